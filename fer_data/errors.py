@@ -1,0 +1,35 @@
+"""Errors that a user can act on: each is one sentence that says what was being done, what was allowed, what came, where."""
+
+__all__ = ["FerError", "DatasetError", "ImageError", "LandmarkError", "WeightsError", "ManifestError", "ShardError", "BusyError"]
+
+
+class FerError(Exception):
+    """Base of all errors shown to a user as one sentence; the command line turns it into exit code 1."""
+
+
+class DatasetError(FerError):
+    """A database on disk is not what its adapter reads: wrong root, wrong names, wrong labels."""
+
+
+class ImageError(FerError):
+    """A picture or a clip cannot be decoded, or is not what it seems (an LFS pointer, an AppleDouble file)."""
+
+
+class LandmarkError(FerError):
+    """Points cannot be used: too few, coincident, not finite, or no face."""
+
+
+class WeightsError(FerError):
+    """A model file that a backend needs is missing or not the one expected."""
+
+
+class ManifestError(FerError):
+    """A manifest breaks its schema, or does not fit the shards beside it."""
+
+
+class ShardError(FerError):
+    """A shard is damaged, incomplete, or of another schema version."""
+
+
+class BusyError(FerError):
+    """Another process is writing to the same place."""

@@ -1,0 +1,60 @@
+"""Expressions as one literal tuple, and each database's own codes and words for them.
+
+In:  a code (int) or a word (str) as a database writes it.
+Out: a name from EXPRESSIONS; class indices are positions in a database's own tuple, without gaps.
+"""
+
+from fer_data.errors import DatasetError
+
+__all__ = ["EXPRESSIONS", "BASIC", "CK_PLUS_CODES", "MMI_CODES", "WORDS", "expression_from_word", "classes_of"]
+
+# The six basic expressions in the order that MMI and Oulu-CASIA use.
+BASIC = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
+# Every expression that the project knows. The order is part of every artefact: append, never insert.
+EXPRESSIONS = ("anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+
+# CK+ read-me: the number in *_emotion.txt. (Not the order of the cropped 48x48 copies, which have no numbers.)
+CK_PLUS_CODES = {
+    0: "neutral", 1: "anger", 2: "contempt", 3: "disgust", 4: "fear", 5: "happiness", 6: "sadness", 7: "surprise",
+}
+# MMI: Metatag Name="Emotion"; values above 6 exist and are other posed states.
+MMI_CODES = {1: "anger", 2: "disgust", 3: "fear", 4: "happiness", 5: "sadness", 6: "surprise"}
+
+# Words met in folder and file names, lower case -> our name.
+WORDS = {
+    "anger": "anger", "angry": "anger", "an": "anger", "ang": "anger",
+    "contempt": "contempt", "contemptuous": "contempt",
+    "disgust": "disgust", "disgusted": "disgust", "di": "disgust", "dis": "disgust",
+    "fear": "fear", "fearful": "fear", "afraid": "fear", "fe": "fear", "fea": "fear",
+    "happiness": "happiness", "happy": "happiness", "smiling": "happiness", "joy": "happiness", "ha": "happiness", "hap": "happiness",
+    "sadness": "sadness", "sad": "sadness", "sa": "sadness",
+    "surprise": "surprise", "surprised": "surprise", "su": "surprise", "sur": "surprise",
+    "neutral": "neutral", "ne": "neutral", "neu": "neutral",
+}  # fmt: skip
+
+
+def expression_from_word(word: str, where: str) -> str:
+    """Return the expression that a folder or file name means.
+
+    Raises DatasetError naming the allowed words and `where` the other one stood.
+
+    >>> expression_from_word("Happy", "a.jpg")
+    'happiness'
+    """
+    name = WORDS.get(word.strip().lower())
+    if name is None:
+        raise DatasetError(f"reading an expression: allowed are {', '.join(WORDS)}; got {word!r} in {where}")
+    return name
+
+
+def classes_of(expressions) -> tuple[str, ...]:
+    """Return the classes of a set of faces in the order of EXPRESSIONS, so that index 0..K-1 has no gaps.
+
+    >>> classes_of(["surprise", "anger", "anger"])
+    ('anger', 'surprise')
+    """
+    present = set(expressions)
+    unknown = present - set(EXPRESSIONS)
+    if unknown:
+        raise DatasetError(f"indexing classes: allowed are {', '.join(EXPRESSIONS)}; got {', '.join(sorted(map(str, unknown)))}")
+    return tuple(name for name in EXPRESSIONS if name in present)

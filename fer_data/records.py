@@ -1,0 +1,93 @@
+"""What stages hand on to each other: frozen records, no behaviour beyond their own consistency.
+
+Letters in shape comments: B batch, C channel, H W, L landmarks (68), K classes, N images.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["FRAMINGS", "Frame", "Sequence", "Skip", "Scan", "Landmarks", "Face", "View"]
+
+# How to look at a frame before searching a face in it; an adapter names those to try, in order.
+FRAMINGS = ("whole", "clockwise", "counterclockwise", "left", "right")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of a sequence: a file of its own, or one position in a clip."""
+
+    source: str                       # path relative to the root of the database, '/' separated
+    number: int                       # the frame number as the database counts
+    position: int | None = None       # 0-based position in the clip `source`; None: the source is a picture
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """Frames of one person showing one expression, in order. The unit of work of `prepare`."""
+
+    dataset: str
+    subject: str                      # the database's own id, e.g. S005
+    sequence: str                     # id within the subject, e.g. 001
+    expression: str | None            # a name from labels.EXPRESSIONS; None: the database gives no label
+    frames: tuple[Frame, ...]
+    apex: tuple[int, int] | None = None          # positions in `frames`, [first, last], where the expression is at its peak, if coded
+    framings: tuple[str, ...] = ("whole",)       # tried in order until a face is found
+
+    @property
+    def sequence_id(self) -> str:
+        return f"{self.subject}/{self.sequence}"
+
+
+@dataclass(frozen=True, order=True)
+class Skip:
+    """Something that was found and cannot be used, with its reason. One row of skipped.csv."""
+
+    source: str                       # what was found, relative to the root
+    reason: str                       # one of the reasons in store.manifest.SKIP_REASONS
+    subject: str = ""
+    sequence: str = ""
+    frame: int = -1                   # -1: the whole sequence or file
+    detail: str = ""                  # one sentence, for people
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What an adapter found below a root."""
+
+    dataset: str
+    sequences: tuple[Sequence, ...]   # natural order of (subject, sequence); labelled and unlabelled
+    skipped: tuple[Skip, ...] = ()
+    notes: tuple[str, ...] = ()       # sentences for the user, e.g. what differs from the published counts
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """68 points of one face (iBUG order).
+
+    Convention: (x, y), float64 pixels of the framed picture, origin at the centre of the top-left pixel.
+    """
+
+    points: np.ndarray                # (68, 2) float64
+    box: tuple[float, float, float, float]       # left, top, right, bottom of the detector, pixels
+    faces_found: int = 1              # how many faces the detector saw; the largest one was taken
+
+
+@dataclass(frozen=True)
+class Face:
+    """An aligned face on the stored canvas (faces/align.py)."""
+
+    pixels: np.ndarray                # (132, 132) grey or (132, 132, 3) RGB, uint8
+    matrix: np.ndarray                # (2, 3) float64, framed picture -> canvas, pixels
+    residual_px: float                # root mean square distance of the rigid points from the template, canvas pixels
+    invented: float                   # share of canvas pixels that lie outside the picture, 0..1
+
+
+@dataclass(frozen=True)
+class View:
+    """One of the 110 views of a face (paper, section 4.1)."""
+
+    k: int                            # 0..109
+    crop: str                         # centre, top-left, top-right, bottom-left, bottom-right
+    angle_deg: float                  # counter-clockwise on the screen
+    flip: bool                        # mirrored left-right after the rotation
