@@ -1,0 +1,88 @@
+"""What both commands share: errors -> exit codes, the console, progress bars, option types.
+
+Exit codes: 0 done, 1 data or run error (one sentence on stderr), 2 wrong usage, 130 interrupted.
+"""
+
+import difflib
+import json
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from fer_data import __version__
+from fer_data.errors import FerError
+
+__all__ = ["console", "stderr", "Group", "DIR", "OUT_DIR", "FILE", "show", "show_json", "progress", "version_option"]
+
+console = Console(highlight=False, soft_wrap=True)
+stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+DIR = click.Path(exists=True, file_okay=False, path_type=Path)
+OUT_DIR = click.Path(file_okay=False, path_type=Path)
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+version_option = click.version_option(__version__, message="%(prog)s %(version)s")
+
+
+class Group(click.Group):
+    """A group whose commands show an error of ours, or of the file system, as one sentence, and suggest near misses."""
+
+    def __init__(self, *args, **settings):
+        settings.setdefault("context_settings", {"help_option_names": ["-h", "--help"], "max_content_width": 120})
+        super().__init__(*args, **settings)
+
+    def main(self, *args, standalone_mode=True, **settings):
+        try:
+            return super().main(*args, standalone_mode=standalone_mode, **settings)
+        except (FerError, OSError) as error:
+            if not standalone_mode:
+                raise
+            stderr.print(f"Error: {error}", style="red", markup=False)
+            sys.exit(1)
+        except KeyboardInterrupt:
+            stderr.print("Interrupted. Run the same command again to go on.")
+            sys.exit(130)
+
+    def resolve_command(self, ctx, args):
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = difflib.get_close_matches(args[0].lower(), self.list_commands(ctx), n=3, cutoff=0.5)
+            if near and not args[0].startswith("-"):
+                error.message = f"No such command {args[0]!r}. Did you mean {' or '.join(repr(name) for name in near)}?"
+            raise
+
+
+def show(what) -> None:
+    """Print a sentence, or anything that rich can draw."""
+    console.print(what, markup=False) if isinstance(what, str) else console.print(what)
+
+
+def show_json(content) -> None:
+    """Print `content` as JSON, for machines: no colour, no wrapping."""
+    click.echo(json.dumps(content, indent=1, ensure_ascii=False))
+
+
+@contextmanager
+def progress(total: int | None, what: str):
+    """Yield a function to call with (done, text); draws a bar on a terminal, a plain line at each tenth elsewhere."""
+    if stderr.is_terminal:
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=stderr, transient=True) as bar:
+            task = bar.add_task(what, total=total)
+            yield lambda done, text=what: bar.update(task, completed=done, description=text)
+        return
+    last = -1
+
+    def line(done: int, text: str = what) -> None:
+        nonlocal last
+        tenth = 10 * done // total if total else 0
+        if tenth > last:
+            last = tenth
+            stderr.print(f"{text}: {done} of {total}", markup=False)
+
+    yield line
