@@ -75,7 +75,12 @@ _FLAGS = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 
 
 def render_view(face: np.ndarray, k: int, out: np.ndarray | None = None) -> np.ndarray:
-    """Return view k of a face: (132, 132[, 3]) uint8 -> (96, 96[, 3]) uint8, into `out` if given."""
+    """Return view k of a face: (132, 132[, 3]) uint8 -> (96, 96[, 3]) uint8, into `out` if given.
+
+    Unrotated views are the crop itself, and a flipped view is the mirror of its neighbour k - 1, to the byte.
+    """
+    if k % 2:
+        return cv2.flip(render_view(face, k - 1), 1, dst=out)
     return cv2.warpAffine(face, MATRICES[k], (VIEW_SIZE, VIEW_SIZE), dst=out, flags=_FLAGS, borderMode=cv2.BORDER_REPLICATE)
 
 
@@ -84,6 +89,7 @@ def render_views(faces: np.ndarray, out: np.ndarray | None = None) -> np.ndarray
     if out is None:
         out = np.empty((len(faces), N_VIEWS, VIEW_SIZE, VIEW_SIZE, *faces.shape[3:]), np.uint8)
     for face, views in zip(faces, out, strict=True):
-        for k in range(N_VIEWS):
+        for k in range(0, N_VIEWS, 2):
             render_view(face, k, views[k])
+            cv2.flip(views[k], 1, dst=views[k + 1])
     return out
