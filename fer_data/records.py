@@ -7,10 +7,28 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["FRAMINGS", "Frame", "Sequence", "Skip", "Scan", "Landmarks", "Face", "View"]
+__all__ = ["FRAMINGS", "NOT_SELECTED", "UNUSABLE", "Frame", "Sequence", "Skip", "Scan", "Landmarks", "Face", "View"]
 
 # How to look at a frame before searching a face in it; an adapter names those to try, in order.
 FRAMINGS = ("whole", "clockwise", "counterclockwise", "left", "right")
+
+# Why a frame that was found is not in the manifest. The protocol leaves it out:
+NOT_SELECTED = {
+    "unlabelled": "the database gives no expression for its sequence",
+    "not-peak": "the sequence is used, but the frame rule takes other frames",
+    "other-part": "it belongs to a part of the database that was not asked for",
+    "litter": "a file that an operating system left behind",
+}
+# ... or it was wanted and cannot be used (these make --strict fail):
+UNUSABLE = {
+    "no-match": "the name does not fit the layout or the pattern",
+    "bad-label": "the label is not one that the database defines",
+    "duplicate": "the same frame was found at another place and is taken from there",
+    "too-few-frames": "the frame rule needs more frames than the sequence has",
+    "unreadable": "the picture cannot be decoded",
+    "no-face": "no face was found",
+    "bad-landmarks": "the points found cannot be aligned",
+}
 
 
 @dataclass(frozen=True)
@@ -41,14 +59,18 @@ class Sequence:
 
 @dataclass(frozen=True, order=True)
 class Skip:
-    """Something that was found and cannot be used, with its reason. One row of skipped.csv."""
+    """Something that was found and is not used, with its reason. One row of skipped.csv."""
 
     source: str                       # what was found, relative to the root
-    reason: str                       # one of the reasons in store.manifest.SKIP_REASONS
+    reason: str                       # a key of NOT_SELECTED or UNUSABLE
     subject: str = ""
     sequence: str = ""
     frame: int = -1                   # -1: the whole sequence or file
+    frames: int = 1                   # how many frames this row stands for, so that found = kept + the sum of these
     detail: str = ""                  # one sentence, for people
+
+    def __post_init__(self):
+        assert self.reason in NOT_SELECTED or self.reason in UNUSABLE, self.reason
 
 
 @dataclass(frozen=True)

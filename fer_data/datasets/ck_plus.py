@@ -1,0 +1,159 @@
+"""Extended Cohn-Kanade (CK+): image sequences from neutral to peak, one emotion code for each labelled sequence.
+
+In:  the folder that holds the unpacked archives, under whatever names (see below).
+Out: Sequence records in natural order; the expression is a name from fer_data.labels.
+
+    root/
+      cohn-kanade-images/S005/001/S005_001_00000001.png             first frame: neutral
+                                  S005_001_00000011.png             last frame: peak
+      Emotion/S005/001/S005_001_00000011_emotion.txt                one float, the emotion code
+      Landmarks/S005/001/S005_001_00000001_landmarks.txt            68 lines "x y"; not read here
+      FACS/S005/001/S005_001_00000011_facs.txt                      not read
+
+File names alone decide, so that `extended-cohn-kanade-images(4)/cohn-kanade-images` and `Emotion_labels/Emotion` serve
+as well as the names above. A sequence found at two places is read from the first and the other is a duplicate.
+
+Counts:   593 sequences, 123 subjects; 327 labelled, 118 subjects (data_manifests/ck_plus.json).
+Labels:   1 anger, 2 contempt, 3 disgust, 4 fear, 5 happiness, 6 sadness, 7 surprise; 0, neutral, occurs in no file.
+Folds:    none official; protocol/folds.py over the labelled subjects.
+Cite:     Lucey et al. 2010.      Licence: research agreement; images may not be passed on.
+"""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+from fer_data.datasets.tree import is_picture, walk
+from fer_data.errors import DatasetError
+from fer_data.labels import CK_PLUS_CODES, WORDS
+from fer_data.order import natural_key
+from fer_data.records import Frame, Scan, Sequence, Skip
+
+__all__ = ["scan", "read_emotion"]
+
+_FRAME = re.compile(r"(?:.*/)?(S\d{3})_(\d{3})_(\d{8})\.(?:png|tiff?|jpe?g|bmp)", re.IGNORECASE)
+_EMOTION = re.compile(r"(?:.*/)?(S\d{3})_(\d{3})_(\d{8})_emotion\.txt", re.IGNORECASE)
+_OTHER = re.compile(r"(?:.*/)?S\d{3,4}_\d{3}_\d{8}_(?:landmarks|facs)\.txt", re.IGNORECASE)
+
+
+def scan(root: Path) -> Scan:
+    """Return the sequences below `root`, labelled and unlabelled, and what was found beside them.
+
+    Raises DatasetError if this is no CK+ tree; the sentence says what it looks like instead.
+    """
+    files, litter = walk(root)
+    frames, skipped = _frames(files)
+    labels, bad = _labels(root, files)
+    _refuse_other_trees(root, files, frames, labels, bad)
+    sequences, unused = _sequences(frames, labels, bad)
+    skipped += unused
+    skipped += [Skip(path, "litter", frames=0) for path in litter]
+    return Scan("ck+", tuple(sequences), tuple(skipped), _notes(sequences, frames, labels))
+
+
+def read_emotion(text: str, where: str) -> int:
+    """Return the emotion code in the text of an *_emotion.txt file.
+
+    Accepts `   3.0000000e+00`, `3`, CRLF, a byte order mark, blanks inside the number. Raises DatasetError for all else.
+
+    >>> read_emotion("   3.0000000e+00", "a.txt")
+    3
+    """
+    compact = "".join(text.replace("\ufeff", "").split())
+    try:
+        value = float(compact)
+        code = int(value)
+    except (ValueError, OverflowError):
+        code, value = -1, 0.0
+    if code != value or code not in CK_PLUS_CODES:
+        raise DatasetError(f"reading a CK+ label: allowed is one of {min(CK_PLUS_CODES)}..{max(CK_PLUS_CODES)}, got {text[:40]!r} in {where}")
+    return code
+
+
+def _frames(files: list[str]) -> tuple[dict[tuple[str, str], dict[int, str]], list[Skip]]:
+    """Return (subject, sequence) -> frame number -> path, and the pictures that are duplicates or fit no name."""
+    found: dict[tuple[str, str], dict[int, str]] = {}
+    skipped = []
+    for path in sorted(files, key=lambda path: (path.count("/"), natural_key(path))):
+        match = _FRAME.fullmatch(path)
+        if match is None:
+            if is_picture(path):
+                skipped.append(Skip(path, "no-match", detail="a CK+ picture is named S005_001_00000011.png"))
+            continue
+        subject, sequence, number = match[1].upper(), match[2], int(match[3])
+        earlier = found.setdefault((subject, sequence), {}).setdefault(number, path)
+        if earlier != path:
+            skipped.append(Skip(path, "duplicate", subject, sequence, number, detail=f"taken from {earlier}"))
+    return found, skipped
+
+
+def _labels(root: Path, files: list[str]) -> tuple[dict[tuple[str, str], tuple[int, int, str]], dict[tuple[str, str], Skip]]:
+    """Return (subject, sequence) -> (code, frame number, path), and the sequences whose label cannot be read."""
+    labels: dict[tuple[str, str], tuple[int, int, str]] = {}
+    bad = {}
+    for path in files:
+        match = _EMOTION.fullmatch(path)
+        if match is None:
+            continue
+        key = (match[1].upper(), match[2])
+        try:
+            code = read_emotion((root / path).read_text(encoding="utf-8"), path)
+        except (DatasetError, UnicodeDecodeError) as error:
+            bad[key] = Skip(path, "bad-label", *key, detail=str(error))
+            continue
+        earlier = labels.setdefault(key, (code, int(match[3]), path))
+        if earlier[0] != code:
+            raise DatasetError(
+                f"reading CK+ labels: sequence {'/'.join(key)} must have one label, got {earlier[0]} in {earlier[2]} and {code} in {path}"
+            )
+    return labels, bad
+
+
+def _sequences(frames, labels, bad) -> tuple[list[Sequence], list[Skip]]:
+    """Return the sequences, and a Skip for each with a broken label and each label without pictures."""
+    sequences, skipped = [], []
+    for key in sorted(frames, key=lambda key: tuple(map(natural_key, key))):
+        if key in bad and key not in labels:
+            skipped.append(Skip(**{**bad[key].__dict__, "frames": len(frames[key])}))
+            continue
+        code = labels[key][0] if key in labels else 0
+        expression = CK_PLUS_CODES[code] if code else None
+        numbered = tuple(Frame(path, number) for number, path in sorted(frames[key].items()))
+        sequences.append(Sequence("ck+", *key, expression, numbered))
+    for key in sorted((labels.keys() | bad.keys()) - frames.keys()):
+        path = labels[key][2] if key in labels else bad[key].source
+        skipped.append(Skip(path, "no-match", *key, frames=0, detail="a label whose sequence has no pictures"))
+    return sequences, skipped
+
+
+def _refuse_other_trees(root, files, frames, labels, bad) -> None:
+    """Raise DatasetError with what the tree looks like, if it is not CK+."""
+    doing = f"looking for CK+ below {root}"
+    if not frames:
+        if any(Path(path).name.lower() == "ckextended.csv" for path in files):
+            raise DatasetError(f"{doing}: ckextended.csv has no subject ids and cannot be split by subject; get the original archives or CK+48")
+        zips = [path for path in files if path.lower().endswith(".zip")]
+        hint = f"; unpack {', '.join(zips[:4])} first" if zips else ""
+        raise DatasetError(f"{doing}: no picture is named like S005_001_00000011.png ({len(files)} files seen){hint}")
+    if not labels and not bad:
+        parents = {Path(path).parent.name.lower() for numbered in frames.values() for path in numbered.values()}
+        if parents <= WORDS.keys():
+            raise DatasetError(f"{doing}: this is the cropped CK+48 copy (folders {', '.join(sorted(parents))}); use `fer-data prepare ck48`")
+        raise DatasetError(
+            f"{doing}: {len(frames)} sequences, but no *_emotion.txt file; unpack Emotion_labels.zip beside the pictures"
+        )
+
+
+def _notes(sequences, frames, labels) -> tuple[str, ...]:
+    """Return sentences about what looks odd, for the user to judge."""
+    notes = []
+    for key, (_, number, path) in sorted(labels.items()):
+        if key in frames and number != max(frames[key]):
+            notes.append(f"{path} labels frame {number}, but the last picture of {'/'.join(key)} is {max(frames[key])}")
+    for sequence in sequences:
+        numbers = [frame.number for frame in sequence.frames]
+        if sequence.expression and numbers[-3:] != list(range(numbers[-1] - len(numbers[-3:]) + 1, numbers[-1] + 1)):
+            notes.append(f"{sequence.sequence_id} has a gap among its last three frames: {numbers[-3:]}")
+    several = Counter((sequence.subject, sequence.expression) for sequence in sequences if sequence.expression)
+    notes += [f"{subject} has {count} labelled sequences of {expression}" for (subject, expression), count in several.items() if count > 1]
+    return tuple(notes)

@@ -1,0 +1,84 @@
+"""From a file's bytes to a picture, grey or RGB, or one sentence that says what the file really is.
+
+In:  the bytes of a PNG, JPEG, BMP, TIFF ... file.
+Out: (H, W) grey or (H, W, 3) RGB, uint8, upright (the EXIF orientation is applied).
+"""
+
+import os
+
+# OpenCV reads this once, when it is loaded; a limit of our own, with a sentence, stands below.
+os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**28))
+
+import cv2  # noqa: E402
+import numpy as np  # noqa: E402
+
+from fer_data.errors import ImageError  # noqa: E402
+
+__all__ = ["MAX_PIXELS", "decode_picture", "frame_picture", "unframe_points"]
+
+MAX_PIXELS = 100_000_000              # a face database has none larger; a crafted header can claim any size
+_PNG, _JPEG, _APPLE_DOUBLE, _LFS = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\x00\x05\x16\x07", b"version https://git-lfs"
+
+
+def decode_picture(data: bytes, colour: bool, where: str) -> np.ndarray:
+    """Return the picture in `data`, or raise ImageError naming `where` and what is wrong with it.
+
+    Empty files, Git LFS pointers, AppleDouble files, web pages, truncated and absurdly large pictures are told apart.
+    """
+    problem = _problem(data)
+    if problem:
+        raise ImageError(f"decoding a picture: {where} {problem}")
+    try:
+        mode = cv2.IMREAD_COLOR_RGB if colour else cv2.IMREAD_GRAYSCALE
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
+    except cv2.error as error:
+        raise ImageError(f"decoding a picture: {where} is not a picture that OpenCV reads ({error.err})") from error
+    if picture is None:
+        raise ImageError(f"decoding a picture: {where} is damaged or of a format that OpenCV does not read")
+    return picture
+
+
+def frame_picture(picture: np.ndarray, framing: str) -> np.ndarray:
+    """Return the picture as a framing of records.FRAMINGS looks at it: turned by 90 degrees, or one half of it."""
+    half = (picture.shape[1] + 1) // 2
+    return {
+        "whole": lambda: picture,
+        "clockwise": lambda: np.ascontiguousarray(np.rot90(picture, -1)),
+        "counterclockwise": lambda: np.ascontiguousarray(np.rot90(picture)),
+        "left": lambda: np.ascontiguousarray(picture[:, :half]),
+        "right": lambda: np.ascontiguousarray(picture[:, -half:]),
+    }[framing]()
+
+
+def unframe_points(points: np.ndarray, framing: str, size: tuple[int, int]) -> np.ndarray:
+    """Return points (L, 2) of a framed picture as points of the picture itself, of size (width, height)."""
+    width, height = size
+    x, y = np.asarray(points, np.float64).T
+    back = {
+        "whole": (x, y), "clockwise": (y, height - 1 - x), "counterclockwise": (width - 1 - y, x), "left": (x, y),
+        "right": (x + width - (width + 1) // 2, y),
+    }[framing]  # fmt: skip
+    return np.stack(back, -1)
+
+
+def _problem(data: bytes) -> str | None:
+    """Return what keeps `data` from being a whole picture, or None."""
+    if not data:
+        return "is empty (0 bytes)"
+    if data.startswith(_LFS):
+        return "is a Git LFS pointer, not the picture itself; run `git lfs pull` where it came from"
+    if data.startswith(_APPLE_DOUBLE):
+        return "is an AppleDouble file that macOS left beside the picture"
+    if data[:512].lstrip()[:9].lower().startswith((b"<!doctype", b"<html")):
+        return "is a web page, not a picture; the download failed"
+    if data.startswith(_PNG):
+        if len(data) >= 24:
+            width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+            if width * height > MAX_PIXELS:
+                return f"claims {width}x{height} pixels; allowed are {MAX_PIXELS} in all"
+        if b"IEND" not in data[-64:]:
+            return f"is a PNG that ends after {len(data)} bytes, before its end mark: it is truncated"
+    elif data.startswith(_JPEG) and b"\xff\xd9" not in data[-4096:]:
+        return f"is a JPEG that ends after {len(data)} bytes, before its end mark: it is truncated"
+    return None

@@ -1,0 +1,174 @@
+"""The manifest: one row per selected frame, and beside it what was not selected and how all was made.
+
+In:  rows of prepare, Skip records, settings.
+Out: manifest.parquet (authoritative), manifest.csv (derived from it), skipped.csv, settings.json. They open in pandas
+     without this project.
+"""
+
+import io
+import json
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import pandas as pd
+
+from fer_data.errors import ManifestError
+from fer_data.labels import EXPRESSIONS
+from fer_data.records import FRAMINGS, Skip
+from fer_data.store.files import sha256_of_bytes, write_bytes_atomically, write_json_atomically
+
+__all__ = ["SCHEMA_VERSION", "COLUMNS", "MATRIX", "image_id", "write_manifest", "read_manifest", "read_skipped", "read_settings",
+           "manifest_sha256", "rows_per_fold"]  # fmt: skip
+
+SCHEMA_VERSION = 1
+
+MATRIX = ("matrix_00", "matrix_01", "matrix_02", "matrix_10", "matrix_11", "matrix_12")
+# column -> (dtype, meaning); data_manifests/README.md prints this table
+COLUMNS = {
+    "image_id": ("str", "dataset/subject/sequence/frame, unique"),
+    "dataset": ("str", "the name given to `fer-data prepare`"),
+    "subject": ("str", "the database's own id of the person"),
+    "sequence": ("str", "id of the sequence, unique within the subject"),
+    "frame": ("int64", "frame number as the database counts"),
+    "expression": ("str", "a name from fer_data.labels.EXPRESSIONS"),
+    "fold": ("int64", "0-based; all frames of a subject have the same one"),
+    "shard": ("str", "file below shards/ that holds the face"),
+    "row": ("int64", "0-based row of the face in that shard"),
+    "source": ("str", "path of the picture or clip, relative to the database's root"),
+    "position": ("int64", "0-based frame of the clip; -1: the source is a picture"),
+    "framing": ("str", "how the picture was looked at: whole, turned, or half of it"),
+    "source_sha256": ("str", "of the bytes of the source file"),
+    "face_sha256": ("str", "of the pixels of the aligned face"),
+    "backend": ("str", "landmark backend"),
+    "backend_version": ("str", "version of the library behind it"),
+    "weights_sha256": ("str", "of the backend's model files; empty: it has none"),
+    "faces_found": ("int64", "faces that the detector saw; the largest was taken"),
+    "jump": ("bool", "the points jump within the sequence: look at this one"),
+    **{name: ("float64", "picture -> canvas, pixels: element of the 2x3 matrix") for name in MATRIX},
+    "residual_px": ("float64", "root mean square distance of the rigid points from the template, canvas pixels"),
+    "invented": ("float64", "share of the face's pixels that lie outside the picture and repeat its border, 0..1"),
+}
+SKIP_COLUMNS = tuple(field.name for field in fields(Skip))
+
+
+def image_id(dataset: str, subject: str, sequence: str, frame: int) -> str:
+    """Return the id of a frame.
+
+    >>> image_id("ck+", "S005", "001", 11)
+    'ck+/S005/001/00000011'
+    """
+    return f"{dataset}/{subject}/{sequence}/{frame:08d}"
+
+
+def write_manifest(out: Path, rows: list[dict], skipped: list[Skip], settings: dict) -> pd.DataFrame:
+    """Write the manifest and what stands beside it into `out`; return it as a DataFrame.
+
+    The Parquet file is written last: where it is, all that it names is there. Same rows, same bytes.
+    Raises ManifestError if the rows break the schema; nothing is written then.
+    """
+    frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype({name: dtype for name, (dtype, _) in COLUMNS.items()})
+    frame = _checked(frame, "writing the manifest", str(out))
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False, compression="zstd")
+    parquet = buffer.getvalue()
+    skips = pd.DataFrame([asdict(skip) for skip in sorted(skipped)], columns=list(SKIP_COLUMNS))
+    write_bytes_atomically(out / "skipped.csv", skips.to_csv(index=False, lineterminator="\n").encode())
+    write_bytes_atomically(out / "manifest.csv", frame.to_csv(index=False, lineterminator="\n").encode())
+    write_json_atomically(
+        out / "settings.json", {**settings, "schema_version": SCHEMA_VERSION, "manifest_sha256": sha256_of_bytes(parquet)}
+    )
+    write_bytes_atomically(out / "manifest.parquet", parquet)
+    return frame
+
+
+def read_manifest(out: Path) -> pd.DataFrame:
+    """Return the manifest below `out` as a DataFrame with the columns of COLUMNS, one row per selected frame.
+
+    Raises ManifestError if there is none, if it cannot be read, or if it breaks its schema.
+    """
+    path = Path(out) / "manifest.parquet"
+    if not path.is_file():
+        raise ManifestError(f"reading a manifest: there is no {path}; `fer-data prepare` writes one")
+    try:
+        frame = pd.read_parquet(path)
+    except (OSError, ValueError) as error:  # pyarrow's errors are children of these two
+        raise ManifestError(f"reading a manifest: {path} is not a whole Parquet file ({str(error).splitlines()[0]})") from error
+    read_settings(out)  # refuses another schema version first, with both numbers
+    return _checked(frame, "reading a manifest", str(path))
+
+
+def read_skipped(out: Path) -> pd.DataFrame:
+    """Return skipped.csv below `out` as a DataFrame with the fields of records.Skip as columns."""
+    path = Path(out) / "skipped.csv"
+    if not path.is_file():
+        raise ManifestError(f"reading what was skipped: there is no {path}; `fer-data prepare` writes one")
+    try:
+        return pd.read_csv(path, dtype={name: str for name in SKIP_COLUMNS if name not in ("frame", "frames")}, keep_default_na=False)
+    except (ValueError, OSError) as error:
+        raise ManifestError(f"reading what was skipped: {path} is not the CSV that prepare writes ({error})") from error
+
+
+def read_settings(out: Path) -> dict:
+    """Return settings.json below `out`: how the folder was made.
+
+    Raises ManifestError if it is missing, not JSON, or of a schema version that this program does not read.
+    """
+    path = Path(out) / "settings.json"
+    if not path.is_file():
+        raise ManifestError(f"reading settings: there is no {path}; `fer-data prepare` writes one")
+    try:
+        settings = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ManifestError(f"reading settings: {path} is not JSON ({error})") from error
+    version = settings.get("schema_version") if isinstance(settings, dict) else None
+    if version != SCHEMA_VERSION:
+        raise ManifestError(
+            f"reading settings: this program reads schema version {SCHEMA_VERSION}, {path} has version {version!r};"
+            " prepare again, or use the version that wrote it"
+        )
+    return settings
+
+
+def manifest_sha256(out: Path) -> str:
+    """Return the sha256 of manifest.parquet below `out`: the identity of a prepared data set, folds included."""
+    path = Path(out) / "manifest.parquet"
+    if not path.is_file():
+        raise ManifestError(f"hashing a manifest: there is no {path}")
+    return sha256_of_bytes(path.read_bytes())
+
+
+def rows_per_fold(frame: pd.DataFrame) -> dict[int, int]:
+    """Return fold -> number of rows, in order of folds."""
+    return {int(fold): int(count) for fold, count in frame["fold"].value_counts().sort_index().items()}
+
+
+def _checked(frame: pd.DataFrame, doing: str, where: str) -> pd.DataFrame:
+    """Return `frame` if it keeps the schema; raise ManifestError naming column, value and row otherwise."""
+    import pandera.errors  # about a second to import, needed only here
+    import pandera.pandas as pandera
+
+    in_range = pandera.Check.in_range
+    checks = {
+        "image_id": [pandera.Check.str_matches(r"^[^/]+/[^/]+/.+/\d{8,}$")],
+        "subject": [pandera.Check.str_length(min_value=1)],
+        "expression": [pandera.Check.isin(EXPRESSIONS)],
+        "framing": [pandera.Check.isin(FRAMINGS)],
+        "frame": [pandera.Check.ge(0)], "fold": [pandera.Check.ge(0)], "row": [pandera.Check.ge(0)],
+        "position": [pandera.Check.ge(-1)],
+        "shard": [pandera.Check.str_matches(r"^[0-9]{5}\.h5$")],
+        "source_sha256": [pandera.Check.str_matches(r"^[0-9a-f]{64}$")],
+        "face_sha256": [pandera.Check.str_matches(r"^[0-9a-f]{64}$")],
+        "weights_sha256": [pandera.Check.str_matches(r"^([0-9a-f]{64})?$")],
+        "residual_px": [pandera.Check.ge(0)],
+        "invented": [in_range(0, 1)],
+    }  # fmt: skip
+    schema = pandera.DataFrameSchema(
+        {name: pandera.Column(dtype, checks.get(name, []), unique=name == "image_id") for name, (dtype, _) in COLUMNS.items()},
+        strict=True,
+        ordered=True,
+        unique=["shard", "row"],
+    )
+    try:
+        return schema.validate(frame)
+    except pandera.errors.SchemaError as error:
+        raise ManifestError(f"{doing}: {' '.join(str(error).split())[:300]} in {where}") from error

@@ -1,0 +1,127 @@
+"""Shards: small immutable HDF5 files of faces (and, if wanted, their 110 views), each with a JSON file beside it.
+
+In:  faces of a few sequences, in the order of the manifest.
+Out: shards/00000.h5 with contiguous, uncompressed data sets, and shards/00000.json with its key, hashes and rows.
+
+    faces      (N, 132, 132[, 3]) uint8     the stored canvas
+    views      (N, 110, 96, 96[, 3]) uint8  only with --views stored
+    landmarks  (N, 68, 2) float64           (x, y) in the framed picture
+    matrix     (N, 2, 3) float64            framed picture -> canvas
+    image_id   (N,) fixed-length UTF-8
+
+A shard knows nothing of folds. Its bytes depend only on its content: no times, no names of machines.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from fer_data.errors import ShardError
+from fer_data.store.files import sha256_of_bytes, write_bytes_atomically, write_json_atomically
+
+__all__ = ["SHARD_VERSION", "ShardRecord", "shard_name", "write_shard", "read_record", "row_sha256", "map_dataset"]
+
+SHARD_VERSION = 1
+_ALIGN = 4096                         # data sets start on pages, so that they can be mapped
+
+
+@dataclass(frozen=True)
+class ShardRecord:
+    """What is known of a shard without opening it: the content of its JSON file."""
+
+    name: str                         # 00000.h5
+    key: str                          # sha256 of everything that decides its content (prepare.shard_key)
+    size: int                         # bytes of the HDF5 file
+    sha256: str                       # of the HDF5 file
+    rows: list[dict]                  # manifest rows, without fold
+    skipped: list[dict]               # Skip records of its sequences, as dicts
+    row_sha256: dict[str, list[str]]  # data set -> first 16 hex digits of the sha256 of each row's bytes
+    shard_version: int = SHARD_VERSION
+
+
+def shard_name(index: int) -> str:
+    """Return the file name of the index-th shard.
+
+    >>> shard_name(7)
+    '00007.h5'
+    """
+    return f"{index:05d}.h5"
+
+
+def write_shard(folder: Path, name: str, key: str, data: dict[str, np.ndarray], rows: list[dict], skipped: list[dict]) -> ShardRecord:
+    """Write one shard and its record, both atomically, the record last; return the record.
+
+    `data` holds the data sets of the module's docstring but image_id, N rows each.
+    """
+    ids = [row["image_id"].encode() for row in rows]
+    data = {**data, "image_id": np.array(ids, dtype=f"S{max(map(len, ids), default=1)}")}
+    image = _file_image(key, data)
+    write_bytes_atomically(folder / name, image)
+    hashes = {part: row_sha256(values) for part, values in sorted(data.items())}
+    record = ShardRecord(name, key, len(image), sha256_of_bytes(image), rows, skipped, hashes)
+    write_json_atomically((folder / name).with_suffix(".json"), record.__dict__)
+    return record
+
+
+def row_sha256(values: np.ndarray) -> list[str]:
+    """Return the first 16 hex digits of the sha256 of each row's bytes."""
+    return [sha256_of_bytes(np.ascontiguousarray(row).tobytes())[:16] for row in values]
+
+
+def read_record(folder: Path, name: str) -> ShardRecord | None:
+    """Return the record of a finished shard, or None where there is none (never written, or interrupted).
+
+    Raises ShardError if the record is damaged or of another version; both version numbers are named.
+    """
+    path = (folder / name).with_suffix(".json")
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_bytes())
+        version = content["shard_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ShardError(f"reading a shard's record: {path} is damaged ({type(error).__name__}: {error})") from error
+    if version != SHARD_VERSION:
+        raise ShardError(f"reading a shard's record: this program reads version {SHARD_VERSION}, {path} has version {version!r}")
+    try:
+        return ShardRecord(**content)
+    except TypeError as error:
+        raise ShardError(f"reading a shard's record: {path} has other fields than this version ({error})") from error
+
+
+def map_dataset(path: Path, name: str) -> np.ndarray:
+    """Return a data set of a shard as a read-only array mapped from the file: nothing is copied.
+
+    Raises ShardError if the file is not HDF5, lacks the data set, or holds it in another form than contiguous.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            dataset = file.get(name)
+            if not isinstance(dataset, h5py.Dataset):
+                raise ShardError(f"mapping a shard: {path} has no data set {name!r}; it holds {', '.join(sorted(file)) or 'nothing'}")
+            shape, dtype, offset = dataset.shape, dataset.dtype, dataset.id.get_offset()
+    except OSError as error:
+        raise ShardError(f"mapping a shard: {path} cannot be opened as HDF5 ({error})") from error
+    if 0 in shape:
+        return np.zeros(shape, dtype)
+    if offset is None:
+        raise ShardError(f"mapping a shard: data set {name!r} of {path} is not contiguous")
+    if offset + int(np.prod(shape)) * dtype.itemsize > path.stat().st_size:
+        raise ShardError(f"mapping a shard: {path} ends before its data set {name!r} does: it is truncated")
+    return np.memmap(path, dtype, "r", offset, shape)
+
+
+def _file_image(key: str, data: dict[str, np.ndarray]) -> bytes:
+    """Return the bytes of the HDF5 file, built in memory."""
+    with h5py.File(
+        "shard", "w", driver="core", backing_store=False, libver=("earliest", "v110"), alignment_threshold=_ALIGN, alignment_interval=_ALIGN
+    ) as file:  # fmt: skip
+        file.attrs["shard_version"] = SHARD_VERSION
+        file.attrs["key"] = np.bytes_(key)
+        for name, values in sorted(data.items()):
+            file.create_dataset(name, data=values, track_times=False)
+        file.flush()
+        return file.id.get_file_image()
