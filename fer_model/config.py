@@ -1,0 +1,277 @@
+"""What a run is made of: one frozen dataclass per stage, three presets, and strict JSON in both directions.
+
+In:  a preset's name and overrides, or the JSON of an earlier run.
+Out: a TrainConfig. No torch is imported here.
+
+Paper means Ali & Hughes, "Facial expression representation learning by synthesizing expression images", section 4.1
+unless another is named; "open" marks what it leaves open. Budgets are in kimg, thousands of images shown; `epochs`
+stands in for them where the paper counts epochs, an epoch being one pass over all 110 views of the training faces.
+"""
+
+import json
+import math
+import types
+import typing
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+
+from fer_model.errors import ConfigError
+
+__all__ = [
+    "METHODS", "N_VIEWS", "PRECISIONS", "PRESETS", "VIEW_SIZE",
+    "CnnConfig", "GanConfig", "HeadConfig", "NetworkConfig", "TrainConfig",
+    "budget_images", "from_json", "preset", "resolve_budgets", "steps_of", "to_json", "with_budgets",
+]  # fmt: skip
+
+METHODS = ("degan", "cnn")
+PRECISIONS = ("auto", "fp32", "bf16")
+LR_SCHEDULES = ("constant", "cosine")
+TARGETS = ("other", "any")
+STAGES_OF = {"degan": ("gan", "head"), "cnn": ("cnn",)}     # the stages that a method trains, in order
+VIEW_SIZE = 96                                              # px; the views as fer_data hands them over
+N_VIEWS = 110                                               # views of a face, section 4.1
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Sizes that all networks of a run share."""
+
+    image_size: int = 96              # px; the paper's. 48, 32, 16: exact means of 2x2, 3x3, 6x6 pixels
+    channels: int = 1                 # open: 1 grey, 3 RGB; taken from the prepared data, CK+ being mostly grey
+    width: float = 1.0                # factor on the channels of tables A and B (DR-GAN), not on N_f
+    representation: int = 350         # N_f, the length of f(x)
+    noise: int = 50                   # N_z, open: DR-GAN's ports use 50
+    init_std: float = 0.02            # weights ~ N(0, 0.02); but BN scales 1, biases 0: open, usual
+
+    def __post_init__(self):
+        divides = self.image_size > 0 and VIEW_SIZE % self.image_size == 0 and self.image_size % 16 == 0
+        _check(divides, "image_size", "96, 48, 32 or 16", self.image_size)
+        _check(self.channels in (1, 3), "channels", "1 or 3", self.channels)
+        _check(0 < self.width <= 4, "width", "above 0, at most 4", self.width)
+        _check(self.representation >= 1, "representation", "at least 1", self.representation)
+        _check(self.noise >= 1, "noise", "at least 1", self.noise)
+        _check(self.init_std > 0, "init_std", "above 0", self.init_std)
+
+
+@dataclass(frozen=True)
+class _StageConfig:
+    """What every stage has: a budget, a batch, an optimiser."""
+
+    epochs: float | None = None       # passes over all 110 views of the training faces; None: the budget is `kimg`
+    kimg: float | None = None         # thousands of images shown; None: the budget is `epochs`
+    batch: int = 150                  # images in a step, over all processes
+    lr: float = 1e-4                  # Adam's step size
+    betas: tuple[float, ...] = (0.5, 0.999)      # Adam: "momentum of 0.5"; the second is open, 0.999 in relatives
+    weight_decay: float = 0.0         # decoupled (AdamW); 0, the paper names none, is Adam itself
+    lr_schedule: str = "constant"     # constant; cosine: up from 0 over a tenth, then down to 0
+    tick_steps: int = 100             # steps between two log lines; losses are read and checked on ticks only
+
+    def __post_init__(self):
+        budgets = [b for b in (self.epochs, self.kimg) if b is not None]
+        _check(len(budgets) <= 1, "epochs, kimg", "at most one of the two", [self.epochs, self.kimg])
+        _check(all(b > 0 and math.isfinite(b) for b in budgets), "epochs or kimg", "above 0", budgets)
+        _check(self.batch >= 2, "batch", "at least 2", self.batch)
+        _check(self.lr > 0, "lr", "above 0", self.lr)
+        _check(len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas), "betas", "two in [0, 1)", self.betas)
+        _check(self.weight_decay >= 0, "weight_decay", "at least 0", self.weight_decay)
+        _one_of("lr_schedule", self.lr_schedule, LR_SCHEDULES)
+        _check(self.tick_steps >= 1, "tick_steps", "at least 1", self.tick_steps)
+
+
+@dataclass(frozen=True)
+class GanConfig(_StageConfig):
+    """Stage 1, DE-GAN: section 3.1, eq. (1) and (2)."""
+
+    epochs: float | None = 300        # "DE-GAN is trained for 300 epochs"
+    targets: str = "other"            # open: what I asks for: any but x's own identity, or any
+    d_interval: int = 1               # D is trained on every n-th batch, G on each
+    d_interval_strong: int = 4        # open: the same once D is strong; DR-GAN's 4 : 1
+    d_strong_above: float = 0.9       # open: D is strong above this mean accuracy; DR-GAN's ports
+    d_memory: float = 0.9             # open: weight of the past in that running mean, per D batch
+
+    def __post_init__(self):
+        super().__post_init__()
+        _one_of("targets", self.targets, TARGETS)
+        _check(self.d_interval >= 1, "d_interval", "at least 1", self.d_interval)
+        _check(self.d_interval_strong >= 1, "d_interval_strong", "at least 1", self.d_interval_strong)
+        _check(0 < self.d_strong_above <= 1, "d_strong_above", "above 0, at most 1", self.d_strong_above)
+        _check(0 <= self.d_memory < 1, "d_memory", "in [0, 1)", self.d_memory)
+
+
+@dataclass(frozen=True)
+class HeadConfig(_StageConfig):
+    """Stage 2, the FER head on the frozen encoder: section 3.2, eq. (3)."""
+
+    epochs: float | None = 50         # "the local FER CNN models are trained for 50 epochs"
+    loss_weights: tuple[float, ...] = (0.7, 0.6, 0.4, 0.3, 1.0)   # lambda_1 .. lambda_5 of eq. (3)
+    taps: tuple[str, ...] = ("conv23", "conv33", "conv43", "conv52")   # open: the last layer at 48, 24 and 12 px of 96;
+                                      # at 6 px the one before conv53, as conv53 is f(x), which L5 gets anyway
+    local_channels: int = 64          # open: channels of a local CNN
+    local_features: int = 128         # open: length of FC_i, the last fully connected layer of a local CNN
+    dropout: float = 0.0              # open: on concat(FC_1 .. FC_4, f(x)) before the classifier of L5
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check(len(self.taps) == 4, "taps", "four layers", self.taps)
+        good = len(self.loss_weights) == 5 and all(w >= 0 for w in self.loss_weights)
+        _check(good, "loss_weights", "five numbers of at least 0", self.loss_weights)
+        _check(self.local_channels >= 1, "local_channels", "at least 1", self.local_channels)
+        _check(self.local_features >= 1, "local_features", "at least 1", self.local_features)
+        _check(0 <= self.dropout < 1, "dropout", "in [0, 1)", self.dropout)
+
+
+@dataclass(frozen=True)
+class CnnConfig(_StageConfig):
+    """The paper's "CNN (baseline)", which it does not describe: table A's trunk, then one softmax layer.
+
+    With neither epochs nor kimg it is shown as many images as both stages of DE-GAN together: a fair comparison.
+    """
+
+    dropout: float = 0.0              # open: on the 350 features before the softmax layer
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check(0 <= self.dropout < 1, "dropout", "in [0, 1)", self.dropout)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One run: a method on one fold. What it does not hold (device, paths) does not change the result's meaning."""
+
+    preset: str = "paper"             # where the other values came from, before overrides
+    method: str = "degan"             # degan: stages gan and head; cnn: the baseline
+    fold: int = 0                     # the test fold
+    seed: int = 0                     # of weights, order and noise
+    precision: str = "fp32"           # auto: bf16 autocast where the processor has matrix units for it, else fp32
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    gan: GanConfig = field(default_factory=GanConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+    cnn: CnnConfig = field(default_factory=CnnConfig)
+
+    def __post_init__(self):
+        _one_of("method", self.method, METHODS)
+        _check(self.fold >= 0, "fold", "at least 0", self.fold)
+        _check(self.seed >= 0, "seed", "at least 0", self.seed)
+        _one_of("precision", self.precision, PRECISIONS)
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages that this run trains, in order."""
+        return STAGES_OF[self.method]
+
+
+def _one_of(name: str, got: str, allowed: tuple[str, ...]):
+    _check(got in allowed, name, " or ".join(allowed), got)
+
+
+def _check(good: bool, name: str, allowed: str, got):
+    if not good:
+        raise ConfigError(f"configuration: {name} must be {allowed}, got {got!r}")
+
+
+# smoke: seconds, for tests. It shows that the machinery turns, not that anything was learned.
+_SMOKE = TrainConfig(
+    preset="smoke",
+    network=NetworkConfig(image_size=48, width=0.125, representation=16, noise=4),
+    gan=GanConfig(epochs=None, kimg=0.064, batch=8, lr=2e-4, tick_steps=2),
+    head=HeadConfig(epochs=None, kimg=0.064, batch=8, lr=1e-3, tick_steps=2, local_channels=4, local_features=8),
+    cnn=CnnConfig(batch=8, lr=1e-3, tick_steps=2),
+)
+# small: `fer-model train --fold 0 --preset small`.
+_SMALL = TrainConfig(
+    preset="small",
+    precision="auto",
+    network=NetworkConfig(image_size=48, width=0.5),
+    gan=GanConfig(epochs=None, kimg=30, batch=64, lr=2e-4, tick_steps=20),
+    head=HeadConfig(epochs=None, kimg=20, batch=64, lr=1e-3, betas=(0.9, 0.999), lr_schedule="cosine", tick_steps=20),
+    cnn=CnnConfig(batch=64, lr=1e-3, betas=(0.9, 0.999), lr_schedule="cosine", tick_steps=20),
+)
+# paper: `fer-model train --fold 0 --preset paper --dry-run` says what it costs; CK+ in the paper's table 1: 97.36.
+_PAPER = TrainConfig(preset="paper")
+
+PRESETS = {"smoke": _SMOKE, "small": _SMALL, "paper": _PAPER}
+
+
+def preset(name: str, **changes) -> TrainConfig:
+    """Return a preset with top-level fields (method, fold, seed, precision) changed.
+
+    Raises ConfigError for an unknown name, naming the known ones.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"configuration: preset must be one of {', '.join(PRESETS)}, got {name!r}")
+    return replace(PRESETS[name], **changes)
+
+
+def with_budgets(config: TrainConfig, gan=None, head=None, cnn=None) -> TrainConfig:
+    """Return the configuration with other budgets, in kimg; None leaves a stage as it is."""
+    for name, kimg in {"gan": gan, "head": head, "cnn": cnn}.items():
+        if kimg is not None:
+            config = replace(config, **{name: replace(getattr(config, name), epochs=None, kimg=kimg)})
+    return config
+
+
+def budget_images(stage: _StageConfig, n_faces: int) -> int | None:
+    """Return how many images a stage is shown on `n_faces` training faces; None if it has no budget of its own."""
+    if stage.kimg is not None:
+        return max(1, round(stage.kimg * 1000))
+    if stage.epochs is not None:
+        return max(1, round(stage.epochs * n_faces * N_VIEWS))
+    return None
+
+
+def resolve_budgets(config: TrainConfig, n_faces: int) -> TrainConfig:
+    """Return the configuration with every budget in kimg, now that the number of training faces is known.
+
+    The baseline without a budget gets those of both stages of DE-GAN together.
+    """
+    gan, head = budget_images(config.gan, n_faces), budget_images(config.head, n_faces)
+    if gan is None or head is None:
+        raise ConfigError("configuration: stages gan and head need epochs or kimg, got neither")
+    cnn = budget_images(config.cnn, n_faces)
+    return with_budgets(config, gan / 1000, head / 1000, (gan + head if cnn is None else cnn) / 1000)
+
+
+def steps_of(stage: _StageConfig) -> int:
+    """Return the number of steps of a stage whose budget is resolved. The last batch is full like the others."""
+    if stage.kimg is None:
+        raise ConfigError("configuration: kimg must be resolved before steps can be counted, got None")
+    return math.ceil(round(stage.kimg * 1000) / stage.batch)
+
+
+def to_json(config: TrainConfig) -> str:
+    """Return the configuration as JSON text; from_json gives back an equal one."""
+    return json.dumps(asdict(config), indent=2) + "\n"
+
+
+def from_json(text: str) -> TrainConfig:
+    """Return the configuration that to_json wrote.
+
+    Raises ConfigError for text that is no JSON, an unknown or missing key, or a value of another type or out of range.
+    """
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"configuration: not JSON ({error})") from error
+    return _read(TrainConfig, data, "configuration")
+
+
+def _read(kind, data, where: str):
+    if is_dataclass(kind):
+        if not isinstance(data, dict):
+            raise ConfigError(f"{where}: an object is needed, got {data!r}")
+        hints = typing.get_type_hints(kind)
+        names = [f.name for f in fields(kind)]
+        unknown, missing = sorted(set(data) - set(names)), [name for name in names if name not in data]
+        for word, odd in (("unknown", unknown), ("missing", missing)):
+            if odd:
+                raise ConfigError(f"{where}: {word} key {odd[0]!r}; the keys are {', '.join(names)}")
+        return kind(**{name: _read(hints[name], data[name], f"{where}.{name}") for name in names})
+    if isinstance(kind, types.UnionType):
+        return None if data is None else _read(next(k for k in kind.__args__ if k is not type(None)), data, where)
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(data, list):
+            raise ConfigError(f"{where}: a list is needed, got {data!r}")
+        return tuple(_read(kind.__args__[0], item, f"{where}[{i}]") for i, item in enumerate(data))
+    whole = isinstance(data, int) and not isinstance(data, bool)
+    if not (isinstance(data, kind) and not isinstance(data, bool)) and not (kind is float and whole):
+        raise ConfigError(f"{where}: {kind.__name__} is needed, got {data!r}")
+    return data

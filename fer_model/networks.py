@@ -1,0 +1,248 @@
+"""The networks: views in, representations, faces and logits out.
+
+In:  views (B, C, 96, 96) float32 in [-1, 1], brought to the network's own size by to_input_size.
+Out: f(x) (B, N_f), synthesised faces (B, C, S, S) in [-1, 1], logits (B, classes), all before any softmax.
+
+Letters: B batch, C channels, S image size (96, 48, 32 or 16), K classes, N_f representation, N_i identities, N_z noise.
+
+    code                        paper (fig. 1-3)            layers
+    Trunk, Encoder              G_en; D below its heads     table A of DR-GAN (Tran, Yin, Liu, CVPR 2017)
+    Decoder                     G_de                        table B of DR-GAN
+    Discriminator               D = [D^e, D^i]              table A, then one fully connected layer in two parts
+    LocalCnn, Head              local CNNs, L_1 .. L_5      open in the paper; see HeadConfig
+    BaselineCnn                 CNN (baseline)              open in the paper: table A, then one softmax layer
+
+3x3 kernels; BN and ELU after each layer; a stride of 2 instead of pooling. Padding is 1 on all sides, also at stride 2
+(TensorFlow's 'SAME' of the official code pads right and bottom only there, which shifts each scale by half a pixel);
+the decoder's output_padding=1 mirrors exactly this. The official code has no activation on f(x) either.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fer_model.config import VIEW_SIZE, HeadConfig, NetworkConfig
+from fer_model.errors import ConfigError, ShapeError
+
+__all__ = [
+    "TRUNK", "DECODER", "BaselineCnn", "Decoder", "Discriminator", "Encoder", "Head", "LocalCnn", "Trunk",
+    "build", "dropout", "expect_shape", "to_input_size",
+]  # fmt: skip
+
+# Table A: name, output channels at width 1 (None: N_f), stride.
+TRUNK = (
+    ("conv11", 32, 1), ("conv12", 64, 1),
+    ("conv21", 64, 2), ("conv22", 64, 1), ("conv23", 128, 1),
+    ("conv31", 128, 2), ("conv32", 96, 1), ("conv33", 192, 1),
+    ("conv41", 192, 2), ("conv42", 128, 1), ("conv43", 256, 1),
+    ("conv51", 256, 2), ("conv52", 160, 1), ("conv53", None, 1),
+)  # fmt: skip
+# Table B: name, output channels at width 1 (None: the channels of a face), stride.
+DECODER = (
+    ("fconv52", 160, 1), ("fconv51", 256, 1),
+    ("fconv43", 256, 2), ("fconv42", 128, 1), ("fconv41", 192, 1),
+    ("fconv33", 192, 2), ("fconv32", 96, 1), ("fconv31", 128, 1),
+    ("fconv23", 128, 2), ("fconv22", 64, 1), ("fconv21", 64, 1),
+    ("fconv13", 64, 2), ("fconv12", 32, 1), ("fconv11", None, 1),
+)  # fmt: skip
+DOWNSAMPLING = 16                     # the trunk's four strides of 2
+
+
+def expect_shape(tensor: Tensor, shape: tuple[int | None, ...], what: str) -> None:
+    """Raise ShapeError unless `tensor` has `shape`, None standing for any size; the message names the dimension."""
+    if tensor.ndim != len(shape):
+        raise ShapeError(f"{what}: expected {len(shape)} dimensions {shape}, got {tensor.ndim}: {tuple(tensor.shape)}")
+    for dimension, (expected, got) in enumerate(zip(shape, tensor.shape, strict=True)):
+        if expected is not None and expected != got:
+            raise ShapeError(f"{what}: dimension {dimension} must be {expected}, got {got}: {tuple(tensor.shape)}")
+
+
+def to_input_size(views: Tensor, image_size: int) -> Tensor:
+    """Return views (B, C, 96, 96) as (B, C, S, S), channels last: the exact mean of each block of 96/S x 96/S pixels.
+
+    The only place where a view changes its size.
+    """
+    expect_shape(views, (None, None, VIEW_SIZE, VIEW_SIZE), "views")
+    if image_size != VIEW_SIZE:
+        views = F.avg_pool2d(views, VIEW_SIZE // image_size)                     # (B, C, S, S)
+    return views.contiguous(memory_format=torch.channels_last)
+
+
+def dropout(x: Tensor, share: float, generator: torch.Generator | None) -> Tensor:
+    """Return x with a share of its values at 0, the others scaled up; x itself without a generator (evaluation)."""
+    if generator is None or share == 0:
+        return x
+    kept = (torch.rand(x.shape, generator=generator) >= share).to(x.device, x.dtype)
+    return x * kept / (1 - share)
+
+
+def _scaled(channels: int, width: float) -> int:
+    return max(1, round(channels * width))
+
+
+def _layer(convolution: nn.Module, channels: int, activation: bool = True) -> nn.Sequential:
+    norm = nn.BatchNorm2d(channels)
+    return nn.Sequential(convolution, norm, nn.ELU()) if activation else nn.Sequential(convolution, norm)
+
+
+def _convolution(inputs: int, outputs: int, stride: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)          # BN's shift is the bias
+
+
+class Trunk(nn.Module):
+    """Table A: a face in, f(x) out."""
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.shape = (None, config.channels, config.image_size, config.image_size)
+        self.sizes: dict[str, tuple[int, int]] = {}                              # layer -> (channels, pixels)
+        self.layers = nn.ModuleDict()
+        inputs, size = config.channels, config.image_size
+        for name, channels, stride in TRUNK:
+            outputs = config.representation if channels is None else _scaled(channels, config.width)
+            # No activation before f(x), as in DR-GAN's official code: f(x) then lies on both sides of 0.
+            self.layers[name] = _layer(_convolution(inputs, outputs, stride), outputs, activation=channels is not None)
+            inputs, size = outputs, size // stride
+            self.sizes[name] = (outputs, size)
+
+    def forward(self, x: Tensor) -> Tensor:                                      # (B, C, S, S) -> (B, N_f)
+        return self.with_taps(x, ())[0]
+
+    def with_taps(self, x: Tensor, names: tuple[str, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return f(x) (B, N_f) and the outputs of the named layers, in the order of `names`."""
+        expect_shape(x, self.shape, "trunk input")
+        taps = {}
+        for name, layer in self.layers.items():
+            x = layer(x)                                                         # (B, channels, size, size)
+            if name in names:
+                taps[name] = x
+        return x.float().mean((2, 3)), tuple(taps[name] for name in names)       # (B, N_f)
+
+
+Encoder = Trunk                       # G_en is table A and nothing else
+
+
+class Decoder(nn.Module):
+    """Table B: f(x), an identity code and noise in, a face in [-1, 1] out."""
+
+    def __init__(self, config: NetworkConfig, n_identities: int):
+        super().__init__()
+        self.inputs = (config.representation, n_identities, config.noise)
+        self.base = config.image_size // DOWNSAMPLING                            # 6 at 96 px
+        channels = config.representation
+        self.fc = nn.Linear(sum(self.inputs), channels * self.base**2, bias=False)
+        self.fc_norm = nn.Sequential(nn.BatchNorm2d(channels), nn.ELU())
+        self.layers = nn.ModuleDict()
+        for name, width_1, stride in DECODER:
+            outputs = config.channels if width_1 is None else _scaled(width_1, config.width)
+            last = width_1 is None
+            up = nn.ConvTranspose2d(channels, outputs, 3, stride, padding=1, output_padding=stride - 1, bias=last)
+            self.layers[name] = nn.Sequential(up, nn.Tanh()) if last else _layer(up, outputs)
+            channels = outputs
+
+    def forward(self, f: Tensor, code: Tensor, noise: Tensor) -> Tensor:
+        """f (B, N_f), code (B, N_i) one-hot, noise (B, N_z) -> faces (B, C, S, S)."""
+        for tensor, size, what in zip((f, code, noise), self.inputs, ("f(x)", "identity code", "noise"), strict=True):
+            expect_shape(tensor, (None, size), f"decoder input {what}")
+        x = self.fc(torch.cat([f, code, noise], dim=1))                          # (B, N_f * base * base)
+        x = x.unflatten(1, (self.inputs[0], self.base, self.base))               # (B, N_f, base, base)
+        x = self.fc_norm(x.contiguous(memory_format=torch.channels_last))
+        for layer in self.layers.values():
+            x = layer(x)
+        return x.float()                                                         # (B, C, S, S)
+
+
+class Discriminator(nn.Module):
+    """Table A, then one fully connected layer in two parts: N_e + 1 expressions (the last is fake), N_i identities."""
+
+    def __init__(self, config: NetworkConfig, n_classes: int, n_identities: int):
+        super().__init__()
+        self.trunk = Trunk(config)
+        self.expression = nn.Linear(config.representation, n_classes + 1)
+        self.identity = nn.Linear(config.representation, n_identities)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x (B, C, S, S) -> expression logits (B, N_e + 1), identity logits (B, N_i)."""
+        features = self.trunk(x)                                                 # (B, N_f)
+        return self.expression(features).float(), self.identity(features).float()
+
+
+class LocalCnn(nn.Module):
+    """One local CNN: a tap of the encoder in, its last fully connected layer FC_i and its own logits out."""
+
+    def __init__(self, inputs: int, size: int, base: int, config: HeadConfig, n_classes: int):
+        super().__init__()
+        self.shape = (None, inputs, size, size)
+        channels, layers = config.local_channels, []
+        for _ in range(round(math.log2(size / base))):                           # strides of 2 down to the last scale
+            layers.append(_layer(_convolution(inputs, channels, 2), channels))
+            inputs = channels
+        layers.append(_layer(_convolution(inputs, channels, 1), channels))
+        self.layers = nn.Sequential(*layers)
+        self.fc = nn.Linear(channels * base**2, config.local_features)
+        self.logits = nn.Linear(config.local_features, n_classes)
+
+    def forward(self, tap: Tensor) -> tuple[Tensor, Tensor]:                     # -> FC_i (B, features), (B, K)
+        expect_shape(tap, self.shape, "local CNN input")
+        features = F.elu(self.fc(self.layers(tap).flatten(1)))                   # (B, features)
+        return features, self.logits(features).float()
+
+
+class Head(nn.Module):
+    """Four local CNNs on the encoder's taps, and the classifier on concat(FC_1 .. FC_4, f(x))."""
+
+    def __init__(self, network: NetworkConfig, config: HeadConfig, n_classes: int):
+        super().__init__()
+        with torch.device("meta"):
+            sizes = Trunk(network).sizes
+        for name in config.taps:
+            if name not in sizes:
+                raise ConfigError(f"configuration: head.taps must be among {', '.join(sizes)}, got {name!r}")
+        base = network.image_size // DOWNSAMPLING
+        self.representation, self.dropout = network.representation, config.dropout
+        self.local = nn.ModuleList(LocalCnn(*sizes[name], base, config, n_classes) for name in config.taps)
+        self.classifier = nn.Linear(len(config.taps) * config.local_features + network.representation, n_classes)
+
+    def forward(self, f: Tensor, taps: tuple[Tensor, ...], generator=None) -> tuple[Tensor, ...]:
+        """f (B, N_f) and the taps -> five logits (B, K): the local CNNs', then the prediction's."""
+        expect_shape(f, (None, self.representation), "head input f(x)")
+        features, logits = zip(*(cnn(tap) for cnn, tap in zip(self.local, taps, strict=True)), strict=True)
+        joined = dropout(torch.cat([*features, f], dim=1), self.dropout, generator)           # (B, 4 * features + N_f)
+        return (*logits, self.classifier(joined).float())
+
+
+class BaselineCnn(nn.Module):
+    """The paper's CNN (baseline), read as table A with one softmax layer: a face in, logits (B, K) out."""
+
+    def __init__(self, network: NetworkConfig, share_dropped: float, n_classes: int):
+        super().__init__()
+        self.trunk = Trunk(network)
+        self.dropout = share_dropped
+        self.classifier = nn.Linear(network.representation, n_classes)
+
+    def forward(self, x: Tensor, generator=None) -> Tensor:                      # (B, C, S, S) -> (B, K)
+        return self.classifier(dropout(self.trunk(x), self.dropout, generator)).float()
+
+
+def build(make, device: torch.device, std: float, generator: torch.Generator) -> nn.Module:
+    """Return the network that `make()` makes, on the device, channels last, with all weights drawn from `generator`.
+
+    Weights ~ N(0, std), section 4.1; biases 0; BN scales 1 and shifts 0. They are drawn on the CPU in the order of the
+    modules, so that every device starts from the same numbers. The network is made without storage, so PyTorch's own
+    initialisation, which would draw from the global generator, does nothing.
+    """
+    with torch.device("meta"):
+        network = make()
+    network = network.to_empty(device="cpu")
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.normal_(module.weight, 0.0, std, generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()                                            # scale 1, shift 0, mean 0, variance 1
+        elif next(module.parameters(recurse=False), None) is not None:
+            raise TypeError(f"no initialisation is written down for {type(module).__name__}")
+    return network.to(device=device, memory_format=torch.channels_last)
