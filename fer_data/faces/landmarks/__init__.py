@@ -1,0 +1,38 @@
+"""From the pictures of one sequence to 68 points a face; one backend a file, opened by name.
+
+In:  framed pictures of a sequence, grey (H, W) or RGB (H, W, 3), uint8.
+Out: for each picture Landmarks, or the reason why there are none.
+
+Importing this package imports no landmark library; `open_backend` does, and only the one that is asked for.
+"""
+
+from fer_data.errors import LandmarkError
+from fer_data.faces.landmarks.base import Backend
+
+__all__ = ["BACKENDS", "open_backend"]
+
+
+def _fan(**options) -> Backend:
+    from fer_data.faces.landmarks.fan import FanBackend
+
+    return FanBackend(**options)
+
+
+def _dlib(**options) -> Backend:
+    from fer_data.faces.landmarks.dlib68 import DlibBackend
+
+    return DlibBackend(**options)
+
+
+BACKENDS = {"fan": _fan, "dlib": _dlib}
+
+
+def open_backend(name: str, **options) -> Backend:
+    """Return the backend `name` with its model files loaded and checked.
+
+    Raises LandmarkError for an unknown name, WeightsError if a model file or its library is missing; the sentence says what
+    to put where.
+    """
+    if name not in BACKENDS:
+        raise LandmarkError(f"opening a landmark backend: allowed are {', '.join(BACKENDS)}; got {name!r}")
+    return BACKENDS[name](**options)

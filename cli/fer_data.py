@@ -1,0 +1,214 @@
+"""`fer-data`: from a database on disk to faces and folds. Each command parses, calls one library function, prints."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.table import Table
+
+from cli import common
+
+__all__ = ["main"]
+
+
+@click.group(cls=common.Group)
+@common.version_option
+def main():
+    """Prepare facial-expression databases: aligned faces, the paper's 110 views, subject-disjoint folds.
+
+    \b
+    fer-data synth ck+ synthetic --subjects 20
+    fer-data prepare ck+ synthetic prepared --landmarks dlib --folds 5
+    fer-data inspect prepared
+    """
+
+
+# --- prepare ----------------------------------------------------------------------------------------------------------
+
+
+@main.group(cls=common.Group)
+def prepare():
+    """Find sequences, choose peak frames, detect, align, cut views, write shards and the manifest."""
+
+
+def prepare_options(command):
+    """Add the options that every database has."""
+    options = [
+        click.option("--landmarks", type=click.Choice(["fan", "dlib"]), default="fan", show_default=True, help="Landmark backend; never swapped for another."),
+        click.option("--detector", type=click.Choice(["sfd", "dlib"]), default="sfd", show_default=True, help="Face detector of the fan backend."),
+        click.option("--views", type=click.Choice(["stored", "virtual"]), default="stored", show_default=True, help="Write all 110 views, or render them on demand (1/58 of the disk)."),
+        click.option("--colour", type=click.Choice(["grey", "rgb"]), default="grey", show_default=True, help="Channels of the faces."),
+        click.option("--folds", type=click.IntRange(2), default=10, show_default=True, metavar="N", help="Number of subject-disjoint folds."),
+        click.option("--fold-rule", type=click.Choice(["step"]), default="step", show_default=True, help="step: fold i = subjects[i::N], the literature's split."),
+        click.option("--workers", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Processes. The bytes do not depend on it."),
+        click.option("--dry-run", is_flag=True, default=False, help="Say what would be done; write nothing."),
+        click.option("--strict", is_flag=True, default=False, help="Exit 1 if anything that was wanted could not be used."),
+        click.option("--json", "as_json", is_flag=True, default=False, help="Print the summary as JSON."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@prepare.command("ck+")
+@click.argument("root", type=common.DIR)
+@click.argument("out", type=common.OUT_DIR)
+@prepare_options
+def prepare_ck_plus(root, out, **options):
+    """CK+ from its unpacked archives: the last three frames of each labelled sequence.
+
+    \b
+    fer-data prepare ck+ ~/data/CK+ prepared --landmarks dlib --workers 2
+    """
+    _prepare("ck+", root, out, {}, **options)
+
+
+@prepare.command("folder")
+@click.argument("root", type=common.DIR)
+@click.argument("out", type=common.OUT_DIR)
+@click.option("--index", type=common.FILE, default=None, help="CSV with the columns path, subject, expression[, sequence, frame].")
+@click.option("--pattern", default=None, metavar="TEXT", help="File names, e.g. '{subject}/{subject}_{sequence}_{expression}.jpg'.")
+@click.option("--frames", type=click.Choice(["all", "last-three"]), default="all", show_default=True, help="Which frames of a sequence.")
+@prepare_options
+def prepare_folder(root, out, index, pattern, **options):
+    """Any folder of face pictures, by a CSV index or a pattern of file names.
+
+    \b
+    fer-data prepare folder faces prepared --pattern '{subject}/{subject}_{sequence}_{expression}.jpg'
+    """
+    if (index is None) == (pattern is None):
+        raise click.UsageError("Give either --index FILE.csv or --pattern TEXT.")
+    _prepare("folder", root, out, {"index": index} if index else {"pattern": pattern}, **options)
+
+
+def _prepare(dataset, root, out, adapter_options, dry_run, strict, as_json, **options):
+    """Plan, then run or tell; exit 1 under --strict if something was unusable."""
+    from fer_data.prepare import PrepareConfig, make_plan, prepare_dataset
+
+    config = PrepareConfig(options=adapter_options, **options)
+    if dry_run:
+        common.show(_plan_text(make_plan(dataset, root, config), config, out))
+        return
+    total = len(make_plan(dataset, root, config).selected)
+    with common.progress(total, f"preparing {dataset}") as progress:
+        summary = prepare_dataset(dataset, root, out, config, progress)
+    if as_json:
+        common.show_json({key: str(value) if isinstance(value, Path) else value for key, value in asdict(summary).items()})
+    else:
+        common.show(_summary_text(summary))
+    if strict and summary.unusable:
+        sys.exit(1)
+
+
+def _plan_text(plan, config, out) -> str:
+    """Return what a run would do."""
+    subjects = len({one.sequence.subject for one in plan.selected})
+    lines = [
+        f"{plan.scan.dataset}: {len(plan.scan.sequences)} sequences found, {len(plan.selected)} labelled and selected, {subjects} subjects",
+        f"{plan.n_faces} faces by rule {plan.rule}, {config.folds} folds by rule {config.fold_rule}, landmarks by {config.landmarks}",
+        f"{len(plan.shards)} shards with {config.views} views, about {plan.bytes_needed(config) / 1e6:,.0f} MB, into {out}",
+        *(f"note: {note}" for note in plan.scan.notes),
+        "dry run: nothing was written",
+    ]
+    return "\n".join(lines)
+
+
+def _summary_text(summary) -> str:
+    """Return what a run did, the skipped last."""
+    from fer_data.records import UNUSABLE
+
+    unusable = {reason: count for reason, count in summary.skipped.items() if reason in UNUSABLE}
+    reasons = f" ({', '.join(f'{reason} {count}' for reason, count in unusable.items())}; see skipped.csv)" if unusable else ""
+    return "\n".join(
+        [
+            *(f"note: {note}" for note in summary.notes),
+            f"decoded {summary.decoded}, detected {summary.detected}, rendered {summary.rendered:,} views; "
+            f"shards: {summary.shards_written} written, {summary.shards_kept} kept; {summary.seconds:.1f} s",
+            f"{summary.kept} faces of {summary.sequences} sequences, {summary.subjects} subjects, {summary.folds} folds in {summary.out}",
+            f"skipped {summary.unusable}{reasons}",
+        ]
+    )
+
+
+# --- look at what is there --------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("out", type=common.DIR)
+@click.option("--json", "as_json", is_flag=True, default=False, help="Print as JSON.")
+def inspect(out, as_json):
+    """Images and subjects per fold and expression, and why frames were skipped.
+
+    \b
+    fer-data inspect prepared
+    """
+    from fer_data.protocol.balance import image_table, subject_table
+    from fer_data.store.manifest import read_manifest, read_settings, read_skipped
+
+    frame, settings, skipped = read_manifest(out), read_settings(out), read_skipped(out)
+    images, subjects = image_table(frame), subject_table(frame)
+    reasons = skipped.groupby("reason")["frames"].sum().to_dict()
+    if as_json:
+        tables = {"images": images, "subjects": subjects}
+        content = {name: json.loads(table.to_json(orient="index")) for name, table in tables.items()}
+        common.show_json({**content, "skipped": {reason: int(count) for reason, count in reasons.items()}, "settings": settings})
+        return
+    common.show(_table("Images per fold and expression", images))
+    common.show(_table("Subjects per fold and expression", subjects))
+    common.show(f"found {settings['found']} frames: kept {settings['kept']}" + "".join(f", {reason} {count}" for reason, count in reasons.items()))
+
+
+def _table(title, frame) -> Table:
+    table = Table("fold", *map(str, frame.columns), title=title)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for fold, *counts in frame.itertuples():
+        table.add_row(str(fold), *map(str, counts), style="bold" if fold == "all" else None)
+    return table
+
+
+@main.command()
+@click.argument("out", type=common.DIR)
+def verify(out):
+    """Check every shard, data set and row against the hashes that were written with it.
+
+    \b
+    fer-data verify prepared
+    """
+    from fer_data.store.manifest import read_settings
+    from fer_data.store.verify import verify as check
+
+    with common.progress(len(read_settings(out)["shards"]), "verifying shards") as progress:
+        checked, problems = check(out, progress)
+    for problem in problems:
+        common.stderr.print(problem, markup=False)
+    common.show(f"{checked} shards checked, {len(problems)} problems")
+    if problems:
+        sys.exit(1)
+
+
+# --- synthetic people -------------------------------------------------------------------------------------------------
+
+
+@main.group(cls=common.Group)
+def synth():
+    """Draw databases of synthetic people in the exact layouts of the real ones."""
+
+
+@synth.command("ck+")
+@click.argument("out", type=common.OUT_DIR)
+@click.option("--subjects", type=click.IntRange(1), default=20, show_default=True, metavar="N", help="People; 123 gives the real counts.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="S", help="Same seed, same bytes.")
+@click.option("--litter", is_flag=True, default=False, help="Add .DS_Store, ._* and __MACOSX, as on a disk that a Mac has seen.")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Processes.")
+def synth_ck_plus(out, subjects, seed, litter, workers):
+    """A CK+ tree: pictures, labels, landmarks, and truth.csv beside them.
+
+    \b
+    fer-data synth ck+ synthetic --subjects 20 --seed 1
+    """
+    from fer_data.datasets.synthetic.ck_plus import write_ck_plus
+
+    common.show(str(write_ck_plus(out, subjects=subjects, seed=seed, litter=litter, workers=workers)))

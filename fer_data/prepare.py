@@ -1,0 +1,569 @@
+"""The pipeline: a database on disk -> sequences -> frames -> points -> faces -> shards -> manifest.
+
+In:  the root of a database, a folder to write to, PrepareConfig.
+Out: OUT/manifest.parquet, manifest.csv, skipped.csv, settings.json, run.json, shards/, cache/; a Summary.
+
+One process writes; any concurrent.futures.Executor works. Results are taken in the order of the manifest, so that the
+bytes do not depend on the number of workers. A shard that is there with the right key is not made again, nor is a face
+detected twice: an interrupted run goes on where it was.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+from filelock import FileLock, Timeout
+
+from fer_data import __version__
+from fer_data.datasets import ADAPTERS
+from fer_data.errors import BusyError, DatasetError, ImageError, LandmarkError
+from fer_data.faces.align import align
+from fer_data.faces.landmarks import open_backend
+from fer_data.faces.picture import decode_picture, frame_picture
+from fer_data.faces.views import N_VIEWS, VIEW_SIZE, render_views
+from fer_data.labels import classes_of
+from fer_data.protocol import folds, peaks
+from fer_data.records import NOT_SELECTED, UNUSABLE, Landmarks, Scan, Sequence, Skip
+from fer_data.store import cache, manifest, shards
+from fer_data.store.files import remove_parts, sha256_of_bytes, sha256_of_file, write_json_atomically
+
+__all__ = ["PrepareConfig", "Plan", "Summary", "make_plan", "prepare_dataset"]
+
+PIPELINE_VERSION = 1                  # part of every key: raise it when the same input would give other bytes
+SHARD_FACES = 48                      # a shard is closed once it has this many faces; stored views make it about 49 MB
+JUMP = 6.0                            # a face that moved more than this multiple of the median motion is flagged
+_IN_FLIGHT = 4                        # sequences waiting for each worker, so that memory stays flat
+
+Progress = Callable[[int, str], None]
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """How a database is prepared. Everything but `workers` and `strict` decides the bytes that come out."""
+
+    landmarks: str = "fan"            # landmark backend; never swapped for another
+    detector: str = "sfd"             # face detector of the fan backend
+    views: str = "stored"             # stored: all 110 views in the shards; virtual: rendered on demand
+    colour: str = "grey"              # grey or rgb
+    folds: int = 10                   # number of folds (paper: 10)
+    fold_rule: str = "step"           # protocol.folds.RULES
+    frames: str | None = None         # protocol.peaks.RULES; None: the paper's rule for the database
+    options: dict = field(default_factory=dict)  # of the adapter, e.g. {"pattern": "{subject}/..."}
+    workers: int = 1                  # processes
+
+    def backend(self) -> tuple[str, dict]:
+        """Return name and options for faces.landmarks.open_backend."""
+        return self.landmarks, {"detector": self.detector} if self.landmarks == "fan" else {}
+
+
+@dataclass(frozen=True)
+class Selected:
+    """A sequence and the frames of it that are used."""
+
+    sequence: Sequence                # its `frames` are the used ones, in order
+    fold: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do, known before any picture is decoded."""
+
+    scan: Scan
+    rule: str                         # frame rule
+    selected: tuple[Selected, ...]
+    skipped: tuple[Skip, ...]         # before detection
+    shards: tuple[tuple[int, int], ...]          # [first, last) of `selected` for each shard
+
+    @property
+    def n_faces(self) -> int:
+        """How many frames were selected."""
+        return sum(len(one.sequence.frames) for one in self.selected)
+
+    @property
+    def n_found(self) -> int:
+        """How many frames were found: selected plus what skipped rows stand for."""
+        return self.n_faces + sum(skip.frames for skip in self.skipped)
+
+    def bytes_needed(self, config: PrepareConfig) -> int:
+        """Return about how many bytes the shards will take."""
+        channels = 3 if config.colour == "rgb" else 1
+        views = N_VIEWS * VIEW_SIZE**2 if config.views == "stored" else 0
+        return self.n_faces * ((132 * 132 + views) * channels + 1400)
+
+
+@dataclass
+class Summary:
+    """What a run did; found == kept + the sum of skipped."""
+
+    out: Path
+    dataset: str
+    found: int = 0                    # frames
+    kept: int = 0                     # faces in the manifest
+    sequences: int = 0
+    subjects: int = 0
+    folds: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)     # reason -> frames
+    decoded: int = 0                  # pictures decoded in this run
+    detected: int = 0                 # pictures that went through the landmark backend in this run
+    rendered: int = 0                 # views rendered in this run
+    shards_written: int = 0
+    shards_kept: int = 0              # found complete and not made again
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def unusable(self) -> int:
+        """How many frames or files were wanted and could not be used."""
+        return sum(count for reason, count in self.skipped.items() if reason in UNUSABLE)
+
+
+def make_plan(dataset: str, root: Path, config: PrepareConfig) -> Plan:
+    """Return what `prepare_dataset` will do; reads names and labels, no pictures.
+
+    Raises DatasetError if the tree is not the database's, or if it has too few labelled subjects for the folds.
+    """
+    if dataset not in ADAPTERS:
+        raise DatasetError(f"preparing a database: allowed are {', '.join(ADAPTERS)}; got {dataset!r}")
+    scan = ADAPTERS[dataset](root, **config.options)
+    rule = config.frames or peaks.DEFAULT_RULE[dataset]
+    labelled = {sequence.subject for sequence in scan.sequences if sequence.expression}
+    fold_of = folds.assign(labelled, config.fold_rule, config.folds)
+    selected, skipped = [], list(scan.skipped)
+    for sequence in scan.sequences:
+        used, left = _select(sequence, rule)
+        skipped += left
+        if used:
+            selected.append(Selected(used, fold_of[sequence.subject]))
+    return Plan(scan, rule, tuple(selected), tuple(skipped), tuple(_group(selected)))
+
+
+def prepare_dataset(dataset: str, root: Path, out: Path, config: PrepareConfig, progress: Progress = lambda done, text: None, executor: Executor | None = None) -> Summary:
+    """Prepare a database and return what was done.
+
+    `executor` may be any concurrent.futures.Executor whose workers see the same files; by default `config.workers`
+    processes. Raises DatasetError, WeightsError, ShardError and OSError before or between writes: what lies in `out` is
+    always whole, and the same call goes on from there.
+    """
+    began = time.time()
+    root, out = Path(root), Path(out)
+    plan = make_plan(dataset, root, config)
+    backend_name, backend_options = config.backend()
+    identity = open_backend(backend_name, **backend_options).identity()  # missing weights show before anything is written
+    with _only_writer(out):
+        (out / "shards").mkdir(exist_ok=True)
+        remove_parts(out)
+        remove_parts(out / "shards")
+        summary = Summary(out, dataset, found=plan.n_found, notes=plan.scan.notes)
+        run = _Run(root, out, config, plan, identity, summary, progress)
+        with _workers(config, executor) as pool:
+            records = list(run.records(pool))
+        _write_manifest(run, records)
+        _remove_surplus(out, len(records))
+        summary.seconds = time.time() - began
+        _write_run(out, root, config, summary)
+    return summary
+
+
+# --- planning ---------------------------------------------------------------------------------------------------------
+
+
+def _select(sequence: Sequence, rule: str) -> tuple[Sequence | None, list[Skip]]:
+    """Return the sequence with the frames that the rule takes, and Skips for those that it leaves."""
+    key, count = (sequence.subject, sequence.sequence), len(sequence.frames)
+    where = sequence.frames[0].source
+    if sequence.expression is None:
+        return None, [Skip(where, "unlabelled", *key, frames=count)]
+    chosen = peaks.select(sequence, rule)
+    if isinstance(chosen, str):
+        return None, [Skip(where, chosen, *key, frames=count, detail=f"{count} frames, rule {rule}")]
+    used = replace(sequence, frames=tuple(sequence.frames[index] for index in chosen))
+    left = count - len(chosen)
+    return used, [Skip(where, "not-peak", *key, frames=left, detail=f"rule {rule}")] if left else []
+
+
+def _group(selected: list[Selected]) -> Iterator[tuple[int, int]]:
+    """Yield [first, last) of the sequences of each shard."""
+    first, faces = 0, 0
+    for index, one in enumerate(selected):
+        faces += len(one.sequence.frames)
+        if faces >= SHARD_FACES:
+            yield first, index + 1
+            first, faces = index + 1, 0
+    if first < len(selected):
+        yield first, len(selected)
+
+
+# --- one sequence, in a worker ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Task:
+    """All that a worker needs to turn a sequence into faces."""
+
+    root: str
+    sequence: Sequence
+    sha256: tuple[str, ...]           # of the source of each frame
+    backend: tuple[str, dict]
+    identity: dict
+    colour: bool
+    cache: str                        # folder
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What a worker made of a sequence: rows without fold, shard and row number; arrays with one row each."""
+
+    rows: list[dict]
+    faces: np.ndarray                 # (N, 132, 132[, 3]) uint8
+    landmarks: np.ndarray             # (N, 68, 2) float64
+    skipped: list[Skip]
+    framing: str
+    found: list[Landmarks | str]
+    cache_key: str
+    cached: bool
+    decoded: int
+
+
+_backends: dict[str, object] = {}     # of this process; opening one reads up to 100 MB
+
+
+def _open_once(spec: tuple[str, dict]):
+    key = json.dumps(spec, sort_keys=True)
+    if key not in _backends:
+        _backends[key] = open_backend(spec[0], **spec[1])
+    return _backends[key]
+
+
+def _process(task: _Task) -> _Result:
+    """Decode, find points, align: the work of one sequence."""
+    cv2.setNumThreads(1)
+    pictures, readable, skipped = _decode(task)
+    key = cache.key_of(
+        {
+            "pipeline": PIPELINE_VERSION, "opencv": cv2.__version__, "backend": task.identity, "colour": task.colour,
+            "framings": list(task.sequence.framings),
+            "frames": [[task.sha256[index], task.sequence.frames[index].position] for index in readable],
+        }
+    )  # fmt: skip
+    hit = cache.load(Path(task.cache), key)
+    if hit is not None and len(hit[1]) == len(readable):
+        framing, found = hit
+    else:
+        hit = None
+        framing, found = _locate(task, pictures)
+    rows, faces, points = [], [], []
+    before = None
+    for index, picture, landmarks in zip(readable, pictures, found, strict=True):
+        row = _align_one(task, index, frame_picture(picture, framing), landmarks, framing, before, skipped)
+        if row is not None:
+            rows.append(row[0])
+            faces.append(row[1])
+            points.append(landmarks.points)
+            before = landmarks.points
+    shape = (0, 132, 132, 3) if task.colour else (0, 132, 132)
+    return _Result(
+        rows, np.stack(faces) if faces else np.zeros(shape, np.uint8), np.stack(points) if points else np.zeros((0, 68, 2)),
+        skipped, framing, found, key, hit is not None, len(pictures),
+    )  # fmt: skip
+
+
+def _decode(task: _Task) -> tuple[list[np.ndarray], list[int], list[Skip]]:
+    """Return the pictures that can be decoded, their positions in the sequence, and Skips for the others."""
+    pictures, readable, skipped = [], [], []
+    for index, frame in enumerate(task.sequence.frames):
+        data = (Path(task.root) / frame.source).read_bytes()
+        if sha256_of_bytes(data) != task.sha256[index]:
+            raise DatasetError(f"reading {frame.source}: the file changed while it was being prepared; run the command again")
+        try:
+            pictures.append(decode_picture(data, task.colour, frame.source))
+            readable.append(index)
+        except ImageError as error:
+            skipped.append(_skip(task.sequence, index, "unreadable", str(error)))
+    return pictures, readable, skipped
+
+
+def _locate(task: _Task, pictures: list[np.ndarray]) -> tuple[str, list[Landmarks | str]]:
+    """Return the first framing in which every face is found, else the one in which most are, with its landmarks."""
+    best: tuple[str, list[Landmarks | str]] | None = None
+    backend = _open_once(task.backend)
+    for framing in task.sequence.framings:
+        found = backend.locate([frame_picture(picture, framing) for picture in pictures])
+        count = sum(isinstance(one, Landmarks) for one in found)
+        if best is None or count > sum(isinstance(one, Landmarks) for one in best[1]):
+            best = (framing, found)
+        if count == len(pictures):
+            break
+    return best
+
+
+def _align_one(task, index, picture, landmarks, framing, before, skipped) -> tuple[dict, np.ndarray] | None:
+    """Return (row, face pixels) of one frame, or None after adding its Skip."""
+    sequence, frame = task.sequence, task.sequence.frames[index]
+    if isinstance(landmarks, str):
+        skipped.append(_skip(sequence, index, landmarks, f"backend {task.identity['name']}"))
+        return None
+    try:
+        face = align(picture, landmarks.points)
+    except LandmarkError as error:
+        skipped.append(_skip(sequence, index, "bad-landmarks", str(error)))
+        return None
+    row = {
+        "image_id": manifest.image_id(sequence.dataset, sequence.subject, sequence.sequence, frame.number),
+        "dataset": sequence.dataset, "subject": sequence.subject, "sequence": sequence.sequence, "frame": frame.number,
+        "expression": sequence.expression, "source": frame.source, "position": -1 if frame.position is None else frame.position,
+        "framing": framing, "source_sha256": task.sha256[index], "face_sha256": sha256_of_bytes(face.pixels.tobytes()),
+        "backend": task.identity["name"], "backend_version": task.identity["version"],
+        "weights_sha256": task.identity["weights_sha256"], "faces_found": landmarks.faces_found,
+        "motion": _motion(before, landmarks.points), "residual_px": face.residual_px, "invented": face.invented,
+        **dict(zip(manifest.MATRIX, face.matrix.ravel().tolist(), strict=True)),
+    }  # fmt: skip
+    return row, face.pixels
+
+
+def _motion(before: np.ndarray | None, points: np.ndarray) -> float:
+    """Return how far the points moved on average, in distances between the outer eye corners."""
+    if before is None:
+        return 0.0
+    eyes = float(np.linalg.norm(points[36] - points[45]))
+    return float(np.linalg.norm(points - before, axis=1).mean()) / max(eyes, 1e-9)
+
+
+def _skip(sequence: Sequence, index: int, reason: str, detail: str) -> Skip:
+    frame = sequence.frames[index]
+    return Skip(frame.source, reason, sequence.subject, sequence.sequence, frame.number, detail=detail)
+
+
+# --- all sequences, in the one process that writes --------------------------------------------------------------------
+
+
+@dataclass
+class _Run:
+    """One call of prepare_dataset: hands out sequences, takes faces in order, writes shards."""
+
+    root: Path
+    out: Path
+    config: PrepareConfig
+    plan: Plan
+    identity: dict
+    summary: Summary
+    progress: Progress
+    done: int = 0
+
+    def records(self, pool: Executor) -> Iterator[shards.ShardRecord]:
+        """Yield the record of each shard, in order: those that are there, and those made now."""
+        hashes = _hash_sources(self.root, self.plan)
+        todo, keys, known = [], [], []
+        for index, (first, last) in enumerate(self.plan.shards):
+            keys.append(self._key(first, last, hashes))
+            record = shards.read_record(self.out / "shards", shards.shard_name(index))
+            path = self.out / "shards" / shards.shard_name(index)
+            whole = record is not None and record.key == keys[-1] and path.is_file() and path.stat().st_size == record.size
+            known.append(record if whole else None)
+            if not whole:
+                todo += range(first, last)
+        results = self._results(pool, [self._task(one, hashes) for one in todo])
+        for index, (first, last) in enumerate(self.plan.shards):
+            if known[index] is not None:
+                self.summary.shards_kept += 1
+                self._advance(last - first)
+                yield known[index]
+            else:
+                yield self._make_shard(index, keys[index], [next(results) for _ in range(first, last)])
+
+    def _task(self, index: int, hashes: dict[str, str]) -> _Task:
+        sequence = self.plan.selected[index].sequence
+        return _Task(
+            str(self.root), sequence, tuple(hashes[frame.source] for frame in sequence.frames), self.config.backend(),
+            self.identity, self.config.colour == "rgb", str(self.out / "cache" / "landmarks"),
+        )  # fmt: skip
+
+    def _key(self, first: int, last: int, hashes: dict[str, str]) -> str:
+        """Return the key of a shard: everything that decides its bytes."""
+        sequences = []
+        for one in self.plan.selected[first:last]:
+            content = asdict(one.sequence)
+            content["sha256"] = [hashes[frame.source] for frame in one.sequence.frames]
+            sequences.append(content)
+        return cache.key_of(
+            {
+                "pipeline": PIPELINE_VERSION, "shard": shards.SHARD_VERSION, "opencv": cv2.__version__, "backend": self.identity,
+                "views": self.config.views, "colour": self.config.colour, "sequences": sequences,
+            }
+        )  # fmt: skip
+
+    def _results(self, pool: Executor, tasks: list[_Task]) -> Iterator[_Result]:
+        """Yield the result of each task in order, keeping only a few ahead, and keep each one's landmarks at once."""
+        waiting: deque[Future] = deque()
+        ahead = _IN_FLIGHT * max(1, self.config.workers)
+        for task in tasks:
+            waiting.append(pool.submit(_process, task))
+            if len(waiting) >= ahead:
+                yield self._taken(waiting.popleft())
+        while waiting:
+            yield self._taken(waiting.popleft())
+
+    def _taken(self, future: Future) -> _Result:
+        result = future.result()
+        if not result.cached:
+            cache.store(self.out / "cache" / "landmarks", result.cache_key, result.framing, result.found)
+            self.summary.detected += len(result.found)
+        self.summary.decoded += result.decoded
+        self._advance(1)
+        return result
+
+    def _advance(self, sequences: int) -> None:
+        self.done += sequences
+        self.progress(self.done, f"preparing {self.plan.scan.dataset}")
+
+    def _make_shard(self, index: int, key: str, results: list[_Result]) -> shards.ShardRecord:
+        """Render and write one shard."""
+        name = shards.shard_name(index)
+        rows = [row for result in results for row in result.rows]
+        data = {
+            "faces": np.concatenate([result.faces for result in results]),
+            "landmarks": np.concatenate([result.landmarks for result in results]),
+            "matrix": np.array([[row[name] for name in manifest.MATRIX] for row in rows], np.float64).reshape(-1, 2, 3),
+        }
+        if self.config.views == "stored":
+            data["views"] = render_views(data["faces"])  # (N, 110, 96, 96[, 3])
+            self.summary.rendered += len(rows) * N_VIEWS
+        rows = [{**row, "shard": name, "row": number} for number, row in enumerate(rows)]
+        skipped = [asdict(skip) for result in results for skip in result.skipped]
+        self.summary.shards_written += 1
+        return shards.write_shard(self.out / "shards", name, key, data, rows, skipped)
+
+
+def _hash_sources(root: Path, plan: Plan) -> dict[str, str]:
+    """Return source -> sha256 of its bytes, for all that is used. Threads suffice: hashing and reading let others run."""
+    sources = sorted({frame.source for one in plan.selected for frame in one.sequence.frames})
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        return dict(zip(sources, pool.map(lambda source: sha256_of_file(root / source), sources), strict=True))
+
+
+def _write_manifest(run: _Run, records: list[shards.ShardRecord]) -> None:
+    """Join shards and folds into the manifest, and count: found == kept + skipped."""
+    plan, summary = run.plan, run.summary
+    fold_of = {one.sequence.subject: one.fold for one in plan.selected}
+    rows = [{**row, "fold": fold_of[row["subject"]]} for record in records for row in record.rows]
+    motions = [row["motion"] for row in rows if row["motion"] > 0]
+    limit = JUMP * float(np.median(motions)) if motions else 0.0
+    for row in rows:
+        row["jump"] = bool(row["motion"] > limit > 0)
+    skipped = [*plan.skipped, *(Skip(**skip) for record in records for skip in record.skipped)]
+    summary.kept = len(rows)
+    summary.sequences = len({(row["subject"], row["sequence"]) for row in rows})
+    summary.subjects = len({row["subject"] for row in rows})
+    summary.folds = run.config.folds
+    counts = Counter()
+    for skip in skipped:
+        counts[skip.reason] += skip.frames
+    summary.skipped = {reason: counts[reason] for reason in (*NOT_SELECTED, *UNUSABLE) if counts[reason]}
+    assert summary.found == summary.kept + sum(counts.values()), (summary.found, summary.kept, counts)
+    if not rows:
+        raise DatasetError(f"preparing {plan.scan.dataset}: no face could be used; skipped: {summary.skipped}")
+    config = {key: value for key, value in asdict(run.config).items() if key != "workers"}
+    config["options"] = {key: Path(value).name if isinstance(value, Path) else value for key, value in config["options"].items()}
+    settings = {
+        "dataset": plan.scan.dataset, "classes": list(classes_of(row["expression"] for row in rows)), "frame_rule": plan.rule,
+        "config": config, "backend": run.identity, "code_version": __version__, "opencv": cv2.__version__,
+        "pipeline_version": PIPELINE_VERSION, "found": summary.found, "kept": summary.kept, "skipped": summary.skipped,
+        "shards": {record.name: record.sha256 for record in records},
+    }  # fmt: skip
+    manifest.write_manifest(run.out, rows, skipped, settings)
+
+
+def _remove_surplus(out: Path, count: int) -> None:
+    """Remove shards of an earlier run that had more of them; the manifest no longer names them."""
+    keep = {shards.shard_name(index) for index in range(count)}
+    for path in sorted((out / "shards").glob("[0-9]*.h5")):
+        if path.name not in keep:
+            path.unlink()
+            path.with_suffix(".json").unlink(missing_ok=True)
+
+
+def _write_run(out: Path, root: Path, config: PrepareConfig, summary: Summary) -> None:
+    """Write what differs between runs that give the same data: where, when, how fast."""
+    content = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(summary).items()}
+    write_json_atomically(
+        out / "run.json",
+        {"command": sys.argv, "root": str(root.resolve()), "workers": config.workers, "finished": time.time(), "summary": content},
+    )
+
+
+# --- processes --------------------------------------------------------------------------------------------------------
+
+
+class _Inline(Executor):
+    """Runs each call at once in this process: what one worker needs."""
+
+    def submit(self, fn, /, *args, **kwargs) -> Future:
+        future: Future = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 - handed on, as every Executor does
+            future.set_exception(error)
+        return future
+
+
+@contextmanager
+def _workers(config: PrepareConfig, given: Executor | None) -> Iterator[Executor]:
+    """Yield the given executor, left open; or our own processes, which end with the run, however it ends."""
+    if given is not None:
+        yield given
+        return
+    own = _Inline() if config.workers <= 1 else _processes(config.workers)
+    try:
+        yield own
+    except BaseException:
+        if isinstance(own, ProcessPoolExecutor):
+            own.kill_workers() if hasattr(own, "kill_workers") else _kill(own)  # do not wait for detections under way
+        raise
+    finally:
+        own.shutdown(wait=True, cancel_futures=True)
+
+
+def _kill(pool: ProcessPoolExecutor) -> None:
+    """What ProcessPoolExecutor.kill_workers does from Python 3.14 on."""
+    for process in list((pool._processes or {}).values()):
+        process.kill()
+
+
+def _processes(workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the process that writes; one thread each, for the workers are the parallelism."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
+@contextmanager
+def _only_writer(out: Path) -> Iterator[None]:
+    """Hold a lock on the folder, so that two runs cannot write to one place; the lock goes with its process."""
+    out.mkdir(parents=True, exist_ok=True)
+    lock, owner = FileLock(out / ".lock"), out / ".lock.json"
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        who = json.loads(owner.read_bytes())["process"] if owner.is_file() else "unknown"
+        raise BusyError(f"preparing into {out}: process {who} is writing there already") from error
+    try:
+        write_json_atomically(owner, {"process": os.getpid()})
+        yield
+    finally:
+        owner.unlink(missing_ok=True)
+        lock.release()
