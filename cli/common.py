@@ -3,7 +3,6 @@
 Exit codes: 0 done, 1 data or run error (one sentence on stderr), 2 wrong usage, 130 interrupted.
 """
 
-import difflib
 import json
 import sys
 from contextlib import contextmanager
@@ -29,7 +28,7 @@ version_option = click.version_option(__version__, message="%(prog)s %(version)s
 
 
 class Group(click.Group):
-    """A group whose commands show an error of ours, or of the file system, as one sentence, and suggest near misses."""
+    """A group whose commands show an error of ours, or of the file system, as one sentence."""
 
     def __init__(self, *args, **settings):
         settings.setdefault("context_settings", {"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -47,15 +46,6 @@ class Group(click.Group):
             stderr.print("Interrupted. Run the same command again to go on.")
             sys.exit(130)
 
-    def resolve_command(self, ctx, args):
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            near = difflib.get_close_matches(args[0].lower(), self.list_commands(ctx), n=3, cutoff=0.5)
-            if near and not args[0].startswith("-"):
-                error.message = f"No such command {args[0]!r}. Did you mean {' or '.join(repr(name) for name in near)}?"
-            raise
-
 
 def show(what) -> None:
     """Print a sentence, or anything that rich can draw."""
@@ -68,17 +58,17 @@ def show_json(content) -> None:
 
 
 @contextmanager
-def progress(total: int | None, what: str):
-    """Yield a function to call with (done, text); draws a bar on a terminal, a plain line at each tenth elsewhere."""
+def progress(what: str):
+    """Yield a function to call with (done, total, text); draws a bar on a terminal, a plain line at each tenth elsewhere."""
     if stderr.is_terminal:
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
         with Progress(*columns, console=stderr, transient=True) as bar:
-            task = bar.add_task(what, total=total)
-            yield lambda done, text=what: bar.update(task, completed=done, description=text)
+            task = bar.add_task(what, total=None)
+            yield lambda done, total, text=what: bar.update(task, completed=done, total=total, description=text)
         return
     last = -1
 
-    def line(done: int, text: str = what) -> None:
+    def line(done: int, total: int, text: str = what) -> None:
         nonlocal last
         tenth = 10 * done // total if total else 0
         if tenth > last:

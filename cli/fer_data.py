@@ -91,8 +91,7 @@ def _prepare(dataset, root, out, adapter_options, dry_run, strict, as_json, **op
     if dry_run:
         common.show(_plan_text(make_plan(dataset, root, config), config, out))
         return
-    total = len(make_plan(dataset, root, config).selected)
-    with common.progress(total, f"preparing {dataset}") as progress:
+    with common.progress(f"preparing {dataset}") as progress:
         summary = prepare_dataset(dataset, root, out, config, progress)
     if as_json:
         common.show_json({key: str(value) if isinstance(value, Path) else value for key, value in asdict(summary).items()})
@@ -107,7 +106,7 @@ def _plan_text(plan, config, out) -> str:
     subjects = len({one.sequence.subject for one in plan.selected})
     lines = [
         f"{plan.scan.dataset}: {len(plan.scan.sequences)} sequences found, {len(plan.selected)} labelled and selected, {subjects} subjects",
-        f"{plan.n_faces} faces by rule {plan.rule}, {config.folds} folds by rule {config.fold_rule}, landmarks by {config.landmarks}",
+        f"{plan.n_faces} faces by rule {plan.rule}, {config.folds} folds by rule {config.fold_rule}, landmarks by {plan.backend['name']} {plan.backend['version']}",
         f"{len(plan.shards)} shards with {config.views} views, about {plan.bytes_needed(config) / 1e6:,.0f} MB, into {out}",
         *(f"note: {note}" for note in plan.scan.notes),
         "dry run: nothing was written",
@@ -177,10 +176,9 @@ def verify(out):
     \b
     fer-data verify prepared
     """
-    from fer_data.store.manifest import read_settings
     from fer_data.store.verify import verify as check
 
-    with common.progress(len(read_settings(out)["shards"]), "verifying shards") as progress:
+    with common.progress("verifying shards") as progress:
         checked, problems = check(out, progress)
     for problem in problems:
         common.stderr.print(problem, markup=False)
@@ -212,3 +210,7 @@ def synth_ck_plus(out, subjects, seed, litter, workers):
     from fer_data.datasets.synthetic.ck_plus import write_ck_plus
 
     common.show(str(write_ck_plus(out, subjects=subjects, seed=seed, litter=litter, workers=workers)))
+
+
+if __name__ == "__main__":
+    main()

@@ -45,7 +45,7 @@ SHARD_FACES = 48                      # a shard is closed once it has this many 
 JUMP = 6.0                            # a face that moved more than this multiple of the median motion is flagged
 _IN_FLIGHT = 4                        # sequences waiting for each worker, so that memory stays flat
 
-Progress = Callable[[int, str], None]
+Progress = Callable[[int, int], None]   # (sequences done, sequences in all)
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,7 @@ class Plan:
     selected: tuple[Selected, ...]
     skipped: tuple[Skip, ...]         # before detection
     shards: tuple[tuple[int, int], ...]          # [first, last) of `selected` for each shard
+    backend: dict                     # identity of the landmark backend: name, version, sha256 of its weights
 
     @property
     def n_faces(self) -> int:
@@ -129,9 +130,10 @@ class Summary:
 
 
 def make_plan(dataset: str, root: Path, config: PrepareConfig) -> Plan:
-    """Return what `prepare_dataset` will do; reads names and labels, no pictures.
+    """Return what `prepare_dataset` will do; reads names, labels and the backend's weights, no pictures.
 
-    Raises DatasetError if the tree is not the database's, or if it has too few labelled subjects for the folds.
+    Raises DatasetError if the tree is not the database's, or if it has too few labelled subjects for the folds;
+    WeightsError if the backend cannot run.
     """
     if dataset not in ADAPTERS:
         raise DatasetError(f"preparing a database: allowed are {', '.join(ADAPTERS)}; got {dataset!r}")
@@ -145,10 +147,12 @@ def make_plan(dataset: str, root: Path, config: PrepareConfig) -> Plan:
         skipped += left
         if used:
             selected.append(Selected(used, fold_of[sequence.subject]))
-    return Plan(scan, rule, tuple(selected), tuple(skipped), tuple(_group(selected)))
+    backend_name, backend_options = config.backend()
+    backend = open_backend(backend_name, **backend_options).identity()
+    return Plan(scan, rule, tuple(selected), tuple(skipped), tuple(_group(selected)), backend)
 
 
-def prepare_dataset(dataset: str, root: Path, out: Path, config: PrepareConfig, progress: Progress = lambda done, text: None, executor: Executor | None = None) -> Summary:
+def prepare_dataset(dataset: str, root: Path, out: Path, config: PrepareConfig, progress: Progress = lambda done, total: None, executor: Executor | None = None) -> Summary:
     """Prepare a database and return what was done.
 
     `executor` may be any concurrent.futures.Executor whose workers see the same files; by default `config.workers`
@@ -158,14 +162,12 @@ def prepare_dataset(dataset: str, root: Path, out: Path, config: PrepareConfig, 
     began = time.time()
     root, out = Path(root), Path(out)
     plan = make_plan(dataset, root, config)
-    backend_name, backend_options = config.backend()
-    identity = open_backend(backend_name, **backend_options).identity()  # missing weights show before anything is written
     with _only_writer(out):
         (out / "shards").mkdir(exist_ok=True)
         remove_parts(out)
         remove_parts(out / "shards")
         summary = Summary(out, dataset, found=plan.n_found, notes=plan.scan.notes)
-        run = _Run(root, out, config, plan, identity, summary, progress)
+        run = _Run(root, out, config, plan, summary, progress)
         with _workers(config, executor) as pool:
             records = list(run.records(pool))
         _write_manifest(run, records)
@@ -355,7 +357,6 @@ class _Run:
     out: Path
     config: PrepareConfig
     plan: Plan
-    identity: dict
     summary: Summary
     progress: Progress
     done: int = 0
@@ -385,7 +386,7 @@ class _Run:
         sequence = self.plan.selected[index].sequence
         return _Task(
             str(self.root), sequence, tuple(hashes[frame.source] for frame in sequence.frames), self.config.backend(),
-            self.identity, self.config.colour == "rgb", str(self.out / "cache" / "landmarks"),
+            self.plan.backend, self.config.colour == "rgb", str(self.out / "cache" / "landmarks"),
         )  # fmt: skip
 
     def _key(self, first: int, last: int, hashes: dict[str, str]) -> str:
@@ -397,7 +398,7 @@ class _Run:
             sequences.append(content)
         return cache.key_of(
             {
-                "pipeline": PIPELINE_VERSION, "shard": shards.SHARD_VERSION, "opencv": cv2.__version__, "backend": self.identity,
+                "pipeline": PIPELINE_VERSION, "shard": shards.SHARD_VERSION, "opencv": cv2.__version__, "backend": self.plan.backend,
                 "views": self.config.views, "colour": self.config.colour, "sequences": sequences,
             }
         )  # fmt: skip
@@ -424,7 +425,7 @@ class _Run:
 
     def _advance(self, sequences: int) -> None:
         self.done += sequences
-        self.progress(self.done, f"preparing {self.plan.scan.dataset}")
+        self.progress(self.done, len(self.plan.selected))
 
     def _make_shard(self, index: int, key: str, results: list[_Result]) -> shards.ShardRecord:
         """Render and write one shard."""
@@ -476,7 +477,7 @@ def _write_manifest(run: _Run, records: list[shards.ShardRecord]) -> None:
     config["options"] = {key: Path(value).name if isinstance(value, Path) else value for key, value in config["options"].items()}
     settings = {
         "dataset": plan.scan.dataset, "classes": list(classes_of(row["expression"] for row in rows)), "frame_rule": plan.rule,
-        "config": config, "backend": run.identity, "code_version": __version__, "opencv": cv2.__version__,
+        "config": config, "backend": plan.backend, "code_version": __version__, "opencv": cv2.__version__,
         "pipeline_version": PIPELINE_VERSION, "found": summary.found, "kept": summary.kept, "skipped": summary.skipped,
         "shards": {record.name: record.sha256 for record in records},
     }  # fmt: skip

@@ -19,7 +19,7 @@ from fer_data.store.shards import map_dataset, read_record, row_sha256
 __all__ = ["verify"]
 
 
-def verify(out: Path, progress: Callable[[int, str], None] = lambda done, text: None) -> tuple[int, list[str]]:
+def verify(out: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> tuple[int, list[str]]:
     """Return (number of shards checked, problems).
 
     Raises ManifestError if there is no manifest to check against, or one of another schema version.
@@ -37,7 +37,7 @@ def verify(out: Path, progress: Callable[[int, str], None] = lambda done, text: 
             problems += _check_shard(out / "shards", name, sha256, rows_of.get(name, frame.iloc[:0]), settings)
         except FerError as error:
             problems.append(f"{name}: {error}")
-        progress(index + 1, "verifying shards")
+        progress(index + 1, len(settings["shards"]))
     return len(settings["shards"]), problems
 
 
