@@ -61,7 +61,8 @@ def show_json(content) -> None:
 def progress(what: str):
     """Yield a function to call with (done, total, text); draws a bar on a terminal, a plain line at each tenth elsewhere."""
     if stderr.is_terminal:
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        times = (TimeElapsedColumn(), TimeRemainingColumn())
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *times)
         with Progress(*columns, console=stderr, transient=True) as bar:
             task = bar.add_task(what, total=None)
             yield lambda done, total, text=what: bar.update(task, completed=done, total=total, description=text)

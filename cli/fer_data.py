@@ -36,20 +36,35 @@ def prepare():
 def prepare_options(command):
     """Add the options that every database has."""
     options = [
-        click.option("--landmarks", type=click.Choice(["fan", "dlib"]), default="fan", show_default=True, help="Landmark backend; never swapped for another."),
-        click.option("--detector", type=click.Choice(["sfd", "dlib"]), default="sfd", show_default=True, help="Face detector of the fan backend."),
-        click.option("--views", type=click.Choice(["stored", "virtual"]), default="stored", show_default=True, help="Write all 110 views, or render them on demand (1/58 of the disk)."),
-        click.option("--colour", type=click.Choice(["grey", "rgb"]), default="grey", show_default=True, help="Channels of the faces."),
-        click.option("--folds", type=click.IntRange(2), default=10, show_default=True, metavar="N", help="Number of subject-disjoint folds."),
-        click.option("--fold-rule", type=click.Choice(["step"]), default="step", show_default=True, help="step: fold i = subjects[i::N], the literature's split."),
-        click.option("--workers", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Processes. The bytes do not depend on it."),
-        click.option("--dry-run", is_flag=True, default=False, help="Say what would be done; write nothing."),
-        click.option("--strict", is_flag=True, default=False, help="Exit 1 if anything that was wanted could not be used."),
-        click.option("--json", "as_json", is_flag=True, default=False, help="Print the summary as JSON."),
-    ]  # fmt: skip
+        choice("--landmarks", ["fan", "dlib"], "Landmark backend; never swapped for another."),
+        choice("--detector", ["sfd", "dlib"], "Face detector of the fan backend."),
+        choice("--views", ["stored", "virtual"], "Write all 110 views, or render them on demand (1/58 of the disk)."),
+        choice("--colour", ["grey", "rgb"], "Channels of the faces."),
+        number("--folds", 10, 2, "Number of subject-disjoint folds."),
+        choice("--fold-rule", ["step"], "step: fold i = subjects[i::N], the literature's split."),
+        number("--workers", 1, 1, "Processes. The bytes do not depend on it."),
+        flag("--dry-run", "Say what would be done; write nothing."),
+        flag("--strict", "Exit 1 if anything that was wanted could not be used."),
+        flag("--json", "Print the summary as JSON.", name="as_json"),
+    ]
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def choice(name, allowed, text):
+    """Return an option with a few allowed words; the first is the default."""
+    return click.option(name, type=click.Choice(allowed), default=allowed[0], show_default=True, help=text)
+
+
+def number(name, default, least, text):
+    """Return an option that takes a whole number."""
+    return click.option(name, type=click.IntRange(least), default=default, show_default=True, metavar="N", help=text)
+
+
+def flag(option, text, name=None):
+    """Return an option that is on or off."""
+    return click.option(option, *([name] if name else []), is_flag=True, default=False, help=text)
 
 
 @prepare.command("ck+")
@@ -68,9 +83,9 @@ def prepare_ck_plus(root, out, **options):
 @prepare.command("folder")
 @click.argument("root", type=common.DIR)
 @click.argument("out", type=common.OUT_DIR)
-@click.option("--index", type=common.FILE, default=None, help="CSV with the columns path, subject, expression[, sequence, frame].")
-@click.option("--pattern", default=None, metavar="TEXT", help="File names, e.g. '{subject}/{subject}_{sequence}_{expression}.jpg'.")
-@click.option("--frames", type=click.Choice(["all", "last-three"]), default="all", show_default=True, help="Which frames of a sequence.")
+@click.option("--index", type=common.FILE, help="CSV with the columns path, subject, expression[, sequence, frame].")
+@click.option("--pattern", metavar="TEXT", help="File names, e.g. '{subject}/{subject}_{sequence}_{expression}.jpg'.")
+@choice("--frames", ["all", "last-three"], "Which frames of a sequence.")
 @prepare_options
 def prepare_folder(root, out, index, pattern, **options):
     """Any folder of face pictures, by a CSV index or a pattern of file names.
@@ -156,7 +171,8 @@ def inspect(out, as_json):
         return
     common.show(_table("Images per fold and expression", images))
     common.show(_table("Subjects per fold and expression", subjects))
-    common.show(f"found {settings['found']} frames: kept {settings['kept']}" + "".join(f", {reason} {count}" for reason, count in reasons.items()))
+    left = "".join(f", {reason} {count}" for reason, count in reasons.items())
+    common.show(f"found {settings['found']} frames: kept {settings['kept']}{left}")
 
 
 def _table(title, frame) -> Table:
@@ -197,10 +213,10 @@ def synth():
 
 @synth.command("ck+")
 @click.argument("out", type=common.OUT_DIR)
-@click.option("--subjects", type=click.IntRange(1), default=20, show_default=True, metavar="N", help="People; 123 gives the real counts.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="S", help="Same seed, same bytes.")
-@click.option("--litter", is_flag=True, default=False, help="Add .DS_Store, ._* and __MACOSX, as on a disk that a Mac has seen.")
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Processes.")
+@number("--subjects", 20, 1, "People; 123 gives the real counts.")
+@number("--seed", 0, 0, "Same seed, same bytes.")
+@flag("--litter", "Add .DS_Store, ._* and __MACOSX, as on a disk that a Mac has seen.")
+@number("--workers", 1, 1, "Processes.")
 def synth_ck_plus(out, subjects, seed, litter, workers):
     """A CK+ tree: pictures, labels, landmarks, and truth.csv beside them.
 

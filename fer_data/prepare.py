@@ -152,7 +152,14 @@ def make_plan(dataset: str, root: Path, config: PrepareConfig) -> Plan:
     return Plan(scan, rule, tuple(selected), tuple(skipped), tuple(_group(selected)), backend)
 
 
-def prepare_dataset(dataset: str, root: Path, out: Path, config: PrepareConfig, progress: Progress = lambda done, total: None, executor: Executor | None = None) -> Summary:
+def prepare_dataset(
+    dataset: str,
+    root: Path,
+    out: Path,
+    config: PrepareConfig,
+    progress: Progress = lambda done, total: None,
+    executor: Executor | None = None,
+) -> Summary:
     """Prepare a database and return what was done.
 
     `executor` may be any concurrent.futures.Executor whose workers see the same files; by default `config.workers`

