@@ -93,14 +93,13 @@ _grids: dict[torch.device, torch.Tensor] = {}  # (110, 96, 96, 2) float32 for gr
 def render(faces: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
     """Return view k[b] of faces[b]: uint8 (B, C, 132, 132), int64 (B,) -> uint8 (B, C, 96, 96), on the faces' device.
 
-    Bilinear in float32 whatever autocast says, rounded once: within 1 grey level of faces.views.render_view.
+    Bilinear in float32 (autocast leaves grid_sample alone), rounded once: within 1 grey level of faces.views.render_view.
     Convention: as in faces/views.py.
     """
     if faces.device not in _grids:
         _grids[faces.device] = _grid().to(faces.device)
     grid = _grids[faces.device][k]  # (B, 96, 96, 2)
-    with torch.autocast(faces.device.type, enabled=False):
-        views = F.grid_sample(faces.to(torch.float32), grid, mode="bilinear", padding_mode="border", align_corners=True)
+    views = F.grid_sample(faces.to(torch.float32), grid, mode="bilinear", padding_mode="border", align_corners=True)
     return views.round_().clamp_(0, 255).to(torch.uint8)
 
 
