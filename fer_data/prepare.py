@@ -58,6 +58,7 @@ class PrepareConfig:
     colour: str = "grey"              # grey or rgb
     folds: int = 10                   # number of folds (paper: 10)
     fold_rule: str = "step"           # protocol.folds.RULES
+    fold_seed: int = 0                # for the rules in protocol.folds.SEEDED
     frames: str | None = None         # protocol.peaks.RULES; None: the paper's rule for the database
     options: dict = field(default_factory=dict)  # of the adapter, e.g. {"pattern": "{subject}/..."}
     workers: int = 1                  # processes
@@ -139,8 +140,11 @@ def make_plan(dataset: str, root: Path, config: PrepareConfig) -> Plan:
         raise DatasetError(f"preparing a database: allowed are {', '.join(ADAPTERS)}; got {dataset!r}")
     scan = ADAPTERS[dataset](root, **config.options)
     rule = config.frames or peaks.DEFAULT_RULE[dataset]
-    labelled = {sequence.subject for sequence in scan.sequences if sequence.expression}
-    fold_of = folds.assign(labelled, config.fold_rule, config.folds)
+    labelled: dict[str, list[str]] = {}
+    for sequence in scan.sequences:
+        if sequence.expression:
+            labelled.setdefault(sequence.subject, []).append(sequence.expression)
+    fold_of = folds.assign(labelled, config.fold_rule, config.folds, config.fold_seed)
     selected, skipped = [], list(scan.skipped)
     for sequence in scan.sequences:
         used, left = _select(sequence, rule)

@@ -1,16 +1,24 @@
 """Folds that no person crosses: a subject belongs to exactly one, whatever becomes of single pictures.
 
-In:  the labelled subjects of a database. Out: subject -> fold, 0-based.
+In:  the labelled subjects of a database, each with the expressions of its labelled sequences.
+Out: subject -> fold, 0-based; or a list of such tables; or the subjects of an inner validation split.
 
-Folds are assigned before any face is looked for, so that a face that is not found moves nobody.
+Folds are assigned before any face is looked for, so that a face that is not found moves nobody. Nothing here depends on
+the order in which subjects are given, nor on anything but labels and seed.
 """
 
-from collections.abc import Iterable
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
-from fer_data.errors import DatasetError
+import numpy as np
+
+from fer_data.errors import DatasetError, ManifestError
 from fer_data.order import natural_key
 
-__all__ = ["RULES", "step", "assign"]
+__all__ = ["RULES", "SEEDED", "assign", "step", "stratified", "shuffled", "repeated", "inner_validation", "refuse_shared_subjects"]
+
+Labels = Mapping[str, Sequence[str]]   # subject -> the expression of each of its labelled sequences
 
 
 def step(subjects: Iterable[str], folds: int) -> dict[str, int]:
@@ -19,20 +27,139 @@ def step(subjects: Iterable[str], folds: int) -> dict[str, int]:
     >>> step(["S10", "S9", "S11"], 2)
     {'S9': 0, 'S10': 1, 'S11': 0}
     """
-    return {subject: rank % folds for rank, subject in enumerate(sorted(set(subjects), key=natural_key))}
+    return {subject: rank % folds for rank, subject in enumerate(_in_order(subjects))}
 
 
-RULES = {"step": step}
+def stratified(labels: Labels, folds: int, seed: int = 0) -> dict[str, int]:
+    """Return folds in which each expression has nearly the same number of sequences: StratifiedGroupKFold, shuffled.
 
-
-def assign(subjects: Iterable[str], rule: str, folds: int) -> dict[str, int]:
-    """Return subject -> fold by a rule of RULES.
-
-    Raises DatasetError for an unknown rule, fewer than two folds, or more folds than subjects.
+    scikit-learn before 1.8 did not stratify when it shuffled; setup.cfg asks for 1.8. Raises DatasetError if every
+    expression has fewer sequences than there are folds, or if a fold would stay without anybody.
     """
-    subjects = set(subjects)
+    from sklearn.model_selection import StratifiedGroupKFold  # about a second to import, needed only here
+
+    subjects = _in_order(labels)
+    groups = [rank for rank, subject in enumerate(subjects) for _ in labels[subject]]
+    expressions = [expression for subject in subjects for expression in sorted(labels[subject])]
+    most = max(Counter(expressions).values())
+    if most < folds:
+        raise DatasetError(f"stratifying folds: allowed are up to {most}, the sequences of the commonest expression; got {folds} folds")
+    fold_of = {}
+    with warnings.catch_warnings():
+        # Expressions with fewer sequences than folds are a fact of these databases; the audit names the folds without them.
+        warnings.filterwarnings("ignore", message="The least populated class in y", category=UserWarning)
+        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+        for fold, (_, test) in enumerate(splitter.split(expressions, expressions, groups)):
+            fold_of.update({subjects[groups[index]]: fold for index in test})
+    empty = sorted(set(range(folds)) - set(fold_of.values()))
+    if empty:
+        raise DatasetError(f"stratifying folds: with seed {seed} nobody falls into fold {empty[0]} of {folds}; take another")
+    return {subject: fold_of[subject] for subject in subjects}
+
+
+def shuffled(subjects: Iterable[str], folds: int, seed: int = 0) -> dict[str, int]:
+    """Return step over the subjects in an order drawn from `seed`: fold sizes differ by at most one subject."""
+    subjects = _in_order(subjects)
+    place = np.random.default_rng(seed).permutation(len(subjects))
+    return {subject: int(rank) % folds for subject, rank in zip(subjects, place, strict=True)}
+
+
+def repeated(subjects: Iterable[str], folds: int, repetitions: int, seed: int = 0) -> list[dict[str, int]]:
+    """Return `repetitions` tables subject -> fold, for repeated subject-disjoint cross-validation.
+
+    Repetition r is `shuffled` with seed + r, so that `--fold-rule shuffled --seed` prepares any one of them.
+    Raises DatasetError as `assign` does, or for fewer than one repetition.
+    """
+    if repetitions < 1:
+        raise DatasetError(f"repeating cross-validation: allowed is 1 or more repetitions, got {repetitions}")
+    labels = dict.fromkeys(subjects, ("any",))
+    return [assign(labels, "shuffled", folds, seed + repetition) for repetition in range(repetitions)]
+
+
+# rule -> function of (labels, folds, seed)
+RULES = {
+    "step": lambda labels, folds, seed: step(labels, folds),
+    "stratified": stratified,
+    "shuffled": shuffled,
+}  # fmt: skip
+SEEDED = ("stratified", "shuffled")    # rules that look at the seed
+
+
+def assign(labels: Labels, rule: str, folds: int, seed: int = 0) -> dict[str, int]:
+    """Return subject -> fold, in natural order of subjects, by a rule of RULES.
+
+    Raises DatasetError for an unknown rule, fewer than two folds, more folds than subjects, a negative seed, or a subject
+    without a labelled sequence.
+    """
     if rule not in RULES:
         raise DatasetError(f"assigning folds: allowed rules are {', '.join(RULES)}; got {rule!r}")
-    if not 2 <= folds <= len(subjects):
-        raise DatasetError(f"assigning folds: allowed are 2 up to the number of labelled subjects ({len(subjects)}), got {folds}")
-    return RULES[rule](subjects, folds)
+    if not 2 <= folds <= len(labels):
+        raise DatasetError(f"assigning folds: allowed are 2 up to the number of labelled subjects ({len(labels)}), got {folds}")
+    _check(labels, seed, "assigning folds")
+    return RULES[rule](labels, folds, seed)
+
+
+def inner_validation(labels: Labels, share: float, seed: int = 0) -> tuple[str, ...]:
+    """Return the subjects, in natural order, to set aside for choosing a model, so that the test fold is read only once.
+
+    `labels` are the training subjects of one fold; `share` in (0, 1) is the part of each expression's sequences that
+    validation should get. Subjects are taken one by one, each time the one that brings all expressions nearest to their
+    share (ties fall by `seed`), while that gets nearer; nobody is taken who is the last to show an expression in
+    training. Raises DatasetError if nobody can be taken.
+    """
+    if not 0 < share < 1:
+        raise DatasetError(f"splitting off validation: allowed is a share between 0 and 1, got {share}")
+    _check(labels, seed, "splitting off validation")
+    subjects = _in_order(labels)
+    classes = sorted({expression for some in labels.values() for expression in some})
+    counts = np.array([[list(labels[subject]).count(name) for name in classes] for subject in subjects], float).reshape(-1, len(classes))
+    wanted = share * counts.sum(0)                                       # (K,) sequences
+    order = np.random.default_rng(seed).permutation(len(subjects))
+    taken: list[int] = []
+    while True:
+        have = counts[taken].sum(0)
+        rest = counts.sum(0) - have
+        free = [index for index in order if index not in taken and np.all(rest - counts[index] > 0)]
+        if not free:
+            break
+        distance = [_distance(have + counts[index], wanted) for index in free]
+        if taken and min(distance) >= _distance(have, wanted):
+            break
+        taken.append(free[int(np.argmin(distance))])
+    if not taken:
+        raise DatasetError(f"splitting off validation: each of the {len(subjects)} subjects is the only one to show some expression")
+    return tuple(subjects[index] for index in sorted(taken))
+
+
+def refuse_shared_subjects(frame) -> None:
+    """Raise ManifestError if a subject stands in two folds.
+
+    `frame` is a manifest: a DataFrame with the columns subject and fold; where it has a column dataset, people of
+    different data sets are different people.
+    """
+    people = frame["dataset"] + "/" + frame["subject"] if "dataset" in frame else frame["subject"]
+    folds = frame["fold"].groupby(people.to_numpy()).unique()
+    shared = folds[folds.map(len) > 1]
+    if len(shared):
+        where = " and ".join(map(str, sorted(shared.iloc[0])))
+        raise ManifestError(
+            f"checking folds: a person may stand in one fold only, {shared.index[0]} stands in folds {where}"
+            f" ({len(shared)} such people); a model tested on them would know them already"
+        )
+
+
+def _in_order(subjects: Iterable[str]) -> list[str]:
+    return sorted(set(subjects), key=natural_key)
+
+
+def _distance(have: np.ndarray, wanted: np.ndarray) -> float:
+    """Return how far the counts are from what is wanted, every expression weighing the same."""
+    return float((((have - wanted) / np.maximum(wanted, 1e-9)) ** 2).sum())
+
+
+def _check(labels: Labels, seed: int, doing: str) -> None:
+    if seed < 0:
+        raise DatasetError(f"{doing}: allowed seeds are 0 and above, got {seed}")
+    for subject, expressions in labels.items():
+        if not expressions or isinstance(expressions, str) or not all(isinstance(name, str) for name in expressions):
+            raise DatasetError(f"{doing}: each subject needs a list of one or more expressions, got {expressions!r} for {subject}")
