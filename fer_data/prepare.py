@@ -30,6 +30,7 @@ from fer_data.datasets import ADAPTERS
 from fer_data.errors import BusyError, DatasetError, ImageError, LandmarkError
 from fer_data.faces.align import align
 from fer_data.faces.landmarks import open_backend
+from fer_data.faces.landmarks.base import Origin
 from fer_data.faces.picture import decode_picture, frame_picture
 from fer_data.faces.views import N_VIEWS, VIEW_SIZE, render_views
 from fer_data.labels import classes_of
@@ -40,7 +41,7 @@ from fer_data.store.files import remove_parts, sha256_of_bytes, sha256_of_file, 
 
 __all__ = ["PrepareConfig", "Plan", "Summary", "make_plan", "prepare_dataset"]
 
-PIPELINE_VERSION = 1                  # part of every key: raise it when the same input would give other bytes
+PIPELINE_VERSION = 2                  # part of every key: raise it when the same input would give other bytes
 SHARD_FACES = 48                      # a shard is closed once it has this many faces; stored views make it about 49 MB
 JUMP = 6.0                            # a face that moved more than this multiple of the median motion is flagged
 _IN_FLIGHT = 4                        # sequences waiting for each worker, so that memory stays flat
@@ -86,6 +87,7 @@ class Plan:
     skipped: tuple[Skip, ...]         # before detection
     shards: tuple[tuple[int, int], ...]          # [first, last) of `selected` for each shard
     backend: dict                     # identity of the landmark backend: name, version, sha256 of its weights
+    evidence: tuple[list, ...]        # for each of `selected` what its points depend on besides its pictures
 
     @property
     def n_faces(self) -> int:
@@ -152,8 +154,9 @@ def make_plan(dataset: str, root: Path, config: PrepareConfig) -> Plan:
         if used:
             selected.append(Selected(used, fold_of[sequence.subject]))
     backend_name, backend_options = config.backend()
-    backend = open_backend(backend_name, **backend_options).identity()
-    return Plan(scan, rule, tuple(selected), tuple(skipped), tuple(_group(selected)), backend)
+    backend = open_backend(backend_name, **backend_options)
+    evidence = tuple(backend.evidence(Path(root), one.sequence) for one in selected)
+    return Plan(scan, rule, tuple(selected), tuple(skipped), tuple(_group(selected)), backend.identity(), evidence)
 
 
 def prepare_dataset(
@@ -229,6 +232,7 @@ class _Task:
     sha256: tuple[str, ...]           # of the source of each frame
     backend: tuple[str, dict]
     identity: dict
+    evidence: list
     colour: bool
     cache: str                        # folder
 
@@ -251,10 +255,10 @@ class _Result:
 _backends: dict[str, object] = {}     # of this process; opening one reads up to 100 MB
 
 
-def _open_once(spec: tuple[str, dict]):
-    key = json.dumps(spec, sort_keys=True)
+def _open_once(task: _Task):
+    key = json.dumps([task.backend, task.identity], sort_keys=True, default=str)
     if key not in _backends:
-        _backends[key] = open_backend(spec[0], **spec[1])
+        _backends[key] = open_backend(task.backend[0], **task.backend[1])
     return _backends[key]
 
 
@@ -265,7 +269,7 @@ def _process(task: _Task) -> _Result:
     key = cache.key_of(
         {
             "pipeline": PIPELINE_VERSION, "opencv": cv2.__version__, "backend": task.identity, "colour": task.colour,
-            "framings": list(task.sequence.framings),
+            "evidence": task.evidence, "framings": list(task.sequence.framings),
             "frames": [[task.sha256[index], task.sequence.frames[index].position] for index in readable],
         }
     )  # fmt: skip
@@ -274,7 +278,7 @@ def _process(task: _Task) -> _Result:
         framing, found = hit
     else:
         hit = None
-        framing, found = _locate(task, pictures)
+        framing, found = _locate(task, pictures, readable)
     rows, faces, points = [], [], []
     before = None
     for index, picture, landmarks in zip(readable, pictures, found, strict=True):
@@ -306,12 +310,16 @@ def _decode(task: _Task) -> tuple[list[np.ndarray], list[int], list[Skip]]:
     return pictures, readable, skipped
 
 
-def _locate(task: _Task, pictures: list[np.ndarray]) -> tuple[str, list[Landmarks | str]]:
+def _locate(task: _Task, pictures: list[np.ndarray], readable: list[int]) -> tuple[str, list[Landmarks | str]]:
     """Return the first framing in which every face is found, else the one in which most are, with its landmarks."""
     best: tuple[str, list[Landmarks | str]] | None = None
-    backend = _open_once(task.backend)
+    backend, root = _open_once(task), Path(task.root)
+    if backend.evidence(root, task.sequence) != task.evidence:
+        raise DatasetError(f"reading the points of {task.sequence.sequence_id}: their file changed during the run; run the command again")
+    sizes = tuple((picture.shape[1], picture.shape[0]) for picture in pictures)
     for framing in task.sequence.framings:
-        found = backend.locate([frame_picture(picture, framing) for picture in pictures])
+        origin = Origin(root, task.sequence, tuple(readable), framing, sizes)
+        found = backend.locate([frame_picture(picture, framing) for picture in pictures], origin)
         count = sum(isinstance(one, Landmarks) for one in found)
         if best is None or count > sum(isinstance(one, Landmarks) for one in best[1]):
             best = (framing, found)
@@ -324,7 +332,8 @@ def _align_one(task, index, picture, landmarks, framing, before, skipped) -> tup
     """Return (row, face pixels) of one frame, or None after adding its Skip."""
     sequence, frame = task.sequence, task.sequence.frames[index]
     if isinstance(landmarks, str):
-        skipped.append(_skip(sequence, index, landmarks, f"backend {task.identity['name']}"))
+        reason, _, detail = landmarks.partition(": ")
+        skipped.append(_skip(sequence, index, reason, detail or f"backend {task.identity['name']}"))
         return None
     try:
         face = align(picture, landmarks.points)
@@ -397,15 +406,16 @@ class _Run:
         sequence = self.plan.selected[index].sequence
         return _Task(
             str(self.root), sequence, tuple(hashes[frame.source] for frame in sequence.frames), self.config.backend(),
-            self.plan.backend, self.config.colour == "rgb", str(self.out / "cache" / "landmarks"),
+            self.plan.backend, self.plan.evidence[index], self.config.colour == "rgb", str(self.out / "cache" / "landmarks"),
         )  # fmt: skip
 
     def _key(self, first: int, last: int, hashes: dict[str, str]) -> str:
         """Return the key of a shard: everything that decides its bytes."""
         sequences = []
-        for one in self.plan.selected[first:last]:
+        for one, evidence in zip(self.plan.selected[first:last], self.plan.evidence[first:last], strict=True):
             content = asdict(one.sequence)
             content["sha256"] = [hashes[frame.source] for frame in one.sequence.frames]
+            content["evidence"] = evidence
             sequences.append(content)
         return cache.key_of(
             {

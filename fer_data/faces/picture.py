@@ -1,42 +1,46 @@
 """From a file's bytes to a picture, grey or RGB, or one sentence that says what the file really is.
 
-In:  the bytes of a PNG, JPEG, BMP, TIFF ... file.
+In:  the bytes of a PNG, JPEG, BMP, TIFF ... file: 8 or 16 bits a channel, grey, colour, palette, CMYK, with alpha.
 Out: (H, W) grey or (H, W, 3) RGB, uint8, upright (the EXIF orientation is applied).
 """
 
-import os
+import cv2
+import numpy as np
 
-# OpenCV reads this once, when it is loaded; a limit of our own, with a sentence, stands below.
-os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
-os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**28))
+from fer_data.errors import ImageError
+from fer_data.faces.header import claimed_size, cut_short
 
-import cv2  # noqa: E402
-import numpy as np  # noqa: E402
-
-from fer_data.errors import ImageError  # noqa: E402
-
-__all__ = ["MAX_PIXELS", "decode_picture", "frame_picture", "unframe_points"]
+__all__ = ["MAX_PIXELS", "decode_picture", "grey_of", "frame_picture", "unframe_points"]
 
 MAX_PIXELS = 100_000_000              # a face database has none larger; a crafted header can claim any size
-_PNG, _JPEG, _APPLE_DOUBLE, _LFS = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\x00\x05\x16\x07", b"version https://git-lfs"
+_APPLE_DOUBLE, _LFS = b"\x00\x05\x16\x07", b"version https://git-lfs"
+
+# What OpenCV would log about a damaged file stands in our own sentence.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_FATAL)
 
 
 def decode_picture(data: bytes, colour: bool, where: str) -> np.ndarray:
     """Return the picture in `data`, or raise ImageError naming `where` and what is wrong with it.
 
     Empty files, Git LFS pointers, AppleDouble files, web pages, truncated and absurdly large pictures are told apart.
+    Grey is always the luminance of the RGB picture, so that it does not depend on the file's format; 16 bits a channel
+    become 8 by their upper byte; alpha is left out.
     """
     problem = _problem(data)
     if problem:
         raise ImageError(f"decoding a picture: {where} {problem}")
     try:
-        mode = cv2.IMREAD_COLOR_RGB if colour else cv2.IMREAD_GRAYSCALE
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error as error:
         raise ImageError(f"decoding a picture: {where} is not a picture that OpenCV reads ({error.err})") from error
     if picture is None:
         raise ImageError(f"decoding a picture: {where} is damaged or of a format that OpenCV does not read")
-    return picture
+    return picture if colour else grey_of(picture)
+
+
+def grey_of(picture: np.ndarray) -> np.ndarray:
+    """Return the luminance (H, W) uint8 of an RGB picture (H, W, 3) uint8; equal channels give their own value."""
+    return cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
 
 
 def frame_picture(picture: np.ndarray, framing: str) -> np.ndarray:
@@ -72,13 +76,9 @@ def _problem(data: bytes) -> str | None:
         return "is an AppleDouble file that macOS left beside the picture"
     if data[:512].lstrip()[:9].lower().startswith((b"<!doctype", b"<html")):
         return "is a web page, not a picture; the download failed"
-    if data.startswith(_PNG):
-        if len(data) >= 24:
-            width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-            if width * height > MAX_PIXELS:
-                return f"claims {width}x{height} pixels; allowed are {MAX_PIXELS} in all"
-        if b"IEND" not in data[-64:]:
-            return f"is a PNG that ends after {len(data)} bytes, before its end mark: it is truncated"
-    elif data.startswith(_JPEG) and b"\xff\xd9" not in data[-4096:]:
-        return f"is a JPEG that ends after {len(data)} bytes, before its end mark: it is truncated"
+    width, height = claimed_size(data) or (0, 0)
+    if width * height > MAX_PIXELS:
+        return f"claims {width}x{height} pixels; allowed are {MAX_PIXELS} in all"
+    if cut_short(data):
+        return f"ends after {len(data)} bytes, before its own end: it is truncated"
     return None

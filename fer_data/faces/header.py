@@ -1,0 +1,106 @@
+"""What a picture file claims about itself, read from its first bytes without decoding it.
+
+In:  the bytes of a PNG, JPEG, BMP, TIFF, WebP or PNM file.
+Out: (width, height), and whether the file is cut short. A decoder would reserve memory for whatever the header claims.
+"""
+
+import re
+import struct
+
+__all__ = ["claimed_size", "cut_short", "jpeg_scan"]
+
+_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+_STANDALONE = {0x01, *range(0xD0, 0xD8)}                                          # JPEG markers without a length
+_FRAME_HEADERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}                        # JPEG markers that give the size
+_PNM = re.compile(rb"P[1-7](?:\s+#[^\n]*)*\s+(\d{1,9})(?:\s+#[^\n]*)*\s+(\d{1,9})\s")
+
+
+def claimed_size(data: bytes) -> tuple[int, int] | None:
+    """Return (width, height) in pixels as the header has it, or None if it is of no known format or too short.
+
+    >>> claimed_size(b"P5 640 490 255 ")
+    (640, 490)
+    """
+    try:
+        if data.startswith(_PNG):
+            return struct.unpack(">II", data[16:24])
+        if data.startswith(_JPEG):
+            return jpeg_scan(data)[0]
+        if data.startswith(b"BM"):
+            return _bmp(data)
+        if data[:4] in (b"II*\0", b"MM\0*"):
+            return _tiff(data)
+        if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+            return _webp(data)
+        match = _PNM.match(data[:4096])
+        return (int(match[1]), int(match[2])) if match else None
+    except (struct.error, IndexError):
+        return None
+
+
+def cut_short(data: bytes) -> bool:
+    """Say whether a PNG or JPEG lacks its end mark, or a WebP has fewer bytes than it says it has."""
+    if data.startswith(_PNG):
+        return b"IEND" not in data[-64:]
+    if data.startswith(_JPEG):
+        return data.find(b"\xff\xd9", jpeg_scan(data)[1]) < 0
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return len(data) < 8 + struct.unpack("<I", data[4:8])[0]
+    return False
+
+
+def jpeg_scan(data: bytes) -> tuple[tuple[int, int] | None, int]:
+    """Return ((width, height) or None, offset at which the compressed pixels begin) of a JPEG.
+
+    Segments before the pixels are stepped over, so that a thumbnail inside one is not taken for the picture.
+    """
+    size, offset = None, 2
+    while offset + 4 <= len(data):
+        if data[offset] != 0xFF:
+            break
+        marker = data[offset + 1]
+        if marker == 0xFF or marker in _STANDALONE:
+            offset += 1 if marker == 0xFF else 2
+            continue
+        length = int.from_bytes(data[offset + 2 : offset + 4], "big")
+        if marker in _FRAME_HEADERS and offset + 9 <= len(data):
+            height, width = struct.unpack(">HH", data[offset + 5 : offset + 9])
+            size = (width, height)
+        offset += 2 + length
+        if marker == 0xDA:
+            break
+    return size, offset
+
+
+def _bmp(data: bytes) -> tuple[int, int]:
+    if struct.unpack("<I", data[14:18])[0] == 12:  # the oldest header has 16-bit sides
+        return struct.unpack("<HH", data[18:22])
+    width, height = struct.unpack("<ii", data[18:26])
+    return abs(width), abs(height)  # a negative height: stored from the top
+
+
+def _tiff(data: bytes) -> tuple[int, int] | None:
+    """Read ImageWidth (256) and ImageLength (257) of the first directory."""
+    end = "<" if data[:2] == b"II" else ">"
+    start = struct.unpack(end + "I", data[4:8])[0]
+    count = struct.unpack(end + "H", data[start : start + 2])[0]
+    sides = {}
+    for index in range(count):
+        entry = data[start + 2 + 12 * index : start + 14 + 12 * index]
+        tag, kind = struct.unpack(end + "HH", entry[:4])
+        if tag in (256, 257):
+            sides[tag] = struct.unpack(end + ("H" if kind == 3 else "I"), entry[8 : 10 if kind == 3 else 12])[0]
+    return (sides[256], sides[257]) if len(sides) == 2 else None
+
+
+def _webp(data: bytes) -> tuple[int, int] | None:
+    kind = data[12:16]
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
+    if kind == b"VP8L":
+        bits = struct.unpack("<I", data[21:25])[0]
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if kind == b"VP8 ":
+        width, height = struct.unpack("<HH", data[26:30])
+        return width & 0x3FFF, height & 0x3FFF
+    return None
