@@ -14,10 +14,11 @@ import types
 import typing
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 
+from fer_data.faces.views import N_VIEWS, VIEW_SIZE
 from fer_model.errors import ConfigError
 
 __all__ = [
-    "METHODS", "N_VIEWS", "PRECISIONS", "PRESETS", "VIEW_SIZE",
+    "METHODS", "PRECISIONS", "PRESETS",
     "CnnConfig", "GanConfig", "HeadConfig", "NetworkConfig", "TrainConfig",
     "budget_images", "from_json", "preset", "resolve_budgets", "steps_of", "to_json", "with_budgets",
 ]  # fmt: skip
@@ -27,8 +28,6 @@ PRECISIONS = ("auto", "fp32", "bf16")
 LR_SCHEDULES = ("constant", "cosine")
 TARGETS = ("other", "any")
 STAGES_OF = {"degan": ("gan", "head"), "cnn": ("cnn",)}     # the stages that a method trains, in order
-VIEW_SIZE = 96                                              # px; the views as fer_data hands them over
-N_VIEWS = 110                                               # views of a face, section 4.1
 
 
 @dataclass(frozen=True)

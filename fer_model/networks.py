@@ -23,11 +23,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fer_model.config import VIEW_SIZE, HeadConfig, NetworkConfig
+from fer_data.faces.views import VIEW_SIZE
+from fer_model.config import HeadConfig, NetworkConfig
 from fer_model.errors import ConfigError, ShapeError
 
 __all__ = [
-    "TRUNK", "DECODER", "BaselineCnn", "Decoder", "Discriminator", "Encoder", "Head", "LocalCnn", "Trunk",
+    "TRUNK", "DECODER", "BaselineCnn", "Decoder", "Discriminator", "Encoder", "Generator", "Head", "LocalCnn", "Trunk",
     "build", "dropout", "expect_shape", "to_input_size",
 ]  # fmt: skip
 
@@ -152,6 +153,17 @@ class Decoder(nn.Module):
         for layer in self.layers.values():
             x = layer(x)
         return x.float()                                                         # (B, C, S, S)
+
+
+class Generator(nn.Module):
+    """G = (G_en, G_de): a face, an identity code, noise in; a face of that identity with the input's expression out."""
+
+    def __init__(self, config: NetworkConfig, n_identities: int):
+        super().__init__()
+        self.encoder, self.decoder = Encoder(config), Decoder(config, n_identities)
+
+    def forward(self, x: Tensor, code: Tensor, noise: Tensor) -> Tensor:         # -> (B, C, S, S)
+        return self.decoder(self.encoder(x), code, noise)
 
 
 class Discriminator(nn.Module):

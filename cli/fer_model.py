@@ -1,0 +1,82 @@
+"""`fer-model`: from prepared faces to a fold's accuracy. Each command parses, calls one library function, prints."""
+
+from pathlib import Path
+
+import click
+
+from cli import common
+from fer_model.config import METHODS, PRESETS, preset, with_budgets
+
+__all__ = ["main"]
+
+
+@click.group(cls=common.Group)
+@common.version_option
+def main():
+    """Train DE-GAN, its FER head and the CNN baseline on subject-disjoint folds, and report what they reach.
+
+    \b
+    fer-model train --fold 0 --preset small
+    fer-model evaluate runs/ck+-degan-fold0
+    """
+
+
+def kimg(stage, text):
+    """Return the option that overrides a stage's budget."""
+    kind = click.FloatRange(0, min_open=True)
+    return click.option(f"--kimg-{stage}", type=kind, metavar="KIMG", help=f"{text}, in thousands of images.")
+
+
+def choice(option, allowed, default, text, name=None):
+    """Return an option with a few allowed words."""
+    kind = click.Choice(allowed)
+    return click.option(option, *([name] if name else []), type=kind, default=default, show_default=True, help=text)
+
+
+@main.command()
+@click.option("--fold", type=click.IntRange(0), required=True, metavar="N", help="The test fold, counted from 0.")
+@click.option("--data", type=common.DIR, default=Path("prepared"), show_default=True, help="What fer-data prepare wrote.")
+@click.option("--run", type=common.OUT_DIR, help="Run folder.  [default: runs/<dataset>-<method>-fold<N>]")
+@choice("--method", METHODS, METHODS[0], "DE-GAN and its head, or the paper's CNN baseline.")
+@choice("--preset", list(PRESETS), "small", "smoke: seconds; small: minutes on 2 cores; paper: its own settings.", "preset_name")
+@click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or cuda:N.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights, order and noise.")
+@kimg("gan", "Budget of DE-GAN (stage 1)")
+@kimg("head", "Budget of the FER head (stage 2)")
+@kimg("cnn", "Budget of the baseline; default: stages 1 and 2 together")
+@click.option("--resume/--no-resume", default=True, show_default=True, help="Go on with the run folder, or start it anew.")
+@click.option("--dry-run", is_flag=True, help="Print configuration, steps, estimated time and disk; write nothing.")
+def train(fold, data, run, method, preset_name, device, seed, kimg_gan, kimg_head, kimg_cnn, resume, dry_run):
+    """Train on all folds but one, then predict that one.
+
+    \b
+    fer-model train --fold 0 --preset small
+    fer-model train --fold 0 --preset paper --dry-run
+    """
+    from fer_model import train as library
+
+    config = with_budgets(preset(preset_name, fold=fold, method=method, seed=seed), kimg_gan, kimg_head, kimg_cnn)
+    if dry_run:
+        common.show(library.plan(data, config, device))
+        return
+    run = run or library.default_run(data, config)
+    common.show(library.train(data, run, config, device, resume, say=common.show))
+
+
+@main.command()
+@click.argument("run", type=common.DIR)
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def evaluate(run, as_json):
+    """Accuracy per frame and per sequence, macro recall and confusion matrix of a run, beside the majority class.
+
+    \b
+    fer-model evaluate runs/ck+-degan-fold0
+    """
+    from fer_model.train import evaluate_run
+
+    found = evaluate_run(run)
+    common.show_json(found.to_dict()) if as_json else common.show(found)
+
+
+if __name__ == "__main__":
+    main()

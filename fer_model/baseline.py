@@ -1,0 +1,51 @@
+"""The paper's CNN (baseline): training faces in, expressions out, on the same views and in the same harness as DE-GAN.
+
+In:  a Fold, its Views, a TrainConfig whose budgets are resolved.
+Out: CnnStage, for engine.run_stage; its weights are cnn.
+
+The paper gives its accuracy and no description. Read here as DE-GAN's own encoder (table A) with one softmax layer,
+trained on expressions from scratch, with as many images as both stages of DE-GAN together unless told otherwise: what is
+left of a difference is then not due to another network or a longer training.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fer_data.store.loader import Views
+from fer_model.classifier import ClassifierStage
+from fer_model.config import TrainConfig
+from fer_model.engine import Learner
+from fer_model.fold import Fold
+from fer_model.networks import BaselineCnn, build
+from fer_model.randomness import stream
+
+__all__ = ["CnnStage"]
+
+
+class CnnStage(ClassifierStage):
+    """Cross-entropy on expressions."""
+
+    name = "cnn"
+
+    def __init__(self, config: TrainConfig, fold: Fold, views: Views, device: torch.device):
+        super().__init__(config, fold, views, device)
+        net, n_classes = config.network, len(fold.classes)
+        rng = stream(config.seed, "init/cnn")
+        cnn = build(lambda: BaselineCnn(net, config.cnn.dropout, n_classes), device, net.init_std, rng)
+        self.learners = {"cnn": Learner(cnn, config.cnn, self.steps)}
+
+    @property
+    def learner(self) -> Learner:
+        return self.learners["cnn"]
+
+    def losses(self, x: Tensor, expression: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        with self.autocast():
+            logits = self.learner.network(x, generator)
+        return {"cnn": F.cross_entropy(logits, expression)}
+
+    def logits(self, x: Tensor) -> Tensor:
+        return self.learner.network(x)                                   # (B, K)
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"cnn": self.learner.network}

@@ -1,0 +1,77 @@
+"""What stage 2 and the baseline share: faces and expressions in, logits out; and how a trained one predicts.
+
+In:  training Views and labels, or any Views to predict.
+Out: ClassifierStage, for engine.run_stage; class probabilities per face.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from fer_data.store.loader import CENTRE_VIEW, Views
+from fer_model.config import TrainConfig
+from fer_model.devices import autocast
+from fer_model.engine import Learner, Stage
+from fer_model.fold import Batches, Fold
+from fer_model.networks import to_input_size
+from fer_model.randomness import stream
+
+__all__ = ["ClassifierStage", "probabilities"]
+
+
+class ClassifierStage(Stage):
+    """A learner that maps views to expressions. A subclass says which networks and which loss."""
+
+    def __init__(self, config: TrainConfig, fold: Fold, views: Views, device: torch.device):
+        super().__init__(getattr(config, self.name))
+        self.run, self.fold, self.views, self.device = config, fold, views, device
+        self.batches = Batches(views.n_faces, self.config.batch, config.seed, self.name)
+        self.expression = fold.expression_labels(device)                 # (n,) y^e
+
+    @property
+    @abstractmethod
+    def learner(self) -> Learner:
+        """The one learner of the stage."""
+
+    @abstractmethod
+    def losses(self, x: Tensor, expression: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return the losses of a batch x (B, C, S, S), the one to minimise first."""
+
+    @abstractmethod
+    def logits(self, x: Tensor) -> Tensor:
+        """Return the prediction's logits (B, K) of x (B, C, S, S); called in evaluation mode."""
+
+    def step(self, step: int) -> dict[str, Tensor]:
+        faces, k = self.batches.at(step)                                 # (B,), (B,)
+        x = to_input_size(self.views.batch(faces, k), self.run.network.image_size)            # (B, C, S, S)
+        expression = self.expression[faces.to(self.device)]
+        self.learner.network.train()
+        losses = self.losses(x, expression, stream(self.run.seed, f"{self.name}/dropout", step))
+        self.learner.descend(next(iter(losses.values())), step)
+        return {name: value.detach() for name, value in losses.items()}
+
+    def autocast(self):
+        return autocast(self.device, self.run.precision)
+
+    def samples(self, step: int) -> list[str]:
+        return self.batches.names_at(step, self.fold.train["image_id"])
+
+    def predict(self, views: Views, batch: int = 128) -> Tensor:
+        """Return class probabilities (n, K) of the faces of `views`: centre crop, unrotated, fp32, evaluation mode."""
+        self.learner.network.eval()
+        return probabilities(self.logits, views, self.run.network.image_size, batch)
+
+
+@torch.inference_mode()
+def probabilities(logits: Callable[[Tensor], Tensor], views: Views, image_size: int, batch: int = 128) -> Tensor:
+    """Return softmax(logits) of the centre view of every face, (n, K) float32 on the CPU, in the order of `views`.
+
+    Each row depends on its own face alone: `logits` must be in evaluation mode.
+    """
+    found = []
+    for faces in torch.arange(views.n_faces).split(batch):
+        x = to_input_size(views.batch(faces, torch.full_like(faces, CENTRE_VIEW)), image_size)
+        found.append(logits(x).float().softmax(1).cpu())                 # (b, K)
+    return torch.cat(found)

@@ -1,0 +1,180 @@
+"""Stage 1, DE-GAN: training faces in, an encoder that knows expression and a decoder that adds identity out.
+
+In:  a Fold, its Views, a TrainConfig whose budgets are resolved.
+Out: GanStage, for engine.run_stage; its weights are encoder, decoder and discriminator.
+
+    code                        paper, section 3.1
+    generator                   G: encoder G_en, decoder G_de; fake = G(x, I, z)
+    discriminator               D = [D^e, D^i]
+    codes                       I, one-hot over the N_i training identities of the fold
+    noise                       z ~ U(-1, 1)^{N_z}
+    target                      y^id2, the identity that I asks for
+"""
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fer_data.store.loader import Views
+from fer_model.config import TrainConfig
+from fer_model.devices import autocast
+from fer_model.engine import Learner, Stage
+from fer_model.fold import Batches, Fold
+from fer_model.losses import discriminator_loss, generator_loss
+from fer_model.networks import Discriminator, Generator, build, to_input_size
+from fer_model.randomness import stream
+
+__all__ = ["PHASES", "GanStage", "Phase", "draw_codes", "training_only"]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One part of a step: which network moves, and why."""
+
+    name: str
+    trains: str                       # the learner that has gradients on
+    intent: str
+
+
+# In this order within a step. The interval of D is the schedule's, of G it is 1.
+PHASES = (
+    Phase("D", "discriminator", "eq. (1): name expression and person of real faces, call synthesised ones fake"),
+    Phase("G", "generator", "eq. (2): have D name the input's expression and the code's person"),
+)
+
+
+@contextmanager
+def training_only(module: nn.Module, *others: nn.Module):
+    """Give gradients to `module` alone, and keep the BN statistics of the others still, for the length of a phase."""
+    still = [m for other in others for m in other.modules() if isinstance(m, nn.BatchNorm2d)]
+    module.requires_grad_(True)
+    for other in others:
+        other.requires_grad_(False)
+    for norm in still:
+        norm.track_running_stats = False                                 # batch statistics, running ones not touched
+    try:
+        yield
+    finally:
+        for norm in still:
+            norm.track_running_stats = True
+
+
+def draw_codes(
+    identity: Tensor,                 # (B,) int64, y^id of the whole batch of all processes
+    n_identities: int,
+    n_noise: int,
+    targets: str,                     # other: any identity but the input's own; any
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Return the identities asked for (B,) int64 and the noise (B, N_z) float32 in [-1, 1), both on the CPU."""
+    n = len(identity)
+    if targets == "other":
+        target = torch.randint(n_identities - 1, (n,), generator=generator)
+        target = target + (target >= identity)                           # uniform over all but the own one
+    else:
+        target = torch.randint(n_identities, (n,), generator=generator)
+    return target, torch.rand(n, n_noise, generator=generator) * 2 - 1
+
+
+class GanStage(Stage):
+    """The two phases of DE-GAN and the schedule between them."""
+
+    name = "gan"
+
+    def __init__(self, config: TrainConfig, fold: Fold, views: Views, device: torch.device):
+        super().__init__(config.gan)
+        self.run, self.fold, self.views, self.device = config, fold, views, device
+        net, n_identities = config.network, len(fold.identities)
+        self.batches = Batches(views.n_faces, config.gan.batch, config.seed, self.name)
+        self.expression = fold.expression_labels(device)                 # (n,) y^e
+        self.identity_cpu = fold.identity_labels(torch.device("cpu"))    # (n,) y^id
+        self.identity = self.identity_cpu.to(device)
+        made = {
+            "generator": lambda: Generator(net, n_identities),
+            "discriminator": lambda: Discriminator(net, len(fold.classes), n_identities),
+        }
+        self.learners = {}
+        for name, make in made.items():
+            network = build(make, device, net.init_std, stream(config.seed, f"init/{name}"))
+            self.learners[name] = Learner(network, config.gan, self.steps)
+        self.generator = self.learners["generator"].network.train()
+        self.discriminator = self.learners["discriminator"].network.train()
+        self.accuracy = torch.zeros(3, device=device)                    # running: real expression, real identity, fake
+        self.d_interval = config.gan.d_interval
+
+    def step(self, step: int) -> dict[str, Tensor]:
+        faces, k = self.batches.at(step)                                 # (B,), (B,)
+        target, noise = draw_codes(
+            self.identity_cpu[faces], len(self.fold.identities), self.run.network.noise, self.config.targets,
+            stream(self.run.seed, "gan/codes", step),
+        )  # fmt: skip
+        x = to_input_size(self.views.batch(faces, k), self.run.network.image_size)            # (B, C, S, S)
+        faces, target, noise = faces.to(self.device), target.to(self.device), noise.to(self.device)
+        expression, identity = self.expression[faces], self.identity[faces]                   # (B,), (B,)
+        losses: dict[str, Tensor] = {}
+        # G does not move before its own phase, so the fakes that D learns from are those that G is judged by.
+        with training_only(self.generator, self.discriminator), self._autocast():
+            fake = self.generator(x, self.codes(target), noise)          # (B, C, S, S)
+        if step % self.d_interval == 0:
+            losses |= self._phase_d(step, x, fake.detach(), expression, identity)
+        return losses | self._phase_g(step, fake, expression, target)
+
+    def _phase_d(self, step: int, x: Tensor, fake: Tensor, expression: Tensor, identity: Tensor) -> dict[str, Tensor]:
+        with training_only(self.discriminator, self.generator):
+            with self._autocast():
+                real_e, real_i = self.discriminator(x)                   # (B, N_e + 1), (B, N_i)
+                fake_e, _ = self.discriminator(fake)                     # a batch of its own: BN never mixes real and fake
+            loss = discriminator_loss(real_e, real_i, fake_e, expression, identity)
+            self.learners["discriminator"].descend(loss.total, step)
+        with torch.no_grad():
+            fake_class = len(self.fold.classes)
+            right = real_e.argmax(1) == expression, real_i.argmax(1) == identity, fake_e.argmax(1) == fake_class
+            now = torch.stack(right).float().mean(1)                     # (3,)
+            self.accuracy.lerp_(now, 1 - self.config.d_memory)
+        names = ("D", "D_expression", "D_identity", "D_fake")
+        return {name: value.detach() for name, value in zip(names, loss, strict=True)}
+
+    def _phase_g(self, step: int, fake: Tensor, expression: Tensor, target: Tensor) -> dict[str, Tensor]:
+        with training_only(self.generator, self.discriminator):
+            with self._autocast():
+                fake_e, fake_i = self.discriminator(fake)
+            loss = generator_loss(fake_e, fake_i, expression, target)
+            self.learners["generator"].descend(loss.total, step)
+        names = ("G", "G_expression", "G_identity")
+        return {name: value.detach() for name, value in zip(names, loss, strict=True)}
+
+    def _autocast(self):
+        return autocast(self.device, self.run.precision)
+
+    def codes(self, target: Tensor) -> Tensor:
+        """Return I (B, N_i), one-hot, for identities (B,)."""
+        return F.one_hot(target, len(self.fold.identities)).float()
+
+    def review(self) -> dict[str, float]:
+        """Read D's running accuracies; from now on train D less often if it is strong, as before if it is not."""
+        real_e, real_i, fake = self.accuracy.tolist()
+        strong = (real_e + real_i + fake) / 3 > self.config.d_strong_above
+        self.d_interval = self.config.d_interval_strong if strong else self.config.d_interval
+        return {
+            "accuracy_real_expression": round(real_e, 4), "accuracy_real_identity": round(real_i, 4),
+            "accuracy_fake": round(fake, 4), "d_interval": self.d_interval,
+        }  # fmt: skip
+
+    def samples(self, step: int) -> list[str]:
+        return self.batches.names_at(step, self.fold.train["image_id"])
+
+    def facts(self) -> dict:
+        return {"d_interval": self.d_interval}
+
+    def restore_facts(self, facts: dict) -> None:
+        self.d_interval = facts["d_interval"]
+
+    def buffers(self) -> dict[str, Tensor]:
+        return {"accuracy": self.accuracy}
+
+    def networks(self) -> dict[str, nn.Module]:
+        parts = {"encoder": self.generator.encoder, "decoder": self.generator.decoder}
+        return parts | {"discriminator": self.discriminator}

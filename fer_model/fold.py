@@ -1,0 +1,124 @@
+"""One fold of a prepared folder: who is trained on and who is tested, and which samples a step is made of.
+
+In:  OUT of `fer-data prepare`, the number of the test fold.
+Out: Fold (rows, classes, identities) and Batches (step -> sample ids), both functions of manifest and seed alone.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+import fer_data
+from fer_data.faces.views import N_VIEWS
+from fer_data.labels import classes_of
+from fer_data.store.loader import sample_order
+from fer_data.store.manifest import manifest_sha256
+from fer_model.errors import FoldError
+from fer_model.randomness import stream
+
+__all__ = ["Batches", "Fold", "read_fold"]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """The two sides of a fold. The test side is read once, after training."""
+
+    number: int
+    dataset: str                      # as the manifest names it; several are joined with '+'
+    classes: tuple[str, ...]          # N_e expressions of the whole manifest; an index into it is a label
+    identities: tuple[str, ...]       # N_i training people, sorted; an index into it is an identity label
+    train: pd.DataFrame               # rows of the manifest, in its order
+    test: pd.DataFrame
+    manifest_sha256: str
+
+    def expression_labels(self, device: torch.device) -> Tensor:
+        """Return y^e of the training faces, (n,) int64."""
+        return _codes(self.train["expression"], self.classes, device)
+
+    def identity_labels(self, device: torch.device) -> Tensor:
+        """Return y^id of the training faces, (n,) int64."""
+        return _codes(_people(self.train), self.identities, device)
+
+
+def _codes(names: pd.Series, known: tuple[str, ...], device: torch.device) -> Tensor:
+    index = {name: i for i, name in enumerate(known)}
+    return torch.tensor([index[name] for name in names], dtype=torch.int64, device=device)
+
+
+def _people(rows: pd.DataFrame) -> pd.Series:
+    return rows["dataset"] + "/" + rows["subject"]
+
+
+def read_fold(out: Path, number: int) -> Fold:
+    """Return fold `number` of the prepared folder `out`.
+
+    Raises FoldError if a person stands in two folds, the fold does not exist, or there is nothing to tell apart
+    (fewer than two people or two expressions to train on); ManifestError as fer_data.read_manifest does.
+    """
+    rows = fer_data.read_manifest(out)
+    _refuse_shared_people(rows, out)
+    folds = sorted(set(rows["fold"].tolist()))
+    if number not in folds:
+        raise FoldError(f"choosing fold {number}: {out} has the folds {', '.join(map(str, folds)) or '(none)'}")
+    test = rows["fold"] == number
+    train, tested = rows[~test].reset_index(drop=True), rows[test].reset_index(drop=True)
+    identities = tuple(sorted(set(_people(train))))
+    n_expressions = train["expression"].nunique()
+    if len(identities) < 2 or n_expressions < 2:
+        raise FoldError(
+            f"choosing fold {number}: training needs at least 2 people and 2 expressions outside the test fold,"
+            f" got {len(identities)} and {n_expressions} in {out}"
+        )
+    dataset = "+".join(sorted(set(rows["dataset"])))
+    classes = classes_of(rows["expression"])
+    return Fold(number, dataset, classes, identities, train, tested, manifest_sha256(out))
+
+
+def _refuse_shared_people(rows: pd.DataFrame, out: Path) -> None:
+    folds = rows["fold"].groupby(_people(rows)).agg(lambda column: sorted(set(column)))
+    shared = folds[folds.map(len) > 1]
+    if len(shared):
+        person, where = shared.index[0], " and ".join(map(str, shared.iloc[0]))
+        raise FoldError(
+            f"checking folds: a person may stand in one fold only, {person} stands in folds {where} of {out}"
+            f" ({len(shared)} such people); a model tested on them would know them already"
+        )
+
+
+class Batches:
+    """Which samples each step is made of: a pure function of (n_faces, batch, seed, stage, step).
+
+    Passes over all 110 views of all faces follow each other in one stream; every batch is full, so one may end a pass
+    and begin the next. Order does not depend on device, process count or where training was resumed.
+    """
+
+    def __init__(self, n_faces: int, batch: int, seed: int, stage: str):
+        self.n_faces, self.batch = n_faces, batch
+        self.per_pass = n_faces * N_VIEWS                                # samples in a pass ("epoch")
+        self.seed = int(torch.randint(2**31, (), generator=stream(seed, f"order/{stage}")))
+        self._orders: dict[int, Tensor] = {}
+
+    def _order(self, epoch: int) -> Tensor:
+        if epoch not in self._orders:
+            kept = {e: order for e, order in self._orders.items() if e == epoch - 1}
+            self._orders = {**kept, epoch: sample_order(self.n_faces, N_VIEWS, self.seed, epoch)}
+        return self._orders[epoch]                                       # (per_pass,) int64
+
+    def at(self, step: int) -> tuple[Tensor, Tensor]:
+        """Return the global batch of a step: indices of faces (B,) and of views (B,), both int64 on the CPU."""
+        first, last, parts = step * self.batch, (step + 1) * self.batch, []
+        while first < last:
+            epoch, start = divmod(first, self.per_pass)
+            end = min(self.per_pass, start + last - first)
+            parts.append(self._order(epoch)[start:end])
+            first += end - start
+        samples = torch.cat(parts)                                       # (B,)
+        return samples // N_VIEWS, samples % N_VIEWS
+
+    def names_at(self, step: int, image_ids: pd.Series) -> list[str]:
+        """Return the samples of a step by name: image_id#view."""
+        faces, k = self.at(step)
+        return [f"{image_ids.iloc[face]}#{view}" for face, view in zip(faces.tolist(), k.tolist(), strict=True)]

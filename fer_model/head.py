@@ -1,0 +1,59 @@
+"""Stage 2, the FER head: the frozen encoder's taps and f(x) in, expressions out.
+
+In:  the encoder of stage 1, a Fold, its Views, a TrainConfig whose budgets are resolved.
+Out: HeadStage, for engine.run_stage; its weights are encoder and head.
+
+    code                        paper, section 3.2
+    encoder                     G_en, detached, its parameters fixed; in evaluation mode too: BN stands still
+    taps                        output of the intermediate layers, the expressive component
+    head.local                  the four local CNNs, L_1 .. L_4
+    head.classifier             f(x) with the last fully connected layers, L_5: the prediction
+"""
+
+import torch
+from torch import Tensor, nn
+
+from fer_data.store.loader import Views
+from fer_model.classifier import ClassifierStage
+from fer_model.config import TrainConfig
+from fer_model.engine import Learner
+from fer_model.fold import Fold
+from fer_model.losses import head_loss
+from fer_model.networks import Head, build
+from fer_model.randomness import stream
+
+__all__ = ["HeadStage"]
+
+
+class HeadStage(ClassifierStage):
+    """Eq. (3) on a frozen encoder."""
+
+    name = "head"
+
+    def __init__(self, config: TrainConfig, fold: Fold, views: Views, device: torch.device, encoder: nn.Module):
+        super().__init__(config, fold, views, device)
+        self.encoder = encoder.requires_grad_(False).eval()
+        n_classes, rng = len(fold.classes), stream(config.seed, "init/head")
+        head = build(lambda: Head(config.network, config.head, n_classes), device, config.network.init_std, rng)
+        self.learners = {"head": Learner(head, config.head, self.steps)}
+
+    @property
+    def learner(self) -> Learner:
+        return self.learners["head"]
+
+    def _all_logits(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, ...]:
+        with torch.no_grad():
+            f, taps = self.encoder.with_taps(x, self.config.taps)        # (B, N_f), four of (B, c, s, s)
+        return self.learner.network(f, taps, generator)                  # five of (B, K)
+
+    def losses(self, x: Tensor, expression: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        with self.autocast():
+            logits = self._all_logits(x, generator)
+        loss = head_loss(logits, expression, self.config.loss_weights)
+        return {"head": loss.total} | {f"L{i}": part for i, part in enumerate(loss.parts, 1)}
+
+    def logits(self, x: Tensor) -> Tensor:
+        return self._all_logits(x)[-1]                                   # (B, K)
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"encoder": self.encoder, "head": self.learner.network}

@@ -1,0 +1,152 @@
+"""A run folder: what it must hold to be gone on with, and what it holds when it is complete.
+
+In:  a path, a resolved configuration, a fold.
+Out: the folder, locked while a process writes to it.
+
+    runs/ck+-degan-fold0/
+      config.json           resolved configuration, hash of the manifest, code version, classes, training identities
+      log.jsonl             one line per tick
+      checkpoints/          of the stage that is being trained
+      gan.safetensors       stage 1 is complete: encoder, decoder, discriminator
+      samples.png           synthesised faces: rows inputs, columns identities
+      head.safetensors      stage 2 is complete: encoder, head          (cnn.safetensors: the baseline)
+      predictions.csv       of the test fold, one row per image
+      result.json           the run is complete: figures, budgets, rules
+      diverged.json         a loss was not finite: stage, step, loss, samples of the batch
+"""
+
+import hashlib
+import json
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from functools import cache
+from pathlib import Path
+
+import filelock
+
+import fer_data
+from fer_data.errors import BusyError
+from fer_data.store.files import write_json_atomically
+from fer_model import checkpoint
+from fer_model.config import STAGES_OF, TrainConfig, from_json
+from fer_model.errors import ConfigError, RunError
+from fer_model.fold import Fold
+
+__all__ = ["RunFolder", "code_version", "locked"]
+
+SCHEMA_VERSION = 1
+OWN_FILES = ("result.json", "predictions.csv", "samples.png", "diverged.json", "log.jsonl", "config.json")
+LOCK = ".lock"
+
+
+@cache
+def code_version() -> str:
+    """Return the version with the first digits of a hash over the sources, so that a changed file is another version."""
+    digest = hashlib.sha256()
+    for package in (Path(fer_data.__file__).parent, Path(__file__).parent):
+        for path in sorted(package.rglob("*.py")):
+            digest.update(path.relative_to(package.parent).as_posix().encode() + b"\0" + path.read_bytes())
+    return f"{fer_data.__version__}+{digest.hexdigest()[:12]}"
+
+
+@contextmanager
+def locked(path: Path):
+    """Keep other processes out of a run folder.
+
+    Raises BusyError if one is in.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(path / LOCK, timeout=0):
+            yield
+    except filelock.Timeout as error:
+        raise BusyError(f"training into {path}: another process is writing there") from error
+
+
+class RunFolder:
+    """The files of one run, by name."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.config, self.log = path / "config.json", path / "log.jsonl"
+        self.checkpoints, self.samples = path / "checkpoints", path / "samples.png"
+        self.predictions, self.result = path / "predictions.csv", path / "result.json"
+
+    def weights(self, stage: str) -> Path:
+        """Return where the weights of a complete stage lie."""
+        return self.path / f"{stage}.safetensors"
+
+    def read_config(self) -> tuple[TrainConfig, dict]:
+        """Return the configuration that the run was started with, and all of config.json.
+
+        Raises RunError if the folder holds no run, ConfigError if the configuration is of another version.
+        """
+        content = self._read(self.config)
+        if content.get("schema_version") != SCHEMA_VERSION:
+            got = content.get("schema_version")
+            raise ConfigError(f"reading a run: version {SCHEMA_VERSION} is read, {self.config} has version {got!r}")
+        return from_json(json.dumps(content["config"])), content
+
+    def read_result(self) -> dict:
+        """Return result.json. Raises RunError if the run is not complete."""
+        return self._read(self.result)
+
+    def _read(self, path: Path) -> dict:
+        if not path.is_file():
+            raise RunError(f"reading a run: there is no {path}; `fer-model train` writes it")
+        try:
+            return json.loads(path.read_bytes())
+        except ValueError as error:
+            raise RunError(f"reading a run: {path} is not JSON ({error})") from error
+
+    def open(self, config: TrainConfig, fold: Fold, data: Path) -> TrainConfig:
+        """Start the run, or find that it is the one that was started; return its configuration.
+
+        Raises ConfigError if the folder holds a run of another configuration or manifest, naming the first field that
+        differs; RunError if it holds something else.
+        """
+        if not self.config.is_file():
+            strangers = sorted(p.name for p in self.path.iterdir() if p.name != LOCK)
+            if strangers:
+                raise RunError(f"starting a run: {self.path} must be empty or hold a run, it holds {strangers[0]}")
+            content = {
+                "schema_version": SCHEMA_VERSION, "config": asdict(config), "manifest_sha256": fold.manifest_sha256,
+                "code_version": code_version(), "dataset": fold.dataset, "data": str(data), "classes": fold.classes,
+                "identities": fold.identities, "n_train": len(fold.train), "n_test": len(fold.test),
+            }  # fmt: skip
+            write_json_atomically(self.config, content)
+            return config
+        started, content = self.read_config()
+        self._compare(asdict(started), asdict(config), "")
+        self._compare({"manifest_sha256": content["manifest_sha256"]}, {"manifest_sha256": fold.manifest_sha256}, "")
+        return started
+
+    def _compare(self, old: dict, new: dict, prefix: str) -> None:
+        for name, value in old.items():
+            if isinstance(value, dict):
+                self._compare(value, new[name], f"{prefix}{name}.")
+            elif new[name] != value:
+                raise ConfigError(
+                    f"going on with {self.path}: {prefix}{name} was {value!r} when the run was started and is"
+                    f" {new[name]!r} now; choose another --run, or --no-resume to start it anew"
+                )
+
+    def settle_precision(self, config: TrainConfig, resolved: str) -> TrainConfig:
+        """Return the configuration with a definite precision: the one that the run was started with, if auto is asked for."""
+        if config.precision != "auto":
+            return config
+        if self.config.is_file():
+            resolved = self.read_config()[0].precision
+        return replace(config, precision=resolved)
+
+    def clear(self) -> None:
+        """Remove every file of a run, the marks of completeness first; leave what is not a run's."""
+        for name in OWN_FILES[:1]:
+            (self.path / name).unlink(missing_ok=True)
+        for stage in {stage for stages in STAGES_OF.values() for stage in stages}:
+            self.weights(stage).unlink(missing_ok=True)
+            checkpoint.remove(self.checkpoints, stage)
+        for name in OWN_FILES[1:]:
+            (self.path / name).unlink(missing_ok=True)
+        if self.checkpoints.is_dir() and not any(self.checkpoints.iterdir()):
+            self.checkpoints.rmdir()

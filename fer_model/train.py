@@ -1,0 +1,246 @@
+"""One run from a prepared folder to the test fold's predictions: stage after stage, resumable at any point.
+
+In:  OUT of `fer-data prepare`, a run folder, a TrainConfig.
+Out: the run folder as run.py draws it; Outcome. `plan` says beforehand what it will cost.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+
+from fer_data.store.files import write_json_atomically
+from fer_data.store.loader import Views, open_views
+from fer_model import checkpoint
+from fer_model.baseline import CnnStage
+from fer_model.classifier import ClassifierStage
+from fer_model.config import TrainConfig, budget_images, resolve_budgets, steps_of, to_json
+from fer_model.degan import GanStage
+from fer_model.devices import resolve_device, resolve_precision
+from fer_model.engine import Journal, Stage, run_stage
+from fer_model.evidence.evaluate import Evaluation, evaluate, predictions_frame, read_predictions, write_predictions
+from fer_model.evidence.sheet import write_sheet
+from fer_model.fold import Fold, read_fold
+from fer_model.head import HeadStage
+from fer_model.networks import Encoder, build
+from fer_model.randomness import stream
+from fer_model.run import RunFolder, code_version, locked
+
+__all__ = ["Outcome", "Plan", "StagePlan", "default_run", "evaluate_run", "plan", "train"]
+
+TIMED_BATCH = 32                      # images in a timed step of `plan`
+RULES = {
+    "epoch": "last",                  # no epoch is chosen by looking at the test fold
+    "test_view": "centre crop, unrotated, not mirrored",
+    "unit": "frame: each image; sequence: mean probability over its images",
+    "interval": "95 %, bootstrap over the people of the test fold",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `train` ends with."""
+
+    run: Path
+    evaluation: Evaluation
+    was_complete: bool                # nothing was left to do
+
+    def __rich__(self):
+        """Return the figures under the run's name, for the console."""
+        from rich.console import Group
+        from rich.markup import escape
+
+        return Group(escape(f"{self.run}: complete" + ("; nothing was left to do" if self.was_complete else "")), self.evaluation)
+
+
+def train(
+    data: Path,                       # OUT of `fer-data prepare`
+    run: Path,                        # the run folder
+    config: TrainConfig,
+    device: str = "auto",             # auto, cpu, cuda, cuda:N
+    resume: bool = True,              # False: remove what an earlier run left in the folder, and start anew
+    say: Callable[[str], None] = print,
+    hook: Callable[[str, int], None] | None = None,      # as in engine.run_stage
+    save_every_s: float = 60.0,       # as in engine.run_stage
+) -> Outcome:
+    """Train what is left to train, predict the test fold, evaluate.
+
+    Raises children of FerError: fold, device, configuration, checkpoint, divergence.
+    """
+    fold, where = read_fold(data, config.fold), resolve_device(device)
+    with locked(run):
+        folder = RunFolder(run)
+        if not resume:
+            folder.clear()
+        views = open_views(data, fold.train, where)
+        config = folder.settle_precision(_resolved(config, fold, views), resolve_precision(config.precision, where))
+        config = folder.open(config, fold, data)
+        if folder.result.is_file():
+            return Outcome(run, evaluate_run(run), was_complete=True)
+        journal = Journal(folder.log, say)
+        _announce(config, fold, where, journal)
+        last = _train_stages(config, fold, views, where, folder, journal, hook, save_every_s)
+        found = last.predict(open_views(data, fold.test, where)).numpy()             # (n, K)
+        write_predictions(folder.predictions, predictions_frame(fold.test, found, fold.classes))
+        evaluation = evaluate(read_predictions(folder.predictions))
+        write_json_atomically(folder.result, _result(config, fold, evaluation, journal))
+        return Outcome(run, evaluation, was_complete=False)
+
+
+def default_run(data: Path, config: TrainConfig) -> Path:
+    """Return where a run goes that names no folder: runs/<dataset>-<method>-fold<N>."""
+    return Path("runs") / f"{read_fold(data, config.fold).dataset}-{config.method}-fold{config.fold}"
+
+
+def evaluate_run(run: Path) -> Evaluation:
+    """Return the figures of a complete run. Raises RunError if it is not."""
+    RunFolder(run).read_result()
+    return evaluate(read_predictions(RunFolder(run).predictions))
+
+
+def _resolved(config: TrainConfig, fold: Fold, views: Views) -> TrainConfig:
+    config = resolve_budgets(config, len(fold.train))
+    return replace(config, network=replace(config.network, channels=views.channels))
+
+
+def _announce(config: TrainConfig, fold: Fold, device: torch.device, journal: Journal) -> None:
+    entry = {
+        "event": "start", "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "device": str(device), "torch": torch.__version__,
+        "threads": torch.get_num_threads(), "code_version": code_version(), "config": asdict(config),
+    }  # fmt: skip
+    kimg = " + ".join(f"{getattr(config, name).kimg:g}" for name in config.stages)
+    sentence = (
+        f"{config.method} on fold {fold.number} of {fold.dataset}: {len(fold.train)} faces of {len(fold.identities)} people,"
+        f" tested on {len(fold.test)}; preset {config.preset}, {kimg} kimg, {device}, {config.precision}"
+    )
+    journal.write(entry, sentence)
+
+
+def _make(name: str, config: TrainConfig, fold: Fold, views: Views, device: torch.device, encoder) -> Stage:
+    if name == "gan":
+        return GanStage(config, fold, views, device)
+    if name == "cnn":
+        return CnnStage(config, fold, views, device)
+    return HeadStage(config, fold, views, device, encoder)
+
+
+def _train_stages(config, fold, views, device, folder, journal, hook, save_every_s) -> ClassifierStage:
+    """Train or load each stage in order; return the last one, which predicts."""
+    encoder = stage = None
+    for name in config.stages:
+        stage, path = _make(name, config, fold, views, device, encoder), folder.weights(name)
+        if not path.is_file():
+            run_stage(stage, folder.checkpoints, journal, save_every_s, hook)
+            if isinstance(stage, GanStage):
+                write_sheet(folder.samples, stage)
+            checkpoint.write_tensors(path, stage.weights())              # from here on the stage is complete
+        checkpoint.remove(folder.checkpoints, name)
+        stage.load_weights(checkpoint.read_tensors(path), str(path))
+        if isinstance(stage, GanStage):
+            encoder = stage.generator.encoder
+    return stage
+
+
+def _result(config: TrainConfig, fold: Fold, evaluation: Evaluation, journal: Journal) -> dict:
+    stages = {}
+    for name in config.stages:
+        kimg = getattr(config, name).kimg
+        ticks = [line for line in journal.lines if line.get("event") == "tick" and line["stage"] == name]
+        stages[name] = {
+            "kimg": kimg, "steps": steps_of(getattr(config, name)),
+            "passes_over_faces": round(kimg * 1000 / len(fold.train), 2), "seconds": round(sum(line["seconds"] for line in ticks), 1),
+        }  # fmt: skip
+    return {
+        "method": config.method, "preset": config.preset, "dataset": fold.dataset, "fold": fold.number, "seed": config.seed,
+        "stages": stages, "rules": RULES, "manifest_sha256": fold.manifest_sha256, "code_version": code_version(),
+        "evaluation": evaluation.to_dict(),
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """What one stage costs."""
+
+    name: str
+    kimg: float
+    batch: int
+    steps: int
+    steps_per_pass: int               # batches in a pass over all 110 views of the training faces
+    images_per_s: float               # measured now, on the device at hand
+    hours: float
+    disk_mb: float                    # at its most: checkpoints and weights
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run costs, before it is started."""
+
+    config: TrainConfig
+    device: str
+    n_train: int
+    n_test: int
+    stages: tuple[StagePlan, ...]
+
+    @property
+    def hours(self) -> float:
+        return sum(stage.hours for stage in self.stages)
+
+    def __rich__(self) -> str:
+        """Return the resolved configuration and the plan as text, for the console."""
+        from rich.markup import escape
+
+        return escape("\n".join([to_json(self.config).rstrip(), *self.sentences(), "dry run: nothing was written"]))
+
+    def sentences(self) -> list[str]:
+        """Return what the run costs, a sentence per stage."""
+        found = [f"{self.n_train} training faces, {self.n_test} test faces; {self.device}, {self.config.precision}"]
+        for s in self.stages:
+            found.append(
+                f"{s.name}: {s.steps} steps of {s.batch} images ({s.kimg:g} kimg; a pass over all 110 views is"
+                f" {s.steps_per_pass} batches), {s.images_per_s:.0f} img/s, {_duration(s.hours)},"
+                f" up to {s.disk_mb:.0f} MB on disk"
+            )
+        return [*found, f"together {_duration(self.hours)}"]
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:.1f} hours" if hours >= 1 else f"{hours * 60:.1f} minutes"
+
+
+def plan(data: Path, config: TrainConfig, device: str = "auto") -> Plan:
+    """Return what a run would cost: steps and disk exactly, time from a few small steps on the device at hand."""
+    fold, where = read_fold(data, config.fold), resolve_device(device)
+    views = open_views(data, fold.train, where)
+    config = _resolved(config, fold, views)
+    if config.precision == "auto":
+        config = replace(config, precision=resolve_precision("auto", where))
+    net, stages = config.network, []
+    encoder = build(lambda: Encoder(net), where, net.init_std, stream(config.seed, "plan"))
+    for name in config.stages:
+        given = getattr(config, name)
+        small = replace(given, batch=min(given.batch, TIMED_BATCH))
+        stage = _make(name, replace(config, **{name: small}), fold, views, where, encoder)
+        rate = _images_per_s(stage)
+        steps, per_pass = steps_of(given), budget_images(replace(given, kimg=None, epochs=1), len(fold.train))
+        disk = 3 * _megabytes(stage.tensors()) + _megabytes(stage.weights())          # two kept, one being written
+        hours = steps * given.batch / rate / 3600
+        stages.append(StagePlan(name, given.kimg, given.batch, steps, -(-per_pass // given.batch), rate, hours, disk))
+    return Plan(config, str(where), len(fold.train), len(fold.test), tuple(stages))
+
+
+def _images_per_s(stage: Stage) -> float:
+    def one(step: int) -> None:
+        float(next(iter(stage.step(step).values())))                     # waits for the device
+
+    one(0)
+    steps, start = 0, time.perf_counter()
+    while steps < 2 or (steps < 20 and time.perf_counter() - start < 2):
+        steps += 1
+        one(steps)
+    return steps * stage.config.batch / (time.perf_counter() - start)
+
+
+def _megabytes(tensors: dict[str, torch.Tensor]) -> float:
+    return sum(t.numel() * t.element_size() for t in tensors.values()) / 1e6
