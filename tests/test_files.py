@@ -1,0 +1,48 @@
+"""The one file writer: whole or not at all."""
+
+import errno
+import json
+import math
+import os
+
+import pytest
+
+from fer_data.store import files
+
+
+def test_a_file_is_written_synced_and_renamed(tmp_path, monkeypatch):
+    """The bytes are on disk before the name is, and the folder is synced after: order of the system calls."""
+    calls = []
+    real_fsync, real_replace = os.fsync, os.replace
+    monkeypatch.setattr(files.os, "fsync", lambda descriptor: (calls.append("fsync"), real_fsync(descriptor)))
+    monkeypatch.setattr(os, "replace", lambda *paths: (calls.append("replace"), real_replace(*paths)))
+    files.write_bytes_atomically(tmp_path / "a", b"abc")
+    assert (tmp_path / "a").read_bytes() == b"abc" and calls == ["fsync", "replace", "fsync"]
+    assert os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("failing", ["fsync", "replace"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EACCES])
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, failing, number):
+    (tmp_path / "a").write_bytes(b"old")
+
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, failing, fail)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        files.write_bytes_atomically(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"old" and os.listdir(tmp_path) == ["a"]
+
+
+def test_json_is_the_same_bytes_for_the_same_content():
+    assert files.json_bytes({"b": 1, "a": [0.1, "é"]}) == files.json_bytes({"a": [0.1, "é"], "b": 1})
+    assert json.loads(files.json_bytes({"x": 0.1 + 0.2}))["x"] == 0.1 + 0.2  # floats survive to the bit
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        files.json_bytes({"x": math.nan})
+
+
+def test_leftovers_of_an_interrupted_writer_are_removed(tmp_path):
+    for name in ("a.part", "b.part", "c"):
+        (tmp_path / name).write_bytes(b"")
+    assert files.remove_parts(tmp_path) == 2 and os.listdir(tmp_path) == ["c"]

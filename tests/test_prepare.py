@@ -1,0 +1,280 @@
+"""prepare end to end on drawn people: counts, bytes, resume, refusals."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+import fer_data
+from cli.fer_data import main
+from fer_data import prepare
+from fer_data.errors import BusyError, DatasetError, ManifestError
+from fer_data.faces.align import align
+from fer_data.faces.picture import decode_picture
+from fer_data.faces.views import render_views
+from fer_data.prepare import PrepareConfig, prepare_dataset
+from fer_data.store.loader import open_views, to_u8
+from fer_data.store.manifest import COLUMNS, read_settings, read_skipped
+from fer_data.store.shards import map_dataset, read_record
+
+VIRTUAL = PrepareConfig(landmarks="dlib", folds=4, views="virtual")
+
+
+def bytes_of(out, apart=("run.json", ".lock")):
+    """Return path -> sha256 of all files below a prepared folder but what may differ between runs."""
+    return {
+        path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(out.rglob("*"))
+        if path.is_file() and path.name not in apart
+    }
+
+
+@pytest.fixture(scope="module")
+def small_ck(synthetic_ck, tmp_path_factory):
+    """Four people of the session's tree, to change at will by copying."""
+    root = tmp_path_factory.mktemp("small") / "ck"
+    subjects = sorted(path.name for path in (synthetic_ck / "Emotion").iterdir())[:4]
+    for part in ("cohn-kanade-images", "Emotion"):
+        for subject in subjects:
+            shutil.copytree(synthetic_ck / part / subject, root / part / subject)
+    return root
+
+
+SMALL = PrepareConfig(landmarks="dlib", folds=2, views="virtual")
+
+
+def test_every_frame_found_is_kept_or_skipped_with_a_reason(synthetic_ck, prepared_ck):
+    """Against the generator's own account of what it drew."""
+    truth = pd.read_csv(synthetic_ck / "truth.csv", dtype={"subject": str, "sequence": str})
+    frame, skipped, settings = fer_data.read_manifest(prepared_ck), read_skipped(prepared_ck), read_settings(prepared_ck)
+    assert settings["found"] == len(truth) == len(frame) + skipped["frames"].sum()
+    labels = sorted((synthetic_ck / "Emotion").rglob("*_emotion.txt"))
+    assert frame.groupby(["subject", "sequence"]).ngroups == len(labels) and len(frame) == 3 * len(labels)
+    last = truth.groupby(["subject", "sequence"])["frame"].max()
+    for (subject, sequence), rows in frame.groupby(["subject", "sequence"]):
+        assert list(rows["frame"]) == list(range(last[subject, sequence] - 2, last[subject, sequence] + 1))
+    assert set(skipped["reason"]) == {"unlabelled", "not-peak"}
+
+
+def test_folds_share_no_subject_and_step_through_them(prepared_ck):
+    frame = fer_data.read_manifest(prepared_ck)
+    folds = frame.groupby("subject")["fold"].unique()
+    assert (folds.str.len() == 1).all()
+    assert [fold[0] for fold in folds.sort_index()] == [rank % 4 for rank in range(len(folds))]
+
+
+def test_the_manifest_opens_without_this_project(prepared_ck):
+    """In plain pandas, from either form, with the same content."""
+    parquet = pd.read_parquet(prepared_ck / "manifest.parquet")
+    assert list(parquet.columns) == list(COLUMNS)
+    csv = pd.read_csv(prepared_ck / "manifest.csv", dtype={"subject": str, "sequence": str}, keep_default_na=False)
+    pd.testing.assert_frame_equal(parquet, csv, check_dtype=False)
+
+
+def test_each_face_can_be_made_again_from_its_row(synthetic_ck, prepared_ck):
+    """Source, hash and points alone lead to the same pixels and the same matrix."""
+    for row in fer_data.read_manifest(prepared_ck).iloc[::7].to_dict("records"):
+        data = (synthetic_ck / row["source"]).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == row["source_sha256"]
+        shard = prepared_ck / "shards" / row["shard"]
+        face = align(decode_picture(data, False, ""), map_dataset(shard, "landmarks")[row["row"]])
+        np.testing.assert_array_equal(face.pixels, map_dataset(shard, "faces")[row["row"]])
+        assert hashlib.sha256(face.pixels.tobytes()).hexdigest() == row["face_sha256"]
+        np.testing.assert_array_equal(face.matrix.ravel(), [row[name] for name in COLUMNS if name.startswith("matrix_")])
+
+
+def test_stored_and_virtual_views_are_the_same_bytes(small_ck, tmp_path):
+    for views in ("stored", "virtual"):
+        prepare_dataset("ck+", small_ck, tmp_path / views, PrepareConfig(landmarks="dlib", folds=2, views=views))
+    frame = fer_data.read_manifest(tmp_path / "virtual")
+    pd.testing.assert_frame_equal(frame, fer_data.read_manifest(tmp_path / "stored"))
+    for name in frame["shard"].unique():
+        faces = map_dataset(tmp_path / "virtual" / "shards" / name, "faces")
+        np.testing.assert_array_equal(render_views(np.asarray(faces)), map_dataset(tmp_path / "stored" / "shards" / name, "views"))
+    import torch
+
+    stored, virtual = (open_views(tmp_path / views, frame.iloc[::-2]) for views in ("stored", "virtual"))
+    chosen = (torch.arange(12) % stored.n_faces, torch.arange(12) * 9)
+    difference = to_u8(stored.batch(*chosen)).int() - to_u8(virtual.batch(*chosen)).int()
+    assert difference.abs().max() <= 1 and stored.batch(*chosen).shape == (12, 1, 96, 96)
+
+
+def test_shards_open_in_plain_h5py(prepared_ck):
+    import h5py
+
+    with h5py.File(prepared_ck / "shards" / "00000.h5") as file:
+        assert set(file) == {"faces", "image_id", "landmarks", "matrix"}
+        assert all(file[name].chunks is None and file[name].compression is None for name in file)  # contiguous, uncompressed
+        ids = [name.decode() for name in file["image_id"]]
+    frame = fer_data.read_manifest(prepared_ck)
+    assert ids == list(frame.loc[frame["shard"] == "00000.h5", "image_id"])
+
+
+def test_the_bytes_do_not_depend_on_workers_place_or_order(small_ck, tmp_path, monkeypatch):
+    """One worker, two workers, a moved folder, a shuffled directory listing."""
+    prepare_dataset("ck+", small_ck, tmp_path / "one", SMALL)
+    expected = bytes_of(tmp_path / "one")
+    prepare_dataset("ck+", small_ck, tmp_path / "two", PrepareConfig(**{**SMALL.__dict__, "workers": 2}))
+    assert bytes_of(tmp_path / "two") == expected
+    shutil.copytree(small_ck, tmp_path / "moved" / "elsewhere")
+    real_walk = os.walk
+
+    def shuffled(*arguments, **options):
+        for folder, subfolders, names in real_walk(*arguments, **options):
+            subfolders.reverse()
+            yield folder, subfolders, names[::-1]
+
+    monkeypatch.setattr(os, "walk", shuffled)
+    prepare_dataset("ck+", tmp_path / "moved" / "elsewhere", tmp_path / "three", SMALL)
+    assert bytes_of(tmp_path / "three") == expected
+
+
+def test_a_second_run_with_other_folds_does_no_work_again(small_ck, tmp_path):
+    first = prepare_dataset("ck+", small_ck, tmp_path / "out", SMALL)
+    shards = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out" / "shards").iterdir()}
+    again = prepare_dataset("ck+", small_ck, tmp_path / "out", PrepareConfig(**{**SMALL.__dict__, "folds": 4}))
+    assert first.detected == first.decoded == first.kept > 0
+    assert (again.decoded, again.detected, again.rendered, again.shards_written) == (0, 0, 0, 0)
+    assert shards == {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out" / "shards").iterdir()}
+    assert fer_data.read_manifest(tmp_path / "out")["fold"].max() == 3
+
+
+def test_other_views_detect_nothing_again(small_ck, tmp_path):
+    prepare_dataset("ck+", small_ck, tmp_path / "out", SMALL)
+    again = prepare_dataset("ck+", small_ck, tmp_path / "out", PrepareConfig(**{**SMALL.__dict__, "views": "stored"}))
+    assert again.detected == 0 and again.shards_written > 0 and again.rendered == again.kept * 110
+
+
+def test_a_changed_picture_is_noticed_whatever_its_name_and_time(small_ck, tmp_path):
+    root = tmp_path / "ck"
+    shutil.copytree(small_ck, root)
+    prepare_dataset("ck+", root, tmp_path / "out", SMALL)
+    row = fer_data.read_manifest(tmp_path / "out").iloc[0]
+    path, times = root / row["source"], (root / row["source"]).stat()
+    other = root / fer_data.read_manifest(tmp_path / "out").iloc[1]["source"]
+    path.write_bytes(other.read_bytes())
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    again = prepare_dataset("ck+", root, tmp_path / "out", SMALL)
+    assert again.shards_written == 1 and fer_data.read_manifest(tmp_path / "out").iloc[0]["face_sha256"] != row["face_sha256"]
+
+
+def test_what_cannot_be_used_is_listed_and_counted(small_ck, tmp_path):
+    root = tmp_path / "ck"
+    shutil.copytree(small_ck, root)
+    plan = prepare.make_plan("ck+", root, SMALL)
+    empty, blank, cut = (root / plan.selected[index].sequence.frames[2].source for index in (0, 1, 2))
+    empty.write_bytes(b"")
+    import cv2
+
+    cv2.imwrite(str(blank), np.full((490, 640), 127, np.uint8))
+    cut.write_bytes(cut.read_bytes()[:2000])
+    (root / "Emotion" / "stray.txt").write_text("stray")
+    (root / "cohn-kanade-images" / "S005_copy.png").write_bytes(b"stray")
+    label = next((root / "Emotion").rglob("*_emotion.txt"))
+    label.write_text("9")
+    out = CliRunner().invoke(main, ["prepare", "ck+", str(root), str(tmp_path / "out"), "--landmarks", "dlib", "--folds", "2", "--strict"])
+    assert out.exit_code == 1
+    skipped = read_skipped(tmp_path / "out")
+    reasons = skipped.loc[~skipped["reason"].isin(["unlabelled", "not-peak"])].set_index("source")
+    listed = {source: reasons.loc[source, "reason"] for source in reasons.index}
+    expected = {path.relative_to(root).as_posix() for path in (empty, blank, cut, label)} - set(listed)
+    assert expected <= {empty.relative_to(root).as_posix()}  # the bad label may belong to the first sequence itself
+    assert listed["cohn-kanade-images/S005_copy.png"] == "no-match" and "bad-label" in listed.values()
+    assert listed[blank.relative_to(root).as_posix()] == "no-face" and listed[cut.relative_to(root).as_posix()] == "unreadable"
+    settings = read_settings(tmp_path / "out")
+    assert settings["found"] == settings["kept"] + sum(settings["skipped"].values())
+    assert out.output.strip().splitlines()[-1].startswith("skipped ")
+
+
+def test_two_runs_on_one_folder_do_not_mix(small_ck, tmp_path):
+    with prepare._only_writer(tmp_path / "out"):
+        before = bytes_of(tmp_path / "out")
+        with pytest.raises(BusyError, match=rf"process {os.getpid()} is writing there already"):
+            prepare_dataset("ck+", small_ck, tmp_path / "out", SMALL)
+        assert bytes_of(tmp_path / "out") == before
+    prepare_dataset("ck+", small_ck, tmp_path / "out", SMALL)
+
+
+def test_a_dry_run_writes_nothing(small_ck, tmp_path):
+    command = ["prepare", "ck+", str(small_ck), str(tmp_path / "out"), "--landmarks", "dlib", "--folds", "2", "--dry-run"]
+    out = CliRunner().invoke(main, command)
+    assert out.exit_code == 0 and not (tmp_path / "out").exists()
+    summary = prepare_dataset("ck+", small_ck, tmp_path / "out", SMALL)
+    assert f"{summary.kept} faces by rule last-three" in out.output and f"{summary.subjects} subjects" in out.output
+
+
+def test_more_folds_than_people_is_one_sentence(small_ck, tmp_path):
+    out = CliRunner().invoke(main, ["prepare", "ck+", str(small_ck), str(tmp_path / "out"), "--landmarks", "dlib", "--folds", "9"])
+    assert out.exit_code == 1 and "allowed are 2 up to the number of labelled subjects (4), got 9" in out.output
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_killed_run_goes_on_where_it_was(small_ck, tmp_path, workers):
+    """SIGKILL in the middle: what is there is whole, nothing is detected twice, the bytes are the undisturbed ones."""
+    prepare_dataset("ck+", small_ck, tmp_path / "whole", SMALL)
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "cli.fer_data", "prepare", "ck+", str(small_ck), str(out), "--landmarks", "dlib", "--folds", "2",
+               "--views", "virtual", "--workers", str(workers)]  # fmt: skip
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+    landmarks = out / "cache" / "landmarks"
+    limit = time.monotonic() + 60
+    while len(list(landmarks.rglob("*.json"))) < 3 and process.poll() is None and time.monotonic() < limit:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (out / "manifest.parquet").exists(), "the run was over before it could be killed"
+    done = len(list(landmarks.rglob("*.json")))
+    summary = prepare_dataset("ck+", small_ck, out, SMALL)
+    assert summary.detected == summary.kept - 3 * done
+    assert bytes_of(out) == bytes_of(tmp_path / "whole")
+
+
+def test_settings_name_their_schema_and_another_one_is_refused(prepared_ck, tmp_path):
+    out = tmp_path / "copy"
+    shutil.copytree(prepared_ck, out)
+    settings = json.loads((out / "settings.json").read_bytes())
+    (out / "settings.json").write_text(json.dumps({**settings, "schema_version": 99}))
+    with pytest.raises(ManifestError, match=r"reads schema version 1, .* has version 99"):
+        fer_data.read_manifest(out)
+
+
+def test_a_run_without_a_single_face_is_an_error(tmp_path):
+    import cv2
+
+    for subject in ("a", "b"):
+        (tmp_path / "faces" / subject).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / "faces" / subject / "x_happy.png"), np.full((300, 300), 90, np.uint8))
+    config = PrepareConfig(landmarks="dlib", folds=2, options={"pattern": "{subject}/{sequence}_{expression}.png"})
+    with pytest.raises(DatasetError, match="no face could be used; skipped: {'no-face': 2}"):
+        prepare_dataset("folder", tmp_path / "faces", tmp_path / "out", config)
+    assert not (tmp_path / "out" / "manifest.parquet").exists()
+
+
+def test_real_photographs(real_faces, tmp_path):
+    """102 photographs of 51 people: all found, 10 folds, nobody shared."""
+    config = PrepareConfig(landmarks="dlib", views="virtual", options={"pattern": "images/{subject}/{subject}_{sequence}_{expression}.jpg"})
+    summary = prepare_dataset("folder", real_faces, tmp_path / "out", config)
+    frame = fer_data.read_manifest(tmp_path / "out")
+    assert (summary.kept, summary.unusable, summary.subjects, frame["fold"].nunique()) == (102, 0, 51, 10)
+    assert frame.groupby("subject")["fold"].nunique().max() == 1
+    assert frame["residual_px"].max() < 3 and frame["invented"].max() == 0
+
+
+def test_records_of_shards_tell_their_version(prepared_ck, tmp_path):
+    from fer_data.errors import ShardError
+
+    shutil.copy(prepared_ck / "shards" / "00000.json", tmp_path / "00000.json")
+    record = json.loads((tmp_path / "00000.json").read_bytes())
+    (tmp_path / "00000.json").write_text(json.dumps({**record, "shard_version": 7}))
+    with pytest.raises(ShardError, match="reads version 1, .* has version 7"):
+        read_record(tmp_path, "00000.h5")
