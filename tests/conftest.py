@@ -63,3 +63,51 @@ def device(request):
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device on this machine")
     return request.param
+
+
+@pytest.fixture(scope="session")
+def write_tiny():
+    """Return a function that writes a prepared folder of drawn blobs: seconds become milliseconds where no real face is needed."""
+    return _write_tiny
+
+
+@pytest.fixture(scope="session")
+def tiny_prepared(write_tiny, tmp_path_factory):
+    """6 people in 3 folds with 3 expressions of 2 frames each: 36 faces, virtual views. Read it, do not change it."""
+    return write_tiny(tmp_path_factory.mktemp("tiny") / "prepared")
+
+
+def _write_tiny(out, people=6, folds=3, expressions=("anger", "happiness", "surprise"), frames=2, seed=0, fold_of=None, blank=()):
+    """Write OUT with one shard. Expression is where a bright disc lies, person is the background's brightness and a seed.
+
+    `fold_of(person, sequence)` returns the fold; `blank` lists folds whose pixels are noise. Faces differ between frames.
+    """
+    from fer_data.store.manifest import COLUMNS, image_id, write_manifest
+    from fer_data.store.shards import shard_name, write_shard
+
+    fold_of = fold_of or (lambda person, sequence: person % folds)
+    faces, rows = [], []
+    y, x = np.mgrid[0:132, 0:132]
+    for person in range(people):
+        for sequence, expression in enumerate(expressions):
+            angle = 2 * np.pi * sequence / len(expressions)
+            disc = np.hypot(x - 66 - 24 * np.cos(angle), y - 66 - 24 * np.sin(angle)) < 14
+            for frame in range(1, frames + 1):
+                rng, fold = np.random.default_rng([seed, person, sequence, frame]), fold_of(person, sequence)
+                face = 40 + 18 * person + 90 * disc + rng.integers(0, 12, (132, 132))
+                if fold in blank:
+                    face = rng.integers(0, 256, (132, 132))
+                subject, name = f"S{person:03d}", f"{sequence + 1:03d}"
+                own = {
+                    "image_id": image_id("tiny", subject, name, frame), "dataset": "tiny", "subject": subject, "sequence": name,
+                    "frame": frame, "expression": expression, "fold": fold, "shard": shard_name(0), "row": len(rows),
+                    "source": f"{subject}_{name}_{frame}.png", "position": -1, "framing": "whole", "backend": "drawn",
+                    "source_sha256": "0" * 64, "face_sha256": "0" * 64, "faces_found": 1, "jump": False,
+                }  # fmt: skip
+                blanks = {column: "" if dtype == "str" else 0 for column, (dtype, _) in COLUMNS.items()}
+                faces.append(face.clip(0, 255).astype(np.uint8))
+                rows.append(blanks | own)
+    (out / "shards").mkdir(parents=True)
+    write_shard(out / "shards", shard_name(0), "drawn", {"faces": np.stack(faces)}, rows, [])
+    write_manifest(out, rows, [], {"dataset": "tiny", "config": {"views": "virtual"}})
+    return out

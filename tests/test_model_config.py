@@ -1,0 +1,94 @@
+"""Configuration: presets, budgets, strict JSON."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fer_model.config import (
+    PRESETS,
+    GanConfig,
+    NetworkConfig,
+    TrainConfig,
+    from_json,
+    preset,
+    resolve_budgets,
+    steps_of,
+    to_json,
+    with_budgets,
+)
+from fer_model.errors import ConfigError
+
+
+def test_paper_preset_is_the_papers_settings():
+    """Section 4.1, copied here by hand. Seen red: betas (0.9, 0.999)."""
+    paper = preset("paper")
+    assert (paper.gan.batch, paper.gan.epochs, paper.gan.lr, paper.gan.betas) == (150, 300, 1e-4, (0.5, 0.999))
+    assert (paper.head.batch, paper.head.epochs, paper.head.lr) == (150, 50, 1e-4)
+    assert paper.head.loss_weights == (0.7, 0.6, 0.4, 0.3, 1.0)
+    assert (paper.network.image_size, paper.network.width, paper.network.representation) == (96, 1.0, 350)
+    assert (paper.network.init_std, paper.network.noise, paper.precision) == (0.02, 50, "fp32")
+
+
+def test_a_pass_of_the_paper_over_ck_plus_is_648_batches():
+    """883 training faces, 110 views, batches of 150. Seen red: steps rounded down gave 194259."""
+    one = resolve_budgets(replace(preset("paper"), gan=GanConfig(epochs=1)), 883)
+    assert one.gan.kimg == 97.13 and steps_of(one.gan) == 648
+    assert steps_of(resolve_budgets(preset("paper"), 883).gan) == 194_260          # 300 * 97,130 / 150
+
+
+def test_baseline_sees_as_many_images_as_both_stages_unless_told():
+    """Seen red: the budget of stage 2 left out."""
+    small = resolve_budgets(with_budgets(preset("small"), gan=15, head=5), 400)
+    assert small.cnn.kimg == 20 and small.cnn.epochs is None
+    assert resolve_budgets(with_budgets(small, cnn=7), 400).cnn.kimg == 7
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_json_there_and_back(name):
+    """Seen red: tuples read back as lists."""
+    config = preset(name, fold=3, seed=7, method="cnn")
+    assert from_json(to_json(config)) == config
+    assert from_json(to_json(resolve_budgets(config, 100))) == resolve_budgets(config, 100)
+
+
+@given(st.builds(
+    TrainConfig,
+    fold=st.integers(0, 9), seed=st.integers(0, 2**40),
+    network=st.builds(NetworkConfig, width=st.floats(1e-3, 4), noise=st.integers(1, 99)),
+    gan=st.builds(GanConfig, epochs=st.none() | st.floats(1e-3, 999), lr=st.floats(1e-9, 1), betas=st.tuples(st.floats(0, 0.999), st.just(0.5))),
+))  # fmt: skip
+def test_json_there_and_back_for_any_values(config):
+    """Seen red: floats rounded to 6 digits on the way out."""
+    assert from_json(to_json(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d["gan"].update(momentum=0.5), r"configuration.gan: unknown key 'momentum'; the keys are epochs, kimg"),
+        (lambda d: d["head"].pop("taps"), r"configuration.head: missing key 'taps'"),
+        (lambda d: d["gan"].update(batch="150"), r"configuration.gan.batch: int is needed, got '150'"),
+        (lambda d: d["gan"].update(batch=True), r"configuration.gan.batch: int is needed, got True"),
+        (lambda d: d["gan"].update(kimg=3), r"epochs, kimg must be at most one of the two"),
+        (lambda d: d["network"].update(image_size=50), r"image_size must be 96, 48, 32 or 16, got 50"),
+        (lambda d: d.update(method="gan"), r"method must be degan or cnn, got 'gan'"),
+        (lambda d: d["head"].update(taps=["conv23"]), r"taps must be four layers"),
+        (lambda d: d.update(network=3), r"configuration.network: an object is needed, got 3"),
+    ],
+)
+def test_what_is_not_a_configuration_is_refused_with_its_place(change, message):
+    """Seen red: unknown keys dropped in _read."""
+    data = json.loads(to_json(preset("paper")))
+    change(data)
+    with pytest.raises(ConfigError, match=message):
+        from_json(json.dumps(data))
+
+
+def test_text_that_is_no_json_and_a_preset_that_is_none():
+    with pytest.raises(ConfigError, match="not JSON"):
+        from_json("{")
+    with pytest.raises(ConfigError, match="must be one of smoke, small, paper, got 'huge'"):
+        preset("huge")
