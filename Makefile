@@ -1,0 +1,43 @@
+# The two commands to know: `make demo` installs and runs the main job on synthetic people; `make test` installs and tests.
+
+VENV    ?= .venv
+BASE    ?= python3
+PY      := $(VENV)/bin/python
+STAMP   := $(VENV)/.installed
+DEMO    ?= demo
+THREADS ?= $(shell nproc 2>/dev/null || echo 2)
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo lint test test-slow torture mutate bench clean
+
+help:  ## Show this list.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 12
+
+$(STAMP): setup.cfg constraints.txt pyproject.toml
+	@test -x $(PY) || $(BASE) -m venv $(VENV)
+	$(PY) -m pip install --quiet --upgrade pip
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+install: $(STAMP)  ## Make a virtual environment in .venv and install everything into it.
+
+demo: $(STAMP)  ## Draw 60 people, prepare them, train both methods on one fold, print the table.
+	bash benchmarks/demo.sh $(VENV)/bin $(DEMO) $(THREADS)
+
+lint: $(STAMP)  ## Check the style.
+	$(VENV)/bin/ruff check .
+
+test: $(STAMP)  ## Run the tests (a few minutes).
+	$(PY) -m pytest -q
+
+test-slow: $(STAMP)  ## Run the longer tests: full-size trees, fault injection, a browser.
+	$(PY) -m pytest -q -m slow --timeout 900
+
+torture: $(STAMP)  ## Run the longest tests (an hour and more).
+	$(PY) -m pytest -q -m torture --timeout 7200
+
+mutate: $(STAMP)  ## Break the code line by line and expect red tests.
+	$(PY) tests/mutate.py
+
+clean:  ## Remove what make made; data and runs stay.
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache
