@@ -27,7 +27,8 @@ UNUSABLE = {
     "too-few-frames": "the frame rule needs more frames than the sequence has",
     "unreadable": "the picture cannot be decoded",
     "no-face": "no face was found",
-    "bad-landmarks": "the points found cannot be aligned",
+    "no-landmarks": "no points are given for it where the landmark backend reads them",
+    "bad-landmarks": "the points found or given cannot be aligned",
 }
 
 
@@ -38,6 +39,7 @@ class Frame:
     source: str                       # path relative to the root of the database, '/' separated
     number: int                       # the frame number as the database counts
     position: int | None = None       # 0-based position in the clip `source`; None: the source is a picture
+    points: str | None = None         # file with the points that the database itself gives for it, relative to the root
 
 
 @dataclass(frozen=True)

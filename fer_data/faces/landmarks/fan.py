@@ -4,52 +4,32 @@ In:  pictures. Out: 68 points with sub-pixel precision.
 
 The package cuts its points to whole pixels; here the crop is exact and the peak of each heat map is found by a parabola
 through the logarithms of its neighbours (Zhang et al., CVPR 2020), so that a Gaussian's centre comes out to a small
-fraction of a pixel. The network, its flipped pass and the geometry of its crop are the package's.
+fraction of a pixel. The network, its flipped pass and the geometry of its crop are the package's; its own loading is not
+used, for it downloads what it does not find and unpickles the detector's file without restriction.
 
-Model files are looked for where face-alignment keeps them: $TORCH_HOME/hub/checkpoints (default ~/.cache/torch/...).
-This backend never downloads.
+The model files lie where face-alignment keeps them (fer_data/weights.py). This backend never downloads.
 """
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
 
 import cv2
 import numpy as np
 
-from fer_data.errors import LandmarkError, WeightsError
+from fer_data import weights
+from fer_data.errors import LandmarkError
 from fer_data.faces.landmarks.base import Box, DetectorBackend
-from fer_data.store.files import sha256_of_bytes, sha256_of_file
+from fer_data.store.files import sha256_of_bytes
 
-__all__ = ["FanBackend", "WEIGHTS", "DETECTORS", "weights_path", "crop_matrix", "heat_map_peaks"]
+__all__ = ["FanBackend", "NETWORK", "DETECTORS", "crop_matrix", "heat_map_peaks"]
 
-# file name -> where its makers publish it; the name holds the first ten hex digits of the sha256
-WEIGHTS = {
-    "2DFAN4-11f355bf06.pth.tar": "https://www.adrianbulat.com/downloads/python-fan/2DFAN4-11f355bf06.pth.tar",
-    "s3fd-619a316812.pth": "https://www.adrianbulat.com/downloads/python-fan/s3fd-619a316812.pth",
-}
+NETWORK, _SFD = "2DFAN4-11f355bf06.pth.tar", "s3fd-619a316812.pth"   # model files, as weights.json lists them
 DETECTORS = ("sfd", "dlib")           # face-alignment's S3FD (needs its model file), or dlib's HOG (needs the extra [dlib])
 _CROP, _HEAT = 256, 64                # side of the network's input and of its heat maps, px
 _SCALE_PX = 200.0                     # the crop is this many pixels wide at scale 1 (face_alignment.utils.SCALE_FACTOR)
 _REFERENCE = 195.0                    # width plus height of a box at scale 1 (face_alignment.utils.REFERENCE_SCALE)
 _UP = 0.12                            # the crop's centre lies this share of the box above its own (CENTER_Y_OFFSET)
-
-
-def weights_path(name: str):
-    """Return the path of a model file of WEIGHTS.
-
-    Raises WeightsError if it is missing or if its sha256 does not begin as its name says; the sentence says what to put
-    where, and that `--landmarks dlib` works without it.
-    """
-    from pathlib import Path
-
-    from torch.hub import get_dir
-
-    path = Path(get_dir()) / "checkpoints" / name
-    way_out = f"put the file from {WEIGHTS[name]} there, or use --landmarks dlib, which needs no download"
-    if not path.is_file():
-        raise WeightsError(f"opening the fan backend: {path} is missing; {way_out}")
-    expected = name.split("-")[1].split(".")[0]
-    got = sha256_of_file(path)
-    if not got.startswith(expected):
-        raise WeightsError(f"opening the fan backend: the sha256 of {path} must begin with {expected}, got {got[:10]}; {way_out}")
-    return path
 
 
 class FanBackend(DetectorBackend):
@@ -58,37 +38,48 @@ class FanBackend(DetectorBackend):
     name = "fan"
 
     def __init__(self, detector: str = "sfd", device: str = "cpu"):
-        """Load the network. Raises WeightsError if a model file is missing, LandmarkError for an unknown detector."""
+        """Load the networks. Raises WeightsError if a model file is missing, LandmarkError for an unknown detector."""
         if detector not in DETECTORS:
             raise LandmarkError(f"opening the fan backend: allowed detectors are {', '.join(DETECTORS)}; got {detector!r}")
-        names = [name for name in WEIGHTS if detector == "sfd" or not name.startswith("s3fd")]
-        paths = [weights_path(name) for name in names]
-        self.weights_sha256 = sha256_of_bytes("".join(sha256_of_file(path) for path in paths).encode())
-        self.settings = {"detector": detector}
+        doing = "opening the fan backend"
+        names = [NETWORK, _SFD] if detector == "sfd" else [NETWORK]
+        paths = {name: weights.require(name, doing) for name in names}
+        import torch
+
+        self.version = version("face-alignment")
+        self.weights_sha256 = sha256_of_bytes("".join(weights.choose((name,))[0].sha256 for name in names).encode())
+        self.settings = {"detector": detector, "device": device, "torch": torch.__version__}
         self._device = device
-        self._detect, self._network, self.version = _load(detector, device)
+        self._network = _load_network(paths[NETWORK], device)
+        if detector == "sfd":
+            self._detect = _load_sfd(paths[_SFD], device)
+        else:
+            self._detect, self.settings["dlib"] = _load_hog(doing)
 
     def detect(self, picture: np.ndarray) -> list[Box]:
         """Return the boxes of all faces."""
-        return self._detect(picture)
+        with _one_thread():
+            return self._detect(picture)
 
-    def predict(self, picture: np.ndarray, box: Box) -> np.ndarray:
-        """Return the (68, 2) float64 points of the face in `box`, sub-pixel."""
+    def predict_all(self, pictures: list[np.ndarray], box: Box) -> np.ndarray:
+        """Return the (N, 68, 2) float64 points of the face in `box`, sub-pixel; one forward pass, and one mirrored."""
         import torch
         from face_alignment.utils import flip
 
         matrix = crop_matrix(box)
-        crop = cv2.warpAffine(_rgb(picture), matrix, (_CROP, _CROP), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-        batch = torch.from_numpy(crop).permute(2, 0, 1)[None].float().div(255).to(self._device)  # (1, 3, 256, 256)
-        with torch.inference_mode():
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        crops = np.stack([cv2.warpAffine(_rgb(picture), matrix, (_CROP, _CROP), flags=flags) for picture in pictures])
+        batch = torch.from_numpy(crops).permute(0, 3, 1, 2).float().div(255).to(self._device)  # (N, 3, 256, 256)
+        with _one_thread(), torch.inference_mode():
             heat = self._last(self._network(batch)) + flip(self._last(self._network(flip(batch))), is_label=True)
-        peaks = heat_map_peaks(heat[0].float().cpu().numpy())  # (68, 2), heat map pixels
+        heat = heat.float().cpu().numpy()  # (N, 68, 64, 64)
+        peaks = heat_map_peaks(heat.reshape(-1, _HEAT, _HEAT)).reshape(len(pictures), -1, 2)  # (N, 68, 2), heat map pixels
         # Centre of heat map pixel p lies at (p + 0.5) * 4 - 0.5 of the crop.
         return ((peaks + 0.5) * (_CROP / _HEAT) - 0.5) @ matrix[:, :2].T + matrix[:, 2]
 
     @staticmethod
     def _last(output):
-        """Return the heat maps of the last hourglass, (1, 68, 64, 64)."""
+        """Return the heat maps of the last hourglass, (N, 68, 64, 64)."""
         return output[-1] if isinstance(output, (list, tuple)) else output
 
 
@@ -128,30 +119,44 @@ def heat_map_peaks(heat: np.ndarray) -> np.ndarray:
     return peaks
 
 
-def _load(detector: str, device: str):
-    """Return (detect, network, version); model files are known to be there."""
-    from importlib.metadata import version
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch use one thread: sums do not depend on the number of cores, and worker processes do not fight for them."""
+    import torch
 
-    from face_alignment import FaceAlignment, LandmarksType
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
-    # The package's own dlib detector warns that it is deprecated; `folder` loads nothing, and dlib is called directly.
-    package = FaceAlignment(
-        LandmarksType.TWO_D, device=device, compile=False, face_detector="sfd" if detector == "sfd" else "folder"
-    )
-    if detector == "sfd":
 
-        def detect(picture: np.ndarray) -> list[Box]:
-            return [tuple(float(side) for side in box[:4]) for box in package.face_detector.detect_from_image(_rgb(picture).copy())]
+def _load_network(path, device: str):
+    """Return 2DFAN-4 in eval mode; nothing in its file can run code."""
+    import torch
+    from face_alignment.models import FAN
 
-    else:
-        import dlib
+    network = FAN(4)
+    network.load_state_dict(torch.load(path, map_location=device, weights_only=True))
+    return network.to(device).eval()
 
-        hog = dlib.get_frontal_face_detector()
 
-        def detect(picture: np.ndarray) -> list[Box]:
-            return [(box.left(), box.top(), box.right(), box.bottom()) for box in hog(picture, 0)]
+def _load_sfd(path, device: str) -> Callable[[np.ndarray], list[Box]]:
+    """Return face-alignment's S3FD as a function from a picture to boxes."""
+    from face_alignment.detection.sfd import FaceDetector
 
-    return detect, package.face_alignment_net, version("face-alignment")
+    sfd = FaceDetector(device, path_to_detector=str(path))
+    return lambda picture: [tuple(float(side) for side in box[:4]) for box in sfd.detect_from_image(_rgb(picture))]
+
+
+def _load_hog(doing: str) -> tuple[Callable[[np.ndarray], list[Box]], str]:
+    """Return dlib's HOG detector as a function from a picture to boxes, and dlib's version."""
+    from fer_data.faces.landmarks.dlib68 import boxes_of, import_dlib
+
+    dlib = import_dlib(doing)
+    hog = dlib.get_frontal_face_detector()
+    return lambda picture: boxes_of(hog, picture), dlib.__version__
 
 
 def _rgb(picture: np.ndarray) -> np.ndarray:
