@@ -11,7 +11,8 @@ Out: Sequence records in natural order; the expression is a name from fer_data.l
       FACS/S005/001/S005_001_00000011_facs.txt                      not read
 
 File names alone decide, so that `extended-cohn-kanade-images(4)/cohn-kanade-images` and `Emotion_labels/Emotion` serve
-as well as the names above. A sequence found at two places is read from the first and the other is a duplicate.
+as well as the names above. A picture found at two places is read from the one that lies in S005/001/, the other is a
+duplicate. The same names in folders of expressions are the 48x48 copy (ck48.py): another part.
 
 Counts:   593 sequences, 123 subjects; 327 labelled, 118 subjects (data_manifests/ck_plus.json).
 Labels:   1 anger, 2 contempt, 3 disgust, 4 fear, 5 happiness, 6 sadness, 7 surprise; 0, neutral, occurs in no file.
@@ -21,9 +22,12 @@ Cite:     Lucey et al. 2010.      Licence: research agreement; images may not be
 
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
-from fer_data.datasets.tree import is_picture, walk
+from fer_data.datasets.compare import counts_note
+from fer_data.datasets.recognise import what_it_is, wrong_tree
+from fer_data.datasets.tree import is_picture, litter_skips, walk
 from fer_data.errors import DatasetError
 from fer_data.labels import CK_PLUS_CODES, WORDS
 from fer_data.order import natural_key
@@ -31,9 +35,9 @@ from fer_data.records import Frame, Scan, Sequence, Skip
 
 __all__ = ["scan", "read_emotion"]
 
-_FRAME = re.compile(r"(?:.*/)?(S\d{3})_(\d{3})_(\d{8})\.(?:png|tiff?|jpe?g|bmp)", re.IGNORECASE)
-_EMOTION = re.compile(r"(?:.*/)?(S\d{3})_(\d{3})_(\d{8})_emotion\.txt", re.IGNORECASE)
-_OTHER = re.compile(r"(?:.*/)?S\d{3,4}_\d{3}_\d{8}_(?:landmarks|facs)\.txt", re.IGNORECASE)
+_FRAME = re.compile(r"(?:.*/)?(S\d{3})_(\d{3})_(\d{8})\.(?:png|tiff?|jpe?g|bmp)", re.IGNORECASE | re.ASCII)
+_EMOTION = re.compile(r"(?:.*/)?(S\d{3})_(\d{3})_(\d{8})_emotion\.txt", re.IGNORECASE | re.ASCII)
+_MEMBER = "a CK+ picture is named S005_001_00000011.png"
 
 
 def scan(root: Path) -> Scan:
@@ -46,9 +50,7 @@ def scan(root: Path) -> Scan:
     labels, bad = _labels(root, files)
     _refuse_other_trees(root, files, frames, labels, bad)
     sequences, unused = _sequences(frames, labels, bad)
-    skipped += unused
-    skipped += [Skip(path, "litter", frames=0) for path in litter]
-    return Scan("ck+", tuple(sequences), tuple(skipped), _notes(sequences, frames, labels))
+    return Scan("ck+", tuple(sequences), tuple(skipped + unused + litter_skips(litter)), _notes(sequences, frames, labels))
 
 
 def read_emotion(text: str, where: str) -> int:
@@ -66,7 +68,8 @@ def read_emotion(text: str, where: str) -> int:
     except (ValueError, OverflowError):
         code, value = -1, 0.0
     if code != value or code not in CK_PLUS_CODES:
-        raise DatasetError(f"reading a CK+ label: allowed is one of {min(CK_PLUS_CODES)}..{max(CK_PLUS_CODES)}, got {text[:40]!r} in {where}")
+        allowed = f"{min(CK_PLUS_CODES)}..{max(CK_PLUS_CODES)}"
+        raise DatasetError(f"reading a CK+ label: allowed is one of {allowed}, got {text[:40]!r} in {where}")
     return code
 
 
@@ -74,17 +77,22 @@ def _frames(files: list[str]) -> tuple[dict[tuple[str, str], dict[int, str]], li
     """Return (subject, sequence) -> frame number -> path, and the pictures that are duplicates or fit no name."""
     found: dict[tuple[str, str], dict[int, str]] = {}
     skipped = []
-    for path in sorted(files, key=lambda path: (path.count("/"), natural_key(path))):
-        match = _FRAME.fullmatch(path)
-        if match is None:
-            if is_picture(path):
-                skipped.append(Skip(path, "no-match", detail="a CK+ picture is named S005_001_00000011.png"))
+    matches = {path: match for path in files if (match := _FRAME.fullmatch(path))}
+    for path in sorted(matches, key=lambda path: _place(path, matches[path])):
+        subject, sequence, number = matches[path][1].upper(), matches[path][2], int(matches[path][3])
+        if Path(path).parent.name.lower() in WORDS:
+            skipped.append(Skip(path, "other-part", subject, sequence, number, detail="of the cropped CK+48 copy"))
             continue
-        subject, sequence, number = match[1].upper(), match[2], int(match[3])
         earlier = found.setdefault((subject, sequence), {}).setdefault(number, path)
         if earlier != path:
             skipped.append(Skip(path, "duplicate", subject, sequence, number, detail=f"taken from {earlier}"))
+    skipped += [Skip(path, "no-match", detail=_MEMBER) for path in files if is_picture(path) and path not in matches]
     return found, skipped
+
+
+def _place(path: str, match: re.Match) -> tuple:
+    """Return a sort key: first what lies where the read-me says, then what lies less deep."""
+    return Path(path).parts[-3:-1] != (match[1], match[2]), path.count("/"), natural_key(path)
 
 
 def _labels(root: Path, files: list[str]) -> tuple[dict[tuple[str, str], tuple[int, int, str]], dict[tuple[str, str], Skip]]:
@@ -113,9 +121,10 @@ def _sequences(frames, labels, bad) -> tuple[list[Sequence], list[Skip]]:
     """Return the sequences, and a Skip for each with a broken label and each label without pictures."""
     sequences, skipped = [], []
     for key in sorted(frames, key=lambda key: tuple(map(natural_key, key))):
-        if key in bad and key not in labels:
-            skipped.append(Skip(**{**bad[key].__dict__, "frames": len(frames[key])}))
-            continue
+        if key in bad:  # of a label at two places, one may be whole
+            skipped.append(replace(bad[key], frames=0 if key in labels else len(frames[key])))
+            if key not in labels:
+                continue
         code = labels[key][0] if key in labels else 0
         expression = CK_PLUS_CODES[code] if code else None
         numbered = tuple(Frame(path, number) for number, path in sorted(frames[key].items()))
@@ -128,25 +137,23 @@ def _sequences(frames, labels, bad) -> tuple[list[Sequence], list[Skip]]:
 
 def _refuse_other_trees(root, files, frames, labels, bad) -> None:
     """Raise DatasetError with what the tree looks like, if it is not CK+."""
-    doing = f"looking for CK+ below {root}"
-    if not frames:
-        if any(Path(path).name.lower() == "ckextended.csv" for path in files):
-            raise DatasetError(f"{doing}: ckextended.csv has no subject ids and cannot be split by subject; get the original archives or CK+48")
-        zips = [path for path in files if path.lower().endswith(".zip")]
-        hint = f"; unpack {', '.join(zips[:4])} first" if zips else ""
-        raise DatasetError(f"{doing}: no picture is named like S005_001_00000011.png ({len(files)} files seen){hint}")
-    if not labels and not bad:
-        parents = {Path(path).parent.name.lower() for numbered in frames.values() for path in numbered.values()}
-        if parents <= WORDS.keys():
-            raise DatasetError(f"{doing}: this is the cropped CK+48 copy (folders {', '.join(sorted(parents))}); use `fer-data prepare ck48`")
-        raise DatasetError(
-            f"{doing}: {len(frames)} sequences, but no *_emotion.txt file; unpack Emotion_labels.zip beside the pictures"
-        )
+    if frames and (labels or bad):
+        return
+    if not frames and not labels:
+        raise wrong_tree("CK+", "ck+", root, files, _MEMBER)
+    if frames:
+        here, absent, archive = f"pictures (sequences: {len(frames)})", "no *_emotion.txt file", "Emotion_labels.zip"
+    else:
+        here, absent, archive = f"labels ({len(labels)})", "no picture", "extended-cohn-kanade-images.zip"
+    zips = [path for path in files if path.lower().endswith(".zip")]
+    hint = what_it_is(root, zips, "ck+") if zips else f"; unpack {archive} beside them"
+    raise DatasetError(f"looking for CK+ below {root}: there are {here}, but {absent}{hint}")
 
 
 def _notes(sequences, frames, labels) -> tuple[str, ...]:
-    """Return sentences about what looks odd, for the user to judge."""
-    notes = []
+    """Return how the tree compares with the published counts, and what looks odd, for the user to judge."""
+    subjects = len({sequence.subject for sequence in sequences})
+    notes = [f"{counts_note('ck+', sequences)} (in all, labelled or not: sequences {len(sequences)}, subjects {subjects})"]
     for key, (_, number, path) in sorted(labels.items()):
         if key in frames and number != max(frames[key]):
             notes.append(f"{path} labels frame {number}, but the last picture of {'/'.join(key)} is {max(frames[key])}")

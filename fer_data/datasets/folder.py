@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from fer_data.datasets.tree import is_picture, walk
+from fer_data.datasets.recognise import what_it_is
+from fer_data.datasets.tree import is_picture, litter_skips, walk
 from fer_data.errors import DatasetError
 from fer_data.labels import expression_from_word
 from fer_data.order import natural_key
@@ -40,9 +41,9 @@ def scan(root: Path, index: Path | None = None, pattern: str | None = None) -> S
     entries, skipped = _from_index(index, pictures) if index else _from_pattern(pattern, pictures)
     sequences, unusable = _group(entries)
     if not sequences:
-        example = f"; the first picture found is {pictures[0]}" if pictures else "; there is no picture below it"
-        raise DatasetError(f"reading a folder: nothing below {root} fits {index or pattern!r}{example}")
-    skipped += unusable + [Skip(path, "litter", frames=0) for path in litter]
+        hint = f"; the first picture found is {pictures[0]}" if pictures else f"; there is no picture{what_it_is(root, files, 'folder')}"
+        raise DatasetError(f"reading a folder: nothing below {root} fits {index or pattern!r}{hint}")
+    skipped += unusable + litter_skips(litter)
     return Scan("folder", tuple(sequences), tuple(skipped))
 
 
@@ -125,6 +126,8 @@ def _group(entries: list[dict]) -> tuple[list[Sequence], list[Skip]]:
         try:
             if not subject:
                 raise DatasetError(f"reading a subject: it must not be empty, for {path}")
+            if "/" in subject:
+                raise DatasetError(f"reading a subject: it must not contain '/', got {subject!r} for {path}")
             expression = expression_from_word(entry["expression"], path) if entry["expression"] else None
             if entry.get("frame") and not re.fullmatch("[0-9]{1,9}", entry["frame"]):
                 raise DatasetError(f"reading a frame number: allowed are digits, got {entry['frame']!r} for {path}")

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from fer_data.errors import DatasetError
 from fer_data.order import natural_key
+from fer_data.records import Skip
 
-__all__ = ["PICTURES", "CLIPS", "walk", "is_picture"]
+__all__ = ["PICTURES", "CLIPS", "walk", "is_picture", "is_clip", "litter_skips"]
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 CLIPS = (".avi", ".mp4", ".mov", ".mkv", ".mpg", ".mpeg", ".wmv", ".flv", ".webm")
 _LITTER_NAMES = {".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini", ".localized", "icon\r"}
-_LITTER_FOLDERS = {"__macosx", ".git", ".trashes", ".spotlight-v100", "@eadir", "$recycle.bin"}
+_LITTER_FOLDERS = {"__macosx", ".git", ".trashes", ".spotlight-v100", ".fseventsd", "@eadir", "$recycle.bin", "system volume information"}
 
 
 def is_picture(path: str) -> bool:
@@ -23,11 +24,17 @@ def is_picture(path: str) -> bool:
     return path.lower().endswith(PICTURES)
 
 
+def is_clip(path: str) -> bool:
+    """Say whether a file name ends like a video clip's."""
+    return path.lower().endswith(CLIPS)
+
+
 def walk(root: Path) -> tuple[list[str], list[str]]:
     """Return (files, litter) below `root`: relative paths, '/' separated, each in natural order.
 
-    Links to folders are followed once, so that a loop of links ends. Raises DatasetError if `root` is no folder or if a
-    folder in it cannot be read.
+    A folder of litter is not entered and stands for all that is in it, with a '/' at its end. A name that is not UTF-8
+    cannot be written into a manifest: it counts as litter, its bytes shown as \\xNN. Links to folders are followed once,
+    so that a loop of links ends. Raises DatasetError if `root` is no folder or if a folder in it cannot be read.
     """
     root = Path(root)
     if not root.is_dir():
@@ -38,16 +45,30 @@ def walk(root: Path) -> tuple[list[str], list[str]]:
         raise DatasetError(f"looking for a database: {error.filename} cannot be read ({error.strerror})") from error
 
     for folder, subfolders, names in os.walk(root, followlinks=True, onerror=fail):
-        identity = (os.stat(folder).st_dev, os.stat(folder).st_ino)
+        status = Path(folder).stat()
+        identity = (status.st_dev, status.st_ino)
         if identity in seen:
             subfolders.clear()
             continue
         seen.add(identity)
         place = Path(folder).relative_to(root).as_posix()
         prefix = "" if place == "." else f"{place}/"
-        in_litter = any(part.lower() in _LITTER_FOLDERS for part in Path(prefix).parts)
-        subfolders.sort()
+        litter += [_utf8(f"{prefix}{name}/") for name in subfolders if _is_litter(name, _LITTER_FOLDERS)]
+        subfolders[:] = sorted(name for name in subfolders if not _is_litter(name, _LITTER_FOLDERS))
         for name in names:
-            is_litter = in_litter or name.lower() in _LITTER_NAMES or name.startswith("._")
-            (litter if is_litter else files).append(prefix + name)
+            (litter if _is_litter(name, _LITTER_NAMES) or name.startswith("._") else files).append(_utf8(prefix + name))
     return sorted(files, key=natural_key), sorted(litter, key=natural_key)
+
+
+def litter_skips(litter: list[str]) -> list[Skip]:
+    """Return a Skip for each piece of litter; it stands for no frame."""
+    return [Skip(path, "litter", frames=0) for path in litter]
+
+
+def _is_litter(name: str, known: set[str]) -> bool:
+    return name.lower() in known or name != _utf8(name)
+
+
+def _utf8(path: str) -> str:
+    """Return a path that UTF-8 can write."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,0 +1,70 @@
+"""The cropped copy of CK+ that most people have: 981 faces of 48x48 pixels in a folder for each expression.
+
+In:  the folder that holds the seven folders, under whatever name, at whatever depth.
+Out: Sequence records in natural order; all their pictures are peak frames.
+
+    root/
+      CK+48/anger/S010_004_00000017.png      the last three frames of each labelled sequence of CK+, 8-bit grey
+            contempt/ disgust/ fear/ happy/ sadness/ surprise/
+
+The folder is the label: the copy has no code files. There is no neutral class, and no neutral frame to be had.
+The faces were cut by others, nobody says how. `--landmarks none` (the default) takes them as they are; dlib and fan look
+for points with the whole picture as the face's box and align anew.
+
+Counts:   981 pictures, 327 sequences, 118 subjects (data_manifests/ck48.json).
+Cite:     Lucey et al. 2010.      Licence: that of CK+; a licence that a mirror states cannot give the faces away.
+"""
+
+import re
+from pathlib import Path
+
+from fer_data.datasets.compare import counts_note
+from fer_data.datasets.recognise import wrong_tree
+from fer_data.datasets.tree import is_picture, litter_skips, walk
+from fer_data.labels import WORDS
+from fer_data.order import natural_key
+from fer_data.records import Frame, Scan, Sequence, Skip
+
+__all__ = ["scan"]
+
+_PICTURE = re.compile(r"(?:.*/)?([^/]+)/(S\d{3})_(\d{3})_(\d{8})\.(?:png|tiff?|jpe?g|bmp)", re.IGNORECASE | re.ASCII)
+_MEMBER = "a CK+48 picture is named anger/S010_004_00000017.png"
+
+
+def scan(root: Path) -> Scan:
+    """Return the sequences below `root`.
+
+    Raises DatasetError if this is no CK+48 tree; the sentence says what it looks like instead.
+    """
+    files, litter = walk(root)
+    found: dict[tuple[str, str], dict[int, list[tuple[str, str]]]] = {}
+    skipped = []
+    for path in files:
+        match = _PICTURE.fullmatch(path)
+        if match and match[1].lower() in WORDS:
+            key, number = (match[2].upper(), match[3]), int(match[4])
+            found.setdefault(key, {}).setdefault(number, []).append((WORDS[match[1].lower()], path))
+        elif is_picture(path):
+            skipped.append(Skip(path, "no-match", detail=_MEMBER))
+    if not found:
+        raise wrong_tree("CK+48", "ck48", root, files, _MEMBER)
+    sequences = []
+    for key in sorted(found, key=lambda key: tuple(map(natural_key, key))):
+        sequence, unusable = _sequence(key, found[key])
+        sequences += sequence
+        skipped += unusable
+    return Scan("ck48", tuple(sequences), tuple(skipped + litter_skips(litter)), (counts_note("ck48", sequences),))
+
+
+def _sequence(key: tuple[str, str], frames: dict[int, list[tuple[str, str]]]) -> tuple[list[Sequence], list[Skip]]:
+    """Return the sequence of these frames, unless they lie in folders of different expressions; and Skips."""
+    expressions = sorted({expression for places in frames.values() for expression, _ in places})
+    if len(expressions) > 1:
+        detail = f"pictures of {'/'.join(key)} lie in folders of {' and '.join(expressions)}"
+        return [], [Skip(path, "bad-label", *key, number, detail=detail) for number, places in frames.items() for _, path in places]
+    kept, skipped = [], []
+    for number, places in sorted(frames.items()):
+        (_, first), *others = sorted(places, key=lambda place: (place[1].count("/"), natural_key(place[1])))
+        kept.append(Frame(first, number))
+        skipped += [Skip(path, "duplicate", *key, number, detail=f"taken from {first}") for _, path in others]
+    return [Sequence("ck48", *key, expressions[0], tuple(kept))], skipped
