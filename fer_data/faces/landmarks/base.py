@@ -4,7 +4,8 @@ In:  framed pictures of one sequence, in order, and where they come from.
 Out: Landmarks or a reason of records.UNUSABLE, one for each picture.
 
 Detection runs on a reduced picture (its cost grows with the area), points are found on the full one. A box serves up to
-BOX_SERVES frames as long as the face stays where it was.
+BOX_SERVES frames as long as the face stays where it was and the picture in the box stays alike: a predictor gives points
+for any box, with a face in it or not.
 """
 
 from abc import ABC, abstractmethod
@@ -23,6 +24,8 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom; pixels
 BOX_SERVES = 4                        # frames in a row that one detection may serve, and that are predicted in one batch
 _REDUCED_SIDE_PX = 200                # the shorter side is reduced to no less than this before detection
 _DRIFT = 0.15                         # a face that moved further than this share of its size is detected anew
+_ALIKE = 0.5                          # ... and one whose box correlates less with the first (a sequence: 0.58 to 1, other people: 0.4, no face: 0)
+_PATCH_PX = 32                        # side to which boxes are reduced for that
 
 
 @dataclass(frozen=True)
@@ -84,15 +87,14 @@ class DetectorBackend(Backend):
             if box is None:
                 found.append("no-face")
                 continue
-            points = self.predict_all(pictures[first : first + BOX_SERVES], box)  # (N, 68, 2)
-            stayed = [_drift(points[0], one) <= _DRIFT for one in points]
-            kept = stayed.index(False) if False in stayed else len(points)
-            found += [Landmarks(one, box, faces) for one in points[:kept]]
+            run = pictures[first : first + BOX_SERVES]
+            points = self.predict_all(run, box)  # (N, 68, 2)
+            found += [Landmarks(one, box, faces) for one in points[: _served(run, points, box)]]
         return found
 
     def identity(self) -> dict:
         """Return what a result depends on: the rules of this class too."""
-        rules = {"box_serves": BOX_SERVES, "reduced_side_px": _REDUCED_SIDE_PX, "drift": _DRIFT}
+        rules = {"box_serves": BOX_SERVES, "reduced_side_px": _REDUCED_SIDE_PX, "drift": _DRIFT, "alike": _ALIKE}
         return {**super().identity(), **rules}
 
     def _largest(self, picture: np.ndarray) -> tuple[Box | None, int]:
@@ -119,7 +121,34 @@ def reduction(shape: tuple[int, ...]) -> int:
     return max(1, min(shape[:2]) // _REDUCED_SIDE_PX)
 
 
+def _served(run: list[np.ndarray], points: np.ndarray, box: Box) -> int:
+    """Return for how many pictures from the first on the box holds the face; the first is where it was detected."""
+    for index in range(1, len(run)):
+        if _drift(points[0], points[index]) > _DRIFT or _likeness(run[0], run[index], box) < _ALIKE:
+            return index
+    return len(run)
+
+
 def _drift(before: np.ndarray, after: np.ndarray) -> float:
     """Return how far the middle of the points moved, as a share of the extent of the points."""
     extent = float(np.ptp(before, axis=0).max())
     return float(np.abs(after.mean(0) - before.mean(0)).max()) / max(extent, 1e-9)
+
+
+def _likeness(before: np.ndarray, after: np.ndarray, box: Box) -> float:
+    """Return the correlation, -1..1, of what two pictures show in a box; 0 where one of them shows nothing."""
+    one, other = _patch(before, box), _patch(after, box)
+    spread = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return float((one * other).sum()) / spread if spread > 1e-6 else 0.0
+
+
+def _patch(picture: np.ndarray, box: Box) -> np.ndarray:
+    """Return what lies in a box, reduced to 32x32, float64, mean 0; the box is cut at the picture's border."""
+    height, width = picture.shape[:2]
+    left, right = (int(np.clip(round(side), 0, width)) for side in (box[0], box[2] + 1))
+    top, bottom = (int(np.clip(round(side), 0, height)) for side in (box[1], box[3] + 1))
+    if right <= left or bottom <= top:
+        return np.zeros((_PATCH_PX, _PATCH_PX))
+    patch = cv2.resize(picture[top:bottom, left:right], (_PATCH_PX, _PATCH_PX), interpolation=cv2.INTER_AREA).astype(np.float64)
+    patch = patch if patch.ndim == 2 else patch.mean(-1)  # (32, 32)
+    return patch - patch.mean()
