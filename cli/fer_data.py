@@ -28,6 +28,12 @@ def main():
 # --- prepare ----------------------------------------------------------------------------------------------------------
 
 
+_OPENFACE = (
+    "OpenFace's CSV files, for --landmarks openface: one named after each picture, clip or folder of pictures, in the same tree "
+    "(DIR/S005/001.csv) or named SUBJECT_SEQUENCE.csv or like the picture (DIR/S005_001.csv, DIR/S005_001_00000011.csv)."
+)
+
+
 @main.group(cls=common.Group)
 def prepare():
     """Find sequences, choose peak frames, detect, align, cut views, write shards and the manifest."""
@@ -36,13 +42,15 @@ def prepare():
 def prepare_options(command):
     """Add the options that every database has."""
     options = [
-        choice("--landmarks", ["fan", "dlib"], "Landmark backend; never swapped for another."),
+        choice("--landmarks", ["fan", "dlib", "dataset", "openface"], "Landmark backend; never swapped for another."),
         choice("--detector", ["sfd", "dlib"], "Face detector of the fan backend."),
+        click.option("--openface", type=common.DIR, metavar="DIR", help=_OPENFACE),
         choice("--views", ["stored", "virtual"], "Write all 110 views, or render them on demand (1/58 of the disk)."),
         choice("--colour", ["grey", "rgb"], "Channels of the faces."),
         number("--folds", 10, 2, "Number of subject-disjoint folds."),
         choice("--fold-rule", ["step", "stratified", "shuffled"], "step: subjects[i::N], as in the literature; stratified: by expression."),
-        click.option("--seed", "fold_seed", type=click.IntRange(0), default=0, metavar="S", help="Of stratified and shuffled folds.  [default: 0]"),
+        click.option("--seed", "fold_seed", type=click.IntRange(0), default=0, show_default=True, metavar="S",
+                     help="Of stratified and shuffled folds."),
         number("--workers", 1, 1, "Processes. The bytes do not depend on it."),
         flag("--dry-run", "Say what would be done; write nothing."),
         flag("--strict", "Exit 1 if anything that was wanted could not be used."),
@@ -103,6 +111,8 @@ def _prepare(dataset, root, out, adapter_options, dry_run, strict, as_json, **op
     """Plan, then run or tell; exit 1 under --strict if something was unusable."""
     from fer_data.prepare import PrepareConfig, make_plan, prepare_dataset
 
+    if (options["landmarks"] == "openface") != (options["openface"] is not None):
+        raise click.UsageError("--landmarks openface and --openface DIR go together.")
     config = PrepareConfig(options=adapter_options, **options)
     if dry_run:
         common.show(_plan_text(make_plan(dataset, root, config), config, out))
@@ -201,6 +211,107 @@ def verify(out):
         common.stderr.print(problem, markup=False)
     common.show(f"{checked} shards checked, {len(problems)} problems")
     if problems:
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("paths", nargs=-1, required=True, metavar="FILE...", type=click.Path(exists=True, path_type=Path))
+@click.option("--subject-pattern", default=None, metavar="REGEX", help="Where the subject stands in a path: the first group, or one named subject.")
+@click.option("--images", type=common.DIR, default=None, help="Where the listed pictures lie; they are compared for duplicates.")
+@click.option("--near-bits", type=click.IntRange(0, 64), default=24, show_default=True, metavar="N", help="Pictures that differ by so many of 256 bits are near.")
+@click.option("--strict", is_flag=True, default=False, help="Exit 1 for doubts too: tested twice or never, missing classes, near duplicates.")
+@click.option("--json", "as_json", is_flag=True, default=False, help="Print the report as JSON.")
+def audit(paths, subject_pattern, images, near_bits, strict, as_json):
+    """Who is both trained on and tested, in any split: exit code 1 if anybody is.
+
+    A split is a table (columns path or id, fold or split, perhaps subject), lists such as train_1.txt and test_1.txt, a
+    folder per side, or a prepared folder. Subjects come from a column, from the names of databases that are known, or
+    from --subject-pattern.
+
+    \b
+    fer-data audit prepared
+    fer-data audit train.txt test.txt
+    fer-data audit my_split.csv --images ~/faces --subject-pattern '/person_([0-9]+)/'
+    """
+    from cli.audit_text import show_audit
+    from fer_data.check_split import check_split
+
+    with common.progress("comparing pictures") as progress:
+        report = check_split(paths, subject_pattern, images, near_bits, progress)
+    if as_json:
+        common.show_json(report.to_json())
+    else:
+        show_audit(report)
+    if report.leaks or (strict and report.doubtful):
+        sys.exit(1)
+
+
+# --- model files ------------------------------------------------------------------------------------------------------
+
+
+@main.group(cls=common.Group)
+def weights():
+    """Model files of the landmark backends: what is there, get them, check them."""
+
+
+@weights.command("list")
+@flag("--json", "Print as JSON.", name="as_json")
+def weights_list(as_json):
+    """Which files there are, where, and which backend needs them.
+
+    \b
+    fer-data weights list
+    """
+    from fer_data.weights import CATALOGUE, state_of
+
+    rows = [{**asdict(entry), **dict(zip(("state", "where"), state_of(entry), strict=True))} for entry in CATALOGUE]
+    if as_json:
+        common.show_json(rows)
+        return
+    for row in rows:
+        common.show(f"{row['name']}: {row['state']}\n  {row['where']}")
+        common.show(f"  backend {row['backend']}: {row['use']}; {row['size'] / 1e6:.1f} MB\n  {row['licence']}")
+
+
+@weights.command("fetch")
+@click.argument("names", nargs=-1, metavar="[BACKEND|FILE]...")
+@click.option("--from", "source", type=common.FILE, help="Take the file from here: for one that was downloaded elsewhere.")
+@flag("--accept-licence", "You have read the licence of each file (weights list) and accept it.")
+def weights_fetch(names, source, accept_licence):
+    """Download model files, or take one that you brought; each is checked before it gets its name.
+
+    \b
+    fer-data weights fetch fan --accept-licence
+    fer-data weights fetch s3fd-619a316812.pth --from ~/Downloads/s3fd-619a316812.pth --accept-licence
+    """
+    from fer_data.weights import choose, fetch
+
+    chosen = [entry for entry in choose(names) if names or entry.url]
+    if source and len(chosen) != 1:
+        raise click.UsageError("--from FILE goes with the name of one file.")
+    if not accept_licence:
+        for entry in chosen:
+            common.show(f"{entry.name}: {entry.licence}")
+        raise click.ClickException("nothing was fetched: read the above, then run it again with --accept-licence")
+    for entry in chosen:
+        with common.progress(f"fetching {entry.name}") as progress:
+            common.show(str(fetch(entry, accept_licence, source, progress)))
+
+
+@weights.command("verify")
+@click.argument("names", nargs=-1, metavar="[BACKEND|FILE]...")
+def weights_verify(names):
+    """Hash the model files that are there; exit 1 if one is wrong, or if one that was named is missing.
+
+    \b
+    fer-data weights verify
+    """
+    from fer_data.weights import choose, state_of
+
+    states = {entry.name: state_of(entry) for entry in choose(names)}
+    for name, (state, where) in states.items():
+        common.show(f"{name}: {state}\n  {where}")
+    if any(state == "wrong" or (names and state == "missing") for state, _ in states.values()):
         sys.exit(1)
 
 

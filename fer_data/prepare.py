@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -39,11 +40,11 @@ from fer_data.records import NOT_SELECTED, UNUSABLE, Landmarks, Scan, Sequence, 
 from fer_data.store import cache, manifest, shards
 from fer_data.store.files import remove_parts, sha256_of_bytes, sha256_of_file, write_json_atomically
 
-__all__ = ["PrepareConfig", "Plan", "Summary", "make_plan", "prepare_dataset"]
+__all__ = ["PrepareConfig", "Plan", "Summary", "make_plan", "prepare_dataset", "find_jumps"]
 
 PIPELINE_VERSION = 2                  # part of every key: raise it when the same input would give other bytes
 SHARD_FACES = 48                      # a shard is closed once it has this many faces; stored views make it about 49 MB
-JUMP = 6.0                            # a face that moved more than this multiple of the median motion is flagged
+JUMP = 6.0                            # a face that moved more than this multiple of the median motion per frame is flagged
 _IN_FLIGHT = 4                        # sequences waiting for each worker, so that memory stays flat
 
 Progress = Callable[[int, int], None]   # (sequences done, sequences in all)
@@ -51,10 +52,11 @@ Progress = Callable[[int, int], None]   # (sequences done, sequences in all)
 
 @dataclass(frozen=True)
 class PrepareConfig:
-    """How a database is prepared. Everything but `workers` and `strict` decides the bytes that come out."""
+    """How a database is prepared. All but `workers` and the place of `openface` (not its content) decides the bytes that come out."""
 
     landmarks: str = "fan"            # landmark backend; never swapped for another
     detector: str = "sfd"             # face detector of the fan backend
+    openface: Path | None = None      # folder of OpenFace's CSV files, for the openface backend
     views: str = "stored"             # stored: all 110 views in the shards; virtual: rendered on demand
     colour: str = "grey"              # grey or rgb
     folds: int = 10                   # number of folds (paper: 10)
@@ -66,7 +68,8 @@ class PrepareConfig:
 
     def backend(self) -> tuple[str, dict]:
         """Return name and options for faces.landmarks.open_backend."""
-        return self.landmarks, {"detector": self.detector} if self.landmarks == "fan" else {}
+        options = {"fan": {"detector": self.detector}, "openface": {"folder": self.openface and str(self.openface)}}
+        return self.landmarks, options.get(self.landmarks, {})
 
 
 @dataclass(frozen=True)
@@ -478,10 +481,7 @@ def _write_manifest(run: _Run, records: list[shards.ShardRecord]) -> None:
     plan, summary = run.plan, run.summary
     fold_of = {one.sequence.subject: one.fold for one in plan.selected}
     rows = [{**row, "fold": fold_of[row["subject"]]} for record in records for row in record.rows]
-    motions = [row["motion"] for row in rows if row["motion"] > 0]
-    limit = JUMP * float(np.median(motions)) if motions else 0.0
-    for row in rows:
-        row["jump"] = bool(row["motion"] > limit > 0)
+    rows = [{**row, "jump": jump} for row, jump in zip(rows, find_jumps(rows), strict=True)]
     skipped = [*plan.skipped, *(Skip(**skip) for record in records for skip in record.skipped)]
     summary.kept = len(rows)
     summary.sequences = len({(row["subject"], row["sequence"]) for row in rows})
@@ -494,7 +494,7 @@ def _write_manifest(run: _Run, records: list[shards.ShardRecord]) -> None:
     assert summary.found == summary.kept + sum(counts.values()), (summary.found, summary.kept, counts)
     if not rows:
         raise DatasetError(f"preparing {plan.scan.dataset}: no face could be used; skipped: {summary.skipped}")
-    config = {key: value for key, value in asdict(run.config).items() if key != "workers"}
+    config = {key: value for key, value in asdict(run.config).items() if key not in ("workers", "openface")}
     config["options"] = {key: Path(value).name if isinstance(value, Path) else value for key, value in config["options"].items()}
     settings = {
         "dataset": plan.scan.dataset, "classes": list(classes_of(row["expression"] for row in rows)), "frame_rule": plan.rule,
@@ -503,6 +503,21 @@ def _write_manifest(run: _Run, records: list[shards.ShardRecord]) -> None:
         "shards": {record.name: record.sha256 for record in records},
     }  # fmt: skip
     manifest.write_manifest(run.out, rows, skipped, settings)
+
+
+def find_jumps(rows: list[dict]) -> list[bool]:
+    """Return for each row whether its face moved more than JUMP times the median of the data set.
+
+    Motion is taken per frame number, so that a neutral first frame, or every tenth frame, does not count as a jump.
+    Rows are in order, those of a sequence together; the first of a sequence moved by 0 and has no part in the median.
+    """
+    speeds = [0.0] * len(rows)
+    for index, (before, row) in enumerate(pairwise(rows), 1):
+        if (before["subject"], before["sequence"]) == (row["subject"], row["sequence"]):
+            speeds[index] = row["motion"] / max(1, abs(row["frame"] - before["frame"]))
+    moved = [speed for speed in speeds if speed > 0]
+    limit = JUMP * float(np.median(moved)) if moved else 0.0
+    return [speed > limit > 0 for speed in speeds]
 
 
 def _remove_surplus(out: Path, count: int) -> None:

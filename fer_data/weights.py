@@ -46,6 +46,7 @@ class Weights:
     package: str | None               # the package on the index that holds it; None: it has a url
     sha256: str                       # 64 hex digits
     size: int                         # bytes
+    instead: str                      # option that does without it
     licence: str                      # one sentence
 
 
@@ -228,5 +229,5 @@ def _by_hand(entry: Weights) -> str:
 def _way_out(entry: Weights) -> str:
     if entry.package:
         return "install it with: pip install 'fer-degan[dlib]'"
-    other = "use --landmarks dlib, which needs no download"
-    return f"run `fer-data weights fetch {entry.backend}`, put the file from {entry.url} there, or {other}"
+    by_hand = f"or download {entry.url} elsewhere and put it at {path_of(entry)}"
+    return f"run `fer-data weights fetch {entry.name}`, {by_hand}, or use {entry.instead}, which needs no download"

@@ -7,7 +7,7 @@ Out: Sequence records in natural order; the expression is a name from fer_data.l
       cohn-kanade-images/S005/001/S005_001_00000001.png             first frame: neutral
                                   S005_001_00000011.png             last frame: peak
       Emotion/S005/001/S005_001_00000011_emotion.txt                one float, the emotion code
-      Landmarks/S005/001/S005_001_00000001_landmarks.txt            68 lines "x y"; not read here
+      Landmarks/S005/001/S005_001_00000001_landmarks.txt            68 lines "x y", for --landmarks dataset
       FACS/S005/001/S005_001_00000011_facs.txt                      not read
 
 File names alone decide, so that `extended-cohn-kanade-images(4)/cohn-kanade-images` and `Emotion_labels/Emotion` serve
@@ -37,6 +37,7 @@ __all__ = ["scan", "read_emotion"]
 
 _FRAME = re.compile(r"(?:.*/)?(S\d{3})_(\d{3})_(\d{8})\.(?:png|tiff?|jpe?g|bmp)", re.IGNORECASE | re.ASCII)
 _EMOTION = re.compile(r"(?:.*/)?(S\d{3})_(\d{3})_(\d{8})_emotion\.txt", re.IGNORECASE | re.ASCII)
+_POINTS = re.compile(r"(?:.*/)?(S\d{3})_(\d{3})_(\d{8})_landmarks\.txt", re.IGNORECASE | re.ASCII)
 _MEMBER = "a CK+ picture is named S005_001_00000011.png"
 
 
@@ -49,7 +50,7 @@ def scan(root: Path) -> Scan:
     frames, skipped = _frames(files)
     labels, bad = _labels(root, files)
     _refuse_other_trees(root, files, frames, labels, bad)
-    sequences, unused = _sequences(frames, labels, bad)
+    sequences, unused = _sequences(frames, labels, bad, _points(files))
     return Scan("ck+", tuple(sequences), tuple(skipped + unused + litter_skips(litter)), _notes(sequences, frames, labels))
 
 
@@ -117,7 +118,16 @@ def _labels(root: Path, files: list[str]) -> tuple[dict[tuple[str, str], tuple[i
     return labels, bad
 
 
-def _sequences(frames, labels, bad) -> tuple[list[Sequence], list[Skip]]:
+def _points(files: list[str]) -> dict[tuple[str, str, int], str]:
+    """Return (subject, sequence, frame number) -> path of the file with its points, wherever their folder lies."""
+    matches = {path: match for path in files if (match := _POINTS.fullmatch(path))}
+    found: dict[tuple[str, str, int], str] = {}
+    for path in sorted(matches, key=lambda path: _place(path, matches[path])):
+        found.setdefault((matches[path][1].upper(), matches[path][2], int(matches[path][3])), path)
+    return found
+
+
+def _sequences(frames, labels, bad, points) -> tuple[list[Sequence], list[Skip]]:
     """Return the sequences, and a Skip for each with a broken label and each label without pictures."""
     sequences, skipped = [], []
     for key in sorted(frames, key=lambda key: tuple(map(natural_key, key))):
@@ -127,7 +137,7 @@ def _sequences(frames, labels, bad) -> tuple[list[Sequence], list[Skip]]:
                 continue
         code = labels[key][0] if key in labels else 0
         expression = CK_PLUS_CODES[code] if code else None
-        numbered = tuple(Frame(path, number) for number, path in sorted(frames[key].items()))
+        numbered = tuple(Frame(path, number, points=points.get((*key, number))) for number, path in sorted(frames[key].items()))
         sequences.append(Sequence("ck+", *key, expression, numbered))
     for key in sorted((labels.keys() | bad.keys()) - frames.keys()):
         path = labels[key][2] if key in labels else bad[key].source

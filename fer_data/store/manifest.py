@@ -44,7 +44,7 @@ COLUMNS = {
     "weights_sha256": ("str", "of the backend's model files; empty: it has none"),
     "faces_found": ("int64", "faces that the detector saw; the largest was taken"),
     "motion": ("float64", "mean move of the points since the sequence's previous row, in eye distances; 0: first row"),
-    "jump": ("bool", "that motion is more than 6 times the median of the data set: look at this one"),
+    "jump": ("bool", "that motion, per frame number, is more than 6 times the median of the data set: look at it"),
     **dict.fromkeys(MATRIX, ("float64", "picture -> canvas, pixels: element of the 2x3 matrix")),
     "residual_px": ("float64", "root mean square distance of the rigid points from the template, canvas pixels"),
     "invented": ("float64", "share of the face's pixels that lie outside the picture and repeat its border, 0..1"),

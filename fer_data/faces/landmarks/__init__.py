@@ -24,14 +24,26 @@ def _dlib(**options) -> Backend:
     return DlibBackend(**options)
 
 
-BACKENDS = {"fan": _fan, "dlib": _dlib}
+def _dataset(**options) -> Backend:
+    from fer_data.faces.landmarks.dataset import DatasetBackend
+
+    return DatasetBackend(**options)
+
+
+def _openface(**options) -> Backend:
+    from fer_data.faces.landmarks.openface import OpenFaceBackend
+
+    return OpenFaceBackend(**options)
+
+
+BACKENDS = {"fan": _fan, "dlib": _dlib, "dataset": _dataset, "openface": _openface}
 
 
 def open_backend(name: str, **options) -> Backend:
     """Return the backend `name` with its model files loaded and checked.
 
-    Raises LandmarkError for an unknown name, WeightsError if a model file or its library is missing; the sentence says what
-    to put where.
+    Raises LandmarkError for an unknown name, detector or folder of points, WeightsError if a model file or its library is
+    missing; the sentence says what to put where.
     """
     if name not in BACKENDS:
         raise LandmarkError(f"opening a landmark backend: allowed are {', '.join(BACKENDS)}; got {name!r}")

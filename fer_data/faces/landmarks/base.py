@@ -24,7 +24,7 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom; pixels
 BOX_SERVES = 4                        # frames in a row that one detection may serve, and that are predicted in one batch
 _REDUCED_SIDE_PX = 200                # the shorter side is reduced to no less than this before detection
 _DRIFT = 0.15                         # a face that moved further than this share of its size is detected anew
-_ALIKE = 0.5                          # ... and one whose box correlates less with the first (a sequence: 0.58 to 1, other people: 0.4, no face: 0)
+_ALIKE = 0.5                          # ... and one that correlates less with the first (sequence: 0.58 to 1, other person: 0.4, no face: 0)
 _PATCH_PX = 32                        # side to which boxes are reduced for that
 
 

@@ -1,0 +1,76 @@
+"""The points that a database itself gives: CK+'s active appearance model, one file for each picture.
+
+In:  Frame.points, the file that the adapter found for a frame: 68 lines "   2.2471830e+02   2.0766094e+02", x and y.
+Out: 68 points, sub-pixel, (x, y) from 0, iBUG order.
+
+A frame without a file, or with one that cannot be read, is skipped with its reason; nothing is detected in its place.
+Source: the README of CK+ (Lucey et al. 2010).
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from fer_data.errors import LandmarkError
+from fer_data.faces.landmarks.given import POINTS, GivenBackend, checked
+from fer_data.records import Sequence
+from fer_data.store.files import sha256_of_bytes
+
+__all__ = ["DatasetBackend", "parse_points"]
+
+
+class DatasetBackend(GivenBackend):
+    """Reads the database's own points."""
+
+    name = "dataset"
+    version = "1"                     # of this reader
+
+    def __init__(self):
+        """Nothing needs to be loaded."""
+        self.settings = {}
+
+    def evidence(self, root: Path, sequence: Sequence) -> list[str | None]:
+        """Return the sha256 of each frame's file of points, None where there is none."""
+        files = [_bytes(root, frame.points) for frame in sequence.frames]
+        return [None if data is None else sha256_of_bytes(data) for data in files]
+
+    def read(self, root: Path, sequence: Sequence) -> list[tuple[np.ndarray, int] | str]:
+        """Return the points of each frame, or "no-landmarks" or "bad-landmarks" with a sentence."""
+        return [_read(_bytes(root, frame.points)) for frame in sequence.frames]
+
+
+def parse_points(data: bytes) -> np.ndarray:
+    """Return the points (68, 2) float64 in the bytes of a *_landmarks.txt file.
+
+    Raises LandmarkError for anything but 68 lines of two finite numbers; blank lines, CRLF and a byte order mark are
+    allowed.
+
+    >>> parse_points(b"   2.2471830e+02   2.0766094e+02\\n" * 68)[0].tolist()
+    [224.7183, 207.66094]
+    """
+    rule = f"its file of points must hold {POINTS} lines of two numbers"
+    try:
+        lines = [[float(number) for number in line.split()] for line in data.decode("utf-8-sig").splitlines() if line.strip()]
+    except ValueError as error:  # no text, or no number
+        raise LandmarkError(f"{rule} ({error})") from error
+    if len(lines) != POINTS:
+        raise LandmarkError(f"{rule}, got {len(lines)} lines")
+    odd = [number for number, line in enumerate(lines, 1) if len(line) != 2]
+    if odd:
+        raise LandmarkError(f"{rule}, got {len(lines[odd[0] - 1])} in line {odd[0]}")
+    return checked(np.array(lines))
+
+
+def _read(data: bytes | None) -> tuple[np.ndarray, int] | str:
+    if data is None:
+        return "no-landmarks: the database has no file of points for it"
+    try:
+        return parse_points(data), 1
+    except LandmarkError as error:
+        return f"bad-landmarks: {error}"
+
+
+def _bytes(root: Path, points: str | None) -> bytes | None:
+    """Return the bytes of a file of points, None if there is none."""
+    path = None if points is None else root / points
+    return path.read_bytes() if path is not None and path.is_file() else None

@@ -1,0 +1,165 @@
+"""The CSV files of OpenFace 2.x: the points of CE-CLM, which the paper used; those of 1.x serve as well.
+
+In:  a folder of CSV files that OpenFace wrote for the database's pictures or clips (which of them belongs to what: below).
+Out: 68 points, one decimal, (x, y) from 0, iBUG order.
+
+Both writers are read (", " and "," between columns). Two tools write two kinds of file:
+
+    FeatureExtraction  (frame, [face_id,] timestamp, confidence, success, ..., x_0 .. x_67, y_0 .. y_67, ...)
+        one file for a clip or a folder of pictures; frame n, from 1, is the n-th frame of the clip, or the n-th picture of
+        the folder in the order of their names; as many frames as pictures, or the file is refused.
+        Rows with success 0 hold numbers, but no face: they are dropped.
+    FaceLandmarkImg    (face, confidence, ..., x_0 .. y_67, ...)
+        one file for a picture, one row for a face.
+
+Of several faces the largest wins. A file belongs to a picture if its path in the folder, without .csv, is
+
+    the path of the picture or clip below the database's root, or the path of the picture's folder     S005/001.csv
+    ... of that folder, with the folder's name once more (-fdir S005/001 -out_dir DIR/S005/001)        S005/001/001.csv
+    ... without leading folders, as long as what is left names the subject                             S005_001_00000011.csv
+    SUBJECT_SEQUENCE                                                                                   S005_001.csv
+
+The longest such path that exists is taken. Source: OpenFace's RecorderCSV.cpp and SequenceCapture.cpp (versions 2.0 to 2.2).
+"""
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from fer_data.errors import LandmarkError
+from fer_data.faces.landmarks.given import POINTS, GivenBackend, checked
+from fer_data.records import Frame, Sequence
+from fer_data.store.files import sha256_of_bytes
+
+__all__ = ["OpenFaceBackend", "Faces", "parse_csv"]
+
+_PICTURES = (".jpg", ".jpeg", ".png", ".bmp")   # what OpenFace takes from a folder; it tells upper from lower case
+_X = tuple(f"x_{index}" for index in range(POINTS))   # not X_0, which is millimetres, nor eye_lmk_x_0
+_Y = tuple(f"y_{index}" for index in range(POINTS))
+
+
+@dataclass(frozen=True)
+class Faces:
+    """What one CSV file says."""
+
+    frames: dict[int, list[np.ndarray]]          # frame, from 1 -> its faces, (68, 2) float64 each; a picture is frame 1
+    last: int                                    # the largest frame number, faces or not
+    of_picture: bool                             # written by FaceLandmarkImg
+
+
+class OpenFaceBackend(GivenBackend):
+    """Reads what OpenFace found."""
+
+    name = "openface"
+    version = "1"                     # of this reader: the files do not say which OpenFace wrote them
+
+    def __init__(self, folder: Path | str | None = None):
+        """Remember where the files are. Raises LandmarkError if there are none."""
+        if folder is None:
+            raise LandmarkError("opening the openface backend: it needs the folder of OpenFace's CSV files; give it with --openface DIR")
+        self._folder = Path(folder)
+        if not self._folder.is_dir() or next(self._folder.rglob("*.csv"), None) is None:
+            raise LandmarkError(f"opening the openface backend: {folder} is no folder with .csv files in it")
+        self.settings = {}
+
+    def evidence(self, root: Path, sequence: Sequence) -> list:
+        """Return for each frame the sha256 of its file (None: there is none), which frame of it, of how many."""
+        found = [(self._file(frame, sequence), *_place(root, frame)) for frame in sequence.frames]
+        hashes = {path: sha256_of_bytes(path.read_bytes()) for path in {path for path, _, _ in found if path}}
+        return [[hashes.get(path), number, count] for path, number, count in found]
+
+    def read(self, root: Path, sequence: Sequence) -> list[tuple[np.ndarray, int] | str]:
+        """Return the points of the largest face of each frame and the number of faces, or a reason with a sentence."""
+        files = [self._file(frame, sequence) for frame in sequence.frames]
+        parsed = {path: _parsed(path) for path in set(files) if path}
+        return [
+            _largest(parsed[path], frame, path, *_place(root, frame)) if path else "no-landmarks: OpenFace's folder has no file for it"
+            for frame, path in zip(sequence.frames, files, strict=True)
+        ]
+
+    def _file(self, frame: Frame, sequence: Sequence) -> Path | None:
+        """Return the CSV file of a frame, None if there is none."""
+        for name in _names(frame, sequence):
+            path = self._folder / f"{name}.csv"
+            if path.is_file():
+                return path
+        return None
+
+
+def parse_csv(data: bytes) -> Faces:
+    """Return the faces in the bytes of a CSV file of OpenFace.
+
+    Raises LandmarkError if it is none: a column is missing, a row is short, a number is none.
+    """
+    try:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(data.decode("utf-8-sig"))) if any(row)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise LandmarkError(f"OpenFace's file is no CSV ({error})") from error
+    column = {name: index for index, name in reversed(list(enumerate(rows[0] if rows else [])))}
+    missing = [name for name in (*_X, *_Y) if name not in column]
+    if missing:
+        raise LandmarkError(f"OpenFace's file lacks {len(missing)} columns of 2D points, as {missing[0]}; run OpenFace with -2Dfp")
+    of_picture = "frame" not in column
+    if not of_picture and "success" not in column:
+        raise LandmarkError("OpenFace's file has a column frame, but none that says success")
+    wanted = [column[name] for pair in zip(_X, _Y, strict=True) for name in pair]
+    frames: dict[int, list[np.ndarray]] = {}
+    last = 1 if of_picture else 0
+    for line, row in enumerate(rows[1:], 2):
+        try:
+            number = 1 if of_picture else int(row[column["frame"]])
+            last = max(last, number)
+            if of_picture or float(row[column["success"]]) == 1:
+                points = np.array([float(row[index]) for index in wanted]).reshape(POINTS, 2)
+                frames.setdefault(number, []).append(checked(points))
+        except (ValueError, IndexError, LandmarkError) as error:
+            raise LandmarkError(f"OpenFace's file cannot be read in row {line} ({error})") from error
+    return Faces(frames, last, of_picture)
+
+
+def _parsed(path: Path) -> Faces | str:
+    try:
+        return parse_csv(path.read_bytes())
+    except LandmarkError as error:
+        return f"bad-landmarks: {error}"
+
+
+def _largest(faces: Faces | str, frame: Frame, path: Path, number: int, count: int | None) -> tuple[np.ndarray, int] | str:
+    """Return the points of the largest face of one frame and the number of faces, or a reason."""
+    if isinstance(faces, str):
+        return faces
+    if faces.of_picture:
+        if frame.position is not None or path.stem != PurePosixPath(frame.source).stem:
+            return "bad-landmarks: a file of FaceLandmarkImg stands for one picture and must be named after it"
+        number, count = 1, 1
+    if count is not None and faces.last != count:
+        return f"bad-landmarks: OpenFace's file counts {faces.last} frames where there are {count} pictures: they cannot be told apart"
+    if number > faces.last:
+        return f"bad-landmarks: OpenFace's file ends at frame {faces.last}, before frame {number}"
+    found = faces.frames.get(number, [])
+    if not found:
+        return "no-face: OpenFace found none"
+    return max(found, key=lambda points: float(np.prod(np.ptp(points, axis=0)))), len(found)
+
+
+def _place(root: Path, frame: Frame) -> tuple[int, int | None]:
+    """Return which frame, from 1, a frame is for OpenFace, and of how many; None: a clip's length is not known here."""
+    if frame.position is not None:
+        return frame.position + 1, None
+    path = root / frame.source
+    names = sorted(one.name for one in path.parent.iterdir() if one.suffix in _PICTURES and not one.name.startswith("."))
+    return (names.index(path.name) + 1, len(names)) if path.name in names else (0, 0)
+
+
+def _names(frame: Frame, sequence: Sequence) -> list[str]:
+    """Return the names, without .csv, that a frame's file may have, longest first."""
+    path = PurePosixPath(frame.source).with_suffix("")
+    paths = [path] if frame.position is not None else [path, path.parent / path.parent.name, path.parent]
+    names = [path.as_posix() for path in paths]
+    for start in range(1, len(path.parts)):
+        tails = [PurePosixPath(*one.parts[start:]).as_posix() for one in paths]
+        names += [tail for tail in tails if sequence.subject in tail]
+    return [*names, f"{sequence.subject}_{sequence.sequence}".replace("/", "_")]
