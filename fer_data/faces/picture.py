@@ -9,11 +9,11 @@ import numpy as np
 
 from fer_data.errors import ImageError
 from fer_data.faces.header import claimed_size, cut_short
+from fer_data.magic import not_media
 
 __all__ = ["MAX_PIXELS", "decode_picture", "grey_of", "frame_picture", "unframe_points"]
 
 MAX_PIXELS = 100_000_000              # a face database has none larger; a crafted header can claim any size
-_APPLE_DOUBLE, _LFS = b"\x00\x05\x16\x07", b"version https://git-lfs"
 
 # What OpenCV would log about a damaged file stands in our own sentence.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_FATAL)
@@ -68,14 +68,8 @@ def unframe_points(points: np.ndarray, framing: str, size: tuple[int, int]) -> n
 
 def _problem(data: bytes) -> str | None:
     """Return what keeps `data` from being a whole picture, or None."""
-    if not data:
-        return "is empty (0 bytes)"
-    if data.startswith(_LFS):
-        return "is a Git LFS pointer, not the picture itself; run `git lfs pull` where it came from"
-    if data.startswith(_APPLE_DOUBLE):
-        return "is an AppleDouble file that macOS left beside the picture"
-    if data[:512].lstrip()[:9].lower().startswith((b"<!doctype", b"<html")):
-        return "is a web page, not a picture; the download failed"
+    if other := not_media(data[:512]):
+        return other
     width, height = claimed_size(data) or (0, 0)
     if width * height > MAX_PIXELS:
         return f"claims {width}x{height} pixels; allowed are {MAX_PIXELS} in all"

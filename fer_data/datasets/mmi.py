@@ -1,0 +1,232 @@
+"""MMI: clips of posed expressions, from neutral to the peak and back; frontal, or frontal and profile side by side.
+
+In:  the folder that holds one or several downloads, under whatever names, at whatever depth.
+Out: Sequence records in natural order of (subject, clip); the frames are positions in the clip.
+
+    root/
+      mmi-facial-expression-database_download_2012-03-04_05_06_07/Sessions/1841/      any number; it says nothing of the subject
+        session.xml               the view: 0 frontal, 1 profile, 2 both in one frame (a mirror)
+        S035-004.avi              the clip: subject S035, clip 004
+        S035-004.xml              Metatag Name="Emotion" Value="4"; many have none
+        S035-004-oao_aucs.xml     optional: onset, apex and offset of each action unit
+        *.jpg or *.png            instead of the clip in sessions of still images; not used
+
+Selected:  Emotion 1 to 6 and view 0 or 2. All else is listed with its reason; a clip that was not opened counts as one frame.
+           Which 208 sequences of 31 subjects the paper means, it does not say; `listing` narrows the selection (read_listing).
+Framings:  some clips lie on their side, and which half of a dual view is the frontal one varies: each sequence names how to
+           look at it, and the landmark backend decides by what it finds.
+Peak:      protocol/peaks.py; from the coding where there is one: the frames on which most action units are at their apex.
+Counts:    208 sequences, 31 subjects in the paper (data_manifests/mmi.json).
+Labels:    1 anger, 2 disgust, 3 fear, 4 happiness, 5 sadness, 6 surprise; higher values are other posed states.
+Cite:      Pantic et al. 2005; Valstar and Pantic 2010.      Licence: research agreement; images may not be passed on.
+"""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from fer_data.datasets import mmi_xml, video
+from fer_data.datasets.compare import counts_note
+from fer_data.datasets.recognise import is_mahnob, wrong_tree
+from fer_data.datasets.tree import is_clip, is_picture, litter_skips, walk
+from fer_data.errors import DatasetError, ImageError
+from fer_data.labels import MMI_CODES, WORDS
+from fer_data.order import natural_key
+from fer_data.records import Frame, Scan, Sequence, Skip
+
+__all__ = ["FRAMINGS_OF_VIEW", "scan", "read_listing"]
+
+# session.xml's view -> how to look at a frame. Sideways clips lie clockwise in the loaders that handle them.
+FRAMINGS_OF_VIEW = {"0": ("whole", "clockwise", "counterclockwise"), "2": ("left", "right")}
+
+_CLIP = re.compile(r"(?:.*/)?(S\d{3})-(\d{3})\.[A-Za-z0-9]+", re.ASCII | re.IGNORECASE)
+_MEMBER = "an MMI clip is named Sessions/1841/S035-004.avi"
+_NAMED = 5                            # so many clips are named in a note, the rest is counted
+
+
+@dataclass(frozen=True)
+class _Session:
+    """What lies in one session folder."""
+
+    clip: str                         # path of the clip
+    key: tuple[str, str]              # subject, clip number
+    view: str | None                  # of session.xml; None: there is no such file
+    code: int | None                  # emotion; None: not labelled
+    coding: str | None                # path of the OAO XML
+
+
+def scan(root: Path, listing: Path | None = None) -> Scan:
+    """Return the sequences below `root`.
+
+    listing   a file of sequences to which the selection is narrowed, see read_listing
+    Raises DatasetError if this is no MMI tree (the sentence says what it looks like instead), if the listing cannot be read,
+    or if PyAV is missing.
+    """
+    files, litter = walk(root)
+    if is_mahnob(root, files):
+        raise wrong_tree("MMI", "mmi", root, files, _MEMBER)
+    clips = [path for path in files if is_clip(path) and _CLIP.fullmatch(path)]
+    if not clips:
+        raise wrong_tree("MMI", "mmi", root, files, _MEMBER)
+    video.require_av()
+    wanted = read_listing(listing) if listing else None
+    skipped = _strays(files, clips)
+    chosen, unwanted = _choose(root, clips, set(files), wanted)
+    sequences, unusable, notes = _sequences(root, chosen, wanted or {})
+    notes = [counts_note("mmi", sequences), *notes, *_absent(wanted, clips)]
+    return Scan("mmi", tuple(sequences), tuple(skipped + unwanted + unusable + litter_skips(litter)), tuple(notes))
+
+
+def read_listing(path: Path) -> dict[tuple[str, str], tuple[str | None, tuple[int, ...]]]:
+    """Return (subject, clip) -> (expression or None, frame numbers or none) of a list of sequences.
+
+    One sequence a line, in one of two forms that published lists have; a header line, empty lines and `#` lines are left out:
+        happiness;50;3           expression_type;subject_number;sequence_number; the expression is a word or a code 1..6
+        S050_003_030.png         one line a frame: the frames that stand for the peak, 1-based
+    Raises DatasetError naming the file and the first line that is neither.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"reading the list {path}: it is not UTF-8 text ({error.reason} at byte {error.start})") from error
+    found: dict[tuple[str, str], tuple[str | None, tuple[int, ...]]] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        line = line.strip()
+        if not line or line.startswith("#") or (number == 1 and line.lower().startswith("expression")):
+            continue
+        key, expression, frames = _listed(line, f"line {number} of {path.name}")
+        before, numbers = found.get(key, (expression, ()))
+        if before != expression:
+            raise DatasetError(f"reading the list {path}: line {number} gives {'/'.join(key)} as {expression}, an earlier line as {before}")
+        found[key] = expression, tuple(sorted({*numbers, *frames}))
+    if not found:
+        raise DatasetError(f"reading the list {path}: it names no sequence")
+    return found
+
+
+def _listed(line: str, where: str) -> tuple[tuple[str, str], str | None, tuple[int, ...]]:
+    """Return ((subject, clip), expression, frames) of one line of a list."""
+    if match := re.fullmatch(r"S?(\d{1,3})_(\d{1,3})_(\d{1,5})(?:\.[a-z]+)?", line, re.ASCII | re.IGNORECASE):
+        return (f"S{int(match[1]):03d}", f"{int(match[2]):03d}"), None, (int(match[3]),)
+    match = re.fullmatch(r"\s*([A-Za-z]+|[1-6])\s*;\s*S?(\d{1,3})\s*;\s*(\d{1,3})\s*;?", line, re.ASCII | re.IGNORECASE)
+    expression = match and (MMI_CODES.get(int(match[1])) if match[1].isdigit() else WORDS.get(match[1].lower()))
+    if not expression:
+        allowed = "`expression;subject;sequence` with a word or a code 1..6, or `S050_003_030.png`"
+        raise DatasetError(f"reading a list of MMI sequences: allowed is {allowed}; got {line[:60]!r} in {where}")
+    return (f"S{int(match[2]):03d}", f"{int(match[3]):03d}"), expression, ()
+
+
+def _strays(files: list[str], clips: list[str]) -> list[Skip]:
+    """Return Skips for pictures and for clips with other names."""
+    skipped = []
+    for path in files:
+        if is_picture(path) and "/" in path and Path(path).parent.name.isdigit():
+            skipped.append(Skip(path, "other-part", detail="a still image; the paper uses the clips"))
+        elif is_picture(path) or (is_clip(path) and path not in clips):
+            skipped.append(Skip(path, "no-match", detail=_MEMBER))
+    return skipped
+
+
+def _choose(root: Path, clips: list[str], files: set[str], wanted) -> tuple[list[_Session], list[Skip]]:
+    """Return the sessions to use and a Skip, with its reason, for each other clip."""
+    chosen: dict[tuple[str, str], _Session] = {}
+    skipped = []
+    for path in sorted(clips, key=lambda path: (path.count("/"), natural_key(path))):
+        match = _CLIP.fullmatch(path)
+        key = (match[1].upper(), match[2])
+        try:
+            session = _session(root, path, key, files)
+            reason = _unwanted(session, wanted)
+        except DatasetError as error:
+            reason = ("bad-label", str(error))
+        if reason is None and key in chosen:
+            reason = ("duplicate", f"taken from {chosen[key].clip}")
+        if reason is None:
+            chosen[key] = session
+        else:
+            skipped.append(Skip(path, reason[0], *key, detail=reason[1]))
+    return [chosen[key] for key in sorted(chosen, key=lambda key: tuple(map(natural_key, key)))], skipped
+
+
+def _session(root: Path, clip: str, key: tuple[str, str], files: set[str]) -> _Session:
+    """Return what the XML files beside a clip say. Raises DatasetError if one of them cannot be read."""
+    stem, meta = clip.rpartition(".")[0], (Path(clip).parent / "session.xml").as_posix()
+    coding = f"{stem}-oao_aucs.xml"
+    view = mmi_xml.read_view((root / meta).read_bytes(), Path(clip).name, meta) if meta in files else None
+    label = f"{stem}.xml"
+    code = mmi_xml.read_emotion((root / label).read_bytes(), label) if label in files else None
+    return _Session(clip, key, view, code, coding if coding in files else None)
+
+
+def _unwanted(session: _Session, wanted) -> tuple[str, str] | None:
+    """Return (reason, detail) why a session is not selected, or None."""
+    if wanted is not None and session.key not in wanted:
+        return "other-part", "the list does not name it"
+    listed = wanted[session.key][0] if wanted else None
+    if session.code is None and listed is None:
+        return "unlabelled", "no Metatag Emotion"
+    if session.code is not None and session.code not in MMI_CODES:
+        return "other-part", f"emotion {session.code} is none of the six basic expressions"
+    if listed and session.code and listed != MMI_CODES[session.code]:
+        return "bad-label", f"the list says {listed}, its XML says {MMI_CODES[session.code]}"
+    if session.view is None:
+        return "no-match", "without a view in session.xml beside it nobody knows how to look at it"
+    if session.view not in FRAMINGS_OF_VIEW:
+        return "other-part", f"view {session.view}: {'profile' if session.view == '1' else 'unknown'}"
+    return None
+
+
+def _sequences(root: Path, sessions: list[_Session], wanted: dict) -> tuple[list[Sequence], list[Skip], list[str]]:
+    """Step through the clips; return their sequences, Skips for broken ones, and notes."""
+    sequences, skipped, short, coded = [], [], [], Counter()
+    for session in sessions:
+        try:
+            clip = video.measure_clip(root / session.clip, session.clip)
+        except ImageError as error:
+            skipped.append(Skip(session.clip, "unreadable", *session.key, detail=str(error)))
+            continue
+        if clip.promised > clip.frames:
+            short.append(f"{session.clip} ({clip.frames} of {clip.promised})")
+        listed, numbers = wanted.get(session.key, (None, ()))
+        expression = listed or MMI_CODES[session.code]
+        apex, problem = _apex(root, session, clip.frames, numbers)
+        if problem:
+            skipped.append(Skip(session.coding or session.clip, "bad-label", *session.key, frames=0, detail=problem))
+        coded["list" if numbers else "coding" if apex else "middle"] += 1
+        frames = tuple(Frame(session.clip, position + 1, position) for position in range(clip.frames))
+        sequences.append(Sequence("mmi", *session.key, expression, frames, apex, FRAMINGS_OF_VIEW[session.view]))
+    return sequences, skipped, _notes(coded, short)
+
+
+def _apex(root: Path, session: _Session, count: int, numbers: tuple[int, ...]) -> tuple[tuple[int, int] | None, str]:
+    """Return ((first, last) position of the peak, or None if it is not known; what is wrong with the coding, or "")."""
+    if numbers:
+        inside = [number - 1 for number in numbers if 1 <= number <= count]
+        return ((inside[0], inside[-1]), "") if inside else (None, f"the list names frames {numbers} of a clip of {count} frames")
+    if session.coding is None:
+        return None, ""
+    try:
+        return mmi_xml.read_apex((root / session.coding).read_bytes(), count, session.coding), ""
+    except DatasetError as error:
+        return None, f"{error}; the middle of the clip is taken"
+
+
+def _notes(coded: Counter, short: list[str]) -> list[str]:
+    """Return what the peaks rest on, and clips whose header promises more than there is."""
+    rests = {"list": "on the list", "coding": "on the coded apex", "middle": "on the middle of the clip (no coding that holds)"}
+    notes = ["the peak rests " + ", ".join(f"{rests[name]} in {coded[name]}" for name in rests if coded[name])] if coded else []
+    if short:
+        more = f" and {len(short) - _NAMED} more" if len(short) > _NAMED else ""
+        notes.append(f"the header promises more frames than the clip has, what is there counts: {', '.join(short[:_NAMED])}{more}")
+    return notes
+
+
+def _absent(wanted, clips: list[str]) -> list[str]:
+    """Return a sentence about listed sequences of which there is no clip."""
+    there = {(match[1].upper(), match[2]) for path in clips if (match := _CLIP.fullmatch(path))}
+    absent = sorted(("/".join(key) for key in (wanted or {}) if key not in there), key=natural_key)
+    if not absent:
+        return []
+    more = f" and {len(absent) - 2 * _NAMED} more" if len(absent) > 2 * _NAMED else ""
+    return [f"{len(absent)} of {len(wanted)} listed sequences are not there: {', '.join(absent[: 2 * _NAMED])}{more}"]
