@@ -216,10 +216,11 @@ def verify(out):
 
 @main.command()
 @click.argument("paths", nargs=-1, required=True, metavar="FILE...", type=click.Path(exists=True, path_type=Path))
-@click.option("--subject-pattern", default=None, metavar="REGEX", help="Where the subject stands in a path: the first group, or one named subject.")
+@click.option("--subject-pattern", default=None, metavar="REGEX", help="Its first group, or the one named subject, is who is in a picture.")
 @click.option("--images", type=common.DIR, default=None, help="Where the listed pictures lie; they are compared for duplicates.")
-@click.option("--near-bits", type=click.IntRange(0, 64), default=24, show_default=True, metavar="N", help="Pictures that differ by so many of 256 bits are near.")
-@click.option("--strict", is_flag=True, default=False, help="Exit 1 for doubts too: tested twice or never, missing classes, near duplicates.")
+@click.option("--near-bits", type=click.IntRange(0, 64), default=24, show_default=True, metavar="N",
+              help="Pictures are near if at most so many of the 256 bits of their hashes differ.")
+@click.option("--strict", is_flag=True, default=False, help="Exit 1 for doubts too: tested twice or never, expressions missing, near pairs.")
 @click.option("--json", "as_json", is_flag=True, default=False, help="Print the report as JSON.")
 def audit(paths, subject_pattern, images, near_bits, strict, as_json):
     """Who is both trained on and tested, in any split: exit code 1 if anybody is.
@@ -236,7 +237,7 @@ def audit(paths, subject_pattern, images, near_bits, strict, as_json):
     from cli.audit_text import show_audit
     from fer_data.check_split import check_split
 
-    with common.progress("comparing pictures") as progress:
+    with common.progress("auditing") as progress:
         report = check_split(paths, subject_pattern, images, near_bits, progress)
     if as_json:
         common.show_json(report.to_json())

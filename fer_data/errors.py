@@ -1,6 +1,7 @@
 """Errors that a user can act on: each is one sentence that says what was being done, what was allowed, what came, where."""
 
-__all__ = ["FerError", "DatasetError", "ImageError", "LandmarkError", "WeightsError", "ManifestError", "ShardError", "BusyError"]
+__all__ = ["FerError", "DatasetError", "ImageError", "LandmarkError", "WeightsError", "ManifestError", "ShardError", "BusyError",
+           "SplitError"]  # fmt: skip
 
 
 class FerError(Exception):
@@ -33,3 +34,7 @@ class ShardError(FerError):
 
 class BusyError(FerError):
     """Another process is writing to the same place."""
+
+
+class SplitError(FerError):
+    """A split that a user brought cannot be read, or says nothing of the people in it."""

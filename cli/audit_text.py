@@ -1,0 +1,192 @@
+"""How the audit of a split reads: the verdict first, then a line for each fold, then examples and what to do now.
+
+In:  fer_data.protocol.audit.AuditReport.
+Out: text and a table on the console; colours and bars only on a terminal.
+"""
+
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from cli.common import console
+
+__all__ = ["show_audit"]
+
+_BAR = 20                             # characters for 100 %
+_EXAMPLES, _PAIRS = 5, 5
+
+
+def show_audit(report) -> None:
+    """Print a report for people."""
+    _verdict(report)
+    console.print()
+    console.print(_table(report))
+    console.print()
+    for title, lines in (
+        ("besides", _besides(report)), ("worst", _worst(report)), ("pixels", _pixels(report)), ("look at", report.warnings),
+        ("read as", (*report.notes, _size(report))), ("do now", _advice(report)),
+    ):  # fmt: skip
+        _section(title, lines)
+
+
+def _count(number: int, noun: str) -> str:
+    """Return `3 images`, `1 image`, `1 person`."""
+    if number == 1:
+        noun = noun.replace("people", "person").removesuffix("s")
+    return f"{number:,} {noun}"
+
+
+def _verdict(report) -> None:
+    """Print one word and the sentence that goes with it."""
+    word, style = ("LEAK", "bold white on red") if report.leaks else ("CLEAN", "bold black on green")
+    line = Text(f" {word} ", style=style) if console.is_terminal else Text(word)
+    console.print(Text.assemble(line, "  ", (_verdict_text(report), "bold")))
+
+
+def _verdict_text(report) -> str:
+    total, several = report.overall, len(report.folds) > 1
+    where = f", in {sum(fold.leaks for fold in report.folds)} of {len(report.folds)} folds" if several else ""
+    if total.leaked_images:
+        return (
+            f"{total.leaked_images:,} of {_count(total.test_images, f'test {report.unit}s')} ({total.leaked_percent:.1f} %) show a person"
+            f" who is also in training: {total.leaked_subjects} of {total.test_subjects} people{where}"
+        )
+    if total.leaks:
+        return f"validation shares people with training or test{where}; test shares nobody with training"
+    if report.leaks:
+        return f"{_count(report.pixels.exact, 'pairs')} of identical pictures stand on different sides under different names"
+    folds = f" in {_count(len(report.folds), 'folds')}" if several else ""
+    once = ", each tested once" if several and not (total.tested_twice or total.never_tested) else ""
+    doubt = "; but read on below the table" if report.doubtful else ""
+    what = f"{_count(total.test_images, f'test {report.unit}s')} of {_count(total.test_subjects, 'people')}"
+    return f"nobody is both trained on and tested: {what}{folds}{once}{doubt}"
+
+
+def _table(report) -> Table:
+    """Return a line for each fold and one for all."""
+    sequences = report.overall.shared_sequences is not None
+    missing = any(fold.missing for fold in report.folds)
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("fold", no_wrap=True)
+    for title in (f"test\n{report.unit}s", "person in\ntraining", "%"):
+        table.add_column(title, justify="right", no_wrap=True)
+    if console.is_terminal:
+        table.add_column("", no_wrap=True, width=_BAR)
+    for title in ("people\ntested", "of them\ntrained on", *(("sequences\nshared",) if sequences else ())):
+        table.add_column(title, justify="right", no_wrap=True)
+    if missing:
+        table.add_column("not tested")
+    for tally in (*report.folds, *((report.overall,) if len(report.folds) > 1 else ())):
+        percent, colour = tally.leaked_percent, _colour(tally)
+        cells = [Text(tally.name), f"{tally.test_images:,}", f"{tally.leaked_images:,}", Text(f"{percent:.1f}", colour)]
+        cells += [Text(_bar(percent), colour)] if console.is_terminal else []
+        cells += [f"{tally.test_subjects:,}", f"{tally.leaked_subjects:,}", *((f"{tally.shared_sequences:,}",) if sequences else ())]
+        cells += [Text(_some(tally.missing))] if missing else []
+        table.add_row(*cells, style="bold" if tally is report.overall else None)
+    return table
+
+
+def _colour(tally) -> str:
+    return "red" if tally.leaked_percent >= 10 else "yellow" if tally.leaked_images else "green"
+
+
+def _bar(percent: float) -> str:
+    """Return a bar of eighths of a character, at least one eighth for anything above zero."""
+    eighths = max(round(percent * _BAR * 8 / 100), 1 if percent > 0 else 0)
+    return "█" * (eighths // 8) + (" ▏▎▍▌▋▊▉"[eighths % 8] if eighths % 8 else "")
+
+
+def _some(names, most: int = 4) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _besides(report) -> list[str]:
+    """Return sentences on coverage, copies, classes and validation."""
+    total, units = report.overall, f"{report.unit}s"
+    lines = []
+    if total.shared_images:
+        lines.append(f"{_count(total.shared_images, f'test {units}')} are themselves in training, or a copy of them is")
+    if report.kind == "cross-validation" and (total.tested_twice or total.never_tested):
+        lines.append(f"{_count(total.tested_twice, units)} tested more than once, {total.never_tested:,} never; {report.images:,} in all")
+    elif total.tested_twice:
+        lines.append(f"{_count(total.tested_twice, units)} listed more than once for testing")
+    for fold in report.folds:
+        if fold.missing_in_training:
+            lines.append(f"fold {fold.name} has no {_some(fold.missing_in_training)} to train on")
+    without = [fold.name for fold in report.folds if fold.missing]
+    if without:
+        where = f"fold{'s' if len(without) > 1 else ''} {_some(without, 10)}" if len(report.folds) > 1 else "the split"
+        lines.append(f"{where}: some expression is not tested and has no recall there; pool predictions before averaging over expressions")
+    if total.validation_leaked:
+        of = _count(total.validation_images, f"validation {units}")
+        lines.append(f"{total.validation_leaked:,} of {of} show a person who is in training")
+    if total.test_in_validation:
+        lines.append(f"{_count(total.test_in_validation, f'test {units}')} show a person on whom the model is chosen (validation)")
+    return lines
+
+
+def _worst(report) -> list[str]:
+    lines = []
+    for example in report.examples[:_EXAMPLES]:
+        several = len(report.folds) > 1
+        folds = f" in fold{'s' if len(example.folds) > 1 else ''} {_some(example.folds, 6)}" if several else ""
+        place = f"fold {example.fold}" if several else "it"
+        count = _count(example.leaked_images, f"test {report.unit}s")
+        lines.append(f"{example.subject}: {count}{folds}; {place} tests {example.test_image} and trains on {example.train_image}")
+    if len(report.examples) > _EXAMPLES:
+        lines.append(f"and {_count(len(report.examples) - _EXAMPLES, 'more people')}; --json names them all")
+    return lines
+
+
+def _pixels(report) -> list[str]:
+    """Return what comparing pixels found."""
+    pixels = report.pixels
+    if pixels is None:
+        return []
+    what = f"{_count(pixels.compared, 'pictures')} compared: {_count(pixels.exact, 'pairs')} of identical files on different sides"
+    if pixels.threshold is not None:
+        what += f", {_count(pixels.near, 'pairs')} of different people that look the same (at most {pixels.threshold} of 256 bits differ)"
+    lines = [what, *pixels.notes]
+    for kind in ("exact", "near"):
+        for pair in [pair for pair in pixels.pairs if pair.kind == kind][:_PAIRS]:
+            people = pair.test_subject if pair.test_subject == pair.train_subject else f"{pair.test_subject} and {pair.train_subject}"
+            bits = "identical" if kind == "exact" else f"{pair.distance} bits{', mirrored' if pair.mirrored else ''}"
+            lines.append(f"{bits}: fold {pair.fold} tests {pair.test_image}, trains on {pair.train_image} ({people})")
+    return lines
+
+
+def _size(report) -> str:
+    return f"{report.kind}, {report.images:,} {report.unit}s of {_count(report.subjects, 'people')} in all"
+
+
+def _advice(report) -> list[str]:
+    """Return what to do now."""
+    if not report.leaks:
+        return []
+    total = report.overall
+    lines = [
+        "split by person, e.g. sklearn.model_selection.StratifiedGroupKFold(10, shuffle=True).split(X, y, groups=subjects),",
+        "or let `fer-data prepare` assign folds; for CK+ the table that the literature uses is data_manifests/ck_plus_folds.csv",
+    ]
+    if total.leaked_images:
+        unknown = _count(total.test_images - total.leaked_images, f"test {report.unit}s")
+        lines.append("figures measured on this split do not compare with person-independent ones: train again,")
+        lines.append(f"or at least report the {unknown} of people unknown to the model apart")
+    return lines
+
+
+def _section(title: str, lines) -> None:
+    """Print sentences behind a title; wrapped on a terminal, one a line elsewhere."""
+    if not lines:
+        return
+    if not console.is_terminal:
+        for number, line in enumerate(lines):
+            console.print(f"{'' if number else title:8}  {line}", markup=False)
+        return
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True, width=8)
+    table.add_column(overflow="fold")
+    for number, line in enumerate(lines):
+        table.add_row("" if number else title, escape(line))
+    console.print(Padding(table, (0, 0, 1, 0)), soft_wrap=False)

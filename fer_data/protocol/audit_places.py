@@ -1,0 +1,89 @@
+"""Which side and which fold a name tells: of a file, a folder, a key.
+
+In:  a name, or the folders above a file. Out: train, validation, test; the number of a fold as text.
+"""
+
+import re
+
+__all__ = ["SIDES", "UNTESTED", "side_of", "fold_of", "place_of", "only_places", "plain_number", "is_listed_picture"]
+
+# word -> side; in columns any of them, in names of files and folders only those of four letters and more
+SIDES = {
+    "train": "train", "training": "train", "trn": "train", "tr": "train",
+    "test": "test", "testing": "test", "tst": "test", "te": "test", "holdout": "test", "privatetest": "test",
+    "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation", "eval": "validation",
+    "evaluation": "validation", "publictest": "validation",
+}  # fmt: skip
+_IN_NAMES = {word for word in SIDES if len(word) > 3} | {"val", "dev"}
+
+UNTESTED = "untested"                 # the side of a row whose fold is empty or -1: trained on in every fold
+
+_MEDIA = re.compile(r"\.(png|jpe?g|bmp|tiff?|webp|pgm|ppm|gif|avi|mp4|mov|mkv|mpe?g|wmv|flv|webm)$", re.IGNORECASE)
+
+
+def is_listed_picture(path: str) -> bool:
+    """Say whether a path ends like the name of a picture or a clip."""
+    return _MEDIA.search(path) is not None
+
+
+def side_of(name: str) -> str | None:
+    """Return the side that the name of a file or folder tells, or None if it tells none or several.
+
+    >>> side_of("train_ids_3"), side_of("PrivateTest"), side_of("train_test_split")
+    ('train', 'test', None)
+    """
+    whole = re.sub(r"[^a-z]", "", name.lower())
+    sides = {SIDES[word] for word in ([whole] if whole in _IN_NAMES else _words(name)) if word in _IN_NAMES}
+    return sides.pop() if len(sides) == 1 else None
+
+
+def fold_of(name: str) -> str | None:
+    """Return the number of the fold that a name tells: the one beside `fold`, `split` or `cv`, else the one after the side,
+    else the only one in it; None if there is none, or several.
+
+    >>> fold_of("test_ids_3"), fold_of("ck48_fold2_train"), fold_of("10fold_test_7"), fold_of("48x48_train_2")
+    ('3', '2', '7', '2')
+    """
+    name = name.lower()
+    for regex in (r"(?:fold|split|cv)[-_ ]?(\d+)", r"(?:train|test|val)[a-z]*(?:[-_ ]?[a-z]+)?[-_ ]?(\d+)", r"(\d+)[-_ ]?fold", r"(\d+)"):
+        numbers = re.findall(regex, name)
+        if numbers:
+            return plain_number(numbers[0]) if len(numbers) == 1 else None
+    return None
+
+
+def plain_number(digits: str) -> str:
+    """Return digits without leading zeros, however many there are."""
+    return digits.lstrip("0") or "0"
+
+
+def place_of(folders: list[str]) -> tuple[str | None, str | None, set[int]]:
+    """Return (side, fold, indices of the folders that told them), the outermost that tell."""
+    side = fold = None
+    used: set[int] = set()
+    for index, folder in enumerate(folders):
+        if re.fullmatch(r"(?:fold|split|cv|cross[-_ ]?val(?:idation)?)[-_ ]?\d+|\d+[-_ ]?fold", folder.lower()):
+            if fold is None:
+                fold = fold_of(folder)
+                used.add(index)
+        elif side is None and (side := side_of(folder)) is not None:
+            used.add(index)
+            above = folders[index - 1] if index else ""
+            if fold is None and (fold := fold_of(folder)) is None and re.fullmatch(r"\d+", above):
+                fold = plain_number(above)
+                used.add(index - 1)
+    return side, fold, used
+
+
+def only_places(name: str) -> bool:
+    """Say whether a folder is named after sides and folds alone, so that its name tells where its lists belong.
+
+    >>> only_places("fold_3"), only_places("test_run_of_monday")
+    (True, False)
+    """
+    return set(_words(name)) <= {*_IN_NAMES, "fold", "split", "cv", "list", "lists", "set"}
+
+
+def _words(name: str) -> list[str]:
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
+    return re.findall(r"[a-z]+", re.sub(r"cross[-_ ]?val(?:idation)?", "cv", parted))

@@ -1,0 +1,148 @@
+"""Who is in a picture, as far as its name says so: the naming rules of the databases that the project knows.
+
+In:  a path, '/' separated, or an id such as S130/007.
+Out: Identity: database, subject, and where the name tells them sequence, frame and expression.
+
+Nothing is guessed: a name that fits no rule, or two rules, or one rule with two people, has no identity. The reference
+for each rule is the read-me of the database, or the public loaders that read it.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fer_data.errors import SplitError
+from fer_data.labels import WORDS
+
+__all__ = ["NAMES", "Identity", "NameRule", "recognise", "pattern_rule", "expression_of_folder"]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a name tells."""
+
+    database: str
+    subject: str
+    sequence: str | None = None       # within the subject
+    frame: str | None = None          # within the sequence
+    expression: str | None = None     # a name of labels.EXPRESSIONS where WORDS knows it, else the text itself
+
+
+@dataclass(frozen=True)
+class NameRule:
+    """How one database names its pictures."""
+
+    database: str
+    example: str
+    regex: re.Pattern                 # groups subject, sequence, frame, expression; all but subject optional
+    note: str = ""                    # what a reader of the report should know
+    subject: Callable[[re.Match], str] = lambda match: match["subject"].upper()
+
+    def identities(self, path: str) -> list[Identity]:
+        """Return an Identity for each place of `path` that fits."""
+        return [self._identity(match) for match in self.regex.finditer(path)]
+
+    def _identity(self, match: re.Match) -> Identity:
+        found = match.groupdict()
+        parts = [part for part in (found.get("part"), found.get("sequence")) if part]
+        return Identity(self.database, self.subject(match), "/".join(parts) or None, found.get("frame"), _expression(found))
+
+
+def _expression(found: dict[str, str | None]) -> str | None:
+    """Return our name for what a group `expression` says; `AF` is KDEF's code for afraid."""
+    word = (found.get("expression") or "").lower()
+    return {"": None, "af": "fear"}.get(word, WORDS.get(word, word))
+
+
+def _rule(database: str, example: str, regex: str, note: str = "", **settings) -> NameRule:
+    return NameRule(database, example, re.compile(regex, re.IGNORECASE), note, **settings)
+
+
+_START, _END = r"(?<![A-Za-z0-9])", r"(?![A-Za-z0-9])"
+_TWO_LETTERS = "AN|DI|FE|HA|NE|SA|SU"
+_OULU = "(?P<expression>Anger|Disgust|Fear|Happiness|Sadness|Surprise)"
+_BU = "(?P<expression>Angry|Disgust|Fear|Happy|Sad|Surprise)"
+
+# fmt: off
+NAMES = (
+    _rule("CK+", "S005_001_00000011.png", _START + r"(?P<subject>S\d{3})[_/](?P<sequence>\d{3})[_/](?P<frame>\d{8})(?!\d)"),
+    _rule("CK+", "S005/001", _START + r"(?P<subject>S\d{3})[_/](?P<sequence>\d{3})(?=$|\.|/(?!\d))"),
+    _rule("MMI", "S001-100.avi", _START + r"(?P<subject>S\d{3})-(?P<sequence>\d{3})(?!\d)(?:[_-](?P<frame>\d+))?"),
+    _rule("MMI", "S050_003_030.png", _START + r"(?P<subject>S\d{3})_(?P<sequence>\d{3})_(?P<frame>\d{3})(?!\d)"),
+    _rule("Oulu-CASIA", "VL/Strong/P001/Anger/000.jpeg",
+          r"(?:(?P<part>(?:NI|VL)[^/]*/(?:Strong|Weak|Dark))/)?" + _START
+          + rf"(?P<subject>P\d{{3}})[_/](?P<sequence>{_OULU})(?:[/_](?P<frame>\d{{3}}))?" + _END),
+    _rule("BU-4DFE", "F001/Angry/000.jpg",
+          _START + rf"(?P<subject>[FM]\d{{3}})[/_](?P<sequence>{_BU})(?:[/_](?P<frame>\d{{3}}))?" + _END),
+    _rule("JAFFE", "KA.AN1.39.tiff",
+          _START + rf"(?P<subject>[A-Z]{{2}})\.(?P<sequence>(?P<expression>{_TWO_LETTERS})\d)\.(?P<frame>\d+)"),
+    _rule("KDEF", "AF01AFS.JPG",
+          _START + rf"(?P<sequence>[AB](?P<subject>[FM]\d{{2}})(?:(?P<expression>AF|{_TWO_LETTERS})(?=FL|HL|S|HR|FR)|(?=[VH]{_END})))"
+          + r"(?P<frame>FL|HL|S|HR|FR|V|H)" + _END,
+          note="AF01 and BF01 are two sessions of one person, F01"),
+    _rule("RaFD", "Rafd090_28_Caucasian_male_angry_frontal.jpg",
+          _START + r"Rafd(?P<frame>\d{3})_(?P<subject>\d{2})_(?:Caucasian|Kid|Moroccan)_(?:male|female)_"
+          + r"(?P<sequence>(?P<expression>[a-z]+)_(?:left|frontal|right))" + _END),
+    _rule("CREMA-D", "1001_DFA_ANG_XX.flv",
+          _START + r"(?P<subject>1[01]\d{2})_(?P<sequence>[A-Z]{3}_(?P<expression>ANG|DIS|FEA|HAP|NEU|SAD)_(?:LO|MD|HI|XX?))"
+          + r"(?:[_-](?P<frame>\d+))?" + _END),
+    _rule("RAVDESS", "01-01-05-01-01-01-12.mp4",
+          r"(?<![\d-])(?P<sequence>\d{2}(?:-\d{2}){5})-(?P<subject>\d{2})(?![\d-])(?:_(?P<frame>\d+))?"),
+    _rule("Yale", "subject01.happy",
+          _START + r"subject(?P<subject>\d{2})\.(?P<sequence>(?P<expression>happy|sad|sleepy|surprised|wink|normal|(?:no)?glasses|"
+          + r"(?:center|left|right)light))" + _END),
+    _rule("Face Research Lab London", "001_08.jpg",
+          r"(?:^|/)(?P<subject>\d{3})_(?P<frame>03|08)(?:_(?P<expression>[a-z]+))?\.[a-z]+$"),
+)
+# fmt: on
+
+
+def recognise(path: str) -> Identity | None:
+    """Return the identity that the name of a picture tells, or None if no rule fits or if two people would.
+
+    >>> recognise("anger/S010_004_00000017.png")
+    Identity(database='CK+', subject='S010', sequence='004', frame='00000017', expression=None)
+    >>> recognise("BF01HAS.JPG").subject
+    'F01'
+    >>> recognise("0.png") is None
+    True
+    """
+    found = [identity for rule in NAMES for identity in rule.identities(path)]
+    if len({(identity.database, identity.subject) for identity in found}) != 1:
+        return None
+    return max(found, key=lambda identity: (identity.frame is not None, identity.sequence is not None, found.index(identity)))
+
+
+def pattern_rule(pattern: str) -> Callable[[str], Identity | None]:
+    """Return a function like `recognise` for a regular expression that a user gives.
+
+    Its group `subject`, or else its first group, is the subject; groups `sequence`, `frame` and `expression` may be
+    there. It is searched for anywhere in the path. Raises SplitError if it is no regular expression, or has no group.
+    """
+    doing = f"reading the subject pattern {pattern!r}"
+    try:
+        regex = re.compile(pattern)
+    except re.error as error:
+        raise SplitError(f"{doing}: it is not a regular expression ({error})") from error
+    if regex.groups == 0:
+        raise SplitError(f"{doing}: allowed is one with a group for the subject, such as '([^/]+)/[^/]+$'; this one has no group")
+    name = "subject" if "subject" in regex.groupindex else 1
+
+    def identity(path: str) -> Identity | None:
+        match = regex.search(path)
+        if match is None or not match[name]:
+            return None
+        found = match.groupdict()
+        return Identity("pattern", match[name], found.get("sequence"), found.get("frame"), _expression(found))
+
+    return identity
+
+
+def expression_of_folder(path: str) -> str | None:
+    """Return the expression that a folder of `path` is named after, or None if none or several are.
+
+    >>> expression_of_folder("CK+48/anger/S010_004_00000017.png")
+    'anger'
+    """
+    words = {WORDS[part.lower()] for part in path.split("/")[:-1] if len(part) > 2 and part.lower() in WORDS}
+    return words.pop() if len(words) == 1 else None
