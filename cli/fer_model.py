@@ -1,5 +1,6 @@
 """`fer-model`: from prepared faces to a fold's accuracy. Each command parses, calls one library function, prints."""
 
+import os
 from pathlib import Path
 
 import click
@@ -8,6 +9,10 @@ from cli import common
 from fer_model.config import METHODS, PRESETS, preset, with_budgets
 
 __all__ = ["main"]
+
+# Threads that wait for each other sleep. Spinning, OpenMP's habit, makes training ten times slower as soon as another
+# process wants a core, and gains nothing measurable otherwise. Read when torch is imported, which is later.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @click.group(cls=common.Group)

@@ -99,16 +99,19 @@ class RunFolder:
         except ValueError as error:
             raise RunError(f"reading a run: {path} is not JSON ({error})") from error
 
+    def refuse_strangers(self) -> None:
+        """Raise RunError if the folder holds something and no run."""
+        strangers = sorted(path.name for path in self.path.iterdir() if path.name != LOCK)
+        if strangers and not self.config.is_file():
+            raise RunError(f"starting a run: {self.path} must be empty or hold a run, it holds {strangers[0]}")
+
     def open(self, config: TrainConfig, fold: Fold, data: Path) -> TrainConfig:
         """Start the run, or find that it is the one that was started; return its configuration.
 
         Raises ConfigError if the folder holds a run of another configuration or manifest, naming the first field that
-        differs; RunError if it holds something else.
+        differs.
         """
         if not self.config.is_file():
-            strangers = sorted(p.name for p in self.path.iterdir() if p.name != LOCK)
-            if strangers:
-                raise RunError(f"starting a run: {self.path} must be empty or hold a run, it holds {strangers[0]}")
             content = {
                 "schema_version": SCHEMA_VERSION, "config": asdict(config), "manifest_sha256": fold.manifest_sha256,
                 "code_version": code_version(), "dataset": fold.dataset, "data": str(data), "classes": fold.classes,

@@ -72,6 +72,7 @@ def train(
     fold, where = read_fold(data, config.fold), resolve_device(device)
     with locked(run):
         folder = RunFolder(run)
+        folder.refuse_strangers()
         if not resume:
             folder.clear()
         views = open_views(data, fold.train, where)

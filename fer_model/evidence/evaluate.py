@@ -99,7 +99,7 @@ def read_predictions(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise RunError(f"reading predictions: there is no {path}; `fer-model train` writes it when a run is complete")
     texts = dict.fromkeys(COLUMNS, str)
-    frame = pd.read_csv(path, dtype=texts, keep_default_na=False, float_precision="round_trip")
+    frame = pd.read_csv(path, dtype=texts, keep_default_na=False)
     missing = [name for name in COLUMNS if name not in frame]
     if missing or not classes_in(frame) or not len(frame):
         what = f"no column {missing[0]!r}" if missing else "no probabilities (p_<class>)" if len(frame) else "no rows"

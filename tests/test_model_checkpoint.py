@@ -1,0 +1,139 @@
+"""Checkpoints: exact, whole or not there, and never a pickle."""
+
+import json
+import pickle
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fer_model import checkpoint
+from fer_model.errors import CheckpointError
+
+TENSORS = {"a/weight": torch.arange(6.0).reshape(2, 3), "a/count": torch.tensor(7)}
+
+
+def test_saved_and_read_back_with_the_last_two_kept(tmp_path):
+    """Seen red: KEPT = 1."""
+    for step in (10, 20, 100):
+        checkpoint.save(tmp_path, "gan", step, {**TENSORS, "step": torch.tensor(step)}, {"d_interval": step})
+    checkpoint.save(tmp_path, "head", 5, TENSORS, {})
+    found = checkpoint.latest(tmp_path, "gan")
+    assert (found.step, found.facts, found.passed_over) == (100, {"d_interval": 100}, ())
+    assert torch.equal(found.tensors["a/weight"], TENSORS["a/weight"]) and found.tensors["step"] == 100
+    assert sorted(path.name for path in tmp_path.glob("gan-*.json")) == ["gan-00000020.json", "gan-00000100.json"]
+    checkpoint.remove(tmp_path, "gan")
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".safetensors"], "the head's are left"
+    assert checkpoint.latest(tmp_path, "gan") is None
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        (lambda stem: stem.with_suffix(".json").unlink(), "writing it was interrupted"),
+        (lambda stem: stem.with_suffix(".json").write_text('{"schema_'), "gan-00000020.json is damaged"),
+        (lambda stem: stem.with_suffix(".safetensors").write_bytes(stem.with_suffix(".safetensors").read_bytes()[:-1]), "bytes of"),
+        (lambda stem: stem.with_suffix(".safetensors").write_bytes(bytes(stem.with_suffix(".safetensors").stat().st_size)), "bytes of"),
+    ],
+)
+def test_a_damaged_checkpoint_is_passed_over_with_its_reason(tmp_path, harm, reason):
+    """Seen red: no comparison of hashes, the truncated file raised instead of being passed over."""
+    for step in (10, 20):
+        checkpoint.save(tmp_path, "gan", step, TENSORS, {"at": step})
+    harm(tmp_path / "gan-00000020")
+    found = checkpoint.latest(tmp_path, "gan")
+    assert found.step == 10 and found.facts == {"at": 10}
+    assert len(found.passed_over) == 1 and reason in found.passed_over[0]
+
+
+def test_a_part_file_of_an_interrupted_write_is_no_checkpoint(tmp_path):
+    checkpoint.save(tmp_path, "gan", 10, TENSORS, {})
+    (tmp_path / "gan-00000020.safetensors.part").write_bytes(b"half")
+    assert checkpoint.latest(tmp_path, "gan").step == 10
+
+
+def test_another_schema_version_is_refused_with_both_named(tmp_path):
+    checkpoint.save(tmp_path, "gan", 10, TENSORS, {})
+    path = tmp_path / "gan-00000010.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 99}))
+    with pytest.raises(CheckpointError, match=r"schema version 1 is read, .* has version 99"):
+        checkpoint.latest(tmp_path, "gan")
+
+
+class Bomb:
+    """A pickle that would leave a trace if it were opened."""
+
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return open, (str(self.trace), "w")
+
+
+def as_pickle(path, thing):
+    path.write_bytes(pickle.dumps(thing))
+
+
+def as_torch_file(path, thing):
+    torch.save(thing, path)
+
+
+@pytest.mark.parametrize("write", [as_pickle, as_torch_file])
+def test_a_pickle_is_refused_and_not_opened(tmp_path, write):
+    """A plain pickle, and the zip that torch.save writes. Seen red: torch.load(weights_only=False) left the trace."""
+    path = tmp_path / "gan.safetensors"
+    write(path, Bomb(tmp_path / "trace"))
+    with pytest.raises(CheckpointError, match=r"gan.safetensors is a pickle"):
+        checkpoint.read_tensors(path)
+    assert not (tmp_path / "trace").exists()
+
+
+@given(data=st.binary(max_size=64))
+def test_any_other_bytes_are_refused_in_one_sentence(data, tmp_path_factory):
+    path = tmp_path_factory.getbasetemp() / "some.safetensors"
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match="reading tensors"):
+        checkpoint.read_tensors(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match=r"there is no .*gone.safetensors"):
+        checkpoint.read_tensors(tmp_path / "gone.safetensors")
+
+
+def test_weights_that_do_not_fit_are_refused():
+    module = torch.nn.Linear(3, 2)
+    checkpoint.load_module("a", module, checkpoint.module_tensors("a", module), "here")
+    with pytest.raises(CheckpointError, match=r"loading a from here: .*size mismatch for weight"):
+        checkpoint.load_module("a", module, {"a/weight": torch.zeros(9, 9), "a/bias": torch.zeros(2)}, "here")
+    with pytest.raises(CheckpointError, match=r"Missing key\(s\) in state_dict: \"bias\""):
+        checkpoint.load_module("a", module, {"a/weight": torch.zeros(2, 3)}, "here")
+
+
+def test_adam_goes_on_as_if_it_had_never_stopped():
+    """With and without a stop after 3 of 6 steps. Seen red: the step count not restored."""
+
+    def network():
+        made = torch.nn.Conv2d(2, 3, 3, bias=True)
+        torch.nn.init.normal_(made.weight, generator=torch.Generator().manual_seed(0))
+        torch.nn.init.zeros_(made.bias)
+        return made.to(memory_format=torch.channels_last)
+
+    def train(module, adam, steps):
+        for step in steps:
+            x = torch.randn(4, 2, 5, 5, generator=torch.Generator().manual_seed(step))
+            adam.zero_grad()
+            module(x).square().mean().backward()
+            adam.step()
+
+    whole, first, second = network(), network(), network()
+    adams = {id(m): torch.optim.AdamW(m.parameters(), 1e-2, fused=True) for m in (whole, first, second)}
+    train(whole, adams[id(whole)], range(6))
+    train(first, adams[id(first)], range(3))
+    saved = checkpoint.module_tensors("net", first) | checkpoint.adam_tensors("adam", first, adams[id(first)])
+    saved = {name: tensor.clone().contiguous() for name, tensor in saved.items()}
+    checkpoint.load_module("net", second, saved, "memory")
+    checkpoint.load_adam("adam", second, adams[id(second)], saved)
+    train(second, adams[id(second)], range(3, 6))
+    assert torch.equal(whole.weight, second.weight) and torch.equal(whole.bias, second.bias)

@@ -1,0 +1,212 @@
+"""The loop: exact resume in every stage, the stop on a loss that is not finite, the log; and where a run computes."""
+
+import json
+import math
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fer_model import checkpoint, devices, engine
+from fer_model.baseline import CnnStage
+from fer_data.faces.views import N_VIEWS
+from fer_model.config import preset, resolve_budgets
+from fer_model.engine import Journal, run_stage
+from fer_model.errors import CheckpointError, DeviceError, DivergedError
+from fer_model.fold import Batches, read_fold
+from fer_model.train import train
+
+SMOKE = preset("smoke")
+
+
+class Stop(Exception):
+    """Stands for a SIGKILL: raised in the middle of a stage."""
+
+
+def stop_at(stage, step):
+    """Return a hook that stops there."""
+
+    def hook(now, index):
+        if (now, index) == (stage, step):
+            raise Stop
+
+    return hook
+
+
+def ticks_of(run):
+    """Return the ticks without what the clock says."""
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    clock = ("seconds", "images_per_s")
+    return [{key: value for key, value in line.items() if key not in clock} for line in lines if line["event"] == "tick"]
+
+
+def quiet(_):
+    """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_prepared, tmp_path_factory):
+    """Complete runs that were never stopped, by method."""
+    runs = {}
+    for method in ("degan", "cnn"):
+        runs[method] = tmp_path_factory.mktemp("whole") / method
+        train(tiny_prepared, runs[method], preset("smoke", method=method, fold=1), "cpu", say=quiet)
+    return runs
+
+
+@pytest.mark.parametrize(
+    ("method", "stage", "step"),
+    [("degan", "gan", 0), ("degan", "gan", 4), ("degan", "gan", 5), ("degan", "gan", 7), ("degan", "head", 3), ("degan", "head", 7), ("cnn", "cnn", 6)],
+)  # fmt: skip
+def test_a_run_that_was_stopped_ends_in_the_same_bits(undisturbed, tiny_prepared, tmp_path, method, stage, step):
+    """Weights, losses, order and predictions, wherever it was stopped. Seen red, each: Adam's moments, its step count, BN's
+    buffers, the running accuracy not restored; order drawn from a generator with a state."""
+    run, config = tmp_path / "run", preset("smoke", method=method, fold=1)
+    with pytest.raises(Stop):
+        train(tiny_prepared, run, config, "cpu", say=quiet, hook=stop_at(stage, step), save_every_s=0)
+    train(tiny_prepared, run, config, "cpu", say=quiet, save_every_s=0)
+    whole = undisturbed[method]
+    for path in sorted(whole.glob("*.safetensors")):
+        expected, got = checkpoint.read_tensors(path), checkpoint.read_tensors(run / path.name)
+        assert expected.keys() == got.keys()
+        assert all(torch.equal(expected[name], got[name]) for name in expected), path.name
+    assert ticks_of(run) == ticks_of(whole)
+    assert (run / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
+    assert not list((run / "checkpoints").iterdir()), "a complete run keeps its weights, not its checkpoints"
+
+
+def test_resuming_passes_over_a_checkpoint_that_was_half_written(undisturbed, tiny_prepared, tmp_path):
+    """Seen red: the damaged one raised."""
+    run, config, said = tmp_path / "run", preset("smoke", fold=1), []
+    with pytest.raises(Stop):
+        train(tiny_prepared, run, config, "cpu", say=quiet, hook=stop_at("gan", 7), save_every_s=0)
+    newest = sorted((run / "checkpoints").glob("*.safetensors"))[-1]
+    newest.write_bytes(newest.read_bytes()[:1000])
+    with (run / "log.jsonl").open("a") as file:
+        file.write('{"event": "tick", "sta')                             # torn by the crash
+    train(tiny_prepared, run, config, "cpu", say=said.append)
+    assert any("gan-00000006 is passed over" in sentence for sentence in said) and "gan goes on after step 4" in said
+    assert ticks_of(run) == ticks_of(undisturbed["degan"])
+
+
+def test_the_order_of_samples_depends_on_seed_stage_and_step_alone():
+    """A pass shows each of the 110 views of each face once; batches end one pass and begin the next. Seen red: the last
+    batch of a pass was cut short."""
+    n_faces, batch = 3, 32
+    order = Batches(n_faces, batch, seed=5, stage="gan")
+    steps = [order.at(step) for step in range(2 * n_faces * N_VIEWS // batch + 1)]
+    samples = torch.cat([faces * N_VIEWS + k for faces, k in steps])
+    assert all(len(faces) == len(k) == batch for faces, k in steps)
+    for start in (0, n_faces * N_VIEWS):
+        assert sorted(samples[start : start + n_faces * N_VIEWS].tolist()) == list(range(n_faces * N_VIEWS))
+    again = Batches(n_faces, batch, seed=5, stage="gan")
+    assert torch.equal(torch.cat(again.at(11)), torch.cat(steps[11])), "without what came before"
+    assert not torch.equal(Batches(n_faces, batch, 5, "head").at(0)[0], steps[0][0])
+    assert not torch.equal(Batches(n_faces, batch, 6, "gan").at(0)[0], steps[0][0])
+
+
+@pytest.fixture
+def cnn_stage(tiny_prepared):
+    """A stage of 8 steps, ticks of 2."""
+    from fer_data.store.loader import open_views
+
+    fold = read_fold(tiny_prepared, 0)
+    views = open_views(tiny_prepared, fold.train)
+    return CnnStage(resolve_budgets(preset("smoke", method="cnn"), len(fold.train)), fold, views, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_stops_with_step_name_and_samples_on_disk(cnn_stage, tmp_path, value):
+    """Seen red: without the check in _read_tick the stage ran to its end."""
+    honest = cnn_stage.step
+    cnn_stage.step = lambda step: honest(step) | ({"cnn": torch.tensor(value)} if step == 5 else {})
+    journal = Journal(tmp_path / "log.jsonl", quiet)
+    with pytest.raises(DivergedError, match=r"stage cnn: loss cnn must be finite, got (nan|inf) in step 5; the 8 samples"):
+        run_stage(cnn_stage, tmp_path / "checkpoints", journal, save_every_s=0)
+    found = json.loads((tmp_path / "diverged.json").read_text())
+    faces, k = cnn_stage.batches.at(5)
+    ids = cnn_stage.fold.train["image_id"]
+    assert found["samples"] == [f"{ids[face]}#{view}" for face, view in zip(faces.tolist(), k.tolist(), strict=True)]
+    assert (found["stage"], found["step"], found["loss"], found["value"]) == ("cnn", 5, "cnn", str(value))
+    assert checkpoint.latest(tmp_path / "checkpoints", "cnn").step == 4, "the last good one; nothing was saved after"
+
+
+def test_a_checkpoint_of_another_network_is_refused(cnn_stage, tmp_path):
+    checkpoint.save(tmp_path / "c", "cnn", 2, {"cnn/x": torch.zeros(1)}, {})
+    with pytest.raises(CheckpointError, match="loading cnn from"):
+        run_stage(cnn_stage, tmp_path / "c", Journal(tmp_path / "log.jsonl", quiet))
+
+
+def test_losses_are_read_once_per_tick(cnn_stage, tmp_path, monkeypatch):
+    """A step that reads from the device makes it wait. Seen red: `.item()` in ClassifierStage.step."""
+    reads, steps = [], []
+    for name in ("item", "tolist", "__float__", "__bool__", "__int__"):
+        real = getattr(torch.Tensor, name)
+
+        def watched(tensor, *args, _real=real):
+            if tensor.requires_grad or tensor.is_floating_point():
+                reads.append(len(steps))
+            return _real(tensor, *args)
+
+        monkeypatch.setattr(torch.Tensor, name, watched)
+    run_stage(cnn_stage, tmp_path, Journal(tmp_path / "log.jsonl", quiet), hook=lambda *_: steps.append(1))
+    assert len(steps) == 16 and sorted(reads) == [2, 4, 6, 8, 10, 12, 14, 16]
+
+
+def test_the_line_for_people_and_the_line_for_machines_agree(undisturbed, tiny_prepared, tmp_path):
+    said = []
+    train(tiny_prepared, tmp_path / "run", preset("smoke", fold=1), "cpu", say=said.append)
+    last = [tick for tick in ticks_of(tmp_path / "run") if tick["stage"] == "gan"][-1]
+    line = next(sentence for sentence in said if sentence.startswith("gan 8/8"))
+    assert f"G {last['loss_G']:.3g}" in line and f"d_interval {last['d_interval']}" in line and "img/s" in line
+    assert last["seen_kimg"] == 0.064 and last["steps"] == 8
+
+
+@given(steps=st.integers(1, 3000))
+def test_cosine_rises_falls_and_never_leaves_its_range(steps):
+    """Seen red: the fall counted from step 0, 1.0 was never reached."""
+    rates = [engine.lr_at(step, steps, 2.0, "cosine") for step in range(steps)]
+    top = rates.index(max(rates))
+    assert all(0 < rate <= 2 for rate in rates) and rates == sorted(rates[: top + 1]) + sorted(rates[top + 1 :], reverse=True)
+    assert max(rates) == 2
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:3"])
+def test_asking_for_a_device_that_is_not_there_is_one_sentence(name, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(DeviceError, match=f"{name} was asked for, this machine offers cpu only"):
+        devices.resolve_device(name)
+    assert devices.resolve_device("auto") == devices.resolve_device("cpu") == torch.device("cpu")
+
+
+def test_a_gpu_is_found_by_number(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert devices.resolve_device("auto") == devices.resolve_device("cuda") == torch.device("cuda:0")
+    assert devices.resolve_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(DeviceError, match=r"cuda:2 was asked for, this machine offers cuda:0 to cuda:1 and cpu"):
+        devices.resolve_device("cuda:2")
+    for odd in ("gpu", "cuda:", "cuda:x", "mps"):
+        if odd != "cuda:":
+            with pytest.raises(DeviceError, match="allowed are auto, cpu, cuda and cuda:N"):
+                devices.resolve_device(odd)
+
+
+def test_auto_precision_needs_matrix_units(monkeypatch):
+    """Seen red: avx512_bf16 taken for enough."""
+    for amx, expected in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda amx=amx: {"avx512_bf16": True, "amx_bf16": amx}, raising=False)
+        assert devices.resolve_precision("auto", torch.device("cpu")) == expected
+    assert devices.resolve_precision("bf16", torch.device("cpu")) == "bf16"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_step_works_on_each_device_and_precision(tiny_prepared, tmp_path, device, precision):
+    config = replace(SMOKE, precision=precision)
+    outcome = train(tiny_prepared, tmp_path / "run", config, device, say=quiet)
+    assert outcome.evaluation.n_images == 12
+    predictions = pd.read_csv(tmp_path / "run" / "predictions.csv")
+    assert predictions.filter(like="p_").sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-5)
