@@ -107,6 +107,8 @@ def _besides(report) -> list[str]:
     lines = []
     if total.shared_images:
         lines.append(f"{_count(total.shared_images, f'test {units}')} are themselves in training, or a copy of them is")
+    if total.shared_sequences:
+        lines.append(f"{_count(total.shared_sequences, 'sequences')} on both sides: neighbouring frames of one recording, the worst of leaks")
     if report.kind == "cross-validation" and (total.tested_twice or total.never_tested):
         lines.append(f"{_count(total.tested_twice, units)} tested more than once, {total.never_tested:,} never; {report.images:,} in all")
     elif total.tested_twice:
@@ -165,14 +167,20 @@ def _advice(report) -> list[str]:
     if not report.leaks:
         return []
     total = report.overall
-    lines = [
+    lines = []
+    if report.pixels and report.pixels.exact:
+        lines.append("identical files: remove one of each pair, and if they are listed under two people, find out who it is")
+    if not total.leaks:
+        return lines
+    lines += [
         "split by person, e.g. sklearn.model_selection.StratifiedGroupKFold(10, shuffle=True).split(X, y, groups=subjects),",
         "or let `fer-data prepare` assign folds; for CK+ the table that the literature uses is data_manifests/ck_plus_folds.csv",
     ]
     if total.leaked_images:
+        lines.append("figures measured on this split do not compare with person-independent ones: train again")
+    if 0 < total.leaked_images < total.test_images:
         unknown = _count(total.test_images - total.leaked_images, f"test {report.unit}s")
-        lines.append("figures measured on this split do not compare with person-independent ones: train again,")
-        lines.append(f"or at least report the {unknown} of people unknown to the model apart")
+        lines.append(f"until then, report the {unknown} of people unknown to the model apart")
     return lines
 
 

@@ -14,7 +14,7 @@ Out: Sequence records in natural order, of one spectrum, one light and one kind 
 both kinds of tree are there, the original is taken: the paper detects and aligns the faces itself. "Compiled under strong
 illumination condition using the VIS camera" (paper, section 4.2): VL, Strong. All other parts are listed as not asked for.
 
-Counts:   480 sequences, 80 subjects in each of the six parts (data_manifests/oulu.json).
+Counts:   480 sequences, 80 subjects in each of the six parts (data_manifests/oulu_casia.json).
 Cite:     Zhao et al. 2011.      Licence: research agreement; images may not be passed on.
 """
 

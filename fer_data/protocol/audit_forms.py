@@ -105,7 +105,7 @@ def rows_of_tree(tree: Tree) -> tuple[list[Row], int]:
         rows.append(Row(str(tree.root), fold, side, file, {"below": below, "location": str(tree.root / file)}))
     if not rows:
         folders = sorted({file.split("/")[0] for file in tree.files if "/" in file})
-        seen = f"its folders are {', '.join(folders[:6])}" if folders else f"it has {len(tree.files)} pictures and no folders"
+        seen = f"its folders are {', '.join(folders[:6])}" if folders else "it has none"
         raise SplitError(f"reading the split {tree.root}: allowed are folders such as train, test, val or fold_3; {seen}")
     return rows, outside
 

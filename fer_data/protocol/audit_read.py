@@ -43,12 +43,15 @@ def read_split(
     """
     if bool(files) == bool(trees):
         raise SplitError(f"reading a split: allowed are its files or its folders of pictures; got {'both' if files else 'nothing'}")
-    notes: list[str] = []
+    notes = [f"files: {files[0].name} to {files[-1].name}, {len(files)} in all"] if len(files) > 2 else []
     rows = _rows(files, trees, notes)
     identities = _identities(rows, subject_pattern, notes)
     keys, unit = _keys(rows, identities, digest, notes)
     items, warnings = _items(rows, identities, keys)
     folds = folds_of_rows(rows, keys, notes)
+    untold = sum(item.expression is None for item in items.values())
+    if untold:
+        notes.append(f"expressions: not told for {untold} of {len(items)}, so a fold without some expression cannot be seen")
     split = Split(items, tuple(folds), unit, tuple(notes), tuple(warnings))
     locations = {key: row.cells.get("location") or row.cells.get("source") or row.path for row, key in zip(rows, keys, strict=True)}
     digests = {key: row.cells["digest"] for row, key in zip(rows, keys, strict=True) if "digest" in row.cells}
@@ -85,22 +88,24 @@ def _identities(rows: list[Row], subject_pattern: str | None, notes: list[str]) 
         rule = pattern_rule(subject_pattern)
         found = [rule(row.path) if row.path else None for row in rows]
         _refuse_unknown(rows, found, f"the pattern {subject_pattern!r} does not fit")
-        notes.append(f"subjects: group of the pattern {subject_pattern!r} in all {len(rows)} entries")
+        notes.append(f"subjects: by the pattern {subject_pattern!r}, e.g. {found[0].subject} in {rows[0].path}; all {len(rows)} entries")
         return [_with_name(identity, name) for identity, name in zip(found, names, strict=True)]
     if any("subject" in row.cells for row in rows):
         without = next((row.where for row in rows if "subject" not in row.cells), None)
         if without:
             raise SplitError(f"reading a split: the subject is empty in {without}; each entry needs one")
-        notes.append(f"subjects: the subject column, in all {len(rows)} entries")
+        example = f"e.g. {rows[0].cells['subject']} for {rows[0].path or rows[0].where}"
+        notes.append(f"subjects: from their column, {example}; all {len(rows)} entries")
         several = len({row.cells.get("dataset", "") for row in rows}) > 1
         found = [_of_cells(row, several) for row in rows]
         return [_with_name(identity, name) for identity, name in zip(found, names, strict=True)]
     _refuse_unknown(rows, names, "there is no column `subject`, and no known rule of names fits")
     databases = Counter(name.database for name in names)
     for database, count in databases.items():
-        rule = next(rule for rule in NAMES if rule.database == database)
-        note = f" ({rule.note})" if rule.note else ""
-        notes.append(f"subjects: names of {database}, such as {rule.example}, in {count} of {len(rows)} entries{note}")
+        first = next(index for index, name in enumerate(names) if name.database == database)
+        remark = next((f" ({rule.note})" for rule in NAMES if rule.database == database and rule.note), "")
+        example = f"e.g. {names[first].subject} in {rows[first].path}"
+        notes.append(f"subjects: by the names of {database}, {example}; {count} of {len(rows)} entries{remark}")
     if len(databases) > 1:
         return [replace(name, subject=f"{name.database}/{name.subject}") for name in names]
     return names
@@ -132,10 +137,10 @@ def _refuse_unknown(rows: list[Row], found: list[Identity | None], why: str) -> 
             f"{doing}, e.g. {first.where}: no column `subject` and no paths (fer2013.csv and ckextended.csv give pixels alone);"
             " such a table cannot be split by person, nor can anyone check that it was"
         )
-    examples = ", ".join(dict.fromkeys(rule.example for rule in NAMES))
+    databases = ", ".join(dict.fromkeys(rule.database for rule in NAMES))
     raise SplitError(
-        f"{doing}, e.g. {first.path!r} ({first.where}): {why}. Allowed are a column `subject`; names such as {examples};"
-        " or --subject-pattern REGEX, whose first group is the subject, e.g. '([^/]+)/[^/]+$'"
+        f"{doing}, e.g. {first.path!r} ({first.where}): {why}. Allowed are a column `subject`; file names as in {databases};"
+        " or --subject-pattern REGEX, whose first group is the subject, e.g. '([^/]+)/[^/]+$' where the folder is named after the person"
     )
 
 
