@@ -107,8 +107,6 @@ def _frames(container, stream):
             if packet.size:
                 yield None
             continue
-        except EOFError:  # the decoder was flushed by an empty packet
-            return
         for frame in frames:
             if frame.is_corrupt or packet.is_corrupt:
                 damaged = True

@@ -1,0 +1,200 @@
+"""Clips: true counts, the right frame, and no frame that a decoder made up."""
+
+import builtins
+import io
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fer_data.datasets import video
+from fer_data.errors import DatasetError, FerError, ImageError
+
+av = pytest.importorskip("av")
+
+HEIGHT, WIDTH = 96, 128
+
+
+def drawn(number):
+    """A smooth picture that names its frame: stripes whose phase is the number. (96, 128, 3) uint8."""
+    y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
+    waves = [np.sin(x / a + y / b + number) for a, b in ((19, 14), (17, 28), (23, 31))]
+    return np.stack([np.round(127.5 + 100 * wave).astype(np.uint8) for wave in waves], -1)
+
+
+def clip(frames=12, codec="mpeg4", kind="avi", gop=100):
+    """The bytes of a clip of drawn(0), drawn(1), ..."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format=kind) as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        stream.codec_context.bit_rate, stream.codec_context.gop_size = 6_000_000, gop
+        for number in range(frames):
+            for packet in stream.encode(av.VideoFrame.from_ndarray(drawn(number), format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    return buffer.getvalue()
+
+
+def on_disk(tmp_path, data):
+    (tmp_path / "a.avi").write_bytes(data)
+    return tmp_path / "a.avi"
+
+
+def chunks(data):
+    """(start of the list of frames, its end, [(id, payload), ...]) of an AVI file."""
+    start = data.index(b"movi") - 8
+    end = start + 8 + struct.unpack("<I", data[start + 4 : start + 8])[0]
+    at, found = start + 12, []
+    while at < end:
+        size = struct.unpack("<I", data[at + 4 : at + 8])[0]
+        found.append((data[at : at + 4], data[at + 8 : at + 8 + size]))
+        at += 8 + size + size % 2
+    return start, end, found
+
+
+def rebuilt(data, frames):
+    """The AVI file with other frames in it, and a header that promises as many as before."""
+    body = b"movi" + b"".join(name + struct.pack("<I", len(part)) + part + b"\0" * (len(part) % 2) for name, part in frames)
+    inner = data[8 : chunks(data)[0]] + b"LIST" + struct.pack("<I", len(body)) + body
+    return b"RIFF" + struct.pack("<I", len(inner)) + inner
+
+
+@pytest.mark.parametrize(("codec", "kind"), [("mpeg4", "avi"), ("mjpeg", "avi"), ("msmpeg4v2", "avi"), ("mpeg4", "mp4"), ("mpeg4", "matroska")])
+def test_the_frame_at_a_position_is_that_frame(tmp_path, codec, kind):
+    """Broken once by counting positions from 1: frame 4 for 5, 26 levels off on average."""
+    data = clip(12, codec, kind)
+    assert video.measure_clip(on_disk(tmp_path, data), "a")[:1] == (12,)
+    found = video.read_frames(data, [0, 5, 11], "a")
+    assert sorted(found) == [0, 5, 11]
+    for position, picture in found.items():
+        assert (picture.dtype, picture.shape) == (np.uint8, (HEIGHT, WIDTH, 3))
+        errors = [np.abs(picture.astype(int) - drawn(number)).mean() for number in range(12)]
+        assert np.argmin(errors) == position
+        assert errors[position] < 4
+
+
+def test_a_header_that_promises_more_is_not_believed(tmp_path):
+    """Broken once by returning the header's count: 40 for 12."""
+    data = bytearray(clip(12))
+    for name, offset in ((b"avih", 16), (b"strh", 32)):
+        at = data.index(name) + 8 + offset
+        data[at : at + 4] = struct.pack("<I", 40)
+    measured = video.measure_clip(on_disk(tmp_path, data), "a")
+    assert (measured.frames, measured.promised, measured.width, measured.height) == (12, 40, WIDTH, HEIGHT)
+    found = video.read_frames(bytes(data), [11, 12], "s/a.avi")
+    assert found[11].shape == (HEIGHT, WIDTH, 3)
+    assert found[12] == "reading a clip: s/a.avi ends after 12 frames, frame 12 is not there"
+
+
+def test_frames_that_a_camera_dropped_are_no_frames(tmp_path):
+    """Broken once by counting empty packets: 13 for 12."""
+    data = clip(12)
+    frames = chunks(data)[2]
+    dropped = rebuilt(data, [*frames[:4], (frames[0][0], b""), *frames[4:]])
+    assert video.measure_clip(on_disk(tmp_path, dropped), "a").frames == 12
+    assert np.abs(video.read_frames(dropped, [11], "a")[11].astype(int) - drawn(11)).mean() < 4
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "msmpeg4v2"])
+def test_what_follows_damage_is_not_handed_on_until_the_next_key_frame(codec):
+    """Broken once by handing on frames that are not marked corrupt themselves: frames 6 to 9 came, with the damage in them."""
+    data = clip(20, codec, gop=10)
+    frames = chunks(data)[2]
+    bad = bytearray(frames[5][1])
+    bad[len(bad) // 3 : len(bad) // 3 + 20] = bytes(20)
+    found = video.read_frames(rebuilt(data, [*frames[:5], (frames[5][0], bytes(bad)), *frames[6:]]), range(20), "s/a.avi")
+    damaged = {position for position, one in found.items() if isinstance(one, str)}
+    assert damaged == {5, 6, 7, 8, 9}
+    assert found[7] == "reading a clip: frame 7 of s/a.avi is damaged"
+    assert np.abs(found[10].astype(int) - drawn(10)).mean() < 4
+
+
+def test_a_frame_that_cannot_be_decoded_keeps_its_place():
+    """Broken once by not counting it: the picture at 6 was that of frame 7."""
+    data = clip(12, "mjpeg")
+    frames = chunks(data)[2]
+    found = video.read_frames(rebuilt(data, [*frames[:4], (frames[0][0], bytes(50)), *frames[5:]]), [4, 6], "a")
+    assert found[4] == "reading a clip: frame 4 of a is damaged"
+    assert np.argmin([np.abs(found[6].astype(int) - drawn(number)).mean() for number in range(12)]) == 6
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "mjpeg"])
+def test_a_clip_cut_short_is_named_and_its_last_piece_is_no_frame(tmp_path, codec):
+    """Broken once by ignoring the size field (a count of 4 came back), once by ignoring the packet's own mark: grey below."""
+    data = clip(12, codec)
+    half = data[: len(data) // 2]
+    with pytest.raises(ImageError, match=rf"s/a.avi has {len(half)} bytes of {len(data)}: it is truncated"):
+        video.measure_clip(on_disk(tmp_path, half), "s/a.avi")
+    for position, one in video.read_frames(half, range(12), "a").items():
+        assert isinstance(one, str) or np.abs(one.astype(int) - drawn(position)).mean() < 4
+
+
+def test_only_what_is_needed_is_decoded(monkeypatch):
+    """Broken once by reading on to the end: 12 frames were decoded for position 4."""
+    decoded = []
+    frames = video._frames
+    monkeypatch.setattr(video, "_frames", lambda *args: (decoded.append(frame) or frame for frame in frames(*args)))
+    video.read_frames(clip(12), [1, 4], "a")
+    assert len(decoded) == 5
+
+
+NAMED = {
+    "is empty": b"",
+    "Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\n",
+    "AppleDouble": bytes.fromhex("00051607") + bytes(213),
+    "none of avi": b"#EXTM3U\n#EXT-X-TARGETDURATION:5\nhttp://example.org/a.ts\n",
+    "cannot be decoded": b"RIFF\x04\0\0\0AVI ",
+}
+
+
+@pytest.mark.parametrize("words", NAMED)
+def test_what_is_no_clip_is_called_what_it_is(tmp_path, words):
+    """Broken once by letting FFmpeg choose the container: the playlist went to whatever FFmpeg takes it for."""
+    with pytest.raises(ImageError, match=f"s/a.avi.*{words}"):
+        video.measure_clip(on_disk(tmp_path, NAMED[words]), "s/a.avi")
+    with pytest.raises(ImageError, match=f"s/a.avi.*{words}"):
+        video.read_frames(NAMED[words], [0], "s/a.avi")
+
+
+def test_absurd_sizes_and_clips_without_pictures_are_refused(tmp_path):
+    """Broken once by leaving out the limit: the count came back as if nothing were wrong."""
+    data = bytearray(clip(3, "rawvideo"))
+    at = data.index(b"strf") + 8
+    data[at + 4 : at + 12] = struct.pack("<ii", 9000, 9000)
+    with pytest.raises(ImageError, match=r"must have 1 to 40000000 pixels; their size is 9000x9000"):
+        video.measure_clip(on_disk(tmp_path, data), "a")
+    with pytest.raises(ImageError, match="holds no frame"):
+        video.measure_clip(on_disk(tmp_path, rebuilt(clip(3), [])), "a")
+
+
+def test_without_av_the_sentence_says_what_to_install(monkeypatch, tmp_path):
+    """Broken once by importing av first: ModuleNotFoundError."""
+    monkeypatch.setattr(video.importlib.util, "find_spec", lambda name: None)
+    real = builtins.__import__
+    monkeypatch.setattr(builtins, "__import__", lambda name, *args: pytest.fail("av was imported") if name == "av" else real(name, *args))
+    with pytest.raises(DatasetError, match=r"pip install 'fer-degan\[video\]'"):
+        video.measure_clip(on_disk(tmp_path, b"RIFF"), "a")
+
+
+WHOLE = clip(6)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_only_our_own_error_leaves_a_broken_clip(tmp_path_factory, data):
+    """Broken once by catching av.error.PermissionError alone when opening: InvalidDataError got out."""
+    broken = bytearray(WHOLE)
+    for _ in range(data.draw(st.integers(1, 12))):
+        broken[data.draw(st.integers(0, len(broken) - 1))] = data.draw(st.integers(0, 255))
+    broken = bytes(broken[: data.draw(st.integers(0, len(broken)))])
+    path = tmp_path_factory.getbasetemp() / "broken.avi"
+    path.write_bytes(broken)
+    for look in (lambda: video.measure_clip(path, "a"), lambda: video.read_frames(broken, [0, 3], "a")):
+        try:
+            look()
+        except FerError as error:
+            assert str(error).startswith("reading a clip: ")
