@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from fer_data import __version__
 from fer_data.errors import FerError
 
-__all__ = ["console", "stderr", "Group", "DIR", "OUT_DIR", "FILE", "show", "show_json", "progress", "version_option"]
+__all__ = ["console", "stderr", "Group", "DIR", "OUT_DIR", "FILE", "NEW_FILE", "show", "show_json", "progress", "version_option"]
 
 console = Console(highlight=False, soft_wrap=True)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -23,6 +23,7 @@ stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 DIR = click.Path(exists=True, file_okay=False, path_type=Path)
 OUT_DIR = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 
 version_option = click.version_option(__version__, message="%(prog)s %(version)s")
 

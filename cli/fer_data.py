@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 from rich.table import Table
+from rich.text import Text
 
 from cli import common
 
@@ -245,6 +246,54 @@ def audit(paths, subject_pattern, images, near_bits, strict, as_json):
         show_audit(report)
     if report.leaks or (strict and report.doubtful):
         sys.exit(1)
+
+
+@main.command()
+@click.argument("out", type=common.DIR)
+@click.option("--to", type=common.NEW_FILE, help="Where to write the page; default: report.html in the folder.")
+@flag("--no-faces", "Leave out every face picture, drawn point and mean face.")
+def report(out, to, no_faces):
+    """One HTML page that shows what is in a prepared folder: balance, faces, misalignments, what was left out.
+
+    \b
+    fer-data report prepared --to prepared.html
+    """
+    from fer_data.report.page import write_report
+
+    done = write_report(out, to, faces=not no_faces)
+    faces = "no picture of a face" if no_faces else f"{done.shown:,} of {done.faces:,} faces, which are personal data"
+    common.show(f"{done.path}: {done.size / 1e6:.1f} MB with {faces}")
+    common.show(f"flagged {done.flagged}: look at them first" if done.flagged else "flagged 0")
+
+
+@main.command()
+@click.option("--out", type=common.OUT_DIR, default=Path(), help="Folder that you want to write to; default: here.")
+@flag("--json", "Print as JSON.", name="as_json")
+def doctor(out, as_json):
+    """Look for what keeps this installation from working, and say the way out. Takes some seconds.
+
+    \b
+    fer-data doctor --out prepared
+    """
+    from fer_data.doctor import diagnose, look_around, ready
+
+    findings = diagnose(look_around(out))
+    able = ready(findings)
+    if as_json:
+        common.show_json({"ready": able, "findings": [asdict(finding) for finding in findings]})
+    else:
+        for finding in findings:
+            common.console.print(_finding_text(finding))
+        common.show("; ".join(f"--landmarks {name}: {'ready' if works else 'not ready'}" for name, works in able.items()))
+    if not any(able.values()):
+        sys.exit(1)
+
+
+def _finding_text(finding) -> Text:
+    """Return a line of the doctor, its way out below it."""
+    style = {"ok": "green", "note": "yellow", "problem": "bold red"}[finding.level]
+    way_out = f"\n{'':9}-> {finding.way_out}" if finding.way_out else ""
+    return Text.assemble((f"{finding.level:9}", style), finding.text, (way_out, "cyan"))
 
 
 # --- model files ------------------------------------------------------------------------------------------------------

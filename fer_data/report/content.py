@@ -1,0 +1,189 @@
+"""What the data report says, without pixels: counts, findings in sentences, tables of what was left out, provenance.
+
+In:  manifest, skipped.csv, settings.json, published facts of the database (data_manifests).
+Out: plain values for data.html.
+"""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from fer_data.labels import classes_of
+from fer_data.protocol.balance import image_table
+from fer_data.protocol.facts import FILES, Facts, load_facts
+
+__all__ = ["Finding", "LeftOut", "citations", "facts_of", "findings", "left_out", "provenance", "with_all_folds"]
+
+MOST_UNUSABLE, MOST_NOT_SELECTED = 500, 100  # rows of skipped.csv that the page lists, of each kind
+_UNEVEN = 3.0                         # from this ratio of the largest to the smallest class on, accuracy alone misleads
+
+_PROTOCOL_CITATION = (
+    "K. Ali and C. E. Hughes: Facial expression representation learning by synthesizing expression images. arXiv 1912.01456."
+    " (The frame rules, the 110 views and the ten folds.)"
+)
+# backend -> what its makers ask to cite; points of the database itself are cited with it
+_LANDMARK_CITATIONS = {
+    "dlib": ("V. Kazemi and J. Sullivan: One millisecond face alignment with an ensemble of regression trees. CVPR 2014.",),
+    "fan": ("A. Bulat and G. Tzimiropoulos: How far are we from solving the 2D & 3D face alignment problem? ICCV 2017.",),
+    "openface": (
+        "A. Zadeh, Y. C. Lim, T. Baltrušaitis and L.-P. Morency: Convolutional experts constrained local model for 3D facial landmark"
+        " detection. ICCV Workshops 2017.",
+        "T. Baltrušaitis, A. Zadeh, Y. C. Lim and L.-P. Morency: OpenFace 2.0: Facial behavior analysis toolkit. FG 2018.",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence at the top of the page."""
+
+    level: str                        # "ok" or "look"
+    text: str
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """The frames that are not in the manifest, of one kind."""
+
+    reasons: tuple[tuple[str, str, int, int], ...]  # reason, its meaning, rows of skipped.csv, frames
+    rows: tuple[dict, ...]            # the first of them, for the table
+    n_rows: int                       # of skipped.csv
+    n_frames: int
+
+
+def facts_of(dataset: str) -> Facts | None:
+    """Return the published facts of a database; None where there are none, as of a folder."""
+    return load_facts(dataset) if dataset in FILES else None
+
+
+def with_all_folds(table: pd.DataFrame, folds: int) -> pd.DataFrame:
+    """Return a balance table with a row for each fold, also for one in which no face could be used."""
+    rows = [*range(max(folds, 1 + max(row for row in table.index if row != "all"))), "all"]
+    return table.reindex(rows, fill_value=0).astype(int)
+
+
+def findings(frame: pd.DataFrame, settings: dict, facts: Facts | None, n_flagged: int, unusable: LeftOut) -> list[Finding]:
+    """Return what a reader should know first, each as one sentence."""
+    return [
+        _shared_subjects(frame),
+        *_empty_cells(frame, settings["config"]["folds"]),
+        _class_balance(frame),
+        _flagged(n_flagged, len(frame)),
+        _unusable(unusable.n_frames),
+        *([_published(frame, facts)] if facts else []),
+        _sum(frame, settings),
+    ]
+
+
+def left_out(skipped: pd.DataFrame, reasons: dict[str, str], most: int) -> LeftOut:
+    """Return what skipped.csv says of these reasons; `most` rows are listed."""
+    mine = skipped[skipped["reason"].isin(reasons)]
+    groups = mine.groupby("reason")["frames"].agg(["size", "sum"])
+    summary = [(reason, text, *map(int, groups.loc[reason])) for reason, text in reasons.items() if reason in groups.index]
+    return LeftOut(tuple(summary), tuple(mine.head(most).to_dict("records")), len(mine), int(mine["frames"].sum()))
+
+
+def provenance(settings: dict, frame: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return how the folder was made, as (what, value) in an order for people; hashes in full."""
+    config, backend = settings["config"], settings["backend"]
+    details = {key: value for key, value in backend.items() if key not in ("name", "version", "weights_sha256") and value != ""}
+    options = {key: value for key, value in config["options"].items() if value not in (None, "", False)}
+    rows = [
+        ("Database", settings["dataset"]),
+        ("Options of its adapter", _listed(options)),
+        ("Frames taken", f"rule {settings['frame_rule']}"),
+        ("Folds", f"{config['folds']}, rule {config['fold_rule']}, by subject"),
+        ("Views", f"110 of each face, {config['views']}"),
+        ("Colour", config["colour"]),
+        ("Landmarks", f"{backend['name']} {backend['version']}" + (f" ({_listed(details)})" if details else "")),
+        ("Weights, sha256", backend["weights_sha256"] or "none"),
+        ("Manifest, sha256", settings["manifest_sha256"]),
+        ("Written by", f"fer-data {settings['code_version']}, pipeline {settings['pipeline_version']}, OpenCV {settings['opencv']}"),
+        ("Schema version", str(settings["schema_version"])),
+        ("Shards", f"{len(settings['shards']):,} with {len(frame):,} faces"),
+    ]
+    return [(what, value) for what, value in rows if value]
+
+
+def citations(facts: Facts | None, settings: dict) -> list[str]:
+    """Return what to cite: the database, the protocol, the landmarks."""
+    landmarks = _LANDMARK_CITATIONS.get(settings["backend"]["name"], ())
+    return [*(facts.citation if facts else ()), _PROTOCOL_CITATION, *landmarks]
+
+
+def _shared_subjects(frame: pd.DataFrame) -> Finding:
+    shared = frame.groupby("subject")["fold"].nunique()
+    names = list(map(str, shared[shared > 1].index))
+    if not names:
+        return Finding("ok", f"No person is in two folds ({frame['subject'].nunique():,} people, {frame['fold'].nunique()} folds).")
+    return Finding("look", f"People are in more than one fold, so that test results would be too good: {_first_few(names)}.")
+
+
+def _empty_cells(frame: pd.DataFrame, folds: int) -> list[Finding]:
+    table = with_all_folds(image_table(frame), folds).drop(index="all", columns="all")
+    found = []
+    for name in table.columns:
+        empty = [str(fold) for fold in table.index[table[name] == 0]]
+        if empty:
+            where = f"fold{'' if len(empty) == 1 else 's'} {_first_few(empty)}"
+            found.append(Finding("look", f"No face shows {name} in {where}: recall of {name} cannot be measured there."))
+    return found or [Finding("ok", "Every fold has every expression.")]
+
+
+def _class_balance(frame: pd.DataFrame) -> Finding:
+    counts = frame["expression"].value_counts()
+    counts = counts[list(classes_of(counts.index))]
+    most, least = counts.idxmax(), counts.idxmin()
+    if counts[most] == counts[least]:
+        return Finding("ok", f"Every expression has as many faces: {counts[most]:,}.")
+    text = f"The most frequent expression, {most}, has {counts[most]:,} faces, the rarest, {least}, has {counts[least]:,}"
+    ratio = counts[most] / counts[least]
+    if ratio < _UNEVEN:
+        return Finding("ok", f"{text} (a ratio of {ratio:.1f}).")
+    return Finding("look", f"{text} (a ratio of {ratio:.1f}): state macro recall beside accuracy.")
+
+
+def _flagged(number: int, faces: int) -> Finding:
+    if number == 0:
+        return Finding("ok", f"None of {_faces(faces)} is flagged as badly aligned.")
+    verb, them = ("is", "it") if number == 1 else ("are", "them")
+    return Finding("look", f"{_faces(number)} of {faces:,} {verb} flagged: look at {them} first.")
+
+
+def _unusable(frames: int) -> Finding:
+    if frames == 0:
+        return Finding("ok", "Every frame that was wanted could be used.")
+    what = "1 frame or file was" if frames == 1 else f"{frames:,} frames or files were"
+    return Finding("look", f"{what} wanted and could not be used.")
+
+
+def _published(frame: pd.DataFrame, facts: Facts) -> Finding:
+    here = frame["subject"].nunique(), len(frame[["subject", "sequence"]].drop_duplicates()), len(frame)
+    there = facts.subjects, facts.sequences, facts.images
+    if here == there:
+        return Finding("ok", "People, sequences and faces are as many as published ({:,}, {:,}, {:,}).".format(*there))
+    parts = [f"{a:,} of {b:,} {what}" for a, b, what in zip(here, there, ("people", "sequences", "faces"), strict=True)]
+    return Finding("look", f"Against the published counts: {', '.join(parts)}.")
+
+
+def _sum(frame: pd.DataFrame, settings: dict) -> Finding:
+    left = sum(settings["skipped"].values())
+    text = f"{settings['found']:,} frames found = {settings['kept']:,} used + {left:,} left out, each with its reason."
+    whole = settings["found"] == settings["kept"] + left and settings["kept"] == len(frame)
+    return Finding("ok", text) if whole else Finding("look", f"The counts do not add up; the manifest has {len(frame):,} rows. {text}")
+
+
+def _first_few(names: list[str], most: int = 8) -> str:
+    """Return names as people list them: `a, b and c`, or `a, b ... and 9 more`."""
+    shown, left = names[:most], len(names) - most
+    if left > 0:
+        return f"{', '.join(shown)} and {left} more"
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def _faces(number: int) -> str:
+    return f"{number:,} face{'' if number == 1 else 's'}"
+
+
+def _listed(values: dict) -> str:
+    return ", ".join(f"{key}: {value}" for key, value in sorted(values.items()))
