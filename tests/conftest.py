@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import csv
 import os
 from pathlib import Path
 
@@ -38,6 +39,39 @@ def real_faces():
     if not (root / "images").is_dir():
         pytest.skip(f"no real faces at {root}; set FER_REAL_FACES to a folder that holds images/NNN/*.jpg")
     return root
+
+
+@pytest.fixture(scope="session")
+def ck_plus_sequences():
+    """The 327 labelled sequences of CK+ by public id: dicts of subject, sequence, expression, last_frame (text)."""
+    path = Path(os.environ.get("FER_REFERENCE", REPOSITORY.parent / "shared" / "reference")) / "ck_plus_sequences.csv"
+    if not path.is_file():
+        pytest.skip(f"no list of the CK+ sequences at {path}; set FER_REFERENCE to the folder that holds ck_plus_sequences.csv")
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="session")
+def popular_split(ck_plus_sequences):
+    """(names, folds): the folds of a popular public repository for CK+48, rebuilt: 981 file names in the order of its data file,
+    and for each of ten folds the rows that it tests.
+
+    Each class is sliced by its own sorted list of files: fold f < 10 tests, in class j, the rows start[j] + (f - 1) * size[j] + k;
+    fold 10 tests the last size[j] rows of each class. The ninth slice of fear (75 files) runs over its end into happiness.
+    """
+    order = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "contempt")
+    start, size = (0, 135, 312, 387, 594, 678, 927, 981), (12, 18, 9, 21, 9, 24, 6)
+    names = []
+    for expression in order:
+        mine = [row for row in ck_plus_sequences if row["expression"] == expression]
+        files = [f"{row['subject']}_{row['sequence']}_{int(row['last_frame']) - back:08d}.png" for row in mine for back in range(3)]
+        names += [f"{expression}/{file}" for file in sorted(files)]
+        assert len(names) == start[order.index(expression) + 1]
+    folds = []
+    for fold in range(1, 11):
+        first = [start[j] + (fold - 1) * size[j] if fold < 10 else start[j + 1] - size[j] for j in range(7)]
+        folds.append([first[j] + k for j in range(7) for k in range(size[j])])
+    return names, folds
 
 
 @pytest.fixture
