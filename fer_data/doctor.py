@@ -189,14 +189,16 @@ def check_dlib(facts: Surroundings) -> list[Finding]:
 def check_fan(facts: Surroundings) -> list[Finding]:
     """face_alignment can be imported, and its model files are the right ones; its own detector may be replaced by dlib's."""
     found, trial = [], facts.trials["face_alignment"]
-    if trial.error and not facts.trials["cv2"].error:  # else that is the cause
+    if trial.error and facts.trials["cv2"].error:
+        found.append(Finding("fan", "note", "face_alignment needs cv2, so that it cannot be imported either", "see cv2"))
+    elif trial.error:
         text = f"face_alignment cannot be imported ({trial.error})"
         found.append(Finding("fan", "problem", text, "pip install --force-reinstall face-alignment", ("fan",)))
     dlib_works = not any(finding.stops for finding in check_dlib(facts))
     for entry in weights.choose(("fan",)):
         replaceable = entry.instead == "--detector dlib" and dlib_works
         found += _weights(facts, entry.name, () if replaceable else ("fan",))
-    return found or [Finding("fan", "ok", f"face-alignment {trial.facts.get('version', '')} and its model files")]
+    return found or [Finding("fan", "ok", f"face-alignment {trial.facts['version']} and its model files")]
 
 
 def _weights(facts: Surroundings, which: str, stops: tuple[str, ...]) -> list[Finding]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["FLAGS", "browser", "console_of", "requests_of", "why_no_browser"]
+__all__ = ["FLAGS", "browser", "console_of", "requests_of", "wait", "why_no_browser"]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -60,6 +60,13 @@ def browser(profile: Path, width: int = 1280, height: int = 900, dark: bool = Fa
         yield driver
     finally:
         driver.quit()
+
+
+def wait(driver, condition: str, *arguments) -> None:
+    """Wait up to 10 seconds until an expression of JavaScript holds; what the page does later than at once needs it."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(driver, 10).until(lambda driver: driver.execute_script(f"return {condition}", *arguments), condition)
 
 
 def console_of(driver) -> list[str]:

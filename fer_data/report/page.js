@@ -40,20 +40,22 @@ function showPoints() {
   one("#faces").classList.toggle("no-points", !form.elements.points.checked);
 }
 
+function setFilters(expression, fold) {
+  form.elements.expression.value = expression;
+  form.elements.fold.value = fold;
+  form.elements.subject.value = "";
+  form.elements.flagged.checked = false;
+  applyFilters();
+}
+
 form.hidden = false;
 form.addEventListener("submit", (event) => event.preventDefault());
 form.addEventListener("input", () => { applyFilters(); showPoints(); });
-form.addEventListener("reset", () => setTimeout(() => { applyFilters(); showPoints(); }));
+form.addEventListener("reset", (event) => { event.preventDefault(); setFilters("", ""); });
 one("#show-template").addEventListener("change", (event) => one("#means").classList.toggle("with-template", event.target.checked));
 
 // A number of the balance table leads to the faces behind it.
-for (const link of all(".heat a")) {
-  link.addEventListener("click", () => {
-    form.reset();
-    form.elements.expression.value = link.dataset.expression;
-    form.elements.fold.value = link.dataset.fold;
-  });
-}
+for (const link of all(".heat a")) link.addEventListener("click", () => setFilters(link.dataset.expression, link.dataset.fold));
 
 // --- one tab stop for each group; arrows, Home and End move within it
 
