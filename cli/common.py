@@ -36,16 +36,19 @@ class Group(click.Group):
         super().__init__(*args, **settings)
 
     def main(self, *args, standalone_mode=True, **settings):
+        if not standalone_mode:
+            return super().main(*args, standalone_mode=False, **settings)
         try:
-            return super().main(*args, standalone_mode=standalone_mode, **settings)
-        except (FerError, OSError) as error:
-            if not standalone_mode:
-                raise
-            stderr.print(f"Error: {error}", style="red", markup=False)
-            sys.exit(1)
-        except KeyboardInterrupt:
+            sys.exit(super().main(*args, standalone_mode=False, **settings) or 0)
+        except click.ClickException as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except click.Abort:  # Ctrl-C
             stderr.print("Interrupted. Run the same command again to go on.")
             sys.exit(130)
+        except (FerError, OSError) as error:
+            stderr.print(f"Error: {error}", style="red", markup=False)
+            sys.exit(1)
 
 
 def show(what) -> None:

@@ -25,17 +25,9 @@ from fer_data.prepare import PrepareConfig, prepare_dataset
 from fer_data.store.loader import open_views, to_u8
 from fer_data.store.manifest import COLUMNS, read_settings, read_skipped
 from fer_data.store.shards import map_dataset, read_record
+from tests.trees import bytes_of
 
 VIRTUAL = PrepareConfig(landmarks="dlib", folds=4, views="virtual")
-
-
-def bytes_of(out, apart=("run.json", ".lock")):
-    """Return path -> sha256 of all files below a prepared folder but what may differ between runs."""
-    return {
-        path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(out.rglob("*"))
-        if path.is_file() and path.name not in apart
-    }
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 from cli.fer_data import main
+from fer_data.errors import ShardError
 from fer_data.store.shards import map_dataset
-from fer_data.store.verify import verify
+from fer_data.store.verify import _in_child, verify
 
 
 @pytest.fixture
@@ -64,3 +65,82 @@ def test_a_manifest_that_was_edited_is_found(copy):
     frame.loc[0, "fold"] = 3 - frame.loc[0, "fold"]
     frame.to_parquet(copy / "manifest.parquet", index=False)
     assert "manifest.parquet is not the one" in verify(copy)[1][0]
+
+
+def replace_shard(copy, make):
+    """Put another HDF5 file in the place of a shard: `make(file, path)` fills it."""
+    import h5py
+
+    path = copy / "shards" / "00000.h5"
+    path.unlink()
+    with h5py.File(path, "w") as file:
+        make(file, path)
+    return path
+
+
+@pytest.mark.parametrize("form", ["external link", "soft link", "virtual", "filter", "external storage", "objects"])
+def test_only_plain_data_sets_are_opened(copy, form, tmp_path):
+    """A crafted shard cannot make the reader open another file or load a plugin."""
+    import h5py
+
+    secret = tmp_path / "secret.h5"
+    with h5py.File(secret, "w") as file:
+        file["faces"] = np.zeros((2, 132, 132), np.uint8)
+
+    def make(file, path):
+        if form == "external link":
+            file["faces"] = h5py.ExternalLink(str(secret), "faces")
+        elif form == "soft link":
+            file["faces"] = h5py.SoftLink("/elsewhere")
+        elif form == "virtual":
+            layout = h5py.VirtualLayout((2, 132, 132), np.uint8)
+            layout[:] = h5py.VirtualSource(str(secret), "faces", shape=(2, 132, 132))
+            file.create_virtual_dataset("faces", layout)
+        elif form == "filter":
+            file.create_dataset("faces", data=np.zeros((2, 132, 132), np.uint8), compression="gzip")
+        elif form == "external storage":
+            file.create_dataset("faces", (2, 132, 132), np.uint8, external=[(str(secret), 0, 2 * 132 * 132)])
+        else:
+            file.create_dataset("faces", data=np.array(["a", "b"], dtype=object), dtype=h5py.string_dtype())
+
+    path = replace_shard(copy, make)
+    with pytest.raises(ShardError, match=r"no data set 'faces' of its own|must be contiguous and plain|must hold numbers"):
+        map_dataset(path, "faces")
+    assert len(verify(copy)[1]) == 1
+
+
+def test_a_reader_that_hangs_or_crashes_does_not_take_verify_with_it(copy, monkeypatch):
+    path = copy / "shards" / "00000.h5"
+    with monkeypatch.context() as patch:
+        patch.setattr("fer_data.store.verify.CHILD_LIMIT_S", 2.0)
+        assert _in_child(hang, path)[0].startswith("00000.h5: reading it did not end within 2 s")
+    assert "makes the HDF5 library crash" in _in_child(crash, path)[0]
+
+
+def hang(path):
+    import time
+
+    time.sleep(600)
+
+
+def crash(path):
+    import os
+
+    os.abort()
+
+
+@pytest.mark.slow
+def test_damage_at_any_place_is_found_or_harmless(copy):
+    """Flipped bytes and truncations at 40 places over the whole file: each one is a problem, none hangs or raises."""
+    path = copy / "shards" / "00000.h5"
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for position in [*range(0, 2048, 160), *rng.integers(0, len(whole), 14)]:
+        flip_byte(path, int(position))
+        assert len(verify(copy)[1]) == 1, position
+        path.write_bytes(whole)
+    for length in rng.integers(0, len(whole), 6):
+        path.write_bytes(whole[: int(length)])
+        assert len(verify(copy)[1]) == 1, length
+    path.write_bytes(whole)
+    assert verify(copy)[1] == []

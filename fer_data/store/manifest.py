@@ -14,7 +14,7 @@ import pandas as pd
 
 from fer_data.errors import ManifestError
 from fer_data.labels import EXPRESSIONS
-from fer_data.records import FRAMINGS, Skip
+from fer_data.records import FRAMINGS, ROLES, Skip
 from fer_data.store.files import sha256_of_bytes, write_bytes_atomically, write_json_atomically
 
 __all__ = ["SCHEMA_VERSION", "COLUMNS", "MATRIX", "image_id", "write_manifest", "read_manifest", "read_skipped", "read_settings",
@@ -31,6 +31,7 @@ COLUMNS = {
     "sequence": ("str", "id of the sequence, unique within the subject"),
     "frame": ("int64", "frame number as the database counts"),
     "expression": ("str", "a name from fer_data.labels.EXPRESSIONS"),
+    "role": ("str", "peak: trained and tested on; reference: a neutral first frame, neither trained nor tested on"),
     "fold": ("int64", "0-based; all frames of a subject have the same one"),
     "shard": ("str", "file below shards/ that holds the face"),
     "row": ("int64", "0-based row of the face in that shard"),
@@ -46,7 +47,7 @@ COLUMNS = {
     "motion": ("float64", "mean move of the points since the sequence's previous row, in eye distances; 0: first row"),
     "jump": ("bool", "that motion, per frame number, is more than 6 times the median of the data set: look at it"),
     **dict.fromkeys(MATRIX, ("float64", "picture -> canvas, pixels: element of the 2x3 matrix")),
-    "residual_px": ("float64", "root mean square distance of the rigid points from the template, canvas pixels"),
+    "residual_px": ("float64", "root mean square distance of the rigid points from the template, canvas pixels; 0 without points"),
     "invented": ("float64", "share of the face's pixels that lie outside the picture and repeat its border, 0..1"),
 }
 SKIP_COLUMNS = tuple(field.name for field in fields(Skip))
@@ -154,6 +155,7 @@ def _checked(frame: pd.DataFrame, doing: str, where: str) -> pd.DataFrame:
         "subject": [pandera.Check.str_length(min_value=1)],
         "expression": [pandera.Check.isin(EXPRESSIONS)],
         "framing": [pandera.Check.isin(FRAMINGS)],
+        "role": [pandera.Check.isin(ROLES)],
         "frame": [pandera.Check.ge(0)], "fold": [pandera.Check.ge(0)], "row": [pandera.Check.ge(0)],
         "position": [pandera.Check.ge(-1)],
         "shard": [pandera.Check.str_matches(r"^[0-9]{5}\.h5$")],

@@ -95,16 +95,21 @@ def read_record(folder: Path, name: str) -> ShardRecord | None:
 def map_dataset(path: Path, name: str) -> np.ndarray:
     """Return a data set of a shard as a read-only array mapped from the file: nothing is copied.
 
-    Raises ShardError if the file is not HDF5, lacks the data set, or holds it in another form than contiguous.
+    Only plain data sets are opened: no link to another file, no virtual or external storage, no filter, no object.
+    Raises ShardError if the file is not HDF5, lacks the data set, or holds it in another form.
     """
     try:
         with h5py.File(path, "r") as file:
-            dataset = file.get(name)
-            if not isinstance(dataset, h5py.Dataset):
-                raise ShardError(f"mapping a shard: {path} has no data set {name!r}; it holds {', '.join(sorted(file)) or 'nothing'}")
+            if not isinstance(file.get(name, getlink=True), h5py.HardLink) or not isinstance(file[name], h5py.Dataset):
+                raise ShardError(f"mapping a shard: {path} has no data set {name!r} of its own")
+            dataset = file[name]
+            if dataset.is_virtual or dataset.external or dataset.chunks or dataset.id.get_create_plist().get_nfilters():
+                raise ShardError(f"mapping a shard: data set {name!r} of {path} must be contiguous and plain; it is virtual, external or chunked")
             shape, dtype, offset = dataset.shape, dataset.dtype, dataset.id.get_offset()
-    except OSError as error:
+    except (OSError, KeyError, ValueError, RuntimeError, TypeError, UnicodeDecodeError) as error:  # what h5py raises on damaged files
         raise ShardError(f"mapping a shard: {path} cannot be opened as HDF5 ({error})") from error
+    if dtype.hasobject or dtype.kind not in "uifS":
+        raise ShardError(f"mapping a shard: data set {name!r} of {path} must hold numbers or fixed-length text, got {dtype}")
     if 0 in shape:
         return np.zeros(shape, dtype)
     if offset is None:

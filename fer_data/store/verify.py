@@ -1,9 +1,13 @@
 """Check that what lies on disk is what was written: every shard, data set and row, against the hashes beside them.
 
 In:  a prepared folder. Out: a list of problems, each one sentence with file, data set and first bad row; empty if all is well.
+
+A file whose bytes are not the ones that were written may make the HDF5 library crash or hang, so it is opened in a child
+process that is given a time limit.
 """
 
 from collections.abc import Callable
+from multiprocessing import get_context
 from pathlib import Path
 
 import h5py
@@ -16,7 +20,9 @@ from fer_data.store.files import sha256_of_file
 from fer_data.store.manifest import manifest_sha256, read_manifest, read_settings
 from fer_data.store.shards import map_dataset, read_record, row_sha256
 
-__all__ = ["verify"]
+__all__ = ["CHILD_LIMIT_S", "verify"]
+
+CHILD_LIMIT_S = 60.0                  # to look into one damaged shard; reading a whole one takes about a second
 
 
 def verify(out: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> tuple[int, list[str]]:
@@ -55,7 +61,29 @@ def _check_shard(folder: Path, name: str, sha256: str, rows, settings: dict) -> 
         return [f"{name}: its record and the manifest do not hold the same faces"]
     if path.stat().st_size == record.size and sha256_of_file(path) == sha256:
         return _check_form(path, record, settings)
-    return _find_damage(path, record)
+    return _in_child(_find_damage, path, record)
+
+
+def _in_child(function: Callable[..., list[str]], path: Path, *arguments) -> list[str]:
+    """Return function(path, ...) as a child process finds it, or say that the child crashed or had to be stopped."""
+    context = get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_send, args=(sender, function, path, *arguments), daemon=True)
+    child.start()
+    sender.close()
+    try:
+        if not receiver.poll(CHILD_LIMIT_S):
+            return [f"{path.name}: reading it did not end within {CHILD_LIMIT_S:g} s: the file's structure is damaged"]
+        return receiver.recv()
+    except EOFError:
+        return [f"{path.name}: reading it makes the HDF5 library crash: the file's structure is damaged"]
+    finally:
+        child.kill()
+        child.join()
+
+
+def _send(sender, function: Callable[..., list[str]], *arguments) -> None:
+    sender.send(function(*arguments))
 
 
 def _check_form(path: Path, record, settings: dict) -> list[str]:
