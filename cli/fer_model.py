@@ -69,18 +69,21 @@ def train(fold, data, run, method, preset_name, device, seed, kimg_gan, kimg_hea
 
 
 @main.command()
-@click.argument("run", type=common.DIR)
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def evaluate(run, as_json):
+@click.argument("runs", type=common.DIR, nargs=-1, required=True)
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON: a list, one object per run.")
+def evaluate(runs, as_json):
     """Accuracy per frame and per sequence, macro recall and confusion matrix of a run, beside the majority class.
+
+    Several runs are shown in one table.
 
     \b
     fer-model evaluate runs/ck+-degan-fold0
+    fer-model evaluate runs/ck+-cnn-fold0 runs/ck+-degan-fold0
     """
-    from fer_model.train import evaluate_run
+    from fer_model.train import compare_runs
 
-    found = evaluate_run(run)
-    common.show_json(found.to_dict()) if as_json else common.show(found)
+    found = compare_runs(runs)
+    common.show_json(found.to_json()) if as_json else common.show(found)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ class Fold:
     dataset: str                      # as the manifest names it; several are joined with '+'
     classes: tuple[str, ...]          # N_e expressions of the whole manifest; an index into it is a label
     identities: tuple[str, ...]       # N_i training people, sorted; an index into it is an identity label
-    train: pd.DataFrame               # rows of the manifest, in its order
+    train: pd.DataFrame               # rows of the manifest with role peak, in its order
     test: pd.DataFrame
     manifest_sha256: str
 
@@ -60,6 +60,7 @@ def read_fold(out: Path, number: int) -> Fold:
     """
     rows = fer_data.read_manifest(out)
     _refuse_shared_people(rows, out)
+    rows = rows[rows["role"] == "peak"]                                  # a reference frame is neither trained nor tested on
     folds = sorted(set(rows["fold"].tolist()))
     if number not in folds:
         raise FoldError(f"choosing fold {number}: {out} has the folds {', '.join(map(str, folds)) or '(none)'}")

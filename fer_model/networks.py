@@ -85,7 +85,7 @@ def _scaled(channels: int, width: float) -> int:
 
 def _layer(convolution: nn.Module, channels: int, activation: bool = True) -> nn.Sequential:
     norm = nn.BatchNorm2d(channels)
-    return nn.Sequential(convolution, norm, nn.ELU()) if activation else nn.Sequential(convolution, norm)
+    return nn.Sequential(convolution, norm, nn.ELU(inplace=True)) if activation else nn.Sequential(convolution, norm)
 
 
 def _convolution(inputs: int, outputs: int, stride: int) -> nn.Conv2d:
@@ -134,7 +134,7 @@ class Decoder(nn.Module):
         self.base = config.image_size // DOWNSAMPLING                            # 6 at 96 px
         channels = config.representation
         self.fc = nn.Linear(sum(self.inputs), channels * self.base**2, bias=False)
-        self.fc_norm = nn.Sequential(nn.BatchNorm2d(channels), nn.ELU())
+        self.fc_norm = nn.Sequential(nn.BatchNorm2d(channels), nn.ELU(inplace=True))
         self.layers = nn.ModuleDict()
         for name, width_1, stride in DECODER:
             outputs = config.channels if width_1 is None else _scaled(width_1, config.width)

@@ -20,7 +20,14 @@ from fer_model.config import TrainConfig, budget_images, resolve_budgets, steps_
 from fer_model.degan import GanStage
 from fer_model.devices import resolve_device, resolve_precision
 from fer_model.engine import Journal, Stage, run_stage
-from fer_model.evidence.evaluate import Evaluation, evaluate, predictions_frame, read_predictions, write_predictions
+from fer_model.evidence.evaluate import (
+    Evaluation,
+    evaluate,
+    plain_table,
+    predictions_frame,
+    read_predictions,
+    write_predictions,
+)
 from fer_model.evidence.sheet import write_sheet
 from fer_model.fold import Fold, read_fold
 from fer_model.head import HeadStage
@@ -28,7 +35,7 @@ from fer_model.networks import Encoder, build
 from fer_model.randomness import stream
 from fer_model.run import RunFolder, code_version, locked
 
-__all__ = ["Outcome", "Plan", "StagePlan", "default_run", "evaluate_run", "plan", "train"]
+__all__ = ["Comparison", "Outcome", "Plan", "StagePlan", "compare_runs", "default_run", "evaluate_run", "plan", "train"]
 
 TIMED_BATCH = 32                      # images in a timed step of `plan`
 RULES = {
@@ -99,6 +106,42 @@ def evaluate_run(run: Path) -> Evaluation:
     """Return the figures of a complete run. Raises RunError if it is not."""
     RunFolder(run).read_result()
     return evaluate(read_predictions(RunFolder(run).predictions))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Complete runs beside each other, in the order given."""
+
+    runs: tuple[Path, ...]
+    results: tuple[dict, ...]         # result.json of each
+    evaluations: tuple[Evaluation, ...]
+
+    def to_json(self) -> list[dict]:
+        """Return for each run its path and its result, the figures computed anew from its predictions."""
+        parts = zip(self.runs, self.results, self.evaluations, strict=True)
+        return [{"run": str(run), **result, "evaluation": found.to_dict()} for run, result, found in parts]
+
+    def __rich__(self):
+        """Return one run with its confusion matrix, several as one table, for the console."""
+        if len(self.runs) == 1:
+            return self.evaluations[0]
+        first = self.evaluations[0]
+        title = f"{first.n_images} images of {first.n_subjects} people, always {first.majority_class}: {first.majority_accuracy:.1%}"
+        table = plain_table(f"{title}; in brackets 95 % over people", "run", "kimg", "min", "per frame", "per sequence", "macro recall")
+        table.columns[0].overflow = "fold"
+        for run, result, found in zip(self.runs, self.results, self.evaluations, strict=True):
+            kimg = sum(stage["kimg"] for stage in result["stages"].values())
+            minutes = sum(stage["seconds"] for stage in result["stages"].values()) / 60
+            frame, sequence = found.frame_accuracy, found.sequence_accuracy
+            shares = (f"{share.value:.1%}\n({100 * share.low:.1f} to {100 * share.high:.1f})" for share in (frame, sequence))
+            table.add_row(f"{result['method']}\n{run}", f"{kimg:g}", f"{minutes:.1f}", *shares, f"{found.frame_macro_recall:.1%}")
+        return table
+
+
+def compare_runs(runs: tuple[Path, ...]) -> Comparison:
+    """Return the figures of complete runs. Raises RunError if one is not complete."""
+    results = tuple(RunFolder(run).read_result() for run in runs)
+    return Comparison(tuple(runs), results, tuple(evaluate_run(run) for run in runs))
 
 
 def _resolved(config: TrainConfig, fold: Fold, views: Views) -> TrainConfig:

@@ -136,7 +136,7 @@ def _write_tiny(out, people=6, folds=3, expressions=("anger", "happiness", "surp
                     "image_id": image_id("tiny", subject, name, frame), "dataset": "tiny", "subject": subject, "sequence": name,
                     "frame": frame, "expression": expression, "fold": fold, "shard": shard_name(0), "row": len(rows),
                     "source": f"{subject}_{name}_{frame}.png", "position": -1, "framing": "whole", "backend": "drawn",
-                    "source_sha256": "0" * 64, "face_sha256": "0" * 64, "faces_found": 1, "jump": False,
+                    "source_sha256": "0" * 64, "face_sha256": "0" * 64, "faces_found": 1, "jump": False, "role": "peak",
                 }  # fmt: skip
                 blanks = {column: "" if dtype == "str" else 0 for column, (dtype, _) in COLUMNS.items()}
                 faces.append(face.clip(0, 255).astype(np.uint8))

@@ -58,7 +58,9 @@ def test_json_there_and_back(name):
     TrainConfig,
     fold=st.integers(0, 9), seed=st.integers(0, 2**40),
     network=st.builds(NetworkConfig, width=st.floats(1e-3, 4), noise=st.integers(1, 99)),
-    gan=st.builds(GanConfig, epochs=st.none() | st.floats(1e-3, 999), lr=st.floats(1e-9, 1), betas=st.tuples(st.floats(0, 0.999), st.just(0.5))),
+    gan=st.builds(
+        GanConfig, epochs=st.none() | st.floats(1e-3, 999), lr=st.floats(1e-9, 1), betas=st.tuples(st.floats(0, 0.999), st.just(0.5))
+    ),
 ))  # fmt: skip
 def test_json_there_and_back_for_any_values(config):
     """Seen red: floats rounded to 6 digits on the way out."""

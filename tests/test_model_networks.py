@@ -153,7 +153,7 @@ def test_a_layer_whose_first_weights_are_not_written_down_is_refused():
     [
         (lambda: made(lambda: Encoder(SMALL))(torch.zeros(2, 3, 48, 48)), r"trunk input: dimension 1 must be 1, got 3: \(2, 3, 48, 48\)"),
         (lambda: made(lambda: Encoder(SMALL))(torch.zeros(2, 1, 96, 96)), r"trunk input: dimension 2 must be 48, got 96"),
-        (lambda: made(lambda: Decoder(SMALL, 5))(torch.zeros(2, 16), torch.zeros(2, 6), torch.zeros(2, 4)), r"identity code: dimension 1 must be 5, got 6"),
+        (lambda: made(lambda: Decoder(SMALL, 5))(*(torch.zeros(2, n) for n in (16, 6, 4))), r"identity code: dimension 1 must be 5, got 6"),
         (lambda: to_input_size(torch.zeros(1, 96, 96), 48), r"views: expected 4 dimensions .*, got 3"),
         (lambda: made(lambda: BaselineCnn(SMALL, 0, 7))(torch.zeros(2, 1, 48, 47)), r"dimension 3 must be 48, got 47"),
     ],

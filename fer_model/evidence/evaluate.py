@@ -15,7 +15,7 @@ from fer_model.errors import RunError
 
 __all__ = [
     "Evaluation", "Interval", "accuracy", "confusion", "evaluate", "interval_over_subjects", "macro_recall", "majority",
-    "predictions_frame", "read_predictions", "to_sequences", "write_predictions",
+    "plain_table", "predictions_frame", "read_predictions", "to_sequences", "write_predictions",
 ]  # fmt: skip
 
 COLUMNS = ("image_id", "subject", "sequence", "expression", "predicted")
@@ -55,13 +55,10 @@ class Evaluation:
 
     def __rich__(self):
         """Return the figures and the confusion matrix as tables, for the console."""
-        from rich.box import SIMPLE
         from rich.console import Group
-        from rich.table import Table
 
         title = f"{self.n_images} images, {self.n_sequences} sequences, {self.n_subjects} people of the test fold"
-        plain = {"box": SIMPLE, "title_justify": "left", "show_edge": False, "pad_edge": False}
-        figures = Table("", "share", "95 % over people", title=title, **plain)
+        figures = plain_table(title, "", "share", "95 % over people")
         for name, share in (("accuracy per frame", self.frame_accuracy), ("accuracy per sequence", self.sequence_accuracy)):
             figures.add_row(name, f"{share.value:.1%}", f"{share.low:.1%} to {share.high:.1%}")
         for name, share in (
@@ -69,13 +66,22 @@ class Evaluation:
             (f"always {self.majority_class}", self.majority_accuracy),
         ):  # fmt: skip
             figures.add_row(name, f"{share:.1%}", "")
-        counts = Table("true", *self.classes, title="Predicted, images", **plain)
+        counts = plain_table("Predicted, images", "true", *self.classes)
         for name, row in zip(self.classes, self.confusion, strict=True):
             counts.add_row(name, *map(str, row))
-        for column in (*figures.columns[1:], *counts.columns[1:]):
-            column.justify = "right"
         absent = [f"No test image shows {', '.join(self.classes_absent)}."] if self.classes_absent else []
         return Group("", figures, "", counts, *absent)
+
+
+def plain_table(title: str, *columns: str):
+    """Return an empty rich table that fits 80 columns: no edges, numbers to the right."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    table = Table(*columns, title=title, box=SIMPLE, title_justify="left", show_edge=False, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    return table
 
 
 def predictions_frame(rows: pd.DataFrame, probabilities: np.ndarray, classes: tuple[str, ...]) -> pd.DataFrame:
