@@ -16,7 +16,7 @@ from fer_data.faces.picture import decode_picture
 from fer_data.order import natural_key
 from fer_data.protocol.audit import AuditReport, PixelReport, audit, with_pixels
 from fer_data.protocol.audit_forms import SUFFIXES, Tree
-from fer_data.protocol.audit_places import fold_of, is_listed_picture, place_of, side_of
+from fer_data.protocol.audit_places import is_listed_picture, names_a_place, place_of
 from fer_data.protocol.audit_read import ReadSplit, read_split
 from fer_data.protocol.near_duplicates import THRESHOLD, PictureHash, find_duplicates, hash_picture
 from fer_data.store.files import sha256_of_bytes, sha256_of_file
@@ -61,7 +61,7 @@ def _inputs(paths: list[Path]) -> tuple[list[Path], list[Tree]]:
         else:
             found, _ = walk(path)
             pictures = tuple(name for name in found if is_listed_picture(name))
-            lists = [name for name in found if name.lower().endswith(SUFFIXES) and (side_of(Path(name).stem) or fold_of(Path(name).stem))]
+            lists = [name for name in found if name.lower().endswith(SUFFIXES) and names_a_place(Path(name).stem)]
             placed = any(place_of(name.split("/")[:-1])[:2] != (None, None) for name in pictures)
             if lists and not placed:
                 files += [path / name for name in lists]

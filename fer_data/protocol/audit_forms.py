@@ -164,6 +164,8 @@ def _rows_of_list(path: Path, lines: list[str]) -> Iterator[Row]:
         elif line.strip() and not line.lstrip().startswith("#"):
             count += 1
             entry, label = _entry(line)
+            if not entry:
+                raise SplitError(f"reading the split {path}: line {number} has no path; it is {line[:60]!r}")
             yield Row(f"{path.name}:{number}", fold, side, entry, {"expression": label} if label else {})
 
 
@@ -176,7 +178,7 @@ def _entry(line: str) -> tuple[str, str | None]:
     line = line.strip()
     if is_listed_picture(line):
         return _clean(line), None
-    cells = [cell for cell in re.split(r"[\t,;]", line) if cell.strip()]
+    cells = re.split(r"[\t,;]", line)
     if len(cells) == 1:
         cells = line.rsplit(None, 1)
         if len(cells) > 1 and not (cells[1].isdigit() or cells[1].lower() in WORDS or is_listed_picture(cells[0])):

@@ -5,7 +5,7 @@ In:  a name, or the folders above a file. Out: train, validation, test; the numb
 
 import re
 
-__all__ = ["SIDES", "UNTESTED", "side_of", "fold_of", "place_of", "only_places", "plain_number", "is_listed_picture"]
+__all__ = ["SIDES", "UNTESTED", "side_of", "fold_of", "place_of", "names_a_place", "only_places", "plain_number", "is_listed_picture"]
 
 # word -> side; in columns any of them, in names of files and folders only those of four letters and more
 SIDES = {
@@ -73,6 +73,15 @@ def place_of(folders: list[str]) -> tuple[str | None, str | None, set[int]]:
                 fold = plain_number(above)
                 used.add(index - 1)
     return side, fold, used
+
+
+def names_a_place(name: str) -> bool:
+    """Say whether a file is named after a side or a fold, so that it is a list among other files.
+
+    >>> names_a_place("test_ids_3"), names_a_place("fold_3"), names_a_place("fer2013")
+    (True, True, False)
+    """
+    return side_of(name) is not None or re.search(r"(?:fold|split|cv)[-_ ]?\d", name.lower()) is not None
 
 
 def only_places(name: str) -> bool:

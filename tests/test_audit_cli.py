@@ -1,0 +1,136 @@
+"""`fer-data audit` from files to exit code, table and JSON. tests/mutate.py breaks it and expects red."""
+
+import io
+import json
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from cli import audit_text
+from cli.fer_data import main
+from fer_data.check_split import check_split
+
+PERCENT = [36.4, 66.7, 51.5, 72.7, 42.4, 57.6, 63.6, 81.8, 87.9, 72.7]
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, ["audit", *map(str, arguments)])
+
+
+def write_lists(folder, popular_split, suffix=".txt"):
+    names, folds = popular_split
+    folder.mkdir()
+    for number, rows in enumerate(folds, 1):
+        tested = set(rows)
+        (folder / f"train_{number}{suffix}").write_text("\n".join(name for row, name in enumerate(names) if row not in tested))
+        (folder / f"test_{number}{suffix}").write_text("\n".join(names[row] for row in rows))
+    return folder
+
+
+def write_table(path, popular_split):
+    names, folds = popular_split
+    lines = [f"{names[row].split('/')[1]},{names[row].split('/')[0]},{number}" for number, rows in enumerate(folds, 1) for row in rows]
+    tested = {row for rows in folds for row in rows}
+    lines += [f"{name.split('/')[1]},{name.split('/')[0]}," for row, name in enumerate(names) if row not in tested]
+    path.write_text("path,label,fold\n" + "\n".join(lines))
+    return path
+
+
+@pytest.mark.parametrize("form", ["lists", "id files", "table"])
+def test_the_popular_split_end_to_end(form, popular_split, tmp_path):
+    """627 of 990 in any form: what `reference/science.md` counted from the repository's own file names."""
+    if form == "table":
+        given = [write_table(tmp_path / "folds.csv", popular_split)]
+    else:
+        folder = write_lists(tmp_path / "lists", popular_split, ".txt" if form == "lists" else ".csv")
+        given = [folder] if form == "lists" else sorted(folder.iterdir())
+    done = run(*given, "--json")
+    assert done.exit_code == 1
+    content = json.loads(done.stdout)
+    total = content["overall"]
+    assert (total["test_images"], total["leaked_images"], total["tested_twice"], total["never_tested"]) == (990, 627, 33, 24)
+    assert round(total["leaked_percent"], 1) == 63.3
+    assert [round(fold["leaked_percent"], 1) for fold in content["folds"]] == PERCENT
+    assert [fold["name"] for fold in content["folds"]] == [str(number) for number in range(1, 11)] and content["leaks"]
+    for fold in content["folds"]:
+        assert {"test_images", "leaked_images", "leaked_percent", "tested_twice", "never_tested"} <= set(fold)
+
+
+def test_the_text_begins_with_the_verdict_and_ends_with_what_to_do(popular_split, tmp_path):
+    """As it reads in a log: no colour, no bars, no line broken."""
+    done = run(write_table(tmp_path / "folds.csv", popular_split))
+    lines = done.output.splitlines()
+    assert done.exit_code == 1
+    assert lines[0] == (
+        "LEAK  627 of 990 test images (63.3 %) show a person who is also in training: 67 of 118 people, in 10 of 10 folds"
+    )  # fmt: skip
+    rows = [line.split() for line in lines[4:15]]
+    assert rows[0] == ["1", "99", "36", "36.4", "13", "6", "0"] and rows[-1] == ["all", "990", "627", "63.3", "118", "67", "0"]
+    assert "besides   33 images tested more than once, 24 never; 981 in all" in lines
+    assert "read as   subjects: by the names of CK+, e.g. S010 in S010_004_00000017.png; 1014 of 1014 entries" in lines
+    assert any(line.startswith("worst     S132: 18 test images in folds 7, 9, 10; fold 7 tests ") for line in lines)
+    assert lines[-1].endswith("until then, report the 363 test images of people unknown to the model apart")
+    assert "\x1b" not in done.output and "█" not in done.output
+
+
+def test_a_terminal_gets_colours_and_bars(popular_split, tmp_path, monkeypatch):
+    """Every line fits the window; a longer bar is a worse fold."""
+    report = check_split([write_table(tmp_path / "folds.csv", popular_split)])
+    settings = {"force_terminal": True, "color_system": "standard", "width": 100, "highlight": False, "soft_wrap": True}
+    console = Console(record=True, file=io.StringIO(), **settings)
+    monkeypatch.setattr(audit_text, "console", console)
+    audit_text.show_audit(report)
+    plain, styled = console.export_text(clear=False).splitlines(), console.export_text(styles=True)
+    bars = [line.count("█") for line in plain if "█" in line]
+    assert len(bars) == 11 and bars[8] == max(bars) == 17 and bars[0] == min(bars) == 7
+    assert "\x1b[1;37;41m LEAK " in styled and max(map(len, plain[1:])) <= 100
+
+
+def test_a_clean_split_is_said_to_be_clean(tmp_path):
+    path = tmp_path / "split.csv"
+    path.write_text("path,fold\nS010_004_00000017.png,0\nS010_004_00000018.png,0\nS011_004_00000017.png,1\n")
+    done = run(path)
+    assert done.exit_code == 0
+    verdict = "CLEAN  nobody is both trained on and tested: 3 test images of 2 people in 2 folds, each tested once"
+    assert done.output.splitlines()[0] == verdict
+    assert "do now" not in done.output and "not tested" not in done.output
+
+
+def test_doubts_fail_only_if_asked(tmp_path):
+    """One image that no fold tests, and an expression that one fold lacks."""
+    path = tmp_path / "split.csv"
+    path.write_text("path,label,fold\nS010_004_00000017.png,fear,0\nS011_004_00000018.png,anger,1\nS012_004_00000017.png,fear,-1\n")
+    done = run(path)
+    assert done.exit_code == 0 and run(path, "--strict").exit_code == 1
+    assert "read on below the table" in done.output.splitlines()[0] and "0 images tested more than once, 1 never; 3 in all" in done.output
+    assert "folds 0, 1: some expression is not tested" in done.output and "fold 1 has no anger to train on" in done.output
+    assert "fold 0 has no" not in done.output
+
+
+def test_errors_are_one_sentence_and_wrong_usage_is_two(tmp_path):
+    (tmp_path / "fer2013.csv").write_text("emotion,pixels,Usage\n0,1 2 3,Training\n1,1 2 3,PublicTest\n")
+    done = run(tmp_path / "fer2013.csv")
+    assert done.exit_code == 1 and done.stderr.startswith("Error: reading a split: the subject of 2 of 2 entries cannot be known")
+    assert len(done.stderr.strip().splitlines()) == 1 and done.stdout == ""
+    assert run().exit_code == 2 and run(tmp_path / "nowhere.csv").exit_code == 2
+    done = run(tmp_path)
+    assert done.exit_code == 1 and "allowed are folders of pictures, or lists such as train_1.txt; it has neither" in done.stderr
+
+
+def test_names_that_look_like_markup_are_printed_as_they_are(tmp_path):
+    (tmp_path / "train.txt").write_text("[bold]/[red]a_1.png\n[bold]/b_1.png")
+    (tmp_path / "test.txt").write_text("[bold]/[red]a_2.png\n")
+    done = run(tmp_path / "train.txt", tmp_path / "test.txt", "--subject-pattern", r"([^/]+)_\d")
+    assert done.exit_code == 1 and "[red]a: 1 test image; it tests [bold]/[red]a_2.png and trains on [bold]/[red]a_1.png" in done.output
+
+
+def test_a_prepared_folder_is_clean(prepared_ck):
+    done = run(prepared_ck, "--json")
+    content = json.loads(done.stdout)
+    assert done.exit_code == 0 and content["overall"]["leaked_images"] == 0 and len(content["folds"]) == 4
+    assert run(prepared_ck / "manifest.csv").exit_code == 0
+
+
+def test_the_example_in_the_help_runs(prepared_ck):
+    assert "fer-data audit prepared" in run("--help").output and "fer-data audit train.txt test.txt" in run("--help").output
