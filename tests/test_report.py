@@ -46,7 +46,7 @@ def draw(rng: np.random.Generator, shift: tuple[int, int] = (0, 0), colour: bool
     return np.repeat(face[..., None], 3, 2) if colour else face
 
 
-def settings_of(rows: list[dict], skipped: list[Skip], records: list[shards.ShardRecord], folds: int, dataset: str) -> dict:
+def settings_of(rows: list[dict], skipped: list[Skip], records: list[shards.ShardRecord], folds: int, dataset: str, backend: str) -> dict:
     """Return what prepare would write to settings.json."""
     counts = Counter()
     for skip in skipped:
@@ -55,7 +55,7 @@ def settings_of(rows: list[dict], skipped: list[Skip], records: list[shards.Shar
         "landmarks": "dlib", "detector": "sfd", "views": "virtual", "colour": "grey", "folds": folds, "fold_rule": "step", "frames": None,
         "options": {"pattern": "{subject}/x.png"},
     }  # fmt: skip
-    backend = {"name": "dlib", "version": "20.0.1", "weights_sha256": "ab" * 32, "detector": "dlib-hog"}
+    backend = {"name": backend, "version": "20.0.1", "weights_sha256": "ab" * 32, "detector": "dlib-hog"}
     return {
         "dataset": dataset, "classes": [], "frame_rule": "all", "config": config, "backend": backend, "code_version": "0.1.0",
         "opencv": "5.0.0", "pipeline_version": 1, "found": len(rows) + sum(counts.values()), "kept": len(rows), "skipped": dict(counts),
@@ -75,6 +75,8 @@ def make_folder(
     dataset: str = "folder",
     change=lambda rows, faces: None,
     shard_faces: int = 10,
+    backend: str = "dlib",
+    points: np.ndarray | None = None,
 ) -> Path:
     """Write a prepared folder of drawn faces: `each` frames of each expression of each person. `change` may edit rows and faces."""
     rng, rows = np.random.default_rng(5), []
@@ -86,7 +88,7 @@ def make_folder(
                     {
                         **dict.fromkeys(manifest.MATRIX, 0.0), **names, "matrix_00": 1.0, "matrix_11": 1.0,
                         "image_id": manifest.image_id(dataset, subject, names["sequence"], frame), "dataset": dataset,
-                        "expression": expression, "fold": number % folds, "source": source.format(**names), "position": -1,
+                        "expression": expression, "role": "peak", "fold": number % folds, "source": source.format(**names), "position": -1,
                         "framing": "whole", "source_sha256": "0" * 64, "face_sha256": "0" * 64, "backend": "dlib",
                         "backend_version": "20.0.1", "weights_sha256": "ab" * 32, "faces_found": 1,
                         "motion": 0.02 * frame, "jump": False, "residual_px": 1.0 + 0.01 * len(rows), "invented": 0.0,
@@ -95,7 +97,7 @@ def make_folder(
     faces = np.stack([draw(rng, colour=colour) for _ in rows])
     change(rows, faces)
     (out / "shards").mkdir(parents=True)
-    records, points = [], rng.uniform(20, 110, (68, 2))
+    records, points = [], rng.uniform(20, 110, (68, 2)) if points is None else points
     for first in range(0, len(rows), shard_faces):
         part = slice(first, first + shard_faces)
         name, count = shards.shard_name(len(records)), len(rows[part])
@@ -105,7 +107,7 @@ def make_folder(
         data = {"faces": faces[part], "landmarks": np.repeat(points[None], count, 0), "matrix": matrix}
         records.append(shards.write_shard(out / "shards", name, "key", data, rows[part], []))
     skipped = skipped or []
-    manifest.write_manifest(out, rows, skipped, settings_of(rows, skipped, records, folds, dataset))
+    manifest.write_manifest(out, rows, skipped, settings_of(rows, skipped, records, folds, dataset, backend))
     return out
 
 
@@ -262,8 +264,9 @@ def test_worst_faces_come_first_by_reasons_then_by_excess():
 
 def test_the_residual_limit_follows_the_set_and_is_never_below_2_px():
     """Worked by hand: median 3, deviations 2 1 0 1 2 with median 1, limit 3 + 4 * 1.4826."""
-    assert limits_of(pd.DataFrame({"residual_px": [1.0, 2, 3, 4, 5]})).residual_px == pytest.approx(3 + 4 * 1.4826)
-    assert limits_of(pd.DataFrame({"residual_px": [0.5, 0.5, 0.6]})).residual_px == 2.0
+    limits = limits_of(pd.DataFrame({"residual_px": [1.0, 2, 3, 4, 5], "invented": [0.0, 0.0, 0.01, 0.0, 0.5]}))
+    assert limits.residual_px == pytest.approx(3 + 4 * 1.4826) and limits.invented == 0.05
+    assert limits_of(pd.DataFrame({"residual_px": [0.5, 0.5, 0.6], "invented": [0.3, 0.3, 0.3]})) == Limits(2.0, 0.3, 0.15)
 
 
 def test_likeness_does_not_depend_on_brightness_or_contrast(tmp_path):
@@ -286,6 +289,36 @@ def test_mean_faces_are_the_means(folder):
     np.testing.assert_allclose(means.all, pixels.mean(0))
     np.testing.assert_allclose(means.by_expression["fear"], pixels[frame["expression"] == "fear"].mean(0))
     np.testing.assert_allclose(means.by_fold[1], pixels[frame["fold"] == 1].mean(0))
+
+
+def test_neutral_references_are_shown_and_not_counted(tmp_path):
+    """Broken on purpose by counting `frame` in the balance tables: 24 faces and a column neutral."""
+
+    def refer(rows, faces):
+        for row in rows[::2]:
+            row.update(expression="neutral", role="reference")
+
+    write_report(make_folder(tmp_path / "out", change=refer), tmp_path / "r.html")
+    parsed = read(tmp_path / "r.html")
+    assert parsed.tables["Faces"][-1] == ["4", "4", "4", "12"] and "The 12 neutral references are not counted" in parsed.text
+    assert Counter(face["data-expression"] for face in parsed.with_class("face"))["neutral"] == 12
+
+
+def test_pictures_taken_as_they_are_have_no_points_and_no_flags(tmp_path):
+    """--landmarks none: every face has a replicated margin, which is no reason to flag all of them.
+
+    Broken on purpose by a fixed limit of 5 %: 24 flagged.
+    """
+
+    def crop(rows, faces):
+        for row in rows:
+            row.update(invented=0.3056, residual_px=0.0)
+
+    folder = make_folder(tmp_path / "out", change=crop, backend="none", points=np.full((68, 2), np.nan))
+    assert write_report(folder, tmp_path / "r.html").flagged == 0
+    parsed = read(tmp_path / "r.html")
+    assert "path" not in {tag for tag, _ in parsed.elements} and "Orange" not in parsed.text
+    assert "In half of the faces 31 % of the pixels or more are invented" in parsed.text
 
 
 # --- how many faces are shown -----------------------------------------------------------------------------------------
@@ -507,8 +540,8 @@ def test_findings_count_what_does_not_add_up(folder):
     """Broken on purpose by always saying ok."""
     frame, settings = manifest.read_manifest(folder), manifest.read_settings(folder)
     whole = content.left_out(manifest.read_skipped(folder), {"no-face": "x"}, 10)
-    ok = content.findings(frame, settings, None, 0, whole)
-    assert ok[-1].level == "ok" and content.findings(frame.iloc[1:], settings, None, 0, whole)[-1].level == "look"
+    ok = content.findings(frame, frame, settings, None, 0, whole)
+    assert ok[-1].level == "ok" and content.findings(frame.iloc[1:], frame, settings, None, 0, whole)[-1].level == "look"
 
 
 def test_the_command_says_where_the_page_is_and_that_faces_are_personal(folder, tmp_path):

@@ -11,12 +11,14 @@ import pandas as pd
 from fer_data.labels import classes_of
 from fer_data.protocol.balance import image_table
 from fer_data.protocol.facts import FILES, Facts, load_facts
+from fer_data.protocol.folds import SEEDED
 
 __all__ = ["Finding", "LeftOut", "citations", "facts_of", "findings", "left_out", "provenance", "with_all_folds"]
 
 MOST_UNUSABLE, MOST_NOT_SELECTED = 500, 100  # rows of skipped.csv that the page lists, of each kind
 _UNEVEN = 3.0                         # from this ratio of the largest to the smallest class on, accuracy alone misleads
 
+_CUT_CLOSE = 0.05                     # share of invented pixels in the median face
 _PROTOCOL_CITATION = (
     "K. Ali and C. E. Hughes: Facial expression representation learning by synthesizing expression images. arXiv 1912.01456."
     " (The frame rules, the 110 views and the ten folds.)"
@@ -62,15 +64,18 @@ def with_all_folds(table: pd.DataFrame, folds: int) -> pd.DataFrame:
     return table.reindex(rows, fill_value=0).astype(int)
 
 
-def findings(frame: pd.DataFrame, settings: dict, facts: Facts | None, n_flagged: int, unusable: LeftOut) -> list[Finding]:
-    """Return what a reader should know first, each as one sentence."""
+def findings(
+    frame: pd.DataFrame, judged: pd.DataFrame, settings: dict, facts: Facts | None, n_flagged: int, unusable: LeftOut
+) -> list[Finding]:
+    """Return what a reader should know first, each as one sentence. `judged` are the rows without neutral references."""
     return [
         _shared_subjects(frame),
-        *_empty_cells(frame, settings["config"]["folds"]),
-        _class_balance(frame),
+        *_empty_cells(judged, settings["config"]["folds"]),
+        _class_balance(judged),
+        *_cut_close(frame),
         _flagged(n_flagged, len(frame)),
         _unusable(unusable.n_frames),
-        *([_published(frame, facts)] if facts else []),
+        *([_published(judged, facts)] if facts else []),
         _sum(frame, settings),
     ]
 
@@ -86,13 +91,15 @@ def left_out(skipped: pd.DataFrame, reasons: dict[str, str], most: int) -> LeftO
 def provenance(settings: dict, frame: pd.DataFrame) -> list[tuple[str, str]]:
     """Return how the folder was made, as (what, value) in an order for people; hashes in full."""
     config, backend = settings["config"], settings["backend"]
+    seed, seeded = config.get("fold_seed"), config["fold_rule"] in SEEDED
     details = {key: value for key, value in backend.items() if key not in ("name", "version", "weights_sha256") and value != ""}
     options = {key: value for key, value in config["options"].items() if value not in (None, "", False)}
     rows = [
         ("Database", settings["dataset"]),
         ("Options of its adapter", _listed(options)),
         ("Frames taken", f"rule {settings['frame_rule']}"),
-        ("Folds", f"{config['folds']}, rule {config['fold_rule']}, by subject"),
+        ("Neutral first frames", {"class": "taken as a class", "reference": "taken as references"}.get(config.get("neutral"), "")),
+        ("Folds", f"{config['folds']} by subject, rule {config['fold_rule']}" + (f", seed {seed}" if seeded else "")),
         ("Views", f"110 of each face, {config['views']}"),
         ("Colour", config["colour"]),
         ("Landmarks", f"{backend['name']} {backend['version']}" + (f" ({_listed(details)})" if details else "")),
@@ -141,6 +148,14 @@ def _class_balance(frame: pd.DataFrame) -> Finding:
     if ratio < _UNEVEN:
         return Finding("ok", f"{text} (a ratio of {ratio:.1f}).")
     return Finding("look", f"{text} (a ratio of {ratio:.1f}): state macro recall beside accuracy.")
+
+
+def _cut_close(frame: pd.DataFrame) -> list[Finding]:
+    middle = float(frame["invented"].median())
+    if middle <= _CUT_CLOSE:
+        return []
+    text = f"In half of the faces {100 * middle:.0f} % of the pixels or more are invented: the pictures are cut close to the face."
+    return [Finding("look", text)]
 
 
 def _flagged(number: int, faces: int) -> Finding:

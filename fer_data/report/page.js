@@ -37,7 +37,7 @@ function applyFilters() {
 }
 
 function showPoints() {
-  one("#faces").classList.toggle("no-points", !form.elements.points.checked);
+  one("#faces").classList.toggle("no-points", form.elements.points?.checked === false);
 }
 
 function setFilters(expression, fold) {
@@ -52,7 +52,7 @@ form.hidden = false;
 form.addEventListener("submit", (event) => event.preventDefault());
 form.addEventListener("input", () => { applyFilters(); showPoints(); });
 form.addEventListener("reset", (event) => { event.preventDefault(); setFilters("", ""); });
-one("#show-template").addEventListener("change", (event) => one("#means").classList.toggle("with-template", event.target.checked));
+one("#show-template")?.addEventListener("change", (event) => one("#means").classList.toggle("with-template", event.target.checked));
 
 // A number of the balance table leads to the faces behind it.
 for (const link of all(".heat a")) link.addEventListener("click", () => setFilters(link.dataset.expression, link.dataset.fold));

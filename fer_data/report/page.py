@@ -59,17 +59,19 @@ def write_report(out: Path, to: Path | None = None, faces: bool = True) -> Repor
     unusable = content.left_out(skipped, UNUSABLE, content.MOST_UNUSABLE)
     not_selected = content.left_out(skipped, NOT_SELECTED, content.MOST_NOT_SELECTED)
     folds, facts = settings["config"]["folds"], content.facts_of(settings["dataset"])
+    judged = frame[frame["role"] == "peak"]  # trained and tested on; neutral references are only shown
     values = {
         "faces": faces, "name": facts.name if facts else settings["dataset"],
         "classes": list(classes_of(frame["expression"])), "folds": sorted(int(fold) for fold in frame["fold"].unique()),
-        "tiles": _tiles(frame, folds, n_flagged, unusable.n_frames),
-        "findings": content.findings(frame, settings, facts, n_flagged, unusable),
+        "tiles": _tiles(judged, folds, n_flagged, unusable.n_frames), "n_references": len(frame) - len(judged),
+        "aligned": settings["backend"]["name"] != "none", "limits": limits,
+        "findings": content.findings(frame, judged, settings, facts, n_flagged, unusable),
         "balance": [
-            ("Faces", "faces", heat_table(content.with_all_folds(image_table(frame), folds))),
-            ("People", "people", heat_table(content.with_all_folds(subject_table(frame), folds))),
+            ("Faces", "faces", heat_table(content.with_all_folds(image_table(judged), folds))),
+            ("People", "people", heat_table(content.with_all_folds(subject_table(judged), folds))),
         ],
         "means": _mean_cards(frame, means) if faces else [], "template_path": pictures.template_path(),
-        "histograms": _histograms(frame, limits), "limits": limits, "reasons": REASONS, "n_flagged": n_flagged,
+        "histograms": _histograms(frame, limits), "n_flagged": n_flagged,
         "first": [_card(row, drawn.get(row.Index), limits) for row in first.itertuples()],
         "sheets": _sheets(shown, frame, drawn, limits), "n_shown": len(shown), "n_faces": len(frame),
         "unusable": unusable, "not_selected": not_selected,
@@ -159,7 +161,7 @@ def _card(row, drawn: pictures.Drawn | None, limits: Limits) -> dict:
     """Return what the page says of one face."""
     return {
         "image_id": row.image_id, "subject": row.subject, "sequence": row.sequence, "frame": row.frame, "fold": row.fold,
-        "expression": row.expression, "source": row.source, "framing": row.framing, "faces_found": row.faces_found,
+        "expression": row.expression, "role": row.role, "source": row.source, "framing": row.framing, "faces_found": row.faces_found,
         "residual": f"{row.residual_px:.2f}", "invented": f"{100 * row.invented:.1f}", "motion": f"{row.motion:.3f}",
         "likeness": f"{row.likeness:.2f}", "reasons": row.reasons, "why": "; ".join(REASONS[reason] for reason in row.reasons),
         "drawn": drawn,
