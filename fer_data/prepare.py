@@ -28,11 +28,13 @@ from filelock import FileLock, Timeout
 
 from fer_data import __version__
 from fer_data.datasets import ADAPTERS
+from fer_data.datasets.video import read_frames
 from fer_data.errors import BusyError, DatasetError, ImageError, LandmarkError
-from fer_data.faces.align import align
+from fer_data.faces.align import align, fit_of, place_whole
 from fer_data.faces.landmarks import open_backend
 from fer_data.faces.landmarks.base import Origin
-from fer_data.faces.picture import decode_picture, frame_picture
+from fer_data.faces.landmarks.none import NO_POINTS
+from fer_data.faces.picture import decode_picture, frame_picture, grey_of
 from fer_data.faces.views import N_VIEWS, VIEW_SIZE, render_views
 from fer_data.labels import classes_of
 from fer_data.protocol import folds, peaks
@@ -40,11 +42,13 @@ from fer_data.records import NOT_SELECTED, UNUSABLE, Landmarks, Scan, Sequence, 
 from fer_data.store import cache, manifest, shards
 from fer_data.store.files import remove_parts, sha256_of_bytes, sha256_of_file, write_json_atomically
 
-__all__ = ["PrepareConfig", "Plan", "Summary", "make_plan", "prepare_dataset", "find_jumps"]
+__all__ = ["PrepareConfig", "Plan", "Summary", "make_plan", "prepare_dataset", "find_jumps", "NEUTRAL"]
 
 PIPELINE_VERSION = 2                  # part of every key: raise it when the same input would give other bytes
 SHARD_FACES = 48                      # a shard is closed once it has this many faces; stored views make it about 49 MB
 JUMP = 6.0                            # a face that moved more than this multiple of the median motion per frame is flagged
+NEUTRAL = ("off", "class", "reference")          # what becomes of the first frame of each sequence
+_UPRIGHT_RAD = 1.0                    # a face turned further than this is looked for in another framing first
 _IN_FLIGHT = 4                        # sequences waiting for each worker, so that memory stays flat
 
 Progress = Callable[[int, int], None]   # (sequences done, sequences in all)
@@ -55,7 +59,7 @@ class PrepareConfig:
     """How a database is prepared. All but `workers` and the place of `openface` (not its content) decides the bytes that come out."""
 
     landmarks: str = "fan"            # landmark backend; never swapped for another
-    detector: str = "sfd"             # face detector of the fan backend
+    detector: str = "sfd"             # face detector of the fan backend; "whole" (fan, dlib): the picture is the face's box
     openface: Path | None = None      # folder of OpenFace's CSV files, for the openface backend
     views: str = "stored"             # stored: all 110 views in the shards; virtual: rendered on demand
     colour: str = "grey"              # grey or rgb
@@ -63,18 +67,20 @@ class PrepareConfig:
     fold_rule: str = "step"           # protocol.folds.RULES
     fold_seed: int = 0                # for the rules in protocol.folds.SEEDED
     frames: str | None = None         # protocol.peaks.RULES; None: the paper's rule for the database
+    neutral: str = "off"              # NEUTRAL: first frames left out (paper), taken as class neutral, or as reference rows
     options: dict = field(default_factory=dict)  # of the adapter, e.g. {"pattern": "{subject}/..."}
     workers: int = 1                  # processes
 
     def backend(self) -> tuple[str, dict]:
         """Return name and options for faces.landmarks.open_backend."""
-        options = {"fan": {"detector": self.detector}, "openface": {"folder": self.openface and str(self.openface)}}
+        whole = {"detector": "whole"} if self.detector == "whole" else {}
+        options = {"fan": {"detector": self.detector}, "dlib": whole, "openface": {"folder": self.openface and str(self.openface)}}
         return self.landmarks, options.get(self.landmarks, {})
 
 
 @dataclass(frozen=True)
 class Selected:
-    """A sequence and the frames of it that are used."""
+    """A sequence and the frames of it that are used; its neutral first frame, if that is wanted, is one of its own."""
 
     sequence: Sequence                # its `frames` are the used ones, in order
     fold: int
@@ -117,6 +123,7 @@ class Summary:
     dataset: str
     found: int = 0                    # frames
     kept: int = 0                     # faces in the manifest
+    references: int = 0               # of them neutral references, never trained or tested on
     sequences: int = 0
     subjects: int = 0
     folds: int = 0
@@ -143,6 +150,8 @@ def make_plan(dataset: str, root: Path, config: PrepareConfig) -> Plan:
     """
     if dataset not in ADAPTERS:
         raise DatasetError(f"preparing a database: allowed are {', '.join(ADAPTERS)}; got {dataset!r}")
+    if config.neutral not in NEUTRAL:
+        raise DatasetError(f"taking neutral frames: allowed are {', '.join(NEUTRAL)}; got {config.neutral!r}")
     scan = ADAPTERS[dataset](root, **config.options)
     rule = config.frames or peaks.DEFAULT_RULE[dataset]
     labelled: dict[str, list[str]] = {}
@@ -152,13 +161,13 @@ def make_plan(dataset: str, root: Path, config: PrepareConfig) -> Plan:
     fold_of = folds.assign(labelled, config.fold_rule, config.folds, config.fold_seed)
     selected, skipped = [], list(scan.skipped)
     for sequence in scan.sequences:
-        used, left = _select(sequence, rule)
+        used, left = _select(sequence, rule, config.neutral)
         skipped += left
-        if used:
-            selected.append(Selected(used, fold_of[sequence.subject]))
+        selected += [Selected(one, fold_of[sequence.subject]) for one in used]
     backend_name, backend_options = config.backend()
     backend = open_backend(backend_name, **backend_options)
     evidence = tuple(backend.evidence(Path(root), one.sequence) for one in selected)
+    scan = replace(scan, notes=(*scan.notes, *_neutral_notes(selected, config.neutral)))
     return Plan(scan, rule, tuple(selected), tuple(skipped), tuple(_group(selected)), backend.identity(), evidence)
 
 
@@ -197,18 +206,33 @@ def prepare_dataset(
 # --- planning ---------------------------------------------------------------------------------------------------------
 
 
-def _select(sequence: Sequence, rule: str) -> tuple[Sequence | None, list[Skip]]:
-    """Return the sequence with the frames that the rule takes, and Skips for those that it leaves."""
+def _select(sequence: Sequence, rule: str, neutral: str) -> tuple[list[Sequence], list[Skip]]:
+    """Return the sequence with the frames that the rule takes, and Skips for those that it leaves.
+
+    With `neutral`, a sequence of the first frame alone comes before it, unless the rule takes that frame already.
+    """
     key, count = (sequence.subject, sequence.sequence), len(sequence.frames)
     where = sequence.frames[0].source
     if sequence.expression is None:
-        return None, [Skip(where, "unlabelled", *key, frames=count)]
+        return [], [Skip(where, "unlabelled", *key, frames=count)]
     chosen = peaks.select(sequence, rule)
     if isinstance(chosen, str):
-        return None, [Skip(where, chosen, *key, frames=count, detail=f"{count} frames, rule {rule}")]
-    used = replace(sequence, frames=tuple(sequence.frames[index] for index in chosen))
-    left = count - len(chosen)
+        return [], [Skip(where, chosen, *key, frames=count, detail=f"{count} frames, rule {rule}")]
+    used = [replace(sequence, frames=tuple(sequence.frames[index] for index in chosen))]
+    if neutral != "off" and 0 not in chosen:
+        role = "reference" if neutral == "reference" else "peak"
+        used.insert(0, replace(sequence, expression="neutral", role=role, frames=sequence.frames[:1], apex=None))
+    left = count - sum(len(one.frames) for one in used)
     return used, [Skip(where, "not-peak", *key, frames=left, detail=f"rule {rule}")] if left else []
+
+
+def _neutral_notes(selected: list[Selected], neutral: str) -> list[str]:
+    """Return a sentence about sequences that give no neutral frame."""
+    with_neutral = {one.sequence.sequence_id for one in selected if one.sequence.expression == "neutral"}
+    without = [one.sequence.sequence_id for one in selected if one.sequence.sequence_id not in with_neutral]
+    if neutral == "off" or not without:
+        return []
+    return [f"{len(without)} sequences give no neutral frame: their first frame is a peak frame already; the first is {without[0]}"]
 
 
 def _group(selected: list[Selected]) -> Iterator[tuple[int, int]]:
@@ -276,12 +300,7 @@ def _process(task: _Task) -> _Result:
             "frames": [[task.sha256[index], task.sequence.frames[index].position] for index in readable],
         }
     )  # fmt: skip
-    hit = cache.load(Path(task.cache), key)
-    if hit is not None and len(hit[1]) == len(readable):
-        framing, found = hit
-    else:
-        hit = None
-        framing, found = _locate(task, pictures, readable)
+    framing, found, cached = _find(task, key, pictures, readable)
     rows, faces, points = [], [], []
     before = None
     for index, picture, landmarks in zip(readable, pictures, found, strict=True):
@@ -294,28 +313,74 @@ def _process(task: _Task) -> _Result:
     shape = (0, 132, 132, 3) if task.colour else (0, 132, 132)
     return _Result(
         rows, np.stack(faces) if faces else np.zeros(shape, np.uint8), np.stack(points) if points else np.zeros((0, 68, 2)),
-        skipped, framing, found, key, hit is not None, len(pictures),
+        skipped, framing, found, key, cached, len(pictures),
     )  # fmt: skip
 
 
 def _decode(task: _Task) -> tuple[list[np.ndarray], list[int], list[Skip]]:
     """Return the pictures that can be decoded, their positions in the sequence, and Skips for the others."""
     pictures, readable, skipped = [], [], []
+    clips: dict[str, dict[int, np.ndarray | str]] = {}
     for index, frame in enumerate(task.sequence.frames):
-        data = (Path(task.root) / frame.source).read_bytes()
-        if sha256_of_bytes(data) != task.sha256[index]:
-            raise DatasetError(f"reading {frame.source}: the file changed while it was being prepared; run the command again")
-        try:
-            pictures.append(decode_picture(data, task.colour, frame.source))
+        if frame.position is None:
+            one = _picture(task, index)
+        else:
+            if frame.source not in clips:
+                clips[frame.source] = _clip(task, index)
+            one = clips[frame.source][frame.position]
+        if isinstance(one, str):
+            skipped.append(_skip(task.sequence, index, "unreadable", one))
+        else:
+            pictures.append(one)
             readable.append(index)
-        except ImageError as error:
-            skipped.append(_skip(task.sequence, index, "unreadable", str(error)))
     return pictures, readable, skipped
 
 
+def _picture(task: _Task, index: int) -> np.ndarray | str:
+    """Return the picture of a frame that is a file of its own, or why there is none."""
+    try:
+        return decode_picture(_read(task, index), task.colour, task.sequence.frames[index].source)
+    except ImageError as error:
+        return str(error)
+
+
+def _clip(task: _Task, index: int) -> dict[int, np.ndarray | str]:
+    """Return the pictures at all positions that are used of the clip of frame `index`, or why there is none."""
+    source = task.sequence.frames[index].source
+    positions = [frame.position for frame in task.sequence.frames if frame.source == source]
+    try:
+        found = read_frames(_read(task, index), positions, source)
+    except ImageError as error:
+        return dict.fromkeys(positions, str(error))
+    return {position: one if isinstance(one, str) or task.colour else grey_of(one) for position, one in found.items()}
+
+
+def _read(task: _Task, index: int) -> bytes:
+    """Return the bytes of the source of a frame. Raises DatasetError if they are no longer those that were hashed."""
+    source = task.sequence.frames[index].source
+    data = (Path(task.root) / source).read_bytes()
+    if sha256_of_bytes(data) != task.sha256[index]:
+        raise DatasetError(f"reading {source}: the file changed while it was being prepared; run the command again")
+    return data
+
+
+def _find(task: _Task, key: str, pictures: list[np.ndarray], readable: list[int]) -> tuple[str, list[Landmarks | str], bool]:
+    """Return (framing, landmarks or reason of each picture, whether there is nothing to be kept from this)."""
+    if task.identity["name"] == NO_POINTS:
+        return *_locate(task, pictures, readable), True
+    kept = cache.load(Path(task.cache), key)
+    if kept is not None and len(kept[1]) == len(readable):
+        return *kept, True
+    return *_locate(task, pictures, readable), False
+
+
 def _locate(task: _Task, pictures: list[np.ndarray], readable: list[int]) -> tuple[str, list[Landmarks | str]]:
-    """Return the first framing in which every face is found, else the one in which most are, with its landmarks."""
-    best: tuple[str, list[Landmarks | str]] | None = None
+    """Return the framing in which most faces are found upright, and its landmarks.
+
+    Framings are tried in order until all faces are found. Both halves of a picture may show a face: both are looked at, and
+    the more frontal one is taken, that is the one whose points fit the template better.
+    """
+    best: tuple[tuple[int, float], str, list[Landmarks | str]] | None = None
     backend, root = _open_once(task), Path(task.root)
     if backend.evidence(root, task.sequence) != task.evidence:
         raise DatasetError(f"reading the points of {task.sequence.sequence_id}: their file changed during the run; run the command again")
@@ -323,12 +388,30 @@ def _locate(task: _Task, pictures: list[np.ndarray], readable: list[int]) -> tup
     for framing in task.sequence.framings:
         origin = Origin(root, task.sequence, tuple(readable), framing, sizes)
         found = backend.locate([frame_picture(picture, framing) for picture in pictures], origin)
-        count = sum(isinstance(one, Landmarks) for one in found)
-        if best is None or count > sum(isinstance(one, Landmarks) for one in best[1]):
-            best = (framing, found)
-        if count == len(pictures):
+        score = _score(found)
+        if best is None or score > best[0]:
+            best = (score, framing, found)
+        if score[0] == len(pictures) and framing not in ("left", "right"):
             break
-    return best
+    return best[1:]
+
+
+def _score(found: list[Landmarks | str]) -> tuple[int, float]:
+    """Return (how many faces were found upright, minus the median distance of their points from the template, canvas px)."""
+    points = [one.points for one in found if isinstance(one, Landmarks)]
+    fits = [_fit(one) for one in points]
+    upright = [residual for residual, turn in fits if abs(turn) <= _UPRIGHT_RAD]
+    return len(upright), -float(np.median([residual for residual, _ in fits])) if fits else -np.inf
+
+
+def _fit(points: np.ndarray) -> tuple[float, float]:
+    """Return fit_of the points; nothing is wrong with the absence of points, everything with points that cannot be aligned."""
+    if np.isnan(points).all():
+        return 0.0, 0.0
+    try:
+        return fit_of(points)
+    except LandmarkError:
+        return np.inf, np.pi
 
 
 def _align_one(task, index, picture, landmarks, framing, before, skipped) -> tuple[dict, np.ndarray] | None:
@@ -339,15 +422,16 @@ def _align_one(task, index, picture, landmarks, framing, before, skipped) -> tup
         skipped.append(_skip(sequence, index, reason, detail or f"backend {task.identity['name']}"))
         return None
     try:
-        face = align(picture, landmarks.points)
+        face = place_whole(picture) if task.identity["name"] == NO_POINTS else align(picture, landmarks.points)
     except LandmarkError as error:
         skipped.append(_skip(sequence, index, "bad-landmarks", str(error)))
         return None
     row = {
         "image_id": manifest.image_id(sequence.dataset, sequence.subject, sequence.sequence, frame.number),
         "dataset": sequence.dataset, "subject": sequence.subject, "sequence": sequence.sequence, "frame": frame.number,
-        "expression": sequence.expression, "source": frame.source, "position": -1 if frame.position is None else frame.position,
-        "framing": framing, "source_sha256": task.sha256[index], "face_sha256": sha256_of_bytes(face.pixels.tobytes()),
+        "expression": sequence.expression, "role": sequence.role,
+        "source": frame.source, "position": -1 if frame.position is None else frame.position, "framing": framing,
+        "source_sha256": task.sha256[index], "face_sha256": sha256_of_bytes(face.pixels.tobytes()),
         "backend": task.identity["name"], "backend_version": task.identity["version"],
         "weights_sha256": task.identity["weights_sha256"], "faces_found": landmarks.faces_found,
         "motion": _motion(before, landmarks.points), "residual_px": face.residual_px, "invented": face.invented,
@@ -358,7 +442,7 @@ def _align_one(task, index, picture, landmarks, framing, before, skipped) -> tup
 
 def _motion(before: np.ndarray | None, points: np.ndarray) -> float:
     """Return how far the points moved on average, in distances between the outer eye corners."""
-    if before is None:
+    if before is None or np.isnan(points).any():
         return 0.0
     eyes = float(np.linalg.norm(points[36] - points[45]))
     return float(np.linalg.norm(points - before, axis=1).mean()) / max(eyes, 1e-9)
@@ -484,6 +568,7 @@ def _write_manifest(run: _Run, records: list[shards.ShardRecord]) -> None:
     rows = [{**row, "jump": jump} for row, jump in zip(rows, find_jumps(rows), strict=True)]
     skipped = [*plan.skipped, *(Skip(**skip) for record in records for skip in record.skipped)]
     summary.kept = len(rows)
+    summary.references = sum(row["role"] == "reference" for row in rows)
     summary.sequences = len({(row["subject"], row["sequence"]) for row in rows})
     summary.subjects = len({row["subject"] for row in rows})
     summary.folds = run.config.folds
@@ -496,8 +581,9 @@ def _write_manifest(run: _Run, records: list[shards.ShardRecord]) -> None:
         raise DatasetError(f"preparing {plan.scan.dataset}: no face could be used; skipped: {summary.skipped}")
     config = {key: value for key, value in asdict(run.config).items() if key not in ("workers", "openface")}
     config["options"] = {key: Path(value).name if isinstance(value, Path) else value for key, value in config["options"].items()}
+    classes = classes_of(row["expression"] for row in rows if row["role"] == "peak")
     settings = {
-        "dataset": plan.scan.dataset, "classes": list(classes_of(row["expression"] for row in rows)), "frame_rule": plan.rule,
+        "dataset": plan.scan.dataset, "classes": list(classes), "frame_rule": plan.rule,
         "config": config, "backend": plan.backend, "code_version": __version__, "opencv": cv2.__version__,
         "pipeline_version": PIPELINE_VERSION, "found": summary.found, "kept": summary.kept, "skipped": summary.skipped,
         "shards": {record.name: record.sha256 for record in records},

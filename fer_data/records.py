@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["FRAMINGS", "NOT_SELECTED", "UNUSABLE", "Frame", "Sequence", "Skip", "Scan", "Landmarks", "Face", "View"]
+__all__ = ["FRAMINGS", "ROLES", "NOT_SELECTED", "UNUSABLE", "Frame", "Sequence", "Skip", "Scan", "Landmarks", "Face", "View"]
 
 # How to look at a frame before searching a face in it; an adapter names those to try, in order.
 FRAMINGS = ("whole", "clockwise", "counterclockwise", "left", "right")
+
+# What a face is there for: peak frames are trained and tested on; a reference, the neutral first frame of its sequence, is not.
+ROLES = ("peak", "reference")
 
 # Why a frame that was found is not in the manifest. The protocol leaves it out:
 NOT_SELECTED = {
@@ -53,6 +56,7 @@ class Sequence:
     frames: tuple[Frame, ...]
     apex: tuple[int, int] | None = None          # positions in `frames`, [first, last], where the expression is at its peak, if coded
     framings: tuple[str, ...] = ("whole",)       # tried in order until a face is found
+    role: str = "peak"                # of ROLES
 
     @property
     def sequence_id(self) -> str:
@@ -92,7 +96,7 @@ class Landmarks:
     Convention: (x, y), float64 pixels of the framed picture, origin at the centre of the top-left pixel.
     """
 
-    points: np.ndarray                # (68, 2) float64
+    points: np.ndarray                # (68, 2) float64; all NaN from the backend `none`, which looks for no points
     box: tuple[float, float, float, float]       # left, top, right, bottom of the detector, pixels
     faces_found: int = 1              # how many faces the detector saw; the largest one was taken
 

@@ -11,8 +11,8 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 STAGES = ("datasets", "faces", "protocol", "store", "report")
-# What stages may share: the file writer, and the one set of 110 matrices that every renderer uses.
-COMMON = ("fer_data.store.files", "fer_data.faces.views", "fer_data.faces.align")
+# What stages may share: the file writer, the one set of 110 matrices that every renderer uses, and what was published.
+COMMON = ("fer_data.store.files", "fer_data.faces.views", "fer_data.faces.align", "fer_data.protocol.facts")
 
 
 def loaded_after(statement: str) -> set[str]:

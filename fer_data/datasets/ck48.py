@@ -18,7 +18,7 @@ Cite:     Lucey et al. 2010.      Licence: that of CK+; a licence that a mirror 
 import re
 from pathlib import Path
 
-from fer_data.datasets.compare import counts_note
+from fer_data.datasets.compare import ck_plus_subjects, counts_note, subject_notes
 from fer_data.datasets.recognise import wrong_tree
 from fer_data.datasets.tree import is_picture, litter_skips, walk
 from fer_data.labels import WORDS
@@ -53,7 +53,8 @@ def scan(root: Path) -> Scan:
         sequence, unusable = _sequence(key, found[key])
         sequences += sequence
         skipped += unusable
-    return Scan("ck48", tuple(sequences), tuple(skipped + litter_skips(litter)), (counts_note("ck48", sequences),))
+    notes = (counts_note("ck48", sequences, by_expression=True), *subject_notes(sequences, ck_plus_subjects()))
+    return Scan("ck48", tuple(sequences), tuple(skipped + litter_skips(litter)), notes)
 
 
 def _sequence(key: tuple[str, str], frames: dict[int, list[tuple[str, str]]]) -> tuple[list[Sequence], list[Skip]]:

@@ -25,12 +25,13 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from fer_data.datasets.compare import counts_note
+from fer_data.datasets.compare import ck_plus_subjects, counts_note, subject_notes
 from fer_data.datasets.recognise import what_it_is, wrong_tree
 from fer_data.datasets.tree import is_picture, litter_skips, walk
 from fer_data.errors import DatasetError
 from fer_data.labels import CK_PLUS_CODES, WORDS
 from fer_data.order import natural_key
+from fer_data.protocol.facts import load_facts
 from fer_data.records import Frame, Scan, Sequence, Skip
 
 __all__ = ["scan", "read_emotion"]
@@ -162,8 +163,12 @@ def _refuse_other_trees(root, files, frames, labels, bad) -> None:
 
 def _notes(sequences, frames, labels) -> tuple[str, ...]:
     """Return how the tree compares with the published counts, and what looks odd, for the user to judge."""
-    subjects = len({sequence.subject for sequence in sequences})
-    notes = [f"{counts_note('ck+', sequences)} (in all, labelled or not: sequences {len(sequences)}, subjects {subjects})"]
+    whole, subjects = load_facts("ck+").whole, len({sequence.subject for sequence in sequences})
+    notes = [
+        counts_note("ck+", sequences, by_expression=True),
+        f"labelled or not: {len(sequences)} of {whole['sequences']} sequences, {subjects} of {whole['subjects']} subjects",
+        *subject_notes(sequences, ck_plus_subjects()),
+    ]
     for key, (_, number, path) in sorted(labels.items()):
         if key in frames and number != max(frames[key]):
             notes.append(f"{path} labels frame {number}, but the last picture of {'/'.join(key)} is {max(frames[key])}")

@@ -1,58 +1,56 @@
 """Compare what an adapter found with what its authors published, in sentences for the user.
 
-In:  the Sequences of a scan, the published counts.
+In:  the Sequences of a scan; data_manifests/*.json and ck_plus_folds.csv.
 Out: notes for Scan.notes: "327 of 327 labelled sequences, 118 of 118 subjects", or what is missing and what is extra.
 """
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
 
 from fer_data.labels import EXPRESSIONS
 from fer_data.order import natural_key
+from fer_data.protocol.facts import load_facts
 from fer_data.records import Sequence
 
-__all__ = ["Published", "published", "counts_note", "difference_notes"]
+__all__ = ["counts_note", "difference_notes", "subject_notes", "ck_plus_subjects"]
 
 _NAMED = 12                           # so many ids are named, the rest is counted
 
 
-@dataclass(frozen=True)
-class Published:
-    """What the authors of a database, or the paper, say that it holds."""
-
-    sequences: int                    # labelled, of the part that the paper uses
-    subjects: int
-    expressions: dict[str, int] = field(default_factory=dict)    # sequences of each, where ids do not follow from a rule
-
-
-def published(dataset: str) -> Published:
-    """Return the published counts of a database, a key of ADAPTERS."""
-    ck_plus = {"anger": 45, "contempt": 18, "disgust": 59, "fear": 25, "happiness": 69, "sadness": 28, "surprise": 83}
-    return {
-        "ck+": Published(327, 118, ck_plus), "ck48": Published(327, 118, ck_plus), "mmi": Published(208, 31),
-        "oulu": Published(480, 80), "bu4dfe": Published(606, 101),
-    }[dataset]  # fmt: skip
-
-
-def counts_note(dataset: str, sequences: Iterable[Sequence]) -> str:
-    """Return the sentence that compares labelled sequences, subjects and, where they differ, single expressions."""
+def counts_note(dataset: str, sequences: Iterable[Sequence], by_expression: bool = False) -> str:
+    """Return the sentence that compares labelled sequences and subjects, and single expressions where they differ."""
+    facts = load_facts(dataset)
     labelled = [sequence for sequence in sequences if sequence.expression]
     subjects = {sequence.subject for sequence in labelled}
-    known = published(dataset)
-    note = f"{len(labelled)} of {known.sequences} labelled sequences, {len(subjects)} of {known.subjects} subjects"
+    note = f"{len(labelled)} of {facts.sequences} labelled sequences, {len(subjects)} of {facts.subjects} subjects"
     found = Counter(sequence.expression for sequence in labelled)
-    differ = [name for name in EXPRESSIONS if known.expressions and found[name] != known.expressions.get(name, 0)]
-    if differ:
-        note += "; " + ", ".join(f"{name} {found[name]} of {known.expressions.get(name, 0)}" for name in differ)
-    return note
+    pairs = [(name, found[name], facts.expressions.get(name, 0)) for name in EXPRESSIONS if by_expression]
+    differ = ", ".join(f"{name} {here} of {there}" for name, here, there in pairs if here != there)
+    return f"{note}; {differ}" if differ else note
 
 
 def difference_notes(sequences: Iterable[Sequence], expected: Iterable[str]) -> tuple[str, ...]:
     """Return up to two sentences naming the ids "subject/sequence" that are missing, and those that nobody published."""
-    found, wanted = {sequence.sequence_id for sequence in sequences}, set(expected)
-    notes = [f"missing: {_named(wanted - found, wanted)}"] if wanted - found else []
-    return (*notes, f"not published: {_named(found - wanted, found)}") if found - wanted else tuple(notes)
+    return _differences({sequence.sequence_id for sequence in sequences}, set(expected), "")
+
+
+def subject_notes(sequences: Iterable[Sequence], expected: Iterable[str]) -> tuple[str, ...]:
+    """Return up to two sentences naming the labelled subjects that are missing, and those that nobody published."""
+    return _differences({sequence.subject for sequence in sequences if sequence.expression}, set(expected), "subjects ")
+
+
+@cache
+def ck_plus_subjects() -> tuple[str, ...]:
+    """Return the ids of the 118 subjects of CK+ that have labelled sequences."""
+    lines = (files("data_manifests") / "ck_plus_folds.csv").read_text(encoding="utf-8").splitlines()[1:]
+    return tuple(line.split(",")[0] for line in lines)
+
+
+def _differences(found: set[str], wanted: set[str], what: str) -> tuple[str, ...]:
+    notes = [f"{what}missing: {_named(wanted - found, wanted)}"] if wanted - found else []
+    return (*notes, f"{what}not published: {_named(found - wanted, found)}") if found - wanted else tuple(notes)
 
 
 def _named(ids: set[str], among: set[str]) -> str:

@@ -14,10 +14,11 @@ from skimage.transform import SimilarityTransform
 from fer_data.errors import LandmarkError
 from fer_data.records import Face
 
-__all__ = ["CANVAS", "EYE_CENTRE", "EYE_DISTANCE", "RIGID", "TEMPLATE", "similarity_from_landmarks", "align", "points_on_canvas",
-           "canvas_to_picture"]
+__all__ = ["CANVAS", "CROP_AREA", "EYE_CENTRE", "EYE_DISTANCE", "RIGID", "TEMPLATE", "similarity_from_landmarks", "align",
+           "place_whole", "fit_of", "points_on_canvas", "canvas_to_picture"]  # fmt: skip
 
 CANVAS = 132                          # side of the stored canvas, px
+CROP_AREA = 110                       # side of the square in its middle from which views are cut, px
 EYE_DISTANCE = 34.0                   # between the centres of the eyes, canvas px
 EYE_CENTRE = (65.5, 44.0)             # midpoint of the eyes, canvas px; x is the canvas' own axis of symmetry
 
@@ -70,12 +71,29 @@ def align(picture: np.ndarray, points: np.ndarray) -> Face:
     Raises LandmarkError as similarity_from_landmarks does.
     """
     matrix = similarity_from_landmarks(points)
-    scale = float(np.sqrt(np.linalg.det(matrix[:, :2])))  # canvas px per picture px
-    factor = max(1, int(1.0 / (2.0 * scale))) if scale < 0.5 else 1
-    source, warp = _reduce(picture, factor, matrix)
-    pixels = cv2.warpAffine(source, warp, (CANVAS, CANVAS), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    residual = points_on_canvas(points, matrix)[list(RIGID)] - TEMPLATE
-    return Face(pixels, matrix, float(np.sqrt((residual**2).sum(1).mean())), _invented(picture.shape[:2], matrix))
+    return _face(picture, matrix, _residual_px(points, matrix))
+
+
+def place_whole(picture: np.ndarray) -> Face:
+    """Return a picture that is a cropped face already on the stored canvas: it becomes the crop area, no point is needed.
+
+    Convention: the edges of the picture's longer side fall on the edges of the crop area, the shorter side is centred; no
+    rotation. What lies around, the canvas' margin at least, repeats the border and is counted in `invented`.
+    """
+    height, width = picture.shape[:2]
+    scale, middle = CROP_AREA / max(height, width), (CANVAS - 1) / 2
+    matrix = np.array([[scale, 0, middle - scale * (width - 1) / 2], [0, scale, middle - scale * (height - 1) / 2]])
+    return _face(picture, matrix, 0.0)
+
+
+def fit_of(points: np.ndarray) -> tuple[float, float]:
+    """Return (residual, turn) of a face: how far its rigid points are from the template, canvas px, and its roll, rad.
+
+    A profile, or a face that was not found where it is, has a large residual; an upright one a turn near 0.
+    Raises LandmarkError as similarity_from_landmarks does.
+    """
+    matrix = similarity_from_landmarks(points)
+    return _residual_px(points, matrix), float(np.arctan2(matrix[0, 1], matrix[0, 0]))
 
 
 def points_on_canvas(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -86,6 +104,20 @@ def points_on_canvas(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 def canvas_to_picture(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Return canvas points (L, 2) moved back into the picture that `matrix` was made for."""
     return (np.asarray(points, np.float64) - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
+
+
+def _residual_px(points: np.ndarray, matrix: np.ndarray) -> float:
+    residual = points_on_canvas(points, matrix)[list(RIGID)] - TEMPLATE
+    return float(np.sqrt((residual**2).sum(1).mean()))
+
+
+def _face(picture: np.ndarray, matrix: np.ndarray, residual_px: float) -> Face:
+    """Warp a picture onto the canvas, reduced first if it is large."""
+    scale = float(np.sqrt(np.linalg.det(matrix[:, :2])))  # canvas px per picture px
+    factor = max(1, int(1.0 / (2.0 * scale))) if scale < 0.5 else 1
+    source, warp = _reduce(picture, factor, matrix)
+    pixels = cv2.warpAffine(source, warp, (CANVAS, CANVAS), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return Face(pixels, matrix, residual_px, _invented(picture.shape[:2], matrix))
 
 
 def _reduce(picture: np.ndarray, factor: int, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

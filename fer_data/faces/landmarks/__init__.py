@@ -24,6 +24,12 @@ def _dlib(**options) -> Backend:
     return DlibBackend(**options)
 
 
+def _none(**options) -> Backend:
+    from fer_data.faces.landmarks.none import NoBackend
+
+    return NoBackend(**options)
+
+
 def _dataset(**options) -> Backend:
     from fer_data.faces.landmarks.dataset import DatasetBackend
 
@@ -36,15 +42,20 @@ def _openface(**options) -> Backend:
     return OpenFaceBackend(**options)
 
 
-BACKENDS = {"fan": _fan, "dlib": _dlib, "dataset": _dataset, "openface": _openface}
+BACKENDS = {"fan": _fan, "dlib": _dlib, "dataset": _dataset, "openface": _openface, "none": _none}
 
 
 def open_backend(name: str, **options) -> Backend:
     """Return the backend `name` with its model files loaded and checked.
 
+    `detector="whole"` (fan and dlib) looks for no face: each picture is one, from edge to edge.
     Raises LandmarkError for an unknown name, detector or folder of points, WeightsError if a model file or its library is
     missing; the sentence says what to put where.
     """
     if name not in BACKENDS:
         raise LandmarkError(f"opening a landmark backend: allowed are {', '.join(BACKENDS)}; got {name!r}")
-    return BACKENDS[name](**options)
+    if options.get("detector") != "whole":
+        return BACKENDS[name](**options)
+    from fer_data.faces.landmarks.none import WholePicture
+
+    return WholePicture(BACKENDS[name](**({"detector": None} if name == "fan" else {})))

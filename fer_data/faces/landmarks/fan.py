@@ -37,9 +37,12 @@ class FanBackend(DetectorBackend):
 
     name = "fan"
 
-    def __init__(self, detector: str = "sfd", device: str = "cpu"):
-        """Load the networks. Raises WeightsError if a model file is missing, LandmarkError for an unknown detector."""
-        if detector not in DETECTORS:
+    def __init__(self, detector: str | None = "sfd", device: str = "cpu"):
+        """Load the networks; detector None: `detect` will not be called.
+
+        Raises WeightsError if a model file is missing, LandmarkError for an unknown detector.
+        """
+        if detector is not None and detector not in DETECTORS:
             raise LandmarkError(f"opening the fan backend: allowed detectors are {', '.join(DETECTORS)}; got {detector!r}")
         doing = "opening the fan backend"
         names = [NETWORK, _SFD] if detector == "sfd" else [NETWORK]
@@ -53,7 +56,7 @@ class FanBackend(DetectorBackend):
         self._network = _load_network(paths[NETWORK], device)
         if detector == "sfd":
             self._detect = _load_sfd(paths[_SFD], device)
-        else:
+        elif detector == "dlib":
             self._detect, self.settings["dlib"] = _load_hog(doing)
 
     def detect(self, picture: np.ndarray) -> list[Box]:
