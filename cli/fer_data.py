@@ -40,12 +40,13 @@ def prepare():
     """Find sequences, choose peak frames, detect, align, cut views, write shards and the manifest."""
 
 
-def prepare_options(command):
-    """Add the options that every database has."""
+def prepare_options(*backends):
+    """Return a decorator that adds the options that every database has; the first of its landmark backends is the default."""
+    detector = [choice("--detector", ["sfd", "dlib"], "Face detector of the fan backend.")] if backends[0] == "fan" else []
+    openface = [click.option("--openface", type=common.DIR, metavar="DIR", help=_OPENFACE)] if "openface" in backends else []
     options = [
-        choice("--landmarks", ["fan", "dlib", "dataset", "openface"], "Landmark backend; never swapped for another."),
-        choice("--detector", ["sfd", "dlib"], "Face detector of the fan backend."),
-        click.option("--openface", type=common.DIR, metavar="DIR", help=_OPENFACE),
+        choice("--landmarks", list(backends), "Landmark backend; never swapped for another."), *detector, *openface,
+        choice("--neutral", ["off", "class", "reference"], "First frame of each sequence: left out, as a class, or as rows apart."),
         choice("--views", ["stored", "virtual"], "Write all 110 views, or render them on demand (1/58 of the disk)."),
         choice("--colour", ["grey", "rgb"], "Channels of the faces."),
         number("--folds", 10, 2, "Number of subject-disjoint folds."),
@@ -56,10 +57,14 @@ def prepare_options(command):
         flag("--dry-run", "Say what would be done; write nothing."),
         flag("--strict", "Exit 1 if anything that was wanted could not be used."),
         flag("--json", "Print the summary as JSON.", name="as_json"),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+    ]  # fmt: skip
+
+    def add(command):
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
 def choice(name, allowed, text):
@@ -80,7 +85,7 @@ def flag(option, text, name=None):
 @prepare.command("ck+")
 @click.argument("root", type=common.DIR)
 @click.argument("out", type=common.OUT_DIR)
-@prepare_options
+@prepare_options("fan", "dlib", "dataset", "openface")
 def prepare_ck_plus(root, out, **options):
     """CK+ from its unpacked archives: the last three frames of each labelled sequence.
 
@@ -90,13 +95,73 @@ def prepare_ck_plus(root, out, **options):
     _prepare("ck+", root, out, {}, **options)
 
 
+@prepare.command("ck48")
+@click.argument("root", type=common.DIR)
+@click.argument("out", type=common.OUT_DIR)
+@prepare_options("none", "dlib", "fan")
+def prepare_ck48(root, out, **options):
+    """CK+48, the 981 faces of 48x48 pixels in a folder for each expression.
+
+    With --landmarks none each picture becomes the face as it is; dlib and fan take it whole as the face's box.
+
+    \b
+    fer-data prepare ck48 ~/data/CK+48 prepared
+    """
+    _prepare("ck48", root, out, {}, **options, detector="whole")
+
+
+@prepare.command("mmi")
+@click.argument("root", type=common.DIR)
+@click.argument("out", type=common.OUT_DIR)
+@click.option("--list", "listing", type=common.FILE, help="Only these sequences: lines `happiness;50;3`, or `S050_003_030.png`.")
+@choice("--frames", ["apex-or-middle-three", "middle-three", "all"], "Which frames of a clip; apex: where it is coded.")
+@prepare_options("fan", "dlib", "openface")
+def prepare_mmi(root, out, listing, **options):
+    """MMI from one or several downloads: three frames round the peak of each clip of a basic expression, seen from the front.
+
+    \b
+    fer-data prepare mmi ~/data/MMI prepared --landmarks dlib --workers 2
+    """
+    _prepare("mmi", root, out, {"listing": listing} if listing else {}, **options)
+
+
+@prepare.command("oulu")
+@click.argument("root", type=common.DIR)
+@click.argument("out", type=common.OUT_DIR)
+@choice("--light", ["strong", "weak", "dark"], "Which light.")
+@choice("--spectrum", ["vis", "nir"], "Visible light or near infrared.")
+@choice("--tree", ["auto", "original", "cropped"], "As filmed, or cropped by the authors; auto: as filmed, if that is there.")
+@prepare_options("fan", "dlib", "openface")
+def prepare_oulu(root, out, light, spectrum, tree, **options):
+    """Oulu-CASIA NIR&VIS: the last three frames of each sequence of one camera and one light.
+
+    \b
+    fer-data prepare oulu ~/data/Oulu_CASIA prepared --landmarks dlib --workers 2
+    """
+    _prepare("oulu", root, out, {"light": light, "spectrum": spectrum, "tree": tree}, **options)
+
+
+@prepare.command("bu4dfe")
+@click.argument("root", type=common.DIR)
+@click.argument("out", type=common.OUT_DIR)
+@click.option("--every", type=click.IntRange(1, 9999), default=1, show_default=True, metavar="N", help="One frame in N, from the first.")
+@prepare_options("fan", "dlib", "openface")
+def prepare_bu4dfe(root, out, every, **options):
+    """BU-4DFE, for pre-training: all textures of all sequences, about 60,600; virtual views are advised (1 GB for 61).
+
+    \b
+    fer-data prepare bu4dfe ~/data/BU_4DFE prepared --every 10 --views virtual --landmarks dlib --workers 2
+    """
+    _prepare("bu4dfe", root, out, {}, **options, frames=f"every-{every}")
+
+
 @prepare.command("folder")
 @click.argument("root", type=common.DIR)
 @click.argument("out", type=common.OUT_DIR)
 @click.option("--index", type=common.FILE, help="CSV with the columns path, subject, expression[, sequence, frame].")
 @click.option("--pattern", metavar="TEXT", help="File names, e.g. '{subject}/{subject}_{sequence}_{expression}.jpg'.")
 @choice("--frames", ["all", "last-three"], "Which frames of a sequence.")
-@prepare_options
+@prepare_options("fan", "dlib", "openface", "none")
 def prepare_folder(root, out, index, pattern, **options):
     """Any folder of face pictures, by a CSV index or a pattern of file names.
 
@@ -112,8 +177,10 @@ def _prepare(dataset, root, out, adapter_options, dry_run, strict, as_json, **op
     """Plan, then run or tell; exit 1 under --strict if something was unusable."""
     from fer_data.prepare import PrepareConfig, make_plan, prepare_dataset
 
-    if (options["landmarks"] == "openface") != (options["openface"] is not None):
+    if (options["landmarks"] == "openface") != (options.get("openface") is not None):
         raise click.UsageError("--landmarks openface and --openface DIR go together.")
+    if options.get("detector") == "whole" and options["landmarks"] == "none":
+        del options["detector"]
     config = PrepareConfig(options=adapter_options, **options)
     if dry_run:
         common.show(_plan_text(make_plan(dataset, root, config), config, out))
@@ -131,9 +198,11 @@ def _prepare(dataset, root, out, adapter_options, dry_run, strict, as_json, **op
 def _plan_text(plan, config, out) -> str:
     """Return what a run would do."""
     subjects = len({one.sequence.subject for one in plan.selected})
+    sequences = len({one.sequence.sequence_id for one in plan.selected})
+    landmarks = f"{plan.backend['name']} {plan.backend['version']}".strip()
     lines = [
-        f"{plan.scan.dataset}: {len(plan.scan.sequences)} sequences found, {len(plan.selected)} labelled and selected, {subjects} subjects",
-        f"{plan.n_faces} faces by rule {plan.rule}, {config.folds} folds by rule {config.fold_rule}, landmarks by {plan.backend['name']} {plan.backend['version']}",
+        f"{plan.scan.dataset}: {len(plan.scan.sequences)} sequences found, {sequences} labelled and selected, {subjects} subjects",
+        f"{plan.n_faces} faces by rule {plan.rule}, {config.folds} folds by rule {config.fold_rule}, landmarks by {landmarks}",
         f"{len(plan.shards)} shards with {config.views} views, about {plan.bytes_needed(config) / 1e6:,.0f} MB, into {out}",
         *(f"note: {note}" for note in plan.scan.notes),
         "dry run: nothing was written",
@@ -146,13 +215,15 @@ def _summary_text(summary) -> str:
     from fer_data.records import UNUSABLE
 
     unusable = {reason: count for reason, count in summary.skipped.items() if reason in UNUSABLE}
+    references = f" ({summary.references} of them neutral references)" if summary.references else ""
     reasons = f" ({', '.join(f'{reason} {count}' for reason, count in unusable.items())}; see skipped.csv)" if unusable else ""
     return "\n".join(
         [
             *(f"note: {note}" for note in summary.notes),
             f"decoded {summary.decoded}, detected {summary.detected}, rendered {summary.rendered:,} views; "
             f"shards: {summary.shards_written} written, {summary.shards_kept} kept; {summary.seconds:.1f} s",
-            f"{summary.kept} faces of {summary.sequences} sequences, {summary.subjects} subjects, {summary.folds} folds in {summary.out}",
+            f"{summary.kept} faces{references} of {summary.sequences} sequences, {summary.subjects} subjects,"
+            f" {summary.folds} folds in {summary.out}",
             f"skipped {summary.unusable}{reasons}",
         ]
     )
