@@ -31,6 +31,76 @@ MUTATIONS = [
     ("fer_data/faces/align.py", "[factor, 0, (factor - 1) / 2]", "[factor, 0, 0]", "tests/test_align.py"),
     ("fer_data/faces/align.py", "if scale < 0.5 else 1", "if scale < 0 else 1", "tests/test_align.py"),
     ("fer_data/faces/align.py", "x > shape[1] - 0.5", "x > shape[1] + 9", "tests/test_align.py"),
+    # folds and facts
+    ("fer_data/protocol/folds.py", "rank % folds for rank, subject",
+     "rank // folds % folds for rank, subject", "tests/test_folds.py -k literature"),
+    ("fer_data/protocol/folds.py", "shuffle=True, random_state=seed", "shuffle=False", "tests/test_folds.py -k seeds_decide"),
+    ("fer_data/protocol/folds.py", "for rank, subject in enumerate(subjects) for _ in labels[subject]]",
+     "for rank, subject in enumerate(reversed(subjects)) for _ in labels[subject]]", "tests/test_folds.py -k balanced"),
+    ("fer_data/protocol/folds.py", "\"shuffled\", folds, seed + repetition)",
+     "\"shuffled\", folds, seed)", "tests/test_folds.py -k repetitions"),
+    ("fer_data/protocol/folds.py", "np.all(rest - counts[index] > 0)", "np.all(rest - counts[index] >= 0)", "tests/test_folds.py -k inner"),
+    ("fer_data/protocol/folds.py", "int(np.argmin(distance))", "int(np.argmax(distance))", "tests/test_folds.py -k inner"),
+    ("fer_data/protocol/folds.py", "folds[folds.map(len) > 1]", "folds[folds.map(len) > 2]", "tests/test_folds.py -k refused"),
+    ("fer_data/protocol/folds.py", "sorted(set(subjects), key=natural_key)",
+     "list(dict.fromkeys(subjects))", "tests/test_folds.py -k order"),
+    ("data_manifests/ck_plus.json", '"fear": 25', '"fear": 26', "tests/test_facts.py"),
+    ("data_manifests/ck_plus_folds.csv", "S010,1", "S010,2", "tests/test_facts.py"),
+    ("data_manifests/mmi.json", '"images": 624', '"images": 625', "tests/test_facts.py"),
+    # the audit: judging
+    ("fer_data/protocol/audit.py", "leaked_images=sum(item.subject in trained",
+     "leaked_images=sum(item.sequence in trained", "tests/test_audit.py"),
+    ("fer_data/protocol/audit.py", "shared_images=sum(_frame(item) in frames",
+     "shared_images=sum(item.image in fold.train", "tests/test_audit.py"),
+    ("fer_data/protocol/audit.py", "(item.subject, item.sequence) for item in items",
+     "(item.sequence,) for item in items", "tests/test_audit.py"),
+    ("fer_data/protocol/audit.py", "tested_twice=sum(times[name] > 1", "tested_twice=sum(times[name] > 2", "tests/test_audit.py"),
+    ("fer_data/protocol/audit.py", "never_tested=sum(times[name] == 0 for name in split.items)", "never_tested=0", "tests/test_audit.py"),
+    ("fer_data/protocol/audit.py", "missing=_missing(classes, test),", "missing=_missing(classes, train),", "tests/test_audit.py"),
+    ("fer_data/protocol/audit.py", "validation_leaked=sum(item.subject in trained",
+     "validation_leaked=sum(item.subject in tested", "tests/test_audit.py"),
+    ("fer_data/protocol/audit.py", "test_in_validation=sum(item.subject in chosen_on",
+     "test_in_validation=sum(item.subject in trained", "tests/test_audit.py"),
+    ("fer_data/protocol/audit.py", "(-example.leaked_images, natural_key", "(example.leaked_images, natural_key", "tests/test_audit.py"),
+    ("fer_data/protocol/audit.py", "bool(self.pixels and self.pixels.exact)",
+     "bool(self.pixels and self.pixels.near)", "tests/test_audit.py"),
+    # the audit: reading
+    ("fer_data/protocol/audit_sides.py", "if key not in tested), test)", "), test)", "tests/test_audit_read.py"),
+    ("fer_data/protocol/audit_sides.py", "(*own.get(side, ()), *common.get(side, ()))",
+     "tuple(own.get(side, ()))", "tests/test_audit_read.py"),
+    ("fer_data/protocol/audit_sides.py", "if row.side != UNTESTED:", "if True:", "tests/test_audit_read.py"),
+    ("fer_data/protocol/audit_read.py", "_without_places(row.path) if identity.frame",
+     "row.path if identity.frame", "tests/test_audit_read.py"),
+    ("fer_data/protocol/audit_read.py", "if len(set(hashes.values())) > 1:", "if False:", "tests/test_audit_read.py"),
+    ("fer_data/protocol/audit_read.py", 'subject=f"{name.database}/{name.subject}"', "subject=name.subject", "tests/test_audit_read.py"),
+    ("fer_data/protocol/audit_read.py", "if before.subject != item.subject:", "if False:", "tests/test_audit_read.py"),
+    ("fer_data/protocol/audit_read.py", "torn = [(who, ids) for who, ids in people.items() if len(ids) > 1]",
+     "torn = []", "tests/test_audit_read.py"),
+    ("fer_data/protocol/audit_forms.py", "announced is not None and announced != count", "False", "tests/test_audit_read.py"),
+    ("fer_data/protocol/audit_forms.py", 'if cell in ("", "-1") else cell', 'if cell == "" else cell', "tests/test_audit_read.py"),
+    ("fer_data/protocol/audit_forms.py", '.replace("\\\\", "/")', "", "tests/test_audit_read.py"),
+    ("fer_data/protocol/audit_forms.py", "if not entry:", "if False:", "tests/test_audit_read.py"),
+    ("fer_data/protocol/audit_places.py", "return sides.pop() if len(sides) == 1 else None",
+     "return sides.pop() if sides else None", "tests/test_audit_read.py"),
+    ("fer_data/protocol/identity.py", "_START, _END = r\"(?<![A-Za-z0-9])\"", "_START, _END = r\"\"", "tests/test_audit_read.py"),
+    ("fer_data/protocol/identity.py", "for identity in found}) != 1:", "for identity in found}) == 0:", "tests/test_audit_read.py"),
+    # the audit: pixels, and how it reads
+    ("fer_data/protocol/near_duplicates.py", "(64, 64), interpolation=cv2.INTER_AREA",
+     "(64, 64), interpolation=cv2.INTER_NEAREST", "tests/test_audit_pixels.py"),
+    ("fer_data/protocol/near_duplicates.py", "small[:, ::-1]", "small[::-1]", "tests/test_audit_pixels.py"),
+    ("fer_data/protocol/near_duplicates.py", "(people[a] != people[b])", "(people[a] >= 0)", "tests/test_audit_pixels.py"),
+    ("fer_data/protocol/near_duplicates.py", "(contents[a] != contents[b])", "(contents[a] >= 0)", "tests/test_audit_pixels.py"),
+    ("fer_data/protocol/near_duplicates.py", "(self.test[a] & self.train[b]) | (self.train[a] & self.test[b])",
+     "(self.test[a] & self.train[b])", "tests/test_audit_pixels.py"),
+    ("fer_data/protocol/near_duplicates.py", "np.uint64(1 << number % 64)\n            for side",
+     "np.uint64(1 << number % 32)\n            for side", "tests/test_audit_pixels.py"),
+    ("fer_data/check_split.py", "if len(ends) == 1 else None", "if ends else None", "tests/test_audit_pixels.py"),
+    ("fer_data/check_split.py", "if images is not None or trees:", "if images is not None:", "tests/test_audit_pixels.py"),
+    ("cli/audit_text.py", "table.add_row(\"\" if number else title, escape(line))",
+     "table.add_row(\"\", escape(line))", "tests/test_audit_cli.py -k terminal"),
+    ("cli/audit_text.py", "percent * _BAR * 8 / 100", "percent * _BAR * 4 / 100", "tests/test_audit_cli.py -k terminal"),
+    ("cli/audit_text.py", "{line}\", markup=False)", "{line}\")", "tests/test_audit_cli.py -k markup"),
+    ("cli/fer_data.py", "if report.leaks or (strict and report.doubtful):", "if report.leaks:", "tests/test_audit_cli.py -k doubts"),
 ]
 
 
@@ -58,13 +128,20 @@ def _run(copy: Path, file: str, old: str, new: str, tests: str) -> str:
     path.write_text(text.replace(old, new))
     try:
         command = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "-p", "no:cacheprovider", *tests.split()]
-        done = subprocess.run(command, cwd=copy, capture_output=True, text=True, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
+        done = subprocess.run(command, cwd=copy, capture_output=True, text=True, env=_environment())
     finally:
         path.write_text(text)
     if done.returncode == 1:
         failed = [line.split("::")[1].split(" ")[0] for line in done.stdout.splitlines() if line.startswith("FAILED") and "::" in line]
         return f"noticed by {failed[0] if failed else '?'}"
     return "SURVIVED" if done.returncode in (0, 5) else f"noticed: nothing runs (pytest exit {done.returncode})"
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment of the tests: the copy lies elsewhere, but reads the same references."""
+    shared = REPOSITORY.parent / "shared"
+    known = {"FER_REFERENCE": str(shared / "reference"), "FER_REAL_FACES": str(shared / "data" / "london")}
+    return {**known, **os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 if __name__ == "__main__":

@@ -84,6 +84,7 @@ def test_a_terminal_gets_colours_and_bars(popular_split, tmp_path, monkeypatch):
     plain, styled = console.export_text(clear=False).splitlines(), console.export_text(styles=True)
     bars = [line.count("█") for line in plain if "█" in line]
     assert len(bars) == 11 and bars[8] == max(bars) == 17 and bars[0] == min(bars) == 7
+    assert [line.split("  ")[0].strip() for line in plain if line[:1].strip()][-4:] == ["besides", "worst", "read as", "do now"]
     assert "\x1b[1;37;41m LEAK " in styled and max(map(len, plain[1:])) <= 100
 
 

@@ -144,13 +144,14 @@ def test_lists_are_compared_below_a_root_and_what_is_not_there_is_counted(tmp_pa
     cv2.imwrite(str(root / "test/happy/006_08_happy.png"), np.full((20, 20), 9, np.uint8))
     (root / "test/happy/007_08_happy.png").write_bytes(b"\x89PNG\r\n\x1a\nshort")
     (root / "test/happy/._005_03_neutral.png").write_bytes(b"\x00\x05\x16\x07")
+    shutil.copytree(root / "train/neutral", root / "copies")                # 003_03_neutral.png lies at two places now
     steps = []
     lists = [tmp_path / "train.txt", tmp_path / "test.txt"]
     report = check_split(lists, images=root, progress=lambda done, total: steps.append((done, total)))
-    assert (report.pixels.compared, report.pixels.not_compared) == (4, 3)
+    assert (report.pixels.compared, report.pixels.not_compared) == (3, 4)
     notes = " ".join(report.pixels.notes)
-    assert "1 pictures were not found" in notes and "1 pictures are of one tone" in notes and "1 pictures cannot be decoded" in notes
-    assert steps[-1] == (6, 6)
+    assert "2 pictures were not found" in notes and "1 pictures are of one tone" in notes and "1 pictures cannot be decoded" in notes
+    assert steps[-1] == (5, 5)
     (tmp_path / "empty").mkdir()
     with pytest.raises(SplitError, match=r"none of the 7 entries was found below .*, e\.g\. 'train/happy/001_08_happy.png'"):
         check_split(lists, images=tmp_path / "empty")
