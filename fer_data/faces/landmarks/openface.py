@@ -109,13 +109,15 @@ def parse_csv(data: bytes) -> Faces:
     frames: dict[int, list[np.ndarray]] = {}
     last = 1 if of_picture else 0
     for line, row in enumerate(rows[1:], 2):
+        if len(row) < len(rows[0]):
+            raise LandmarkError(f"OpenFace's file is cut off: row {line} has {len(row)} of {len(rows[0])} columns")
         try:
             number = 1 if of_picture else int(row[column["frame"]])
             last = max(last, number)
             if of_picture or float(row[column["success"]]) == 1:
                 points = np.array([float(row[index]) for index in wanted]).reshape(POINTS, 2)
                 frames.setdefault(number, []).append(checked(points))
-        except (ValueError, IndexError, LandmarkError) as error:
+        except (ValueError, LandmarkError) as error:
             raise LandmarkError(f"OpenFace's file cannot be read in row {line} ({error})") from error
     return Faces(frames, last, of_picture)
 
