@@ -145,9 +145,12 @@ def fetch(entry: Weights, accept_licence: bool, source: Path | None = None, prog
                 _copy(entry, source, part) if source else _download(entry, part, progress)
                 _publish(entry, part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)  # gives the space back
+        if part.is_file():
+            part.unlink()  # gives the space back
         raise WeightsError(f"fetching {entry.name}: {part} cannot be written ({error.strerror or error})") from error
     except _Broken as error:
+        if part.is_file() and not part.stat().st_size:
+            part.unlink()
         raise WeightsError(f"fetching {entry.name} from {entry.url}: {error}; {_by_hand(entry)}") from error
     return path
 
@@ -181,11 +184,12 @@ def _open(url: str, begun: int):
     """Return the server's answer to a request for the bytes from `begun` on."""
     headers = {"User-Agent": "fer-data", **({"Range": f"bytes={begun}-"} if begun else {})}
     try:
-        return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT_S)
+        opener = urllib.request.build_opener()  # asks the environment for proxies now, not once per process
+        return opener.open(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT_S)
     except urllib.error.HTTPError as error:
         raise _Broken(f"the server answered {error.code} {error.reason}") from error
     except (OSError, http.client.HTTPException) as error:
-        raise _Broken(f"the server cannot be reached ({getattr(error, 'reason', error)})") from error
+        raise _Broken(f"the server cannot be reached ({' '.join(str(getattr(error, 'reason', error)).split())})") from error
 
 
 def _pour(entry: Weights, answer, file: BinaryIO, done: int, progress: Progress) -> None:
