@@ -4,6 +4,8 @@ In:  the beginning of a file (512 bytes are enough; all of it, if it is shorter)
 Out: what it is instead, as the end of a sentence; or None.
 """
 
+import re
+
 __all__ = ["not_media"]
 
 _APPLE_DOUBLE, _LFS = b"\x00\x05\x16\x07", b"version https://git-lfs"
@@ -21,6 +23,6 @@ def not_media(head: bytes) -> str | None:
         return "is a Git LFS pointer, not the file itself; run `git lfs pull` where it came from"
     if head.startswith(_APPLE_DOUBLE):
         return "is an AppleDouble file that macOS left beside the real one"
-    if head[:512].lstrip()[:9].lower().startswith((b"<!doctype", b"<html")):
+    if re.match(rb"\s*<(!doctype\s+)?html", head, re.IGNORECASE):
         return "is a web page; the download failed"
     return None

@@ -203,7 +203,7 @@ def _apex(root: Path, session: _Session, count: int, numbers: tuple[int, ...]) -
     """Return ((first, last) position of the peak, or None if it is not known; what is wrong with the coding, or "")."""
     if numbers:
         inside = [number - 1 for number in numbers if 1 <= number <= count]
-        return ((inside[0], inside[-1]), "") if inside else (None, f"the list names frames {numbers} of a clip of {count} frames")
+        return ((inside[0], inside[-1]), "") if inside else (None, f"the list names frame {numbers[0]}, the clip has {count}")
     if session.coding is None:
         return None, ""
     try:
