@@ -23,6 +23,8 @@ from fer_data.store.files import sha256_of_bytes, sha256_of_file
 
 __all__ = ["check_split"]
 
+_AT_ONCE = 64                         # pictures handed to the threads together
+
 Progress = Callable[[int, int], None]   # (pictures done, pictures in all)
 
 
@@ -130,7 +132,10 @@ def _finder(images: Path | None) -> Callable[[str], Path | None]:
 
 
 def _read_pictures(found: dict[str, Path]) -> Iterator[tuple[str, str, PictureHash | str]]:
-    """Yield (item, sha256, hash or why there is none) in natural order; threads suffice, decoding lets others run."""
+    """Yield (item, sha256, hash or why there is none) in natural order; threads suffice, decoding lets others run.
+
+    A few at a time, so that an interrupt does not wait for thousands.
+    """
 
     def read(name: str) -> tuple[str, str, PictureHash | str]:
         path = found[name]
@@ -143,4 +148,6 @@ def _read_pictures(found: dict[str, Path]) -> Iterator[tuple[str, str, PictureHa
             return name, sha256_of_bytes(data), "cannot be decoded"
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        yield from pool.map(read, sorted(found, key=natural_key))
+        names = sorted(found, key=natural_key)
+        for first in range(0, len(names), _AT_ONCE):
+            yield from pool.map(read, names[first : first + _AT_ONCE])

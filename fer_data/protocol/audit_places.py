@@ -4,6 +4,7 @@ In:  a name, or the folders above a file. Out: train, validation, test; the numb
 """
 
 import re
+from functools import lru_cache
 
 __all__ = ["SIDES", "UNTESTED", "side_of", "fold_of", "place_of", "names_a_place", "only_places", "plain_number", "is_listed_picture"]
 
@@ -26,6 +27,7 @@ def is_listed_picture(path: str) -> bool:
     return _MEDIA.search(path) is not None
 
 
+@lru_cache(4096)
 def side_of(name: str) -> str | None:
     """Return the side that the name of a file or folder tells, or None if it tells none or several.
 

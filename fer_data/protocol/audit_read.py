@@ -45,9 +45,11 @@ def read_split(
         raise SplitError(f"reading a split: allowed are its files or its folders of pictures; got {'both' if files else 'nothing'}")
     notes = [f"files: {files[0].name} to {files[-1].name}, {len(files)} in all"] if len(files) > 2 else []
     rows = _rows(files, trees, notes)
-    identities = _identities(rows, subject_pattern, notes)
+    named = _named(rows)
+    identities = _identities(rows, named, subject_pattern, notes)
     keys, unit = _keys(rows, identities, digest, notes)
     items, warnings = _items(rows, identities, keys)
+    warnings += _doubts(items, rows, identities, named)
     folds = folds_of_rows(rows, keys, notes)
     untold = sum(item.expression is None for item in items.values())
     if untold:
@@ -81,9 +83,14 @@ def _rows(files: Sequence[Path], trees: Sequence[Tree], notes: list[str]) -> lis
 # --- who is in it -----------------------------------------------------------------------------------------------------
 
 
-def _identities(rows: list[Row], subject_pattern: str | None, notes: list[str]) -> list[Identity]:
+def _named(rows: list[Row]) -> list[Identity | None]:
+    """Return who is in each row by the rules of names; a path that stands in ten folds is looked at once."""
+    known = {path: recognise(path) for path in {row.path for row in rows if row.path}}
+    return [known[row.path] if row.path else None for row in rows]
+
+
+def _identities(rows: list[Row], names: list[Identity | None], subject_pattern: str | None, notes: list[str]) -> list[Identity]:
     """Return who is in each row, by the user's pattern, a column, or the rules of names; note how."""
-    names = [recognise(row.path) if row.path else None for row in rows]
     if subject_pattern is not None:
         rule = pattern_rule(subject_pattern)
         found = [rule(row.path) if row.path else None for row in rows]
@@ -206,7 +213,7 @@ def _items(rows: list[Row], identities: list[Identity], keys: list[str]) -> tupl
             items[key] = replace(before, expression=item.expression)
         relabelled += before.expression is not None and item.expression not in (None, before.expression)
     warnings = [f"{relabelled} entries give another expression than an earlier entry of the same picture"] if relabelled else []
-    return items, warnings + _doubts(items, rows, identities)
+    return items, warnings
 
 
 def _expression(row: Row, identity: Identity) -> str | None:
@@ -216,7 +223,7 @@ def _expression(row: Row, identity: Identity) -> str | None:
     return identity.expression or (expression_of_folder(row.path) if row.path else None)
 
 
-def _doubts(items: Mapping[str, Item], rows: list[Row], identities: list[Identity]) -> list[str]:
+def _doubts(items: Mapping[str, Item], rows: list[Row], identities: list[Identity], named: list[Identity | None]) -> list[str]:
     """Return sentences about subject ids that may not be what they seem."""
     warnings = []
     subjects = sorted({item.subject for item in items.values()}, key=natural_key)
@@ -231,7 +238,6 @@ def _doubts(items: Mapping[str, Item], rows: list[Row], identities: list[Identit
         warnings.append(f"each of the {len(items)} images has a subject of its own; if that is a number of the image, nothing was checked")
     if len(subjects) == 1:
         warnings.append(f"all images show one subject, {subjects[0]}; was the right part of the names taken?")
-    named = [recognise(row.path) if row.path else None for row in rows]
     if all(named):
         people: dict[tuple[str, str], set[str]] = defaultdict(set)
         for name, identity in zip(named, identities, strict=True):
