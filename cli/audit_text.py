@@ -108,7 +108,7 @@ def _besides(report) -> list[str]:
     if total.shared_images:
         lines.append(f"{_count(total.shared_images, f'test {units}')} are themselves in training, or a copy of them is")
     if total.shared_sequences:
-        lines.append(f"{_count(total.shared_sequences, 'sequences')} on both sides: neighbouring frames of one recording, the worst of leaks")
+        lines.append(f"{_count(total.shared_sequences, 'sequences')} on both sides: neighbouring frames of one recording")
     if report.kind == "cross-validation" and (total.tested_twice or total.never_tested):
         lines.append(f"{_count(total.tested_twice, units)} tested more than once, {total.never_tested:,} never; {report.images:,} in all")
     elif total.tested_twice:
