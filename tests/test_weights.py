@@ -55,7 +55,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_error(int(mode))
             return
         if mode == "html":
-            self.answer(HTML, "text/html; charset=utf-8")
+            self.answer(b"Log in to this hotel's network", "text/html; charset=utf-8")
         elif mode == "hidden-html":
             self.answer(HTML.ljust(len(DATA)), "application/octet-stream")
         elif mode == "other":
@@ -165,7 +165,7 @@ def test_names_are_files_or_backends():
 
 
 def test_a_file_is_fetched_once(server, entry):
-    """Broken on purpose once by fetching whatever is there: two requests."""
+    """Broken on purpose once by fetching whatever is there: the second call asked for the licence."""
     seen = []
     path = weights.fetch(entry, True, progress=lambda done, total: seen.append((done, total)))
     assert path == weights.folder() / NAME and path.read_bytes() == DATA
@@ -175,7 +175,7 @@ def test_a_file_is_fetched_once(server, entry):
 
 
 def test_the_licence_must_be_accepted(server, entry):
-    """Broken on purpose once by asking after the download: the server was asked."""
+    """Broken on purpose once by asking only where a file is there: nothing was raised."""
     with pytest.raises(WeightsError, match=r"must be accepted with --accept-licence. Its makers .*BSD-3-Clause"):
         weights.fetch(entry, False)
     assert server.asked == [] and not weights.folder().exists()
@@ -194,7 +194,8 @@ def test_the_licence_must_be_accepted(server, entry):
     ],
 )
 def test_what_goes_wrong_is_one_sentence_with_a_way_out(server, entry, mode, message):
-    """Broken on purpose once for each: no look at the content type, nor at the first bytes, nor at the hash, nor at the length."""
+    """Broken on purpose once for each: without a look at the content type, at the first bytes, at the hash, at the length;
+    and without removing the empty part."""
     server.mode = mode
     with pytest.raises(WeightsError, match=f"fetching {NAME} from http.*{message}.* fer-data weights fetch {NAME} --from FILE"):
         weights.fetch(entry, True)
@@ -205,7 +206,8 @@ def test_what_goes_wrong_is_one_sentence_with_a_way_out(server, entry, mode, mes
 
 @pytest.mark.parametrize(("mode", "asked"), [("good", "bytes=1536000-"), ("no-ranges", "bytes=1536000-")])
 def test_an_interrupted_download_goes_on(server, entry, mode, asked):
-    """Whether the server can begin in the middle or not. Broken on purpose once by appending all the same: wrong hash."""
+    """Whether the server can begin in the middle or not. Broken on purpose once by appending all the same: the
+    first byte counted as the 1,536,001st."""
     server.mode = "cut"
     with pytest.raises(WeightsError):
         weights.fetch(entry, True)
@@ -227,7 +229,7 @@ def test_a_part_of_something_else_is_thrown_away(entry, rubbish):
 
 
 def test_a_whole_part_is_checked_and_named_without_asking(server, entry):
-    """Its process was killed before it could. Broken on purpose once by asking for bytes after the end."""
+    """Its process was killed before it could. Broken on purpose once by asking the server for bytes=2560000-."""
     weights.folder().mkdir(parents=True)
     (weights.folder() / f"{NAME}.part").write_bytes(DATA)
     assert weights.fetch(entry, True).read_bytes() == DATA and server.asked == []
@@ -243,7 +245,7 @@ def test_a_wrong_file_in_its_place_is_replaced(entry):
 
 
 def test_no_server_at_all(entry):
-    """Broken on purpose once by catching HTTPError alone: URLError came out."""
+    """Broken on purpose once by leaving the network's OSError to the disk: "cannot be written"."""
     offline = replace(entry, url="http://127.0.0.1:9/file")
     with pytest.raises(WeightsError, match=r"the server cannot be reached .*refused.*download it on another machine"):
         weights.fetch(offline, True)
@@ -258,7 +260,7 @@ def test_a_proxy_is_used(server, entry, monkeypatch):
 
 
 def test_two_at_once_fetch_once(server, entry):
-    """Broken on purpose once without the lock: two requests."""
+    """Broken on purpose once without the lock: one of three ended well."""
     server.mode = "slow"
     results = []
     threads = [threading.Thread(target=lambda: results.append(weights.fetch(entry, True))) for _ in range(3)]
@@ -289,7 +291,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_nothing(entry, monkeypatch):
 
 
 def test_a_place_that_cannot_be_written_is_a_sentence(entry, tmp_path):
-    """Broken on purpose once by making the folder outside the try: FileExistsError came out."""
+    """Broken on purpose once by removing a part that cannot be there: NotADirectoryError came out."""
     (tmp_path / "torch").mkdir()
     (tmp_path / "torch" / "hub").write_text("a file where a folder should be")
     with pytest.raises(WeightsError, match=r"2DFAN4.*part cannot be written"):
@@ -318,7 +320,7 @@ def test_a_killed_download_leaves_no_file_under_its_name(server, entry, tmp_path
 
 
 def test_a_file_brought_by_hand_is_checked_and_copied(server, entry, tmp_path):
-    """Broken on purpose once by copying first: the wrong file lay in the place."""
+    """Broken on purpose once without the look at it beforehand: the sentence named the copy, not the file."""
     (tmp_path / "right").write_bytes(DATA)
     (tmp_path / "wrong").write_bytes(DATA[:-1])
     with pytest.raises(WeightsError, match=r"wrong must have 2,560,000 bytes, got 2,559,999"):
@@ -333,7 +335,7 @@ def run(*arguments):
 
 
 def test_list_says_what_is_there_and_what_to_do(entry):
-    """Broken on purpose once by looking for names alone: the half file was "right"."""
+    """Broken on purpose once without looking inside: the half file was "right"."""
     assert f"{NAME}: missing" in run("list").output and "--landmarks dlib, which needs no download" in run("list").output
     weights.folder().mkdir(parents=True)
     (weights.folder() / NAME).write_bytes(DATA[:1000])

@@ -20,6 +20,8 @@ Of several faces the largest wins. A file belongs to a picture if its path in th
     SUBJECT_SEQUENCE                                                                                   S005_001.csv
 
 The longest such path that exists is taken. Source: OpenFace's RecorderCSV.cpp and SequenceCapture.cpp (versions 2.0 to 2.2).
+CE-CLM is not run here: pyclnf 0.4.1, which does in Python, requires opencv-python below 5, where this project requires 5,
+is licensed CC BY-NC, and needs 440 MB of OpenFace's files, which may not be passed on.
 """
 
 import csv
