@@ -1,10 +1,11 @@
-"""MMI sessions as they lie on disk: what tests of the adapter write."""
+"""Clips, and MMI sessions as they lie on disk: what tests write."""
 
 import io
+import struct
 
 import numpy as np
 
-__all__ = ["clip_bytes", "coding", "write_session"]
+__all__ = ["chunks", "clip_bytes", "coding", "rebuilt", "write_session"]
 
 
 def clip_bytes(frames, size=(72, 56)):
@@ -22,6 +23,25 @@ def clip_bytes(frames, size=(72, 56)):
         for packet in stream.encode():
             container.mux(packet)
     return buffer.getvalue()
+
+
+def chunks(data):
+    """(start of the list of frames, its end, [(id, payload), ...]) of an AVI file."""
+    start = data.index(b"movi") - 8
+    end = start + 8 + struct.unpack("<I", data[start + 4 : start + 8])[0]
+    at, found = start + 12, []
+    while at < end:
+        size = struct.unpack("<I", data[at + 4 : at + 8])[0]
+        found.append((data[at : at + 4], data[at + 8 : at + 8 + size]))
+        at += 8 + size + size % 2
+    return start, end, found
+
+
+def rebuilt(data, frames):
+    """The AVI file with other frames in it, and a header that promises as many as before."""
+    body = b"movi" + b"".join(name + struct.pack("<I", len(part)) + part + b"\0" * (len(part) % 2) for name, part in frames)
+    inner = data[8 : chunks(data)[0]] + b"LIST" + struct.pack("<I", len(body)) + body
+    return b"RIFF" + struct.pack("<I", len(inner)) + inner
 
 
 def coding(units):

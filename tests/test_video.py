@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from fer_data.datasets import video
 from fer_data.errors import DatasetError, FerError, ImageError
+from tests.mmi_sessions import chunks, rebuilt
 
 av = pytest.importorskip("av")
 
@@ -42,25 +43,6 @@ def clip(frames=12, codec="mpeg4", kind="avi", gop=100):
 def on_disk(tmp_path, data):
     (tmp_path / "a.avi").write_bytes(data)
     return tmp_path / "a.avi"
-
-
-def chunks(data):
-    """(start of the list of frames, its end, [(id, payload), ...]) of an AVI file."""
-    start = data.index(b"movi") - 8
-    end = start + 8 + struct.unpack("<I", data[start + 4 : start + 8])[0]
-    at, found = start + 12, []
-    while at < end:
-        size = struct.unpack("<I", data[at + 4 : at + 8])[0]
-        found.append((data[at : at + 4], data[at + 8 : at + 8 + size]))
-        at += 8 + size + size % 2
-    return start, end, found
-
-
-def rebuilt(data, frames):
-    """The AVI file with other frames in it, and a header that promises as many as before."""
-    body = b"movi" + b"".join(name + struct.pack("<I", len(part)) + part + b"\0" * (len(part) % 2) for name, part in frames)
-    inner = data[8 : chunks(data)[0]] + b"LIST" + struct.pack("<I", len(body)) + body
-    return b"RIFF" + struct.pack("<I", len(inner)) + inner
 
 
 KINDS = [("mpeg4", "avi"), ("mjpeg", "avi"), ("msmpeg4v2", "avi"), ("mpeg4", "mp4"), ("mpeg4", "matroska")]
