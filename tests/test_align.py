@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from fer_data.errors import LandmarkError
 from fer_data.faces.align import (
-    CANVAS, EYE_CENTRE, EYE_DISTANCE, RIGID, TEMPLATE, align, canvas_to_picture, points_on_canvas, similarity_from_landmarks,
+    CANVAS,
+    EYE_CENTRE,
+    EYE_DISTANCE,
+    RIGID,
+    TEMPLATE,
+    align,
+    canvas_to_picture,
+    points_on_canvas,
+    similarity_from_landmarks,
 )  # fmt: skip
 
 MIRROR = {36: 45, 39: 42, 42: 39, 45: 36, 31: 35, 32: 34, 33: 33, 34: 32, 35: 31, 27: 27, 28: 28, 29: 29, 30: 30}
@@ -139,7 +147,8 @@ def test_points_that_cannot_be_aligned_are_refused(points, message):
 def test_opencv_warps_exactly(smooth_faces):
     """The promise about pixels rests on cv2.warpAffine computing in float32."""
     matrix = np.array([[0.97, -0.21, 11.3], [0.21, 0.97, -4.7]])
-    warped = cv2.warpAffine(smooth_faces[0], matrix, (90, 90), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    warped = cv2.warpAffine(smooth_faces[0], matrix, (90, 90), flags=flags, borderMode=cv2.BORDER_REPLICATE)
     y, x = np.mgrid[0:90, 0:90]
     from_x, from_y = (matrix[row, 0] * x + matrix[row, 1] * y + matrix[row, 2] for row in (0, 1))
     face = np.pad(smooth_faces[0].astype(float), 40, mode="edge")

@@ -18,7 +18,7 @@ def test_a_file_is_written_synced_and_renamed(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", lambda *paths: (calls.append("replace"), real_replace(*paths)))
     files.write_bytes_atomically(tmp_path / "a", b"abc")
     assert (tmp_path / "a").read_bytes() == b"abc" and calls == ["fsync", "replace", "fsync"]
-    assert os.listdir(tmp_path) == ["a"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 @pytest.mark.parametrize("failing", ["fsync", "replace"])
@@ -32,7 +32,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
     monkeypatch.setattr(os, failing, fail)
     with pytest.raises(OSError, match=os.strerror(number)):
         files.write_bytes_atomically(tmp_path / "a", b"new")
-    assert (tmp_path / "a").read_bytes() == b"old" and os.listdir(tmp_path) == ["a"]
+    assert (tmp_path / "a").read_bytes() == b"old" and [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_json_is_the_same_bytes_for_the_same_content():
@@ -45,4 +45,4 @@ def test_json_is_the_same_bytes_for_the_same_content():
 def test_leftovers_of_an_interrupted_writer_are_removed(tmp_path):
     for name in ("a.part", "b.part", "c"):
         (tmp_path / name).write_bytes(b"")
-    assert files.remove_parts(tmp_path) == 2 and os.listdir(tmp_path) == ["c"]
+    assert files.remove_parts(tmp_path) == 2 and [path.name for path in tmp_path.iterdir()] == ["c"]

@@ -250,7 +250,7 @@ def test_a_run_without_a_single_face_is_an_error(tmp_path):
         (tmp_path / "faces" / subject).mkdir(parents=True)
         cv2.imwrite(str(tmp_path / "faces" / subject / "x_happy.png"), np.full((300, 300), 90, np.uint8))
     config = PrepareConfig(landmarks="dlib", folds=2, options={"pattern": "{subject}/{sequence}_{expression}.png"})
-    with pytest.raises(DatasetError, match="no face could be used; skipped: {'no-face': 2}"):
+    with pytest.raises(DatasetError, match=r"no face could be used; skipped: \{'no-face': 2\}"):
         prepare_dataset("folder", tmp_path / "faces", tmp_path / "out", config)
     assert not (tmp_path / "out" / "manifest.parquet").exists()
 
@@ -271,5 +271,5 @@ def test_records_of_shards_tell_their_version(prepared_ck, tmp_path):
     shutil.copy(prepared_ck / "shards" / "00000.json", tmp_path / "00000.json")
     record = json.loads((tmp_path / "00000.json").read_bytes())
     (tmp_path / "00000.json").write_text(json.dumps({**record, "shard_version": 7}))
-    with pytest.raises(ShardError, match="reads version 1, .* has version 7"):
+    with pytest.raises(ShardError, match=r"reads version 1, .* has version 7"):
         read_record(tmp_path, "00000.h5")

@@ -49,7 +49,8 @@ def _command(root, out, workers):
     code = (
         "import sys, fer_data.prepare as p; p.SHARD_FACES = 9\n"
         "from cli.fer_data import main\n"
-        f"sys.argv = ['fer-data', 'prepare', 'ck+', {str(root)!r}, {str(out)!r}, '--landmarks', 'dlib', '--folds', '2', '--workers', '{workers}']\n"
+        f"sys.argv = ['fer-data', 'prepare', 'ck+', {str(root)!r}, {str(out)!r}, '--workers', '{workers}']\n"
+        "sys.argv += ['--landmarks', 'dlib', '--folds', '2']\n"
         "if __name__ == '__main__': main()"
     )
     return [sys.executable, "-c", code]

@@ -68,7 +68,7 @@ def test_a_turned_view_turns_counter_clockwise():
     """A bright spot right of the patch's centre moves up on the screen when the patch is turned by +15 degrees."""
     face = np.zeros((CANVAS, CANVAS), np.uint8)
     face[64:68, 96:100] = 255  # centre crop: 18..113, so the spot lies 32 px right of the centre
-    turned = render_view(face, [k for k in range(22) if view_of(k).angle_deg == 15 and not view_of(k).flip][0])
+    turned = render_view(face, next(k for k in range(22) if view_of(k).angle_deg == 15 and not view_of(k).flip))
     row, column = (index.mean() for index in np.nonzero(turned > 128))
     assert row == pytest.approx(47.5 - 32 * math.sin(math.radians(15)), abs=0.8) and column > 70
 

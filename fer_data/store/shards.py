@@ -104,7 +104,8 @@ def map_dataset(path: Path, name: str) -> np.ndarray:
                 raise ShardError(f"mapping a shard: {path} has no data set {name!r} of its own")
             dataset = file[name]
             if dataset.is_virtual or dataset.external or dataset.chunks or dataset.id.get_create_plist().get_nfilters():
-                raise ShardError(f"mapping a shard: data set {name!r} of {path} must be contiguous and plain; it is virtual, external or chunked")
+                what = f"data set {name!r} of {path}"
+                raise ShardError(f"mapping a shard: {what} must be contiguous and plain; it is virtual, external or chunked")
             shape, dtype, offset = dataset.shape, dataset.dtype, dataset.id.get_offset()
     except (OSError, KeyError, ValueError, RuntimeError, TypeError, UnicodeDecodeError) as error:  # what h5py raises on damaged files
         raise ShardError(f"mapping a shard: {path} cannot be opened as HDF5 ({error})") from error
