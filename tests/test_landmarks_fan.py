@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,9 +29,10 @@ FILES = (fan.NETWORK, "s3fd-619a316812.pth")
 
 def opened(monkeypatch, network, boxes=((0.0, 0.0, 200.0, 200.0),)):
     """Return a FanBackend whose network is `network` and whose detector sees `boxes`."""
+    detector = SimpleNamespace(detect_from_image=lambda picture: [np.array([*box, 0.9]) for box in boxes])
+    package = SimpleNamespace(face_alignment_net=network, face_detector=detector)
     monkeypatch.setattr(weights, "require", lambda name, doing: name)
-    monkeypatch.setattr(fan, "_load_network", lambda path, device: network)
-    monkeypatch.setattr(fan, "_load_sfd", lambda path, device: lambda picture: list(boxes))
+    monkeypatch.setattr(fan, "_open_package", lambda paths, device: package)
     return fan.FanBackend()
 
 
@@ -334,7 +336,10 @@ def test_a_missing_or_wrong_model_file_is_one_sentence(stored, tmp_path, monkeyp
 
 
 def test_a_file_that_would_run_code_is_not_run(tmp_path, monkeypatch):
-    """Broken on purpose once by weights_only=False: it was run, and RuntimeError came out of what it returned."""
+    """The package loads its detector without restriction unless it is told the path.
+
+    Broken on purpose once by not telling it: the file was run, and RuntimeError came out of what it returned.
+    """
     import pickle
 
     class Trap:
@@ -342,14 +347,23 @@ def test_a_file_that_would_run_code_is_not_run(tmp_path, monkeypatch):
             return (open, (str(tmp_path / "ran"), "w"))
 
     data = pickle.dumps(Trap(), protocol=2)
-    entry = replace(weights.choose((fan.NETWORK,))[0], sha256=hashlib.sha256(data).hexdigest(), size=len(data))
-    monkeypatch.setattr(weights, "CATALOGUE", (entry,))
+    trapped = [replace(one, sha256=hashlib.sha256(data).hexdigest(), size=len(data)) for one in weights.choose(FILES)]
+    monkeypatch.setattr(weights, "CATALOGUE", tuple(trapped))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
-    (tmp_path / "hub" / "checkpoints" / fan.NETWORK).write_bytes(data)
-    with pytest.raises(pickle.UnpicklingError):
-        open_backend("fan", detector="dlib")
+    weights.folder().mkdir(parents=True)
+    for name in FILES:
+        (weights.folder() / name).write_bytes(data)
+    for detector in fan.DETECTORS:
+        with pytest.raises(pickle.UnpicklingError):
+            open_backend("fan", detector=detector)
     assert not (tmp_path / "ran").exists()
+
+
+def test_another_folder_of_torch_hub_is_refused(stored, monkeypatch, tmp_path):
+    """The package would download into it. Broken on purpose once without the check: a blocked socket was opened."""
+    monkeypatch.setattr("torch.hub._hub_dir", str(tmp_path))
+    with pytest.raises(WeightsError, match=r"face-alignment looks at .*2DFAN4.*; leave torch.hub.set_dir alone"):
+        open_backend("fan")
 
 
 def test_an_unknown_detector_is_named():

@@ -4,21 +4,22 @@ In:  pictures. Out: 68 points with sub-pixel precision.
 
 The package cuts its points to whole pixels; here the crop is exact and the peak of each heat map is found by a parabola
 through the logarithms of its neighbours (Zhang et al., CVPR 2020), so that a Gaussian's centre comes out to a small
-fraction of a pixel. The network, its flipped pass and the geometry of its crop are the package's; its own loading is not
-used, for it downloads what it does not find and unpickles the detector's file without restriction.
+fraction of a pixel. The network, its flipped pass and the geometry of its crop are the package's.
 
-The model files lie where face-alignment keeps them (fer_data/weights.py). This backend never downloads.
+The model files lie where face-alignment keeps them (fer_data/weights.py); they are checked before the package sees them, and
+it is told the detector's path, for left alone it unpickles that file without restriction. This backend never downloads.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from fer_data import weights
-from fer_data.errors import LandmarkError
+from fer_data.errors import LandmarkError, WeightsError
 from fer_data.faces.landmarks.base import Box, DetectorBackend
 from fer_data.store.files import sha256_of_bytes
 
@@ -53,11 +54,12 @@ class FanBackend(DetectorBackend):
         self.weights_sha256 = sha256_of_bytes("".join(weights.choose((name,))[0].sha256 for name in names).encode())
         self.settings = {"detector": detector, "device": device, "torch": torch.__version__}
         self._device = device
-        self._network = _load_network(paths[NETWORK], device)
+        package = _open_package(paths, device)
+        self._network = package.face_alignment_net
         if detector == "sfd":
-            self._detect = _load_sfd(paths[_SFD], device)
+            self._detect = lambda picture: [tuple(map(float, box[:4])) for box in package.face_detector.detect_from_image(_rgb(picture))]
         elif detector == "dlib":
-            self._detect, self.settings["dlib"] = _load_hog(doing)
+            self._detect, self.settings["dlib"] = _open_hog(doing)
 
     def detect(self, picture: np.ndarray) -> list[Box]:
         """Return the boxes of all faces."""
@@ -135,25 +137,26 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _load_network(path, device: str):
-    """Return 2DFAN-4 in eval mode; nothing in its file can run code."""
-    import torch
-    from face_alignment.models import FAN
+def _open_package(paths: dict[str, Path], device: str):
+    """Return face_alignment.FaceAlignment with networks from checked files; without S3FD's it detects nothing.
 
-    network = FAN(4)
-    network.load_state_dict(torch.load(path, map_location=device, weights_only=True))
-    return network.to(device).eval()
+    Raises WeightsError if torch.hub was told to look elsewhere: the package would then download.
+    """
+    from face_alignment import FaceAlignment, LandmarksType
+    from torch.hub import get_dir
+
+    theirs = Path(get_dir()) / "checkpoints" / NETWORK
+    if theirs != paths[NETWORK]:
+        ours = f"{theirs}, not at {paths[NETWORK]}; leave torch.hub.set_dir alone"
+        raise WeightsError(f"opening the fan backend: face-alignment looks at {ours}")
+    # The package's own dlib detector warns that it is deprecated; `folder` loads nothing, and dlib is called directly.
+    options = {"face_detector": "folder"}
+    if _SFD in paths:
+        options = {"face_detector": "sfd", "face_detector_kwargs": {"path_to_detector": str(paths[_SFD])}}
+    return FaceAlignment(LandmarksType.TWO_D, device=device, compile=False, **options)
 
 
-def _load_sfd(path, device: str) -> Callable[[np.ndarray], list[Box]]:
-    """Return face-alignment's S3FD as a function from a picture to boxes."""
-    from face_alignment.detection.sfd import FaceDetector
-
-    sfd = FaceDetector(device, path_to_detector=str(path))
-    return lambda picture: [tuple(float(side) for side in box[:4]) for box in sfd.detect_from_image(_rgb(picture))]
-
-
-def _load_hog(doing: str) -> tuple[Callable[[np.ndarray], list[Box]], str]:
+def _open_hog(doing: str) -> tuple[Callable[[np.ndarray], list[Box]], str]:
     """Return dlib's HOG detector as a function from a picture to boxes, and dlib's version."""
     from fer_data.faces.landmarks.dlib68 import boxes_of, import_dlib
 
