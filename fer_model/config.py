@@ -27,6 +27,7 @@ METHODS = ("degan", "cnn")
 PRECISIONS = ("auto", "fp32", "bf16")
 LR_SCHEDULES = ("constant", "cosine")
 TARGETS = ("other", "any")
+D_BATCHES = ("joint", "separate")
 STAGES_OF = {"degan": ("gan", "head"), "cnn": ("cnn",)}     # the stages that a method trains, in order
 
 
@@ -82,6 +83,8 @@ class GanConfig(_StageConfig):
 
     epochs: float | None = 300        # "DE-GAN is trained for 300 epochs"
     targets: str = "other"            # open: what I asks for: any but x's own identity, or any
+    d_batches: str = "joint"          # open: BN in D over real and synthesised faces together, or over each separately.
+                                      # Separately, BN hides contrast and brightness of the fakes from D: G stays noise
     d_interval: int = 1               # D is trained on every n-th batch, G on each
     d_interval_strong: int = 4        # open: the same once D is strong; DR-GAN's 4 : 1
     d_strong_above: float = 0.9       # open: D is strong above this mean accuracy; DR-GAN's ports
@@ -90,6 +93,7 @@ class GanConfig(_StageConfig):
     def __post_init__(self):
         super().__post_init__()
         _one_of("targets", self.targets, TARGETS)
+        _one_of("d_batches", self.d_batches, D_BATCHES)
         _check(self.d_interval >= 1, "d_interval", "at least 1", self.d_interval)
         _check(self.d_interval_strong >= 1, "d_interval_strong", "at least 1", self.d_interval_strong)
         _check(0 < self.d_strong_above <= 1, "d_strong_above", "above 0, at most 1", self.d_strong_above)

@@ -13,6 +13,7 @@ Out: GanStage, for engine.run_stage; its weights are encoder, decoder and discri
 
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,7 @@ from fer_model.config import TrainConfig
 from fer_model.devices import autocast
 from fer_model.engine import Learner, Stage
 from fer_model.fold import Batches, Fold
-from fer_model.losses import discriminator_loss, generator_loss
+from fer_model.losses import DiscriminatorLoss, GeneratorLoss, discriminator_loss, generator_loss
 from fer_model.networks import Discriminator, Generator, build, to_input_size
 from fer_model.randomness import stream
 
@@ -39,11 +40,21 @@ class Phase:
     intent: str
 
 
-# In this order within a step. The interval of D is the schedule's, of G it is 1.
+# In this order within a step. The interval of D is the schedule's, that of G is 1.
 PHASES = (
     Phase("D", "discriminator", "eq. (1): name expression and person of real faces, call synthesised ones fake"),
     Phase("G", "generator", "eq. (2): have D name the input's expression and the code's person"),
 )
+
+
+class GanBatch(NamedTuple):
+    """What both phases of a step work on."""
+
+    x: Tensor                         # (B, C, S, S) real faces
+    fake: Tensor                      # (B, C, S, S) G(x, I, z), with its graph
+    expression: Tensor                # (B,) y^e
+    identity: Tensor                  # (B,) y^id
+    target: Tensor                    # (B,) y^id2
 
 
 @contextmanager
@@ -103,7 +114,7 @@ class GanStage(Stage):
         self.generator = self.learners["generator"].network.train()
         self.discriminator = self.learners["discriminator"].network.train()
         self.accuracy = torch.zeros(3, device=device)                    # running: real expression, real identity, fake
-        self.d_interval = config.gan.d_interval
+        self.intervals = {"D": config.gan.d_interval, "G": 1}            # steps from one run of a phase to the next
 
     def step(self, step: int) -> dict[str, Tensor]:
         faces, k = self.batches.at(step)                                 # (B,), (B,)
@@ -114,37 +125,47 @@ class GanStage(Stage):
         x = to_input_size(self.views.batch(faces, k), self.run.network.image_size)            # (B, C, S, S)
         faces, target, noise = faces.to(self.device), target.to(self.device), noise.to(self.device)
         expression, identity = self.expression[faces], self.identity[faces]                   # (B,), (B,)
-        losses: dict[str, Tensor] = {}
         # G does not move before its own phase, so the fakes that D learns from are those that G is judged by.
         with training_only(self.generator, self.discriminator), self._autocast():
             fake = self.generator(x, self.codes(target), noise)          # (B, C, S, S)
-        if step % self.d_interval == 0:
-            losses |= self._phase_d(step, x, fake.detach(), expression, identity)
-        return losses | self._phase_g(step, fake, expression, target)
+        batch = GanBatch(x, fake, expression, identity, target)
+        losses: dict[str, Tensor] = {}
+        for phase in PHASES:
+            if step % self.intervals[phase.name] == 0:
+                losses |= self._phase(phase, batch, step)
+        return losses
 
-    def _phase_d(self, step: int, x: Tensor, fake: Tensor, expression: Tensor, identity: Tensor) -> dict[str, Tensor]:
-        with training_only(self.discriminator, self.generator):
-            with self._autocast():
-                real_e, real_i = self.discriminator(x)                   # (B, N_e + 1), (B, N_i)
-                fake_e, _ = self.discriminator(fake)                     # a batch of its own: BN never mixes real and fake
-            loss = discriminator_loss(real_e, real_i, fake_e, expression, identity)
-            self.learners["discriminator"].descend(loss.total, step)
+    def _phase(self, phase: Phase, batch: GanBatch, step: int) -> dict[str, Tensor]:
+        """Descend on the phase's loss with gradients on its network alone; return its losses by name."""
+        learner = self.learners[phase.trains]
+        others = [other.network for name, other in self.learners.items() if name != phase.trains]
+        with training_only(learner.network, *others):
+            loss = self._discriminator(batch) if phase.name == "D" else self._generator(batch)
+            learner.descend(loss.total, step)
+        total, *parts = (value.detach() for value in loss)
+        return {phase.name: total} | {f"{phase.name}_{part}": v for part, v in zip(loss._fields[1:], parts, strict=True)}
+
+    def _discriminator(self, batch: GanBatch) -> DiscriminatorLoss:
+        real_e, real_i, fake_e, _ = self._judge(batch.x, batch.fake.detach())
         with torch.no_grad():
             fake_class = len(self.fold.classes)
-            right = real_e.argmax(1) == expression, real_i.argmax(1) == identity, fake_e.argmax(1) == fake_class
+            right = real_e.argmax(1) == batch.expression, real_i.argmax(1) == batch.identity, fake_e.argmax(1) == fake_class
             now = torch.stack(right).float().mean(1)                     # (3,)
             self.accuracy.lerp_(now, 1 - self.config.d_memory)
-        names = ("D", "D_expression", "D_identity", "D_fake")
-        return {name: value.detach() for name, value in zip(names, loss, strict=True)}
+        return discriminator_loss(real_e, real_i, fake_e, batch.expression, batch.identity)
 
-    def _phase_g(self, step: int, fake: Tensor, expression: Tensor, target: Tensor) -> dict[str, Tensor]:
-        with training_only(self.generator, self.discriminator):
-            with self._autocast():
-                fake_e, fake_i = self.discriminator(fake)
-            loss = generator_loss(fake_e, fake_i, expression, target)
-            self.learners["generator"].descend(loss.total, step)
-        names = ("G", "G_expression", "G_identity")
-        return {name: value.detach() for name, value in zip(names, loss, strict=True)}
+    def _generator(self, batch: GanBatch) -> GeneratorLoss:
+        _, _, fake_e, fake_i = self._judge(batch.x, batch.fake)
+        return generator_loss(fake_e, fake_i, batch.expression, batch.target)
+
+    def _judge(self, x: Tensor, fake: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return D's logits of real (B, N_e + 1), (B, N_i) and of synthesised faces, the same; BN as d_batches says."""
+        with self._autocast():
+            if self.config.d_batches == "separate":
+                return *self.discriminator(x), *self.discriminator(fake)
+            both_e, both_i = self.discriminator(torch.cat([x, fake]))    # (2B, N_e + 1), (2B, N_i)
+        n = len(x)
+        return both_e[:n], both_i[:n], both_e[n:], both_i[n:]
 
     def _autocast(self):
         return autocast(self.device, self.run.precision)
@@ -157,20 +178,20 @@ class GanStage(Stage):
         """Read D's running accuracies; from now on train D less often if it is strong, as before if it is not."""
         real_e, real_i, fake = self.accuracy.tolist()
         strong = (real_e + real_i + fake) / 3 > self.config.d_strong_above
-        self.d_interval = self.config.d_interval_strong if strong else self.config.d_interval
+        self.intervals["D"] = self.config.d_interval_strong if strong else self.config.d_interval
         return {
             "accuracy_real_expression": round(real_e, 4), "accuracy_real_identity": round(real_i, 4),
-            "accuracy_fake": round(fake, 4), "d_interval": self.d_interval,
+            "accuracy_fake": round(fake, 4), "interval_D": self.intervals["D"],
         }  # fmt: skip
 
     def samples(self, step: int) -> list[str]:
         return self.batches.names_at(step, self.fold.train["image_id"])
 
     def facts(self) -> dict:
-        return {"d_interval": self.d_interval}
+        return {"intervals": self.intervals}
 
     def restore_facts(self, facts: dict) -> None:
-        self.d_interval = facts["d_interval"]
+        self.intervals = dict(facts["intervals"])
 
     def buffers(self) -> dict[str, Tensor]:
         return {"accuracy": self.accuracy}

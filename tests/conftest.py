@@ -111,10 +111,13 @@ def tiny_prepared(write_tiny, tmp_path_factory):
     return write_tiny(tmp_path_factory.mktemp("tiny") / "prepared")
 
 
-def _write_tiny(out, people=6, folds=3, expressions=("anger", "happiness", "surprise"), frames=2, seed=0, fold_of=None, blank=()):
+def _write_tiny(
+    out, people=6, folds=3, expressions=("anger", "happiness", "surprise"), frames=2, seed=0, fold_of=None, blank=(), reference=()
+):
     """Write OUT with one shard. Expression is where a bright disc lies, person is the background's brightness and a seed.
 
-    `fold_of(person, sequence)` returns the fold; `blank` lists folds whose pixels are noise. Faces differ between frames.
+    `fold_of(person, sequence)` returns the fold; `blank` lists folds whose pixels are noise, `reference` expressions whose frames
+    are references. Faces differ between frames.
     """
     from fer_data.store.manifest import COLUMNS, image_id, write_manifest
     from fer_data.store.shards import shard_name, write_shard
@@ -136,7 +139,8 @@ def _write_tiny(out, people=6, folds=3, expressions=("anger", "happiness", "surp
                     "image_id": image_id("tiny", subject, name, frame), "dataset": "tiny", "subject": subject, "sequence": name,
                     "frame": frame, "expression": expression, "fold": fold, "shard": shard_name(0), "row": len(rows),
                     "source": f"{subject}_{name}_{frame}.png", "position": -1, "framing": "whole", "backend": "drawn",
-                    "source_sha256": "0" * 64, "face_sha256": "0" * 64, "faces_found": 1, "jump": False, "role": "peak",
+                    "source_sha256": "0" * 64, "face_sha256": "0" * 64, "faces_found": 1, "jump": False,
+                    "role": "reference" if expression in reference else "peak",
                 }  # fmt: skip
                 blanks = {column: "" if dtype == "str" else 0 for column, (dtype, _) in COLUMNS.items()}
                 faces.append(face.clip(0, 255).astype(np.uint8))

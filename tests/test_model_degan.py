@@ -8,7 +8,7 @@ import torch
 
 from fer_data.store.loader import open_views
 from fer_model.config import preset, resolve_budgets
-from fer_model.degan import PHASES, GanStage, draw_codes, training_only
+from fer_model.degan import PHASES, GanBatch, GanStage, draw_codes, training_only
 from fer_model.evidence.sheet import GAP, sheet
 from fer_model.fold import read_fold
 from fer_model.randomness import stream
@@ -40,18 +40,19 @@ def moved(module, before):
 
 
 def batch_of(stage, n=8):
-    """Return inputs, their labels, what I asks for, and fakes with their graph."""
+    """Return a batch with fakes that still have their graph."""
     faces = torch.arange(n)
     x = torch.rand(n, 1, 48, 48, generator=stream(0, "x")) * 2 - 1
     target, noise = draw_codes(stage.identity_cpu[faces], len(stage.fold.identities), 4, "other", stream(0, "c"))
-    return x, stage.expression[faces], stage.identity[faces], target, stage.generator(x, stage.codes(target), noise)
+    fake = stage.generator(x, stage.codes(target), noise)
+    return GanBatch(x, fake, stage.expression[faces], stage.identity[faces], target)
 
 
 def test_phase_d_moves_the_discriminator_alone(stage):
     """Weights, BN statistics, gradients. Seen red: fakes not detached, the generator had gradients."""
-    x, expression, identity, _, fake = batch_of(stage)
+    batch = batch_of(stage)
     g, d = state(stage.generator), state(stage.discriminator)
-    stage._phase_d(0, x, fake.detach(), expression, identity)
+    stage._phase(PHASES[0], batch, 0)
     assert moved(stage.generator, g) == set()
     assert moved(stage.discriminator, d) == set(d), "every weight and every running statistic"
     assert all(weight.grad is None for weight in stage.generator.parameters())
@@ -59,9 +60,9 @@ def test_phase_d_moves_the_discriminator_alone(stage):
 
 def test_phase_g_moves_the_generator_alone(stage):
     """Seen red, each: D's weights had gradients without requires_grad_(False); D's running statistics moved."""
-    _, expression, _, target, fake = batch_of(stage)
+    batch = batch_of(stage)
     g, d = state(stage.generator), state(stage.discriminator)
-    stage._phase_g(0, fake, expression, target)
+    stage._phase(PHASES[1], batch, 0)
     assert moved(stage.discriminator, d) == set()
     assert all(weight.grad is None for weight in stage.discriminator.parameters())
     still = {name for name in g if "running" in name or "num_batches" in name}    # moved when the fakes were made
@@ -124,34 +125,42 @@ def test_discriminator_rests_when_it_is_strong_and_works_again_when_it_is_not(ti
     stage.accuracy.copy_(torch.tensor([1.0, 0.99, 0.72]))                # mean 0.9033
     assert trained_at([3]) == [3], "the schedule changes on ticks only"
     stage.accuracy.copy_(torch.tensor([1.0, 0.99, 0.72]))
-    assert stage.review()["d_interval"] == 4
+    assert stage.review()["interval_D"] == 4
     assert trained_at(range(4, 13)) == [4, 8, 12]
     stage.accuracy.copy_(torch.tensor([1.0, 0.99, 0.70]))                # mean 0.8967
-    assert stage.review()["d_interval"] == 1 and trained_at(range(13, 15)) == [13, 14]
+    assert stage.review()["interval_D"] == 1 and trained_at(range(13, 15)) == [13, 14]
 
 
 def test_running_accuracy_is_the_mean_that_it_says(tiny_prepared):
     """By hand from the logits of each step. Seen red: 1 - d_memory and d_memory the other way round."""
     stage = gan(tiny_prepared, d_memory=0.75)
-    seen, real = [], stage.discriminator.forward
-
-    def watched(x):
-        seen.append(real(x))
-        return seen[-1]
-
-    stage.discriminator.forward = watched
+    seen, judge = [], stage._judge
+    stage._judge = lambda x, fake: seen.append(judge(x, fake)) or seen[-1]
     expected = torch.zeros(3)
     for step in range(3):
         seen.clear()
         stage.step(step)
         faces, _ = stage.batches.at(step)
-        (real_e, real_i), (fake_e, _) = seen[0], seen[1]
+        real_e, real_i, fake_e, _ = seen[0]                              # phase D comes first
         now = [
             (real_e.argmax(1) == stage.expression[faces]).float().mean(), (real_i.argmax(1) == stage.identity[faces]).float().mean(),
             (fake_e.argmax(1) == 3).float().mean(),
         ]  # fmt: skip
         expected = 0.75 * expected + 0.25 * torch.stack(now)
     assert stage.accuracy.tolist() == pytest.approx(expected.tolist())
+
+
+@pytest.mark.parametrize(("how", "noticed"), [("joint", True), ("separate", False)])
+def test_discriminator_notices_a_loss_of_contrast_only_in_joint_batches(tiny_prepared, how, noticed):
+    """Why real and synthesised faces share a batch: BN over the fakes alone undoes any change of their contrast. Seen red:
+    `separate` in both."""
+    stage = gan(tiny_prepared, d_batches=how)
+    batch = batch_of(stage)
+    grey = batch.fake / 10
+    with training_only(stage.generator, stage.discriminator), torch.no_grad():
+        bright, dull = (stage._judge(batch.x, fake * 8)[2] for fake in (batch.fake, grey))
+    change = (bright - dull).abs().max() / bright.abs().max()
+    assert (change > 0.3) == noticed, change
 
 
 def test_sheet_shows_inputs_in_rows_and_identities_in_columns(stage):

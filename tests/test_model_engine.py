@@ -161,7 +161,7 @@ def test_the_line_for_people_and_the_line_for_machines_agree(undisturbed, tiny_p
     train(tiny_prepared, tmp_path / "run", preset("smoke", fold=1), "cpu", say=said.append)
     last = [tick for tick in ticks_of(tmp_path / "run") if tick["stage"] == "gan"][-1]
     line = next(sentence for sentence in said if sentence.startswith("gan 8/8"))
-    assert f"G {last['loss_G']:.3g}" in line and f"d_interval {last['d_interval']}" in line and "img/s" in line
+    assert f"G {last['loss_G']:.3g}" in line and f"interval_D {last['interval_D']}" in line and "img/s" in line
     assert last["seen_kimg"] == 0.064 and last["steps"] == 8
 
 

@@ -116,6 +116,13 @@ def test_a_fold_that_is_not_there_is_refused_with_those_that_are(tiny_prepared):
     assert "has the folds 0, 1, 2" in call("train", "--data", tiny_prepared, "--fold", 9, "--preset", "smoke", code=1)
 
 
+def test_reference_frames_are_neither_trained_nor_tested_on(write_tiny, tmp_path):
+    """Seen red: every row of the manifest taken."""
+    data = write_tiny(tmp_path / "with", expressions=("anger", "surprise", "neutral"), reference=("neutral",))
+    fold = read_fold(data, 0)
+    assert fold.classes == ("anger", "surprise") and (len(fold.train), len(fold.test)) == (16, 8)
+
+
 def test_too_few_people_to_train_on_are_refused(write_tiny, tmp_path):
     with pytest.raises(FoldError, match="at least 2 people and 2 expressions outside the test fold, got 1 and 3"):
         read_fold(write_tiny(tmp_path / "two", people=2, folds=2), 0)
