@@ -149,7 +149,7 @@ def test_every_face_is_there_and_its_picture_can_be_decoded(open_page, rows):
 
 
 def test_without_faces_there_is_no_image_at_all(open_page):
-    """Broken on purpose by opening faces.html: 88 images."""
+    """Broken on purpose by opening faces.html: 92 images."""
     driver = open_page("no-faces.html")
     assert script(driver, "document.images.length") == 0
     assert script(driver, "document.querySelectorAll('canvas, svg path, svg image, [style]').length") == 0
