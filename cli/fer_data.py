@@ -72,6 +72,11 @@ def choice(name, allowed, text):
     return click.option(name, type=click.Choice(allowed), default=allowed[0], show_default=True, help=text)
 
 
+def several(name, allowed, text):
+    """Return an option with a few allowed words that may be given several times; the first is the default."""
+    return click.option(name, type=click.Choice(allowed), multiple=True, default=allowed[:1], show_default=True, help=text)
+
+
 def number(name, default, least, text):
     """Return an option that takes a whole number."""
     return click.option(name, type=click.IntRange(least), default=default, show_default=True, metavar="N", help=text)
@@ -459,6 +464,72 @@ def synth_ck_plus(out, subjects, seed, litter, workers):
     from fer_data.datasets.synthetic.ck_plus import write_ck_plus
 
     common.show(str(write_ck_plus(out, subjects=subjects, seed=seed, litter=litter, workers=workers)))
+
+
+def synth_options(subjects, text):
+    """Return a decorator that adds the options that every drawn database has."""
+
+    def add(command):
+        for option in (
+            number("--workers", 1, 1, "Processes."),
+            flag("--traps", "Add what adapters must not fall into: litter, duplicates, broken files, sessions of no use."),
+            click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="S", help="Same seed, same bytes."),
+            click.option("--subjects", type=click.IntRange(1), default=subjects, show_default=True, metavar="N", help=text),
+            click.argument("out", type=common.OUT_DIR),
+        ):
+            command = option(command)
+        return command
+
+    return add
+
+
+@synth.command("mmi")
+@synth_options(31, "People; 31 gives the published 208 clips.")
+def synth_mmi(out, **options):
+    """An MMI tree: AVI clips in numbered sessions, upright, sideways and dual, with their XML files.
+
+    \b
+    fer-data synth mmi synthetic-mmi --subjects 4 --traps
+    """
+    from fer_data.datasets.synthetic.mmi import write_mmi
+
+    common.show(_counted(write_mmi(out, **options), out))
+
+
+@synth.command("oulu")
+@several("--light", ["strong", "weak", "dark"], "Lights to draw.")
+@several("--spectrum", ["vis", "nir"], "Cameras to draw.")
+@flag("--cropped", "Add the tree of pictures cropped by the authors.")
+@synth_options(80, "People; 80 gives the published 480 sequences.")
+def synth_oulu(out, light, spectrum, **options):
+    """An Oulu-CASIA tree: colour pictures of 320x240 from neutral to the peak.
+
+    \b
+    fer-data synth oulu synthetic-oulu --subjects 10 --light strong --light dark
+    """
+    from fer_data.datasets.synthetic.oulu_casia import write_oulu
+
+    parts = {"lights": list(dict.fromkeys(light)), "spectra": list(dict.fromkeys(spectrum))}
+    common.show(_counted(write_oulu(out, **parts, **options), out))
+
+
+@synth.command("bu4dfe")
+@number("--frames", 10, 1, "Of each sequence; the real ones have about 100.")
+@synth_options(101, "People; 101 gives the published 606 sequences.")
+def synth_bu4dfe(out, **options):
+    """A BU-4DFE tree: textures from neutral to the peak and back, with stubs of the meshes.
+
+    \b
+    fer-data synth bu4dfe synthetic-bu --subjects 10 --frames 5
+    """
+    from fer_data.datasets.synthetic.bu4dfe import write_bu4dfe
+
+    common.show(_counted(write_bu4dfe(out, **options), out))
+
+
+def _counted(counts, out) -> str:
+    """Return what was drawn."""
+    return f"{', '.join(f'{name} {count:,}' for name, count in counts.items())} in {out}"
 
 
 if __name__ == "__main__":
