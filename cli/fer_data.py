@@ -250,7 +250,8 @@ def inspect(out, as_json):
     from fer_data.store.manifest import read_manifest, read_settings, read_skipped
 
     frame, settings, skipped = read_manifest(out), read_settings(out), read_skipped(out)
-    images, subjects = image_table(frame), subject_table(frame)
+    counted = frame[frame["role"] == "peak"]  # neutral references are never trained or tested on
+    images, subjects = image_table(counted), subject_table(counted)
     reasons = skipped.groupby("reason")["frames"].sum().to_dict()
     if as_json:
         tables = {"images": images, "subjects": subjects}
@@ -260,7 +261,8 @@ def inspect(out, as_json):
     common.show(_table("Images per fold and expression", images))
     common.show(_table("Subjects per fold and expression", subjects))
     left = "".join(f", {reason} {count}" for reason, count in reasons.items())
-    common.show(f"found {settings['found']} frames: kept {settings['kept']}{left}")
+    references = f" ({len(frame) - len(counted)} as neutral references)" if len(frame) > len(counted) else ""
+    common.show(f"found {settings['found']} frames: kept {settings['kept']}{references}{left}")
 
 
 def _table(title, frame) -> Table:
