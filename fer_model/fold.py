@@ -14,6 +14,7 @@ from torch import Tensor
 import fer_data
 from fer_data.faces.views import N_VIEWS
 from fer_data.labels import classes_of
+from fer_data.protocol.folds import refuse_shared_subjects
 from fer_data.store.loader import sample_order
 from fer_data.store.manifest import manifest_sha256
 from fer_model.errors import FoldError
@@ -55,11 +56,11 @@ def _people(rows: pd.DataFrame) -> pd.Series:
 def read_fold(out: Path, number: int) -> Fold:
     """Return fold `number` of the prepared folder `out`.
 
-    Raises FoldError if a person stands in two folds, the fold does not exist, or there is nothing to tell apart
-    (fewer than two people or two expressions to train on); ManifestError as fer_data.read_manifest does.
+    Raises FoldError if the fold does not exist, or if there is nothing to tell apart (fewer than two people or two
+    expressions to train on); ManifestError if a person stands in two folds, and as fer_data.read_manifest does.
     """
     rows = fer_data.read_manifest(out)
-    _refuse_shared_people(rows, out)
+    refuse_shared_subjects(rows)
     rows = rows[rows["role"] == "peak"]                                  # a reference frame is neither trained nor tested on
     folds = sorted(set(rows["fold"].tolist()))
     if number not in folds:
@@ -76,17 +77,6 @@ def read_fold(out: Path, number: int) -> Fold:
     dataset = "+".join(sorted(set(rows["dataset"])))
     classes = classes_of(rows["expression"])
     return Fold(number, dataset, classes, identities, train, tested, manifest_sha256(out))
-
-
-def _refuse_shared_people(rows: pd.DataFrame, out: Path) -> None:
-    folds = rows["fold"].groupby(_people(rows)).agg(lambda column: sorted(set(column)))
-    shared = folds[folds.map(len) > 1]
-    if len(shared):
-        person, where = shared.index[0], " and ".join(map(str, shared.iloc[0]))
-        raise FoldError(
-            f"checking folds: a person may stand in one fold only, {person} stands in folds {where} of {out}"
-            f" ({len(shared)} such people); a model tested on them would know them already"
-        )
 
 
 class Batches:

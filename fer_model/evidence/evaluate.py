@@ -119,16 +119,14 @@ def classes_in(frame: pd.DataFrame) -> tuple[str, ...]:
 
 
 def to_sequences(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per (subject, sequence): mean probabilities over its frames, and the class they favour.
+    """Return one row per (subject, sequence, expression): mean probabilities over its frames, and the class they favour.
 
-    Raises RunError if a sequence carries two expressions.
+    A sequence whose frames carry two expressions, such as neutral and peak, counts once for each.
     """
-    groups = frame.groupby(["subject", "sequence"], sort=False)
-    if (groups["expression"].nunique() > 1).any():
-        raise RunError("evaluating sequences: all frames of a sequence must carry one expression, some carry two")
+    groups = frame.groupby(["subject", "sequence", "expression"], sort=False)
     classes = classes_in(frame)
     means = groups[[f"{PREFIX}{name}" for name in classes]].mean()
-    found = pd.concat([groups[["image_id", "expression"]].first(), means], axis=1).reset_index()
+    found = pd.concat([groups["image_id"].first(), means], axis=1).reset_index()
     best = means.to_numpy().argmax(1)
     return found.assign(predicted=np.asarray(classes, dtype=object)[best])
 
