@@ -11,13 +11,14 @@ Out: the tree below; a Summary.
       truth.csv                                                 one row a frame: everything that was drawn
       synthetic.json                                            generator, version, settings, counts
 
-The tree is built beside `out` and moved there when it is whole, so `out` is never half a tree.
+The tree is built in a hidden folder beside `out` and moved there when it is whole, so `out` is never half a tree.
 """
 
 import csv
 import io
 import json
 import shutil
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from multiprocessing import get_context
@@ -30,18 +31,21 @@ from fer_data.datasets.synthetic import litter as litter_files
 from fer_data.datasets.synthetic.drawing import draw_face
 from fer_data.datasets.synthetic.expressions import ACTION_UNITS, perform
 from fer_data.datasets.synthetic.people import Person, draw_person
-from fer_data.datasets.synthetic.plan import PlannedSequence, PlannedSubject, plan_ck_plus
+from fer_data.datasets.synthetic.plan import CLASS_COUNTS, PlannedSequence, PlannedSubject, plan_ck_plus
 from fer_data.datasets.synthetic.scene import Nuisance, draw_nuisance, drift
 from fer_data.datasets.synthetic.version import VERSION
 from fer_data.errors import DatasetError
 from fer_data.labels import CK_PLUS_CODES
 
-__all__ = ["SIZE", "Summary", "person_of", "perform_sequence", "write_ck_plus"]
+__all__ = ["SIZE", "Summary", "person_of", "frames_of", "write_ck_plus"]
 
 SIZE = (640, 490)  # width, height
 MARKER = "synthetic.json"
+MIXTURE = "mixture"  # truth.csv: action units that make up no expression
 _GENERATOR = "fer_data.datasets.synthetic"
 _CODES = {name: code for code, name in CK_PLUS_CODES.items()}
+_PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE,
+        cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP)  # fmt: skip
 _FOLDERS = ("cohn-kanade-images", "Emotion", "Landmarks")
 
 
@@ -58,34 +62,32 @@ class Summary:
     litter: int  # files that are no part of the database
 
 
-@dataclass(frozen=True)
-class _Frame:
-    """One frame before it is drawn."""
-
-    number: int
-    intensity: float
-    nuisance: Nuisance
-    grain: np.random.Generator
-
-
 def person_of(seed: int, index: int) -> Person:
     """Return person `index` of a seed; the same whatever the number of subjects and whatever the database."""
     return draw_person(np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1, index, 0))))
 
 
-def perform_sequence(
-    person: Person, planned: PlannedSequence, rng: np.random.Generator
-) -> tuple[dict[str, float], list[_Frame]]:
-    """Return the levels of action units at the peak, and the frames from neutral to peak."""
-    levels = perform(person, planned.expression, rng) if planned.expression else _unlabelled_levels(rng)
-    peak = float(rng.uniform(0.8, 1.1)) if planned.expression else float(rng.uniform(0.3, 1.0))
+def frames_of(
+    seed: int, subject: PlannedSubject, planned: PlannedSequence, only: Iterable[int] | None = None
+) -> Iterator[tuple[dict, np.ndarray, np.ndarray]]:
+    """Yield (factors, picture, points) of each frame of a sequence, from neutral to peak.
+
+    factors   one row of truth.csv
+    picture   (490, 640) uint8; points (68, 2) float64, (x, y) pixels
+    only      positions from 0; None: all. A frame does not depend on which others are drawn.
+    """
+    person = person_of(seed, subject.index)
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1, subject.index, 1, planned.stream)))
+    drawn, levels, peak = _performance(person, planned.expression, rng)
     nuisance = draw_nuisance(rng)
-    frames = []
-    for number in range(1, planned.frames + 1):
-        progress = _rise(number, planned.frames)
-        frames.append(_Frame(number, round(peak * progress, 4), nuisance, rng.spawn(1)[0]))
+    wanted = set(range(planned.frames) if only is None else only)
+    for position in range(planned.frames):
+        grain = rng.spawn(1)[0]
+        if position in wanted:
+            intensity = round(peak * _rise(position + 1, planned.frames), 4)
+            picture, points = draw_face(person, levels, intensity, nuisance, SIZE, rng=grain)
+            yield _truth(subject.subject, planned, position + 1, drawn, intensity, levels, nuisance, person), picture, points
         nuisance = drift(nuisance, rng)
-    return levels, frames
 
 
 def write_ck_plus(
@@ -104,32 +106,40 @@ def write_ck_plus(
     workers                      processes; they change nothing but the time
     Raises DatasetError if `out` holds anything that is not an earlier synthetic tree, or for numbers that cannot be planned.
     """
-    out = Path(out)
+    out = Path(out).resolve()
     plan = plan_ck_plus(subjects, seed, frames, labelled)
     _check_free(out)
-    part = out.with_name(out.name + ".part")
+    part = out.with_name(f".{out.name}.synthetic.part")
+    try:
+        _start(part)
+        rows = _draw_all([(part, subject, seed) for subject in plan], workers)
+        _write_truth(part / "truth.csv", rows)
+        summary = _summary(plan, litter_files.write(part) if litter else 0)
+        settings = {"subjects": subjects, "labelled": labelled, "frames": list(frames), "seed": seed, "litter": litter}
+        marker = {"generator": _GENERATOR, "version": VERSION, "layout": "ck+", "settings": settings, "counts": asdict(summary)}
+        (part / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
+        if out.exists():
+            shutil.rmtree(out)
+        part.rename(out)
+    finally:
+        if part.exists():
+            shutil.rmtree(part)
+    return summary
+
+
+def _start(part: Path) -> None:
+    """Make an empty folder for the tree that is being built; what a killed run left there goes."""
     if part.exists():
         shutil.rmtree(part)
     part.mkdir(parents=True)
-    jobs = [(part, subject, seed) for subject in plan]
-    if workers > 1:
-        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-            rows = list(pool.map(_write_subject, jobs, chunksize=1))
-    else:
-        rows = [_write_subject(job) for job in jobs]
-    _write_truth(part / "truth.csv", [row for own in rows for row in own])
-    summary = _summary(plan, litter_files.write(part) if litter else 0)
-    settings = {"subjects": subjects, "labelled": labelled, "frames": list(frames), "seed": seed, "litter": litter}
-    marker = {
-        "generator": _GENERATOR,
-        "version": VERSION,
-        "layout": "ck+",
-        "settings": settings,
-        "counts": asdict(summary),
-    }
-    (part / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
-    _move(part, out)
-    return summary
+
+
+def _draw_all(jobs: list[tuple[Path, PlannedSubject, int]], workers: int) -> list[dict]:
+    """Write all subjects, in this process or in several; return the rows of truth.csv in the order of the jobs."""
+    if workers == 1:
+        return [row for job in jobs for row in _write_subject(job)]
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        return [row for rows in pool.map(_write_subject, jobs) for row in rows]
 
 
 def _check_free(out: Path) -> None:
@@ -161,13 +171,6 @@ def _is_ours(marker: Path) -> bool:
     return isinstance(content, dict) and content.get("generator") == _GENERATOR
 
 
-def _move(part: Path, out: Path) -> None:
-    """Put the finished tree in its place; an earlier one goes."""
-    if out.exists():
-        shutil.rmtree(out)
-    part.rename(out)
-
-
 def _rise(number: int, frames: int) -> float:
     """Return how far the expression has come in frame `number` of `frames`: 0 in the first, 0.85 .. 1 in the last three."""
     if number > frames - 3:
@@ -175,33 +178,38 @@ def _rise(number: int, frames: int) -> float:
     return 0.85 * (number - 1) / max(frames - 3, 1)
 
 
-def _unlabelled_levels(rng: np.random.Generator) -> dict[str, float]:
-    """Return a mixture of one to three action units, as the unlabelled sequences of CK+ were asked for."""
+def _performance(person: Person, label: str | None, rng: np.random.Generator) -> tuple[str, dict[str, float], float]:
+    """Return (what is shown, its levels of action units, the intensity at the peak) of one sequence.
+
+    Sequences without a label show one to three action units, as CK+ asked its subjects for, or an expression too weak to
+    be given a label.
+    """
+    if label is not None:
+        return label, perform(person, label, rng), float(rng.uniform(0.82, 1.08))
+    if rng.random() < 0.3:
+        weak = str(rng.choice(list(CLASS_COUNTS)))
+        return weak, perform(person, weak, rng), float(rng.uniform(0.25, 0.5))
     names = list(ACTION_UNITS)
     chosen = rng.choice(len(names), int(rng.integers(1, 4)), replace=False)
-    return {names[k]: round(float(rng.uniform(0.4, 1.0)), 4) for k in chosen}
+    return MIXTURE, {names[k]: round(float(rng.uniform(0.4, 1.0)), 4) for k in chosen}, float(rng.uniform(0.5, 1.0))
 
 
 def _write_subject(job: tuple[Path, PlannedSubject, int]) -> list[dict]:
     """Draw and write all sequences of one subject; return its rows of truth.csv."""
     root, subject, seed = job
-    person = person_of(seed, subject.index)
     (root / "Emotion" / subject.subject).mkdir(parents=True)
     rows = []
     for planned in subject.sequences:
-        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1, subject.index, 1, planned.stream)))
-        levels, frames = perform_sequence(person, planned, rng)
         place = Path(subject.subject) / planned.sequence
         stem = f"{subject.subject}_{planned.sequence}"
         for folder in ("cohn-kanade-images", "Landmarks", *(["Emotion"] if planned.emotion_folder else [])):
             (root / folder / place).mkdir(parents=True, exist_ok=True)
-        for frame in frames:
-            picture, points = draw_face(person, levels, frame.intensity, frame.nuisance, SIZE, rng=frame.grain)
-            name = f"{stem}_{frame.number:08d}"
+        for row, picture, points in frames_of(seed, subject, planned):
+            name = f"{stem}_{row['frame']:08d}"
             _write_png(root / "cohn-kanade-images" / place / f"{name}.png", picture)
             lines = "".join(f"   {x:.7e}   {y:.7e}\n" for x, y in points)
             (root / "Landmarks" / place / f"{name}_landmarks.txt").write_text(lines, encoding="ascii")
-            rows.append(_truth(subject.subject, planned, frame, levels, person))
+            rows.append(row)
         if planned.expression:
             label = f"   {_CODES[planned.expression]:.7e}\n"
             (root / "Emotion" / place / f"{stem}_{planned.frames:08d}_emotion.txt").write_text(label, encoding="ascii")
@@ -209,20 +217,20 @@ def _write_subject(job: tuple[Path, PlannedSubject, int]) -> list[dict]:
 
 
 def _write_png(path: Path, picture: np.ndarray) -> None:
-    """Write a picture with the fastest useful compression."""
-    encoded, buffer = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    """Write a picture with the compression that costs least: grain leaves little to gain."""
+    encoded, buffer = cv2.imencode(".png", picture, _PNG)
     assert encoded, "OpenCV could not encode a PNG"
     path.write_bytes(buffer.tobytes())
 
 
-def _truth(subject: str, planned: PlannedSequence, frame: _Frame, levels: dict[str, float], person: Person) -> dict:
+def _truth(subject, planned, number, drawn, intensity, levels, nuisance: Nuisance, person: Person) -> dict:
     """Return one row of truth.csv."""
     row = {
-        "subject": subject, "sequence": planned.sequence, "frame": frame.number,
-        "expression": planned.expression or "", "intensity": frame.intensity,
-        "action_units": " ".join(f"{unit}:{level * frame.intensity:.3f}" for unit, level in levels.items()),
+        "subject": subject, "sequence": planned.sequence, "frame": number,
+        "label": planned.expression or "", "expression": drawn, "intensity": intensity,
+        "action_units": " ".join(f"{unit}:{level * intensity:.3f}" for unit, level in levels.items()),
     }  # fmt: skip
-    for factors in (frame.nuisance, person):
+    for factors in (nuisance, person):
         for field in fields(factors):
             value = getattr(factors, field.name)
             if field.name not in ("asymmetry", "blotches", "moles"):
@@ -234,9 +242,7 @@ def _write_truth(path: Path, rows: list[dict]) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(
-        {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()} for row in rows
-    )
+    writer.writerows({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()} for row in rows)
     path.write_text(text.getvalue(), encoding="utf-8")
 
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 
-from fer_data.datasets.synthetic.brush import Brush, ellipse, luminance
+from fer_data.datasets.synthetic.brush import Brush, ellipse, luminance, shades
 from fer_data.datasets.synthetic.expressions import perform
-from fer_data.datasets.synthetic.features import draw_beard, draw_brows, draw_eyes, draw_mouth, draw_nose, shades
+from fer_data.datasets.synthetic.features import draw_beard, draw_brows, draw_eyes, draw_mouth, draw_nose
 from fer_data.datasets.synthetic.hair import draw_behind, draw_front_hair, draw_glasses, head_outline
 from fer_data.datasets.synthetic.people import Person
 from fer_data.datasets.synthetic.relief import shade_head
@@ -47,7 +47,7 @@ def draw_face(
     rig = make_rig(person, {unit: level * intensity for unit, level in peak.items()}, nuisance, size)
     picture = _background(nuisance, size, colour)
     brush = Brush(picture)
-    draw_behind(brush, rig, shades(nuisance.background, 0.55))
+    draw_behind(brush, rig)
     outline = head_outline(rig)
     brush.fill(outline, person.skin, 1.0, 0.8)
     _skin_pattern(brush, rig, outline)
@@ -58,7 +58,7 @@ def draw_face(
     draw_eyes(brush, rig)
     draw_brows(brush, rig)
     draw_front_hair(brush, rig)
-    _light(picture, rig)
+    _light(picture, rig, outline)
     draw_glasses(brush, rig)
     picture = _camera(picture, nuisance, rig.unit_px, rng)
     return picture, rig.points
@@ -75,49 +75,56 @@ def _background(nuisance: Nuisance, size: tuple[int, int], colour: bool) -> np.n
 
 
 def _skin_pattern(brush: Brush, rig: Rig, outline: np.ndarray) -> None:
-    """Add the person's own blotches and moles to the bare skin."""
+    """Add what makes the person's bare skin their own: patches, rosy cheeks, rings, freckles, moles, birthmarks."""
     person, u = rig.person, rig.unit_px
     pattern = np.random.default_rng(person.blotches)
-    spots = pattern.uniform((-0.95, -0.9, 0.06, -1), (0.95, 1.6, 0.25, 1), (16, 4))
-    for x, y, radius, tone in spots:
-        place = rig.at((x, y, -0.25 * x * x))[0]
-        brush.fill(
-            ellipse(place, radius * u, radius * u * 0.8), shades(person.skin, 1 + 0.25 * tone), 0.4, 0.05 * u, outline
-        )
+
+    def spot(x: float, y: float, radius_x: float, radius_y: float, tone: float, alpha: float, soft: float, turn: float = 0.0) -> None:
+        place = rig.at((x, y, _depth(x, y)))[0]
+        oval = ellipse(place, radius_x * u, radius_y * u, turn)
+        brush.fill(oval, shades(person.skin, 1 + tone), alpha, soft * u, outline)
+
+    for x, y, radius, tone in pattern.uniform((-0.95, -0.9, 0.08, -1), (0.95, 1.6, 0.28, 1), (18, 4)):
+        spot(x, y, radius, radius * 0.8, tone * person.patches, 0.6, 0.05)
+    for sign in (-1, 1):
+        spot(0.6 * sign, 0.62, 0.26, 0.2, -0.25 * person.cheeks, 0.6, 0.08)
+        spot(0.5 * sign, 0.12, 0.3, 0.16, -0.45 * person.rings, 0.6, 0.05)
+    freckles = pattern.uniform((-0.85, -0.1, 0.012), (0.85, 0.9, 0.032), (int(50 * person.freckles), 3))
+    if len(freckles):
+        dots = [ellipse(rig.at((x, y, _depth(x, y)))[0], radius * u, radius * u, count=8) for x, y, radius in freckles]
+        brush.fill(dots, shades(person.skin, 0.55), 0.65, 0.006 * u, outline)
+    for x, y, radius_x, radius_y, turn, tone in person.marks:
+        spot(x, y, radius_x, radius_y, 0.5 * tone - 0.1 if tone < 0 else 0.4 * tone, 0.75, 0.015, turn)
     for x, y, radius in person.moles:
-        brush.fill(
-            ellipse(rig.at((x, y, -0.2 * x * x))[0], radius * u, radius * u),
-            shades(person.skin, 0.4),
-            0.85,
-            0.5,
-            outline,
-        )
+        spot(x, y, radius, radius, -0.6, 0.9, 0.006)
 
 
-def _light(picture: np.ndarray, rig: Rig) -> None:
-    """Shade the head, softly fading into hair and neck."""
-    u = rig.unit_px
-    middle = (rig.points[0] + rig.points[16]) / 2
-    region = middle + np.array([(-1.75, -2.2), (1.75, -2.2), (1.75, 2.9), (-1.75, 2.9)]) * u
-    found = Brush(picture).mask(region, 0.0)
+def _depth(x: float, y: float) -> float:
+    """Return about how far forward the skin lies at (x, y), face coordinates."""
+    return 0.15 - 0.45 * x * x - 0.06 * (y - 0.6) ** 2
+
+
+def _light(picture: np.ndarray, rig: Rig, outline: np.ndarray) -> None:
+    """Shade the head, fading at its edge into hair and neck."""
+    middle = outline.mean(0)
+    found = Brush(picture).cover(middle + (outline - middle) * 1.07, 0.07 * rig.unit_px)
     if found is not None:
-        rows, columns, _ = found
-        mask = np.zeros(picture[rows, columns].shape[:2], np.uint8)
-        corner = np.array([columns.start, rows.start])
-        centre = middle + np.array([0, 0.1]) * u - corner
-        cv2.fillPoly(mask, [np.round(ellipse(centre, 1.3 * u, 2.0 * u, count=40)).astype(np.int32)], 255)
-        mask = cv2.GaussianBlur(mask, (0, 0), 0.12 * u)
-        shade_head(picture, rig, mask, (rows, columns))
+        shade_head(picture, rig, found)
 
 
 def _camera(picture: np.ndarray, nuisance: Nuisance, unit_px: float, rng: np.random.Generator | None) -> np.ndarray:
-    """Return the picture as a camera gives it: a little blur, then grain (a sum of bytes, near normal)."""
+    """Return the picture as a camera gives it: a little blur, then grain (the sum of two bytes)."""
     sigma = nuisance.blur_px * unit_px / 80
-    if sigma > 0.3:
+    if sigma > 1.2:
         picture = cv2.GaussianBlur(picture, (0, 0), sigma)
+    elif sigma > 0.4:
+        picture = cv2.GaussianBlur(picture, (3, 3) if sigma < 0.8 else (5, 5), 0)  # binomial, deviation 0.7 or 1
     if rng is None:
         return picture
-    dice = np.frombuffer(rng.bytes(4 * picture.size), np.uint8).reshape(4, *picture.shape)
-    noise = dice.sum(0, dtype=np.int32) - 510  # standard deviation 147.8
-    gain = int(round(nuisance.grain * 65536 / 147.8))
-    return np.clip(picture.astype(np.int32) + ((noise * gain + 32768) >> 16), 0, 255).astype(np.uint8)
+    dice = np.frombuffer(rng.bytes(2 * picture.size), np.uint8).reshape(2, *picture.shape).astype(np.int16)
+    noise = dice[0] + dice[1] - 255  # deviation 104.5 of -255 .. 255
+    noise *= min(round(nuisance.grain * 2048 / 104.5), 127)
+    noise += 1024
+    noise >>= 11
+    noise += picture
+    return np.clip(noise, 0, 255).astype(np.uint8)

@@ -20,9 +20,9 @@ __all__ = ["ACTION_UNITS", "VARIANTS", "perform", "displacement", "both_sides"]
 # of the midline; the other half is mirrored.
 ACTION_UNITS = {
     # frontalis, inner part: inner brow raiser
-    "1": {21: (0.0, -0.17), 20: (0.0, -0.11), 19: (0.0, -0.04)},
+    "1": {21: (0.0, -0.15), 20: (0.0, -0.10), 19: (0.0, -0.03)},
     # frontalis, outer part: outer brow raiser
-    "2": {17: (0.0, -0.09), 18: (0.0, -0.14), 19: (0.0, -0.13), 20: (0.0, -0.06)},
+    "2": {17: (0.0, -0.075), 18: (0.0, -0.12), 19: (0.0, -0.11), 20: (0.0, -0.05)},
     # corrugator, depressor supercilii: brow lowerer
     "4": {21: (-0.05, 0.11), 20: (-0.05, 0.10), 19: (-0.03, 0.08), 18: (-0.01, 0.04), 37: (0.0, 0.01), 38: (0.0, 0.015)},
     # levator palpebrae: upper lid raiser
@@ -43,7 +43,7 @@ ACTION_UNITS = {
            58: (0.02, -0.01), 61: (0.02, -0.04), 62: (0.0, -0.035), 67: (0.02, -0.02), 66: (0.0, -0.02), 31: (0.015, -0.01),
            4: (0.015, -0.02), 5: (0.02, -0.02)},
     # buccinator: dimpler
-    "14": {48: (0.085, -0.015), 60: (0.075, -0.015), 49: (0.03, 0.015), 59: (0.03, -0.02), 50: (0.0, 0.015), 58: (0.0, -0.015)},
+    "14": {48: (0.08, 0.02), 60: (0.07, 0.02), 49: (0.03, 0.015), 59: (0.03, -0.02), 50: (0.0, 0.015), 58: (0.0, -0.015)},
     # depressor anguli oris: lip corner depressor
     "15": {48: (0.03, 0.12), 60: (0.025, 0.11), 59: (0.03, 0.06), 49: (0.01, 0.04), 58: (0.0, 0.01)},
     # depressor labii inferioris: lower lip depressor
@@ -67,31 +67,33 @@ ACTION_UNITS = {
     "26": {57: (0.0, 0.20), 58: (0.0, 0.19), 59: (0.0, 0.10), 66: (0.0, 0.20), 67: (0.0, 0.19), 48: (-0.02, 0.05),
            60: (-0.02, 0.055), 8: (0.0, 0.17), 7: (0.0, 0.165), 6: (0.0, 0.14), 5: (0.0, 0.09), 4: (0.0, 0.04), 3: (0.0, 0.015)},
     # pterygoids, digastric: mouth stretch
-    "27": {57: (0.0, 0.42), 58: (-0.01, 0.40), 59: (-0.03, 0.24), 66: (0.0, 0.42), 67: (0.0, 0.40), 48: (-0.075, 0.13),
-           60: (-0.07, 0.14), 49: (-0.03, 0.01), 8: (0.0, 0.33), 7: (0.0, 0.32), 6: (-0.01, 0.28), 5: (-0.02, 0.19),
-           4: (-0.02, 0.09), 3: (-0.01, 0.03), 61: (0.0, -0.02), 62: (0.0, -0.02)},
+    "27": {57: (0.0, 0.36), 58: (-0.01, 0.34), 59: (-0.03, 0.21), 66: (0.0, 0.36), 67: (0.0, 0.34), 48: (-0.07, 0.115),
+           60: (-0.065, 0.12), 49: (-0.03, 0.01), 8: (0.0, 0.29), 7: (0.0, 0.28), 6: (-0.01, 0.245), 5: (-0.02, 0.165),
+           4: (-0.02, 0.08), 3: (-0.01, 0.03), 61: (0.0, -0.02), 62: (0.0, -0.02)},
 }  # fmt: skip
 
 # Expression -> its variants (share of the population, levels). A person keeps to one variant; the first line says why.
 VARIANTS = {
     # CK+ accepts anger when 23 or 24 is present; 4, 5 and 7 make the stare.
-    "anger": ((0.75, {"4": 1.0, "5": 0.3, "7": 0.9, "17": 0.5, "23": 0.8, "24": 0.7}),
-              (0.25, {"4": 1.0, "5": 0.6, "7": 0.8, "10": 0.3, "16": 0.4, "23": 0.8, "25": 0.6})),
-    # Contempt is 14, stronger on one side (the person's lopsidedness), often with a trace of 12 there.
-    "contempt": ((0.6, {"14": 0.9, "24": 0.3, "side 14": 0.6, "side 12": 0.25}),
-                 (0.4, {"14": 1.1, "17": 0.3, "24": 0.3, "side 14": 0.4})),
+    "anger": ((0.65, {"4": 1.0, "5": 0.3, "7": 0.9, "17": 0.5, "23": 0.8, "24": 0.7}),
+              (0.35, {"4": 1.1, "5": 0.7, "7": 0.7, "16": 0.4, "23": 1.0, "25": 0.7})),
+    # Contempt is 14, stronger on one side: the person's lopsidedness says which.
+    "contempt": ((0.6, {"14": 0.9, "24": 0.6, "side 14": 0.6}),
+                 (0.4, {"14": 1.1, "17": 0.3, "24": 0.6, "side 14": 0.4})),
     # Disgust is 9 or 10.
-    "disgust": ((0.6, {"4": 0.4, "6": 0.3, "7": 0.6, "9": 1.0, "10": 0.5, "17": 0.5}),
-                (0.4, {"4": 0.5, "7": 0.7, "9": 0.8, "10": 0.9, "16": 0.4, "25": 0.6})),
+    "disgust": ((0.55, {"4": 0.4, "6": 0.3, "7": 0.6, "9": 1.0, "10": 0.7, "17": 0.3}),
+                (0.45, {"4": 0.5, "7": 0.7, "9": 0.8, "10": 0.9, "16": 0.4, "25": 0.6})),
     # Fear is 1 + 2 + 4 with 5, and the mouth drawn sideways by 20.
-    "fear": ((0.6, {"1": 0.9, "2": 0.5, "4": 0.6, "5": 0.9, "20": 0.9, "25": 0.8}),
-             (0.4, {"1": 0.9, "2": 0.6, "4": 0.5, "5": 1.0, "20": 0.8, "25": 0.8, "26": 0.4})),
+    "fear": ((0.55, {"1": 1.0, "2": 0.6, "4": 0.6, "5": 1.0, "20": 0.9, "25": 0.9}),
+             (0.45, {"1": 1.0, "2": 0.6, "4": 0.5, "5": 1.0, "20": 0.9, "25": 0.8, "26": 0.4})),
     # Happiness must have 12; 6 makes it a felt smile.
-    "happiness": ((0.75, {"6": 0.9, "12": 1.0, "25": 0.9}), (0.25, {"6": 0.7, "12": 0.95})),
+    "happiness": ((0.55, {"6": 0.9, "12": 1.15, "25": 0.9}), (0.45, {"6": 0.8, "12": 1.2})),
     # Sadness is 1 + 4 + 15 (or 11), with 17.
-    "sadness": ((0.6, {"1": 0.9, "4": 0.6, "15": 1.0, "17": 0.7}), (0.4, {"1": 0.8, "4": 0.5, "7": 0.3, "15": 0.9, "17": 0.9})),
+    "sadness": ((0.55, {"1": 0.9, "4": 0.6, "15": 1.0, "17": 0.7}),
+                (0.45, {"1": 0.8, "4": 0.5, "7": 0.3, "15": 0.9, "17": 0.9})),
     # Surprise is 1 + 2 with 5 and a mouth that falls open.
-    "surprise": ((0.65, {"1": 1.0, "2": 1.0, "5": 0.9, "25": 0.4, "27": 0.9}), (0.35, {"1": 1.0, "2": 1.0, "5": 0.8, "25": 0.5, "26": 1.2})),
+    "surprise": ((0.5, {"1": 1.0, "2": 1.0, "5": 0.9, "25": 0.4, "27": 0.9}),
+                 (0.5, {"1": 1.0, "2": 1.0, "5": 0.8, "25": 0.5, "26": 1.0})),
     "neutral": ((1.0, {}),),
 }  # fmt: skip
 
@@ -99,7 +101,7 @@ VARIANTS = {
 def perform(person, expression: str, rng: np.random.Generator | None = None) -> dict[str, float]:
     """Return the levels of action units at the peak of `expression` as this person shows it.
 
-    With `rng` each level also varies by a tenth, as from one take to the next.
+    With `rng` each level also varies by a twelfth, as from one take to the next.
     Raises KeyError for a word that is not a key of VARIANTS.
     """
     variants = VARIANTS[expression]
@@ -110,7 +112,7 @@ def perform(person, expression: str, rng: np.random.Generator | None = None) -> 
         unit = name.removeprefix("side ")
         level *= person.strength[list(ACTION_UNITS).index(unit)]
         if rng is not None:
-            level *= float(np.clip(1 + 0.1 * rng.standard_normal(), 0.75, 1.25))
+            level *= float(np.clip(1 + 0.08 * rng.standard_normal(), 0.82, 1.18))
         if name.startswith("side "):
             name = ("R" if person.side < 0 else "L") + unit
         levels[name] = round(level, 4)
@@ -125,9 +127,7 @@ def both_sides(levels: Mapping[str, float]) -> dict[str, tuple[float, float]]:
     """
     unknown = sorted(name for name in levels if name.lstrip("RL") not in ACTION_UNITS)
     if unknown:
-        raise KeyError(
-            f"action units: allowed are {', '.join(ACTION_UNITS)}, each with R or L before it; got {', '.join(unknown)}"
-        )
+        raise KeyError(f"action units: allowed are {', '.join(ACTION_UNITS)}, each with R or L before it; got {', '.join(unknown)}")
     return {
         unit: (levels.get(unit, 0.0) + levels.get("R" + unit, 0.0), levels.get(unit, 0.0) + levels.get("L" + unit, 0.0))
         for unit in ACTION_UNITS

@@ -6,25 +6,13 @@ Out: the picture, changed in place. Sizes are in units of the eye distance unles
 
 import numpy as np
 
-from fer_data.datasets.synthetic.brush import Brush, ellipse, smooth
+from fer_data.datasets.synthetic.brush import Brush, ellipse, mixed, shades, smooth
 from fer_data.datasets.synthetic.rig import Rig
 
-__all__ = ["shades", "draw_eyes", "draw_brows", "draw_nose", "draw_mouth", "draw_beard"]
+__all__ = ["draw_eyes", "draw_brows", "draw_nose", "draw_mouth", "draw_beard"]
 
 _EYES = ((0, np.arange(36, 42)), (1, np.array([45, 44, 43, 42, 47, 46])))  # outer, upper, upper, inner, lower, lower
 _BROWS = (np.arange(17, 22), np.arange(26, 21, -1))  # from outside to inside
-
-
-def shades(colour, factor: float) -> tuple[int, int, int]:
-    """Return an RGB colour made darker (below 1) or lighter (above 1)."""
-    if factor <= 1:
-        return tuple(int(round(v * factor)) for v in colour)
-    return tuple(int(round(v + (255 - v) * (factor - 1))) for v in colour)
-
-
-def mixed(one, other, share: float) -> tuple[int, int, int]:
-    """Return the RGB colour between two, `share` of the way to `other`."""
-    return tuple(int(round(a + (b - a) * share)) for a, b in zip(one, other, strict=True))
 
 
 def draw_eyes(brush: Brush, rig: Rig) -> None:
@@ -35,17 +23,19 @@ def draw_eyes(brush: Brush, rig: Rig) -> None:
         outline = _lids(eye)
         centre = eye.mean(0)
         brush.fill(ellipse(centre, 0.34 * u, 0.2 * u), shades(person.skin, 0.72), 0.35, 0.08 * u)
-        brush.fill(outline, mixed((232, 228, 222), person.skin, 0.18))
-        _iris(brush, rig, centre, outline)
         upper = smooth(eye[:4], closed=False)
         lower = smooth(eye[[0, 5, 4, 3]], closed=False)
+        lid = np.concatenate([upper, upper[::-1] - (0, 0.11 * u)])
+        brush.fill(lid, shades(person.skin, 1 - 0.5 * person.lids), 0.7, 0.02 * u)
+        brush.fill(outline, mixed((232, 228, 222), person.skin, 0.18))
+        _iris(brush, rig, centre, outline)
         lash = mixed(shades(person.skin, 0.45), (16, 14, 14), person.lashes)
         brush.line(upper, (0.03 + 0.03 * person.lashes) * u, lash, 0.9, 0.4)
         brush.line(lower, 0.02 * u, shades(person.skin, 0.5), 0.35 + 0.3 * person.lashes, 0.5)
-        lift = 0.075 - 0.03 * rig.level("5", side) + 0.02 * rig.person.eye_size_sd
+        lift = 0.075 - 0.03 * rig.level("5", side) + 0.02 * person.eye_size_sd
         crease = upper + (0, -max(lift, 0.03) * u)
         brush.line(crease, 0.022 * u, shades(person.skin, 0.5), 0.5, 0.6)
-        bag = smooth(eye[[0, 5, 4, 3]], closed=False)[2:-2] + (0, (0.1 + 0.03 * person.age) * u)
+        bag = lower[2:-2] + (0, (0.1 + 0.03 * person.age) * u)
         tight = 0.15 + 0.35 * person.age + 0.35 * (rig.level("6", side) + 0.6 * rig.level("7", side))
         brush.line(bag, 0.03 * u, shades(person.skin, 0.6), min(tight, 0.8) * 0.6, 0.02 * u)
 
@@ -56,11 +46,7 @@ def draw_brows(brush: Brush, rig: Rig) -> None:
     colour = mixed(person.skin, shades(person.hair, 0.7), person.brow_dark)
     for order in _BROWS:
         curve = smooth(rig.points[order], closed=False)  # (21, 2)
-        widths = (
-            np.interp(np.linspace(0, 1, len(curve)), [0, 0.3, 0.7, 1], [0.3, 0.8, 1.05, 0.85])
-            * person.brow_thickness
-            * u
-        )
+        widths = np.interp(np.linspace(0, 1, len(curve)), [0, 0.3, 0.7, 1], [0.3, 0.8, 1.05, 0.85]) * person.brow_thickness * u
         brush.line(curve + (0, 0.02 * u), widths, colour, 0.85, 0.014 * u)
         brush.line(curve + (0, 0.025 * u), widths * 0.5, shades(colour, 0.75), 0.5, 0.8)
 
@@ -69,17 +55,13 @@ def draw_nose(brush: Brush, rig: Rig) -> None:
     """Draw nostrils, wings and the shadow under the tip."""
     person, u, points = rig.person, rig.unit_px, rig.points
     dark = shades(person.skin, 0.35)
-    brush.fill(
-        smooth(points[[31, 32, 33, 34, 35]] + (0, 0.03 * u), closed=True), shades(person.skin, 0.55), 0.5, 0.03 * u
-    )
+    brush.fill(smooth(points[[31, 32, 33, 34, 35]] + (0, 0.03 * u), closed=True), shades(person.skin, 0.55), 0.5, 0.03 * u)
     for wing, inner, sign in ((31, 32, -1), (35, 34, 1)):
         nostril = points[wing] * 0.4 + points[inner] * 0.6 + (0, -0.035 * u)
         brush.fill(ellipse(nostril, 0.055 * u, 0.026 * u, -0.35 * sign), dark, 0.85, 0.5)
         edge = points[wing]
         flare = 0.025 + 0.02 * person.nose_width_sd
-        curve = (
-            np.array([(0.0, -0.16), (0.05 + flare, -0.09), (0.05 + flare, -0.01), (0.01, 0.02)]) * (sign * u, u) + edge
-        )
+        curve = np.array([(0.0, -0.16), (0.05 + flare, -0.09), (0.05 + flare, -0.01), (0.01, 0.02)]) * (sign * u, u) + edge
         strength = 0.45 + 0.25 * (rig.level("9") + 0.5 * rig.level("10"))
         brush.line(smooth(curve, closed=False), 0.025 * u, shades(person.skin, 0.45), min(strength, 0.9), 0.8)
     bridge = smooth(points[27:31], closed=False)
@@ -118,9 +100,7 @@ def draw_beard(brush: Brush, rig: Rig) -> None:
         points[[48, 49, 50, 51, 52, 53, 54]] + (0, -0.02 * u),
         np.array([points[53] * 0.5 + points[35] * 0.5, points[33] * 0.7 + points[51] * 0.3, points[49] * 0.5 + points[31] * 0.5]),
     ])  # fmt: skip
-    goatee = np.concatenate(
-        [points[[59, 58, 57, 56, 55]] + (0, 0.1 * u), points[[10, 9, 8, 7, 6]] * 0.85 + points[57] * 0.15]
-    )
+    goatee = np.concatenate([points[[59, 58, 57, 56, 55]] + (0, 0.1 * u), points[[10, 9, 8, 7, 6]] * 0.85 + points[57] * 0.15])
     jaw = np.concatenate(
         [
             points[2:15],
@@ -133,7 +113,7 @@ def draw_beard(brush: Brush, rig: Rig) -> None:
         "goatee": (goatee, moustache),
         "full": (jaw, goatee, moustache),
     }
-    alpha = 0.3 if person.beard == "stubble" else 0.8
+    alpha = 0.3 if person.beard == "stubble" else 0.65
     for part in parts[person.beard]:
         brush.fill(part, hair, alpha, 0.05 * u)
 
@@ -167,12 +147,10 @@ def _inside_mouth(brush: Brush, rig: Rig, inner: np.ndarray, opening: float) -> 
         tongue = points[66] + (0, -0.02 * u)
         brush.fill(ellipse(tongue, 0.2 * u, min(0.14, 0.5 * opening) * u), (150, 70, 70), 0.8, 0.03 * u, inner)
     smile = rig.level("12") + rig.level("10") + 0.5 * rig.level("20")
-    show = min(0.03 + 0.06 * smile + 0.05 * opening, 0.13)
+    show = min(0.015 + 0.07 * smile + 0.04 * opening, 0.13)
     upper = _curve(points[60:65])
     teeth = np.concatenate([upper + (0, -0.02 * u), upper[::-1] + (0, show * u)])
     brush.fill(teeth, (226, 222, 210), 0.95, 0.5, inner)
     if rig.level("16") + rig.level("20") > 0.2 and opening < 0.3:
         lower = _curve(points[[60, 67, 66, 65, 64]])
-        brush.fill(
-            np.concatenate([lower + (0, 0.02 * u), lower[::-1] + (0, -0.04 * u)]), (206, 200, 188), 0.85, 0.5, inner
-        )
+        brush.fill(np.concatenate([lower + (0, 0.02 * u), lower[::-1] + (0, -0.04 * u)]), (206, 200, 188), 0.85, 0.5, inner)

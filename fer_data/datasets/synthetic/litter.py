@@ -12,9 +12,7 @@ __all__ = ["TOP_LEVEL", "APPLE_DOUBLE_MAGIC", "write"]
 TOP_LEVEL = (".DS_Store", "._.DS_Store", "__MACOSX")
 APPLE_DOUBLE_MAGIC = bytes.fromhex("00051607")
 # AppleDouble, version 2: magic, version, filler, number of entries, then (id, offset, length) of one empty resource fork.
-_APPLE_DOUBLE = APPLE_DOUBLE_MAGIC + struct.pack(">I16sH3I", 0x00020000, b"Mac OS X        ", 1, 2, 38, 179).ljust(
-    213, b"\0"
-)
+_APPLE_DOUBLE = APPLE_DOUBLE_MAGIC + struct.pack(">I16sH3I", 0x00020000, b"Mac OS X        ", 1, 2, 38, 179).ljust(213, b"\0")
 _DS_STORE = b"\0\0\0\1Bud1\0\0\x10\0\0\0\x08\0".ljust(6148, b"\0")
 _THUMBS = bytes.fromhex("d0cf11e0a1b11ae1").ljust(512, b"\0")  # the signature of an OLE container
 

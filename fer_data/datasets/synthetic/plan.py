@@ -66,9 +66,7 @@ def subject_name(index: int) -> str:
     return f"S{cycles * sum(_GAPS) + sum(_GAPS[: rest + 1]):03d}"
 
 
-def plan_ck_plus(
-    subjects: int, seed: int, frames: tuple[int, int] = (4, 8), labelled: int | None = None
-) -> tuple[PlannedSubject, ...]:
+def plan_ck_plus(subjects: int, seed: int, frames: tuple[int, int] = (4, 8), labelled: int | None = None) -> tuple[PlannedSubject, ...]:
     """Return who shows what.
 
     subjects  1 .. MAX_SUBJECTS

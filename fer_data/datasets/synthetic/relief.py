@@ -1,18 +1,20 @@
 """Light on the head: a height field of ellipsoid and bumps, shaded by one lamp.
 
-In:  Rig; a picture, changed in place; the head's mask.
+In:  Rig; a picture, changed in place; what the head covers of it.
 Out: the picture, darker where the surface turns away from the light.
 """
 
 import cv2
 import numpy as np
 
+from fer_data.datasets.synthetic.brush import Coverage
 from fer_data.datasets.synthetic.rig import Rig
 
 __all__ = ["shade_head"]
 
 _STEP = 3  # the shading is computed on every third pixel
 _ONE = 128  # grey level of the shading map that changes nothing
+_GLOSS = 22  # grey levels that the brightest reflection of the lamp adds
 
 
 def _bumps(rig: Rig) -> list[tuple[np.ndarray, float, float, float]]:
@@ -66,9 +68,9 @@ def _slopes(rig: Rig, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndar
     return right, down
 
 
-def shade_head(picture: np.ndarray, rig: Rig, mask: np.ndarray, box: tuple[slice, slice]) -> None:
-    """Multiply the part `box` of the picture by the light that falls there, where `mask` (uint8, same part) lets it."""
-    rows, columns = box
+def shade_head(picture: np.ndarray, rig: Rig, coverage: Coverage) -> None:
+    """Multiply the covered part of the picture by the light that falls there."""
+    rows, columns, mask = coverage
     y, x = np.arange(rows.start, rows.stop + _STEP, _STEP), np.arange(columns.start, columns.stop + _STEP, _STEP)
     right, down = _slopes(rig, x.astype(np.float64), y.astype(np.float64))
     n = rig.nuisance
@@ -82,13 +84,23 @@ def shade_head(picture: np.ndarray, rig: Rig, mask: np.ndarray, box: tuple[slice
     shine = shine**2
     shine = shine**2
     shine = shine**2 * shine  # 24th power
-    light = n.exposure * (n.ambient + (1 - n.ambient) * facing * 1.12 + 0.10 * shine)
-    small = np.clip(np.round(light * _ONE), 0, 255).astype(np.uint8)
-    # Whole numbers from here on: bilinear enlargement with fixed-point weights, and one product.
-    large = cv2.resize(small, (len(x) * _STEP, len(y) * _STEP), interpolation=cv2.INTER_LINEAR_EXACT)
-    offset = _STEP // 2
-    large = large[offset : offset + mask.shape[0], offset : offset + mask.shape[1]].astype(np.int32)
-    factor = _ONE + ((large - _ONE) * mask + 127) // 255
+    light = n.exposure * (n.ambient + (1 - n.ambient) * facing * 1.12)
+    factor = _enlarged(light * _ONE, mask.shape)
+    gloss = (_enlarged(n.exposure * _GLOSS * shine, mask.shape) * mask + 127) // 255
+    factor = _ONE + ((factor - _ONE) * mask + 127) // 255
     part = picture[rows, columns]
-    factor = factor if part.ndim == 2 else factor[..., None]
-    part[...] = np.minimum((part.astype(np.int32) * factor + _ONE // 2) // _ONE, 255).astype(np.uint8)
+    if part.ndim == 3:
+        factor, gloss = factor[..., None], gloss[..., None]
+    part[...] = np.minimum(((part.astype(np.int32) * factor + _ONE // 2) // _ONE) + gloss, 255).astype(np.uint8)
+
+
+def _enlarged(field: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return a field known at every _STEP-th pixel, rounded to 0..255, at every pixel of `shape`, int32.
+
+    Whole numbers from here on: OpenCV's exact bilinear enlargement has fixed-point weights.
+    """
+    small = np.clip(np.round(field), 0, 255).astype(np.uint8)
+    size = (field.shape[1] * _STEP, field.shape[0] * _STEP)
+    large = cv2.resize(small, size, interpolation=cv2.INTER_LINEAR_EXACT)
+    first = _STEP // 2  # where the first known pixel came to lie
+    return large[first : first + shape[0], first : first + shape[1]].astype(np.int32)

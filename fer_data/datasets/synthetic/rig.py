@@ -41,10 +41,9 @@ class Rig:
         """Return (n, 3) face coordinates, or n triples, as (n, 2) pixels."""
         return self.view(np.asarray(places, np.float64).reshape(-1, 3))
 
-    def beside(self, index: int, outwards: float, down: float) -> np.ndarray:
-        """Return the pixel (2,) at an offset in face units from point `index` of the right half; see `other` for the left."""
-        place = self.face[index] + (np.sign(self.face[index, 0]) * outwards, down, 0.0)
-        return self.at(place)[0]
+    def above(self, indices, height: float) -> np.ndarray:
+        """Return the pixels (n, 2) that lie `height` above some of the 68 points, in face units."""
+        return self.at(self.face[list(indices)] - (0.0, height, 0.0))
 
 
 def make_rig(person: Person, levels: Mapping[str, float], nuisance: Nuisance, size: tuple[int, int]) -> Rig:

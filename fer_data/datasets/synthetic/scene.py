@@ -44,14 +44,14 @@ def draw_nuisance(rng: np.random.Generator) -> Nuisance:
     def uniform(low: float, high: float) -> float:
         return round(float(rng.uniform(low, high)), 4)
 
-    grey = int(rng.integers(40, 200))
+    grey = int(rng.integers(60, 180))
     return Nuisance(
-        yaw_deg=normal(4.0, 10.0), pitch_deg=normal(3.0, 8.0), roll_deg=normal(3.0, 8.0),
+        yaw_deg=normal(1.5, 4.0), pitch_deg=normal(1.2, 3.5), roll_deg=normal(3.0, 8.0),
         shift_x=normal(0.05, 0.12), shift_y=normal(0.025, 0.06), scale=uniform(0.145, 0.18),
-        light_x=normal(0.45, 1.0), light_y=uniform(-0.8, 0.1), ambient=uniform(0.35, 0.65), exposure=uniform(0.85, 1.12),
+        light_x=normal(0.22, 0.5), light_y=uniform(-0.6, -0.1), ambient=uniform(0.5, 0.75), exposure=uniform(0.88, 1.1),
         gaze_x=normal(0.15, 0.4), gaze_y=normal(0.1, 0.3),
         background=tuple(int(np.clip(grey + v, 0, 255)) for v in rng.integers(-14, 15, 3)),
-        gradient=uniform(-30, 30), grain=uniform(1.5, 3.5), blur_px=uniform(0.0, 0.9),
+        gradient=uniform(-30, 30), grain=uniform(1.0, 2.5), blur_px=uniform(0.0, 0.9),
     )  # fmt: skip
 
 
@@ -60,7 +60,7 @@ def drift(nuisance: Nuisance, rng: np.random.Generator) -> Nuisance:
     step = np.round(rng.standard_normal(8), 4).tolist()
     return replace(
         nuisance,
-        yaw_deg=nuisance.yaw_deg + 0.8 * step[0], pitch_deg=nuisance.pitch_deg + 0.8 * step[1],
+        yaw_deg=nuisance.yaw_deg + 0.5 * step[0], pitch_deg=nuisance.pitch_deg + 0.5 * step[1],
         roll_deg=nuisance.roll_deg + 0.6 * step[2], shift_x=nuisance.shift_x + 0.004 * step[3],
         shift_y=nuisance.shift_y + 0.004 * step[4], scale=nuisance.scale * (1 + 0.006 * step[5]),
         gaze_x=nuisance.gaze_x + 0.05 * step[6], gaze_y=nuisance.gaze_y + 0.05 * step[7],

@@ -6,8 +6,7 @@ Out: the picture, changed in place.
 
 import numpy as np
 
-from fer_data.datasets.synthetic.brush import Brush, ellipse, smooth
-from fer_data.datasets.synthetic.features import shades
+from fer_data.datasets.synthetic.brush import Brush, ellipse, shades, smooth
 from fer_data.datasets.synthetic.rig import Rig
 
 __all__ = ["draw_wrinkles"]
@@ -26,6 +25,7 @@ def draw_wrinkles(brush: Brush, rig: Rig) -> None:
 
 def _fold(brush: Brush, rig: Rig, points: np.ndarray, strength: float, width: float = 0.035) -> None:
     """Draw one fold: a soft dark line with a lighter bank below it; `points` (n, 2) pixels."""
+    strength *= rig.person.wrinkling
     if strength < 0.04:
         return
     u, skin = rig.unit_px, rig.person.skin
@@ -42,14 +42,7 @@ def _cheek_folds(brush: Brush, rig: Rig, side: int, sign: int) -> None:
     wing, corner = rig.points[31 if side == 0 else 35], rig.points[48 if side == 0 else 54]
     pulled = rig.level("12", side)
     raised = rig.level("9", side) + rig.level("10", side)
-    strength = (
-        0.1
-        + 0.4 * rig.person.age
-        + 0.55 * pulled
-        + 0.5 * raised
-        + 0.2 * rig.level("14", side)
-        + 0.2 * rig.level("20", side)
-    )
+    strength = 0.1 + 0.4 * rig.person.age + 0.55 * pulled + 0.5 * raised + 0.2 * rig.level("14", side) + 0.2 * rig.level("20", side)
     start = wing + np.array([0.07 * sign, -0.1 - 0.03 * raised]) * u
     end = corner + np.array([(0.13 + 0.03 * pulled) * sign, 0.02]) * u
     bulge = (start + end) / 2 + np.array([(0.05 + 0.05 * pulled) * sign, -0.06]) * u
@@ -60,27 +53,16 @@ def _around_eye(brush: Brush, rig: Rig, side: int, sign: int) -> None:
     """Crow's feet and the furrow below the eye: 6; creases at the root of the nose: 9."""
     u, outer = rig.unit_px, rig.points[36 if side == 0 else 45]
     raised = rig.level("6", side)
-    for angle, length in ((-0.35, 0.16), (0.05, 0.2), (0.4, 0.17)):
-        start = outer + np.array([0.07 * sign, 0.01 + 0.05 * angle]) * u
-        end = start + np.array([np.cos(angle) * sign, np.sin(angle)]) * length * u
-        _fold(
-            brush,
-            rig,
-            np.array([start, (start + end) / 2 + (0, 0.01 * u), end]),
-            0.55 * raised * (0.4 + rig.person.age),
-            0.025,
-        )
+    deep = 0.55 * raised * (0.4 + rig.person.age)
+    for angle_rad, length in ((-0.35, 0.16), (0.05, 0.2), (0.4, 0.17)):
+        start = outer + np.array([0.07 * sign, 0.01 + 0.05 * angle_rad]) * u
+        end = start + np.array([np.cos(angle_rad) * sign, np.sin(angle_rad)]) * length * u
+        _fold(brush, rig, np.array([start, (start + end) / 2 + (0, 0.01 * u), end]), deep, 0.025)
     inner = rig.points[39 if side == 0 else 42]
-    nose = rig.level("9", side)
     for k in range(3):
         start = inner + np.array([-0.12 * sign, 0.02 + 0.09 * k]) * u
-        _fold(
-            brush,
-            rig,
-            np.array([start, start + np.array([0.07 * sign, 0.05]) * u, start + np.array([0.11 * sign, 0.13]) * u]),
-            0.6 * nose,
-            0.03,
-        )
+        crease = start + np.array([(0, 0), (0.07 * sign, 0.05), (0.11 * sign, 0.13)]) * u
+        _fold(brush, rig, crease, 0.6 * rig.level("9", side), 0.03)
 
 
 def _at_corner(brush: Brush, rig: Rig, side: int, sign: int) -> None:
@@ -89,36 +71,25 @@ def _at_corner(brush: Brush, rig: Rig, side: int, sign: int) -> None:
     dimple = rig.level("14", side)
     if dimple > 0.05:
         spot = corner + np.array([0.07 * sign, 0.0]) * u
-        brush.fill(ellipse(spot, 0.05 * u, 0.09 * u), shades(skin, 0.5), min(0.6 * dimple, 0.8), 0.03 * u)
+        brush.fill(ellipse(spot, 0.05 * u, 0.09 * u), shades(skin, 0.5), min(0.45 * dimple, 0.6), 0.035 * u)
         arc = spot + np.array([(0.03 * sign, -0.12), (0.08 * sign, 0.0), (0.03 * sign, 0.12)]) * u
         _fold(brush, rig, arc, 0.7 * dimple)
     down = rig.level("15", side) + 0.25 * rig.person.age
-    _fold(
-        brush, rig, corner + np.array([(0.03 * sign, 0.02), (0.07 * sign, 0.12), (0.06 * sign, 0.24)]) * u, 0.6 * down
-    )
-    stretched = rig.level("20", side)
-    _fold(
-        brush,
-        rig,
-        corner + np.array([(0.1 * sign, -0.08), (0.14 * sign, 0.06), (0.12 * sign, 0.2)]) * u,
-        0.45 * stretched,
-    )
+    _fold(brush, rig, corner + np.array([(0.03 * sign, 0.02), (0.07 * sign, 0.12), (0.06 * sign, 0.24)]) * u, 0.6 * down)
+    line = corner + np.array([(0.1 * sign, -0.08), (0.14 * sign, 0.06), (0.12 * sign, 0.2)]) * u
+    _fold(brush, rig, line, 0.45 * rig.level("20", side))
 
 
 def _forehead(brush: Brush, rig: Rig) -> None:
     """Furrows across the forehead: 1 in the middle, 2 at the sides."""
     inner, outer = rig.level("1"), rig.level("2")
     base = 0.1 * rig.person.age
+    depth = 0.5 * (0.5 + rig.person.age)
     for k in range(3):
-        height = -0.16 - 0.13 * k
-        middle = [
-            rig.beside(index, 0.0, height - bend)
-            for index, bend in ((20, 0.0), (21, -0.03 * inner), (22, -0.03 * inner), (23, 0.0))
-        ]
-        _fold(brush, rig, np.array(middle), base + 0.5 * inner * (0.5 + rig.person.age) * (1 - 0.2 * k))
+        height, fading = 0.16 + 0.13 * k, 1 - 0.2 * k
+        _fold(brush, rig, rig.above((20, 21, 22, 23), height), base + depth * inner * fading)
         for brow in ((18, 19, 20), (23, 24, 25)):
-            arc = [rig.beside(index, 0.0, height) for index in brow]
-            _fold(brush, rig, np.array(arc), 0.5 * outer * (0.5 + rig.person.age) * (1 - 0.2 * k))
+            _fold(brush, rig, rig.above(brow, height), depth * outer * fading)
 
 
 def _between_brows(brush: Brush, rig: Rig) -> None:
@@ -137,13 +108,10 @@ def _between_brows(brush: Brush, rig: Rig) -> None:
 def _chin(brush: Brush, rig: Rig) -> None:
     """The boss of the chin: 17 wrinkles and darkens it, and deepens the furrow above."""
     u, raised = rig.unit_px, rig.level("17")
-    boss = rig.at(rig.face[8] + (0, -0.24, 0.1))[0]
-    for dx, dy in ((-0.08, 0.0), (0.08, 0.01), (0.0, 0.07), (-0.03, -0.06)):
-        brush.fill(
-            ellipse(boss + np.array([dx, dy]) * u, 0.035 * u, 0.03 * u),
-            shades(rig.person.skin, 0.6),
-            min(0.4 * raised, 0.6),
-            0.02 * u,
-        )
-    furrow = rig.at(rig.face[57] + (0, 0.12, -0.05))[0]
+    boss = rig.above([8], 0.24)[0]
+    dents = [
+        ellipse(boss + np.array(place) * u, 0.035 * u, 0.03 * u) for place in ((-0.08, 0.0), (0.08, 0.01), (0.0, 0.07), (-0.03, -0.06))
+    ]
+    brush.fill(dents, shades(rig.person.skin, 0.6), min(0.4 * raised, 0.6), 0.02 * u)
+    furrow = rig.above([57], -0.12)[0]
     _fold(brush, rig, furrow + np.array([(-0.16, 0.05), (0, -0.01), (0.16, 0.05)]) * u, 0.25 + 0.5 * raised, 0.05)
