@@ -25,15 +25,15 @@ from fer_data.labels import BASIC
 
 __all__ = ["SIZE", "SUBJECTS", "write_bu4dfe"]
 
-SIZE = (520, 664)  # width, height; the real textures have 1040x1329
+SIZE = (520, 664)                     # width, height; the real textures have 1040x1329
 SUBJECTS = (*(f"F{number:03d}" for number in range(1, 59)), *(f"M{number:03d}" for number in range(1, 44)))
-_LAYOUT = 4  # of the keys of random numbers; 1 is CK+
+_LAYOUT = 4                           # of the keys of random numbers; 1 is CK+
 _MESH = b"#VRML V2.0 utf8\nShape { geometry IndexedFaceSet { coord Coordinate { point [ ] } } }\n"
 
 
 class _Job(NamedTuple):
     root: Path
-    index: int  # in SUBJECTS
+    index: int                        # in SUBJECTS
     seed: int
     frames: int
     size: tuple[int, int]

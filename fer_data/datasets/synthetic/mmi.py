@@ -34,12 +34,12 @@ from fer_data.protocol.facts import load_facts
 
 __all__ = ["SIZE", "MAX_SUBJECTS", "PlannedClip", "plan_mmi", "write_mmi", "encode_avi"]
 
-SIZE = (720, 576)  # width, height of a frame as stored
-MAX_SUBJECTS = 54  # S054 is the last posed one
+SIZE = (720, 576)                     # width, height of a frame as stored
+MAX_SUBJECTS = 54                     # S054 is the last posed one
 DOWNLOADS = tuple(f"mmi-facial-expression-database_download_2012-05-{day:02d}_07_08_09" for day in (6, 7))
-_LAYOUT = 2  # of the keys of random numbers; 1 is CK+
-_KINDS = {"upright": 0.55, "sideways": 0.2, "dual": 0.25}  # kind of clip -> share
-_CODED = 0.5  # share of upright and dual clips that have a coding
+_LAYOUT = 2                           # of the keys of random numbers; 1 is CK+
+_KINDS = {"upright": 0.55, "sideways": 0.2, "dual": 0.25}            # kind of clip -> share
+_CODED = 0.5                          # share of upright and dual clips that have a coding
 _CODES = {name: code for code, name in MMI_CODES.items()}
 _BIT_RATE = 4_000_000
 
@@ -48,18 +48,18 @@ _BIT_RATE = 4_000_000
 class PlannedClip:
     """One clip to be drawn."""
 
-    index: int  # of the person
-    subject: int  # number in the file name
+    index: int                        # of the person
+    subject: int                      # number in the file name
     clip: int
     session: int
-    download: int  # 0 or 1
+    download: int                     # 0 or 1
     expression: str
-    kind: str  # of _KINDS
+    kind: str                         # of _KINDS
     frames: int
-    coding: tuple[int, int, int, int]  # onset, apex, offset, end; frame numbers from 1
-    coded: bool  # whether the coding is written
-    frontal: str  # dual: left or right
-    turned: bool  # dual: the other half shows the face turned away; or an empty room
+    coding: tuple[int, int, int, int]            # onset, apex, offset, end; frame numbers from 1
+    coded: bool                       # whether the coding is written
+    frontal: str                      # dual: left or right
+    turned: bool                      # dual: the other half shows the face turned away; or an empty room
 
     @property
     def stem(self) -> str:

@@ -30,20 +30,20 @@ from fer_data.labels import BASIC
 
 __all__ = ["SIZE", "MAX_SUBJECTS", "write_oulu"]
 
-SIZE = (320, 240)  # width, height
-MAX_SUBJECTS = 999  # P999 is the last name
-_LAYOUT = 3  # of the keys of random numbers; 1 is CK+
-_FILL = 1.45  # the faces fill more of the frame than in CK+
-_GAIN = {"strong": 256, "weak": 140, "dark": 50}  # of visible light, 1/256; near infrared has its own lamp
+SIZE = (320, 240)                     # width, height
+MAX_SUBJECTS = 999                    # P999 is the last name
+_LAYOUT = 3                           # of the keys of random numbers; 1 is CK+
+_FILL = 1.45                          # the faces fill more of the frame than in CK+
+_GAIN = {"strong": 256, "weak": 140, "dark": 50}                     # of visible light, 1/256; near infrared has its own lamp
 _CROPPED_SIDE = 96
 
 
 class _Job(NamedTuple):
     root: Path
-    subject: int  # from 1
+    subject: int                      # from 1
     seed: int
     frames: tuple[int, int]
-    parts: tuple[tuple[str, str], ...]  # (spectrum, light)
+    parts: tuple[tuple[str, str], ...]           # (spectrum, light)
     cropped: bool
 
 

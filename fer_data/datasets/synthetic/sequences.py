@@ -21,9 +21,9 @@ __all__ = ["Drawn", "draw_sequence", "rise", "rise_and_fall"]
 class Drawn(NamedTuple):
     """One frame."""
 
-    factors: dict  # columns of truth.csv
-    picture: np.ndarray  # (H, W) grey or (H, W, 3) RGB, uint8
-    points: np.ndarray  # (68, 2) float64, (x, y), pixels
+    factors: dict                     # columns of truth.csv
+    picture: np.ndarray               # (H, W) grey or (H, W, 3) RGB, uint8
+    points: np.ndarray                # (68, 2) float64, (x, y), pixels
 
 
 def rise(frames: int) -> list[float]:
