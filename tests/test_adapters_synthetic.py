@@ -257,6 +257,7 @@ def test_what_cannot_be_drawn_is_refused_before_anything_is_written(tmp_path):
         (lambda: write_bu4dfe(tmp_path / "a", subjects=102), "1 to 101 subjects"),
         (lambda: write_mmi(tmp_path / "a", subjects=55), "1 to 54 subjects"),
         (lambda: write_mmi(tmp_path / "a", frames=(5, 9)), "clips of 11 to 200 frames"),
+        *((lambda write=write: write(tmp_path / "a", seed=-1), "from 0 on, got -1") for write in (write_oulu, write_bu4dfe, write_mmi)),
     ):
         with pytest.raises(DatasetError, match=words):
             write()

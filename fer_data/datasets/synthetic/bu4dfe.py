@@ -19,7 +19,7 @@ from typing import NamedTuple
 from fer_data.datasets.recognise import BASIC_FOLDERS
 from fer_data.datasets.synthetic import traps as trap_files
 from fer_data.datasets.synthetic.sequences import draw_sequence, rise_and_fall
-from fer_data.datasets.synthetic.trees import finish_tree, new_tree, run_jobs, write_jpeg
+from fer_data.datasets.synthetic.trees import finish_tree, new_tree, require_seed, run_jobs, write_jpeg
 from fer_data.errors import DatasetError
 from fer_data.labels import BASIC
 
@@ -53,6 +53,7 @@ def write_bu4dfe(
     """
     if not 1 <= subjects <= len(SUBJECTS) or not 1 <= frames <= 999:
         raise DatasetError(f"drawing BU-4DFE: allowed are 1 to {len(SUBJECTS)} subjects and 1 to 999 frames; got {subjects} and {frames}")
+    require_seed(seed)
     chosen = [round(index * len(SUBJECTS) / subjects) for index in range(subjects)]
     with new_tree(out) as part:
         rows = [row for own in run_jobs(_write_subject, [_Job(part, one, seed, frames, size) for one in chosen], workers) for row in own]

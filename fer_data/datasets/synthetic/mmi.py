@@ -26,7 +26,7 @@ import numpy as np
 from fer_data.datasets.synthetic import traps as trap_files
 from fer_data.datasets.synthetic.scene import Nuisance
 from fer_data.datasets.synthetic.sequences import Drawn, draw_sequence, rise_and_fall
-from fer_data.datasets.synthetic.trees import finish_tree, new_tree, run_jobs
+from fer_data.datasets.synthetic.trees import finish_tree, new_tree, require_seed, run_jobs
 from fer_data.datasets.video import require_av
 from fer_data.errors import DatasetError
 from fer_data.labels import MMI_CODES
@@ -104,6 +104,7 @@ def write_mmi(
     missing.
     """
     require_av()
+    require_seed(seed)
     plan = plan_mmi(subjects, seed, frames)
     with new_tree(out) as part:
         rows = [row for own in run_jobs(_write_session, [_Job(part, one, seed) for one in plan], workers) for row in own]

@@ -24,7 +24,7 @@ from fer_data.datasets.oulu_casia import LIGHTS, SPECTRA
 from fer_data.datasets.recognise import BASIC_FOLDERS
 from fer_data.datasets.synthetic import traps as trap_files
 from fer_data.datasets.synthetic.sequences import draw_sequence, rise
-from fer_data.datasets.synthetic.trees import finish_tree, new_tree, run_jobs, write_jpeg
+from fer_data.datasets.synthetic.trees import finish_tree, new_tree, require_seed, run_jobs, write_jpeg
 from fer_data.errors import DatasetError
 from fer_data.labels import BASIC
 
@@ -71,6 +71,7 @@ def write_oulu(
         raise DatasetError(
             f"drawing Oulu-CASIA: allowed are 1 to {MAX_SUBJECTS} subjects and sequences of 3 to 999 frames; got {subjects} and {frames}"
         )
+    require_seed(seed)
     parts = tuple((spectrum, light) for spectrum in spectra for light in lights)
     with new_tree(out) as part:
         jobs = [_Job(part, subject, seed, frames, parts, cropped) for subject in range(1, subjects + 1)]

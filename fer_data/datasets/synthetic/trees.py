@@ -25,7 +25,7 @@ from fer_data.datasets.synthetic.version import VERSION
 from fer_data.errors import DatasetError
 from fer_data.store.files import write_bytes_atomically, write_json_atomically
 
-__all__ = ["MARKER", "TRUTH", "new_tree", "finish_tree", "run_jobs", "factors_of", "write_jpeg"]
+__all__ = ["MARKER", "TRUTH", "new_tree", "require_seed", "finish_tree", "run_jobs", "factors_of", "write_jpeg"]
 
 MARKER, TRUTH = "synthetic.json", "truth.csv"
 _GENERATOR = "fer_data.datasets.synthetic"
@@ -37,7 +37,7 @@ def new_tree(out: Path) -> Iterator[Path]:
 
     Raises DatasetError if `out` holds anything that is not an earlier synthetic tree.
     """
-    out = Path(out)
+    out = Path(out).resolve()
     _check_free(out)
     part = out.with_name(out.name + ".part")
     if part.exists():
@@ -47,6 +47,12 @@ def new_tree(out: Path) -> Iterator[Path]:
     if out.exists():
         shutil.rmtree(out)
     part.rename(out)
+
+
+def require_seed(seed: int) -> None:
+    """Raise DatasetError if `seed` is none that numpy takes."""
+    if seed < 0:
+        raise DatasetError(f"drawing synthetic people: a seed is a whole number from 0 on, got {seed}")
 
 
 def finish_tree(part: Path, layout: str, settings: dict, counts: dict, rows: Iterable[dict]) -> None:
