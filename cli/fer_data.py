@@ -299,7 +299,7 @@ def verify(out):
 @click.option("--images", type=common.DIR, default=None, help="Where the listed pictures lie; they are compared for duplicates.")
 @click.option("--near-bits", type=click.IntRange(0, 64), default=24, show_default=True, metavar="N",
               help="Pictures are near if at most so many of the 256 bits of their hashes differ.")
-@click.option("--strict", is_flag=True, default=False, help="Exit 1 for doubts too: tested twice or never, expressions missing, near pairs.")
+@click.option("--strict", is_flag=True, default=False, help="Exit 1 for doubts too: tested twice, never, classes missing.")
 @click.option("--json", "as_json", is_flag=True, default=False, help="Print the report as JSON.")
 def audit(paths, subject_pattern, images, near_bits, strict, as_json):
     """Who is both trained on and tested, in any split: exit code 1 if anybody is.

@@ -49,7 +49,7 @@ class HeadStage(ClassifierStage):
     def losses(self, x: Tensor, expression: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         with self.autocast():
             logits = self._all_logits(x, generator)
-        loss = head_loss(logits, expression, self.config.loss_weights)
+        loss = head_loss(logits, expression, self.config.loss_weights, self.config.label_smoothing)
         return {"head": loss.total} | {f"L{i}": part for i, part in enumerate(loss.parts, 1)}
 
     def logits(self, x: Tensor) -> Tensor:

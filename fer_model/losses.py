@@ -84,7 +84,8 @@ def head_loss(
     logits: tuple[Tensor, ...],       # five of (B, N_e): the local CNNs 1..4, then the classifier on all features
     expression: Tensor,               # (B,) y^e
     weights: tuple[float, ...],       # lambda_1 .. lambda_5
+    label_smoothing: float = 0.0,     # share of each target spread evenly over all classes; the paper has none
 ) -> HeadLoss:
     """Return eq. (3), section 3.2: sum of lambda_i L_i, each L_i a cross-entropy."""
-    parts = tuple(F.cross_entropy(item, expression) for item in logits)
+    parts = tuple(F.cross_entropy(item, expression, label_smoothing=label_smoothing) for item in logits)
     return HeadLoss(sum(weight * part for weight, part in zip(weights, parts, strict=True)), parts)

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fer_data.faces.views import VIEW_SIZE
-from fer_model.config import HeadConfig, NetworkConfig
+from fer_model.config import CnnConfig, HeadConfig, NetworkConfig
 from fer_model.errors import ConfigError, ShapeError
 
 __all__ = [
@@ -181,15 +181,24 @@ class Discriminator(nn.Module):
         return self.expression(features).float(), self.identity(features).float()
 
 
+def _block(inputs: int, outputs: int) -> list[nn.Module]:
+    """Two 3x3 convolutions, then the largest of each 2x2: (B, inputs, s, s) -> (B, outputs, s / 2, s / 2)."""
+    first, second = (_layer(_convolution(channels, outputs, 1), outputs) for channels in (inputs, outputs))
+    return [first, second, nn.MaxPool2d(2)]
+
+
 class LocalCnn(nn.Module):
-    """One local CNN: a tap of the encoder in, its last fully connected layer FC_i and its own logits out."""
+    """One local CNN: a tap of the encoder in, its last fully connected layer FC_i and its own logits out.
+
+    Its features are flattened, not averaged: where on the aligned face something moves is what tells expressions apart.
+    """
 
     def __init__(self, inputs: int, size: int, base: int, config: HeadConfig, n_classes: int):
         super().__init__()
         self.shape = (None, inputs, size, size)
         channels, layers = config.local_channels, []
-        for _ in range(round(math.log2(size / base))):                           # strides of 2 down to the last scale
-            layers.append(_layer(_convolution(inputs, channels, 2), channels))
+        for _ in range(round(math.log2(size / base))):                           # blocks down to the last scale
+            layers += _block(inputs, channels)
             inputs = channels
         layers.append(_layer(_convolution(inputs, channels, 1), channels))
         self.layers = nn.Sequential(*layers)
@@ -226,16 +235,24 @@ class Head(nn.Module):
 
 
 class BaselineCnn(nn.Module):
-    """The paper's CNN (baseline), read as table A with one softmax layer: a face in, logits (B, K) out."""
+    """The paper's CNN (baseline), which it does not describe: a plain CNN of eight convolutions, a face in, logits out."""
 
-    def __init__(self, network: NetworkConfig, share_dropped: float, n_classes: int):
+    def __init__(self, network: NetworkConfig, config: CnnConfig, n_classes: int):
         super().__init__()
-        self.trunk = Trunk(network)
-        self.dropout = share_dropped
-        self.classifier = nn.Linear(network.representation, n_classes)
+        self.shape = (None, network.channels, network.image_size, network.image_size)
+        self.dropout = config.dropout
+        inputs, layers = network.channels, []
+        for outputs in (config.channels * factor for factor in (1, 2, 4, 8)):
+            layers += _block(inputs, outputs)
+            inputs = outputs
+        self.layers = nn.Sequential(*layers)                                     # (B, 8 c, S / 16, S / 16)
+        self.fc = nn.Linear(inputs * (network.image_size // DOWNSAMPLING) ** 2, config.features)
+        self.classifier = nn.Linear(config.features, n_classes)
 
     def forward(self, x: Tensor, generator=None) -> Tensor:                      # (B, C, S, S) -> (B, K)
-        return self.classifier(dropout(self.trunk(x), self.dropout, generator)).float()
+        expect_shape(x, self.shape, "baseline input")
+        features = F.elu(self.fc(self.layers(x).flatten(1)))                     # (B, features)
+        return self.classifier(dropout(features, self.dropout, generator)).float()
 
 
 def build(make, device: torch.device, std: float, generator: torch.Generator) -> nn.Module:

@@ -47,13 +47,19 @@ def quiet(_):
     """Say nothing."""
 
 
+def smoke(method="degan"):
+    """Return a configuration in which D counts as strong after the first tick, so that the schedule has a state."""
+    config = preset("smoke", method=method, fold=1)
+    return replace(config, gan=replace(config.gan, d_strong_above=0.001))
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tiny_prepared, tmp_path_factory):
     """Complete runs that were never stopped, by method."""
     runs = {}
     for method in ("degan", "cnn"):
         runs[method] = tmp_path_factory.mktemp("whole") / method
-        train(tiny_prepared, runs[method], preset("smoke", method=method, fold=1), "cpu", say=quiet)
+        train(tiny_prepared, runs[method], smoke(method), "cpu", say=quiet)
     return runs
 
 
@@ -63,8 +69,8 @@ def undisturbed(tiny_prepared, tmp_path_factory):
 )
 def test_a_run_that_was_stopped_ends_in_the_same_bits(undisturbed, tiny_prepared, tmp_path, method, stage, step):
     """Weights, losses, order and predictions, wherever it was stopped. Seen red, each: Adam's moments, its step count, BN's
-    buffers, the running accuracy not restored; order drawn from a generator with a state."""
-    run, config = tmp_path / "run", preset("smoke", method=method, fold=1)
+    buffers, the running accuracy, the schedule not restored; order drawn from a generator with a state."""
+    run, config = tmp_path / "run", smoke(method)
     with pytest.raises(Stop):
         train(tiny_prepared, run, config, "cpu", say=quiet, hook=stop_at(stage, step), save_every_s=0)
     train(tiny_prepared, run, config, "cpu", say=quiet, save_every_s=0)
@@ -74,13 +80,14 @@ def test_a_run_that_was_stopped_ends_in_the_same_bits(undisturbed, tiny_prepared
         assert expected.keys() == got.keys()
         assert all(torch.equal(expected[name], got[name]) for name in expected), path.name
     assert ticks_of(run) == ticks_of(whole)
+    assert method == "cnn" or {tick.get("interval_D") for tick in ticks_of(whole)} == {4, None}, "the schedule had moved"
     assert (run / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
     assert not list((run / "checkpoints").iterdir()), "a complete run keeps its weights, not its checkpoints"
 
 
 def test_resuming_passes_over_a_checkpoint_that_was_half_written(undisturbed, tiny_prepared, tmp_path):
     """Seen red: the damaged one raised."""
-    run, config, said = tmp_path / "run", preset("smoke", fold=1), []
+    run, config, said = tmp_path / "run", smoke(), []
     with pytest.raises(Stop):
         train(tiny_prepared, run, config, "cpu", say=quiet, hook=stop_at("gan", 7), save_every_s=0)
     newest = sorted((run / "checkpoints").glob("*.safetensors"))[-1]
@@ -158,7 +165,7 @@ def test_losses_are_read_once_per_tick(cnn_stage, tmp_path, monkeypatch):
 
 def test_the_line_for_people_and_the_line_for_machines_agree(undisturbed, tiny_prepared, tmp_path):
     said = []
-    train(tiny_prepared, tmp_path / "run", preset("smoke", fold=1), "cpu", say=said.append)
+    train(tiny_prepared, tmp_path / "run", smoke(), "cpu", say=said.append)
     last = [tick for tick in ticks_of(tmp_path / "run") if tick["stage"] == "gan"][-1]
     line = next(sentence for sentence in said if sentence.startswith("gan 8/8"))
     assert f"G {last['loss_G']:.3g}" in line and f"interval_D {last['interval_D']}" in line and "img/s" in line

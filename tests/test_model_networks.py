@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from fer_model.config import HeadConfig, NetworkConfig
+from fer_model.config import CnnConfig, HeadConfig, NetworkConfig
 from fer_model.errors import ConfigError, ShapeError
 from fer_model.networks import (
     BaselineCnn,
@@ -23,6 +23,7 @@ from fer_model.randomness import stream
 
 CPU = torch.device("cpu")
 FULL = NetworkConfig()
+CNN = CnnConfig(channels=2, features=8)
 SMALL = NetworkConfig(image_size=48, width=0.125, representation=16, noise=4)
 # Table A for grey input and N_f = 350, copied by hand: output channels, pixels, weights.
 TABLE_A = [
@@ -155,7 +156,7 @@ def test_a_layer_whose_first_weights_are_not_written_down_is_refused():
         (lambda: made(lambda: Encoder(SMALL))(torch.zeros(2, 1, 96, 96)), r"trunk input: dimension 2 must be 48, got 96"),
         (lambda: made(lambda: Decoder(SMALL, 5))(*(torch.zeros(2, n) for n in (16, 6, 4))), r"identity code: dimension 1 must be 5, got 6"),
         (lambda: to_input_size(torch.zeros(1, 96, 96), 48), r"views: expected 4 dimensions .*, got 3"),
-        (lambda: made(lambda: BaselineCnn(SMALL, 0, 7))(torch.zeros(2, 1, 48, 47)), r"dimension 3 must be 48, got 47"),
+        (lambda: made(lambda: BaselineCnn(SMALL, CNN, 7))(torch.zeros(2, 1, 48, 47)), r"dimension 3 must be 48, got 47"),
     ],
 )  # fmt: skip
 def test_a_wrong_shape_is_named_with_dimension_expected_and_got(call, message):

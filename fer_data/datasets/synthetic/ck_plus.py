@@ -106,6 +106,8 @@ def write_ck_plus(
     workers                      processes; they change nothing but the time
     Raises DatasetError if `out` holds anything that is not an earlier synthetic tree, or for numbers that cannot be planned.
     """
+    if workers < 1:
+        raise DatasetError(f"drawing synthetic people: allowed is at least 1 worker, got {workers}")
     out = Path(out).resolve()
     plan = plan_ck_plus(subjects, seed, frames, labelled)
     _check_free(out)
