@@ -185,7 +185,7 @@ _SMOKE = TrainConfig(
     network=NetworkConfig(image_size=48, width=0.125, representation=16, noise=4),
     gan=GanConfig(epochs=None, kimg=0.064, batch=8, lr=2e-4, tick_steps=2),
     head=HeadConfig(epochs=None, kimg=0.064, batch=8, lr=1e-3, tick_steps=2, local_channels=4, local_features=8),
-    cnn=CnnConfig(batch=8, lr=1e-3, tick_steps=2, channels=2, features=8),
+    cnn=CnnConfig(batch=8, lr=1e-3, tick_steps=2, channels=4, features=16, dropout=0.0),
 )
 # small: `fer-model train --fold 0 --preset small`; `make demo` trains both methods with it.
 _CLASSIFIER = {
