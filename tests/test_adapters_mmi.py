@@ -65,6 +65,15 @@ def test_sessions_from_above_and_from_within(tmp_path):
         assert [one.sequence_id for one in mmi.scan(root).sequences] == ["S035/004"]
 
 
+def test_names_in_another_case_are_the_same_names(tmp_path):
+    """Broken once by comparing names as they are: no session.xml was found."""
+    folder = write_session(tmp_path / "SESSIONS", 7, 35, 4, emotion=4, units={12: rise(2, 4, 6, 8)})
+    for path in list(folder.iterdir()):
+        path.rename(path.with_name(path.name.upper()))
+    (one,) = mmi.scan(tmp_path).sequences
+    assert (one.sequence_id, one.expression, one.apex) == ("S035/004", "happiness", (3, 4))
+
+
 def test_broken_clips_are_skipped_and_cost_nothing_else(tmp_path):
     """Broken once by not catching ImageError: the whole scan ended."""
     sessions, whole = tmp_path / "Sessions", clip_bytes(9)

@@ -78,7 +78,8 @@ NAMED = {
     "Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n",
     "AppleDouble": bytes.fromhex("00051607") + bytes(213),
     "web page": b"\n<!DOCTYPE html><html><body>Log in</body></html>",
-    "does not read": b"not a picture at all",
+    "none of PNG": b"not a picture at all",
+    "header is damaged": b"\x89PNG\r\n\x1a\n1234",
 }
 
 

@@ -290,6 +290,18 @@ def test_the_same_bytes_with_two_workers_from_a_moved_folder_and_in_two_goes(tmp
     assert (again.decoded, again.shards_written) == (0, 0)
 
 
+def test_the_first_frame_of_a_clip_is_its_neutral_one(tmp_path):
+    """Broken once by the first of the wanted positions: the neutral face was that of frame 4."""
+    pytest.importorskip("av")
+    prepare_dataset("mmi", mmi(tmp_path / "in", 2), tmp_path / "out", PrepareConfig(**NONE, neutral="reference"))
+    frame = read_manifest(tmp_path / "out")
+    assert list(zip(frame["frame"], frame["position"], frame["role"], strict=True))[:4] == [
+        (1, 0, "reference"), (4, 3, "peak"), (5, 4, "peak"), (6, 5, "peak"),
+    ]  # fmt: skip
+    faces = map_dataset(tmp_path / "out/shards/00000.h5", "faces")
+    assert abs(int(np.median(faces[0])) - 20) <= 1
+
+
 def test_settings_name_the_choice(tmp_path):
     """Broken once by leaving `neutral` out of the configuration: nothing told how the folder was made."""
     prepare_dataset("ck+", ck_plus(tmp_path / "in"), tmp_path / "out", PrepareConfig(**NONE, neutral="class"))

@@ -72,7 +72,7 @@ def scan(root: Path, listing: Path | None = None) -> Scan:
     video.require_av()
     wanted = read_listing(listing) if listing else None
     skipped = _strays(files, clips)
-    chosen, unwanted = _choose(root, clips, set(files), wanted)
+    chosen, unwanted = _choose(root, clips, {path.lower(): path for path in files}, wanted)
     sequences, unusable, notes = _sequences(root, chosen, wanted or {})
     notes = [counts_note("mmi", sequences), *notes, *_absent(wanted, clips)]
     return Scan("mmi", tuple(sequences), tuple(skipped + unwanted + unusable + litter_skips(litter)), tuple(notes))
@@ -128,7 +128,7 @@ def _strays(files: list[str], clips: list[str]) -> list[Skip]:
     return skipped
 
 
-def _choose(root: Path, clips: list[str], files: set[str], wanted) -> tuple[list[_Session], list[Skip]]:
+def _choose(root: Path, clips: list[str], files: dict[str, str], wanted) -> tuple[list[_Session], list[Skip]]:
     """Return the sessions to use and a Skip, with its reason, for each other clip."""
     chosen: dict[tuple[str, str], _Session] = {}
     skipped = []
@@ -149,14 +149,17 @@ def _choose(root: Path, clips: list[str], files: set[str], wanted) -> tuple[list
     return [chosen[key] for key in sorted(chosen, key=lambda key: tuple(map(natural_key, key)))], skipped
 
 
-def _session(root: Path, clip: str, key: tuple[str, str], files: set[str]) -> _Session:
-    """Return what the XML files beside a clip say. Raises DatasetError if one of them cannot be read."""
-    stem, meta = clip.rpartition(".")[0], (Path(clip).parent / "session.xml").as_posix()
-    coding = f"{stem}-oao_aucs.xml"
-    view = mmi_xml.read_view((root / meta).read_bytes(), Path(clip).name, meta) if meta in files else None
-    label = f"{stem}.xml"
-    code = mmi_xml.read_emotion((root / label).read_bytes(), label) if label in files else None
-    return _Session(clip, key, view, code, coding if coding in files else None)
+def _session(root: Path, clip: str, key: tuple[str, str], files: dict[str, str]) -> _Session:
+    """Return what the XML files beside a clip say; `files` are all paths by their lower-case names.
+
+    Raises DatasetError if one of the files cannot be read.
+    """
+    stem = clip.rpartition(".")[0].lower()
+    meta = files.get((Path(clip.lower()).parent / "session.xml").as_posix())
+    label, coding = files.get(f"{stem}.xml"), files.get(f"{stem}-oao_aucs.xml")
+    view = mmi_xml.read_view((root / meta).read_bytes(), Path(clip).name, meta) if meta else None
+    code = mmi_xml.read_emotion((root / label).read_bytes(), label) if label else None
+    return _Session(clip, key, view, code, coding)
 
 
 def _unwanted(session: _Session, wanted) -> tuple[str, str] | None:

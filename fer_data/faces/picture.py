@@ -70,9 +70,11 @@ def _problem(data: bytes) -> str | None:
     """Return what keeps `data` from being a whole picture, or None."""
     if other := not_media(data[:512]):
         return other
-    width, height = claimed_size(data) or (0, 0)
-    if width * height > MAX_PIXELS:
-        return f"claims {width}x{height} pixels; allowed are {MAX_PIXELS} in all"
+    size = claimed_size(data)
+    if size is None:
+        return "is none of PNG, JPEG, BMP, TIFF, WebP and PNM, or its header is damaged"
+    if size[0] * size[1] > MAX_PIXELS:
+        return f"claims {size[0]}x{size[1]} pixels; allowed are {MAX_PIXELS} in all"
     if cut_short(data):
         return f"ends after {len(data)} bytes, before its own end: it is truncated"
     return None

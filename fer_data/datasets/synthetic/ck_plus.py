@@ -174,7 +174,7 @@ def _is_ours(marker: Path) -> bool:
 
 
 def _rise(number: int, frames: int) -> float:
-    """Return how far the expression has come in frame `number` of `frames`: 0 in the first, 0.85 .. 1 in the last three."""
+    """Return how far the expression has come in frame `number`: 0 in the first of more than 3, 0.85 .. 1 in the last 3."""
     if number > frames - 3:
         return 1 - 0.075 * (frames - number)
     return 0.85 * (number - 1) / max(frames - 3, 1)
@@ -235,7 +235,7 @@ def _truth(subject, planned, number, drawn, intensity, levels, nuisance: Nuisanc
     for factors in (nuisance, person):
         for field in fields(factors):
             value = getattr(factors, field.name)
-            if field.name not in ("asymmetry", "blotches", "moles"):
+            if field.name not in ("asymmetry", "blotches", "moles", "marks"):
                 row[field.name] = " ".join(map(str, value)) if isinstance(value, tuple) else value
     return row
 
