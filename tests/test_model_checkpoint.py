@@ -38,7 +38,7 @@ def test_saved_and_read_back_with_the_last_two_kept(tmp_path):
     ],
 )
 def test_a_damaged_checkpoint_is_passed_over_with_its_reason(tmp_path, harm, reason):
-    """Seen red: no comparison of hashes, the truncated file raised instead of being passed over."""
+    """Seen red: no comparison of hashes."""
     for step in (10, 20):
         checkpoint.save(tmp_path, "gan", step, TENSORS, {"at": step})
     harm(tmp_path / "gan-00000020")
@@ -81,7 +81,7 @@ def as_torch_file(path, thing):
 
 @pytest.mark.parametrize("write", [as_pickle, as_torch_file])
 def test_a_pickle_is_refused_and_not_opened(tmp_path, write):
-    """A plain pickle, and the zip that torch.save writes. Seen red: torch.load(weights_only=False) left the trace."""
+    """A plain pickle, and the zip that torch.save writes. Seen red: without the look at the first bytes the message was another."""
     path = tmp_path / "gan.safetensors"
     write(path, Bomb(tmp_path / "trace"))
     with pytest.raises(CheckpointError, match=r"gan.safetensors is a pickle"):
@@ -112,7 +112,7 @@ def test_weights_that_do_not_fit_are_refused():
 
 
 def test_adam_goes_on_as_if_it_had_never_stopped():
-    """With and without a stop after 3 of 6 steps. Seen red: the step count not restored."""
+    """With and without a stop after 3 of 6 steps. Seen red: the step count not saved."""
 
     def network():
         made = torch.nn.Conv2d(2, 3, 3, bias=True)

@@ -33,7 +33,7 @@ def test_paper_preset_is_the_papers_settings():
 
 
 def test_a_pass_of_the_paper_over_ck_plus_is_648_batches():
-    """883 training faces, 110 views, batches of 150. Seen red: steps rounded down gave 194259."""
+    """883 training faces, 110 views, batches of 150. Seen red: steps rounded down gave 647."""
     one = resolve_budgets(replace(preset("paper"), gan=GanConfig(epochs=1)), 883)
     assert one.gan.kimg == 97.13 and steps_of(one.gan) == 648
     assert steps_of(resolve_budgets(preset("paper"), 883).gan) == 194_260          # 300 * 97,130 / 150

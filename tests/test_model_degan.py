@@ -49,7 +49,7 @@ def batch_of(stage, n=8):
 
 
 def test_phase_d_moves_the_discriminator_alone(stage):
-    """Weights, BN statistics, gradients. Seen red: fakes not detached, the generator had gradients."""
+    """Weights, BN statistics, gradients. Not yet seen red; to try: gradients left on in the generator."""
     batch = batch_of(stage)
     g, d = state(stage.generator), state(stage.discriminator)
     stage._phase(PHASES[0], batch, 0)
@@ -84,7 +84,7 @@ def test_every_phase_trains_a_learner_and_says_why(stage):
 
 
 def test_fakes_are_made_once_per_step(stage):
-    """D learns from the fakes that G is judged by: G has not moved in between. Seen red: drawn again for phase G."""
+    """D learns from the fakes that G is judged by: G has not moved in between. Seen red: fakes not detached, their graph was gone."""
     calls = []
     stage.generator.register_forward_hook(lambda *_: calls.append(1))
     stage.step(0)
@@ -152,8 +152,8 @@ def test_running_accuracy_is_the_mean_that_it_says(tiny_prepared):
 
 @pytest.mark.parametrize(("how", "noticed"), [("joint", True), ("separate", False)])
 def test_discriminator_notices_a_loss_of_contrast_only_in_joint_batches(tiny_prepared, how, noticed):
-    """Why real and synthesised faces share a batch: BN over the fakes alone undoes any change of their contrast. Seen red:
-    `separate` in both."""
+    """Why real and synthesised faces share a batch: BN over the fakes alone undoes any change of their contrast. Not yet
+    seen red; to try: `separate` in both."""
     stage = gan(tiny_prepared, d_batches=how)
     batch = batch_of(stage)
     grey = batch.fake / 10
@@ -164,7 +164,7 @@ def test_discriminator_notices_a_loss_of_contrast_only_in_joint_batches(tiny_pre
 
 
 def test_sheet_shows_inputs_in_rows_and_identities_in_columns(stage):
-    """Seen red: columns and rows exchanged."""
+    """Seen red: no gap between columns; the generator left in evaluation mode."""
     picture = sheet(stage)
     n_expressions, n_identities, cell = 3, 4, 48 + GAP
     assert picture.shape == ((1 + n_expressions) * cell, (1 + n_identities) * cell) and picture.dtype == np.uint8

@@ -68,8 +68,8 @@ def undisturbed(tiny_prepared, tmp_path_factory):
     [("degan", "gan", 0), ("degan", "gan", 5), ("degan", "gan", 7), ("degan", "head", 4), ("degan", "head", 7), ("cnn", "cnn", 11)],
 )
 def test_a_run_that_was_stopped_ends_in_the_same_bits(undisturbed, tiny_prepared, tmp_path, method, stage, step):
-    """Weights, losses, order and predictions, wherever it was stopped. Seen red, each: Adam's moments, its step count, BN's
-    buffers, the running accuracy, the schedule not restored; order drawn from a generator with a state."""
+    """Weights, losses, order and predictions, wherever it was stopped. Seen red, each: Adam's state or the
+    running accuracy not restored. Not yet seen red; to try: the schedule not restored."""
     run, config = tmp_path / "run", smoke(method)
     with pytest.raises(Stop):
         train(tiny_prepared, run, config, "cpu", say=quiet, hook=stop_at(stage, step), save_every_s=0)
@@ -86,7 +86,7 @@ def test_a_run_that_was_stopped_ends_in_the_same_bits(undisturbed, tiny_prepared
 
 
 def test_resuming_passes_over_a_checkpoint_that_was_half_written(undisturbed, tiny_prepared, tmp_path):
-    """Seen red: the damaged one raised."""
+    """Seen red, each: a torn line kept, ticks after the checkpoint kept."""
     run, config, said = tmp_path / "run", smoke(), []
     with pytest.raises(Stop):
         train(tiny_prepared, run, config, "cpu", say=quiet, hook=stop_at("gan", 7), save_every_s=0)
@@ -127,7 +127,7 @@ def cnn_stage(tiny_prepared):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_stops_with_step_name_and_samples_on_disk(cnn_stage, tmp_path, value):
-    """Seen red: without the check in _read_tick the stage ran to its end."""
+    """Seen red: without the check in _read_tick."""
     honest = cnn_stage.step
     cnn_stage.step = lambda step: honest(step) | ({"cnn": torch.tensor(value)} if step == 5 else {})
     journal = Journal(tmp_path / "log.jsonl", quiet)
@@ -174,7 +174,7 @@ def test_the_line_for_people_and_the_line_for_machines_agree(undisturbed, tiny_p
 
 @given(steps=st.integers(1, 3000))
 def test_cosine_rises_falls_and_never_leaves_its_range(steps):
-    """Seen red: the fall counted from step 0, 1.0 was never reached."""
+    """Seen red: the fall counted from step 0."""
     rates = [engine.lr_at(step, steps, 2.0, "cosine") for step in range(steps)]
     top = rates.index(max(rates))
     assert all(0 < rate <= 2 for rate in rates) and rates == sorted(rates[: top + 1]) + sorted(rates[top + 1 :], reverse=True)
@@ -203,7 +203,7 @@ def test_a_gpu_is_found_by_number(monkeypatch):
 
 
 def test_auto_precision_needs_matrix_units(monkeypatch):
-    """Seen red: avx512_bf16 taken for enough."""
+    """Not yet seen red; to try: avx512_bf16 taken for enough."""
     for amx, expected in ((True, "bf16"), (False, "fp32")):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda amx=amx: {"avx512_bf16": True, "amx_bf16": amx}, raising=False)
         assert devices.resolve_precision("auto", torch.device("cpu")) == expected

@@ -39,8 +39,8 @@ BY_HAND = frame_of(
 
 
 def test_figures_by_hand():
-    """Frames: 3 of 6. Sequences: A1 mean (.567, .433, 0) is right, A2 right, B1 wrong, B2 right: 3 of 4. Seen red: votes
-    in place of means gave 2 of 4; recall over all three classes gave 0.333."""
+    """Frames: 3 of 6. Sequences: A1 mean (.567, .433, 0) is right, A2 right, B1 wrong, B2 right: 3 of 4. Seen red: the
+    first frame in place of the mean; recall over all three classes."""
     found = evaluate(BY_HAND)
     assert found.frame_accuracy.value == pytest.approx(3 / 6) and found.sequence_accuracy.value == pytest.approx(3 / 4)
     assert found.frame_macro_recall == pytest.approx((1 / 3 + 2 / 3) / 2)
@@ -71,7 +71,7 @@ def drawn(people, rng, per_person=10):
 
 
 def test_interval_counts_people_not_pictures():
-    """Ten pictures of a person say no more than one. Seen red: rows drawn in place of people, 0.06 in place of 0.18."""
+    """Ten pictures of a person say no more than one. Seen red: rows drawn in place of people."""
     frame = drawn(100, np.random.default_rng(0))
     many = interval_over_subjects(frame, np.random.default_rng(1))
     one = interval_over_subjects(frame.groupby("subject").head(1), np.random.default_rng(1))
