@@ -10,8 +10,8 @@ from fer_model.config import METHODS, PRESETS, preset, with_budgets
 
 __all__ = ["main"]
 
-# Threads that wait for each other sleep. Spinning, OpenMP's habit, makes training ten times slower as soon as another
-# process wants a core, and gains nothing measurable otherwise. Read when torch is imported, which is later.
+# Threads that wait for each other sleep. Spinning, OpenMP's habit, is slow as soon as another process wants a core: one
+# step of DE-GAN took 9.3 s in place of 2.2 s on 2 shared cores. Read when torch is imported, which is later.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
