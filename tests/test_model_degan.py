@@ -49,7 +49,7 @@ def batch_of(stage, n=8):
 
 
 def test_phase_d_moves_the_discriminator_alone(stage):
-    """Weights, BN statistics, gradients. Not yet seen red; to try: gradients left on in the generator."""
+    """Weights, BN statistics, gradients."""
     batch = batch_of(stage)
     g, d = state(stage.generator), state(stage.discriminator)
     stage._phase(PHASES[0], batch, 0)

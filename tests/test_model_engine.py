@@ -69,7 +69,7 @@ def undisturbed(tiny_prepared, tmp_path_factory):
 )
 def test_a_run_that_was_stopped_ends_in_the_same_bits(undisturbed, tiny_prepared, tmp_path, method, stage, step):
     """Weights, losses, order and predictions, wherever it was stopped. Seen red, each: Adam's state or the
-    running accuracy not restored. Not yet seen red; to try: the schedule not restored."""
+    running accuracy not restored."""
     run, config = tmp_path / "run", smoke(method)
     with pytest.raises(Stop):
         train(tiny_prepared, run, config, "cpu", say=quiet, hook=stop_at(stage, step), save_every_s=0)
@@ -203,7 +203,6 @@ def test_a_gpu_is_found_by_number(monkeypatch):
 
 
 def test_auto_precision_needs_matrix_units(monkeypatch):
-    """Not yet seen red; to try: avx512_bf16 taken for enough."""
     for amx, expected in ((True, "bf16"), (False, "fp32")):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda amx=amx: {"avx512_bf16": True, "amx_bf16": amx}, raising=False)
         assert devices.resolve_precision("auto", torch.device("cpu")) == expected

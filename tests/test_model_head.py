@@ -72,7 +72,7 @@ def test_a_prediction_does_not_depend_on_the_batch_it_is_in(fold, views, name, b
 
 @pytest.mark.parametrize("name", ["head", "cnn"])
 def test_a_prediction_does_not_depend_on_its_neighbours(fold, tiny_prepared, views, name):
-    """The same rows shuffled. Not yet seen red; to try: the batch's mean taken off the logits."""
+    """The same rows shuffled."""
     stage = stages(fold, views)[name]
     for step in range(8):
         stage.step(step)
@@ -111,7 +111,6 @@ def test_eight_pictures_can_be_learned_by_heart(fold, views, name):
 
 
 def test_dropout_is_off_when_predicting_and_the_same_when_resumed(fold, views):
-    """Not yet seen red; to try: a generator that lives on from step to step."""
     one, two = (stages(fold, views, dropout=0.5)["head"] for _ in range(2))
     for step in range(3):
         one.step(step)

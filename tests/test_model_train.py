@@ -40,7 +40,6 @@ def run(tiny_prepared, tmp_path_factory):
 
 
 def test_a_run_folder_holds_what_it_promises(run, tiny_prepared):
-    """Not yet seen red; to try: predictions in the order of the training rows."""
     names = sorted(path.name for path in run.iterdir() if path.is_file() and path.name != ".lock")
     assert names == ["config.json", "gan.safetensors", "head.safetensors", "log.jsonl", "predictions.csv", "result.json", "samples.png"]
     config = json.loads((run / "config.json").read_text())
@@ -59,7 +58,6 @@ def test_a_run_folder_holds_what_it_promises(run, tiny_prepared):
 
 
 def test_a_complete_run_is_left_alone(run, tiny_prepared):
-    """Not yet seen red; to try: the check for result.json taken out, stage 2 was predicted and written again."""
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name != ".lock"}
     said = call("train", "--data", tiny_prepared, "--run", run, "--fold", 2, "--preset", "smoke")
     assert "complete; nothing was left to do" in said and "accuracy per frame" in said
@@ -76,7 +74,6 @@ def test_a_complete_run_is_left_alone(run, tiny_prepared):
     ],
 )
 def test_a_run_of_another_configuration_is_refused_with_the_field(run, tiny_prepared, words, field):
-    """Not yet seen red; to try: sections compared by their names alone."""
     given = ["train", "--data", tiny_prepared, "--run", run, "--fold", 2, "--preset", "smoke", *words]
     assert field in call(*given, code=1).replace("\n", " ")
 
@@ -94,7 +91,6 @@ def test_a_folder_that_holds_something_else_is_refused(tiny_prepared, tmp_path):
 
 
 def test_starting_anew_removes_the_run_and_nothing_else(tiny_prepared, tmp_path):
-    """Not yet seen red; to try: the weights left, stage 1 was taken for complete."""
     run = tmp_path / "r"
     given = ["train", "--data", tiny_prepared, "--run", run, "--fold", 0, "--preset", "smoke", "--method", "cnn"]
     call(*given)
@@ -106,7 +102,6 @@ def test_starting_anew_removes_the_run_and_nothing_else(tiny_prepared, tmp_path)
 
 
 def test_a_person_in_two_folds_is_refused(write_tiny, tmp_path):
-    """Not yet seen red; to try: without the check it trained."""
     leaky = write_tiny(tmp_path / "leaky", fold_of=lambda person, sequence: (person + (person == 3 and sequence == 2)) % 3)
     said = call("train", "--data", leaky, "--fold", 0, "--preset", "smoke", code=1)
     assert "a person may stand in one fold only, tiny/S003 stands in folds 0 and 1" in said and "(1 such people)" in said
@@ -117,7 +112,6 @@ def test_a_fold_that_is_not_there_is_refused_with_those_that_are(tiny_prepared):
 
 
 def test_reference_frames_are_neither_trained_nor_tested_on(write_tiny, tmp_path):
-    """Not yet seen red; to try: every row of the manifest taken."""
     data = write_tiny(tmp_path / "with", expressions=("anger", "surprise", "neutral"), reference=("neutral",))
     fold = read_fold(data, 0)
     assert fold.classes == ("anger", "surprise") and (len(fold.train), len(fold.test)) == (16, 8)
@@ -135,7 +129,6 @@ def test_wrong_usage_exits_with_2():
 
 
 def test_a_dry_run_says_what_it_costs_and_writes_nothing(tiny_prepared, tmp_path, monkeypatch):
-    """Not yet seen red; to try: hours counted per image."""
     monkeypatch.chdir(tmp_path)
     said = call("train", "--data", tiny_prepared, "--fold", 0, "--preset", "smoke", "--dry-run")
     assert not list(tmp_path.iterdir())
@@ -183,7 +176,7 @@ def test_two_processes_do_not_write_into_one_run(tiny_prepared, tmp_path):
 
 @pytest.mark.parametrize("method", ["degan", "cnn"])
 def test_the_test_folds_pixels_change_nothing_that_is_trained(write_tiny, tmp_path, method):
-    """Noise in the place of the test people: the weights are the same bits. Not yet seen red; to try: training on all rows."""
+    """Noise in the place of the test people: the weights are the same bits."""
     clean, noise = write_tiny(tmp_path / "clean"), write_tiny(tmp_path / "noise", blank=(1,))
     for data in (clean, noise):
         train(data, tmp_path / f"run-{data.name}", preset("smoke", method=method, fold=1), "cpu", say=lambda _: None)
@@ -194,7 +187,7 @@ def test_the_test_folds_pixels_change_nothing_that_is_trained(write_tiny, tmp_pa
 
 
 def test_an_expression_can_be_learned_and_is_found_on_other_people(tiny_prepared, tmp_path):
-    """The only test that asks for accuracy: discs in three places. Not yet seen red; to try: labels of the next face, 0.33."""
+    """The only test that asks for accuracy: discs in three places."""
     config = preset("smoke", method="cnn", fold=0)
     config = replace(config, cnn=replace(config.cnn, kimg=1.5, lr=3e-3))
     outcome = train(tiny_prepared, tmp_path / "run", config, "cpu", say=lambda _: None)
