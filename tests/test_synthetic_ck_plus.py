@@ -64,7 +64,7 @@ def test_with_123_subjects_the_totals_are_those_of_the_real_database(seed):
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 130), st.integers(0, 2**32))
 def test_every_plan_is_sound(subjects, seed):
-    """Broken once without the exchange's exclusive classes: a subject showed fear twice."""
+    """Broken once by exchanging classes that both show: some were lost."""
     plan = plan_ck_plus(subjects, seed)
     names = [subject.subject for subject in plan]
     assert names == sorted(set(names)) == [subject_name(k) for k in range(subjects)]
@@ -74,11 +74,15 @@ def test_every_plan_is_sound(subjects, seed):
         assert numbers == sorted(set(numbers)) and all(len(number) == 3 for number in numbers)
         assert all(sequence.emotion_folder or not sequence.expression for sequence in subject.sequences)
         assert len({sequence.stream for sequence in subject.sequences}) == len(subject.sequences)
-    assert {name for subject in plan for name in labels_of(subject)} == set(REAL_CLASSES)
+    shown = Counter(name for subject in plan for name in labels_of(subject))
+    labelled = sum(bool(labels_of(subject)) for subject in plan)
+    assert labelled == max(1, round(subjects * 118 / 123))
+    floor = max(1, round(labelled / 4)) if labelled < 118 else 0
+    assert shown == {name: min(max(round(count * labelled / 118), floor), labelled) for name, count in REAL_CLASSES.items()}
 
 
 def test_a_demo_has_about_three_labels_each_and_no_class_vanishes():
-    """Broken once without the floor for rare classes: contempt 9 of 58 people."""
+    """Broken once without the floor for rare classes: 9 of 58 people showed contempt."""
     plan = plan_ck_plus(60, 0)
     counts = Counter(name for subject in plan for name in labels_of(subject))
     labelled = sum(bool(labels_of(subject)) for subject in plan)
@@ -88,7 +92,7 @@ def test_a_demo_has_about_three_labels_each_and_no_class_vanishes():
 
 
 def test_labelled_subjects_can_be_chosen():
-    """Broken once by ignoring the argument: 19 of 20."""
+    """Broken once by ignoring the argument: 19 instead of 1."""
     for labelled in (1, 10, 20):
         assert sum(bool(labels_of(subject)) for subject in plan_ck_plus(20, 0, labelled=labelled)) == labelled
 
@@ -106,14 +110,14 @@ def test_labelled_subjects_can_be_chosen():
     ],
 )
 def test_what_cannot_be_planned_is_refused_before_anything_is_written(tmp_path, arguments, message):
-    """Broken once by checking after the folder was made: it stayed behind."""
+    """Broken once by making the folder before the checks: it stayed behind."""
     with pytest.raises(DatasetError, match=message):
         write_ck_plus(tmp_path / "out", **{"seed": 0, **arguments})
     assert not list(tmp_path.iterdir())
 
 
 def test_names_reach_three_digits_at_most():
-    """Broken once with a limit of 600: S1025."""
+    """Broken once with a limit of 600: S1020."""
     assert subject_name(0) == "S005" and subject_name(MAX_SUBJECTS - 1) <= "S999" and len(subject_name(MAX_SUBJECTS - 1)) == 4
 
 
@@ -121,7 +125,7 @@ def test_names_reach_three_digits_at_most():
 
 
 def test_the_tree_is_laid_out_like_ck_plus(tree):
-    """Broken once by 7 digits in a frame's number: no picture matched."""
+    """Broken once by 7 digits in a frame's number: S005_001_0000001.png."""
     root, summary = tree
     assert sorted(path.name for path in root.iterdir()) == ["Emotion", "Landmarks", "cohn-kanade-images", "synthetic.json", "truth.csv"]
     planned = {(subject.subject, sequence.sequence): sequence for subject in plan_ck_plus(3, 4, (3, 4)) for sequence in subject.sequences}
@@ -145,7 +149,7 @@ def test_pictures_are_grey_640_by_490(tree):
 
 
 def test_emotion_files_are_read_back_by_numpy(tree):
-    """Broken once by naming the file after frame 1: the number was not the last frame's."""
+    """Broken once by naming the file after frame 1 of 4: 1 instead of 4."""
     root, summary = tree
     found = {}
     for path in sorted((root / "Emotion").rglob("*_emotion.txt")):
@@ -171,7 +175,7 @@ def test_unlabelled_sequences_have_an_empty_folder_or_none(tree):
 
 
 def test_landmark_files_hold_the_true_points(tree):
-    """Broken once by (y, x): the chin lay left of the nose's root."""
+    """Broken once by (y, x): the jaw's end lay right of the eye."""
     root, _ = tree
     for path in sorted((root / "Landmarks").rglob("*.txt"))[::7]:
         lines = path.read_text().splitlines()
@@ -187,7 +191,7 @@ def test_landmark_files_hold_the_true_points(tree):
 
 
 def test_truth_tells_every_factor_of_every_frame(tree):
-    """Broken once by writing the peak's intensity in each row: frame 1 was not 0."""
+    """Broken once by an intensity of 1 in each row: frame 1 was not at 0."""
     root, summary = tree
     with open(root / "truth.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -212,7 +216,7 @@ def test_truth_tells_every_factor_of_every_frame(tree):
 
 
 def test_the_marker_names_generator_version_settings_and_counts(tree):
-    """Broken once by leaving out the seed: KeyError."""
+    """Broken once by leaving out the seed: the settings differed."""
     root, summary = tree
     marker = json.loads((root / "synthetic.json").read_text())
     assert marker["version"] == VERSION and marker["layout"] == "ck+"
@@ -224,7 +228,7 @@ def test_the_marker_names_generator_version_settings_and_counts(tree):
 
 
 def test_same_seed_same_bytes_for_any_number_of_workers_and_any_place(tree, tmp_path):
-    """Broken once by one generator for all subjects: with two workers 38 pictures differed."""
+    """Broken once by one generator for all sequences: with two workers other pictures."""
     root, summary = tree
     again = write_ck_plus(tmp_path / "elsewhere" / "again", subjects=3, seed=4, frames=(3, 4), workers=2)
     assert again == summary
@@ -234,7 +238,7 @@ def test_same_seed_same_bytes_for_any_number_of_workers_and_any_place(tree, tmp_
 
 
 def test_a_person_does_not_depend_on_how_many_are_drawn(tree, tmp_path, blank):
-    """Broken once by drawing people from the plan's generator: the skin differed."""
+    """Broken once by adding the number of subjects to the seed: another skin, and glasses."""
     root, _ = tree
     write_ck_plus(tmp_path / "one", subjects=1, seed=4, frames=(3, 3))
 
@@ -269,7 +273,7 @@ def test_litter_is_added_and_changes_nothing_else(tree, tmp_path):
 
 
 def test_a_folder_with_other_things_is_refused_and_left_alone(tmp_path, blank):
-    """Broken once by looking for the marker alone: notes.txt was deleted."""
+    """Broken once by looking for the marker alone: nothing was raised."""
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(DatasetError, match=r"new or empty folder or an earlier synthetic tree .*holds notes\.txt"):
         write_ck_plus(tmp_path, subjects=1)
@@ -282,7 +286,7 @@ def test_a_folder_with_other_things_is_refused_and_left_alone(tmp_path, blank):
 
 @pytest.mark.parametrize("marker", ["", "[]", "{}", '{"generator": "something else"}', "{"])
 def test_a_real_looking_tree_without_our_marker_is_refused(tmp_path, marker):
-    """Broken once by accepting any synthetic.json: the tree was replaced."""
+    """Broken once by accepting any synthetic.json: nothing was raised."""
     (tmp_path / "cohn-kanade-images" / "S005").mkdir(parents=True)
     (tmp_path / "synthetic.json").write_text(marker)
     with pytest.raises(DatasetError, match="earlier synthetic tree"):
@@ -298,7 +302,7 @@ def test_a_file_in_the_way_is_refused(tmp_path):
 
 
 def test_an_earlier_tree_is_replaced_whole(tmp_path, blank):
-    """Broken once by writing over it: frames of the longer sequences stayed."""
+    """Broken once by writing over it: frames of the longer sequences and litter stayed."""
     write_ck_plus(tmp_path / "out", subjects=1, seed=1, frames=(5, 5), litter=True)
     write_ck_plus(tmp_path / "out", subjects=1, seed=1, frames=(3, 3))
     write_ck_plus(tmp_path / "fresh", subjects=1, seed=1, frames=(3, 3))
