@@ -117,7 +117,7 @@ def test_every_write_may_fail(tiny_ck, undisturbed, tmp_path, monkeypatch, numbe
     prepare_dataset("ck+", tiny_ck, out, CONFIG)
     writes = len(calls)
     assert writes > 20 and bytes_of(out) == undisturbed
-    step = 1 if number == errno.ENOSPC else 5
+    step = 1 if number == errno.ENOSPC else 9
     for at in range(1, writes + 1, step):
         shutil.rmtree(out)
         calls.clear()
