@@ -226,7 +226,7 @@ def _neutral_notes(selected: list[Selected], neutral: str) -> list[str]:
     without = [one.sequence.sequence_id for one in selected if one.sequence.sequence_id not in with_neutral]
     if neutral == "off" or not without:
         return []
-    return [f"{len(without)} sequences give no neutral frame: their first frame is a peak frame already; the first is {without[0]}"]
+    return [f"sequences without a neutral frame, their first being a peak frame already: {len(without)}, such as {without[0]}"]
 
 
 def _group(selected: list[Selected]) -> Iterator[tuple[int, int]]:

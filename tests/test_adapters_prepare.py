@@ -273,7 +273,7 @@ def test_the_first_frame_of_each_sequence_is_a_class_or_a_reference(neutral, rol
     assert peaks.items() <= with_neutral.items()
     assert (summary.found, summary.kept, summary.references) == (18, 15, 3 if neutral == "reference" else 0)
     assert read_settings(tmp_path / "out")["classes"] == ["anger", "happiness", *(["neutral"] if neutral == "class" else [])]
-    assert "1 sequences give no neutral frame: their first frame is a peak frame already; the first is S011/001" in summary.notes
+    assert "sequences without a neutral frame, their first being a peak frame already: 1, such as S011/001" in summary.notes
     assert verify(tmp_path / "out") == (1, [])
 
 

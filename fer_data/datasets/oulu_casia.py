@@ -144,5 +144,5 @@ def _notes(parts, wanted: _Part, sequences: list[Sequence]) -> tuple[str, ...]:
         notes.append(f"both trees are there; {wanted} was taken, {other} was not")
     gaps = [one.sequence_id for one in sequences if one.frames[-1].number != len(one.frames) - 1]
     if gaps:
-        notes.append(f"{len(gaps)} sequences do not number their frames from 000 without a gap, the first is {gaps[0]}")
+        notes.append(f"sequences whose frames are not numbered from 000 without a gap: {len(gaps)}, such as {gaps[0]}")
     return tuple(notes)
