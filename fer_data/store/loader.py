@@ -8,6 +8,7 @@ for virtual views, one rendering with the 110 matrices. There are no workers, no
 s of a list of faces is (face s // 110, view s % 110), and an epoch's order comes from (seed, epoch).
 """
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ def sample_order(n_faces: int, n_views: int, seed: int, epoch: int) -> torch.Ten
     return torch.randperm(n_faces * n_views, generator=generator)
 
 
-class Views:
+class Views(ABC):
     """The 110 views of a fixed list of faces."""
 
     n_views = N_VIEWS
@@ -52,9 +53,9 @@ class Views:
     def __init__(self, n_faces: int, channels: int, device: torch.device):
         self.n_faces, self.channels, self.device = n_faces, channels, device
 
+    @abstractmethod
     def batch(self, faces: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
         """Return views k (B,) of faces (B,), int64 both: float32 (B, C, 96, 96) in [-1, 1] on the device."""
-        raise NotImplementedError
 
 
 class StoredViews(Views):

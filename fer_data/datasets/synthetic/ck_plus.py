@@ -14,14 +14,8 @@ Out: the tree below; a Summary.
 The tree is built in a hidden folder beside `out` and moved there when it is whole, so `out` is never half a tree.
 """
 
-import csv
-import io
-import json
-import shutil
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, fields
-from multiprocessing import get_context
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
@@ -33,20 +27,17 @@ from fer_data.datasets.synthetic.expressions import ACTION_UNITS, perform
 from fer_data.datasets.synthetic.people import Person, draw_person
 from fer_data.datasets.synthetic.plan import CLASS_COUNTS, PlannedSequence, PlannedSubject, plan_ck_plus
 from fer_data.datasets.synthetic.scene import Nuisance, draw_nuisance, drift
-from fer_data.datasets.synthetic.version import VERSION
+from fer_data.datasets.synthetic.trees import factors_of, finish_tree, new_tree, run_jobs
 from fer_data.errors import DatasetError
 from fer_data.labels import CK_PLUS_CODES
 
 __all__ = ["SIZE", "Summary", "person_of", "frames_of", "write_ck_plus"]
 
 SIZE = (640, 490)  # width, height
-MARKER = "synthetic.json"
 MIXTURE = "mixture"  # truth.csv: action units that make up no expression
-_GENERATOR = "fer_data.datasets.synthetic"
 _CODES = {name: code for code, name in CK_PLUS_CODES.items()}
 _PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE,
         cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP)  # fmt: skip
-_FOLDERS = ("cohn-kanade-images", "Emotion", "Landmarks")
 
 
 @dataclass(frozen=True)
@@ -108,69 +99,13 @@ def write_ck_plus(
     """
     if workers < 1:
         raise DatasetError(f"drawing synthetic people: allowed is at least 1 worker, got {workers}")
-    out = Path(out).resolve()
     plan = plan_ck_plus(subjects, seed, frames, labelled)
-    _check_free(out)
-    part = out.with_name(f".{out.name}.synthetic.part")
-    try:
-        _start(part)
-        rows = _draw_all([(part, subject, seed) for subject in plan], workers)
-        _write_truth(part / "truth.csv", rows)
+    with new_tree(out) as part:
+        rows = run_jobs(_write_subject, [(part, subject, seed) for subject in plan], workers)
         summary = _summary(plan, litter_files.write(part) if litter else 0)
         settings = {"subjects": subjects, "labelled": labelled, "frames": list(frames), "seed": seed, "litter": litter}
-        marker = {"generator": _GENERATOR, "version": VERSION, "layout": "ck+", "settings": settings, "counts": asdict(summary)}
-        (part / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
-        if out.exists():
-            shutil.rmtree(out)
-        part.rename(out)
-    finally:
-        if part.exists():
-            shutil.rmtree(part)
+        finish_tree(part, "ck+", settings, asdict(summary), (row for of_subject in rows for row in of_subject))
     return summary
-
-
-def _start(part: Path) -> None:
-    """Make an empty folder for the tree that is being built; what a killed run left there goes."""
-    if part.exists():
-        shutil.rmtree(part)
-    part.mkdir(parents=True)
-
-
-def _draw_all(jobs: list[tuple[Path, PlannedSubject, int]], workers: int) -> list[dict]:
-    """Write all subjects, in this process or in several; return the rows of truth.csv in the order of the jobs."""
-    if workers == 1:
-        return [row for job in jobs for row in _write_subject(job)]
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        return [row for rows in pool.map(_write_subject, jobs) for row in rows]
-
-
-def _check_free(out: Path) -> None:
-    """Raise DatasetError unless `out` is missing, empty, or holds an earlier synthetic tree and nothing else."""
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise DatasetError(f"writing synthetic people: the output must be a folder, {out} is a file")
-    found = sorted(path.name for path in out.iterdir())
-    if not found:
-        return
-    allowed = {*_FOLDERS, "truth.csv", MARKER, *litter_files.TOP_LEVEL}
-    strange = [name for name in found if name not in allowed]
-    if strange or not _is_ours(out / MARKER):
-        raise DatasetError(
-            f"writing synthetic people: the output must be a new or empty folder or an earlier synthetic tree (with {MARKER});"
-            f" {out} holds {strange[0] if strange else found[0]}"
-        )
-
-
-def _is_ours(marker: Path) -> bool:
-    """Return whether a marker file was written by this generator, of whatever version."""
-    if not marker.is_file():
-        return False
-    try:
-        content = json.loads(marker.read_text(encoding="utf-8"))
-    except ValueError:
-        return False
-    return isinstance(content, dict) and content.get("generator") == _GENERATOR
 
 
 def _rise(number: int, frames: int) -> float:
@@ -227,25 +162,12 @@ def _write_png(path: Path, picture: np.ndarray) -> None:
 
 def _truth(subject, planned, number, drawn, intensity, levels, nuisance: Nuisance, person: Person) -> dict:
     """Return one row of truth.csv."""
-    row = {
+    return {
         "subject": subject, "sequence": planned.sequence, "frame": number,
         "label": planned.expression or "", "expression": drawn, "intensity": intensity,
         "action_units": " ".join(f"{unit}:{level * intensity:.3f}" for unit, level in levels.items()),
+        **factors_of(nuisance, person),
     }  # fmt: skip
-    for factors in (nuisance, person):
-        for field in fields(factors):
-            value = getattr(factors, field.name)
-            if field.name not in ("asymmetry", "blotches", "moles", "marks"):
-                row[field.name] = " ".join(map(str, value)) if isinstance(value, tuple) else value
-    return row
-
-
-def _write_truth(path: Path, rows: list[dict]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()} for row in rows)
-    path.write_text(text.getvalue(), encoding="utf-8")
 
 
 def _summary(plan: tuple[PlannedSubject, ...], litter: int) -> Summary:

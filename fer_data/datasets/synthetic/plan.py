@@ -104,9 +104,9 @@ def plan_ck_plus(subjects: int, seed: int, frames: tuple[int, int] = (4, 8), lab
 
 def _class_counts(labelled: int) -> dict[str, int]:
     """Return how many labelled subjects show each class."""
-    share = labelled / LABELLED_SUBJECTS
-    least = 0 if share >= 1 else max(1, round(_RARE * labelled))
-    return {name: min(max(round(count * share), least), labelled) for name, count in CLASS_COUNTS.items()}
+    least = 0 if labelled >= LABELLED_SUBJECTS else max(1, round(_RARE * labelled))
+    shares = {name: round(count * labelled / LABELLED_SUBJECTS) for name, count in CLASS_COUNTS.items()}
+    return {name: min(max(share, least), labelled) for name, share in shares.items()}
 
 
 def _assign(counts: dict[str, int], labelled: int, rng: np.random.Generator) -> list[list[str]]:

@@ -33,20 +33,25 @@ _GENERATOR = "fer_data.datasets.synthetic"
 
 @contextmanager
 def new_tree(out: Path) -> Iterator[Path]:
-    """Yield a folder beside `out` in which to build the tree; if nothing is raised, it takes the place of `out`.
+    """Yield a hidden folder beside `out` in which to build the tree; if nothing is raised, it takes the place of `out`.
 
+    Whatever is raised, the hidden folder goes; what a killed run left there goes with the next one.
     Raises DatasetError if `out` holds anything that is not an earlier synthetic tree.
     """
     out = Path(out).resolve()
     _check_free(out)
-    part = out.with_name(out.name + ".part")
+    part = out.with_name(f".{out.name}.synthetic.part")
     if part.exists():
         shutil.rmtree(part)
     part.mkdir(parents=True)
-    yield part
-    if out.exists():
-        shutil.rmtree(out)
-    part.rename(out)
+    try:
+        yield part
+        if out.exists():
+            shutil.rmtree(out)
+        part.rename(out)
+    finally:
+        if part.exists():
+            shutil.rmtree(part)
 
 
 def require_seed(seed: int) -> None:
@@ -82,7 +87,7 @@ def factors_of(nuisance: Nuisance, person: Person) -> dict:
     for factors in (nuisance, person):
         for field in fields(factors):
             value = getattr(factors, field.name)
-            if field.name not in ("asymmetry", "blotches", "moles"):
+            if field.name not in ("asymmetry", "blotches", "moles", "marks"):
                 row[field.name] = " ".join(map(str, value)) if isinstance(value, tuple) else value
     return row
 
