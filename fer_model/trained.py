@@ -1,0 +1,75 @@
+"""A trained run, loaded for use: a run folder in; networks in evaluation mode, features and probabilities out.
+
+In:  the folder of a run whose stages are complete.
+Out: TrainedRun. Everything that uses a trained model (evaluation on other data, probes, transfer, prediction) starts here.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from fer_data.store.loader import Views
+from fer_model import checkpoint
+from fer_model.classifier import probabilities
+from fer_model.config import TrainConfig
+from fer_model.devices import resolve_device
+from fer_model.errors import RunError
+from fer_model.networks import BaselineCnn, Decoder, Encoder, Head, build
+from fer_model.randomness import stream
+from fer_model.run import RunFolder
+
+__all__ = ["TrainedRun", "load_run"]
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """The networks of one run, in evaluation mode, without gradients."""
+
+    run: Path
+    config: TrainConfig
+    content: dict                     # all of config.json
+    classes: tuple[str, ...]          # N_e expressions, in the order of the logits
+    identities: tuple[str, ...]       # N_i training people, in the order of the code I
+    device: torch.device
+    networks: dict[str, nn.Module]    # degan: encoder, head, decoder; cnn: cnn
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Return the prediction's logits (B, K) of x (B, C, S, S) in [-1, 1], as networks.to_input_size gives it."""
+        if "cnn" in self.networks:
+            return self.networks["cnn"](x)
+        f, taps = self.networks["encoder"].with_taps(x, self.config.head.taps)
+        return self.networks["head"](f, taps)[-1]
+
+    def probabilities(self, views: Views, batch: int = 128) -> Tensor:
+        """Return class probabilities (n, K) float32 of the faces of `views`: centre crop, unrotated, fp32."""
+        return probabilities(self.logits, views, self.config.network.image_size, batch)
+
+
+def load_run(run: Path, device: str = "auto") -> TrainedRun:
+    """Return a run whose stages are complete, ready for use.
+
+    Raises RunError if it is not, CheckpointError if its weights are damaged, DeviceError for a device that is not there.
+    """
+    folder, where = RunFolder(run), resolve_device(device)
+    config, content = folder.read_config()
+    classes, identities = tuple(content["classes"]), tuple(content["identities"])
+    net = config.network
+    makers = {
+        "encoder": lambda: Encoder(net), "decoder": lambda: Decoder(net, len(identities)),
+        "head": lambda: Head(net, config.head, len(classes)), "cnn": lambda: BaselineCnn(net, config.cnn, len(classes)),
+    }  # fmt: skip
+    networks = {}
+    for stage, names in {"gan": ("decoder",), "head": ("encoder", "head"), "cnn": ("cnn",)}.items():
+        if stage not in config.stages:
+            continue
+        path = folder.weights(stage)
+        if not path.is_file():
+            raise RunError(f"loading the run {run}: stage {stage} is not complete, there is no {path.name}; train it to its end first")
+        tensors = checkpoint.read_tensors(path)
+        for name in names:
+            network = build(makers[name], where, net.init_std, stream(0, "replaced by the weights read"))
+            checkpoint.load_module(name, network, tensors, str(path))
+            networks[name] = network.requires_grad_(False).eval()
+    return TrainedRun(Path(run), config, content, classes, identities, where, networks)
