@@ -18,7 +18,7 @@ from fer_model.fold import Batches, Fold
 from fer_model.networks import to_input_size
 from fer_model.randomness import stream
 
-__all__ = ["ClassifierStage", "probabilities"]
+__all__ = ["ClassifierStage", "centre_inputs", "probabilities"]
 
 
 class ClassifierStage(Stage):
@@ -72,6 +72,10 @@ def probabilities(logits: Callable[[Tensor], Tensor], views: Views, image_size: 
     """
     found = []
     for faces in torch.arange(views.n_faces).split(batch):
-        x = to_input_size(views.batch(faces, torch.full_like(faces, CENTRE_VIEW)), image_size)
-        found.append(logits(x).float().softmax(1).cpu())                 # (b, K)
+        found.append(logits(centre_inputs(views, faces, image_size)).float().softmax(1).cpu())          # (b, K)
     return torch.cat(found)
+
+
+def centre_inputs(views: Views, faces: Tensor, image_size: int) -> Tensor:
+    """Return the test view (centre crop, unrotated) of faces (B,) as networks take it: (B, C, S, S) in [-1, 1]."""
+    return to_input_size(views.batch(faces, torch.full_like(faces, CENTRE_VIEW)), image_size)

@@ -249,10 +249,13 @@ class BaselineCnn(nn.Module):
         self.fc = nn.Linear(inputs * (network.image_size // DOWNSAMPLING) ** 2, config.features)
         self.classifier = nn.Linear(config.features, n_classes)
 
-    def forward(self, x: Tensor, generator=None) -> Tensor:                      # (B, C, S, S) -> (B, K)
+    def features(self, x: Tensor) -> Tensor:                                     # (B, C, S, S) -> (B, features)
+        """Return the hidden layer, what its softmax layer sees."""
         expect_shape(x, self.shape, "baseline input")
-        features = F.elu(self.fc(self.layers(x).flatten(1)))                     # (B, features)
-        return self.classifier(dropout(features, self.dropout, generator)).float()
+        return F.elu(self.fc(self.layers(x).flatten(1)))
+
+    def forward(self, x: Tensor, generator=None) -> Tensor:                      # (B, C, S, S) -> (B, K)
+        return self.classifier(dropout(self.features(x), self.dropout, generator)).float()
 
 
 def build(make, device: torch.device, std: float, generator: torch.Generator) -> nn.Module:

@@ -16,6 +16,7 @@ from fer_model.classifier import probabilities
 from fer_model.config import TrainConfig
 from fer_model.devices import resolve_device
 from fer_model.errors import RunError
+from fer_model.fold import Fold, read_fold
 from fer_model.networks import BaselineCnn, Decoder, Encoder, Head, build
 from fer_model.randomness import stream
 from fer_model.run import RunFolder
@@ -34,6 +35,20 @@ class TrainedRun:
     identities: tuple[str, ...]       # N_i training people, in the order of the code I
     device: torch.device
     networks: dict[str, nn.Module]    # degan: encoder, head, decoder; cnn: cnn
+
+    def open_data(self, data: Path | None = None) -> tuple[Path, Fold]:
+        """Return the prepared folder that the run was trained on, and its fold; `data`: where it lies by now.
+
+        Raises ManifestError if it is not there, RunError if it is another one.
+        """
+        data = Path(self.content["data"]) if data is None else data
+        fold = read_fold(data, self.config.fold)
+        if fold.manifest_sha256 != self.content["manifest_sha256"]:
+            raise RunError(
+                f"opening the data of {self.run}: it was trained on the manifest {self.content['manifest_sha256'][:12]}...,"
+                f" {data} has {fold.manifest_sha256[:12]}...; give the folder that it was trained on"
+            )
+        return data, fold
 
     def logits(self, x: Tensor) -> Tensor:
         """Return the prediction's logits (B, K) of x (B, C, S, S) in [-1, 1], as networks.to_input_size gives it."""

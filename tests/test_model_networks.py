@@ -173,3 +173,13 @@ def test_dropout_keeps_the_mean_and_needs_a_generator():
     out = dropout(x, 0.4, stream(0, "d"))
     assert out.mean().item() == pytest.approx(1, abs=0.01) and (out == 0).float().mean().item() == pytest.approx(0.4, abs=0.01)
     assert torch.equal(out, dropout(x, 0.4, stream(0, "d")))
+
+
+def test_the_baselines_features_are_the_activated_hidden_layer_that_its_softmax_layer_sees():
+    """Seen red: features without their activation."""
+    cnn = made(lambda: BaselineCnn(SMALL, CNN, 7), std=0.3).eval()
+    x, hidden, seen = torch.rand(3, 1, 48, 48, generator=torch.Generator().manual_seed(0)) * 2 - 1, [], []
+    cnn.fc.register_forward_hook(lambda _, inputs, out: hidden.append(out))
+    cnn.classifier.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    cnn(x)
+    assert torch.equal(cnn.features(x), seen[0]) and torch.equal(seen[0], nn.functional.elu(hidden[0])) and seen[0].shape == (3, 8)
