@@ -27,7 +27,6 @@ METHODS = ("degan", "cnn")
 PRECISIONS = ("auto", "fp32", "bf16")
 LR_SCHEDULES = ("constant", "cosine")
 TARGETS = ("other", "any")
-D_BATCHES = ("joint", "separate")
 STAGES_OF = {"degan": ("gan", "head"), "cnn": ("cnn",)}     # the stages that a method trains, in order
 
 
@@ -40,6 +39,8 @@ class NetworkConfig:
     width: float = 1.0                # factor on the channels of tables A and B (DR-GAN), not on N_f
     representation: int = 350         # N_f, the length of f(x)
     noise: int = 50                   # N_z, open: DR-GAN's ports use 50
+    code_scale: float = 1.0           # open: the value of the one in the code I. With weights of N(0, 0.02) a 1 among N_f + N_z
+                                      # other inputs is a hundredth of their variance: G ignores I for the first epochs
     init_std: float = 0.02            # weights ~ N(0, 0.02); but BN scales 1, biases 0: open, usual
 
     def __post_init__(self):
@@ -49,6 +50,7 @@ class NetworkConfig:
         _check(0 < self.width <= 4, "width", "above 0, at most 4", self.width)
         _check(self.representation >= 1, "representation", "at least 1", self.representation)
         _check(self.noise >= 1, "noise", "at least 1", self.noise)
+        _check(self.code_scale > 0, "code_scale", "above 0", self.code_scale)
         _check(self.init_std > 0, "init_std", "above 0", self.init_std)
 
 
@@ -83,8 +85,6 @@ class GanConfig(_StageConfig):
 
     epochs: float | None = 300        # "DE-GAN is trained for 300 epochs"
     targets: str = "other"            # open: what I asks for: any but x's own identity, or any
-    d_batches: str = "joint"          # open: BN in D over real and synthesised faces together, or over each separately.
-                                      # Separately, BN hides contrast and brightness of the fakes from D: G stays noise
     d_interval: int = 1               # D is trained on every n-th batch, G on each
     d_interval_strong: int = 4        # open: the same once D is strong; DR-GAN's 4 : 1
     d_strong_above: float = 0.9       # open: D is strong above this mean accuracy; DR-GAN's ports
@@ -93,7 +93,6 @@ class GanConfig(_StageConfig):
     def __post_init__(self):
         super().__post_init__()
         _one_of("targets", self.targets, TARGETS)
-        _one_of("d_batches", self.d_batches, D_BATCHES)
         _check(self.d_interval >= 1, "d_interval", "at least 1", self.d_interval)
         _check(self.d_interval_strong >= 1, "d_interval_strong", "at least 1", self.d_interval_strong)
         _check(0 < self.d_strong_above <= 1, "d_strong_above", "above 0, at most 1", self.d_strong_above)
@@ -108,7 +107,8 @@ class HeadConfig(_StageConfig):
     loss_weights: tuple[float, ...] = (0.7, 0.6, 0.4, 0.3, 1.0)   # lambda_1 .. lambda_5 of eq. (3)
     taps: tuple[str, ...] = ("conv23", "conv33", "conv43", "conv52")   # open: the last layer at 48, 24 and 12 px of 96;
                                       # at 6 px the one before conv53, as conv53 is f(x), which L5 gets anyway
-    local_channels: int = 64          # open: channels of a local CNN
+    local_channels: int = 32          # open: channels of a local CNN's block at the picture's own size; they double with each
+                                      # halving of it, as the baseline's do
     local_features: int = 128         # open: length of FC_i, the last fully connected layer of a local CNN
     dropout: float = 0.0              # open: on concat(FC_1 .. FC_4, f(x)) before the classifier of L5
     label_smoothing: float = 0.0      # open: share of each target spread evenly over all classes, in L_1 .. L_5
@@ -195,10 +195,10 @@ _CLASSIFIER = {
 _SMALL = TrainConfig(
     preset="small",
     precision="auto",
-    network=NetworkConfig(image_size=48, width=0.5),
-    gan=GanConfig(epochs=None, kimg=6, batch=48, lr=2e-4, tick_steps=20),
+    network=NetworkConfig(image_size=48, width=0.5, code_scale=10.0),
+    gan=GanConfig(epochs=None, kimg=48, batch=48, lr=2e-4, tick_steps=50),
     head=HeadConfig(      # taps at 48, 24, 12 and 6 px, as in `paper`: here the picture itself has 48
-        epochs=None, kimg=36, taps=("conv12", "conv23", "conv33", "conv43"), local_channels=24, **_CLASSIFIER
+        epochs=None, kimg=36, taps=("conv12", "conv23", "conv33", "conv43"), local_channels=16, **_CLASSIFIER
     ),
     cnn=CnnConfig(channels=16, **_CLASSIFIER),
 )

@@ -146,7 +146,7 @@ class GanStage(Stage):
         return {phase.name: total} | {f"{phase.name}_{part}": v for part, v in zip(loss._fields[1:], parts, strict=True)}
 
     def _discriminator(self, batch: GanBatch) -> DiscriminatorLoss:
-        real_e, real_i, fake_e, _ = self._judge(batch.x, batch.fake.detach())
+        (real_e, real_i), (fake_e, _) = self._judge(batch.x), self._judge(batch.fake.detach())
         with torch.no_grad():
             fake_class = len(self.fold.classes)
             right = real_e.argmax(1) == batch.expression, real_i.argmax(1) == batch.identity, fake_e.argmax(1) == fake_class
@@ -155,23 +155,23 @@ class GanStage(Stage):
         return discriminator_loss(real_e, real_i, fake_e, batch.expression, batch.identity)
 
     def _generator(self, batch: GanBatch) -> GeneratorLoss:
-        _, _, fake_e, fake_i = self._judge(batch.x, batch.fake)
+        fake_e, fake_i = self._judge(batch.fake)
         return generator_loss(fake_e, fake_i, batch.expression, batch.target)
 
-    def _judge(self, x: Tensor, fake: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return D's logits of real (B, N_e + 1), (B, N_i) and of synthesised faces, the same; BN as d_batches says."""
+    def _judge(self, faces: Tensor) -> tuple[Tensor, Tensor]:
+        """Return D's logits (B, N_e + 1), (B, N_i) of faces that are all real or all synthesised.
+
+        BN sees one kind at a time. In a batch of both, early fakes, which are noise, fill the batch's variance and press
+        the real faces together: after 150 steps D named 27 % of the expressions and 16 % of the people, against 64 % and 47 %.
+        """
         with self._autocast():
-            if self.config.d_batches == "separate":
-                return *self.discriminator(x), *self.discriminator(fake)
-            both_e, both_i = self.discriminator(torch.cat([x, fake]))    # (2B, N_e + 1), (2B, N_i)
-        n = len(x)
-        return both_e[:n], both_i[:n], both_e[n:], both_i[n:]
+            return self.discriminator(faces)
 
     def _autocast(self):
         return autocast(self.device, self.run.precision)
 
     def codes(self, target: Tensor) -> Tensor:
-        """Return I (B, N_i), one-hot, for identities (B,)."""
+        """Return I (B, N_i), one-hot, for identities (B,); the decoder scales it by network.code_scale."""
         return F.one_hot(target, len(self.fold.identities)).float()
 
     def review(self) -> dict[str, float]:

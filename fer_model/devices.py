@@ -33,17 +33,18 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
-    """Return fp32 or bf16; auto is bf16 where the hardware has matrix units for it.
+    """Return fp32 or bf16; auto is bf16 where the hardware computes it faster.
 
-    On a CPU that means AMX: AVX512-BF16 alone runs these convolutions at half the speed of fp32 (measured: 89 against
-    165 GFLOP/s on one core of a Xeon without AMX).
+    On a CPU that means AMX, or AVX512-BF16 by AMD: measured on one core, 3x3 convolutions of 64 channels ran at 232 GFLOP/s
+    against 116 in fp32 on an EPYC, but at 89 against 165 on a Xeon without AMX.
     """
     if name != "auto":
         return name
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return "bf16" if capabilities.get("amx_bf16") else "fp32"
+    fast = capabilities.get("amx_bf16") or (capabilities.get("avx512_bf16") and str(capabilities.get("cpu_name")).startswith("AMD"))
+    return "bf16" if fast else "fp32"
 
 
 def autocast(device: torch.device, precision: str):

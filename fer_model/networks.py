@@ -48,7 +48,8 @@ DECODER = (
     ("fconv23", 128, 2), ("fconv22", 64, 1), ("fconv21", 64, 1),
     ("fconv13", 64, 2), ("fconv12", 32, 1), ("fconv11", None, 1),
 )  # fmt: skip
-DOWNSAMPLING = 16                     # the trunk's four strides of 2
+HALVINGS = 4                          # strides of 2 in the trunk, blocks of the baseline
+DOWNSAMPLING = 2**HALVINGS
 
 
 def expect_shape(tensor: Tensor, shape: tuple[int | None, ...], what: str) -> None:
@@ -132,6 +133,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.inputs = (config.representation, n_identities, config.noise)
         self.base = config.image_size // DOWNSAMPLING                            # 6 at 96 px
+        self.code_scale = config.code_scale
         channels = config.representation
         self.fc = nn.Linear(sum(self.inputs), channels * self.base**2, bias=False)
         self.fc_norm = nn.Sequential(nn.BatchNorm2d(channels), nn.ELU(inplace=True))
@@ -147,7 +149,7 @@ class Decoder(nn.Module):
         """f (B, N_f), code (B, N_i) one-hot, noise (B, N_z) -> faces (B, C, S, S)."""
         for tensor, size, what in zip((f, code, noise), self.inputs, ("f(x)", "identity code", "noise"), strict=True):
             expect_shape(tensor, (None, size), f"decoder input {what}")
-        x = self.fc(torch.cat([f, code, noise], dim=1))                          # (B, N_f * base * base)
+        x = self.fc(torch.cat([f, self.code_scale * code, noise], dim=1))                          # (B, N_f * base * base)
         x = x.unflatten(1, (self.inputs[0], self.base, self.base))               # (B, N_f, base, base)
         x = self.fc_norm(x.contiguous(memory_format=torch.channels_last))
         for layer in self.layers.values():
@@ -190,16 +192,19 @@ def _block(inputs: int, outputs: int) -> list[nn.Module]:
 class LocalCnn(nn.Module):
     """One local CNN: a tap of the encoder in, its last fully connected layer FC_i and its own logits out.
 
-    Its features are flattened, not averaged: where on the aligned face something moves is what tells expressions apart.
+    It goes on from the tap's scale as the baseline would: the same blocks, as wide as the baseline's there. Its features
+    are flattened, not averaged: where on the aligned face something moves is what tells expressions apart.
     """
 
     def __init__(self, inputs: int, size: int, base: int, config: HeadConfig, n_classes: int):
         super().__init__()
         self.shape = (None, inputs, size, size)
-        channels, layers = config.local_channels, []
-        for _ in range(round(math.log2(size / base))):                           # blocks down to the last scale
+        n_blocks, layers = round(math.log2(size / base)), []                      # down to the last scale
+        for block in range(HALVINGS - n_blocks, HALVINGS):
+            channels = config.local_channels * 2**block
             layers += _block(inputs, channels)
             inputs = channels
+        channels = config.local_channels * 2 ** (HALVINGS - 1)
         layers.append(_layer(_convolution(inputs, channels, 1), channels))
         self.layers = nn.Sequential(*layers)
         self.fc = nn.Linear(channels * base**2, config.local_features)
@@ -242,7 +247,7 @@ class BaselineCnn(nn.Module):
         self.shape = (None, network.channels, network.image_size, network.image_size)
         self.dropout = config.dropout
         inputs, layers = network.channels, []
-        for outputs in (config.channels * factor for factor in (1, 2, 4, 8)):
+        for outputs in (config.channels * 2**block for block in range(HALVINGS)):
             layers += _block(inputs, outputs)
             inputs = outputs
         self.layers = nn.Sequential(*layers)                                     # (B, 8 c, S / 16, S / 16)
