@@ -86,5 +86,22 @@ def evaluate(runs, as_json):
     common.show_json(found.to_json()) if as_json else common.show(found)
 
 
+@main.command()
+@click.argument("runs", type=common.DIR, nargs=-1, required=True)
+@click.option("--out", type=common.OUT_DIR, default=Path("report"), show_default=True, help="Folder of report.html, .md and .json.")
+@click.option("--no-faces", is_flag=True, help="Leave out the synthesised faces, which are personal data.")
+def report(runs, out, no_faces):
+    """One page that can be believed: accuracy with its unit, average and interval, paired differences, the paper's tables.
+
+    RUNS are run folders, and folders of folds as crossval leaves them; runs that differ in fold and seed alone are one method.
+
+    \b
+    fer-model report runs/ck+-degan runs/ck+-cnn --out report
+    """
+    from fer_model.evidence.report import write_report
+
+    common.show(write_report(runs, out, faces=not no_faces))
+
+
 if __name__ == "__main__":
     main()

@@ -1,0 +1,102 @@
+"""The report as Markdown, for a README, an issue or a chat: the values of report.json in, one text out.
+
+In:  what report.py writes as JSON, and the charts' values left out.
+Out: str. Every value is escaped: a name with a bar, a tag or a bracket stays that name.
+"""
+
+import re
+
+from fer_model.evidence.summary import percent
+
+__all__ = ["escape", "table", "to_markdown"]
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#|!~])")
+
+
+def escape(text) -> str:
+    """Return text that Markdown shows as it is, on one line.
+
+    >>> escape("<b>|x_1")
+    '\\\\<b\\\\>\\\\|x\\\\_1'
+    """
+    return _SPECIAL.sub(r"\\\1", " ".join(str(text).split()))
+
+
+def table(head: list[str], rows: list[list]) -> list[str]:
+    """Return the lines of a table; cells are escaped, numbers after the first column stand to the right."""
+    line = "| " + " | ".join(["---", *["---:"] * (len(head) - 1)]) + " |"
+    return [f"| {' | '.join(map(escape, head))} |", line, *(f"| {' | '.join(map(escape, row))} |" for row in rows)]
+
+
+def to_markdown(report: dict) -> str:
+    """Return the report as Markdown."""
+    parts = [
+        [f"# {escape(report['title'])}"],
+        [f"* {'' if one['level'] == 'ok' else '**Look:** '}{escape(one['text'])}" for one in report["findings"]],
+        ["## Accuracy", "", *_accuracy(report["figures"])],
+        *[["\n".join(f"> {escape(text)}\n>" for text in one["sentences"]).removesuffix("\n>")] for one in report["figures"]],
+        *([["## Differences", "", *[f"* {escape(one['sentence'])}" for one in report["comparisons"]]]] if report["comparisons"] else []),
+        *([["## Several seeds", "", *[f"* {escape(t)}" for one in report["seeds"] for t in one["sentences"]]]] if report["seeds"] else []),
+        ["## Folds", "", *_folds(report["figures"], report["incomplete"])],
+        *[[f"## Confusion: {escape(one['name'])}", "", *_confusion(one["pooled"])] for one in report["figures"]],
+        *[[f"## Probes: {escape(one['method'])}", "", *table(one["columns"], one["rows"])] for one in report["probes"]],
+        *[_paper(one) for one in report["paper"]],
+        *[[f"## Protocol: {escape(one['label'])}", "", *table(["what", "value"], one["protocol"])] for one in report["methods"]],
+        [f"Written by fer-model {escape(report['written_by'])}."],
+    ]
+    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+def _accuracy(figures: list[dict]) -> list[str]:
+    units = ["per frame, pooled", "mean of folds", "per sequence, pooled", "mean of folds"]
+    head = ["method", "folds", "images", "people", *units, "macro recall"]
+    rows = []
+    for one in figures:
+        pooled = one["pooled"]
+        shares = [
+            text
+            for unit in ("frame", "sequence")
+            for text in (_interval(pooled[f"{unit}_accuracy"]), _spread(one["mean_of_folds"][unit]))
+        ]
+        counts = [one["name"], len(one["folds"]), pooled["n_images"], pooled["n_subjects"]]
+        rows.append([*counts, *shares, f"{percent(pooled['frame_macro_recall'])} %"])
+    return table(head, rows)
+
+
+def _interval(share: dict) -> str:
+    return f"{percent(share['value'])} % ({percent(share['low'])} to {percent(share['high'])})"
+
+
+def _spread(share: dict) -> str:
+    return f"{percent(share['mean'])} %" + ("" if share["sd"] is None else f" ± {percent(share['sd'])}")
+
+
+def _folds(figures: list[dict], incomplete: list[dict]) -> list[str]:
+    rows = [
+        [one["name"], fold["fold"], fold["n_images"], fold["n_subjects"], f"{percent(fold['frame_accuracy'])} %",
+         f"{percent(fold['sequence_accuracy'])} %", f"{percent(fold['frame_macro_recall'])} %", ", ".join(fold["classes_absent"]) or "none"]
+        for one in figures for fold in one["folds"]
+    ]  # fmt: skip
+    rows += [[f"{one['method']}, seed {one['seed']}", one["fold"], "", "", one["state"], "", "", ""] for one in incomplete]
+    return table(["method", "fold", "images", "people", "per frame", "per sequence", "macro recall", "absent"], rows)
+
+
+def _confusion(pooled: dict) -> list[str]:
+    rows = [[name, *counts] for name, counts in zip(pooled["classes"], pooled["confusion"], strict=True)]
+    return table(["true, images", *pooled["classes"]], rows)
+
+
+def _paper(view: dict) -> list[str]:
+    rows = [
+        [row["method"] + (f" [{row['reference']}]" if row["reference"] else ""), row["setting"], f"{row['accuracy']:.2f}", "", ""]
+        for row in view["rows"]
+    ]
+    ours = []
+    for row in view["ours"]:
+        name = f"ours: {row['name']}" + (f" ({row['note']})" if row["note"] else "")
+        ours.append([name, "Static", row["mean_of_folds"], row["pooled"], row["sequence"]])
+    head = ["method", "setting", "accuracy, mean of folds", "pooled, per frame", "pooled, per sequence"]
+    return [
+        f"## The paper's table {view['number']}: {escape(view['name'])}", "", *[f"* **{escape(text)}**" for text in view["caveats"]], "",
+        *table(head, [*rows, *ours]), "", escape(view["measure"]) + ". " + escape(view["note"]),
+    ]  # fmt: skip
