@@ -17,6 +17,7 @@ __all__ = ["Chart", "IntervalChart", "IntervalRow", "Line", "Mark", "curves", "i
 COLOURS = 8                           # s0 .. s7
 _WIDTH, _HEIGHT = 360, 190            # of a chart
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 8, 8, 22   # margins, for the numbers at the axes
+_NEAR_END = 0.9                       # of the longest line: shorter ones are in no mean
 _MOST_POINTS = 150                    # in a line
 _ROW, _AXIS = 40, 24                  # height of a row and of the axis in a chart of intervals
 
@@ -105,7 +106,10 @@ def line_chart(
     unit: str,
     top: float | None = None,         # of the vertical axis; None: the largest value
 ) -> Chart:
-    """Return a chart: a line for each name, from 0 up; of several runs the mean, with a thin line for each run."""
+    """Return a chart: a line for each name, from 0 up; of several runs the mean, with a thin line for each run.
+
+    A run that ends well before the longest is not in the mean.
+    """
     names = list(dict.fromkeys(name for run in runs for name in run))
     lines = {name: [(np.asarray(run[name][0], float), np.asarray(run[name][1], float)) for run in runs if name in run] for name in names}
     x_ticks = nice_ticks(0, max(float(x.max()) for found in lines.values() for x, _ in found))
@@ -120,7 +124,7 @@ def line_chart(
         colour, found = f"s{number % COLOURS}", lines[name]
         if len(found) > 1:
             drawn += [Line(name, colour, _path(*place(*_thinned(*one))), True) for one in found]
-        x, y = _mean(found)
+        x, y = _mean([one for one in found if one[0].max() >= _NEAR_END * max(x.max() for x, _ in found)])
         drawn.append(Line(name, colour, _path(*place(*_thinned(x, y))), False))
         legend.append((name, colour, f"{y[-1]:.3g}"))
     drawn.sort(key=lambda line: not line.thin)                           # means lie on top

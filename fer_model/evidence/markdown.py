@@ -10,7 +10,7 @@ from fer_model.evidence.summary import percent
 
 __all__ = ["escape", "table", "to_markdown"]
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#|!~])")
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>|~])")
 
 
 def escape(text) -> str:

@@ -132,7 +132,7 @@ def paper_views(figures: Sequence[SeedFigures]) -> list[PaperView]:
     result = []
     for _, mine in sorted(views.items()):
         table = table_of(mine[0].method.content["dataset"])
-        caveats = dict.fromkeys(caveat for one in mine for caveat in _caveats(one, table))
+        caveats = [*dict.fromkeys(caveat for one in mine for caveat in _of_other_faces(one, table)), *_other_counts(mine, table)]
         result.append(PaperView(table, tuple(_our_row(one, table) for one in mine), tuple(caveats)))
     return result
 
@@ -148,8 +148,8 @@ def _our_row(one: SeedFigures, table: PaperTable) -> OurRow:
     )  # fmt: skip
 
 
-def _caveats(one: SeedFigures, table: PaperTable) -> list[str]:
-    """Return why a row of ours may not be compared with the paper's."""
+def _of_other_faces(one: SeedFigures, table: PaperTable) -> list[str]:
+    """Return why the faces of a row of ours may not be those of the paper."""
     dataset, drawn, found = one.method.content["dataset"], drawn_of(one.method), []
     if drawn:
         found.append(f"Our numbers are of drawn people in the layout of {table.name}: they cannot be compared with the paper's.")
@@ -159,13 +159,25 @@ def _caveats(one: SeedFigures, table: PaperTable) -> list[str]:
         found.append(f"{_UNKNOWN}.{ids} Compare only if they are {table.name}'s own.")
     if dataset != table.dataset:
         found.append(f"Our faces are of {load_facts(dataset).name}, not of {table.name} itself.")
-    if len(one.folds) != table.folds:
-        found.append(f"{one.name} ran on {len(one.folds)} fold{'s' * (len(one.folds) > 1)}, the paper on {table.folds}.")
-    here = one.pooled.n_subjects, one.pooled.n_sequences, one.pooled.n_images
+    return found
+
+
+def _other_counts(figures: Sequence[SeedFigures], table: PaperTable) -> list[str]:
+    """Return which rows of ours have other folds, or were tested on other numbers of people, sequences and faces."""
+    folds, counts = {}, {}
+    for one in figures:
+        pooled = one.pooled
+        folds.setdefault(len(one.folds), []).append(one.name)
+        counts.setdefault((pooled.n_subjects, pooled.n_sequences, pooled.n_images), []).append(one.name)
+    found = [
+        f"{listed(names)}: {number} fold{'s' * (number > 1)}, where the paper has {table.folds}."
+        for number, names in folds.items() if number != table.folds
+    ]  # fmt: skip
     there = table.subjects, table.sequences, table.images
-    if here != there:
-        parts = [f"{a:,} of {b:,} {what}" for a, b, what in zip(here, there, ("people", "sequences", "faces"), strict=True)]
-        found.append(f"{one.name} was tested on {', '.join(parts)} that the paper counts.")
+    for here, names in counts.items():
+        if here != there:
+            parts = [f"{a:,} of {b:,} {what}" for a, b, what in zip(here, there, ("people", "sequences", "faces"), strict=True)]
+            found.append(f"Of what the paper counts, {listed(names)} {'was' if len(names) == 1 else 'were'} tested on {listed(parts)}.")
     return found
 
 
@@ -268,7 +280,7 @@ def _versions(methods: Sequence[Method]) -> list[Finding]:
     versions = {run.content["code_version"] for method in methods for run in method.runs}
     if len(versions) == 1:
         return []
-    return [Finding("look", f"The runs were made by {len(versions)} versions of the program: {listed(sorted(versions))}.")]
+    return [Finding("look", f"The runs were made by {len(versions)} versions of the program (below, under protocol).")]
 
 
 def _folds(method: Method, seed: int) -> str:

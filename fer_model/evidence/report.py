@@ -188,17 +188,25 @@ def _paper_view(view: PaperView) -> dict:
 
 
 def _probes(method: Method) -> dict | None:
-    """Return the rows of probe.json of a method's runs: numbers as means over the runs that have the row. None: there are none."""
-    groups: dict[tuple, list[dict]] = {}
-    columns: dict[str, None] = {}
+    """Return what `fer-model probe` left in a method's runs as a table: probes down, features across, means over the runs.
+
+    None: it has left nothing. Rows without features, probe and value are no probes.
+    """
+    values: dict[tuple[str, str], dict[str, list[float]]] = {}           # (probe, people) -> features or chance -> values
+    features: dict[str, None] = {}
+    runs = 0
     for run in method.runs:
-        for row in _probe_rows(run.path / "probe.json"):
-            plain = {key: value for key, value in row.items() if isinstance(value, str | int | float | bool)}
-            columns |= dict.fromkeys(plain)
-            key = tuple((name, value) for name, value in plain.items() if not _is_number(value))
-            groups.setdefault(key, []).append(plain)
-    rows = [[_mean([row.get(name) for row in found]) for name in columns] + [len(found)] for found in groups.values()]
-    return {"method": method.label, "columns": [*columns, "runs"], "rows": rows} if rows else None
+        rows = _probe_rows(run.path / "probe.json")
+        runs += bool(rows)
+        for row in rows:
+            cells = values.setdefault((str(row["probe"]), str(row.get("people", ""))), {})
+            cells.setdefault(str(row["features"]), []).append(float(row["value"]))
+            features[str(row["features"])] = None
+            if isinstance(row.get("chance"), int | float):
+                cells.setdefault("chance", []).append(float(row["chance"]))
+    columns = ["chance", *features]
+    table = [[*key, *(percent(sum(c) / len(c)) if (c := cells.get(name)) else "" for name in columns)] for key, cells in values.items()]
+    return {"method": method.label, "runs": runs, "columns": ["probe", "people", *columns], "rows": table} if table else None
 
 
 def _probe_rows(path: Path) -> list[dict]:
@@ -208,20 +216,9 @@ def _probe_rows(path: Path) -> list[dict]:
         content = json.loads(path.read_bytes())
     except ValueError as error:
         raise RunError(f"reading probes: {path} is not JSON ({error})") from error
-    rows = content.get("rows", []) if isinstance(content, dict) else content
-    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-
-
-def _is_number(value) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _mean(values: list):
-    numbers = [value for value in values if _is_number(value)]
-    if numbers:
-        mean = sum(numbers) / len(numbers)
-        return f"{mean:.3f}" if isinstance(numbers[0], float) else f"{mean:g}"
-    return next((value for value in values if value is not None), "")
+    rows = content.get("rows") if isinstance(content, dict) else content
+    good = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    return [row for row in good if {"features", "probe"} <= set(row) and isinstance(row.get("value"), int | float)]
 
 
 # --- what the page alone shows

@@ -152,13 +152,13 @@ def _comparison(first: Method, second: Method, mine, theirs, shared: bool, unit:
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """Return a share in per cent, without the sign.
+    """Return a share in per cent, without the sign for per cent; below 0 with a minus sign, not a hyphen.
 
-    >>> percent(0.9735), percent(-0.0004)
-    ('97.4', '0.0')
+    >>> percent(0.9735), percent(-0.0004), percent(-0.031)
+    ('97.4', '0.0', '−3.1')
     """
     text = f"{100 * share:.{digits}f}"
-    return text.removeprefix("-") if not float(text) else text
+    return text.removeprefix("-") if not float(text) else text.replace("-", "−")
 
 
 def listed(parts) -> str:
@@ -226,7 +226,9 @@ def sentence_of_difference(found: Comparison, drawn: bool | None) -> str:
 
 def _folds(figures: SeedFigures) -> str:
     n = len(figures.folds)
-    text = f"{n} subject-disjoint fold{'s' if n > 1 else ''}"
+    n_folds = figures.method.content.get("n_folds")
+    of = f" of {n_folds}" if isinstance(n_folds, int) and n_folds > n else ""
+    text = f"{n}{of} subject-disjoint fold{'s' if n > 1 or of else ''}"
     return text if figures.whole else f"{text} ({figures.pooled.n_images} of {figures.method.n_faces} images)"
 
 

@@ -1,0 +1,525 @@
+"""The model report as files: runs are grouped as they should be, what it says is what the runs hold, nothing in a name runs.
+
+Run folders are written by model_runs.py without training; the page is read with html.parser, which knows nothing of templates.
+"""
+
+import base64
+import hashlib
+import importlib.util
+import json
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from cli.fer_model import main
+from fer_data.datasets.synthetic.trees import MARKER
+from fer_model.errors import RunError
+from fer_model.evidence.drawings import Mark, interval_chart, line_chart, nice_ticks
+from fer_model.evidence.evaluate import accuracy, evaluate, read_predictions, write_predictions
+from fer_model.evidence.gather import gather, is_drawn
+from fer_model.evidence.markdown import escape, table
+from fer_model.evidence.report import write_report
+from fer_model.evidence.summary import compare, figures_of, seed_spread, sentence_of_difference, sentence_pooled
+
+spec = importlib.util.spec_from_file_location("model_runs", Path(__file__).with_name("model_runs.py"))
+runs = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(runs)
+
+
+class Page(HTMLParser):
+    """A page as a list of (tag, attributes), as text, and as what styles and scripts hold."""
+
+    def __init__(self, data: bytes):
+        super().__init__()
+        self.elements: list[tuple[str, dict]] = []
+        self.raw: dict[str, str] = {}
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(data.decode())
+        self.text = " ".join(self.text.split())
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        self._open.append(tag)
+        self.text += " " if tag in ("td", "th", "li", "dd", "dt") else ""
+
+    def handle_data(self, data):
+        if self._open and self._open[-1] in ("style", "script"):
+            self.raw[self._open[-1]] = self.raw.get(self._open[-1], "") + data
+        else:
+            self.text += data
+
+    def handle_endtag(self, tag):
+        while self._open and self._open.pop() != tag:
+            pass
+
+    def tags(self, name: str) -> list[dict]:
+        return [attrs for tag, attrs in self.elements if tag == name]
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """DE-GAN (right in about 90 %) and CNN (70 %) on three folds each; read them, do not change them."""
+    root = tmp_path_factory.mktemp("runs")
+    return [runs.write_method(root / "degan", share=0.9), runs.write_method(root / "cnn", method="cnn", share=0.7)]
+
+
+@pytest.fixture(scope="module")
+def written(two, tmp_path_factory):
+    """The folder of the report of `two`, with faces."""
+    out = tmp_path_factory.mktemp("report")
+    write_report(two, out)
+    return out
+
+
+def write(paths, out, **settings):
+    """Write the report; return (page, report.json)."""
+    write_report(paths, out, **settings)
+    return read(out)
+
+
+@pytest.fixture(scope="module")
+def without(two, tmp_path_factory):
+    """The same, without faces."""
+    out = tmp_path_factory.mktemp("no-faces")
+    write_report(two, out, faces=False)
+    return out
+
+
+def read(out):
+    """Return (page, report.json) of a report."""
+    return Page((out / "report.html").read_bytes()), json.loads((out / "report.json").read_bytes())
+
+
+# --- which runs are one method ----------------------------------------------------------------------------------------
+
+
+def test_folds_and_seeds_of_one_configuration_are_one_method(tmp_path):
+    """Folders of folds and single runs alike. Seen red: seed left in the signature (two methods)."""
+    first = runs.write_method(tmp_path / "a")
+    second = [runs.write_fold(tmp_path / f"s1-{fold}", fold=fold, seed=1) for fold in (2, 0)]
+    found = gather([first, *second])
+    assert [method.label for method in found] == ["DE-GAN"]
+    assert {seed: [run.fold for run in folds] for seed, folds in found[0].seeds.items()} == {0: [0, 1, 2], 1: [0, 2]}
+
+
+def test_methods_are_told_apart_by_what_differs(tmp_path):
+    """By preset, by a field, by one that this program does not know, by manifest; DE-GAN comes before the baseline.
+
+    Seen red: labels without the manifest (two methods called DE-GAN)."""
+
+    def set_head(name, value):
+        return lambda content: content["config"]["head"].update({name: value})
+
+    changes = {
+        "plain": lambda content: None, "dropout": set_head("dropout", 0.5),
+        "unknown": lambda content: content["config"].update(ablation="taps"),
+        "data": lambda content: content.update(manifest_sha256="cd" * 32),
+    }  # fmt: skip
+    cnn = runs.write_fold(tmp_path / "cnn", method="cnn")
+    paths = [runs.write_fold(tmp_path / name, change=change) for name, change in changes.items()]
+    labels = [method.label for method in gather([cnn, *paths])]
+    assert len(labels) == len(set(labels)) == 5 and labels[-1] == "CNN (baseline)"
+    assert sum("dropout 0.5" in label for label in labels) == 1 and sum("ablation taps" in label for label in labels) == 1
+    assert [label for label in labels if "manifest cdcdcdcd" in label]
+
+
+def test_stages_that_a_method_does_not_train_do_not_make_another_method(tmp_path):
+    """The baseline's configuration holds DE-GAN's too. Seen red: the whole configuration as signature."""
+    other = runs.write_fold(tmp_path / "b", "cnn", 1, change=lambda content: content["config"]["gan"].update(lr=0.5))
+    assert len(gather([runs.write_fold(tmp_path / "a", "cnn", 0), other])) == 1
+
+
+def test_budgets_that_follow_from_the_number_of_faces_do_not_part_folds(tmp_path):
+    """In preset `paper` each fold has its own kimg; but a fold that was trained twice as long is another method.
+
+    Seen red: kimg in the signature; no grouping by budget (a fold twice)."""
+
+    def longer(content):
+        content["config"]["cnn"]["kimg"] *= 2
+
+    cnn = [runs.write_fold(tmp_path / str(fold), "cnn", fold, change=longer if fold else lambda content: None) for fold in (0, 1)]
+    assert len(gather(cnn)) == 1
+    again = runs.write_fold(tmp_path / "again", "cnn", 0, change=longer)
+    assert [len(method.runs) for method in gather([*cnn, again])] == [1, 2]
+
+
+def test_a_fold_that_is_there_twice_is_refused_and_a_folder_named_twice_counts_once(tmp_path):
+    """Seen red: the later one took the place of the earlier."""
+    one, other = runs.write_fold(tmp_path / "a"), runs.write_fold(tmp_path / "b")
+    assert len(gather([one, one, tmp_path / "b" / ".." / "a"])[0].runs) == 1
+    with pytest.raises(RunError, match=r"fold 0 is in .*a and .*b"):
+        gather([one, other])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: path.mkdir(), "is neither"),
+        (lambda path: (path / "fold0").mkdir(parents=True), "no fold in .* was started"),
+        (lambda path: (path.mkdir(), (path / "config.json").write_text("{")), "is not a JSON object"),
+        (lambda path: (path.mkdir(), (path / "config.json").write_text('{"schema_version": 9}')), "version 1 is read, .* has version 9"),
+        (lambda path: (path.mkdir(), (path / "config.json").write_text('{"schema_version": 1}')), "has no 'config'"),
+    ],
+)
+def test_a_folder_that_is_no_run_is_refused(tmp_path, make, message):
+    make(tmp_path / "x")
+    with pytest.raises(RunError, match=message):
+        gather([tmp_path / "x"])
+
+
+def test_what_is_not_complete_says_what_it_lacks(tmp_path):
+    """Seen red: folds without config.json left out."""
+    whole = tmp_path / "cv"
+    runs.write_fold(whole / "fold0")
+    for fold, stop in enumerate(("start", "gan", "diverged"), 1):
+        runs.write_fold(whole / f"fold{fold}", fold=fold, stop=stop)
+    (whole / "fold10").mkdir()
+    (whole / "notes").mkdir()
+    states = {run.fold: run.state for run in gather([whole])[0].runs}
+    assert list(states) == [0, 1, 2, 3, 10] and states[0] == "complete"
+    assert states[1] == "started, no step logged" and states[2] == "not complete: stage gan, step 4 of 8"
+    assert states[3] == "stopped: loss D was nan in stage gan, step 4" and states[10] == "not started"
+
+
+def test_a_person_drawn_is_told_from_a_photograph(tmp_path):
+    """By the marker in the database's root, found through run.json, if the folder is still the run's. Seen red: the manifest's
+    hash not compared."""
+    root, data = tmp_path / "tree", tmp_path / "prepared"
+    root.mkdir()
+    data.mkdir()
+    content = {"data": str(data), "manifest_sha256": "ab"}
+    assert is_drawn(content) is None
+    (data / "settings.json").write_text('{"manifest_sha256": "ab"}')
+    (data / "run.json").write_text(json.dumps({"root": str(root)}))
+    assert is_drawn(content) is False
+    (root / MARKER).write_text("{}")
+    assert is_drawn(content) is True and is_drawn({**content, "manifest_sha256": "cd"}) is None
+    shutil.rmtree(root)
+    assert is_drawn(content) is None
+
+
+# --- figures and sentences --------------------------------------------------------------------------------------------
+
+
+def test_pooled_counts_images_and_the_mean_counts_folds(tmp_path):
+    """Folds of 36 and 9 images, 1 of which is wrong... worked with pandas. Seen red: the mean of folds under `pooled`."""
+    large, small = runs.predictions_of(0, 1.0), runs.predictions_of(1, 0.0, people=1)
+    for fold, frame in enumerate((large, small)):
+        runs.write_fold(tmp_path / f"fold{fold}", fold=fold, frame=frame)
+    found = figures_of(gather([tmp_path])[0], 0)
+    assert found.pooled.frame_accuracy.value == pytest.approx(36 / 45) and found.means["frame"].mean == pytest.approx(0.5)
+    assert found.means["frame"].sd == pytest.approx(np.std([1.0, 0.0], ddof=1))
+    assert found.pooled == evaluate(pd.concat([large, small], ignore_index=True))
+
+
+def test_an_image_in_two_folds_is_refused(tmp_path):
+    """Seen red: no check, the image counted twice."""
+    for fold in (0, 1):
+        runs.write_fold(tmp_path / f"fold{fold}", fold=fold, frame=runs.predictions_of(0, 0.9))
+    with pytest.raises(RunError, match=r"tiny/S000/000/00000000 is in several of DE-GAN"):
+        figures_of(gather([tmp_path])[0], 0)
+
+
+def test_the_sentence_says_everything_that_makes_a_number_believable(two):
+    figures = figures_of(gather(two)[0], 0)
+    share = figures.pooled.frame_accuracy
+    value, low, high = (f"{100 * number:.1f}" for number in (share.value, share.low, share.high))
+    assert sentence_pooled(figures, "frame", None) == (
+        f"DE-GAN: {value} % (95 % interval {low} to {high}, bootstrap over 12 people), per frame, pooled over 3 subject-disjoint folds,"
+        " last epoch, centre crop, unrotated, not mirrored."
+    )
+    assert sentence_pooled(figures, "sequence", True).endswith("not mirrored, on drawn people.")
+
+
+def test_a_part_of_the_folds_is_said_to_be_a_part(tmp_path):
+    """Seen red: n_faces taken from the predictions."""
+    run = runs.write_fold(tmp_path / "a", folds=10, change=lambda content: content.update(n_folds=10))
+    sentence = sentence_pooled(figures_of(gather([run])[0], 0), "frame", None)
+    assert "pooled over 1 of 10 subject-disjoint folds (36 of 360 images)" in sentence
+
+
+def test_differences_are_those_of_the_shares(two):
+    """On the same images the difference is that of the pooled accuracies. Seen red: the methods exchanged."""
+    first, second = gather(two)
+    found, apart = compare([first, second])
+    assert apart == [] and [one.unit for one in found] == ["frame", "sequence"]
+    shares = [accuracy(method.predictions(0)) for method in (first, second)]
+    assert found[0].paired.difference == pytest.approx(shares[0] - shares[1]) and found[0].paired.low > 0
+    text = sentence_of_difference(found[0], None)
+    assert text.startswith(f"DE-GAN is {100 * (shares[0] - shares[1]):.1f} points above CNN (baseline) (95 % interval")
+    assert "no difference is shown" not in text and text.endswith("on the 108 images that both predicted.")
+
+
+def test_seeds_are_compared_with_the_same_seed_and_together(tmp_path):
+    """Seeds 0 and 1 of both, seed 2 of one: together over 0 and 1, then each. Seen red: all seeds of either."""
+    paths = [runs.write_fold(tmp_path / f"degan{seed}", seed=seed, share=0.9) for seed in (0, 1, 2)]
+    paths += [runs.write_fold(tmp_path / f"cnn{seed}", "cnn", seed=seed, share=0.6) for seed in (0, 1)]
+    methods = gather(paths)
+    found, _ = compare(methods)
+    assert [one.seeds for one in found if one.unit == "frame"] == [(0, 1), (0,), (1,)]
+    singles = [one.paired.difference for one in found if one.unit == "frame"][1:]
+    assert found[0].paired.difference == pytest.approx(np.mean(singles))
+    assert "mean over seeds 0 and 1" in sentence_of_difference(found[0], None)
+
+
+def test_methods_without_a_common_seed_are_compared_all_together(tmp_path):
+    """Seen red: nothing compared."""
+    methods = gather([runs.write_fold(tmp_path / "a", seed=1), runs.write_fold(tmp_path / "b", "cnn", seed=2)])
+    assert [one.shared_seeds for one in compare(methods)[0]] == [False, False]
+
+
+def test_the_spread_over_seeds_counts_the_folds_that_all_have(tmp_path):
+    """Seed 0 has three folds, seed 1 two. Seen red: all folds of each seed."""
+    for fold, seed in [(0, 0), (1, 0), (2, 0), (0, 1), (1, 1)]:
+        runs.write_fold(tmp_path / f"s{seed}" / f"fold{fold}", fold=fold, seed=seed)
+    found = seed_spread(gather([tmp_path / "s0", tmp_path / "s1"])[0])
+    assert found.folds == (0, 1) and found.n_images == 72
+    paths = [[tmp_path / f"s{seed}" / f"fold{fold}" / "predictions.csv" for fold in (0, 1)] for seed in (0, 1)]
+    shares = [accuracy(pd.concat(map(read_predictions, of_seed))) for of_seed in paths]
+    assert found.values["frame"] == pytest.approx(shares) and found.figures["frame"].mean == pytest.approx(np.mean(shares))
+    assert seed_spread(gather([tmp_path / "s0"])[0]) is None
+
+
+# --- the three files --------------------------------------------------------------------------------------------------
+
+KEYS = {
+    "schema_version", "written_by", "title", "databases", "drawn", "findings", "methods", "figures", "seeds", "comparisons",
+    "nothing_in_common", "incomplete", "probes", "paper",
+}  # fmt: skip
+
+
+def test_json_page_and_markdown_hold_the_same_numbers(two, written):
+    """Seen red: the sequence's share under `per frame` on the page."""
+    page, report = read(written)
+    assert set(report) == KEYS
+    text = (written / "report.md").read_text()
+    for one, folder in zip(report["figures"], two, strict=True):
+        frame = pd.concat([read_predictions(folder / f"fold{fold}" / "predictions.csv") for fold in range(3)], ignore_index=True)
+        assert one["pooled"] == json.loads(json.dumps(evaluate(frame).to_dict()))
+        assert set(one) == {"name", "method", "seed", "pooled", "mean_of_folds", "folds", "sentences"} and len(one["folds"]) == 3
+        share = f"{100 * accuracy(frame):.1f}"
+        assert f"{one['name']} 3 108 {share}" in page.text and f"| {escape(one['name'])} | 3 | 108 | 12 | {share} % (" in text
+        for sentence in one["sentences"]:
+            assert sentence in page.text and escape(sentence) in text
+    assert report["comparisons"][0]["sentence"] in page.text and f"* {escape(report['comparisons'][0]['sentence'])}" in text
+    for said in ("Images shown", "Passes over the faces", "ab" * 32, "0.1.0+aa", "cpu, 2 threads, torch 2.13.0"):
+        assert said in page.text
+
+
+def test_what_is_not_complete_is_named_and_in_no_figure(tmp_path):
+    """Seen red: `incomplete` from complete runs."""
+    runs.write_fold(tmp_path / "cv" / "fold0")
+    runs.write_fold(tmp_path / "cv" / "fold1", fold=1, stop="gan")
+    page, report = write([tmp_path / "cv"], tmp_path / "out")
+    assert [(one["fold"], one["state"]) for one in report["incomplete"]] == [(1, "not complete: stage gan, step 4 of 8")]
+    assert len(report["figures"][0]["folds"]) == 1 and "DE-GAN, seed 0, fold 1 is in no figure: not complete" in page.text
+    with pytest.raises(RunError, match="no run is complete"):
+        write_report([tmp_path / "cv" / "fold1"], tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_findings_name_what_makes_a_comparison_unfair(tmp_path):
+    """A larger budget, one seed, a class without a test image, an untrained model. Seen red: budgets compared by their first stage."""
+
+    def longer(content):
+        content["config"]["cnn"]["kimg"] *= 2
+
+    frame = runs.predictions_of(0, 0.34)
+    frame = frame[frame["expression"] != "fear"].reset_index(drop=True)
+    one = runs.write_fold(tmp_path / "a", frame=frame)
+    other = runs.write_fold(tmp_path / "b", "cnn", frame=frame, change=longer)
+    result = json.loads((other / "result.json").read_text())
+    result["stages"]["cnn"]["kimg"] *= 2
+    (other / "result.json").write_text(json.dumps(result))
+    looks = " ".join(one["text"] for one in write([one, other], tmp_path / "out")[1]["findings"] if one["level"] == "look")
+    assert "different numbers of images in training (thousands: DE-GAN 0.128, CNN (baseline) 0.256)" in looks
+    assert "No test face shows fear in fold 0" in looks and "have one seed each" in looks
+    assert "DE-GAN is not shown to be better than always answering" in looks and "could not be found out" in looks
+
+
+def test_the_papers_table_stands_beside_ours_with_what_forbids_to_compare(tmp_path):
+    """Every printed row, ours as mean of folds with two digits, and why it may not be compared. Seen red: pooled under accuracy."""
+    tree, data = tmp_path / "tree", tmp_path / "prepared"
+    tree.mkdir()
+    data.mkdir()
+    (tree / MARKER).write_text("{}")
+    (data / "settings.json").write_text(json.dumps({"manifest_sha256": "ab" * 32}))
+    (data / "run.json").write_text(json.dumps({"root": str(tree)}))
+    run = runs.write_method(tmp_path / "cv", dataset="ck+", data=str(data))
+    page, report = write([run], tmp_path / "out")
+    view = report["paper"][0]
+    folds = [100 * accuracy(read_predictions(run / f"fold{fold}" / "predictions.csv")) for fold in range(3)]
+    assert view["number"] == 1 and len(view["rows"]) == 8 and view["ours"][0]["mean_of_folds"] == f"{np.mean(folds):.2f}"
+    assert len([attrs for attrs in page.tags("tr") if attrs.get("class") == "ours"]) == 1
+    assert not view["comparable"] and "drawn people in the layout of CK+: they cannot be compared" in page.text
+    for printed in ("HOG 3D [8] Dynamic 91.44", "DE-GAN(Ours) Static 97.36", "DE-GAN: 3 folds, where the paper has 10"):
+        assert printed in page.text
+    assert "12 of 118 people, 36 of 327 sequences and 108 of 981 faces" in page.text
+    assert "on drawn people in the layout of CK+" in report["title"]
+    assert all(sentence.endswith("on drawn people.") for sentence in report["figures"][0]["sentences"])
+
+
+def test_another_database_has_the_papers_tables_for_orientation_only(written):
+    """Seen red: our row set into table 1."""
+    page, report = read(written)
+    assert report["paper"] == [] and "The paper has no table for this database" in page.text
+    assert all(printed in page.text for printed in ("Table 1: CK+", "Table 2: MMI", "Table 3: Oulu-CASIA", "PPDN [27] Static 84.59"))
+    assert not [attrs for attrs in page.tags("tr") if attrs.get("class") == "ours"]
+
+
+def test_probes_are_shown_where_there_are_some(two, written, tmp_path):
+    """Means over the runs, a column for each feature; what is no probe is passed over. Seen red: the first run's value."""
+    shutil.copytree(two[0], tmp_path / "cv")
+    for fold, value in enumerate((0.2, 0.4)):
+        row = {"features": "f(x)", "probe": "identity linear", "people": "test fold", "value": value, "chance": 0.1, "spread": None}
+        content = {"rows": [row, {**row, "features": "pixels", "value": 0.9}, {"features": "x"}, "?"]}
+        (tmp_path / "cv" / f"fold{fold}" / "probe.json").write_text(json.dumps(content))
+    page, report = write([tmp_path / "cv"], tmp_path / "out")
+    assert report["probes"] == [
+        {"method": "DE-GAN", "runs": 2, "columns": ["probe", "people", "chance", "f(x)", "pixels"],
+         "rows": [["identity linear", "test fold", "10.0", "30.0", "90.0"]]}
+    ]  # fmt: skip
+    assert "identity linear test fold 10.0 30.0 90.0" in page.text
+    assert not read(written)[1]["probes"]
+
+
+def test_faces_are_in_the_page_or_none_is(two, written, without):
+    """Seen red: the sheets kept with faces=False."""
+    page, _ = read(written)
+    pictures = page.tags("img")
+    assert len(pictures) == 3 and all(picture["alt"] and (picture["width"], picture["height"]) == ("60", "40") for picture in pictures)
+    assert base64.b64decode(pictures[0]["src"].split(",")[1]) == (two[0] / "fold0" / "samples.png").read_bytes()
+    assert "Face pictures are personal data" in page.text
+    page, _ = read(without)
+    assert not page.tags("img") and b"base64," not in (without / "report.html").read_bytes()
+    assert "No face picture is in this page" in page.text and "Face pictures are personal data" in page.text
+
+
+def test_a_sheet_that_is_no_picture_is_refused(tmp_path):
+    run = runs.write_fold(tmp_path / "a")
+    (run / "samples.png").write_bytes(b"<svg onload=alert(1)>")
+    with pytest.raises(RunError, match=r"samples\.png is not a PNG"):
+        write_report([run], tmp_path / "out")
+    write_report([run], tmp_path / "out", faces=False)
+
+
+# --- nothing runs, nothing leaves -------------------------------------------------------------------------------------
+
+ATTACK = "\"><img src=https:x.example onerror=alert(1)><script>alert(2)<|`{{7*7}}"
+
+
+def test_hostile_names_are_text(tmp_path):
+    """In the dataset, a class, a folder, a preset, a log line and a probe. Seen red: autoescape off (2 scripts)."""
+
+    def hurt(content):
+        content["config"]["preset"] = ATTACK
+        content["dataset"] = content["code_version"] = ATTACK
+
+    frame = runs.predictions_of(0, 0.8)
+    frame = frame.assign(expression=frame["expression"].replace("fear", ATTACK), predicted=frame["predicted"].replace("fear", ATTACK))
+    frame = frame.rename(columns={"p_fear": f"p_{ATTACK}"})
+    run = runs.write_fold(tmp_path / "<script>alert(3)<x>", frame=frame, change=hurt)
+    write_predictions(run / "predictions.csv", frame)
+    line = {"event": "tick", "stage": ATTACK, "step": 1, "seen_kimg": 1.0, f"loss_{ATTACK.replace('_', ' ')}": 1.0}
+    with (run / "log.jsonl").open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    (run / "probe.json").write_text(json.dumps([{"features": ATTACK, "probe": ATTACK, "value": 0.5}]))
+    page, _ = write([run], tmp_path / "out")
+    assert not page.tags("script") and "{{7*7}}" in page.text and ATTACK in page.text and "<script>alert(3)<x>" in page.text
+    for tag, attrs in page.elements:
+        assert not [name for name in attrs if name.startswith("on")], (tag, attrs)
+        assert tag != "img" or attrs["src"].startswith("data:image/png;base64,")
+    markdown = (tmp_path / "out" / "report.md").read_text()
+    assert "<img" not in markdown.replace("\\<img", "") and "<script" not in markdown.replace("\\<script", "")
+
+
+@pytest.mark.parametrize("name", ["written", "without"])
+def test_nothing_on_the_page_points_outside_it(name, request):
+    """No address but #places and data:, no inline style or handler, and the policy names exactly our style and no script.
+
+    Seen red: style="width: 1px" on a key."""
+    page, _ = read(request.getfixturevalue(name))
+    for tag, attrs in page.elements:
+        for name, value in attrs.items():
+            assert name != "style" and not name.startswith("on"), (tag, name)
+            if name in ("src", "href", "action", "srcset", "poster", "data", "xlink:href"):
+                assert value.startswith(("#", "data:image/")), (tag, value)
+    assert "@import" not in page.raw["style"] and "url(" not in page.raw["style"] and "script" not in page.raw
+    policy = next(attrs["content"] for attrs in page.tags("meta") if attrs.get("http-equiv") == "Content-Security-Policy")
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    digest = base64.b64encode(hashlib.sha256(page.raw["style"].encode()).digest()).decode()
+    assert rules["default-src"] == rules["script-src"] == "'none'" and rules["style-src"] == f"'sha256-{digest}'"
+
+
+def test_places_on_the_page_exist(written):
+    """Seen red: a section renamed."""
+    page, _ = read(written)
+    ids = [attrs["id"] for _, attrs in page.elements if "id" in attrs]
+    wanted = {attrs["href"][1:] for attrs in page.tags("a") if attrs["href"].startswith("#")}
+    wanted |= {attrs["aria-labelledby"] for _, attrs in page.elements if "aria-labelledby" in attrs}
+    assert len(ids) == len(set(ids)) and wanted <= set(ids) and len(wanted) > 12
+
+
+def test_same_runs_same_bytes(two, written, tmp_path):
+    """Seen red: the time of writing in the footer."""
+    write_report(two, tmp_path)
+    for name in ("report.html", "report.md", "report.json"):
+        assert (tmp_path / name).read_bytes() == (written / name).read_bytes()
+
+
+# --- parts ------------------------------------------------------------------------------------------------------------
+
+
+def test_ticks_are_round_and_span_the_values():
+    """Seen red: floor for both ends."""
+    for low, high in [(0, 9.3), (0.93, 0.981), (-30.2, 1.1), (0, 1e-6), (5, 5), (0, 64_746)]:
+        ticks = nice_ticks(low, high)
+        assert ticks[0] <= low + 1e-9 and ticks[-1] >= high - 1e-9 and len(ticks) <= 6
+
+
+def test_lines_lie_where_their_values_are():
+    """Top left is (0, largest), bottom right (last, 0); the mean of two runs between them. Seen red: y not turned round."""
+    chart = line_chart("x", [{"a": ([0, 10], [8.0, 0.0])}, {"a": ([0, 10], [4.0, 0.0])}], "k")
+    left, top, right, bottom = chart.frame
+    thick = next(line for line in chart.lines if not line.thin)
+    assert thick.path == f"M{left:.1f} {top + (bottom - top) * 0.25:.1f}L{right:.1f} {bottom:.1f}" and len(chart.lines) == 3
+    assert [text for _, text in chart.y_ticks][-1] == "8" and chart.legend[0][2] == "0"
+
+
+def test_a_run_that_was_stopped_is_not_in_the_mean():
+    """Seen red: the mean cut off where the shortest run ends."""
+    chart = line_chart("x", [{"a": ([0, 5, 10], [8.0, 6, 4])}, {"a": ([0, 1], [0.0, 0])}], "k")
+    thick = next(line for line in chart.lines if not line.thin)
+    assert thick.path.count("L") == 2 and chart.legend[0][2] == "4"
+
+
+def test_intervals_lie_in_order_on_their_axis():
+    """Seen red: low and high exchanged."""
+    chart = interval_chart([Mark("a", 0.9, 0.8, 0.95, (0.7, 1.0)), Mark("b", 0.5, 0.5, 0.5)])
+    row = chart.rows[0]
+    assert chart.left <= row.dots[0] < row.low < row.value < row.high < row.dots[1] <= chart.right and chart.zero is None
+    assert interval_chart([Mark("a", 0.1, 0.05, 0.2)], zero=True).zero == chart.left
+    assert len(interval_chart([Mark("a", 1.0, 1.0, 1.0)]).ticks) > 1
+
+
+def test_a_cell_with_a_bar_does_not_make_another_column():
+    """Seen red: cells not escaped."""
+    assert table(["a"], [["x|y\nz"]])[-1] == "| x\\|y z |"
+
+
+def test_the_command_says_where_the_page_is_and_what_is_missing(two, tmp_path):
+    """Exit codes: 0 done, 1 for a folder without a run. Seen red: --no-faces turned round."""
+    done = CliRunner().invoke(main, ["report", *map(str, two), "--out", str(tmp_path / "x")])
+    assert done.exit_code == 0, done.output
+    assert "3 sheets of faces, which are personal data" in done.output and "6 runs of 2 methods" in done.output
+    done = CliRunner().invoke(main, ["report", str(two[0]), "--out", str(tmp_path / "y"), "--no-faces"])
+    assert done.exit_code == 0 and "no picture of a face" in done.output and (tmp_path / "y" / "report.md").is_file()
+    (tmp_path / "empty").mkdir()
+    done = CliRunner().invoke(main, ["report", str(tmp_path / "empty"), "--out", str(tmp_path / "z")])
+    assert done.exit_code == 1 and "is neither" in done.output
