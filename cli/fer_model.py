@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from cli import common
-from fer_model.config import METHODS, PRESETS, preset, with_budgets
+from fer_model.config import FOLD_RULES, METHODS, PRESETS, preset, with_budgets
 
 __all__ = ["main"]
 
@@ -22,6 +22,7 @@ def main():
 
     \b
     fer-model train --fold 0 --preset small
+    fer-model crossval --preset small
     fer-model evaluate runs/ck+-degan-fold0
     """
 
@@ -46,12 +47,14 @@ def choice(option, allowed, default, text, name=None):
 @choice("--preset", list(PRESETS), "small", "smoke: seconds; small: minutes on 2 cores; paper: its own settings.", "preset_name")
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or cuda:N.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights, order and noise.")
+@choice("--fold-rule", FOLD_RULES, FOLD_RULES[0], "The folds of the prepared folder, or as many drawn anew over its people.")
+@click.option("--fold-seed", type=click.IntRange(0), default=0, show_default=True, help="Of shuffled folds.")
 @kimg("gan", "Budget of DE-GAN (stage 1)")
 @kimg("head", "Budget of the FER head (stage 2)")
 @kimg("cnn", "Budget of the baseline; default: stages 1 and 2 together")
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Go on with the run folder, or start it anew.")
 @click.option("--dry-run", is_flag=True, help="Print configuration, steps, estimated time and disk; write nothing.")
-def train(fold, data, run, method, preset_name, device, seed, kimg_gan, kimg_head, kimg_cnn, resume, dry_run):
+def train(fold, data, run, method, preset_name, device, seed, fold_rule, fold_seed, kimg_gan, kimg_head, kimg_cnn, resume, dry_run):
     """Train on all folds but one, then predict that one.
 
     \b
@@ -60,7 +63,8 @@ def train(fold, data, run, method, preset_name, device, seed, kimg_gan, kimg_hea
     """
     from fer_model import train as library
 
-    config = with_budgets(preset(preset_name, fold=fold, method=method, seed=seed), kimg_gan, kimg_head, kimg_cnn)
+    given = {"fold": fold, "method": method, "seed": seed, "fold_rule": fold_rule, "fold_seed": fold_seed}
+    config = with_budgets(preset(preset_name, **given), kimg_gan, kimg_head, kimg_cnn)
     if dry_run:
         common.show(library.plan(data, config, device))
         return
@@ -68,21 +72,74 @@ def train(fold, data, run, method, preset_name, device, seed, kimg_gan, kimg_hea
     common.show(library.train(data, run, config, device, resume, say=common.show))
 
 
+def words(kind):
+    """Return a callback that reads an option as words between commas."""
+
+    def read(context, option, text):
+        try:
+            return tuple(kind(word) for word in text.split(",")) if text else ()
+        except ValueError as error:
+            raise click.BadParameter(f"allowed are numbers between commas, such as 0,1,2; got {text!r}") from error
+
+    return read
+
+
+@main.command()
+@click.option("--data", type=common.DIR, default=Path("prepared"), show_default=True, help="What fer-data prepare wrote.")
+@click.option("--run", type=common.OUT_DIR, help="Folder for the runs.  [default: runs/<dataset>-<method>, -seed<N> behind it if not 0]")
+@choice("--method", METHODS, METHODS[0], "DE-GAN and its head, or the paper's CNN baseline.")
+@choice("--preset", list(PRESETS), "small", "smoke: seconds; small: minutes a fold on 2 cores; paper: its own settings.", "preset_name")
+@click.option("--folds", callback=words(int), metavar="N,N", help="Only these folds, counted from 0.  [default: all]")
+@click.option("--repeats", type=click.IntRange(0), default=0, metavar="R", help="R times, the people dealt out to folds anew each time.")
+@click.option("--fold-seed", type=click.IntRange(0), default=0, show_default=True, help="Of the first of the repeats.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights, order and noise.")
+@click.option("--jobs", type=click.IntRange(1), metavar="N", help="Runs at once; they share the cores.  [default: one per device]")
+@click.option("--devices", callback=words(str), default="auto", show_default=True, metavar="NAME,NAME", help="auto, cpu, or cuda:0,cuda:1.")
+@kimg("gan", "Budget of DE-GAN (stage 1)")
+@kimg("head", "Budget of the FER head (stage 2)")
+@kimg("cnn", "Budget of the baseline; default: stages 1 and 2 together")
+@click.option("--dry-run", is_flag=True, help="Print configuration, steps and estimated time; write nothing.")
+def crossval(data, run, method, preset_name, folds, repeats, fold_seed, seed, jobs, devices, kimg_gan, kimg_head, kimg_cnn, dry_run):
+    """Train on all folds but one, for every fold; then pool what they predict.
+
+    Run the same command again to go on: complete folds are passed over. --repeats shows how much of a figure is owed to who
+    fell into which fold.
+
+    \b
+    fer-model crossval --preset small --method cnn --jobs 2
+    fer-model crossval --preset small --method cnn --repeats 5
+    """
+    from fer_model import crossval as library
+
+    config = with_budgets(preset(preset_name, method=method, seed=seed, fold_seed=fold_seed), kimg_gan, kimg_head, kimg_cnn)
+    run = run or library.default_crossval(data, config, repeats)
+    if dry_run:
+        common.show(library.plan_crossval(data, run, config, folds, repeats, devices))
+        return
+    found = library.crossval(data, run, config, folds, repeats, jobs or len(devices), devices, common.show)
+    common.show(found)
+    found.refuse_failed()
+
+
 @main.command()
 @click.argument("runs", type=common.DIR, nargs=-1, required=True)
+@click.option("--data", type=common.DIR, help="Another prepared folder to test on, over the classes that both have.")
+@choice("--vote", ["1", "10", "110"], "1", "Views of an image that vote: the centre crop; five crops, mirrored too; all.")
+@click.option("--device", default="auto", show_default=True, metavar="NAME", help="For --data and --vote: auto, cpu, cuda or cuda:N.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON: a list, one object per run.")
-def evaluate(runs, as_json):
+def evaluate(runs, data, vote, device, as_json):
     """Accuracy per frame and per sequence, macro recall and confusion matrix of a run, beside the majority class.
 
-    Several runs are shown in one table.
+    A run is what train wrote, or what crossval wrote: then its folds are pooled. Several are shown in one table.
 
     \b
     fer-model evaluate runs/ck+-degan-fold0
-    fer-model evaluate runs/ck+-cnn-fold0 runs/ck+-degan-fold0
+    fer-model evaluate runs/ck+-cnn runs/ck+-degan
+    fer-model evaluate runs/ck+-degan --data prepared-mmi --vote 10
     """
-    from fer_model.train import compare_runs
+    from fer_model.evidence.compare import compare
 
-    found = compare_runs(runs)
+    found = compare(runs, data, int(vote), device)
     common.show_json(found.to_json()) if as_json else common.show(found)
 
 

@@ -5,11 +5,12 @@ Out: ClassifierStage, for engine.run_stage; class probabilities per face.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from fer_data.faces.views import N_VIEWS, view_of
 from fer_data.store.loader import CENTRE_VIEW, Views
 from fer_model.config import TrainConfig
 from fer_model.devices import autocast
@@ -18,7 +19,14 @@ from fer_model.fold import Batches, Fold
 from fer_model.networks import to_input_size
 from fer_model.randomness import stream
 
-__all__ = ["ClassifierStage", "centre_inputs", "probabilities"]
+__all__ = ["VOTES", "ClassifierStage", "centre_inputs", "probabilities", "view_inputs"]
+
+# How many views of a face vote -> which: the centre crop; five crops and their mirror images, unrotated; all of them.
+VOTES = {
+    1: (CENTRE_VIEW,),
+    10: tuple(k for k in range(N_VIEWS) if view_of(k).angle_deg == 0),
+    110: tuple(range(N_VIEWS)),
+}
 
 
 class ClassifierStage(Stage):
@@ -65,17 +73,29 @@ class ClassifierStage(Stage):
 
 
 @torch.inference_mode()
-def probabilities(logits: Callable[[Tensor], Tensor], views: Views, image_size: int, batch: int = 128) -> Tensor:
-    """Return softmax(logits) of the centre view of every face, (n, K) float32 on the CPU, in the order of `views`.
+def probabilities(
+    logits: Callable[[Tensor], Tensor],       # (b, C, S, S) in [-1, 1] -> (b, K); in evaluation mode
+    views: Views,
+    image_size: int,
+    batch: int = 128,                 # faces at once; bounds memory alone
+    vote: Sequence[int] = VOTES[1],   # the views whose probabilities are averaged
+) -> Tensor:
+    """Return softmax(logits) of every face, the mean over its views `vote`: (n, K) float32 on the CPU, in the order of `views`.
 
-    Each row depends on its own face alone: `logits` must be in evaluation mode.
+    Each row depends on its own face alone.
     """
     found = []
     for faces in torch.arange(views.n_faces).split(batch):
-        found.append(logits(centre_inputs(views, faces, image_size)).float().softmax(1).cpu())          # (b, K)
+        each = [logits(view_inputs(views, faces, k, image_size)).float().softmax(1).cpu() for k in vote]
+        found.append(torch.stack(each).double().mean(0).float())         # (V, b, K) -> (b, K)
     return torch.cat(found)
 
 
 def centre_inputs(views: Views, faces: Tensor, image_size: int) -> Tensor:
     """Return the test view (centre crop, unrotated) of faces (B,) as networks take it: (B, C, S, S) in [-1, 1]."""
-    return to_input_size(views.batch(faces, torch.full_like(faces, CENTRE_VIEW)), image_size)
+    return view_inputs(views, faces, CENTRE_VIEW, image_size)
+
+
+def view_inputs(views: Views, faces: Tensor, k: int, image_size: int) -> Tensor:
+    """Return view k of faces (B,) as networks take it: (B, C, S, S) in [-1, 1]."""
+    return to_input_size(views.batch(faces, torch.full_like(faces, k)), image_size)

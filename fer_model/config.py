@@ -18,7 +18,7 @@ from fer_data.faces.views import N_VIEWS, VIEW_SIZE
 from fer_model.errors import ConfigError
 
 __all__ = [
-    "METHODS", "PRECISIONS", "PRESETS",
+    "FOLD_RULES", "METHODS", "PRECISIONS", "PRESETS",
     "CnnConfig", "GanConfig", "HeadConfig", "NetworkConfig", "TrainConfig",
     "budget_images", "from_json", "preset", "resolve_budgets", "steps_of", "to_json", "with_budgets",
 ]  # fmt: skip
@@ -27,6 +27,7 @@ METHODS = ("degan", "cnn")
 PRECISIONS = ("auto", "fp32", "bf16")
 LR_SCHEDULES = ("constant", "cosine")
 TARGETS = ("other", "any")
+FOLD_RULES = ("manifest", "shuffled")
 STAGES_OF = {"degan": ("gan", "head"), "cnn": ("cnn",)}     # the stages that a method trains, in order
 
 
@@ -151,6 +152,8 @@ class TrainConfig:
     preset: str = "paper"             # where the other values came from, before overrides
     method: str = "degan"             # degan: stages gan and head; cnn: the baseline
     fold: int = 0                     # the test fold
+    fold_rule: str = "manifest"       # manifest: the folds of the prepared folder; shuffled: as many, drawn anew over its people
+    fold_seed: int = 0                # of shuffled folds; the same as in `fer-data prepare --fold-rule shuffled --seed`
     seed: int = 0                     # of weights, order and noise
     precision: str = "fp32"           # auto: bf16 autocast where the processor has matrix units for it, else fp32
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -161,6 +164,8 @@ class TrainConfig:
     def __post_init__(self):
         _one_of("method", self.method, METHODS)
         _check(self.fold >= 0, "fold", "at least 0", self.fold)
+        _one_of("fold_rule", self.fold_rule, FOLD_RULES)
+        _check(self.fold_seed >= 0, "fold_seed", "at least 0", self.fold_seed)
         _check(self.seed >= 0, "seed", "at least 0", self.seed)
         _one_of("precision", self.precision, PRECISIONS)
 
@@ -209,7 +214,7 @@ PRESETS = {"smoke": _SMOKE, "small": _SMALL, "paper": _PAPER}
 
 
 def preset(name: str, **changes) -> TrainConfig:
-    """Return a preset with top-level fields (method, fold, seed, precision) changed.
+    """Return a preset with top-level fields (method, fold, fold_rule, fold_seed, seed, precision) changed.
 
     Raises ConfigError for an unknown name, naming the known ones.
     """

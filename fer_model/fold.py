@@ -14,13 +14,14 @@ from torch import Tensor
 import fer_data
 from fer_data.faces.views import N_VIEWS
 from fer_data.labels import classes_of
-from fer_data.protocol.folds import refuse_shared_subjects
+from fer_data.protocol.folds import refuse_shared_subjects, repeated
 from fer_data.store.loader import sample_order
 from fer_data.store.manifest import manifest_sha256
+from fer_model.config import TrainConfig
 from fer_model.errors import FoldError
 from fer_model.randomness import stream
 
-__all__ = ["Batches", "Fold", "read_fold"]
+__all__ = ["Batches", "Fold", "fold_numbers", "fold_of", "people_of", "read_fold"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Fold:
     train: pd.DataFrame               # rows of the manifest with role peak, in its order
     test: pd.DataFrame
     manifest_sha256: str
+    n_folds: int                      # of which this is one
 
     def expression_labels(self, device: torch.device) -> Tensor:
         """Return y^e of the training faces, (n,) int64."""
@@ -41,7 +43,7 @@ class Fold:
 
     def identity_labels(self, device: torch.device) -> Tensor:
         """Return y^id of the training faces, (n,) int64."""
-        return _codes(_people(self.train), self.identities, device)
+        return _codes(people_of(self.train), self.identities, device)
 
 
 def _codes(names: pd.Series, known: tuple[str, ...], device: torch.device) -> Tensor:
@@ -49,25 +51,45 @@ def _codes(names: pd.Series, known: tuple[str, ...], device: torch.device) -> Te
     return torch.tensor([index[name] for name in names], dtype=torch.int64, device=device)
 
 
-def _people(rows: pd.DataFrame) -> pd.Series:
+def people_of(rows: pd.DataFrame) -> pd.Series:
+    """Return who is in each row of a manifest, as dataset/subject: people of different data sets are different people."""
     return rows["dataset"] + "/" + rows["subject"]
 
 
-def read_fold(out: Path, number: int) -> Fold:
+def fold_numbers(out: Path, rule: str = "manifest") -> tuple[int, ...]:
+    """Return the numbers of the folds of a prepared folder, in order. Rule and errors: as read_fold."""
+    return tuple(sorted(set(_rows(out, rule, 0)["fold"].tolist())))
+
+
+def _rows(out: Path, rule: str, seed: int) -> pd.DataFrame:
+    """Return the rows that are trained and tested on, their fold being that of the rule."""
+    rows = fer_data.read_manifest(out)
+    refuse_shared_subjects(rows)
+    rows = rows[rows["role"] == "peak"]                                  # a reference frame is neither trained nor tested on
+    if rule == "manifest":
+        return rows
+    people = people_of(rows)
+    drawn = repeated(people, rows["fold"].nunique(), 1, seed)[0]         # person -> fold
+    return rows.assign(fold=people.map(drawn).astype("int64"))
+
+
+def read_fold(out: Path, number: int, rule: str = "manifest", seed: int = 0) -> Fold:
     """Return fold `number` of the prepared folder `out`.
+
+    Rule `manifest` takes the folds as they were prepared; `shuffled` deals the people out anew, by `seed`, to as many folds,
+    and leaves the folder alone: the folds of `fer-data prepare --fold-rule shuffled --seed`, if every labelled person has a
+    face in the manifest.
 
     Raises FoldError if the fold does not exist, or if there is nothing to tell apart (fewer than two people or two
     expressions to train on); ManifestError if a person stands in two folds, and as fer_data.read_manifest does.
     """
-    rows = fer_data.read_manifest(out)
-    refuse_shared_subjects(rows)
-    rows = rows[rows["role"] == "peak"]                                  # a reference frame is neither trained nor tested on
+    rows = _rows(out, rule, seed)
     folds = sorted(set(rows["fold"].tolist()))
     if number not in folds:
         raise FoldError(f"choosing fold {number}: {out} has the folds {', '.join(map(str, folds)) or '(none)'}")
     test = rows["fold"] == number
     train, tested = rows[~test].reset_index(drop=True), rows[test].reset_index(drop=True)
-    identities = tuple(sorted(set(_people(train))))
+    identities = tuple(sorted(set(people_of(train))))
     n_expressions = train["expression"].nunique()
     if len(identities) < 2 or n_expressions < 2:
         raise FoldError(
@@ -76,7 +98,12 @@ def read_fold(out: Path, number: int) -> Fold:
         )
     dataset = "+".join(sorted(set(rows["dataset"])))
     classes = classes_of(rows["expression"])
-    return Fold(number, dataset, classes, identities, train, tested, manifest_sha256(out))
+    return Fold(number, dataset, classes, identities, train, tested, manifest_sha256(out), len(folds))
+
+
+def fold_of(out: Path, config: TrainConfig) -> Fold:
+    """Return the fold that a run's configuration names. Errors: as read_fold."""
+    return read_fold(out, config.fold, config.fold_rule, config.fold_seed)
 
 
 class Batches:

@@ -115,7 +115,7 @@ class RunFolder:
             content = {
                 "schema_version": SCHEMA_VERSION, "config": asdict(config), "manifest_sha256": fold.manifest_sha256,
                 "code_version": code_version(), "dataset": fold.dataset, "data": str(data), "classes": fold.classes,
-                "identities": fold.identities, "n_train": len(fold.train), "n_test": len(fold.test),
+                "identities": fold.identities, "n_train": len(fold.train), "n_test": len(fold.test), "n_folds": fold.n_folds,
             }  # fmt: skip
             write_json_atomically(self.config, content)
             return config

@@ -20,22 +20,22 @@ from fer_model.config import TrainConfig, budget_images, resolve_budgets, steps_
 from fer_model.degan import GanStage
 from fer_model.devices import resolve_device, resolve_precision
 from fer_model.engine import Journal, Stage, run_stage
+from fer_model.evidence.compare import evaluate_run
 from fer_model.evidence.evaluate import (
     Evaluation,
     evaluate,
-    plain_table,
     predictions_frame,
     read_predictions,
     write_predictions,
 )
 from fer_model.evidence.sheet import write_sheet
-from fer_model.fold import Fold, read_fold
+from fer_model.fold import Fold, fold_of
 from fer_model.head import HeadStage
 from fer_model.networks import Encoder, build
 from fer_model.randomness import stream
 from fer_model.run import RunFolder, code_version, locked
 
-__all__ = ["Comparison", "Outcome", "Plan", "StagePlan", "compare_runs", "default_run", "evaluate_run", "plan", "train"]
+__all__ = ["Outcome", "Plan", "StagePlan", "default_run", "plan", "refuse_other_run", "train"]
 
 TIMED_BATCH = 32                      # images in a timed step of `plan`
 RULES = {
@@ -76,7 +76,7 @@ def train(
 
     Raises children of FerError: fold, device, configuration, checkpoint, divergence.
     """
-    fold, where = read_fold(data, config.fold), resolve_device(device)
+    fold, where = fold_of(data, config), resolve_device(device)
     with locked(run):
         folder = RunFolder(run)
         folder.refuse_strangers()
@@ -98,50 +98,26 @@ def train(
 
 
 def default_run(data: Path, config: TrainConfig) -> Path:
-    """Return where a run goes that names no folder: runs/<dataset>-<method>-fold<N>."""
-    return Path("runs") / f"{read_fold(data, config.fold).dataset}-{config.method}-fold{config.fold}"
+    """Return where a run goes that names no folder: runs/<dataset>-<method>-fold<N>, -shuffled<S> before it if so."""
+    drawn = f"-shuffled{config.fold_seed}" if config.fold_rule == "shuffled" else ""
+    return Path("runs") / f"{fold_of(data, config).dataset}-{config.method}{drawn}-fold{config.fold}"
 
 
-def evaluate_run(run: Path) -> Evaluation:
-    """Return the figures of a complete run. Raises RunError if it is not."""
-    RunFolder(run).read_result()
-    return evaluate(read_predictions(RunFolder(run).predictions))
+def refuse_other_run(data: Path, run: Path, config: TrainConfig) -> bool:
+    """Return whether a run folder holds this run, complete; nothing is trained or written.
 
-
-@dataclass(frozen=True)
-class Comparison:
-    """Complete runs beside each other, in the order given."""
-
-    runs: tuple[Path, ...]
-    results: tuple[dict, ...]         # result.json of each
-    evaluations: tuple[Evaluation, ...]
-
-    def to_json(self) -> list[dict]:
-        """Return for each run its path and its result, the figures computed anew from its predictions."""
-        parts = zip(self.runs, self.results, self.evaluations, strict=True)
-        return [{"run": str(run), **result, "evaluation": found.to_dict()} for run, result, found in parts]
-
-    def __rich__(self):
-        """Return one run with its confusion matrix, several as one table, for the console."""
-        if len(self.runs) == 1:
-            return self.evaluations[0]
-        first = self.evaluations[0]
-        title = f"{first.n_images} images of {first.n_subjects} people, always {first.majority_class}: {first.majority_accuracy:.1%}"
-        table = plain_table(f"{title}; in brackets 95 % over people", "run", "kimg", "min", "per frame", "per sequence", "macro recall")
-        table.columns[0].overflow = "fold"
-        for run, result, found in zip(self.runs, self.results, self.evaluations, strict=True):
-            kimg = sum(stage["kimg"] for stage in result["stages"].values())
-            minutes = sum(stage["seconds"] for stage in result["stages"].values()) / 60
-            frame, sequence = found.frame_accuracy, found.sequence_accuracy
-            shares = (f"{share.value:.1%}\n({100 * share.low:.1f} to {100 * share.high:.1f})" for share in (frame, sequence))
-            table.add_row(f"{result['method']}\n{run}", f"{kimg:g}", f"{minutes:.1f}", *shares, f"{found.frame_macro_recall:.1%}")
-        return table
-
-
-def compare_runs(runs: tuple[Path, ...]) -> Comparison:
-    """Return the figures of complete runs. Raises RunError if one is not complete."""
-    results = tuple(RunFolder(run).read_result() for run in runs)
-    return Comparison(tuple(runs), results, tuple(evaluate_run(run) for run in runs))
+    Raises ConfigError if it holds a run of another configuration or manifest, RunError if it holds something else.
+    """
+    folder = RunFolder(run)
+    if not run.is_dir():
+        return False
+    folder.refuse_strangers()
+    if not folder.config.is_file():
+        return False
+    fold = fold_of(data, config)
+    views = open_views(data, fold.test, "cpu")
+    folder.open(folder.settle_precision(_resolved(config, fold, views), config.precision), fold, data)
+    return folder.result.is_file()
 
 
 def _resolved(config: TrainConfig, fold: Fold, views: Views) -> TrainConfig:
@@ -155,8 +131,9 @@ def _announce(config: TrainConfig, fold: Fold, device: torch.device, journal: Jo
         "threads": torch.get_num_threads(), "code_version": code_version(), "config": asdict(config),
     }  # fmt: skip
     kimg = " + ".join(f"{getattr(config, name).kimg:g}" for name in config.stages)
+    drawn = f" (folds shuffled, seed {config.fold_seed})" if config.fold_rule == "shuffled" else ""
     sentence = (
-        f"{config.method} on fold {fold.number} of {fold.dataset}: {len(fold.train)} faces of {len(fold.identities)} people,"
+        f"{config.method} on fold {fold.number} of {fold.dataset}{drawn}: {len(fold.train)} faces of {len(fold.identities)} people,"
         f" tested on {len(fold.test)}; preset {config.preset}, {kimg} kimg, {device}, {config.precision}"
     )
     journal.write(entry, sentence)
@@ -255,7 +232,7 @@ def _duration(hours: float) -> str:
 
 def plan(data: Path, config: TrainConfig, device: str = "auto") -> Plan:
     """Return what a run would cost: steps and disk exactly, time from a few small steps on the device at hand."""
-    fold, where = read_fold(data, config.fold), resolve_device(device)
+    fold, where = fold_of(data, config), resolve_device(device)
     views = open_views(data, fold.train, where)
     config = _resolved(config, fold, views)
     if config.precision == "auto":

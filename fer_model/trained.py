@@ -16,7 +16,7 @@ from fer_model.classifier import probabilities
 from fer_model.config import TrainConfig
 from fer_model.devices import resolve_device
 from fer_model.errors import RunError
-from fer_model.fold import Fold, read_fold
+from fer_model.fold import Fold, fold_of
 from fer_model.networks import BaselineCnn, Decoder, Encoder, Head, build
 from fer_model.randomness import stream
 from fer_model.run import RunFolder
@@ -42,7 +42,7 @@ class TrainedRun:
         Raises ManifestError if it is not there, RunError if it is another one.
         """
         data = Path(self.content["data"]) if data is None else data
-        fold = read_fold(data, self.config.fold)
+        fold = fold_of(data, self.config)
         if fold.manifest_sha256 != self.content["manifest_sha256"]:
             raise RunError(
                 f"opening the data of {self.run}: it was trained on the manifest {self.content['manifest_sha256'][:12]}...,"

@@ -1,9 +1,11 @@
 """From predictions to figures that say what they count: predictions.csv in, accuracies with their unit and interval out.
 
-In:  one row per test image: image_id, subject, sequence, expression, predicted, p_<class> for each class.
+In:  one row per test image: image_id, subject, sequence, expression, predicted, p_<class> for each class. Several networks
+     are several such tables: the folds of a cross-validation, or networks that saw the same images.
 Out: Evaluation. All functions are pure; the bootstrap's generator is passed in.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,8 +16,8 @@ from fer_data.store.files import write_bytes_atomically
 from fer_model.errors import RunError
 
 __all__ = [
-    "Evaluation", "Interval", "accuracy", "confusion", "evaluate", "interval_over_subjects", "macro_recall", "majority",
-    "plain_table", "predictions_frame", "read_predictions", "to_sequences", "write_predictions",
+    "Evaluation", "Interval", "accuracy", "confusion", "evaluate", "evaluate_together", "interval_over_subjects", "macro_recall",
+    "majority", "plain_table", "predictions_frame", "read_predictions", "to_sequences", "write_predictions",
 ]  # fmt: skip
 
 COLUMNS = ("image_id", "subject", "sequence", "expression", "predicted")
@@ -34,7 +36,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a run reached on the people of its test fold. Shares are 0..1."""
+    """What a run, or several together, reached on people whom it was not trained on. Shares are 0..1."""
 
     classes: tuple[str, ...]
     n_images: int
@@ -57,7 +59,11 @@ class Evaluation:
         """Return the figures and the confusion matrix as tables, for the console."""
         from rich.console import Group
 
-        title = f"{self.n_images} images, {self.n_sequences} sequences, {self.n_subjects} people of the test fold"
+        return Group("", self.figures("of the test fold"), "", self.matrix(), *self.remarks())
+
+    def figures(self, whose: str):
+        """Return the figures as a table; `whose` says in its title which people these are."""
+        title = f"{self.n_images} images, {self.n_sequences} sequences, {self.n_subjects} people {whose}"
         figures = plain_table(title, "", "share", "95 % over people")
         for name, share in (("accuracy per frame", self.frame_accuracy), ("accuracy per sequence", self.sequence_accuracy)):
             figures.add_row(name, f"{share.value:.1%}", f"{share.low:.1%} to {share.high:.1%}")
@@ -66,11 +72,18 @@ class Evaluation:
             (f"always {self.majority_class}", self.majority_accuracy),
         ):  # fmt: skip
             figures.add_row(name, f"{share:.1%}", "")
-        counts = plain_table("Predicted, images", "true", *self.classes)
+        return figures
+
+    def matrix(self, what: str = "images"):
+        """Return the confusion matrix as a table; `what` says in its title what is counted."""
+        counts = plain_table(f"Predicted, {what}", "true", *self.classes)
         for name, row in zip(self.classes, self.confusion, strict=True):
             counts.add_row(name, *map(str, row))
-        absent = [f"No test image shows {', '.join(self.classes_absent)}."] if self.classes_absent else []
-        return Group("", figures, "", counts, *absent)
+        return counts
+
+    def remarks(self) -> list[str]:
+        """Return what else a reader must know, a sentence each."""
+        return [f"No test image shows {', '.join(self.classes_absent)}."] if self.classes_absent else []
 
 
 def plain_table(title: str, *columns: str):
@@ -175,13 +188,23 @@ def interval_over_subjects(frame: pd.DataFrame, rng: np.random.Generator, replic
 
 def evaluate(frame: pd.DataFrame, seed: int = 0) -> Evaluation:
     """Return the figures of predictions as read_predictions gives them; `seed` is the bootstrap's."""
-    classes, sequences = classes_in(frame), to_sequences(frame)
+    return evaluate_together([frame], seed)
+
+
+def evaluate_together(frames: Sequence[pd.DataFrame], seed: int = 0) -> Evaluation:
+    """Return the figures of several networks' predictions pooled: each row counts once, folds by their size.
+
+    An image that several networks predicted counts once for each; its sequences are formed within a network, never across.
+    `n_images`, `n_sequences` and `n_subjects` count each image, sequence and person once.
+    """
+    frame = pd.concat(frames, ignore_index=True)
+    classes, sequences = classes_in(frame), pd.concat([to_sequences(one) for one in frames], ignore_index=True)
     present = set(frame["expression"])
     name, share = majority(frame)
     return Evaluation(
         classes=classes,
-        n_images=len(frame),
-        n_sequences=len(sequences),
+        n_images=frame["image_id"].nunique(),
+        n_sequences=len(sequences[["subject", "sequence", "expression"]].drop_duplicates()),
         n_subjects=frame["subject"].nunique(),
         frame_accuracy=interval_over_subjects(frame, np.random.default_rng(seed)),
         sequence_accuracy=interval_over_subjects(sequences, np.random.default_rng(seed)),
