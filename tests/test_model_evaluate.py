@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix
 
@@ -50,6 +50,7 @@ def test_figures_by_hand():
     assert (found.n_images, found.n_sequences, found.n_subjects) == (6, 4, 2)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(CLASSES), st.sampled_from(CLASSES)), min_size=1, max_size=60))
 def test_shares_and_confusion_agree_with_scikit_learn(pairs):
     """Seen red: confusion with true and predicted the other way round."""

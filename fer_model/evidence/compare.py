@@ -55,9 +55,11 @@ class Entry:
     def to_json(self, more: dict) -> dict:
         """Return a run's path and result with the figures of this comparison; of several runs what they share."""
         notes = {"notes": list(self.notes)} if self.notes else {}
-        if self.pooled is None:
-            return {"run": str(self.path), **self.results[0], "evaluation": self.evaluation.to_dict(), **more, **notes}
         same = {key: value for key, value in self.results[0].items() if all(result.get(key) == value for result in self.results)}
+        if "vote" in more:
+            same["rules"] = {**same["rules"], "test_view": _voting(more["vote"])}
+        if self.pooled is None:
+            return {"run": str(self.path), **same, "evaluation": self.evaluation.to_dict(), **more, **notes}
         runs = {"runs": [str(run) for run in self.runs], "kimg": self.kimg, "minutes": self.minutes}
         return {"run": str(self.path), **same, **runs, **self.pooled.to_dict(), **more, **notes}
 
@@ -84,7 +86,7 @@ class Comparison:
         """Return one entry with its confusion matrix, several as one table, for the console."""
         from rich.console import Group
 
-        views = [] if self.vote == 1 else [f"Mean of the probabilities of {self.vote} views of each image."]
+        views = [] if self.vote == 1 else [f"Test view: {_voting(self.vote)}."]
         notes = dict.fromkeys(note for entry in self.entries for note in entry.notes)                # each once, in order
         one = self.entries[0]
         body = self._table() if len(self.entries) > 1 else one.evaluation if one.pooled is None else one.pooled
@@ -111,6 +113,10 @@ class Comparison:
             table.caption = "Accuracies are pooled over the folds; beside them the mean of folds, per frame and below it per sequence."
             table.caption_justify = "left"
         return table
+
+
+def _voting(vote: int) -> str:
+    return f"mean of the probabilities of {vote} views of each image"
 
 
 def _repeat_sentence(path: Path, frame: Spread, sequence: Spread) -> str:

@@ -1,0 +1,191 @@
+"""Predictions made anew: voting views against a sum by hand, other databases, and what is refused."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from click.testing import CliRunner
+
+import fer_data
+from cli.fer_model import main
+from fer_data.faces.views import view_of
+from fer_data.store.loader import open_views
+from fer_data.store.manifest import COLUMNS, read_settings, write_manifest
+from fer_model.classifier import VOTES, probabilities
+from fer_model.config import preset
+from fer_model.crossval import crossval
+from fer_model.errors import RunError
+from fer_model.evidence.compare import compare
+from fer_model.evidence.evaluate import read_predictions
+from fer_model.evidence.repredict import repredict
+from fer_model.networks import to_input_size
+from fer_model.trained import load_run
+
+ALL = ["p_anger", "p_happiness", "p_surprise"]
+
+
+@pytest.fixture(scope="module")
+def folds(tiny_prepared, tmp_path_factory):
+    """Both methods: the baseline on all folds, DE-GAN on fold 0; weights so large that faces get different answers."""
+    path = tmp_path_factory.mktemp("folds")
+    for method, which in (("cnn", ()), ("degan", (0,))):
+        config = preset("smoke", method=method)
+        config = replace(config, network=replace(config.network, init_std=0.3))
+        crossval(tiny_prepared, path / method, config, which, devices=("cpu",), say=lambda _: None)
+    return path
+
+
+@pytest.fixture
+def other(write_tiny, tmp_path):
+    """Return a function that writes another database: the data set's name, its expressions, who is in it."""
+
+    def write(dataset="other", expressions=("surprise", "fear", "anger"), rename=lambda subject: subject, people=4):
+        out = write_tiny(tmp_path / dataset, people=people, folds=2, expressions=expressions, seed=9)
+        rows = fer_data.read_manifest(out).to_dict("records")
+        for row in rows:
+            row["image_id"] = row["image_id"].replace("tiny/", f"{dataset}/").replace(row["subject"], rename(row["subject"]))
+            row["subject"], row["dataset"] = rename(row["subject"]), dataset
+        settings = {key: value for key, value in read_settings(out).items() if key not in ("schema_version", "manifest_sha256")}
+        write_manifest(out, [{name: row[name] for name in COLUMNS} for row in rows], [], settings)
+        return out
+
+    return write
+
+
+def test_views_that_vote():
+    """Five crops and their mirror images, unrotated; by what view_of says of each."""
+    shown = {(view.crop, view.flip) for view in map(view_of, VOTES[10])}
+    assert VOTES[1] == (0,) and len(VOTES[10]) == len(shown) == 10 and {view_of(k).angle_deg for k in VOTES[10]} == {0}
+    assert VOTES[110] == tuple(range(110))
+
+
+@pytest.mark.parametrize("method", ["cnn", "degan"])
+def test_one_view_gives_the_predictions_that_the_run_wrote(folds, method):
+    found = repredict(folds / method / "fold0", device="cpu")
+    stored = read_predictions(folds / method / "fold0" / "predictions.csv")
+    pd.testing.assert_frame_equal(found.frame, stored, check_exact=False, rtol=0, atol=1e-6, check_dtype=False)
+    assert not found.elsewhere and found.notes == ()
+
+
+@pytest.mark.parametrize("vote", [10, 110])
+def test_voting_is_the_mean_of_the_views_probabilities(folds, vote):
+    """Rendered one view at a time, summed by hand. Seen red: logits averaged; the centre view ten times."""
+    run = folds / "degan" / "fold0"
+    trained = load_run(run, "cpu")
+    data, fold = trained.open_data()
+    views, sums = open_views(data, fold.test), np.zeros((len(fold.test), 3))
+    faces = torch.arange(len(fold.test))
+    for k in range(110):
+        if vote == 110 or view_of(k).angle_deg == 0:
+            with torch.inference_mode():
+                logits = trained.logits(to_input_size(views.batch(faces, torch.full_like(faces, k)), 48)).double().numpy()
+            shares = np.exp(logits - logits.max(1, keepdims=True))
+            sums += shares / shares.sum(1, keepdims=True)
+    found = repredict(run, vote=vote, device="cpu").frame[ALL].to_numpy()
+    np.testing.assert_allclose(found, sums / vote, rtol=0, atol=1e-5)
+    assert np.abs(found - read_predictions(run / "predictions.csv")[ALL].to_numpy()).max() > 1e-3, "another answer than one view's"
+
+
+@pytest.mark.parametrize("method", ["cnn", "degan"])
+@pytest.mark.parametrize("batch", [1, 7])
+def test_votes_do_not_depend_on_batch_or_order(folds, tiny_prepared, method, batch):
+    """Seen red: the mean taken over the batch in place of the views."""
+    run = folds / method / "fold0"
+    whole = repredict(run, vote=10, device="cpu").frame
+    found = repredict(run, vote=10, device="cpu", batch=batch).frame
+    np.testing.assert_allclose(found[ALL], whole[ALL], rtol=0, atol=1e-5)
+    assert found["predicted"].tolist() == whole["predicted"].tolist()
+    trained = load_run(run, "cpu")
+    order = np.random.default_rng(0).permutation(len(whole))
+    rows = trained.open_data()[1].test.iloc[order]
+    shuffled = probabilities(trained.logits, open_views(tiny_prepared, rows), 48, batch, VOTES[10]).numpy()
+    np.testing.assert_allclose(shuffled, whole[ALL].to_numpy()[order], rtol=0, atol=1e-5)
+
+
+def test_a_cross_validation_votes_and_nothing_is_written(folds):
+    before = {file: file.stat().st_mtime_ns for file in folds.rglob("*")}
+    found = compare([folds / "cnn", folds / "degan" / "fold0"], vote=10, device="cpu")
+    assert before == {file: file.stat().st_mtime_ns for file in folds.rglob("*")}
+    one, two = found.entries
+    assert one.pooled.n_folds == len(one.pooled.folds) == 3 and one.evaluation.n_images == 36 and two.evaluation.n_images == 12
+    assert found.to_json()[0]["rules"]["test_view"] == found.to_json()[1]["rules"]["test_view"] == (
+        "mean of the probabilities of 10 views of each image"
+    )
+
+
+def test_another_database_is_answered_among_the_classes_that_both_have(folds, other):
+    """Seen red: shares of the full softmax, not renormalised; columns in the order of the data."""
+    run, data = folds / "cnn" / "fold0", other()
+    found = repredict(run, data, device="cpu")
+    trained = load_run(run, "cpu")
+    rows = fer_data.read_manifest(data)
+    rows = rows[rows["expression"] != "fear"].reset_index(drop=True)
+    full = trained.probabilities(open_views(data, rows)).numpy()[:, [0, 2]].astype(float)
+    assert found.frame["image_id"].tolist() == rows["image_id"].tolist() and len(found.frame) == 16
+    np.testing.assert_allclose(found.frame[["p_anger", "p_surprise"]], full / full.sum(1, keepdims=True), rtol=0, atol=1e-5)
+    assert set(found.frame["predicted"]) <= {"anger", "surprise"} and "p_happiness" not in found.frame
+    assert found.elsewhere and found.notes[1:] == (
+        "Trained on but not in these data, hence never answered: happiness.",
+        "Left out, never trained on: fear (8); 8 of 24 images.",
+    )
+
+
+def test_every_network_of_a_cross_validation_sees_all_of_another_database(folds, other):
+    data = other(expressions=("anger", "happiness", "surprise"))
+    found = compare([folds / "cnn"], data, device="cpu").entries[0]
+    assert found.pooled.elsewhere and found.evaluation.n_images == 24 and [fold.n_images for fold in found.pooled.folds] == [24] * 3
+    each = [repredict(folds / "cnn" / f"fold{i}", data, device="cpu").frame for i in range(3)]
+    shares = [(frame["expression"] == frame["predicted"]).mean() for frame in each]
+    assert found.evaluation.frame_accuracy.value == pytest.approx(np.mean(shares)) == pytest.approx(found.pooled.frame.mean)
+    done = CliRunner().invoke(main, ["evaluate", str(folds / "cnn"), "--data", str(data), "--device", "cpu"])
+    assert done.exit_code == 0 and "24 images, 12 sequences, 4 people seen by each of 3 networks" in done.output
+    done = CliRunner().invoke(main, ["evaluate", str(folds / "cnn"), "--data", str(data), "--device", "cpu", "--json"])
+    assert json.loads(done.output)[0]["tested_on"] == str(data)
+
+
+def test_the_runs_own_manifest_means_its_test_fold(folds, tiny_prepared):
+    found = compare([folds / "cnn"], tiny_prepared, device="cpu").entries[0]
+    assert found.evaluation.n_images == 36 and not found.pooled.elsewhere
+    assert found.notes == (f"{tiny_prepared} is what was trained on: each network is tested on its own test fold alone.",)
+
+
+def test_people_that_were_trained_on_are_refused(folds, other, tmp_path):
+    """Fold 0 was trained on S001, S002, S004, S005. Seen red: subjects compared without their data set refused strangers."""
+    run = folds / "cnn" / "fold0"
+    with pytest.raises(RunError, match=r"nobody in it may have been trained on, 2 people were \(tiny/S001\)"):
+        repredict(run, other("tiny"), device="cpu")
+    assert len(repredict(run, other("tiny2"), device="cpu").frame) == 16
+
+
+def test_people_of_the_cropped_copy_are_those_of_ck_plus(folds, other, tmp_path):
+    """Seen red: CK+48 under its own name counted as other people."""
+    run = shutil.copytree(folds / "cnn" / "fold0", tmp_path / "run")
+    content = json.loads((run / "config.json").read_text())
+    content["identities"] = [name.replace("tiny/", "ck+/") for name in content["identities"]]
+    (run / "config.json").write_text(json.dumps(content))
+    with pytest.raises(RunError, match=r"2 people were \(ck48/S001\)"):
+        repredict(run, other("ck48"), device="cpu")
+
+
+def test_fewer_than_two_shared_classes_are_refused(folds, other):
+    message = "at least two classes must be shared, got 1; the run has anger, happiness, surprise, the data disgust, fear, surprise"
+    with pytest.raises(RunError, match=message):
+        repredict(folds / "cnn" / "fold0", other(expressions=("surprise", "fear", "disgust")), device="cpu")
+
+
+def test_data_that_have_changed_are_refused(folds, write_tiny, tmp_path):
+    run = shutil.copytree(folds / "cnn" / "fold0", tmp_path / "run")
+    content = json.loads((run / "config.json").read_text())
+    content["data"] = str(write_tiny(tmp_path / "changed", people=5))
+    (run / "config.json").write_text(json.dumps(content))
+    with pytest.raises(RunError, match="it was trained on the manifest"):
+        repredict(run, vote=10, device="cpu")
+
+
+def test_an_odd_number_of_views_is_refused(folds):
+    with pytest.raises(RunError, match="allowed are 1, 10, 110 views, got 11"):
+        repredict(folds / "cnn" / "fold0", vote=11, device="cpu")

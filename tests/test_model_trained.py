@@ -1,0 +1,115 @@
+"""A trained run, loaded: the networks that predicted, and refusals of what is incomplete, damaged or another's."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from fer_data.errors import ManifestError
+from fer_data.store.loader import open_views
+from fer_model.config import preset
+from fer_model.errors import CheckpointError, ConfigError, DeviceError, RunError
+from fer_model.train import train
+from fer_model.trained import load_run
+
+
+@pytest.fixture(scope="module", params=["degan", "cnn"])
+def run(request, tiny_prepared, tmp_path_factory):
+    """A complete run of each method on fold 1, begun with weights so large that faces get different answers."""
+    folder = tmp_path_factory.mktemp("trained") / request.param
+    config = preset("smoke", method=request.param, fold=1, seed=3)
+    config = replace(config, network=replace(config.network, init_std=0.3))
+    train(tiny_prepared, folder, config, "cpu", say=lambda _: None)
+    return folder
+
+
+@pytest.fixture
+def copy(run, tmp_path):
+    """A copy of the run that a test may damage."""
+    return shutil.copytree(run, tmp_path / "copy")
+
+
+def test_probabilities_are_those_that_the_run_predicted(run):
+    """Seen red: networks left in training mode; the head's first logits in place of its last."""
+    trained = load_run(run, "cpu")
+    data, fold = trained.open_data()
+    found = trained.probabilities(open_views(data, fold.test)).numpy()
+    stored = pd.read_csv(run / "predictions.csv")
+    assert stored["image_id"].tolist() == fold.test["image_id"].tolist()
+    columns = [f"p_{name}" for name in trained.classes]
+    assert list(stored.columns[5:]) == columns and np.ptp(found, axis=0).max() > 1e-3
+    np.testing.assert_allclose(found, stored[columns].to_numpy(), rtol=0, atol=1e-6)
+
+
+def test_what_is_loaded_says_what_it_is_and_does_not_learn(run):
+    """Seen red: requires_grad_ left out."""
+    trained = load_run(run, "cpu")
+    content = json.loads((run / "config.json").read_text())
+    assert trained.config.seed == 3 and trained.classes == ("anger", "happiness", "surprise") and trained.device.type == "cpu"
+    assert trained.identities == tuple(content["identities"]) == ("tiny/S000", "tiny/S002", "tiny/S003", "tiny/S005")
+    assert set(trained.networks) == ({"encoder", "decoder", "head"} if trained.config.method == "degan" else {"cnn"})
+    for network in trained.networks.values():
+        assert not network.training and not any(weight.requires_grad for weight in network.parameters())
+
+
+def test_the_last_stage_is_asked_for_by_name(copy):
+    last = "head" if (copy / "head.safetensors").exists() else "cnn"
+    (copy / f"{last}.safetensors").unlink()
+    with pytest.raises(RunError, match=f"stage {last} is not complete, there is no {last}.safetensors; train it to its end first"):
+        load_run(copy, "cpu")
+
+
+def test_damaged_weights_are_refused(copy):
+    """Seen red: a file cut in half, read without a look at its length, is safetensors' own error."""
+    last = "head" if (copy / "head.safetensors").exists() else "cnn"
+    path = copy / f"{last}.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match=path.name):
+        load_run(copy, "cpu")
+
+
+def test_weights_of_other_networks_are_refused(copy):
+    content = json.loads((copy / "config.json").read_text())
+    content["classes"] = ["anger", "surprise"]
+    (copy / "config.json").write_text(json.dumps(content))
+    with pytest.raises(CheckpointError):
+        load_run(copy, "cpu")
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path, copy):
+    with pytest.raises(RunError, match=r"there is no .*config.json"):
+        load_run(tmp_path / "nothing", "cpu")
+    content = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**content, "schema_version": 99}))
+    with pytest.raises(ConfigError, match="has version 99"):
+        load_run(copy, "cpu")
+
+
+def test_a_device_that_is_not_there_is_refused(run):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has one")
+    with pytest.raises(DeviceError, match="offers cpu only"):
+        load_run(run, "cuda")
+
+
+def test_the_data_are_those_of_the_run_or_are_refused(run, write_tiny, tiny_prepared, tmp_path):
+    """Seen red: the hash not compared."""
+    trained = load_run(run, "cpu")
+    moved = shutil.copytree(tiny_prepared, tmp_path / "moved")
+    assert trained.open_data(moved)[0] == moved
+    with pytest.raises(RunError, match="it was trained on the manifest"):
+        trained.open_data(write_tiny(tmp_path / "other", seed=1, people=7))
+    with pytest.raises(ManifestError, match="there is no"):
+        trained.open_data(tmp_path / "gone")
+
+
+def test_the_fold_is_the_one_that_was_drawn(tiny_prepared, tmp_path):
+    """Seen red: open_data with the number of the fold alone."""
+    train(tiny_prepared, tmp_path / "r", preset("smoke", method="cnn", fold_rule="shuffled", fold_seed=2), "cpu", say=lambda _: None)
+    _, fold = load_run(tmp_path / "r", "cpu").open_data()
+    assert fold.test["image_id"].tolist() == pd.read_csv(tmp_path / "r" / "predictions.csv")["image_id"].tolist()
