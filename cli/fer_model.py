@@ -160,5 +160,57 @@ def report(runs, out, no_faces):
     common.show(write_report(runs, out, faces=not no_faces))
 
 
+@main.command()
+@click.argument("run", type=common.DIR)
+@click.option("--baseline", type=common.DIR, help="Run of method cnn on the same fold: its hidden layer is probed beside.")
+@click.option("--data", type=common.DIR, help="What fer-data prepare wrote.  [default: where the run found it]")
+@click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or cuda:N.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the order of expressions and the MLP's weights.")
+@click.option("--json", "as_json", is_flag=True, help="Print what probe.json holds.")
+def probe(run, baseline, data, device, seed, as_json):
+    """What the representation still knows: who, and which expression. Writes probe.json into the run.
+
+    Identity (linear and MLP) across expressions, expression on unseen people, verification, for f(x), the encoder's taps, the
+    baseline's features and pixels. RUN may be a folder of folds; then each fold is probed on its own held-out people.
+
+    \b
+    fer-model probe runs/ck+-degan-fold0 --baseline runs/ck+-cnn-fold0
+    """
+    from fer_model.evidence.probing import probe_run
+
+    found = probe_run(run, baseline, data, device, seed, say=lambda text: common.stderr.print(text, markup=False))
+    common.show_json(found.to_json()) if as_json else common.show(found)
+
+
+@main.command()
+@click.argument("run", type=common.DIR)
+@click.option("--source", "sources", type=common.FILE, multiple=True, metavar="IMG", help="A picture with a face; may be repeated.")
+@click.option("--source-id", "source_ids", multiple=True, metavar="ID", help="A face of the prepared folder by image_id; may be repeated.")
+@click.option("--identities", callback=words(str), metavar="S005,S010", help="Training people, a column each; an edit takes the first.")
+@click.option("--columns", type=click.IntRange(1), default=8, show_default=True, help="How many, evenly spread, if none are named.")
+@click.option("--from", "start", metavar="EXPRESSION", help="Edit: move f(x) from the mean of this expression ...")
+@click.option("--to", "end", metavar="EXPRESSION", help="... to the mean of this one.")
+@click.option("--steps", type=click.IntRange(2), default=7, show_default=True, help="Of an edit, both ends included.")
+@click.option("--gif", is_flag=True, help="An edit as an animation.")
+@click.option("--landmarks", type=click.Choice(["fan", "dlib", "none"]), help="Backend for --source.  [default: that of the run's data]")
+@click.option("--out", type=common.NEW_FILE, help="Picture to write.  [default: transfer.png or edit-<from>-<to>.png in RUN]")
+@click.option("--data", type=common.DIR, help="What fer-data prepare wrote.  [default: where the run found it]")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the noise z.")
+@click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or cuda:N.")
+def transfer(run, sources, source_ids, identities, start, end, out, data, device, **settings):
+    """Draw the expression of faces on other people (a sheet), or change it step by step (a strip or a GIF).
+
+    \b
+    fer-model transfer runs/ck+-degan-fold0 --source me.jpg --identities S005,S010
+    fer-model transfer runs/ck+-degan-fold0 --source me.jpg --from happiness --to surprise --gif
+    """
+    if (start is None) != (end is None):
+        raise click.UsageError("--from and --to go together")
+    from fer_model.use import transfer as library
+
+    request = library.Request(sources, source_ids, identities, edit=(start, end) if start else None, **settings)
+    common.show(library.transfer(run, request, out, data, device))
+
+
 if __name__ == "__main__":
     main()

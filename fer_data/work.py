@@ -40,7 +40,7 @@ class Task:
     identity: dict
     evidence: list
     colour: bool
-    cache: str                        # folder
+    cache: str | None                 # folder; None: nothing is kept
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def _read(task: Task, index: int) -> bytes:
 
 def _find(task: Task, key: str, pictures: list[np.ndarray], readable: list[int]) -> tuple[str, list[Landmarks | str], bool]:
     """Return (framing, landmarks or reason of each picture, whether there is nothing to be kept from this)."""
-    if task.identity["name"] == NO_POINTS:
+    if task.identity["name"] == NO_POINTS or task.cache is None:
         return *locate(task, pictures, readable), True
     kept = cache.load(Path(task.cache), key)
     if kept is not None and len(kept[1]) == len(readable):

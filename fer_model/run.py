@@ -12,6 +12,7 @@ Out: the folder, locked while a process writes to it.
       head.safetensors      stage 2 is complete: encoder, head          (cnn.safetensors: the baseline)
       predictions.csv       of the test fold, one row per image
       result.json           the run is complete: figures, budgets, rules
+      probe.json            what the features know of person and expression, once `fer-model probe` was asked
       diverged.json         a loss was not finite: stage, step, loss, samples of the batch
 """
 
@@ -35,7 +36,7 @@ from fer_model.fold import Fold
 __all__ = ["RunFolder", "code_version", "locked"]
 
 SCHEMA_VERSION = 1
-OWN_FILES = ("result.json", "predictions.csv", "samples.png", "diverged.json", "log.jsonl", "config.json")
+OWN_FILES = ("result.json", "predictions.csv", "probe.json", "samples.png", "diverged.json", "log.jsonl", "config.json")
 LOCK = ".lock"
 
 

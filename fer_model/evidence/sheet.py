@@ -1,7 +1,7 @@
-"""A sheet of synthesised faces, for the eye: a trained generator in, one picture out.
+"""Sheets of synthesised faces, for the eye: an encoder and a decoder in, one picture out.
 
-In:  GanStage.
-Out: uint8 (H, W) or (H, W, 3) RGB: rows are inputs, one per expression; columns are identities that the code asks for.
+In:  what to draw: input faces, identities that the code asks for, noise; or a GanStage that is being trained.
+Out: uint8 (H, W) or (H, W, 3) RGB: rows are inputs, columns are identities.
 
 Top row: a real face of each identity. Left column: the inputs. If a column does not show one person, or a row not one
 expression, something is wrong; a generator that ignores the code makes all of a row the same.
@@ -12,50 +12,63 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from fer_data.store.files import write_bytes_atomically
-from fer_data.store.loader import CENTRE_VIEW, to_u8
+from fer_data.store.loader import to_u8
+from fer_model.classifier import centre_inputs
 from fer_model.degan import GanStage
-from fer_model.networks import to_input_size
 from fer_model.randomness import stream
 
-__all__ = ["sheet", "write_sheet"]
+__all__ = ["COLUMNS", "GAP", "draw_noise", "draw_sheet", "sheet", "spread_over", "tiled", "write_picture", "write_sheet"]
 
 COLUMNS = 8                           # identities shown, spread evenly over all
 GAP = 2                               # px between faces
 
 
+def spread_over(n: int, columns: int = COLUMNS) -> Tensor:
+    """Return at most `columns` of n indices, evenly spread, the first and the last among them: (I,) int64."""
+    return torch.linspace(0, n - 1, min(columns, n)).round().long()
+
+
+def draw_noise(rows: int, n_noise: int, rng: torch.Generator) -> Tensor:
+    """Return z ~ U(-1, 1) for each row, (rows, N_z): one z serves a whole row, so that its columns differ in the code alone."""
+    return torch.rand(rows, n_noise, generator=rng) * 2 - 1
+
+
 @torch.inference_mode()
-def sheet(stage: GanStage) -> np.ndarray:
-    """Return the sheet, (H, W) or (H, W, 3) uint8. The generator is in evaluation mode meanwhile."""
-    n_identities, n_noise = len(stage.fold.identities), stage.run.network.noise
-    columns = torch.linspace(0, n_identities - 1, min(COLUMNS, n_identities)).round().long()     # (I,)
-    rows = _first_of_each(stage.expression.cpu())                                # (E,)
-    people = torch.stack([(stage.identity_cpu == p).nonzero()[0, 0] for p in columns])           # (I,)
-    inputs, real = _centre(stage, rows), _centre(stage, people)                  # (E, C, S, S), (I, C, S, S)
-    noise = torch.rand(len(rows), n_noise, generator=stream(stage.run.seed, "gan/sheet")) * 2 - 1
-    stage.generator.eval()
-    made = []
-    for person in columns:
-        codes = stage.codes(person.expand(len(rows)).to(stage.device))           # (E, N_i)
-        made.append(stage.generator(inputs, codes, noise.to(stage.device)))      # (E, C, S, S)
-    stage.generator.train()
-    corner = torch.ones_like(real[:1])
+def draw_sheet(encoder: nn.Module, decoder: nn.Module, inputs: Tensor, people: Tensor, noise: Tensor, real: Tensor | None) -> np.ndarray:
+    """Return the sheet of inputs (R, C, S, S) as identities (I,) with noise (R, N_z); both networks in evaluation mode.
+
+    `real` (I, C, S, S) stands above the columns; None: there is no such row.
+    """
+    f, n_identities = encoder(inputs), decoder.inputs[1]                         # (R, N_f)
+    codes = F.one_hot(people.to(f.device), n_identities).float()                 # (I, N_i)
+    made = [decoder(f, code.expand(len(f), -1), noise.to(f.device)) for code in codes]          # I of (R, C, S, S)
     lines = [torch.stack([face, *made_of_it]) for face, *made_of_it in zip(inputs, *made, strict=True)]
-    return _tiled([torch.cat([corner, real]), *lines])
+    return tiled(lines if real is None else [torch.cat([torch.ones_like(real[:1]), real]), *lines])
 
 
-def _first_of_each(labels: torch.Tensor) -> torch.Tensor:
-    return torch.stack([(labels == label).nonzero()[0, 0] for label in labels.unique()])
+def sheet(stage: GanStage) -> np.ndarray:
+    """Return the sheet of a stage, one input for each expression. The generator is in evaluation mode meanwhile."""
+    people = spread_over(len(stage.fold.identities))                             # (I,)
+    rows = _first_of(stage.expression.cpu(), stage.expression.cpu().unique())    # (E,)
+    real = _first_of(stage.identity_cpu, people)                                 # (I,)
+    inputs, real = (centre_inputs(stage.views, faces, stage.run.network.image_size) for faces in (rows, real))
+    noise = draw_noise(len(rows), stage.run.network.noise, stream(stage.run.seed, "gan/sheet"))
+    generator = stage.generator.eval()
+    picture = draw_sheet(generator.encoder, generator.decoder, inputs, people, noise, real)
+    generator.train()
+    return picture
 
 
-def _centre(stage: GanStage, faces: torch.Tensor) -> torch.Tensor:
-    views = stage.views.batch(faces, torch.full_like(faces, CENTRE_VIEW))
-    return to_input_size(views, stage.run.network.image_size)
+def _first_of(labels: Tensor, wanted: Tensor) -> Tensor:
+    return torch.stack([(labels == label).nonzero()[0, 0] for label in wanted])
 
 
-def _tiled(grid: list[torch.Tensor]) -> np.ndarray:
-    """Rows of (n, C, S, S) in [-1, 1] -> one picture, white between the faces."""
+def tiled(grid: list[Tensor]) -> np.ndarray:
+    """Rows of (n, C, S, S) in [-1, 1] -> one picture, white between the faces: (H, W), or (H, W, 3) RGB, uint8."""
     lines = []
     for row in grid:
         faces = to_u8(row).cpu().permute(0, 2, 3, 1).numpy()                     # (n, S, S, C)
@@ -65,9 +78,13 @@ def _tiled(grid: list[torch.Tensor]) -> np.ndarray:
     return picture[..., 0] if picture.shape[-1] == 1 else picture
 
 
-def write_sheet(path: Path, stage: GanStage) -> None:
-    """Write the sheet as PNG, atomically."""
-    picture = sheet(stage)
+def write_picture(path: Path, picture: np.ndarray) -> None:
+    """Write a picture, grey or RGB, as PNG, atomically."""
     good, data = cv2.imencode(".png", picture if picture.ndim == 2 else picture[..., ::-1])
     assert good, "OpenCV encodes every uint8 array as PNG"
     write_bytes_atomically(path, data.tobytes())
+
+
+def write_sheet(path: Path, stage: GanStage) -> None:
+    """Write the sheet of a stage as PNG, atomically."""
+    write_picture(path, sheet(stage))

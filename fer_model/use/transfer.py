@@ -1,0 +1,205 @@
+"""Expressions moved to other people, or into one another: source faces in, a sheet, a strip or an animation out.
+
+In:  a run of DE-GAN; pictures, or faces of the prepared folder by image_id.
+Out: PNG: rows are sources, columns are identities of training people (transfer), or steps from one expression to another
+     (edit); left column: the sources as the encoder sees them. GIF: the steps there and back, a frame each.
+
+    transfer    G_de(f(x), I, z) for each I: the source's expression on another person
+    edit        G_de(f(x) + t (mean f of B - mean f of A), I, z), t from 0 to 1, for one I; means over training faces
+
+One z for each row, drawn from the seed.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fer_data.single import BACKENDS, align_files
+from fer_data.store.files import write_bytes_atomically
+from fer_data.store.loader import VirtualViews, open_views
+from fer_data.store.manifest import read_settings
+from fer_model.classifier import centre_inputs
+from fer_model.errors import ConfigError, RunError
+from fer_model.evidence.sheet import COLUMNS, draw_noise, draw_sheet, spread_over, tiled, write_picture
+from fer_model.fold import Fold
+from fer_model.randomness import stream
+from fer_model.trained import TrainedRun, load_run
+
+__all__ = ["Drawn", "Request", "animation", "transfer"]
+
+STEP_MS, REST_MS = 120, 600           # how long a frame of an animation stands; the first and the last
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to draw."""
+
+    sources: tuple[Path, ...] = ()    # picture files
+    source_ids: tuple[str, ...] = ()  # faces of the prepared folder, by image_id
+    identities: tuple[str, ...] = ()  # training people, by subject or dataset/subject; (): `columns` of them
+    columns: int = COLUMNS            # spread evenly over all training people
+    landmarks: str | None = None      # single.BACKENDS; None: the one that the run's data were prepared with
+    edit: tuple[str, str] | None = None          # expressions (from, to); None: transfer
+    steps: int = 7                    # of an edit, both ends included
+    gif: bool = False                 # an edit as an animation
+    seed: int = 0                     # of z
+
+    def __post_init__(self):
+        if not self.sources and not self.source_ids:
+            raise ConfigError("drawing a sheet: at least one source is needed, a picture or an image_id; got none")
+        if self.gif and self.edit is None:
+            raise ConfigError("drawing a sheet: an animation needs two expressions, from and to; got none")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What was written."""
+
+    path: Path
+    rows: tuple[str, ...]             # sources
+    columns: tuple[str, ...]          # identities, or steps
+    real: bool                        # whether the top row shows a real face of each identity
+
+    def __rich__(self) -> str:
+        """Return what the picture shows, for the console."""
+        from rich.markup import escape
+
+        top = ["top row: a real face of each"] if self.real else []
+        return escape("\n".join([f"{self.path}: rows {', '.join(self.rows)}", f"columns: the input, then {', '.join(self.columns)}", *top]))
+
+
+def transfer(run: Path, request: Request, out: Path | None = None, data: Path | None = None, device: str = "auto") -> Drawn:
+    """Draw what is asked for and write it to `out` (None: into the run folder).
+
+    `data`: the prepared folder, if it no longer lies where the run says; without it there are no real faces on top, and
+    no edits. Raises ConfigError, RunError and children of FerError for sources without a face; nothing is written then.
+    """
+    trained = load_run(run, device)
+    if "decoder" not in trained.networks:
+        raise RunError(f"drawing a sheet: a run of method degan is needed, {run} is of method {trained.config.method}")
+    suffix = ".gif" if request.gif else ".png"
+    out = out or run / ("-".join(["edit", *request.edit]) if request.edit else "transfer")
+    out = out.with_suffix(suffix) if not out.suffix else out
+    if out.suffix.lower() != suffix:
+        raise ConfigError(f"drawing a sheet: this one is written as *{suffix}, got {out.name}")
+    people = _people(trained, request)                                           # (I,)
+    prepared = _prepared(trained, data)
+    inputs = _inputs(trained, request, prepared)                                 # (R, C, S, S)
+    noise = draw_noise(len(inputs), trained.config.network.noise, stream(request.seed, "transfer/noise"))    # (R, N_z)
+    names = tuple(path.name for path in request.sources) + request.source_ids
+    if request.edit is None:
+        real = prepared and _real_faces(trained, *prepared, people)
+        networks = trained.networks["encoder"], trained.networks["decoder"]
+        write_picture(out, draw_sheet(*networks, inputs, people, noise, real))
+        return Drawn(out, names, tuple(trained.identities[person] for person in people), prepared is not None)
+    moved = _edited(trained, request, prepared, inputs, int(people[0]), noise)   # steps of (R, C, S, S)
+    if request.gif:
+        write_bytes_atomically(out, animation([tiled([torch.stack(pair) for pair in zip(inputs, step, strict=True)]) for step in moved]))
+    else:
+        write_picture(out, tiled([torch.stack(row) for row in zip(inputs, *moved, strict=True)]))
+    steps = f"{len(moved)} steps from {request.edit[0]} to {request.edit[1]} as {trained.identities[people[0]]}"
+    return Drawn(out, names, (steps,), False)
+
+
+def _people(trained: TrainedRun, request: Request) -> Tensor:
+    """Return the identities asked for as indices into trained.identities, (I,) int64."""
+    if not request.identities:
+        return spread_over(len(trained.identities), request.columns)
+    found = []
+    for wanted in request.identities:
+        fits = [i for i, name in enumerate(trained.identities) if wanted in (name, name.split("/", 1)[1])]
+        if len(fits) != 1:
+            what = "stands for several of them" if fits else "is none of them"
+            known = f"{', '.join(trained.identities[:4])}, ... ({len(trained.identities)} in all)"
+            raise ConfigError(f"drawing a sheet: identities are training people of the run, {known}; {wanted!r} {what}")
+        found += fits
+    return torch.tensor(found)
+
+
+def _prepared(trained: TrainedRun, data: Path | None) -> tuple[Path, Fold] | None:
+    """Return the prepared folder and the fold, or None if nobody named one and it is not where the run found it."""
+    if data is None and not (Path(trained.content["data"]) / "manifest.parquet").is_file():
+        return None
+    return trained.open_data(data)
+
+
+def _needed(trained: TrainedRun, prepared: tuple[Path, Fold] | None, what: str) -> tuple[Path, Fold]:
+    if prepared is None:
+        raise RunError(f"drawing a sheet: {what} need the prepared folder, it is no longer at {trained.content['data']}; say where it is")
+    return prepared
+
+
+def _inputs(trained: TrainedRun, request: Request, prepared: tuple[Path, Fold] | None) -> Tensor:
+    """Return all sources as the encoder takes them, files first: (R, C, S, S) in [-1, 1]."""
+    size, parts = trained.config.network.image_size, []
+    if request.sources:
+        faces = align_files(request.sources, _backend(request, prepared), trained.config.network.channels == 3)
+        faces = torch.from_numpy(faces)                                          # (R, 132, 132[, 3]) uint8
+        faces = faces[:, None] if faces.ndim == 3 else faces.permute(0, 3, 1, 2).contiguous()
+        parts.append(centre_inputs(VirtualViews(faces.to(trained.device)), torch.arange(len(faces)), size))
+    if request.source_ids:
+        data, fold = _needed(trained, prepared, "sources by image_id")
+        rows = {row["image_id"]: (side, place) for side in (fold.train, fold.test) for place, row in enumerate(side.to_dict("records"))}
+        for name in request.source_ids:
+            if name not in rows:
+                raise ConfigError(f"drawing a sheet: image_ids look like {next(iter(rows))}, there is no {name} in {data}")
+            side, place = rows[name]
+            parts.append(centre_inputs(open_views(data, side.iloc[[place]], trained.device), torch.tensor([0]), size))
+    return torch.cat(parts)
+
+
+def _backend(request: Request, prepared: tuple[Path, Fold] | None) -> str:
+    """Return the landmark backend asked for, or the one that the run's data were prepared with."""
+    if request.landmarks is not None:
+        return request.landmarks
+    used = read_settings(prepared[0])["config"].get("landmarks") if prepared else None
+    if used in BACKENDS:
+        return used
+    raise ConfigError(
+        f"drawing a sheet: say how faces are found in the sources, one of {', '.join(BACKENDS)};"
+        f" the run's data were prepared with {used or 'what is not known, as they are not at hand'}"
+    )
+
+
+def _real_faces(trained: TrainedRun, data: Path, fold: Fold, people: Tensor) -> Tensor:
+    """Return the first training face of each identity, (I, C, S, S)."""
+    who = (fold.train["dataset"] + "/" + fold.train["subject"]).tolist()
+    rows = fold.train.iloc[[who.index(trained.identities[person]) for person in people]]
+    return centre_inputs(open_views(data, rows, trained.device), torch.arange(len(rows)), trained.config.network.image_size)
+
+
+@torch.inference_mode()
+def _edited(trained, request: Request, prepared, inputs: Tensor, person: int, noise: Tensor) -> list[Tensor]:
+    """Return the sources as one person at each step between two expressions: `steps` of (R, C, S, S)."""
+    data, fold = _needed(trained, prepared, "edits, which start from mean expressions of training faces,")
+    first, last = (_mean_f(trained, data, fold, expression) for expression in request.edit)      # (N_f,)
+    f, decoder = trained.networks["encoder"](inputs), trained.networks["decoder"]                # (R, N_f)
+    code = F.one_hot(torch.tensor(person), len(trained.identities)).float().to(f.device).expand(len(f), -1)
+    return [decoder(f + t * (last - first), code, noise.to(f.device)) for t in torch.linspace(0, 1, request.steps).tolist()]
+
+
+def _mean_f(trained: TrainedRun, data: Path, fold: Fold, expression: str) -> Tensor:
+    """Return the mean of f(x) over the training faces with an expression, (N_f,)."""
+    rows = fold.train[fold.train["expression"] == expression]
+    if not len(rows):
+        raise ConfigError(f"drawing a sheet: expressions of the training faces are {', '.join(trained.classes)}; got {expression!r}")
+    views, size = open_views(data, rows, trained.device), trained.config.network.image_size
+    parts = [trained.networks["encoder"](centre_inputs(views, faces, size)) for faces in torch.arange(len(rows)).split(128)]
+    return torch.cat(parts).mean(0)
+
+
+def animation(frames: list[np.ndarray]) -> bytes:
+    """Return pictures, all grey or all RGB, as a GIF that runs there and back for ever; grey levels are kept to within 1."""
+    order = [*range(len(frames)), *range(len(frames) - 2, 0, -1)]
+    film = cv2.Animation()
+    film.frames = [cv2.cvtColor(frames[i], cv2.COLOR_GRAY2BGR if frames[i].ndim == 2 else cv2.COLOR_RGB2BGR) for i in order]
+    film.durations = [REST_MS if i in (0, len(frames) - 1) else STEP_MS for i in order]
+    film.loop_count = 0                                                          # for ever
+    good, data = cv2.imencodeanimation(".gif", film, [cv2.IMWRITE_GIF_DITHER, 3])      # 3: no dither; the default is off by 83 levels
+    assert good, "OpenCV encodes every list of uint8 arrays as GIF"
+    return data.tobytes()
