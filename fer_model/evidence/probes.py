@@ -110,7 +110,7 @@ def identity_rounds(samples: Samples, seed: int, rounds: int | None = None) -> I
         found = []
         for expression in rng.permutation(np.unique(samples.expression[own])):
             tested = own & (samples.expression == expression)
-            rest = own & (samples.expression != expression) & ~np.isin(samples.sequence, samples.sequence[tested])
+            rest = own & ~np.isin(samples.sequence, samples.sequence[tested])     # the expression goes with its sequences
             if rest.any():
                 found.append((rest, tested))
         if found:
