@@ -157,6 +157,21 @@ def test_a_fold_that_is_there_twice_is_refused_and_a_folder_named_twice_counts_o
         gather([one, other])
 
 
+def test_folds_that_were_dealt_out_anew_are_methods_of_their_own_and_compared_with_the_same_folds(tmp_path):
+    """As `crossval --repeats 2` leaves them. Seen red: every method compared with every other (6 pairs)."""
+
+    def dealt(seed):
+        return lambda content: content["config"].update(fold_rule="shuffled", fold_seed=seed)
+
+    for method in ("degan", "cnn"):
+        for seed in (0, 1):
+            runs.write_fold(tmp_path / method / f"shuffled{seed}" / "fold0", method, change=dealt(seed))
+    methods = gather([tmp_path / "degan", tmp_path / "cnn"])
+    assert [method.label for method in methods] == [f"{name}, fold_seed {seed}" for name in ("DE-GAN", "CNN (baseline)") for seed in (0, 1)]
+    pairs = {(one.first.label, one.second.label) for one in compare(methods)[0]}
+    assert pairs == {(f"DE-GAN, fold_seed {seed}", f"CNN (baseline), fold_seed {seed}") for seed in (0, 1)}
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

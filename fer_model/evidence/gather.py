@@ -1,6 +1,7 @@
 """From run folders to methods: which runs are folds of the same thing, and which of them are complete.
 
 In:  folders: runs, as run.py draws them, and folders of folds (fold0, fold1, ... each a run), as `crossval` leaves them.
+     A folder of shuffled0, shuffled1, ... holds such folders.
 Out: Methods, each with its seeds, each with its folds; a fold that is not complete is one of them and says what it lacks.
 
 Runs belong to one method if database, manifest, method, preset and every other field of the configuration agree, but for
@@ -27,7 +28,7 @@ from fer_model.run import SCHEMA_VERSION, RunFolder
 __all__ = ["NAMES", "FoldRun", "Method", "find_runs", "gather", "is_drawn", "total_kimg"]
 
 NAMES = {"degan": "DE-GAN", "cnn": "CNN (baseline)"}
-_FOLD = re.compile(r"fold(\d+)")
+_FOLD, _REPEAT = re.compile(r"fold(\d+)"), re.compile(r"shuffled\d+")
 _NEEDED = ("config", "manifest_sha256", "dataset", "data", "n_train", "n_test", "code_version")   # of config.json
 _MOST_DIFFERENCES = 3                 # fields that tell methods of one name apart, in a label
 
@@ -88,7 +89,7 @@ class Method:
     @property
     def n_faces(self) -> int:
         """Faces in all folds together."""
-        return int(self.content["n_train"]) + int(self.content["n_test"])
+        return sum(int(self.content.get(part, 0)) for part in ("n_train", "n_validation", "n_test"))
 
     def complete(self, seed: int) -> tuple[FoldRun, ...]:
         """Return the complete folds of a seed."""
@@ -154,7 +155,10 @@ def is_drawn(content: dict) -> bool | None:
 
 
 def _folds_of(path: Path) -> list[FoldRun]:
-    names = sorted((child.name for child in path.iterdir() if child.is_dir() and _FOLD.fullmatch(child.name)), key=natural_key)
+    repeats = _folders(path, _REPEAT)
+    if repeats:
+        return [run for name in repeats for run in _folds_of(path / name)]
+    names = _folders(path, _FOLD)
     if not names:
         raise RunError(f"reading runs: a run (config.json) or a folder of folds (fold0, fold1, ...) is needed, {path} is neither")
     contents = {name: _read_content(path / name) for name in names if (path / name / "config.json").is_file()}
@@ -167,6 +171,10 @@ def _folds_of(path: Path) -> list[FoldRun]:
         fold = int(content["config"]["fold"]) if name in contents else int(_FOLD.fullmatch(name)[1])
         runs.append(FoldRun(path / name, fold, content, _state(path / name) if name in contents else "not started"))
     return runs
+
+
+def _folders(path: Path, pattern: re.Pattern) -> list[str]:
+    return sorted((child.name for child in path.iterdir() if child.is_dir() and pattern.fullmatch(child.name)), key=natural_key)
 
 
 def _by_budget(runs: list[FoldRun]) -> list[list[FoldRun]]:

@@ -13,24 +13,14 @@ import numpy as np
 from fer_model.evidence.evaluate import Evaluation, accuracy, evaluate, macro_recall, to_sequences
 from fer_model.evidence.gather import FoldRun, Method
 from fer_model.evidence.paired import Paired, paired_difference
+from fer_model.evidence.pooled import Spread, spread
 
 __all__ = [
-    "UNITS", "Comparison", "SeedFigures", "SeedSpread", "Spread", "compare", "figures_of", "listed", "percent", "seed_spread",
-    "sentence_of_difference", "sentence_of_mean", "sentence_of_recall", "sentence_of_seeds", "sentence_pooled", "spread",
+    "UNITS", "Comparison", "SeedFigures", "SeedSpread", "compare", "figures_of", "listed", "percent", "seed_spread",
+    "sentence_of_difference", "sentence_of_mean", "sentence_of_recall", "sentence_of_seeds", "sentence_pooled",
 ]  # fmt: skip
 
 UNITS = ("frame", "sequence")
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Mean and spread of a few numbers of equal weight."""
-
-    mean: float
-    sd: float | None                  # standard deviation with n - 1; None: of a single number there is none
-    low: float                        # the least of them
-    high: float
-    n: int
 
 
 @dataclass(frozen=True)
@@ -79,19 +69,6 @@ class Comparison:
     paired: Paired
 
 
-def spread(values) -> Spread:
-    """Return mean and spread of at least one number.
-
-    >>> spread([1.0, 2.0, 3.0])
-    Spread(mean=2.0, sd=1.0, low=1.0, high=3.0, n=3)
-    >>> spread([0.5]).sd is None
-    True
-    """
-    found = np.asarray(list(values), float)
-    sd = float(found.std(ddof=1)) if len(found) > 1 else None
-    return Spread(float(found.mean()), sd, float(found.min()), float(found.max()), len(found))
-
-
 def figures_of(method: Method, seed: int) -> SeedFigures | None:
     """Return what a seed reached over its complete folds; None if there is none."""
     folds = method.complete(seed)
@@ -99,9 +76,10 @@ def figures_of(method: Method, seed: int) -> SeedFigures | None:
         return None
     by_fold = tuple(evaluate(run.predictions) for run in folds)
     means = {
-        "frame": spread(one.frame_accuracy.value for one in by_fold), "sequence": spread(one.sequence_accuracy.value for one in by_fold),
-        "frame_macro_recall": spread(one.frame_macro_recall for one in by_fold),
-        "sequence_macro_recall": spread(one.sequence_macro_recall for one in by_fold),
+        "frame": spread([one.frame_accuracy.value for one in by_fold]),
+        "sequence": spread([one.sequence_accuracy.value for one in by_fold]),
+        "frame_macro_recall": spread([one.frame_macro_recall for one in by_fold]),
+        "sequence_macro_recall": spread([one.sequence_macro_recall for one in by_fold]),
     }  # fmt: skip
     return SeedFigures(method, seed, folds, by_fold, evaluate(method.predictions(seed)), means)
 
@@ -124,13 +102,14 @@ def seed_spread(method: Method) -> SeedSpread | None:
 def compare(methods: list[Method], seed: int = 0) -> tuple[list[Comparison], list[tuple[Method, Method]]]:
     """Return the comparisons of every two methods, and the pairs that predicted nothing in common; `seed` is the bootstrap's.
 
+    Only methods with the same folds are compared: how much the choice of folds moves is another question.
     Seeds that both have are compared together, each image counting by its mean over seeds, and one by one. Where no seed is
     shared, all seeds of one stand against all seeds of the other.
     """
     found, apart = [], []
     for first, second in combinations(methods, 2):
         mine, theirs = ([s for s in method.seeds if method.complete(s)] for method in (first, second))
-        if not mine or not theirs:
+        if not mine or not theirs or _fold_choice(first) != _fold_choice(second):
             continue
         shared = [s for s in mine if s in theirs]
         sets = [(shared, shared)] if shared else [(mine, theirs)]
@@ -140,6 +119,11 @@ def compare(methods: list[Method], seed: int = 0) -> tuple[list[Comparison], lis
         if not pairs:
             apart.append((first, second))
     return found, apart
+
+
+def _fold_choice(method: Method) -> tuple:
+    """Return by what rule and seed folds were dealt out; runs from before there was a choice have those of the manifest."""
+    return method.config.get("fold_rule", "manifest"), method.config.get("fold_seed", 0)
 
 
 def _comparison(first: Method, second: Method, mine, theirs, shared: bool, unit: str, seed: int) -> Comparison | None:
@@ -234,8 +218,9 @@ def _folds(figures: SeedFigures) -> str:
 
 def _rules(figures: SeedFigures) -> str:
     rules = figures.folds[0].result.get("rules", {})
-    epoch = str(rules.get("epoch", "epoch rule not recorded"))
-    return f"{epoch} epoch, {rules.get('test_view', 'test view not recorded')}" if epoch == "last" else f"{epoch}, {rules.get('test_view')}"
+    epoch = str(rules.get("epoch", "not recorded"))
+    said = "last epoch" if epoch == "last" else f"epoch: {epoch.split(';')[0]}"
+    return f"{said}, {rules.get('test_view', 'test crop not recorded')}"
 
 
 def _drawn(drawn: bool | None) -> str:
