@@ -223,7 +223,7 @@ def test_a_person_drawn_is_told_from_a_photograph(tmp_path):
 
 
 def test_pooled_counts_images_and_the_mean_counts_folds(tmp_path):
-    """Folds of 36 and 9 images, 1 of which is wrong... worked with pandas. Seen red: the mean of folds under `pooled`."""
+    """Folds of 36 and 9 images, 1 of which is wrong... worked with pandas. Seen red: one fold alone under `pooled`."""
     large, small = runs.predictions_of(0, 1.0), runs.predictions_of(1, 0.0, people=1)
     for fold, frame in enumerate((large, small)):
         runs.write_fold(tmp_path / f"fold{fold}", fold=fold, frame=frame)
@@ -359,7 +359,7 @@ def test_findings_name_what_makes_a_comparison_unfair(tmp_path):
 
 
 def test_the_papers_table_stands_beside_ours_with_what_forbids_to_compare(tmp_path):
-    """Every printed row, ours as mean of folds with two digits, and why it may not be compared. Seen red: pooled under accuracy."""
+    """Every printed row, ours as mean of folds with two digits, and why it may not be compared. Seen red: the sequences under accuracy."""
     tree, data = tmp_path / "tree", tmp_path / "prepared"
     tree.mkdir()
     data.mkdir()
@@ -381,7 +381,7 @@ def test_the_papers_table_stands_beside_ours_with_what_forbids_to_compare(tmp_pa
 
 
 def test_another_database_has_the_papers_tables_for_orientation_only(written):
-    """Seen red: our row set into table 1."""
+    """Seen red: table 1 taken for this database as well."""
     page, report = read(written)
     assert report["paper"] == [] and "The paper has no table for this database" in page.text
     assert all(printed in page.text for printed in ("Table 1: CK+", "Table 2: MMI", "Table 3: Oulu-CASIA", "PPDN [27] Static 84.59"))
