@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from cli.common import console
+from cli.common import console, counted
 
 __all__ = ["show_audit"]
 
@@ -30,11 +30,8 @@ def show_audit(report) -> None:
         _section(title, lines)
 
 
-def _count(number: int, noun: str) -> str:
-    """Return `3 images`, `1 image`, `1 person`."""
-    if number == 1:
-        noun = noun.replace("people", "person").removesuffix("s")
-    return f"{number:,} {noun}"
+def _show(number: int) -> str:
+    return "shows" if number == 1 else "show"
 
 
 def _verdict(report) -> None:
@@ -48,18 +45,19 @@ def _verdict_text(report) -> str:
     total, several = report.overall, len(report.folds) > 1
     where = f", in {sum(fold.leaks for fold in report.folds)} of {len(report.folds)} folds" if several else ""
     if total.leaked_images:
+        people = counted(total.test_subjects, "people")
         return (
-            f"{total.leaked_images:,} of {_count(total.test_images, f'test {report.unit}s')} ({total.leaked_percent:.1f} %) show a person"
-            f" who is also in training: {total.leaked_subjects} of {total.test_subjects} people{where}"
+            f"{total.leaked_images:,} of {counted(total.test_images, f'test {report.unit}s')} ({total.leaked_percent:.1f} %)"
+            f" {_show(total.leaked_images)} a person who is also in training: {total.leaked_subjects} of {people}{where}"
         )
     if total.leaks:
         return f"validation shares people with training or test{where}; test shares nobody with training"
     if report.leaks:
-        return f"{_count(report.pixels.exact, 'pairs')} of identical pictures stand on different sides under different names"
-    folds = f" in {_count(len(report.folds), 'folds')}" if several else ""
+        return f"{counted(report.pixels.exact, 'pairs')} of identical pictures stand on different sides under different names"
+    folds = f" in {counted(len(report.folds), 'folds')}" if several else ""
     once = ", each tested once" if several and not (total.tested_twice or total.never_tested) else ""
     doubt = "; but read on below the table" if report.doubtful else ""
-    what = f"{_count(total.test_images, f'test {report.unit}s')} of {_count(total.test_subjects, 'people')}"
+    what = f"{counted(total.test_images, f'test {report.unit}s')} of {counted(total.test_subjects, 'people')}"
     return f"nobody is both trained on and tested: {what}{folds}{once}{doubt}"
 
 
@@ -106,13 +104,14 @@ def _besides(report) -> list[str]:
     total, units = report.overall, f"{report.unit}s"
     lines = []
     if total.shared_images:
-        lines.append(f"{_count(total.shared_images, f'test {units}')} are themselves in training, or a copy of them is")
+        are, them = ("is itself", "it") if total.shared_images == 1 else ("are themselves", "them")
+        lines.append(f"{counted(total.shared_images, f'test {units}')} {are} in training, or a copy of {them} is")
     if total.shared_sequences:
-        lines.append(f"{_count(total.shared_sequences, 'sequences')} on both sides: neighbouring frames of one recording")
+        lines.append(f"{counted(total.shared_sequences, 'sequences')} on both sides: neighbouring frames of one recording")
     if report.kind == "cross-validation" and (total.tested_twice or total.never_tested):
-        lines.append(f"{_count(total.tested_twice, units)} tested more than once, {total.never_tested:,} never; {report.images:,} in all")
+        lines.append(f"{counted(total.tested_twice, units)} tested more than once, {total.never_tested:,} never; {report.images:,} in all")
     elif total.tested_twice:
-        lines.append(f"{_count(total.tested_twice, units)} listed more than once for testing")
+        lines.append(f"{counted(total.tested_twice, units)} listed more than once for testing")
     for fold in report.folds:
         if fold.missing_in_training:
             lines.append(f"fold {fold.name} has no {_some(fold.missing_in_training)} to train on")
@@ -121,10 +120,11 @@ def _besides(report) -> list[str]:
         where = f"fold{'s' if len(without) > 1 else ''} {_some(without, 10)}" if len(report.folds) > 1 else "the split"
         lines.append(f"{where}: some expression is not tested and has no recall there; pool predictions before averaging over expressions")
     if total.validation_leaked:
-        of = _count(total.validation_images, f"validation {units}")
-        lines.append(f"{total.validation_leaked:,} of {of} show a person who is in training")
+        of = counted(total.validation_images, f"validation {units}")
+        lines.append(f"{total.validation_leaked:,} of {of} {_show(total.validation_leaked)} a person who is in training")
     if total.test_in_validation:
-        lines.append(f"{_count(total.test_in_validation, f'test {units}')} show a person on whom the model is chosen (validation)")
+        images = counted(total.test_in_validation, f"test {units}")
+        lines.append(f"{images} {_show(total.test_in_validation)} a person on whom the model is chosen (validation)")
     return lines
 
 
@@ -134,10 +134,10 @@ def _worst(report) -> list[str]:
         several = len(report.folds) > 1
         folds = f" in fold{'s' if len(example.folds) > 1 else ''} {_some(example.folds, 6)}" if several else ""
         place = f"fold {example.fold}" if several else "it"
-        count = _count(example.leaked_images, f"test {report.unit}s")
+        count = counted(example.leaked_images, f"test {report.unit}s")
         lines.append(f"{example.subject}: {count}{folds}; {place} tests {example.test_image} and trains on {example.train_image}")
     if len(report.examples) > _EXAMPLES:
-        lines.append(f"and {_count(len(report.examples) - _EXAMPLES, 'more people')}; --json names them all")
+        lines.append(f"and {counted(len(report.examples) - _EXAMPLES, 'more people')}; --json names them all")
     return lines
 
 
@@ -146,9 +146,9 @@ def _pixels(report) -> list[str]:
     pixels = report.pixels
     if pixels is None:
         return []
-    what = f"{_count(pixels.compared, 'pictures')} compared: {_count(pixels.exact, 'pairs')} of identical files on different sides"
+    what = f"{counted(pixels.compared, 'pictures')} compared: {counted(pixels.exact, 'pairs')} of identical files on different sides"
     if pixels.threshold is not None:
-        what += f", {_count(pixels.near, 'pairs')} of different people that look the same (at most {pixels.threshold} of 256 bits differ)"
+        what += f", {counted(pixels.near, 'pairs')} of different people that look the same (at most {pixels.threshold} of 256 bits differ)"
     lines = [what, *pixels.notes]
     for kind in ("exact", "near"):
         for pair in [pair for pair in pixels.pairs if pair.kind == kind][:_PAIRS]:
@@ -159,7 +159,7 @@ def _pixels(report) -> list[str]:
 
 
 def _size(report) -> str:
-    return f"{report.kind}, {report.images:,} {report.unit}s of {_count(report.subjects, 'people')} in all"
+    return f"{report.kind}, {report.images:,} {report.unit}s of {counted(report.subjects, 'people')} in all"
 
 
 def _advice(report) -> list[str]:
@@ -179,7 +179,7 @@ def _advice(report) -> list[str]:
     if total.leaked_images:
         lines.append("figures measured on this split do not compare with person-independent ones: train again")
     if 0 < total.leaked_images < total.test_images:
-        unknown = _count(total.test_images - total.leaked_images, f"test {report.unit}s")
+        unknown = counted(total.test_images - total.leaked_images, f"test {report.unit}s")
         lines.append(f"until then, report the {unknown} of people unknown to the model apart")
     return lines
 

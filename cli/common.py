@@ -15,12 +15,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from fer_data import __version__
 from fer_data.errors import FerError
 
-__all__ = ["console", "stderr", "Group", "DIR", "OUT_DIR", "FILE", "NEW_FILE", "show", "show_json", "progress", "version_option"]
+__all__ = ["console", "stderr", "Group", "DIR", "ROOT", "OUT_DIR", "FILE", "NEW_FILE", "counted", "show", "show_json", "progress",
+           "version_option"]  # fmt: skip
 
 console = Console(highlight=False, soft_wrap=True)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 DIR = click.Path(exists=True, file_okay=False, path_type=Path)
+ROOT = click.Path(exists=True, path_type=Path)   # of a database; a file is let through: the library says what it is
 OUT_DIR = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 NEW_FILE = click.Path(dir_okay=False, path_type=Path)
@@ -34,6 +36,12 @@ class Group(click.Group):
     def __init__(self, *args, **settings):
         settings.setdefault("context_settings", {"help_option_names": ["-h", "--help"], "max_content_width": 120})
         super().__init__(*args, **settings)
+
+    def resolve_command(self, context, arguments):
+        """Return the command that is named; of an unknown one say which there are."""
+        if arguments and self.get_command(context, arguments[0]) is None and not arguments[0].startswith("-"):
+            context.fail(f"No such command {arguments[0]!r}; there are {', '.join(self.list_commands(context))}.")
+        return super().resolve_command(context, arguments)
 
     def main(self, *args, standalone_mode=True, **settings):
         if not standalone_mode:
@@ -49,6 +57,13 @@ class Group(click.Group):
         except (FerError, OSError) as error:
             stderr.print(f"Error: {error}", style="red", markup=False)
             sys.exit(1)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return `3 images`, `1 image`, `1 person`."""
+    if number == 1:
+        noun = noun.replace("people", "person").removesuffix("s")
+    return f"{number:,} {noun}"
 
 
 def show(what) -> None:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli import common
+from cli.common import counted
 
 __all__ = ["main"]
 
@@ -56,7 +57,7 @@ def prepare_options(*backends):
         number("--workers", 1, 1, "Processes. The bytes do not depend on it."),
         flag("--dry-run", "Say what would be done; write nothing."),
         flag("--strict", "Exit 1 if anything that was wanted could not be used."),
-        flag("--json", "Print the summary as JSON.", name="as_json"),
+        flag("--json", "Print the summary, or what --dry-run says, as JSON.", name="as_json"),
     ]  # fmt: skip
 
     def add(command):
@@ -88,7 +89,7 @@ def flag(option, text, name=None):
 
 
 @prepare.command("ck+")
-@click.argument("root", type=common.DIR)
+@click.argument("root", type=common.ROOT)
 @click.argument("out", type=common.OUT_DIR)
 @prepare_options("fan", "dlib", "dataset", "openface")
 def prepare_ck_plus(root, out, **options):
@@ -101,7 +102,7 @@ def prepare_ck_plus(root, out, **options):
 
 
 @prepare.command("ck48")
-@click.argument("root", type=common.DIR)
+@click.argument("root", type=common.ROOT)
 @click.argument("out", type=common.OUT_DIR)
 @prepare_options("none", "dlib", "fan")
 def prepare_ck48(root, out, **options):
@@ -116,7 +117,7 @@ def prepare_ck48(root, out, **options):
 
 
 @prepare.command("mmi")
-@click.argument("root", type=common.DIR)
+@click.argument("root", type=common.ROOT)
 @click.argument("out", type=common.OUT_DIR)
 @click.option("--list", "listing", type=common.FILE, help="Only these sequences: lines `happiness;50;3`, or `S050_003_030.png`.")
 @choice("--frames", ["apex-or-middle-three", "middle-three", "all"], "Which frames of a clip; apex: where it is coded.")
@@ -131,7 +132,7 @@ def prepare_mmi(root, out, listing, **options):
 
 
 @prepare.command("oulu")
-@click.argument("root", type=common.DIR)
+@click.argument("root", type=common.ROOT)
 @click.argument("out", type=common.OUT_DIR)
 @choice("--light", ["strong", "weak", "dark"], "Which light.")
 @choice("--spectrum", ["vis", "nir"], "Visible light or near infrared.")
@@ -147,7 +148,7 @@ def prepare_oulu(root, out, light, spectrum, tree, **options):
 
 
 @prepare.command("bu4dfe")
-@click.argument("root", type=common.DIR)
+@click.argument("root", type=common.ROOT)
 @click.argument("out", type=common.OUT_DIR)
 @click.option("--every", type=click.IntRange(1, 9999), default=1, show_default=True, metavar="N", help="One frame in N, from the first.")
 @prepare_options("fan", "dlib", "openface")
@@ -161,7 +162,7 @@ def prepare_bu4dfe(root, out, every, **options):
 
 
 @prepare.command("folder")
-@click.argument("root", type=common.DIR)
+@click.argument("root", type=common.ROOT)
 @click.argument("out", type=common.OUT_DIR)
 @click.option("--index", type=common.FILE, help="CSV with the columns path, subject, expression[, sequence, frame].")
 @click.option("--pattern", metavar="TEXT", help="File names, e.g. '{subject}/{subject}_{sequence}_{expression}.jpg'.")
@@ -188,7 +189,8 @@ def _prepare(dataset, root, out, adapter_options, dry_run, strict, as_json, **op
         del options["detector"]
     config = PrepareConfig(options=adapter_options, **options)
     if dry_run:
-        common.show(_plan_text(make_plan(dataset, root, config), config, out))
+        content = _plan_content(make_plan(dataset, root, config), config, out)
+        common.show_json(content) if as_json else common.show(_plan_text(content))
         return
     with common.progress(f"preparing {dataset}") as progress:
         summary = prepare_dataset(dataset, root, out, config, progress)
@@ -200,16 +202,28 @@ def _prepare(dataset, root, out, adapter_options, dry_run, strict, as_json, **op
         sys.exit(1)
 
 
-def _plan_text(plan, config, out) -> str:
+def _plan_content(plan, config, out) -> dict:
+    """Return what a run would do, as it is printed with --json."""
+    return {
+        "dry_run": True, "dataset": plan.scan.dataset, "sequences_found": len(plan.scan.sequences),
+        "sequences": len({one.sequence.sequence_id for one in plan.selected}),
+        "subjects": len({one.sequence.subject for one in plan.selected}),
+        "faces": plan.n_faces, "frame_rule": plan.rule, "folds": config.folds, "fold_rule": config.fold_rule,
+        "landmarks": plan.backend, "shards": len(plan.shards), "views": config.views, "bytes": plan.bytes_needed(config),
+        "out": str(out), "notes": list(plan.scan.notes),
+    }  # fmt: skip
+
+
+def _plan_text(content) -> str:
     """Return what a run would do."""
-    subjects = len({one.sequence.subject for one in plan.selected})
-    sequences = len({one.sequence.sequence_id for one in plan.selected})
-    landmarks = f"{plan.backend['name']} {plan.backend['version']}".strip()
+    found, subjects = counted(content["sequences_found"], "sequences"), counted(content["subjects"], "subjects")
+    faces, folds, shards = (counted(content[name], name) for name in ("faces", "folds", "shards"))
+    landmarks = f"{content['landmarks']['name']} {content['landmarks']['version']}".strip()
     lines = [
-        f"{plan.scan.dataset}: {len(plan.scan.sequences)} sequences found, {sequences} labelled and selected, {subjects} subjects",
-        f"{plan.n_faces} faces by rule {plan.rule}, {config.folds} folds by rule {config.fold_rule}, landmarks by {landmarks}",
-        f"{len(plan.shards)} shards with {config.views} views, about {plan.bytes_needed(config) / 1e6:,.0f} MB, into {out}",
-        *(f"note: {note}" for note in plan.scan.notes),
+        f"{content['dataset']}: {found} found, {content['sequences']:,} labelled and selected, {subjects}",
+        f"{faces} by rule {content['frame_rule']}, {folds} by rule {content['fold_rule']}, landmarks by {landmarks}",
+        f"{shards} with {content['views']} views, about {content['bytes'] / 1e6:,.0f} MB, into {content['out']}",
+        *(f"note: {note}" for note in content["notes"]),
         "dry run: nothing was written",
     ]
     return "\n".join(lines)
@@ -227,8 +241,8 @@ def _summary_text(summary) -> str:
             *(f"note: {note}" for note in summary.notes),
             f"decoded {summary.decoded}, detected {summary.detected}, rendered {summary.rendered:,} views; "
             f"shards: {summary.shards_written} written, {summary.shards_kept} kept; {summary.seconds:.1f} s",
-            f"{summary.kept} faces{references} of {summary.sequences} sequences, {summary.subjects} subjects,"
-            f" {summary.folds} folds in {summary.out}",
+            f"{counted(summary.kept, 'faces')}{references} of {counted(summary.sequences, 'sequences')},"
+            f" {counted(summary.subjects, 'subjects')}, {summary.folds} folds in {summary.out}",
             f"skipped {summary.unusable}{reasons}",
         ]
     )
@@ -260,13 +274,17 @@ def inspect(out, as_json):
         return
     common.show(_table("Images per fold and expression", images))
     common.show(_table("Subjects per fold and expression", subjects))
+    common.show("")
     left = "".join(f", {reason} {count}" for reason, count in reasons.items())
     references = f" ({len(frame) - len(counted)} as neutral references)" if len(frame) > len(counted) else ""
     common.show(f"found {settings['found']} frames: kept {settings['kept']}{references}{left}")
 
 
 def _table(title, frame) -> Table:
-    table = Table("fold", *map(str, frame.columns), title=title)
+    """Return counts whose headings are not cut at 80 characters, with all eight classes neither."""
+    columns = ["fold", *map(str, frame.columns)]
+    gap = 2 if sum(len(name) + 2 for name in columns) <= common.console.width else 1
+    table = Table(*columns, title=f"\n{title}", title_justify="left", box=None, pad_edge=False, padding=(0, gap, 0, 0))
     for column in table.columns[1:]:
         column.justify = "right"
     for fold, *counts in frame.itertuples():
@@ -288,7 +306,7 @@ def verify(out):
         checked, problems = check(out, progress)
     for problem in problems:
         common.stderr.print(problem, markup=False)
-    common.show(f"{checked} shards checked, {len(problems)} problems")
+    common.show(f"{counted(checked, 'shards')} checked, {counted(len(problems), 'problems')}")
     if problems:
         sys.exit(1)
 
@@ -412,18 +430,20 @@ def weights_fetch(names, source, accept_licence):
     fer-data weights fetch fan --accept-licence
     fer-data weights fetch s3fd-619a316812.pth --from ~/Downloads/s3fd-619a316812.pth --accept-licence
     """
-    from fer_data.weights import choose, fetch
+    from fer_data.weights import choose, fetch, state_of
 
     chosen = [entry for entry in choose(names) if names or entry.url]
     if source and len(chosen) != 1:
         raise click.UsageError("--from FILE goes with the name of one file.")
-    if not accept_licence:
-        for entry in chosen:
+    waiting = [entry for entry in chosen if entry.url and state_of(entry)[0] != "right"]
+    if waiting and not accept_licence:
+        for entry in waiting:
             common.show(f"{entry.name}: {entry.licence}")
         raise click.ClickException("nothing was fetched: read the above, then run it again with --accept-licence")
     for entry in chosen:
         with common.progress(f"fetching {entry.name}") as progress:
-            common.show(str(fetch(entry, accept_licence, source, progress)))
+            path = fetch(entry, accept_licence, source, progress)
+        common.show(f"nothing to fetch, the package {entry.package} brings it: {path}" if entry.package else str(path))
 
 
 @weights.command("verify")
@@ -465,7 +485,9 @@ def synth_ck_plus(out, subjects, seed, litter, workers):
     """
     from fer_data.datasets.synthetic.ck_plus import write_ck_plus
 
-    common.show(str(write_ck_plus(out, subjects=subjects, seed=seed, litter=litter, workers=workers)))
+    drawn = asdict(write_ck_plus(out, subjects=subjects, seed=seed, litter=litter, workers=workers))
+    names = {"subjects": "subjects", "sequences": "sequences", "labelled_sequences": "of them labelled", "frames": "frames"}
+    common.show(_counted({text: drawn[name] for name, text in names.items()}, out))
 
 
 def synth_options(subjects, text):

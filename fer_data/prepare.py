@@ -43,6 +43,7 @@ __all__ = ["PrepareConfig", "Plan", "Summary", "make_plan", "prepare_dataset", "
 SHARD_FACES = 48                      # a shard is closed once it has this many faces; stored views make it about 49 MB
 JUMP = 6.0                            # a face that moved more than this multiple of the median motion per frame is flagged
 NEUTRAL = ("off", "class", "reference")          # what becomes of the first frame of each sequence
+_REASONS = 3                          # so many reasons are named where next to nothing could be selected
 _IN_FLIGHT = 4                        # sequences waiting for each worker, so that memory stays flat
 
 Progress = Callable[[int, int], None]   # (sequences done, sequences in all)
@@ -152,6 +153,8 @@ def make_plan(dataset: str, root: Path, config: PrepareConfig) -> Plan:
     for sequence in scan.sequences:
         if sequence.expression:
             labelled.setdefault(sequence.subject, []).append(sequence.expression)
+    if len(labelled) < 2:
+        raise DatasetError(_too_few(dataset, root, scan, labelled))
     fold_of = folds.assign(labelled, config.fold_rule, config.folds, config.fold_seed)
     selected, skipped = [], list(scan.skipped)
     for sequence in scan.sequences:
@@ -198,6 +201,14 @@ def prepare_dataset(
 
 
 # --- planning ---------------------------------------------------------------------------------------------------------
+
+
+def _too_few(dataset: str, root: Path, scan: Scan, labelled: dict[str, list[str]]) -> str:
+    """Return the sentence about fewer than two labelled subjects, with what the adapter says of the tree."""
+    left = Counter(f"{skip.reason} ({skip.detail})" if skip.detail else skip.reason for skip in scan.skipped if skip.frames)
+    notes = [*scan.notes, *(f"left out: {count} {reason}" for reason, count in left.most_common(_REASONS))]
+    found = f"only {next(iter(labelled))} has one" if labelled else "there is none"
+    return "; ".join([f"preparing {dataset}: two subjects with a labelled sequence are needed, below {root} {found}", *notes])
 
 
 def _select(sequence: Sequence, rule: str, neutral: str) -> tuple[list[Sequence], list[Skip]]:
@@ -366,7 +377,9 @@ def _write_manifest(run: _Run, records: list[shards.ShardRecord]) -> None:
     summary.skipped = {reason: counts[reason] for reason in (*NOT_SELECTED, *UNUSABLE) if counts[reason]}
     assert summary.found == summary.kept + sum(counts.values()), (summary.found, summary.kept, counts)
     if not rows:
-        raise DatasetError(f"preparing {plan.scan.dataset}: no face could be used; skipped: {summary.skipped}")
+        reasons = ", ".join(f"{reason} {count}" for reason, count in summary.skipped.items())
+        first = next((f", such as {skip.source}: {skip.detail}" for skip in skipped if skip.reason in UNUSABLE and skip.detail), "")
+        raise DatasetError(f"preparing {plan.scan.dataset}: no face could be used; skipped: {reasons}{first}")
     config = {key: value for key, value in asdict(run.config).items() if key not in ("workers", "openface")}
     config["options"] = {key: Path(value).name if isinstance(value, Path) else value for key, value in config["options"].items()}
     classes = classes_of(row["expression"] for row in rows if row["role"] == "peak")

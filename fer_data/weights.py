@@ -132,6 +132,8 @@ def fetch(entry: Weights, accept_licence: bool, source: Path | None = None, prog
     """
     path = path_of(entry)
     if entry.url is None:
+        if source:
+            raise WeightsError(f"fetching {entry.name}: it comes with the package {entry.package}, so no file can take its place")
         return require(entry.name, f"fetching {entry.name}")
     if problem_of(entry, path) is None:
         return path

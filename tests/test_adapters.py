@@ -6,9 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cli.fer_data import main
 from fer_data.datasets import ADAPTERS, recognise
 from fer_data.datasets.ck_plus import read_emotion
 from fer_data.datasets.folder import pattern_to_regex
@@ -235,6 +237,54 @@ def test_trees_that_nobody_can_use_are_named(dataset, words, tmp_path):
         scan(dataset, tmp_path)
 
 
+DEEP = {
+    "ck48": (ck48_tree, {"CK+48/anger": "CK+48"}, "a CK+48"),
+    "oulu": (oulu_tree, dict.fromkeys(
+        ("B_OriginalImg/OriginalImg/VL/Strong/P009", "B_OriginalImg/OriginalImg/VL/Strong/P009/Surprise"), "B_OriginalImg/OriginalImg",
+    ), "an Oulu-CASIA"),
+    "bu4dfe": (bu4dfe_tree, {"F002": ".", "M001/Sad": "."}, "a BU-4DFE"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dataset", DEEP)
+def test_a_root_inside_a_tree_is_told_which_folder_to_give(dataset, tmp_path):
+    """Before the names above counted: 'this is a CK+ tree; use `fer-data prepare ck+`' for CK+48/anger, no hint for the others."""
+    tree, places, name = DEEP[dataset]
+    expected = tree(tmp_path)
+    for place, right in places.items():
+        right = (tmp_path / right).resolve()
+        for asked in sorted(ADAPTERS.keys() - {"folder"}):
+            use = f"give the folder {right}" if asked == dataset else f"use `fer-data prepare {dataset}` with the folder {right}"
+            with pytest.raises(DatasetError) as caught:
+                scan(asked, tmp_path / place)
+            assert str(caught.value).startswith("looking for ")
+            assert str(caught.value).endswith(f"; this lies inside {name} tree: {use}")
+        assert summary(scan(dataset, right).sequences) == expected
+
+
+def test_one_person_of_oulu_alone_is_a_part(tmp_path):
+    """Before the root's own name counted: no hint."""
+    write(tmp_path / "P001", ["Anger/000.jpeg"])
+    with pytest.raises(DatasetError, match=r"; this is a part of an Oulu-CASIA tree; use `fer-data prepare oulu` with the folder that "):
+        scan("oulu", tmp_path / "P001")
+
+
+@pytest.mark.parametrize(("name", "words"), [
+    ("ckextended.csv", "ckextended.csv has no subject ids and cannot be split by subject; get the original archives of CK+, or CK+48"),
+    ("fer2013.csv", "this is FER2013, which has no subject ids and cannot be split by subject"),
+    ("CK.zip", "unpack CK.zip and give the folder that holds what was in it"), ("a.png", "give the folder that holds it"),
+])  # fmt: skip
+def test_a_file_where_a_folder_is_wanted_is_named_for_what_it_is(name, words, tmp_path):
+    """Before: the command line said "Directory 'ckextended.csv' is a file." with exit code 2."""
+    write(tmp_path, [name])
+    for dataset in sorted(ADAPTERS):
+        more = ["--pattern", PATTERN] if dataset == "folder" else []
+        done = CliRunner().invoke(main, ["prepare", dataset, str(tmp_path / name), str(tmp_path / "out"), *more])
+        assert done.exit_code == 1
+        assert done.output == f"Error: looking for a database: {tmp_path / name} is a file, not a folder; {words}\n"
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_pattern_that_is_suggested_for_jaffe_works(tmp_path):
     """Broken once by the suggestion without {frame}: nothing fitted it."""
     write(tmp_path, ["jaffe/KA.AN1.39.tiff", "jaffe/YM.HA2.53.tiff"])
@@ -248,7 +298,7 @@ def test_a_root_that_is_no_folder_or_cannot_be_read(tmp_path):
     with pytest.raises(DatasetError, match="is not a folder"):
         scan("ck+", tmp_path / "nowhere")
     (tmp_path / "file").write_text("x")
-    with pytest.raises(DatasetError, match="is not a folder"):
+    with pytest.raises(DatasetError, match=r"is a file, not a folder; give the folder that holds it$"):
         scan("ck+", tmp_path / "file")
 
 
@@ -311,7 +361,7 @@ def test_of_two_copies_of_ck_plus_the_one_in_its_own_folders_is_read(tmp_path):
 def test_ck_plus_labels_without_pictures_and_pictures_without_labels(tmp_path):
     """Broken once by taking both for an unknown tree: no word of what to unpack."""
     write(tmp_path / "a", ["c/S005/001/S005_001_00000001.png"])
-    with pytest.raises(DatasetError, match=r"no \*_emotion.txt file; unpack Emotion_labels.zip beside them"):
+    with pytest.raises(DatasetError, match=r"no \*_emotion.txt file; unpack Emotion_labels.zip beside them and give the folder that "):
         scan("ck+", tmp_path / "a")
     write(tmp_path / "a", ["Emotion_labels.zip"])
     with pytest.raises(DatasetError, match=r"no \*_emotion.txt file; unpack Emotion_labels.zip first"):

@@ -334,8 +334,10 @@ def test_what_cannot_be_read_is_one_sentence(tmp_path, content, sentence):
 def test_nothing_and_both_are_refused():
     with pytest.raises(SplitError, match="got nothing"):
         read_split([])
-    with pytest.raises(SplitError, match="got both"):
+    with pytest.raises(SplitError, match=r"got both, a\.csv and b; if b holds the pictures that are listed, give it with --images b$"):
         read_split([Path("a.csv")], [Tree(Path("b"), ())])
+    with pytest.raises(SplitError, match=r"got both, 1\.csv, 2\.csv, 3\.csv and 2 more and b, c; if b holds"):
+        read_split([Path(f"{number}.csv") for number in range(1, 6)], [Tree(Path("b"), ()), Tree(Path("c"), ())])
 
 
 def test_words_in_names():

@@ -176,8 +176,10 @@ def test_inner_validation_takes_the_share_of_each_expression(ck_plus_sequences):
     ("call", "sentence"),
     [
         (lambda: assign({"a": ["x"], "b": ["x"]}, "random", 2), "allowed rules are step, stratified, shuffled; got 'random'"),
-        (lambda: assign({"a": ["x"], "b": ["x"]}, "step", 3), r"allowed are 2 up to the number of labelled subjects \(2\), got 3"),
-        (lambda: assign({"a": ["x"], "b": ["x"]}, "step", 1), "got 1"),
+        (lambda: assign({"a": ["x"], "b": ["x"]}, "step", 3), r"up to the number of labelled subjects \(2\), got 3; use --folds 2$"),
+        (lambda: assign({"a": ["x"], "b": ["x"]}, "step", 1), r"allowed are 2 up to the number of labelled subjects \(2\), got 1$"),
+        (lambda: assign({}, "step", 2), r"^assigning folds: two labelled subjects or more are needed, there is none$"),
+        (lambda: assign({"a": ["x"]}, "step", 2), r"^assigning folds: two labelled subjects or more are needed, there is one \(a\)$"),
         (lambda: assign({"a": ["x"], "b": ["x"]}, "shuffled", 2, -1), "allowed seeds are 0 and above, got -1"),
         (lambda: assign({"a": ["x"], "b": []}, "stratified", 2), r"one or more expressions, got \[\] for b"),
         (lambda: assign({"a": ["x"], "b": "anger"}, "step", 2), "got 'anger' for b"),

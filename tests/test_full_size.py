@@ -53,6 +53,8 @@ def test_ck_plus_at_full_size(tmp_path):
     assert bytes_of(tmp_path / "out") == expected
     began = time.monotonic()
     again = prepare_dataset("ck+", tree, tmp_path / "out", PrepareConfig(landmarks="dlib", folds=5))
-    print(f"other folds: {time.monotonic() - began:.1f} s")
+    seconds = time.monotonic() - began
+    print(f"other folds: {seconds:.1f} s")
+    assert seconds < 15  # 3 s are promised for a machine that does nothing else; a run that decodes again takes minutes
     assert (again.decoded, again.detected, again.rendered, again.shards_written) == (0, 0, 0, 0)
     assert np.array_equal(np.unique(fer_data.read_manifest(tmp_path / "out")["fold"]), np.arange(5))

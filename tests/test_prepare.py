@@ -209,7 +209,7 @@ def test_a_dry_run_writes_nothing(small_ck, tmp_path):
 
 def test_more_folds_than_people_is_one_sentence(small_ck, tmp_path):
     out = CliRunner().invoke(main, ["prepare", "ck+", str(small_ck), str(tmp_path / "out"), "--landmarks", "dlib", "--folds", "9"])
-    assert out.exit_code == 1 and "allowed are 2 up to the number of labelled subjects (4), got 9" in out.output
+    assert out.exit_code == 1 and "allowed are 2 up to the number of labelled subjects (4), got 9; use --folds 4\n" in out.output
     assert not (tmp_path / "out").exists()
 
 
@@ -250,7 +250,7 @@ def test_a_run_without_a_single_face_is_an_error(tmp_path):
         (tmp_path / "faces" / subject).mkdir(parents=True)
         cv2.imwrite(str(tmp_path / "faces" / subject / "x_happy.png"), np.full((300, 300), 90, np.uint8))
     config = PrepareConfig(landmarks="dlib", folds=2, options={"pattern": "{subject}/{sequence}_{expression}.png"})
-    with pytest.raises(DatasetError, match=r"no face could be used; skipped: \{'no-face': 2\}"):
+    with pytest.raises(DatasetError, match=r"no face could be used; skipped: no-face 2, such as a/x_happy\.png: backend dlib$"):
         prepare_dataset("folder", tmp_path / "faces", tmp_path / "out", config)
     assert not (tmp_path / "out" / "manifest.parquet").exists()
 

@@ -8,6 +8,7 @@ import hashlib
 import os
 import shutil
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -200,7 +201,33 @@ def test_a_fold_without_a_face_is_a_row_of_zeros(tmp_path):
     folder = make_folder(tmp_path / "out", people=("S1", "S2"), folds=4)
     write_report(folder, tmp_path / "r.html")
     assert [row[:3] for row in read(tmp_path / "r.html").tables["Faces"][1:5]] == [["2"] * 3, ["2"] * 3, ["0"] * 3, ["0"] * 3]
-    assert "No face shows anger in folds 2 and 3" in read(tmp_path / "r.html").text
+    assert "No face shows anger, fear and surprise in folds 2 and 3: recall cannot be measured there." in read(tmp_path / "r.html").text
+
+
+def test_empty_cells_are_one_sentence(folder):
+    """Before: one sentence for each expression, seven for a small CK+."""
+    frame = manifest.read_manifest(folder)
+    frame = frame[~((frame["expression"] == "fear") & (frame["fold"] == 1)) & ~((frame["expression"] == "anger") & (frame["fold"] == 0))]
+    settings = {**manifest.read_settings(folder), "kept": len(frame)}
+    whole = content.left_out(manifest.read_skipped(folder), {}, 5)
+    texts = [found.text for found in content.findings(frame, frame, settings, None, 0, whole)]
+    (text,) = [text for text in texts if "No face" in text]
+    assert text == "No face shows anger in fold 0; fear in fold 1: recall cannot be measured there."
+
+
+def test_a_neutral_class_is_not_held_against_the_published_counts():
+    """Before: `98 of 3 faces` for what is as published; CK+ has no neutral class."""
+    facts = replace(content.facts_of("ck+"), subjects=2, sequences=2, images=4)
+    rows = [(subject, name) for subject in ("S005", "S010") for name in ("anger", "anger", "neutral")]
+    frame = pd.DataFrame([{"subject": subject, "sequence": "001", "expression": name} for subject, name in rows])
+    found = content._published(frame, facts)
+    assert (found.level, found.text) == (
+        "ok", "People, sequences and faces are as many as published (2, 2, 4); 2 faces of class neutral not counted."
+    )
+    found = content._published(frame.iloc[1:], facts)
+    assert (found.level, found.text) == (
+        "look", "Against the published counts: 2 of 2 people, 2 of 2 sequences, 3 of 4 faces; 2 faces of class neutral not counted."
+    )
 
 
 def test_left_out_is_told_apart_with_file_names(folder, tmp_path):

@@ -26,7 +26,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fer_data.datasets.compare import ck_plus_subjects, counts_note, subject_notes
-from fer_data.datasets.recognise import what_it_is, wrong_tree
+from fer_data.datasets.recognise import what_it_is, where_it_lies, wrong_tree
 from fer_data.datasets.tree import is_picture, litter_skips, walk
 from fer_data.errors import DatasetError
 from fer_data.labels import CK_PLUS_CODES, WORDS
@@ -157,7 +157,8 @@ def _refuse_other_trees(root, files, frames, labels, bad) -> None:
     else:
         here, absent, archive = f"labels ({len(labels)})", "no picture", "extended-cohn-kanade-images.zip"
     zips = [path for path in files if path.lower().endswith(".zip")]
-    hint = what_it_is(root, zips, "ck+") if zips else f"; unpack {archive} beside them"
+    hint = what_it_is(root, zips, "ck+") if zips else f"; unpack {archive} beside them and give the folder that holds both"
+    hint = where_it_lies(root, files, "ck+") or hint
     raise DatasetError(f"looking for CK+ below {root}: there are {here}, but {absent}{hint}")
 
 

@@ -1,7 +1,7 @@
 """Say what a tree is, by its names, when it is not the one that was expected: a sentence that helps is better than "0 found".
 
 In:  a root and the files below it.
-Out: one clause about the first kind of RULES that fits, with what to do; or "".
+Out: one clause about the first kind of _RULES that fits, with what to do; or "".
 """
 
 import re
@@ -10,12 +10,13 @@ from pathlib import Path
 
 from fer_data.errors import DatasetError
 
-__all__ = ["BASIC_FOLDERS", "wrong_tree", "what_it_is", "is_mahnob"]
+__all__ = ["BASIC_FOLDERS", "wrong_tree", "what_it_is", "where_it_lies", "what_file_it_is", "is_mahnob"]
 
 # The folder names of Oulu-CASIA and of BU-4DFE, in the order of labels.BASIC.
 BASIC_FOLDERS = {"oulu": ("Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise"),
                  "bu4dfe": ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise")}  # fmt: skip
 _WORDS = "|".join({word.lower(): None for words in BASIC_FOLDERS.values() for word in words})
+_ARCHIVES = (".zip", ".rar", ".7z", ".tar", ".tgz", ".tar.gz")
 _CK = r"S\d{3}_\d{3}_\d{8}\.(?:png|tiff?|jpe?g|bmp)"
 
 
@@ -42,25 +43,62 @@ def what_it_is(root: Path, files: list[str], expected: str) -> str:
     """
     if not files:
         return "; there is no file below it"
+    if inside := where_it_lies(root, files, expected):
+        return inside
     for kind, test, clause in _RULES:
         if kind != expected and test(Path(root), files):
             return f"; {clause}"
-    archives = [path for path in files if path.lower().endswith((".zip", ".rar", ".7z", ".tar", ".tgz", ".tar.gz"))]
+    archives = [path for path in files if path.lower().endswith(_ARCHIVES)]
     if archives:
         more = f" and {len(archives) - 4} more" if len(archives) > 4 else ""
         return f"; unpack {', '.join(archives[:4])}{more} first"
     return ""
 
 
-def _any(pattern: str) -> Callable[[Path, list[str]], bool]:
-    """Return a test: does a path match, from its start or after any folder?"""
+def where_it_lies(root: Path, files: list[str], expected: str) -> str:
+    """Return "; this lies inside ..." with the folder to give, if the root's own name and those above it complete a tree; or ""."""
+    above = _names_above(root)
+    for kind, name, pattern in _INSIDE:
+        regex = re.compile(rf"(?:.*/)?({pattern})", re.IGNORECASE | re.ASCII)
+        starts = [match.start(1) for path in files if (match := regex.fullmatch(above + path))]
+        if starts and min(starts) < len(above):
+            folder = Path(root).resolve().parents[above.count("/", min(starts)) - 1]
+            use = f"give the folder {folder}" if kind == expected else f"{_use(kind)} with the folder {folder}"
+            return f"; this lies inside {name} tree: {use}"
+    return ""
+
+
+def what_file_it_is(path: Path) -> str:
+    """Return a clause about a file that was given where the folder of a database is wanted: what it is, or what to give."""
+    if path.name.lower().endswith(_ARCHIVES):
+        return f"; unpack {path.name} and give the folder that holds what was in it"
+    for kind, test, clause in _RULES:
+        if not kind and test(path.parent, [path.name]):
+            return f"; {clause}"
+    return "; give the folder that holds it"
+
+
+def _names_above(root: Path) -> str:
+    """Return the last names of the root's own path, as the first part of a path below it."""
+    return "".join(f"{name}/" for name in Path(root).resolve().parts[1:][-_DEEPEST:])
+
+
+def _any(pattern: str, above: bool = False) -> Callable[[Path, list[str]], bool]:
+    """Return a test: does a path match, from its start or after any folder? With `above`, the names of the root count too."""
     regex = re.compile(rf"(?:.*/)?{pattern}", re.IGNORECASE | re.ASCII)
-    return lambda root, files: any(regex.fullmatch(path) for path in files)
+    return lambda root, files: any(regex.fullmatch(_names_above(root) * above + path) for path in files)
 
 
 def _use(name: str) -> str:
     return f"use `fer-data prepare {name}`"
 
+
+_CK48 = rf"(?:{_WORDS}|contempt|happiness|sadness)/{_CK}"
+_OULU = rf"(?:NI|VL)(?:_Acropped)?/(?:Strong|Weak|Dark)/P\d{{3}}/(?:{_WORDS})/\d+\.jpe?g"
+_BU4DFE = rf"[FM]\d{{3}}/(?:{_WORDS})/\d+\.(?:jpg|wrl)"
+# (key of ADAPTERS, name, pattern of a path that begins where the tree does): trees of which a folder inside is not enough
+_INSIDE = (("ck48", "a CK+48", _CK48), ("oulu", "an Oulu-CASIA", _OULU), ("bu4dfe", "a BU-4DFE", _BU4DFE))
+_DEEPEST = 4                          # so many folders are in the longest of these patterns
 
 _NO_SUBJECTS = "has no subject ids and cannot be split by subject"
 # (key of ADAPTERS or "", test, clause), the more special first
@@ -69,14 +107,13 @@ _RULES = (
      "this is a folder that `fer-data prepare` wrote, not a database"),
     ("", is_mahnob, "this is a MAHNOB tree (Laughter or HCI), not MMI: it has no posed basic expressions"),
     ("mmi", _any(r"S\d{3}-\d{3}(?:-oao_aucs)?\.(?:avi|xml)"), f"this is an MMI tree; {_use('mmi')}"),
-    ("oulu", _any(rf"(?:NI|VL)(?:_Acropped)?/(?:Strong|Weak|Dark)/P\d{{3}}/(?:{_WORDS})/\d+\.jpe?g"),
-     f"this is an Oulu-CASIA tree; {_use('oulu')}"),
-    ("", _any(rf"P\d{{3}}/(?:{_WORDS})/\d+\.jpe?g"),
+    ("oulu", _any(_OULU), f"this is an Oulu-CASIA tree; {_use('oulu')}"),
+    ("", _any(rf"P\d{{3}}/(?:{_WORDS})/\d+\.jpe?g", above=True),
      f"this is a part of an Oulu-CASIA tree; {_use('oulu')} with the folder that holds VL or NI, or with VL/Strong"),
-    ("bu4dfe", _any(rf"[FM]\d{{3}}/(?:{_WORDS})/\d+\.(?:jpg|wrl)"), f"this is a BU-4DFE tree; {_use('bu4dfe')}"),
+    ("bu4dfe", _any(_BU4DFE), f"this is a BU-4DFE tree; {_use('bu4dfe')}"),
     ("", _any(rf"[FM]\d{{3}}/(?:{_WORDS})/\d+\.bnd"),
      "these are the landmarks of BU-4DFE alone; the folders of textures (000.jpg) are needed"),
-    ("ck48", _any(rf"(?:{_WORDS}|contempt|happiness|sadness)/{_CK}"), f"this is the cropped CK+48 copy of CK+; {_use('ck48')}"),
+    ("ck48", _any(_CK48), f"this is the cropped CK+48 copy of CK+; {_use('ck48')}"),
     ("ck+", _any(_CK), f"this is a CK+ tree; {_use('ck+')}"),
     ("", _any(r"S\d{3}_\d{3}_\d{8}_(?:emotion|landmarks|facs)\.txt"),
      "these are annotations of CK+; its pictures are in extended-cohn-kanade-images.zip"),

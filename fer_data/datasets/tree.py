@@ -7,6 +7,7 @@ Out: its files, relative paths with '/', natural order; litter of operating syst
 import os
 from pathlib import Path
 
+from fer_data.datasets.recognise import what_file_it_is
 from fer_data.errors import DatasetError
 from fer_data.order import natural_key
 from fer_data.records import Skip
@@ -34,9 +35,12 @@ def walk(root: Path) -> tuple[list[str], list[str]]:
 
     A folder of litter is not entered and stands for all that is in it, with a '/' at its end. A name that is not UTF-8
     cannot be written into a manifest: it counts as litter, its bytes shown as \\xNN. Links to folders are followed once,
-    so that a loop of links ends. Raises DatasetError if `root` is no folder or if a folder in it cannot be read.
+    so that a loop of links ends. Raises DatasetError if `root` is no folder (of a file the sentence says what it is) or if
+    a folder in it cannot be read.
     """
     root = Path(root)
+    if root.is_file():
+        raise DatasetError(f"looking for a database: {root} is a file, not a folder{what_file_it_is(root)}")
     if not root.is_dir():
         raise DatasetError(f"looking for a database: {root} is not a folder")
     files, litter, seen = [], [], set()

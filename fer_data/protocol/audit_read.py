@@ -42,7 +42,7 @@ def read_split(
     SplitError if the split cannot be read, if a side is missing, or if the subject of any entry cannot be known.
     """
     if bool(files) == bool(trees):
-        raise SplitError(f"reading a split: allowed are its files or its folders of pictures; got {'both' if files else 'nothing'}")
+        raise SplitError(f"reading a split: allowed are its files or its folders of pictures; got {_both(files, trees)}")
     notes = [f"files: {files[0].name} to {files[-1].name}, {len(files)} in all"] if len(files) > 2 else []
     rows = _rows(files, trees, notes)
     named = _named(rows)
@@ -58,6 +58,16 @@ def read_split(
     locations = {key: row.cells.get("location") or row.cells.get("source") or row.path for row, key in zip(rows, keys, strict=True)}
     digests = {key: row.cells["digest"] for row, key in zip(rows, keys, strict=True) if "digest" in row.cells}
     return ReadSplit(split, {key: path for key, path in locations.items() if path}, digests)
+
+
+def _both(files: Sequence[Path], trees: Sequence[Tree]) -> str:
+    """Return what was given where there are files and folders of pictures, with the ways out; or nothing."""
+    if not files:
+        return "nothing"
+    folder = str(trees[0].root)
+    names, folders = (", ".join(map(str, given[:3])) + ("" if len(given) < 4 else f" and {len(given) - 3} more")
+                      for given in (files, [tree.root for tree in trees]))  # fmt: skip
+    return f"both, {names} and {folders}; if {folder} holds the pictures that are listed, give it with --images {folder}"
 
 
 def _rows(files: Sequence[Path], trees: Sequence[Tree], notes: list[str]) -> list[Row]:

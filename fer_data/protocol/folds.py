@@ -88,13 +88,17 @@ SEEDED = ("stratified", "shuffled")    # rules that look at the seed
 def assign(labels: Labels, rule: str, folds: int, seed: int = 0) -> dict[str, int]:
     """Return subject -> fold, in natural order of subjects, by a rule of RULES.
 
-    Raises DatasetError for an unknown rule, fewer than two folds, more folds than subjects, a negative seed, or a subject
-    without a labelled sequence.
+    Raises DatasetError for an unknown rule, fewer than two folds or subjects, more folds than subjects, a negative seed, or a
+    subject without a labelled sequence.
     """
     if rule not in RULES:
         raise DatasetError(f"assigning folds: allowed rules are {', '.join(RULES)}; got {rule!r}")
+    if len(labels) < 2:
+        there = f"there is one ({next(iter(labels))})" if labels else "there is none"
+        raise DatasetError(f"assigning folds: two labelled subjects or more are needed, {there}")
     if not 2 <= folds <= len(labels):
-        raise DatasetError(f"assigning folds: allowed are 2 up to the number of labelled subjects ({len(labels)}), got {folds}")
+        way_out = f"; use --folds {len(labels)}" if folds > len(labels) else ""
+        raise DatasetError(f"assigning folds: allowed are 2 up to the number of labelled subjects ({len(labels)}), got {folds}{way_out}")
     _check(labels, seed, "assigning folds")
     return RULES[rule](labels, folds, seed)
 

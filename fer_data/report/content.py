@@ -4,6 +4,7 @@ In:  manifest, skipped.csv, settings.json, published facts of the database (data
 Out: plain values for data.html.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -70,7 +71,7 @@ def findings(
     """Return what a reader should know first, each as one sentence. `judged` are the rows without neutral references."""
     return [
         _shared_subjects(frame),
-        *_empty_cells(judged, settings["config"]["folds"]),
+        _empty_cells(judged, settings["config"]["folds"]),
         _class_balance(judged),
         *_cut_close(frame),
         _flagged(n_flagged, len(frame)),
@@ -126,15 +127,16 @@ def _shared_subjects(frame: pd.DataFrame) -> Finding:
     return Finding("look", f"People are in more than one fold, so that test results would be too good: {_first_few(names)}.")
 
 
-def _empty_cells(frame: pd.DataFrame, folds: int) -> list[Finding]:
+def _empty_cells(frame: pd.DataFrame, folds: int) -> Finding:
     table = with_all_folds(image_table(frame), folds).drop(index="all", columns="all")
-    found = []
+    lacking: dict[tuple[str, ...], list[str]] = {}                       # folds -> the expressions that all of them lack
     for name in table.columns:
-        empty = [str(fold) for fold in table.index[table[name] == 0]]
-        if empty:
-            where = f"fold{'' if len(empty) == 1 else 's'} {_first_few(empty)}"
-            found.append(Finding("look", f"No face shows {name} in {where}: recall of {name} cannot be measured there."))
-    return found or [Finding("ok", "Every fold has every expression.")]
+        lacking.setdefault(tuple(str(fold) for fold in table.index[table[name] == 0]), []).append(name)
+    lacking.pop((), None)
+    if not lacking:
+        return Finding("ok", "Every fold has every expression.")
+    cells = [f"{_first_few(names)} in fold{'' if len(folds) == 1 else 's'} {_first_few(folds)}" for folds, names in lacking.items()]
+    return Finding("look", f"No face shows {'; '.join(cells)}: recall cannot be measured there.")
 
 
 def _class_balance(frame: pd.DataFrame) -> Finding:
@@ -173,12 +175,15 @@ def _unusable(frames: int) -> Finding:
 
 
 def _published(frame: pd.DataFrame, facts: Facts) -> Finding:
+    """Compare with what was published, which has no neutral class; `frame` may have one."""
+    neutral = frame["expression"].eq("neutral") & ("neutral" not in facts.expressions)
+    frame, besides = frame[~neutral], f"; {_faces(neutral.sum())} of class neutral not counted" if neutral.any() else ""
     here = frame["subject"].nunique(), len(frame[["subject", "sequence"]].drop_duplicates()), len(frame)
     there = facts.subjects, facts.sequences, facts.images
     if here == there:
-        return Finding("ok", "People, sequences and faces are as many as published ({:,}, {:,}, {:,}).".format(*there))
+        return Finding("ok", "People, sequences and faces are as many as published ({:,}, {:,}, {:,}){}.".format(*there, besides))
     parts = [f"{a:,} of {b:,} {what}" for a, b, what in zip(here, there, ("people", "sequences", "faces"), strict=True)]
-    return Finding("look", f"Against the published counts: {', '.join(parts)}.")
+    return Finding("look", f"Against the published counts: {', '.join(parts)}{besides}.")
 
 
 def _sum(frame: pd.DataFrame, settings: dict) -> Finding:
@@ -188,7 +193,7 @@ def _sum(frame: pd.DataFrame, settings: dict) -> Finding:
     return Finding("ok", text) if whole else Finding("look", f"The counts do not add up; the manifest has {len(frame):,} rows. {text}")
 
 
-def _first_few(names: list[str], most: int = 8) -> str:
+def _first_few(names: Sequence[str], most: int = 8) -> str:
     """Return names as people list them: `a, b and c`, or `a, b ... and 9 more`."""
     shown, left = names[:most], len(names) - most
     if left > 0:
