@@ -351,7 +351,7 @@ def check_cropped(root, out, workers, facts):
 
 
 def test_a_cropped_copy_goes_through_everything_by_name_and_by_pattern(synthetic_ck, tmp_path, monkeypatch):
-    """Small. Broken once by ..."""
+    """Small. Broken once by frames of a folder numbered from 0 whatever their names say: the tables differed."""
     whole = [one for one in ADAPTERS["ck+"](synthetic_ck).sequences if one.expression]
     facts = replace(
         load_facts("ck48"), subjects=len({one.subject for one in whole}), sequences=len(whole), images=3 * len(whole),

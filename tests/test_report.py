@@ -216,7 +216,7 @@ def test_empty_cells_are_one_sentence(folder):
 
 
 def test_a_neutral_class_is_not_held_against_the_published_counts():
-    """Before: `98 of 3 faces` for what is as published; CK+ has no neutral class."""
+    """Before: "6 of 4 faces" for what is as published: CK+ has no neutral class."""
     facts = replace(content.facts_of("ck+"), subjects=2, sequences=2, images=4)
     rows = [(subject, name) for subject in ("S005", "S010") for name in ("anger", "anger", "neutral")]
     frame = pd.DataFrame([{"subject": subject, "sequence": "001", "expression": name} for subject, name in rows])
