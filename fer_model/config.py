@@ -90,6 +90,8 @@ class GanConfig(_StageConfig):
     d_interval_strong: int = 4        # open: the same once D is strong; DR-GAN's 4 : 1
     d_strong_above: float = 0.9       # open: D is strong above this mean accuracy; DR-GAN's ports
     d_memory: float = 0.9             # open: weight of the past in that running mean, per D batch
+    d_label_smoothing: float = 0.0    # share of the target of real faces' expressions spread over all; 0: eq. (1) as printed
+    average_half_kimg: float = 0.0    # G is used as its moving average with this half-life, in kimg; 0: as it was last
 
     def __post_init__(self):
         super().__post_init__()
@@ -98,6 +100,8 @@ class GanConfig(_StageConfig):
         _check(self.d_interval_strong >= 1, "d_interval_strong", "at least 1", self.d_interval_strong)
         _check(0 < self.d_strong_above <= 1, "d_strong_above", "above 0, at most 1", self.d_strong_above)
         _check(0 <= self.d_memory < 1, "d_memory", "in [0, 1)", self.d_memory)
+        _check(0 <= self.d_label_smoothing < 1, "d_label_smoothing", "in [0, 1)", self.d_label_smoothing)
+        _check(self.average_half_kimg >= 0, "average_half_kimg", "at least 0", self.average_half_kimg)
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,31 @@ class CnnConfig(_StageConfig):
 
 
 @dataclass(frozen=True)
+class JudgesConfig(_StageConfig):
+    """Two CNNs, of expression and of person, that learn from the real training faces and judge the synthesised ones.
+
+    They say how stage 1 fares and take no part in it: not in the paper, not in a method's budget.
+    """
+
+    epochs: float | None = 1
+    lr: float = 2e-3
+    betas: tuple[float, ...] = (0.9, 0.999)
+    weight_decay: float = 0.01
+    lr_schedule: str = "cosine"
+    channels: int = 16                # of the first block; each block doubles them
+    features: int = 64                # length of the hidden layer, in which KID is computed
+    n_faces: int = 256                # synthesised faces that are judged; fewer training faces: all of them
+    every_kimg: float = 100.0         # thousands of images that stage 1 sees between two judgements
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check(self.channels >= 1, "channels", "at least 1", self.channels)
+        _check(self.features >= 1, "features", "at least 1", self.features)
+        _check(self.n_faces >= 4, "n_faces", "at least 4", self.n_faces)
+        _check(self.every_kimg > 0, "every_kimg", "above 0", self.every_kimg)
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """One run: a method on one fold. What it does not hold (device, paths) does not change the result's meaning."""
 
@@ -157,6 +186,7 @@ class TrainConfig:
     seed: int = 0                     # of weights, order and noise
     precision: str = "fp32"           # auto: bf16 autocast where the processor has matrix units for it, else fp32
     network: NetworkConfig = field(default_factory=NetworkConfig)
+    judges: JudgesConfig = field(default_factory=JudgesConfig)
     gan: GanConfig = field(default_factory=GanConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
     cnn: CnnConfig = field(default_factory=CnnConfig)
@@ -188,6 +218,7 @@ def _check(good: bool, name: str, allowed: str, got):
 _SMOKE = TrainConfig(
     preset="smoke",
     network=NetworkConfig(image_size=48, width=0.125, representation=16, noise=4),
+    judges=JudgesConfig(epochs=None, kimg=0.032, batch=8, channels=4, features=8, n_faces=8, every_kimg=0.032, tick_steps=2),
     gan=GanConfig(epochs=None, kimg=0.064, batch=8, lr=2e-4, tick_steps=2),
     head=HeadConfig(epochs=None, kimg=0.064, batch=8, lr=1e-3, tick_steps=2, local_channels=4, local_features=8),
     cnn=CnnConfig(batch=8, lr=1e-3, tick_steps=2, channels=4, features=16, dropout=0.0),
@@ -201,6 +232,7 @@ _SMALL = TrainConfig(
     preset="small",
     precision="auto",
     network=NetworkConfig(image_size=48, width=0.5, code_scale=10.0),
+    judges=JudgesConfig(epochs=None, kimg=12, batch=48, every_kimg=4.8, tick_steps=50),
     gan=GanConfig(epochs=None, kimg=48, batch=48, lr=2e-4, tick_steps=50),
     head=HeadConfig(      # taps at 48, 24, 12 and 6 px, as in `paper`: here the picture itself has 48
         epochs=None, kimg=36, taps=("conv12", "conv23", "conv33", "conv43"), local_channels=16, **_CLASSIFIER
@@ -223,9 +255,9 @@ def preset(name: str, **changes) -> TrainConfig:
     return replace(PRESETS[name], **changes)
 
 
-def with_budgets(config: TrainConfig, gan=None, head=None, cnn=None) -> TrainConfig:
+def with_budgets(config: TrainConfig, gan=None, head=None, cnn=None, judges=None) -> TrainConfig:
     """Return the configuration with other budgets, in kimg; None leaves a stage as it is."""
-    for name, kimg in {"gan": gan, "head": head, "cnn": cnn}.items():
+    for name, kimg in {"judges": judges, "gan": gan, "head": head, "cnn": cnn}.items():
         if kimg is not None:
             config = replace(config, **{name: replace(getattr(config, name), epochs=None, kimg=kimg)})
     return config
@@ -249,7 +281,10 @@ def resolve_budgets(config: TrainConfig, n_faces: int) -> TrainConfig:
     if gan is None or head is None:
         raise ConfigError("configuration: stages gan and head need epochs or kimg, got neither")
     cnn = budget_images(config.cnn, n_faces)
-    return with_budgets(config, gan / 1000, head / 1000, (gan + head if cnn is None else cnn) / 1000)
+    judges = budget_images(config.judges, n_faces)
+    if judges is None:
+        raise ConfigError("configuration: judges need epochs or kimg, got neither")
+    return with_budgets(config, gan / 1000, head / 1000, (gan + head if cnn is None else cnn) / 1000, judges / 1000)
 
 
 def steps_of(stage: _StageConfig) -> int:

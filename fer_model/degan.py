@@ -11,6 +11,8 @@ Out: GanStage, for engine.run_stage; its weights are encoder, decoder and discri
     target                      y^id2, the identity that I asks for
 """
 
+import copy
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -95,8 +97,12 @@ class GanStage(Stage):
 
     name = "gan"
 
-    def __init__(self, config: TrainConfig, fold: Fold, views: Views, device: torch.device):
+    def __init__(
+        self, config: TrainConfig, fold: Fold, views: Views, device: torch.device,
+        watch: "Callable[[GanStage, int], dict[str, float]] | None" = None,    # called on ticks; its numbers go into the log
+    ):  # fmt: skip
         super().__init__(config.gan)
+        self.watch = watch
         self.run, self.fold, self.views, self.device = config, fold, views, device
         net, n_identities = config.network, len(fold.identities)
         self.batches = Batches(views.n_faces, config.gan.batch, config.seed, self.name)
@@ -113,6 +119,9 @@ class GanStage(Stage):
             self.learners[name] = Learner(network, config.gan, self.steps)
         self.generator = self.learners["generator"].network.train()
         self.discriminator = self.learners["discriminator"].network.train()
+        self.average = None                                              # of G's weights and BN statistics
+        if config.gan.average_half_kimg:
+            self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
         self.accuracy = torch.zeros(3, device=device)                    # running: real expression, real identity, fake
         self.intervals = {"D": config.gan.d_interval, "G": 1}            # steps from one run of a phase to the next
 
@@ -133,7 +142,23 @@ class GanStage(Stage):
         for phase in PHASES:
             if step % self.intervals[phase.name] == 0:
                 losses |= self._phase(phase, batch, step)
+        self._follow(step)
         return losses
+
+    def _follow(self, step: int) -> None:
+        """Move the average towards G. Its half-life grows with a tenth of the images seen, so that the start is forgotten."""
+        if self.average is None:
+            return
+        seen_kimg = (step + 1) * self.config.batch / 1000
+        share = 1 - 0.5 ** (self.config.batch / 1000 / min(self.config.average_half_kimg, seen_kimg / 10))
+        now = self.generator.state_dict()
+        for name, tensor in self.average.state_dict().items():
+            tensor.lerp_(now[name], share) if tensor.is_floating_point() else tensor.copy_(now[name])
+
+    @property
+    def finished(self) -> Generator:
+        """G as it is used after training: its average, if one is kept."""
+        return self.generator if self.average is None else self.average
 
     def _phase(self, phase: Phase, batch: GanBatch, step: int) -> dict[str, Tensor]:
         """Descend on the phase's loss with gradients on its network alone; return its losses by name."""
@@ -152,7 +177,7 @@ class GanStage(Stage):
             right = real_e.argmax(1) == batch.expression, real_i.argmax(1) == batch.identity, fake_e.argmax(1) == fake_class
             now = torch.stack(right).float().mean(1)                     # (3,)
             self.accuracy.lerp_(now, 1 - self.config.d_memory)
-        return discriminator_loss(real_e, real_i, fake_e, batch.expression, batch.identity)
+        return discriminator_loss(real_e, real_i, fake_e, batch.expression, batch.identity, self.config.d_label_smoothing)
 
     def _generator(self, batch: GanBatch) -> GeneratorLoss:
         fake_e, fake_i = self._judge(batch.fake)
@@ -174,15 +199,16 @@ class GanStage(Stage):
         """Return I (B, N_i), one-hot, for identities (B,); the decoder scales it by network.code_scale."""
         return F.one_hot(target, len(self.fold.identities)).float()
 
-    def review(self) -> dict[str, float]:
+    def review(self, step: int) -> dict[str, float]:
         """Read D's running accuracies; from now on train D less often if it is strong, as before if it is not."""
+        watched = {} if self.watch is None else self.watch(self, step)
         real_e, real_i, fake = self.accuracy.tolist()
         strong = (real_e + real_i + fake) / 3 > self.config.d_strong_above
         self.intervals["D"] = self.config.d_interval_strong if strong else self.config.d_interval
         return {
             "accuracy_real_expression": round(real_e, 4), "accuracy_real_identity": round(real_i, 4),
             "accuracy_fake": round(fake, 4), "interval_D": self.intervals["D"],
-        }  # fmt: skip
+        } | watched  # fmt: skip
 
     def samples(self, step: int) -> list[str]:
         return self.batches.names_at(step, self.fold.train["image_id"])
@@ -194,8 +220,9 @@ class GanStage(Stage):
         self.intervals = dict(facts["intervals"])
 
     def buffers(self) -> dict[str, Tensor]:
-        return {"accuracy": self.accuracy}
+        average = {} if self.average is None else {f"average/{name}": t for name, t in self.average.state_dict().items()}
+        return {"accuracy": self.accuracy} | average
 
     def networks(self) -> dict[str, nn.Module]:
-        parts = {"encoder": self.generator.encoder, "decoder": self.generator.decoder}
+        parts = {"encoder": self.finished.encoder, "decoder": self.finished.decoder}
         return parts | {"discriminator": self.discriminator}

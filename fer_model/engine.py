@@ -93,8 +93,8 @@ class Stage(ABC):
         for name, network in self.networks().items():
             checkpoint.load_module(name, network, tensors, where)
 
-    def review(self) -> dict[str, float]:
-        """Look at what may be looked at on ticks only; return numbers for the log."""
+    def review(self, step: int) -> dict[str, float]:
+        """Look, after `step` steps, at what may be looked at on ticks only; return numbers for the log."""
         return {}
 
     def facts(self) -> dict:
@@ -186,7 +186,7 @@ def _stop(stage: Stage, bad: tuple, journal: Journal) -> None:
 
 def _tick(stage: Stage, step: int, means: dict[str, float], seconds: float, steps: int, journal: Journal) -> None:
     batch = stage.config.batch
-    numbers = {f"loss_{name}": value for name, value in means.items()} | stage.review()
+    numbers = {f"loss_{name}": value for name, value in means.items()} | stage.review(step)
     entry = {
         "event": "tick", "stage": stage.name, "step": step, "steps": stage.steps, "seen_kimg": step * batch / 1000,
         "images_per_s": round(steps * batch / seconds, 1), "seconds": round(seconds, 3), **numbers,

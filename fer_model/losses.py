@@ -50,6 +50,7 @@ def discriminator_loss(
     fake_expression: Tensor,          # (B, N_e + 1) D^e(G(x, I, z))
     expression: Tensor,               # (B,)         y^e
     identity: Tensor,                 # (B,)         y^id
+    label_smoothing: float = 0.0,     # share of each y^e spread evenly over all N_e + 1; the paper has none
 ) -> DiscriminatorLoss:
     """Return eq. (1), section 3.1.1, with the sign turned.
 
@@ -59,7 +60,7 @@ def discriminator_loss(
     """
     fake_label = expression.new_full((len(fake_expression),), fake_expression.shape[1] - 1)      # (B,)
     terms = (
-        F.cross_entropy(real_expression, expression),
+        F.cross_entropy(real_expression, expression, label_smoothing=label_smoothing),
         F.cross_entropy(real_identity, identity),
         F.cross_entropy(fake_expression, fake_label),
     )

@@ -8,7 +8,9 @@ Out: the folder, locked while a process writes to it.
       log.jsonl             one line per tick
       checkpoints/          of the stage that is being trained
       gan.safetensors       stage 1 is complete: encoder, decoder, discriminator
+      judges.safetensors    two CNNs that judge what stage 1 draws: expression, identity
       samples.png           synthesised faces: rows inputs, columns identities
+      samples/              the same while stage 1 was training
       head.safetensors      stage 2 is complete: encoder, head          (cnn.safetensors: the baseline)
       predictions.csv       of the test fold, one row per image
       result.json           the run is complete: figures, budgets, rules
@@ -70,7 +72,7 @@ class RunFolder:
     def __init__(self, path: Path):
         self.path = path
         self.config, self.log = path / "config.json", path / "log.jsonl"
-        self.checkpoints, self.samples = path / "checkpoints", path / "samples.png"
+        self.checkpoints, self.samples, self.sheets = path / "checkpoints", path / "samples.png", path / "samples"
         self.predictions, self.result = path / "predictions.csv", path / "result.json"
 
     def weights(self, stage: str) -> Path:
@@ -152,5 +154,8 @@ class RunFolder:
             checkpoint.remove(self.checkpoints, stage)
         for name in OWN_FILES[1:]:
             (self.path / name).unlink(missing_ok=True)
-        if self.checkpoints.is_dir() and not any(self.checkpoints.iterdir()):
-            self.checkpoints.rmdir()
+        for sheet in self.sheets.glob("step-*.png"):
+            sheet.unlink()
+        for inner in (self.checkpoints, self.sheets):
+            if inner.is_dir() and not any(inner.iterdir()):
+                inner.rmdir()

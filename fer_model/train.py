@@ -28,6 +28,7 @@ from fer_model.evidence.evaluate import (
     read_predictions,
     write_predictions,
 )
+from fer_model.evidence.health import Health, JudgesStage
 from fer_model.evidence.sheet import write_sheet
 from fer_model.fold import Fold, fold_of
 from fer_model.head import HeadStage
@@ -139,9 +140,11 @@ def _announce(config: TrainConfig, fold: Fold, device: torch.device, journal: Jo
     journal.write(entry, sentence)
 
 
-def _make(name: str, config: TrainConfig, fold: Fold, views: Views, device: torch.device, encoder) -> Stage:
+def _make(name: str, config: TrainConfig, fold: Fold, views: Views, device: torch.device, encoder, watch=None) -> Stage:
+    if name == "judges":
+        return JudgesStage(config, fold, views, device)
     if name == "gan":
-        return GanStage(config, fold, views, device)
+        return GanStage(config, fold, views, device, watch)
     if name == "cnn":
         return CnnStage(config, fold, views, device)
     return HeadStage(config, fold, views, device, encoder)
@@ -149,9 +152,9 @@ def _make(name: str, config: TrainConfig, fold: Fold, views: Views, device: torc
 
 def _train_stages(config, fold, views, device, folder, journal, hook, save_every_s) -> ClassifierStage:
     """Train or load each stage in order; return the last one, which predicts."""
-    encoder = stage = None
+    encoder = stage = watch = None
     for name in config.stages:
-        stage, path = _make(name, config, fold, views, device, encoder), folder.weights(name)
+        stage, path = _make(name, config, fold, views, device, encoder, watch), folder.weights(name)
         if not path.is_file():
             run_stage(stage, folder.checkpoints, journal, save_every_s, hook)
             if isinstance(stage, GanStage):
@@ -159,8 +162,10 @@ def _train_stages(config, fold, views, device, folder, journal, hook, save_every
             checkpoint.write_tensors(path, stage.weights())              # from here on the stage is complete
         checkpoint.remove(folder.checkpoints, name)
         stage.load_weights(checkpoint.read_tensors(path), str(path))
+        if isinstance(stage, JudgesStage):
+            watch = Health(stage, folder.sheets)
         if isinstance(stage, GanStage):
-            encoder = stage.generator.encoder
+            encoder = stage.finished.encoder
     return stage
 
 
