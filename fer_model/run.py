@@ -149,7 +149,7 @@ class RunFolder:
         """Remove every file of a run, the marks of completeness first; leave what is not a run's."""
         for name in OWN_FILES[:1]:
             (self.path / name).unlink(missing_ok=True)
-        for stage in {stage for stages in STAGES_OF.values() for stage in stages}:
+        for stage in {"judges", *(stage for stages in STAGES_OF.values() for stage in stages)}:
             self.weights(stage).unlink(missing_ok=True)
             checkpoint.remove(self.checkpoints, stage)
         for name in OWN_FILES[1:]:

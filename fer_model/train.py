@@ -153,7 +153,8 @@ def _make(name: str, config: TrainConfig, fold: Fold, views: Views, device: torc
 def _train_stages(config, fold, views, device, folder, journal, hook, save_every_s) -> ClassifierStage:
     """Train or load each stage in order; return the last one, which predicts."""
     encoder = stage = watch = None
-    for name in config.stages:
+    judges = ("judges",) if "gan" in config.stages else ()               # they train first and are no part of the method
+    for name in (*judges, *config.stages):
         stage, path = _make(name, config, fold, views, device, encoder, watch), folder.weights(name)
         if not path.is_file():
             run_stage(stage, folder.checkpoints, journal, save_every_s, hook)

@@ -125,10 +125,10 @@ def test_discriminator_rests_when_it_is_strong_and_works_again_when_it_is_not(ti
     stage.accuracy.copy_(torch.tensor([1.0, 0.99, 0.72]))                # mean 0.9033
     assert trained_at([3]) == [3], "the schedule changes on ticks only"
     stage.accuracy.copy_(torch.tensor([1.0, 0.99, 0.72]))
-    assert stage.review()["interval_D"] == 4
+    assert stage.review(0)["interval_D"] == 4
     assert trained_at(range(4, 13)) == [4, 8, 12]
     stage.accuracy.copy_(torch.tensor([1.0, 0.99, 0.70]))                # mean 0.8967
-    assert stage.review()["interval_D"] == 1 and trained_at(range(13, 15)) == [13, 14]
+    assert stage.review(0)["interval_D"] == 1 and trained_at(range(13, 15)) == [13, 14]
 
 
 def test_running_accuracy_is_the_mean_that_it_says(tiny_prepared):

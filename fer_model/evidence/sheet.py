@@ -57,9 +57,10 @@ def sheet(stage: GanStage) -> np.ndarray:
     real = _first_of(stage.identity_cpu, people)                                 # (I,)
     inputs, real = (centre_inputs(stage.views, faces, stage.run.network.image_size) for faces in (rows, real))
     noise = draw_noise(len(rows), stage.run.network.noise, stream(stage.run.seed, "gan/sheet"))
-    generator = stage.generator.eval()
+    generator, training = stage.finished, stage.finished.training
+    generator.eval()
     picture = draw_sheet(generator.encoder, generator.decoder, inputs, people, noise, real)
-    generator.train()
+    generator.train(training)
     return picture
 
 
