@@ -18,6 +18,7 @@ Out: JudgesStage, for engine.run_stage: an expression CNN and an identity CNN, t
 Nothing here takes part in training: no random number that training uses, no gradient, no state of G.
 """
 
+import warnings
 from pathlib import Path
 
 import torch
@@ -139,7 +140,9 @@ class Health:
         from torchmetrics.image.kid import KernelInceptionDistance  # a second to import
 
         size = min(KID_SUBSET_SIZE, len(fake))
-        metric = KernelInceptionDistance(_Hidden(self.judges["expression"]), subsets=KID_SUBSETS, subset_size=size)
+        with warnings.catch_warnings():                                  # "will save all extracted features": a few hundred
+            warnings.filterwarnings("ignore", message="Metric `Kernel Inception Distance`", category=UserWarning)
+            metric = KernelInceptionDistance(_Hidden(self.judges["expression"]), subsets=KID_SUBSETS, subset_size=size)
         metric.update(to_u8(self.x), real=True)
         metric.update(to_u8(fake), real=False)
         with torch.random.fork_rng():                                    # torchmetrics draws subsets from the global generator

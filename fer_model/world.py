@@ -1,0 +1,101 @@
+"""The processes of one training: what torchrun started in; each one's part of a batch, and averages over all of them, out.
+
+In:  the environment that `torchrun --nproc-per-node N` sets; nothing without it.
+Out: functions that do nothing in a run of one process.
+
+Every process draws the whole batch of a step from (seed, stage, step) and works on its own part; gradients are averaged. As the
+parts are equally large, that is the gradient of the whole batch, up to BN: on GPUs it is SyncBatchNorm, which PyTorch does not
+have for CPUs, so there each process normalises with its own part.
+"""
+
+import os
+from collections.abc import Iterable
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from fer_model.errors import ConfigError
+
+__all__ = ["average_", "first_one_first", "is_first", "joined", "local_device", "part", "rank", "same_norms", "size"]
+
+
+def size() -> int:
+    """Return the number of processes that train together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Return this process's number among them, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def is_first() -> bool:
+    """Return whether this is the process that writes."""
+    return rank() == 0
+
+
+def local_device(name: str) -> str:
+    """Return the device of this process: under torchrun `auto` and `cuda` mean the GPU of its local rank."""
+    local = os.environ.get("LOCAL_RANK")
+    if local is None or name == "cpu" or not torch.cuda.is_available():
+        return name
+    return f"cuda:{local}" if name in ("auto", "cuda") else name
+
+
+@contextmanager
+def joined(device: torch.device):
+    """Join the processes that torchrun started, for the length of a training; nothing without torchrun."""
+    if "RANK" not in os.environ or dist.is_initialized():
+        yield
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def part(batch: Tensor) -> Tensor:
+    """Return this process's part of a batch of all: equally large pieces, in the order of the ranks.
+
+    Raises ConfigError if the batch does not divide.
+    """
+    if len(batch) % size():
+        raise ConfigError(f"sharing a batch: its size must be a multiple of the {size()} processes, got {len(batch)}")
+    each = len(batch) // size()
+    return batch[rank() * each : (rank() + 1) * each]
+
+
+def average_(tensors: Iterable[Tensor]) -> None:
+    """Replace floating-point tensors by their mean over all processes, in place, in one exchange a data type."""
+    if size() == 1:
+        return
+    by_type: dict[torch.dtype, list[Tensor]] = {}
+    for tensor in tensors:
+        if tensor.is_floating_point():
+            by_type.setdefault(tensor.dtype, []).append(tensor)
+    for group in by_type.values():
+        flat = torch.cat([tensor.reshape(-1) for tensor in group])
+        dist.all_reduce(flat)
+        flat /= size()
+        for tensor, mean in zip(group, flat.split([tensor.numel() for tensor in group]), strict=True):
+            tensor.copy_(mean.view_as(tensor))
+
+
+@contextmanager
+def first_one_first():
+    """Let the first process do the block before the others: it writes what they then read."""
+    if size() > 1 and not is_first():
+        dist.barrier()
+    yield
+    if size() > 1 and is_first():
+        dist.barrier()
+
+
+def same_norms(network: nn.Module, device: torch.device) -> nn.Module:
+    """Return the network with BN over the batch of all processes, where there are several and PyTorch can: on GPUs."""
+    return nn.SyncBatchNorm.convert_sync_batchnorm(network) if size() > 1 and device.type == "cuda" else network
