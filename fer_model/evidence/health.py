@@ -25,12 +25,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fer_data.store.loader import CENTRE_VIEW, Views, to_u8, to_unit
+from fer_data.store.loader import Views, to_u8, to_unit
+from fer_model.classifier import centre_inputs
 from fer_model.config import CnnConfig, TrainConfig
 from fer_model.degan import GanStage, draw_codes
 from fer_model.devices import autocast
 from fer_model.engine import Learner, Stage
-from fer_model.evidence.sheet import write_sheet
+from fer_model.evidence.sheet import spread_over, write_sheet
 from fer_model.fold import Batches, Fold
 from fer_model.networks import BaselineCnn, build, to_input_size
 from fer_model.randomness import stream
@@ -87,8 +88,8 @@ class Health:
         self.config, self.folder = judges.config, folder
         run, fold, views = judges.run, judges.fold, judges.views
         n = min(self.config.n_faces, views.n_faces)
-        faces = torch.linspace(0, views.n_faces - 1, n).round().long()                        # (n,) spread over all people
-        self.x = to_input_size(views.batch(faces, torch.full_like(faces, CENTRE_VIEW)), run.network.image_size)
+        faces = spread_over(views.n_faces, n)                            # (n,) over all people
+        self.x = centre_inputs(views, faces, run.network.image_size)                          # (n, C, S, S)
         self.expression, identity = (judges.labels[kind][faces.to(judges.device)] for kind in ("expression", "identity"))
         target, noise = draw_codes(
             identity.cpu(), len(fold.identities), run.network.noise, "other", stream(run.seed, "health/codes")
@@ -120,7 +121,7 @@ class Health:
             "judged_identity": self._share("identity", fake, self.target),
             **self.real, "code_effect": code_effect, "input_effect": input_effect, "kid_own": self._kid(fake),
         }  # fmt: skip
-        return {name: round(value, 4) for name, value in found.items()}
+        return {name: float(f"{value:.4g}") for name, value in found.items()}
 
     def _share(self, kind: str, faces: Tensor, labels: Tensor) -> float:
         with torch.inference_mode():
@@ -129,8 +130,7 @@ class Health:
     def _effects(self, stage: GanStage) -> tuple[float, float]:
         """Return the mean standard deviation of a pixel over identities, and over inputs."""
         n = min(N_CODES, len(self.x), len(stage.fold.identities))
-        rows = torch.linspace(0, len(self.x) - 1, n).round().long().to(self.x.device)
-        people = torch.linspace(0, len(stage.fold.identities) - 1, n).round().long().to(self.x.device)
+        rows, people = (spread_over(total, n).to(self.x.device) for total in (len(self.x), len(stage.fold.identities)))
         f = stage.finished.encoder(self.x[rows])                         # (n, N_f)
         noise = self.noise[:1].expand(n, -1)
         made = torch.stack([stage.finished.decoder(f, stage.codes(person.expand(n)), noise) for person in people])
