@@ -41,7 +41,8 @@ def run(tiny_prepared, tmp_path_factory):
 
 def test_a_run_folder_holds_what_it_promises(run, tiny_prepared):
     names = sorted(path.name for path in run.iterdir() if path.is_file() and path.name != ".lock")
-    assert names == ["config.json", "gan.safetensors", "head.safetensors", "log.jsonl", "predictions.csv", "result.json", "samples.png"]
+    weights = ["gan.safetensors", "head.safetensors", "judges.safetensors"]
+    assert names == sorted([*weights, "config.json", "log.jsonl", "predictions.csv", "result.json", "samples.png"])
     config = json.loads((run / "config.json").read_text())
     resolved = from_json(json.dumps(config["config"]))
     assert (resolved.fold, resolved.method, resolved.preset, resolved.precision) == (2, "degan", "smoke", "fp32")
