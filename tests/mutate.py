@@ -47,6 +47,18 @@ MUTATIONS = [
     ("data_manifests/ck_plus.json", '"fear": 25', '"fear": 26', "tests/test_facts.py"),
     ("data_manifests/ck_plus_folds.csv", "S010,1", "S010,2", "tests/test_facts.py"),
     ("data_manifests/mmi.json", '"images": 624', '"images": 625', "tests/test_facts.py"),
+    # the model's report
+    ("fer_model/evidence/paper.py", '"DE-GAN(Ours)", "Static", 97.36', '"DE-GAN(Ours)", "Static", 97.30', "tests/test_model_paper.py"),
+    ("fer_model/evidence/paired.py", 'join="inner"', 'join="outer"', "tests/test_model_paired.py"),
+    ("fer_model/evidence/paired.py", 'rows.groupby(rows["subject"].to_numpy(), sort=True)',
+     "rows.groupby(np.arange(len(rows)), sort=True)", "tests/test_model_paired.py -k scipy"),
+    ("fer_model/evidence/paired.py", "        if differs.any():", "        if False:", "tests/test_model_paired.py -k disagree"),
+    ("fer_model/evidence/gather.py", 'key not in ("fold", "seed")', 'key not in ("fold",)', "tests/test_model_report.py -k configuration"),
+    ("fer_model/evidence/gather.py", "        if len(twice):", "        if False:", "tests/test_model_report.py -k two_folds"),
+    ("fer_model/evidence/summary.py", "paired = paired_difference(a, b,",
+     "paired = paired_difference(b, a,", "tests/test_model_report.py -k those_of_the_shares"),
+    ("fer_model/evidence/summary.py", "frames = [method.predictions(seed, folds) for seed in done]",
+     "frames = [method.predictions(seed) for seed in done]", "tests/test_model_report.py -k spread_over_seeds"),
     # the audit: judging
     ("fer_data/protocol/audit.py", "leaked_images=sum(item.subject in trained",
      "leaked_images=sum(item.sequence in trained", "tests/test_audit.py"),
