@@ -8,7 +8,7 @@ DEMO    ?= demo
 THREADS ?= $(shell nproc 2>/dev/null || echo 2)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo lint test test-slow torture mutate bench clean
+.PHONY: help install demo lint test test-slow torture mutate bench bench-long clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 12
@@ -38,6 +38,9 @@ torture: $(STAMP)  ## Run the longest tests (an hour and more).
 
 mutate: $(STAMP)  ## Break the code line by line and expect red tests.
 	$(PY) tests/mutate.py
+
+bench-long: $(STAMP)  ## Measure that prepare needs no more memory for 10,000 frames than for 100 (ten minutes, 11 GB of disk).
+	$(PY) benchmarks/peak_memory.py --workers $(THREADS) --write benchmarks/results/peak_memory
 
 clean:  ## Remove what make made; data and runs stay.
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache

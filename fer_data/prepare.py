@@ -18,12 +18,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from fer_data import __version__
@@ -45,6 +46,7 @@ JUMP = 6.0                            # a face that moved more than this multipl
 NEUTRAL = ("off", "class", "reference")          # what becomes of the first frame of each sequence
 _REASONS = 3                          # so many reasons are named where next to nothing could be selected
 _IN_FLIGHT = 4                        # sequences waiting for each worker, so that memory stays flat
+_HASHED_AT_ONCE = 64                  # files a thread hashes in one piece: what waits for a thread takes 1 kB
 
 Progress = Callable[[int, int], None]   # (sequences done, sequences in all)
 
@@ -192,9 +194,11 @@ def prepare_dataset(
         summary = Summary(out, dataset, found=plan.n_found, notes=plan.scan.notes)
         run = _Run(root, out, config, plan, summary, progress)
         with _workers(config, executor) as pool:
-            records = list(run.records(pool))
-        _write_manifest(run, records)
-        _remove_surplus(out, len(records))
+            made = _Made()
+            for record in run.records(pool):
+                made.add(record)
+        _write_manifest(run, made)
+        _remove_surplus(out, len(made.hashes))
         summary.seconds = time.time() - began
         _write_run(out, root, config, summary)
     return summary
@@ -256,6 +260,20 @@ def _group(selected: list[Selected]) -> Iterator[tuple[int, int]]:
 
 
 @dataclass
+class _Made:
+    """What the manifest takes from the records of shards, small, for all of it is held until the manifest is written."""
+
+    hashes: dict[str, str] = field(default_factory=dict)              # shard -> sha256
+    rows: list[pa.RecordBatch] = field(default_factory=list)          # manifest.pack
+    skipped: list[Skip] = field(default_factory=list)
+
+    def add(self, record: shards.ShardRecord) -> None:
+        self.hashes[record.name] = record.sha256
+        self.rows.append(manifest.pack(record.rows))
+        self.skipped += [Skip(**skip) for skip in record.skipped]
+
+
+@dataclass
 class _Run:
     """One call of prepare_dataset: hands out sequences, takes faces in order, writes shards."""
 
@@ -270,23 +288,27 @@ class _Run:
     def records(self, pool: Executor) -> Iterator[shards.ShardRecord]:
         """Yield the record of each shard, in order: those that are there, and those made now."""
         hashes = _hash_sources(self.root, self.plan)
-        todo, keys, known = [], [], []
+        todo, keys, missing = [], [], set()
         for index, (first, last) in enumerate(self.plan.shards):
             keys.append(self._key(first, last, hashes))
-            record = shards.read_record(self.out / "shards", shards.shard_name(index))
-            path = self.out / "shards" / shards.shard_name(index)
-            whole = record is not None and record.key == keys[-1] and path.is_file() and path.stat().st_size == record.size
-            known.append(record if whole else None)
-            if not whole:
+            if self._known(index, keys[-1]) is None:
+                missing.add(index)
                 todo += range(first, last)
-        results = self._results(pool, [self._task(one, hashes) for one in todo])
+        results = self._results(pool, (self._task(one, hashes) for one in todo))
         for index, (first, last) in enumerate(self.plan.shards):
-            if known[index] is not None:
+            if index not in missing:
                 self.summary.shards_kept += 1
                 self._advance(last - first)
-                yield known[index]
+                yield shards.read_record(self.out / "shards", shards.shard_name(index))  # again, so that one at a time is held
             else:
                 yield self._make_shard(index, keys[index], [next(results) for _ in range(first, last)])
+
+    def _known(self, index: int, key: str) -> shards.ShardRecord | None:
+        """Return the record of a shard that lies there whole and has this key."""
+        record = shards.read_record(self.out / "shards", shards.shard_name(index))
+        path = self.out / "shards" / shards.shard_name(index)
+        whole = record is not None and record.key == key and path.is_file() and path.stat().st_size == record.size
+        return record if whole else None
 
     def _task(self, index: int, hashes: dict[str, str]) -> Task:
         sequence = self.plan.selected[index].sequence
@@ -310,7 +332,7 @@ class _Run:
             }
         )  # fmt: skip
 
-    def _results(self, pool: Executor, tasks: list[Task]) -> Iterator[Result]:
+    def _results(self, pool: Executor, tasks: Iterator[Task]) -> Iterator[Result]:
         """Yield the result of each task in order, keeping only a few ahead, and keep each one's landmarks at once."""
         waiting: deque[Future] = deque()
         ahead = _IN_FLIGHT * max(1, self.config.workers)
@@ -355,41 +377,44 @@ class _Run:
 def _hash_sources(root: Path, plan: Plan) -> dict[str, str]:
     """Return source -> sha256 of its bytes, for all that is used. Threads suffice: hashing and reading let others run."""
     sources = sorted({frame.source for one in plan.selected for frame in one.sequence.frames})
+    batches = [sources[first : first + _HASHED_AT_ONCE] for first in range(0, len(sources), _HASHED_AT_ONCE)]
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        return dict(zip(sources, pool.map(lambda source: sha256_of_file(root / source), sources), strict=True))
+        hashed = pool.map(lambda batch: [sha256_of_file(root / source) for source in batch], batches)
+        return dict(zip(sources, chain.from_iterable(hashed), strict=True))
 
 
-def _write_manifest(run: _Run, records: list[shards.ShardRecord]) -> None:
+def _write_manifest(run: _Run, made: _Made) -> None:
     """Join shards and folds into the manifest, and count: found == kept + skipped."""
     plan, summary = run.plan, run.summary
     fold_of = {one.sequence.subject: one.fold for one in plan.selected}
-    rows = [{**row, "fold": fold_of[row["subject"]]} for record in records for row in record.rows]
-    rows = [{**row, "jump": jump} for row, jump in zip(rows, find_jumps(rows), strict=True)]
-    skipped = [*plan.skipped, *(Skip(**skip) for record in records for skip in record.skipped)]
-    summary.kept = len(rows)
-    summary.references = sum(row["role"] == "reference" for row in rows)
-    summary.sequences = len({(row["subject"], row["sequence"]) for row in rows})
-    summary.subjects = len({row["subject"] for row in rows})
+    table = manifest.unpack(made.rows)
+    table["fold"] = table["subject"].map(fold_of)
+    table["jump"] = find_jumps(table[["subject", "sequence", "frame", "motion"]].to_dict("records"))
+    skipped = [*plan.skipped, *made.skipped]
+    summary.kept = len(table)
+    summary.references = int((table["role"] == "reference").sum())
+    summary.sequences = len(table[["subject", "sequence"]].drop_duplicates())
+    summary.subjects = table["subject"].nunique()
     summary.folds = run.config.folds
     counts = Counter()
     for skip in skipped:
         counts[skip.reason] += skip.frames
     summary.skipped = {reason: counts[reason] for reason in (*NOT_SELECTED, *UNUSABLE) if counts[reason]}
     assert summary.found == summary.kept + sum(counts.values()), (summary.found, summary.kept, counts)
-    if not rows:
+    if not len(table):
         reasons = ", ".join(f"{reason} {count}" for reason, count in summary.skipped.items())
         first = next((f", such as {skip.source}: {skip.detail}" for skip in skipped if skip.reason in UNUSABLE and skip.detail), "")
         raise DatasetError(f"preparing {plan.scan.dataset}: no face could be used; skipped: {reasons}{first}")
     config = {key: value for key, value in asdict(run.config).items() if key not in ("workers", "openface")}
     config["options"] = {key: Path(value).name if isinstance(value, Path) else value for key, value in config["options"].items()}
-    classes = classes_of(row["expression"] for row in rows if row["role"] == "peak")
+    classes = classes_of(table.loc[table["role"] == "peak", "expression"])
     settings = {
         "dataset": plan.scan.dataset, "classes": list(classes), "frame_rule": plan.rule,
         "config": config, "backend": plan.backend, "code_version": __version__, "opencv": cv2.__version__,
         "pipeline_version": PIPELINE_VERSION, "found": summary.found, "kept": summary.kept, "skipped": summary.skipped,
-        "shards": {record.name: record.sha256 for record in records},
+        "shards": made.hashes,
     }  # fmt: skip
-    manifest.write_manifest(run.out, rows, skipped, settings)
+    manifest.write_manifest(run.out, table, skipped, settings)
 
 
 def find_jumps(rows: list[dict]) -> list[bool]:

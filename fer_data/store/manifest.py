@@ -11,14 +11,15 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 
 from fer_data.errors import ManifestError
 from fer_data.labels import EXPRESSIONS
 from fer_data.records import FRAMINGS, ROLES, Skip
 from fer_data.store.files import sha256_of_bytes, write_bytes_atomically, write_json_atomically
 
-__all__ = ["SCHEMA_VERSION", "COLUMNS", "MATRIX", "image_id", "write_manifest", "read_manifest", "read_skipped", "read_settings",
-           "manifest_sha256", "rows_per_fold"]  # fmt: skip
+__all__ = ["SCHEMA_VERSION", "COLUMNS", "MATRIX", "LATER", "image_id", "pack", "unpack", "write_manifest", "read_manifest",
+           "read_skipped", "read_settings", "manifest_sha256", "rows_per_fold"]  # fmt: skip
 
 SCHEMA_VERSION = 1
 
@@ -50,7 +51,11 @@ COLUMNS = {
     "residual_px": ("float64", "root mean square distance of the rigid points from the template, canvas pixels; 0 without points"),
     "invented": ("float64", "share of the face's pixels that lie outside the picture and repeat its border, 0..1"),
 }
+LATER = ("fold", "jump")              # known once all faces are
 SKIP_COLUMNS = tuple(field.name for field in fields(Skip))
+
+_ARROW = {"str": pa.string(), "int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_()}
+_PACKED = pa.schema([(name, _ARROW[dtype]) for name, (dtype, _) in COLUMNS.items() if name not in LATER])
 
 
 def image_id(dataset: str, subject: str, sequence: str, frame: int) -> str:
@@ -62,7 +67,19 @@ def image_id(dataset: str, subject: str, sequence: str, frame: int) -> str:
     return f"{dataset}/{subject}/{sequence}/{frame:08d}"
 
 
-def write_manifest(out: Path, rows: list[dict], skipped: list[Skip], settings: dict) -> pd.DataFrame:
+def pack(rows: list[dict]) -> pa.RecordBatch:
+    """Return rows that lack LATER as columns, which take a quarter of the memory; `unpack` gives them back."""
+    return pa.RecordBatch.from_pylist(rows, _PACKED)
+
+
+def unpack(batches: list[pa.RecordBatch]) -> pd.DataFrame:
+    """Return what was packed as one DataFrame. The list is emptied, so that the memory of each column can be used for the next."""
+    table = pa.Table.from_batches(batches, _PACKED)
+    batches.clear()
+    return table.to_pandas(self_destruct=True, split_blocks=True)
+
+
+def write_manifest(out: Path, rows: list[dict] | pd.DataFrame, skipped: list[Skip], settings: dict) -> pd.DataFrame:
     """Write the manifest and what stands beside it into `out`; return it as a DataFrame.
 
     The Parquet file is written last: where it is, all that it names is there. Same rows, same bytes.
@@ -75,7 +92,7 @@ def write_manifest(out: Path, rows: list[dict], skipped: list[Skip], settings: d
     parquet = buffer.getvalue()
     skips = pd.DataFrame([asdict(skip) for skip in sorted(skipped)], columns=list(SKIP_COLUMNS))
     write_bytes_atomically(out / "skipped.csv", skips.to_csv(index=False, lineterminator="\n").encode())
-    write_bytes_atomically(out / "manifest.csv", frame.to_csv(index=False, lineterminator="\n").encode())
+    write_bytes_atomically(out / "manifest.csv", _csv(frame))
     write_json_atomically(
         out / "settings.json", {**settings, "schema_version": SCHEMA_VERSION, "manifest_sha256": sha256_of_bytes(parquet)}
     )
@@ -142,6 +159,13 @@ def manifest_sha256(out: Path) -> str:
 def rows_per_fold(frame: pd.DataFrame) -> dict[int, int]:
     """Return fold -> number of rows, in order of folds."""
     return {int(fold): int(count) for fold, count in frame["fold"].value_counts().sort_index().items()}
+
+
+def _csv(frame: pd.DataFrame) -> bytes:
+    """Return `frame` as CSV, made a piece at a time: in one piece it would take several times the memory of its bytes."""
+    buffer = io.BytesIO()
+    frame.to_csv(buffer, index=False, lineterminator="\n", mode="wb", encoding="utf-8", chunksize=1000)
+    return buffer.getvalue()
 
 
 def _checked(frame: pd.DataFrame, doing: str, where: str) -> pd.DataFrame:
