@@ -412,7 +412,7 @@ def _write_manifest(run: _Run, made: _Made) -> None:
         "dataset": plan.scan.dataset, "classes": list(classes), "frame_rule": plan.rule,
         "config": config, "backend": plan.backend, "code_version": __version__, "opencv": cv2.__version__,
         "pipeline_version": PIPELINE_VERSION, "found": summary.found, "kept": summary.kept, "skipped": summary.skipped,
-        "shards": made.hashes,
+        "notes": list(summary.notes), "shards": made.hashes,
     }  # fmt: skip
     manifest.write_manifest(run.out, table, skipped, settings)
 

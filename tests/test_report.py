@@ -6,6 +6,7 @@ The page is read with html.parser, which knows nothing of our templates.
 import base64
 import hashlib
 import os
+import re
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -277,6 +278,23 @@ def test_a_face_in_the_wrong_place_is_flagged_and_comes_first(tmp_path):
     assert [face["data-id"] for face in flagged] == [manifest.read_manifest(folder)["image_id"][7]]
 
 
+def test_of_each_sequence_the_worst_face_alone_is_looked_at_first(tmp_path):
+    """Broken on purpose by taking the worst faces whatever their sequence: S1/000 stood there twice, 5 sequences in all."""
+
+    def misplace(rows, faces):
+        for place, residual in ((0, 5.0), (1, 7.0), (9, 6.0)):
+            rows[place]["residual_px"] = residual
+
+    folder = make_folder(tmp_path / "out", change=misplace)
+    assert write_report(folder, tmp_path / "r.html").flagged == 3
+    page = (tmp_path / "r.html").read_text()
+    words = "in 2 sequences; the worst face of each stands here, those with most reasons first, then some that come close."
+    assert f"3 of 24 faces are flagged, {words}" in " ".join(page.split())
+    first = re.findall(r"<h3>(S[0-9]/[0-9]{3}) <small>frame ([0-9])</small></h3>", page)
+    assert first[:2] == [("S1/000", "1"), ("S2/001", "1")]
+    assert len({sequence for sequence, _ in first}) == len(first) == 8
+
+
 def test_worst_faces_come_first_by_reasons_then_by_excess():
     """Broken on purpose by sorting by excess alone: `b` (residual 9) came before `d` (two reasons)."""
     frame = pd.DataFrame(
@@ -536,6 +554,14 @@ def test_points_are_drawn_where_they_are():
     np.testing.assert_allclose(got, points[[0, 1, 3]], atol=0.25)
 
 
+def test_provenance_gives_the_first_notes_of_the_adapter(folder):
+    """Broken on purpose by joining all of them: g and h stood there too."""
+    settings, frame = manifest.read_settings(folder), manifest.read_manifest(folder)
+    assert "Notes of the adapter" not in dict(content.provenance(settings, frame))
+    for given, said in (("ab", "a; b"), ("abcdef", "a; b; c; d; e; f"), ("abcdefgh", "a; b; c; d; e; f; and 2 more in settings.json")):
+        assert dict(content.provenance({**settings, "notes": list(given)}, frame))["Notes of the adapter"] == said
+
+
 # --- parts ------------------------------------------------------------------------------------------------------------
 
 
@@ -543,7 +569,8 @@ def test_points_are_drawn_where_they_are():
 def test_a_histogram_counts_every_value(values, worse):
     """The highest bar is as high as numpy's count; every bar stays inside the drawing.
 
-    Broken on purpose by leaving out what lies beyond the ends: 0 instead of 1 for a single value of -1.
+    Broken on purpose by leaving out what lies beyond the ends: 0 instead of 1 for a single value of -1; and by not saying so:
+    10.0 stood at the end for a value of 11.
     """
     figure = histogram(np.array(values), 4.0, worse, 0.0, 10.0)
     counts, _ = np.histogram(np.clip(values, 0, 10), 32, (0, 10))
@@ -551,6 +578,7 @@ def test_a_histogram_counts_every_value(values, worse):
     for x, y, width, height, _ in figure.bars:
         assert 0 <= x <= figure.width - width and 0 <= y <= figure.height - height + 0.01
     assert figure.limit_x == 128
+    assert (figure.low, figure.high) == ("≤ 0.0" if min(values) < 0 else "0.0", "≥ 10.0" if max(values) > 10 else "10.0")
 
 
 def test_heat_colours_grow_with_the_count_and_leave_out_the_sums():

@@ -16,6 +16,7 @@ from fer_data.protocol.folds import SEEDED
 
 __all__ = ["Finding", "LeftOut", "citations", "facts_of", "findings", "left_out", "provenance", "with_all_folds"]
 
+_MOST_NOTES = 6
 MOST_UNUSABLE, MOST_NOT_SELECTED = 500, 100  # rows of skipped.csv that the page lists, of each kind
 _UNEVEN = 3.0                         # from this ratio of the largest to the smallest class on, accuracy alone misleads
 
@@ -99,6 +100,7 @@ def provenance(settings: dict, frame: pd.DataFrame) -> list[tuple[str, str]]:
         ("Database", settings["dataset"]),
         ("Options of its adapter", _listed(options)),
         ("Frames taken", f"rule {settings['frame_rule']}"),
+        ("Notes of the adapter", _notes(settings.get("notes", []))),
         ("Neutral first frames", {"class": "taken as a class", "reference": "taken as references"}.get(config.get("neutral"), "")),
         ("Folds", f"{config['folds']} by subject, rule {config['fold_rule']}" + (f", seed {seed}" if seeded else "")),
         ("Views", f"110 of each face, {config['views']}"),
@@ -199,6 +201,12 @@ def _first_few(names: Sequence[str], most: int = 8) -> str:
     if left > 0:
         return f"{', '.join(shown)} and {left} more"
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def _notes(notes: list[str]) -> str:
+    """Return the first of them as one text; all stand in settings.json."""
+    left = len(notes) - _MOST_NOTES
+    return "; ".join([*notes[:_MOST_NOTES], *([f"and {left} more in settings.json"] if left > 0 else [])])
 
 
 def _faces(number: int) -> str:

@@ -81,7 +81,7 @@ def heat_table(table: pd.DataFrame) -> HeatTable:
 
 
 def histogram(values: np.ndarray, limit: float, worse: str, low: float, high: float, text: str = "{:.1f}") -> Histogram:
-    """Return the histogram of `values` between `low` and `high`; what lies outside is counted in the end bars.
+    """Return the histogram of `values` between `low` and `high`; what lies outside is counted in the end bars, and said.
 
     worse   "above" or "below": on which side of `limit` a value is looked at
     text    format of the two ends
@@ -95,6 +95,6 @@ def histogram(values: np.ndarray, limit: float, worse: str, low: float, high: fl
             beyond = edges[index] >= limit if worse == "above" else edges[index + 1] <= limit
             bars.append((round(index * step + 0.5, 2), round(_HEIGHT - height, 2), step - 1, round(height, 2), bool(beyond)))
     at = (limit - low) / (high - low) * _WIDTH
-    return Histogram(
-        _WIDTH, _HEIGHT, tuple(bars), round(at, 2) if 0 <= at <= _WIDTH else None, text.format(low), text.format(high), int(counts.max())
-    )
+    left = ("≤ " if values.min() < low else "") + text.format(low)
+    right = ("≥ " if values.max() > high else "") + text.format(high)
+    return Histogram(_WIDTH, _HEIGHT, tuple(bars), round(at, 2) if 0 <= at <= _WIDTH else None, left, right, int(counts.max()))

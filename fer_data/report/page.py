@@ -26,7 +26,7 @@ __all__ = ["MOST_BYTES", "MOST_FACES", "ReportSummary", "write_report"]
 
 MOST_FACES = 1500                     # embedded in the contact sheets: the page stays quick
 MOST_BYTES = 8_000_000                # of embedded faces and points, so that the page stays under about 10 MB
-_FIRST = 24                           # faces under "look at these first"
+_FIRST = 24                           # faces under "look at these first", one a sequence: its frames look alike
 _FIRST_UNFLAGGED = 8                  # ... if so few or none are flagged
 
 
@@ -53,8 +53,10 @@ def write_report(out: Path, to: Path | None = None, faces: bool = True) -> Repor
     likeness = pictures.likeness_to_mean(out, frame)
     limits = limits_of(frame)
     frame = frame.join(examine(frame, likeness, limits))
-    n_flagged = int((frame["reasons"].str.len() > 0).sum())
-    first = frame.sort_values("rank").head(min(_FIRST, max(n_flagged, _FIRST_UNFLAGGED)))
+    flagged = frame["reasons"].str.len() > 0
+    worst = frame.sort_values("rank").drop_duplicates(["subject", "sequence"])
+    n_flagged, n_sequences = int(flagged.sum()), int(flagged[worst.index].sum())
+    first = worst.head(min(_FIRST, max(n_sequences, _FIRST_UNFLAGGED)))
     shown, drawn = _draw(out, frame, first) if faces else (frame.iloc[:0], {})
     unusable = content.left_out(skipped, UNUSABLE, content.MOST_UNUSABLE)
     not_selected = content.left_out(skipped, NOT_SELECTED, content.MOST_NOT_SELECTED)
@@ -71,7 +73,7 @@ def write_report(out: Path, to: Path | None = None, faces: bool = True) -> Repor
             ("People", "people", heat_table(content.with_all_folds(subject_table(judged), folds))),
         ],
         "means": _mean_cards(frame, means) if faces else [], "template_path": pictures.template_path(),
-        "histograms": _histograms(frame, limits), "n_flagged": n_flagged,
+        "histograms": _histograms(frame, limits), "n_flagged": n_flagged, "n_flagged_sequences": n_sequences,
         "first": [_card(row, drawn.get(row.Index), limits) for row in first.itertuples()],
         "sheets": _sheets(shown, frame, drawn, limits), "n_shown": len(shown), "n_faces": len(frame),
         "unusable": unusable, "not_selected": not_selected,

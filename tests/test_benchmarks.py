@@ -1,0 +1,78 @@
+"""What the benchmarks stand on: trees that are what they are said to be, and tables of what was measured."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from fer_data.datasets import ADAPTERS
+from fer_data.faces.picture import decode_picture
+from fer_data.store.files import sha256_of_file
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def memory():
+    return load("peak_memory")
+
+
+@pytest.fixture(scope="module")
+def full_size():
+    return load("full_size")
+
+
+def test_the_tree_of_the_memory_benchmark_has_no_two_files_of_the_same_bytes(memory, tmp_path):
+    """Broken once by copying without a comment: 2 hashes for 40 files."""
+    drawn = [cv2.imencode(".jpeg", np.full((24, 32), value, np.uint8))[1].tobytes() for value in (60, 200)]
+    memory.write_tree(tmp_path, 40, drawn)
+    sequences = ADAPTERS["folder"](tmp_path, pattern=memory.PATTERN).sequences
+    assert [len(one.frames) for one in sequences] == [10] * 4
+    assert len({one.subject for one in sequences}) == 2
+    files = [tmp_path / frame.source for one in sequences for frame in one.frames]
+    assert len({sha256_of_file(path) for path in files}) == 40
+    assert [int(decode_picture(path.read_bytes(), False, "a").mean().round()) for path in files[:4]] == [60, 200, 60, 200]
+
+
+def test_memory_is_compared_with_the_fewest_frames_of_the_same_views(memory):
+    """Broken once by comparing with the first row: virtual views looked as if they took less than they did."""
+    peaks = [memory.Peak("stored", 100, 99, 400.0, 300.0, 9.6), memory.Peak("stored", 10_000, 9900, 420.0, 330.0, 99.0)]
+    peaks += [memory.Peak("virtual", 100, 99, 200.0, 300.0, 3.0), memory.Peak("virtual", 10_000, 9900, 230.0, 300.0, 30.0)]
+    assert memory.table(peaks).splitlines()[2:] == [
+        "| stored | 100 | 99 | 400 MB (x 1.000) | 300 MB (x 1.000) | 10 |",
+        "| stored | 10,000 | 9,900 | 420 MB (x 1.050) | 330 MB (x 1.100) | 99 |",
+        "| virtual | 100 | 99 | 200 MB (x 1.000) | 300 MB (x 1.000) | 3 |",
+        "| virtual | 10,000 | 9,900 | 230 MB (x 1.150) | 300 MB (x 1.000) | 30 |",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, []),
+        ({"kept": 1430, "skipped": {"not-peak": 9, "no-face": 10}}, []),
+        ({"kept": 1430, "skipped": {"unreadable": 10}}, ["1430 faces and 0 not found, 1440 were due"]),
+        ({"subjects": 79}, ["79 of 80 people"]),
+        ({"leaked": 3}, ["3 images of people who are trained on as well"]),
+    ],
+)
+def test_full_size_complains_of_what_is_missing_but_faces_that_were_not_found(full_size, monkeypatch, tmp_path, change, said):
+    """Broken once by counting every skipped frame as not found: the third case was silent."""
+    summary = {"subjects": 80, "sequences": 480, "kept": 1440, "skipped": {}, "leaked": 0, **change}
+    answers = {"prepare": json.dumps(summary), "audit": json.dumps({"overall": {"leaked_images": summary["leaked"]}})}
+    monkeypatch.setattr(full_size, "_timed", lambda step, *_: (1.4 if step == "verify" else 100.0, answers.get(step, "")))
+    result = full_size.go("oulu", tmp_path, 2)
+    assert result["complaints"] == said
+    kept = f"{summary['kept']:,} of 1,440"
+    times = "1.7 min | 1.7 min | 1 s | 1.7 min | 1.7 min"
+    assert full_size.table({"oulu": result}).splitlines()[-1] == f"| Oulu-CASIA | {summary['subjects']} | 480 | {kept} | {times} |"
