@@ -558,8 +558,8 @@ def test_provenance_gives_the_first_notes_of_the_adapter(folder):
     """Broken on purpose by joining all of them: g and h stood there too."""
     settings, frame = manifest.read_settings(folder), manifest.read_manifest(folder)
     assert "Notes of the adapter" not in dict(content.provenance(settings, frame))
-    for given, said in (("ab", "a; b"), ("abcdef", "a; b; c; d; e; f"), ("abcdefgh", "a; b; c; d; e; f; and 2 more in settings.json")):
-        assert dict(content.provenance({**settings, "notes": list(given)}, frame))["Notes of the adapter"] == said
+    for letters, said in (("ab", "a; b"), ("abcdef", "a; b; c; d; e; f"), ("abcdefgh", "a; b; c; d; e; f; and 2 more in settings.json")):
+        assert dict(content.provenance({**settings, "notes": list(letters)}, frame))["Notes of the adapter"] == said
 
 
 # --- parts ------------------------------------------------------------------------------------------------------------
