@@ -70,9 +70,10 @@ def test_full_size_complains_of_what_is_missing_but_faces_that_were_not_found(fu
     """Broken once by counting every skipped frame as not found: the third case was silent."""
     summary = {"subjects": 80, "sequences": 480, "kept": 1440, "skipped": {}, "leaked": 0, **change}
     answers = {"prepare": json.dumps(summary), "audit": json.dumps({"overall": {"leaked_images": summary["leaked"]}})}
-    monkeypatch.setattr(full_size, "_timed", lambda step, *_: (1.4 if step == "verify" else 100.0, answers.get(step, "")))
+    monkeypatch.setattr(full_size, "_timed", lambda step, *_: ({"verify": 1.4, "synth": 1e3}.get(step, 100.0), answers.get(step, "")))
+    monkeypatch.setattr(full_size, "_processor_seconds", iter((5.0, 155.0)).__next__)
     result = full_size.go("oulu", tmp_path, 2)
     assert result["complaints"] == said
     kept = f"{summary['kept']:,} of 1,440"
-    times = "1.7 min | 1.7 min | 1 s | 1.7 min | 1.7 min"
+    times = "100 s | 1 s | 100 s | 100 s | 150 s"
     assert full_size.table({"oulu": result}).splitlines()[-1] == f"| Oulu-CASIA | {summary['subjects']} | 480 | {kept} | {times} |"
