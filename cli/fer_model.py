@@ -175,6 +175,7 @@ def probe(run, baseline, data, device, seed, as_json):
 
     \b
     fer-model probe runs/ck+-degan-fold0 --baseline runs/ck+-cnn-fold0
+    fer-model probe runs/ck+-degan --baseline runs/ck+-cnn
     """
     from fer_model.evidence.probing import probe_run
 
