@@ -182,6 +182,7 @@ def prepare_folder(root, out, index, pattern, **options):
 def _prepare(dataset, root, out, adapter_options, dry_run, strict, as_json, **options):
     """Plan, then run or tell; exit 1 under --strict if something was unusable."""
     from fer_data.prepare import PrepareConfig, make_plan, prepare_dataset
+    from fer_data.store.folder import check_out
 
     if (options["landmarks"] == "openface") != (options.get("openface") is not None):
         raise click.UsageError("--landmarks openface and --openface DIR go together.")
@@ -189,6 +190,7 @@ def _prepare(dataset, root, out, adapter_options, dry_run, strict, as_json, **op
         del options["detector"]
     config = PrepareConfig(options=adapter_options, **options)
     if dry_run:
+        check_out(dataset, root, out)
         content = _plan_content(make_plan(dataset, root, config), config, out)
         common.show_json(content) if as_json else common.show(_plan_text(content))
         return

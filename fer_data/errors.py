@@ -1,7 +1,7 @@
 """Errors that a user can act on: each is one sentence that says what was being done, what was allowed, what came, where."""
 
 __all__ = ["FerError", "DatasetError", "ImageError", "LandmarkError", "WeightsError", "ManifestError", "ShardError", "BusyError",
-           "SplitError"]  # fmt: skip
+           "SplitError", "StorageError"]  # fmt: skip
 
 
 class FerError(Exception):
@@ -38,3 +38,7 @@ class BusyError(FerError):
 
 class SplitError(FerError):
     """A split that a user brought cannot be read, or says nothing of the people in it."""
+
+
+class StorageError(FerError):
+    """The file system refused a change: no space, no permission, a fault of the disk."""

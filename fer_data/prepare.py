@@ -8,7 +8,6 @@ bytes do not depend on the number of workers. A shard that is there with the rig
 detected twice: an interrupted run goes on where it was.
 """
 
-import json
 import os
 import signal
 import sys
@@ -25,18 +24,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pyarrow as pa
-from filelock import FileLock, Timeout
 
 from fer_data import __version__
 from fer_data.datasets import ADAPTERS
-from fer_data.errors import BusyError, DatasetError
+from fer_data.errors import DatasetError
 from fer_data.faces.landmarks import open_backend
 from fer_data.faces.views import N_VIEWS, VIEW_SIZE, render_views
 from fer_data.labels import classes_of
 from fer_data.protocol import folds, peaks
 from fer_data.records import NOT_SELECTED, UNUSABLE, Scan, Sequence, Skip
 from fer_data.store import cache, manifest, shards
-from fer_data.store.files import remove_parts, sha256_of_file, write_json_atomically
+from fer_data.store.files import sha256_of_file, write_json_atomically
+from fer_data.store.folder import check_out, only_writer, remove_surplus
 from fer_data.work import PIPELINE_VERSION, Result, Task, process
 
 __all__ = ["PrepareConfig", "Plan", "Summary", "make_plan", "prepare_dataset", "find_jumps", "NEUTRAL"]
@@ -181,16 +180,14 @@ def prepare_dataset(
     """Prepare a database and return what was done.
 
     `executor` may be any concurrent.futures.Executor whose workers see the same files; by default `config.workers`
-    processes. Raises DatasetError, WeightsError, ShardError and OSError before or between writes: what lies in `out` is
-    always whole, and the same call goes on from there.
+    processes. `out` must be new, empty, or prepared from the same database (store/folder.py). Raises DatasetError, BusyError,
+    WeightsError and OSError before or between writes: what lies in `out` is always whole, and the same call goes on from there.
     """
     began = time.time()
     root, out = Path(root), Path(out)
+    check_out(dataset, root, out)
     plan = make_plan(dataset, root, config)
-    with _only_writer(out):
-        (out / "shards").mkdir(exist_ok=True)
-        remove_parts(out)
-        remove_parts(out / "shards")
+    with only_writer(dataset, root, out):
         summary = Summary(out, dataset, found=plan.n_found, notes=plan.scan.notes)
         run = _Run(root, out, config, plan, summary, progress)
         with _workers(config, executor) as pool:
@@ -198,7 +195,7 @@ def prepare_dataset(
             for record in run.records(pool):
                 made.add(record)
         _write_manifest(run, made)
-        _remove_surplus(out, len(made.hashes))
+        remove_surplus(out, made.hashes)
         summary.seconds = time.time() - began
         _write_run(out, root, config, summary)
     return summary
@@ -371,6 +368,7 @@ class _Run:
         rows = [{**row, "shard": name, "row": number} for number, row in enumerate(rows)]
         skipped = [asdict(skip) for result in results for skip in result.skipped]
         self.summary.shards_written += 1
+        manifest.withdraw(self.out)
         return shards.write_shard(self.out / "shards", name, key, data, rows, skipped)
 
 
@@ -432,15 +430,6 @@ def find_jumps(rows: list[dict]) -> list[bool]:
     return [speed > limit > 0 for speed in speeds]
 
 
-def _remove_surplus(out: Path, count: int) -> None:
-    """Remove shards of an earlier run that had more of them; the manifest no longer names them."""
-    keep = {shards.shard_name(index) for index in range(count)}
-    for path in sorted((out / "shards").glob("[0-9]*.h5")):
-        if path.name not in keep:
-            path.unlink()
-            path.with_suffix(".json").unlink(missing_ok=True)
-
-
 def _write_run(out: Path, root: Path, config: PrepareConfig, summary: Summary) -> None:
     """Write what differs between runs that give the same data: where, when, how fast."""
     content = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(summary).items()}
@@ -498,21 +487,3 @@ def _start_worker() -> None:
     cv2.setNumThreads(1)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
-
-
-@contextmanager
-def _only_writer(out: Path) -> Iterator[None]:
-    """Hold a lock on the folder, so that two runs cannot write to one place; the lock goes with its process."""
-    out.mkdir(parents=True, exist_ok=True)
-    lock, owner = FileLock(out / ".lock"), out / ".lock.json"
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        who = json.loads(owner.read_bytes())["process"] if owner.is_file() else "unknown"
-        raise BusyError(f"preparing into {out}: process {who} is writing there already") from error
-    try:
-        write_json_atomically(owner, {"process": os.getpid()})
-        yield
-    finally:
-        owner.unlink(missing_ok=True)
-        lock.release()

@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from fer_data.errors import StorageError
 from fer_data.store import files
 
 
@@ -30,7 +31,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, failing, fail)
-    with pytest.raises(OSError, match=os.strerror(number)):
+    with pytest.raises(StorageError, match=rf"writing .*/a: {os.strerror(number)}; .*, then run the same command again"):
         files.write_bytes_atomically(tmp_path / "a", b"new")
     assert (tmp_path / "a").read_bytes() == b"old" and [path.name for path in tmp_path.iterdir()] == ["a"]
 
@@ -42,7 +43,24 @@ def test_json_is_the_same_bytes_for_the_same_content():
         files.json_bytes({"x": math.nan})
 
 
-def test_leftovers_of_an_interrupted_writer_are_removed(tmp_path):
-    for name in ("a.part", "b.part", "c"):
-        (tmp_path / name).write_bytes(b"")
-    assert files.remove_parts(tmp_path) == 2 and [path.name for path in tmp_path.iterdir()] == ["c"]
+def test_a_file_is_removed_before_anything_that_follows(tmp_path, monkeypatch):
+    calls = []
+    real_fsync, real_unlink = os.fsync, os.unlink
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (calls.append("fsync"), real_fsync(descriptor)))
+    monkeypatch.setattr(os, "unlink", lambda path, **options: (calls.append("unlink"), real_unlink(path, **options)))
+    (tmp_path / "a").write_bytes(b"old")
+    files.remove_durably(tmp_path / "a")
+    files.remove_durably(tmp_path / "a")
+    assert calls == ["unlink", "fsync"] and not list(tmp_path.iterdir())
+
+
+def test_an_interrupt_leaves_no_part(tmp_path, monkeypatch):
+    """Broken once by cleaning up after OSError alone: a.part stayed."""
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        files.write_bytes_atomically(tmp_path / "a", b"new")
+    assert not list(tmp_path.iterdir())

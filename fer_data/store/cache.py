@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_data.records import Landmarks
-from fer_data.store.files import json_bytes, sha256_of_bytes, write_json_atomically
+from fer_data.store.files import json_bytes, make_folder, sha256_of_bytes, write_json_atomically
 
 __all__ = ["CACHE_VERSION", "key_of", "load", "store"]
 
@@ -45,7 +45,7 @@ def store(folder: Path, key: str, framing: str, frames: list[Landmarks | str]) -
         for frame in frames
     ]
     path = _path(folder, key)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_json_atomically(path, {"framing": framing, "frames": content})
 
 

@@ -4,37 +4,75 @@ In:  bytes and a path.
 Out: `name.part` written, flushed and synced, then renamed to `name`; the folder synced after it.
 """
 
+import errno
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["write_bytes_atomically", "write_json_atomically", "json_bytes", "sha256_of_bytes", "sha256_of_file", "remove_parts"]
+from fer_data.errors import StorageError
+
+__all__ = ["write_bytes_atomically", "write_json_atomically", "make_folder", "remove_durably", "reported", "json_bytes",
+           "sha256_of_bytes", "sha256_of_file"]  # fmt: skip
+
+_FULL = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space")
+_CLOSED = dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "allow writing there, or give another folder")
+_WAYS_OUT = {**_FULL, **_CLOSED, errno.EIO: "check the disk"}
+
+
+@contextmanager
+def reported(doing: str, path: Path) -> Iterator[None]:
+    """Turn what the file system raises into a StorageError that says what was being done, where, and what to do about it."""
+    try:
+        yield
+    except OSError as error:
+        way_out = _WAYS_OUT.get(error.errno, "see to that")
+        raise StorageError(f"{doing} {path}: {error.strerror or error}; {way_out}, then run the same command again") from error
 
 
 def write_bytes_atomically(path: Path, data: bytes) -> None:
     """Write `data` under `path`, so that a crash at any moment leaves the old file, or the new one, whole.
 
-    Raises OSError as the file system gives it (no space, no permission); then nothing but the `.part` file was touched,
+    Raises StorageError if the file system refuses (no space, no permission); then nothing but the `.part` file was touched,
     and that is removed.
     """
     path = Path(path)
     part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
+    with reported("writing", path):
+        try:
+            with open(part, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
 
 
 def write_json_atomically(path: Path, content) -> None:
     """Write `content` as JSON that is the same bytes for the same content."""
     write_bytes_atomically(path, json_bytes(content))
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, unless they are there."""
+    path = Path(path)
+    with reported("making the folder", path):
+        if not path.is_dir():
+            path.mkdir(parents=True, exist_ok=True)
+
+
+def remove_durably(path: Path) -> None:
+    """Remove a file if it is there, so that it is gone before anything that is written after this."""
+    path = Path(path)
+    with reported("removing", path):
+        if path.exists():
+            path.unlink()
+            _sync_folder(path.parent)
 
 
 def json_bytes(content) -> bytes:
@@ -51,14 +89,6 @@ def sha256_of_file(path: Path) -> str:
     """Return the sha256 of a file's bytes as 64 hex digits."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def remove_parts(folder: Path) -> int:
-    """Remove what an interrupted writer left in `folder` (`*.part`); return how many files that were."""
-    parts = sorted(folder.glob("*.part"))
-    for part in parts:
-        part.unlink()
-    return len(parts)
 
 
 def _sync_folder(folder: Path) -> None:

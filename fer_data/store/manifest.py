@@ -16,10 +16,10 @@ import pyarrow as pa
 from fer_data.errors import ManifestError
 from fer_data.labels import EXPRESSIONS
 from fer_data.records import FRAMINGS, ROLES, Skip
-from fer_data.store.files import sha256_of_bytes, write_bytes_atomically, write_json_atomically
+from fer_data.store.files import json_bytes, remove_durably, sha256_of_bytes, write_bytes_atomically
 
-__all__ = ["SCHEMA_VERSION", "COLUMNS", "MATRIX", "LATER", "image_id", "pack", "unpack", "write_manifest", "read_manifest",
-           "read_skipped", "read_settings", "manifest_sha256", "rows_per_fold"]  # fmt: skip
+__all__ = ["SCHEMA_VERSION", "COLUMNS", "MATRIX", "LATER", "image_id", "pack", "unpack", "write_manifest", "withdraw",
+           "read_manifest", "read_skipped", "read_settings", "manifest_sha256", "rows_per_fold"]  # fmt: skip
 
 SCHEMA_VERSION = 1
 
@@ -82,7 +82,8 @@ def unpack(batches: list[pa.RecordBatch]) -> pd.DataFrame:
 def write_manifest(out: Path, rows: list[dict] | pd.DataFrame, skipped: list[Skip], settings: dict) -> pd.DataFrame:
     """Write the manifest and what stands beside it into `out`; return it as a DataFrame.
 
-    The Parquet file is written last: where it is, all that it names is there. Same rows, same bytes.
+    Where the Parquet file lies, all that it tells of is there: it is removed first and written last, unless nothing changes.
+    Same rows, same bytes.
     Raises ManifestError if the rows break the schema; nothing is written then.
     """
     frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype({name: dtype for name, (dtype, _) in COLUMNS.items()})
@@ -91,13 +92,27 @@ def write_manifest(out: Path, rows: list[dict] | pd.DataFrame, skipped: list[Ski
     frame.to_parquet(buffer, index=False, compression="zstd")
     parquet = buffer.getvalue()
     skips = pd.DataFrame([asdict(skip) for skip in sorted(skipped)], columns=list(SKIP_COLUMNS))
-    write_bytes_atomically(out / "skipped.csv", skips.to_csv(index=False, lineterminator="\n").encode())
-    write_bytes_atomically(out / "manifest.csv", _csv(frame))
-    write_json_atomically(
-        out / "settings.json", {**settings, "schema_version": SCHEMA_VERSION, "manifest_sha256": sha256_of_bytes(parquet)}
-    )
-    write_bytes_atomically(out / "manifest.parquet", parquet)
+    settings = {**settings, "schema_version": SCHEMA_VERSION, "manifest_sha256": sha256_of_bytes(parquet)}
+    content = {
+        "skipped.csv": skips.to_csv(index=False, lineterminator="\n").encode(), "manifest.csv": _csv(frame),
+        "settings.json": json_bytes(settings), "manifest.parquet": parquet,
+    }  # fmt: skip
+    changed = {name: data for name, data in content.items() if not _holds(Path(out) / name, data)}
+    if changed:
+        withdraw(out)
+        for name, data in {**changed, "manifest.parquet": parquet}.items():
+            write_bytes_atomically(Path(out) / name, data)
     return frame
+
+
+def withdraw(out: Path) -> None:
+    """Remove the manifest and the page about it, if they are there: to be called before anything that they tell of is changed."""
+    for name in ("manifest.parquet", "report.html"):
+        remove_durably(Path(out) / name)
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == data
 
 
 def read_manifest(out: Path) -> pd.DataFrame:
@@ -108,11 +123,14 @@ def read_manifest(out: Path) -> pd.DataFrame:
     path = Path(out) / "manifest.parquet"
     if not path.is_file():
         raise ManifestError(f"reading a manifest: there is no {path}; `fer-data prepare` writes one")
+    settings = read_settings(out)  # refuses another schema version first, with both numbers
+    data = path.read_bytes()
+    if sha256_of_bytes(data) != settings["manifest_sha256"]:
+        raise ManifestError(f"reading a manifest: {path} is not the one that settings.json was written with; run `fer-data prepare` again")
     try:
-        frame = pd.read_parquet(path)
+        frame = pd.read_parquet(io.BytesIO(data))
     except (OSError, ValueError) as error:  # pyarrow's errors are children of these two
         raise ManifestError(f"reading a manifest: {path} is not a whole Parquet file ({str(error).splitlines()[0]})") from error
-    read_settings(out)  # refuses another schema version first, with both numbers
     return _checked(frame, "reading a manifest", str(path))
 
 

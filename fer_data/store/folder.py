@@ -1,0 +1,115 @@
+"""A prepared folder as a place: whose it is, who writes to it, what an interrupted run left there.
+
+In:  the name of a database, its root, the folder to write to.
+Out: the folder, marked and locked while a run writes; nothing of anybody else's is changed or removed.
+
+    fer-data.json   the mark: which database the folder is for. Where it lies, all names below are ours, elsewhere none is
+    manifest.parquet, manifest.csv, skipped.csv, settings.json, run.json, report.html, shards/, cache/
+    .lock           empty; it stays when the run is over, for a lock that is removed can be held by two
+    .lock.json      which process holds it, while one does
+"""
+
+import json
+import os
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from fer_data.errors import BusyError, DatasetError
+from fer_data.store.files import make_folder, remove_durably, reported, write_json_atomically
+
+__all__ = ["MARK", "check_out", "only_writer", "remove_surplus"]
+
+MARK = "fer-data.json"
+_LOCK, _OWNER = ".lock", ".lock.json"
+_DIGIT = "[0-9]"
+_SHARDS = (f"{_DIGIT * 5}.h5", f"{_DIGIT * 5}.json")
+_WRITTEN = (
+    MARK, _OWNER, "manifest.parquet", "manifest.csv", "skipped.csv", "settings.json", "run.json", "report.html",
+    *(f"shards/{name}" for name in _SHARDS), "cache/landmarks/??/*.json",
+)  # fmt: skip
+
+
+def check_out(dataset: str, root: Path, out: Path) -> None:
+    """Raise DatasetError unless `out` is new, empty, or a folder that was prepared from the same database; writes nothing."""
+    root, out = Path(root), Path(out)
+    if root.resolve() in (out.resolve(), *out.resolve().parents):
+        raise DatasetError(f"preparing {dataset}: the database is only read; give a folder outside of {root}, got {out}")
+    if not out.is_dir():
+        return
+    if (out / MARK).is_file():
+        held = _marked(out)
+        if held != dataset:
+            raise DatasetError(f"preparing {dataset} into {out}: it holds {held}; give another folder, or remove this one first")
+        return
+    before = (_LOCK, _OWNER, f"{_OWNER}.part", f"{MARK}.part")  # a run may have ended before it left its mark
+    others = sorted(path.name for path in out.iterdir() if path.name not in before)
+    if others:
+        what = f"{', '.join(others[:3])}{', ...' if len(others) > 3 else ''}"
+        raise DatasetError(
+            f"preparing {dataset} into {out}: allowed is a new or an empty folder, or one with the {MARK} of an earlier run;"
+            f" this one holds {what}; give another folder"
+        )
+
+
+@contextmanager
+def only_writer(dataset: str, root: Path, out: Path) -> Iterator[None]:
+    """Hold a folder for one database and one run: checked, locked, marked, rid of left-overs. The lock goes with its process.
+
+    Raises DatasetError as check_out does, BusyError if another process writes there; nothing is changed then.
+    """
+    check_out(dataset, root, out)
+    make_folder(out)
+    lock = FileLock(out / _LOCK)
+    with reported("locking", out / _LOCK):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise BusyError(f"preparing into {out}: {_owner(out)} is writing there already") from error
+    try:
+        write_json_atomically(out / _OWNER, {"process": os.getpid()})
+        check_out(dataset, root, out)  # again, now that nobody else can change it
+        if not (out / MARK).is_file():
+            write_json_atomically(out / MARK, {"dataset": dataset})
+        _remove_parts(out)
+        make_folder(out / "shards")
+        yield
+    finally:
+        try:
+            remove_durably(out / _OWNER)
+        finally:
+            lock.release()
+
+
+def remove_surplus(out: Path, keep: Collection[str]) -> None:
+    """Remove shards that are not in `keep`: an earlier run had more of them, and the manifest no longer names them."""
+    for pattern in _SHARDS:
+        for path in sorted((out / "shards").glob(pattern)):
+            if path.with_suffix(".h5").name not in keep:
+                remove_durably(path)
+
+
+def _remove_parts(out: Path) -> None:
+    """Remove what an interrupted run was writing when it ended."""
+    for pattern in _WRITTEN:
+        for path in sorted(out.glob(f"{pattern}.part")):
+            remove_durably(path)
+
+
+def _marked(out: Path) -> str:
+    """Return which database the mark names."""
+    try:
+        content = json.loads((out / MARK).read_bytes())
+    except ValueError as error:
+        raise DatasetError(f"preparing into {out}: its {MARK} is damaged; give another folder") from error
+    return content["dataset"]
+
+
+def _owner(out: Path) -> str:
+    """Return who holds the lock, as far as it has said so."""
+    try:
+        return f"process {json.loads((out / _OWNER).read_bytes())['process']}"
+    except (OSError, ValueError, KeyError, TypeError):  # it has just begun, or just ended
+        return "another process"
