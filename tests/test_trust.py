@@ -142,26 +142,23 @@ class Failing:
     def _open(self, path, mode):
         if self.operation == "open":
             self._count(path)
-        file = open(path, mode)
-        if self.operation == "write":
-            real = file.write
-
-            def write(data):
-                try:
-                    self._count(path)
-                except OSError:
-                    real(data[: len(data) // 2])
-                    file.flush()
-                    raise
-                return real(data)
-
-            return _Wrapped(file, write)
-        return file
+        file = open(path, mode)  # noqa: SIM115 - the writer closes it
+        return _Disk(file, lambda: self._count(path)) if self.operation == "write" else file
 
 
-class _Wrapped:
-    def __init__(self, file, write):
-        self.file, self.write = file, write
+class _Disk:
+    """An open file whose `write` may fail."""
+
+    def __init__(self, file, count):
+        self.file, self.count = file, count
+
+    def write(self, data):
+        try:
+            self.count()
+        except OSError:
+            self.file.write(data[: len(data) // 2])
+            raise
+        return self.file.write(data)
 
     def __getattr__(self, name):
         return getattr(self.file, name)

@@ -1,5 +1,6 @@
 """verify names file, data set and first bad row."""
 
+import json
 import shutil
 
 import numpy as np
@@ -7,9 +8,12 @@ import pytest
 from click.testing import CliRunner
 
 from cli.fer_data import main
-from fer_data.errors import ShardError
+from fer_data.errors import ManifestError, ShardError
+from fer_data.store.files import json_bytes, sha256_of_file
+from fer_data.store.guard import Guard
+from fer_data.store.manifest import read_manifest
 from fer_data.store.shards import map_dataset
-from fer_data.store.verify import _in_child, verify
+from fer_data.store.verify import verify
 
 
 @pytest.fixture
@@ -64,7 +68,11 @@ def test_a_manifest_that_was_edited_is_found(copy):
     frame = pd.read_parquet(copy / "manifest.parquet")
     frame.loc[0, "fold"] = 3 - frame.loc[0, "fold"]
     frame.to_parquet(copy / "manifest.parquet", index=False)
-    assert "manifest.parquet is not the one" in verify(copy)[1][0]
+    (copy / "shards" / "00000.h5").unlink()
+    problems = verify(copy)[1]
+    assert len(problems) == 2 and "manifest.parquet is not the one" in problems[0] and "00000.h5: the file is missing" in problems[1]
+    with pytest.raises(ManifestError, match=r"is not the one that settings\.json was written with"):
+        read_manifest(copy)
 
 
 def replace_shard(copy, make):
@@ -78,43 +86,87 @@ def replace_shard(copy, make):
     return path
 
 
+def adopt(copy, shard):
+    """Make the record and the settings agree with the bytes of a shard, as somebody would who means harm."""
+    digest = sha256_of_file(shard)
+    record = json.loads(shard.with_suffix(".json").read_bytes())
+    shard.with_suffix(".json").write_bytes(json_bytes({**record, "sha256": digest, "size": shard.stat().st_size}))
+    settings = json.loads((copy / "settings.json").read_bytes())
+    settings["shards"][shard.name] = digest
+    (copy / "settings.json").write_bytes(json_bytes(settings))
+
+
+@pytest.mark.parametrize("adopted", [False, True], ids=["foreign bytes", "hashes that agree"])
 @pytest.mark.parametrize("form", ["external link", "soft link", "virtual", "filter", "external storage", "objects"])
-def test_only_plain_data_sets_are_opened(copy, form, tmp_path):
-    """A crafted shard cannot make the reader open another file or load a plugin."""
+def test_only_plain_data_sets_are_opened(copy, form, adopted, tmp_path):
+    """A crafted shard cannot make the reader open another file or load a plugin.
+
+    With hashes that agree, links to another file and a compressed data set once gave no problem.
+    """
     import h5py
 
-    secret = tmp_path / "secret.h5"
-    with h5py.File(secret, "w") as file:
-        file["faces"] = np.zeros((2, 132, 132), np.uint8)
+    whole, secret = copy / "shards" / "00000.h5", tmp_path / "secret.h5"
+    shutil.copy(whole, secret)
+    with h5py.File(secret) as file:
+        content = {name: file[name][:] for name in file}
+    faces = content["faces"]
 
     def make(file, path):
-        if form == "external link":
-            file["faces"] = h5py.ExternalLink(str(secret), "faces")
-        elif form == "soft link":
-            file["faces"] = h5py.SoftLink("/elsewhere")
+        for name, values in content.items():
+            if form == "external link":
+                file[name] = h5py.ExternalLink(str(secret), name)
+            elif name != "faces":
+                file[name] = values
+        if form == "soft link":
+            file["other"] = faces
+            file["faces"] = h5py.SoftLink("/other")
         elif form == "virtual":
-            layout = h5py.VirtualLayout((2, 132, 132), np.uint8)
-            layout[:] = h5py.VirtualSource(str(secret), "faces", shape=(2, 132, 132))
+            layout = h5py.VirtualLayout(faces.shape, np.uint8)
+            layout[:] = h5py.VirtualSource(str(secret), "faces", shape=faces.shape)
             file.create_virtual_dataset("faces", layout)
         elif form == "filter":
-            file.create_dataset("faces", data=np.zeros((2, 132, 132), np.uint8), compression="gzip")
+            file.create_dataset("faces", data=faces, compression="gzip")
         elif form == "external storage":
-            file.create_dataset("faces", (2, 132, 132), np.uint8, external=[(str(secret), 0, 2 * 132 * 132)])
-        else:
+            file.create_dataset("faces", faces.shape, np.uint8, external=[(str(secret), 0, faces.size)])
+        elif form == "objects":
             file.create_dataset("faces", data=np.array(["a", "b"], dtype=object), dtype=h5py.string_dtype())
 
     path = replace_shard(copy, make)
     with pytest.raises(ShardError, match=r"no data set 'faces' of its own|must be contiguous and plain|must hold numbers"):
         map_dataset(path, "faces")
-    assert len(verify(copy)[1]) == 1
+    if adopted:
+        adopt(copy, path)
+    problems = verify(copy)[1]
+    assert len(problems) == 1 and problems[0].startswith("00000.h5: mapping a shard: ")
+
+
+def test_a_data_set_of_another_shape_is_found(copy):
+    import h5py
+
+    path = copy / "shards" / "00000.h5"
+    with h5py.File(path, "a") as file:
+        values = file["matrix"][:-1]
+        del file["matrix"]
+        file["matrix"] = values
+    adopt(copy, path)
+    assert verify(copy)[1] == [f"00000.h5: data set matrix must have shape {(len(values) + 1, 2, 3)}, got {values.shape}"]
 
 
 def test_a_reader_that_hangs_or_crashes_does_not_take_verify_with_it(copy, monkeypatch):
+    """Nor does it take the next file with it."""
     path = copy / "shards" / "00000.h5"
-    with monkeypatch.context() as patch:
-        patch.setattr("fer_data.store.verify.CHILD_LIMIT_S", 2.0)
-        assert _in_child(hang, path)[0].startswith("00000.h5: reading it did not end within 2 s")
-    assert "makes the HDF5 library crash" in _in_child(crash, path)[0]
+    with Guard() as guard:
+        assert guard.call(fine, path) == ["00000.h5"]
+        assert "makes the HDF5 library crash" in guard.call(crash, path)[0]
+        assert guard.call(fine, path) == ["00000.h5"]
+        monkeypatch.setattr("fer_data.store.guard.CHILD_LIMIT_S", 0.5)
+        assert guard.call(hang, path)[0].startswith("00000.h5: reading it did not end within 0.5 s")
+        monkeypatch.undo()
+        assert guard.call(fine, path) == ["00000.h5"]
+
+
+def fine(path):
+    return [path.name]
 
 
 def hang(path):
