@@ -20,6 +20,8 @@ from fer_data.protocol.audit_places import is_listed_picture, names_a_place, pla
 from fer_data.protocol.audit_read import ReadSplit, read_split
 from fer_data.protocol.near_duplicates import THRESHOLD, PictureHash, find_duplicates, hash_picture
 from fer_data.store.files import sha256_of_bytes, sha256_of_file
+from fer_data.store.folder import MARK
+from fer_data.store.manifest import read_manifest
 
 __all__ = ["check_split"]
 
@@ -39,7 +41,7 @@ def check_split(
 
     A path is a list or table, a folder of such files, a folder of pictures per side, or a folder that `prepare` wrote.
     `images` is where the listed pictures lie; a folder of pictures needs it not. Raises SplitError if the split cannot be
-    read or if the subjects in it cannot be known.
+    read or if the subjects in it cannot be known, ManifestError as read_manifest does.
     """
     files, trees = _inputs([Path(path) for path in paths])
     read = read_split(files, trees, subject_pattern, sha256_of_file)
@@ -58,7 +60,8 @@ def _inputs(paths: list[Path]) -> tuple[list[Path], list[Tree]]:
     for path in paths:
         if not path.is_dir():
             files.append(path)
-        elif (path / "manifest.parquet").is_file():
+        elif (path / "manifest.parquet").is_file() or (path / MARK).is_file():
+            read_manifest(path)  # refuses one that is unfinished, damaged, or of another schema version
             files.append(path / "manifest.parquet")
         else:
             found, _ = walk(path)

@@ -27,7 +27,7 @@ import pyarrow as pa
 
 from fer_data import __version__
 from fer_data.datasets import ADAPTERS
-from fer_data.errors import DatasetError
+from fer_data.errors import DatasetError, ShardError
 from fer_data.faces.landmarks import open_backend
 from fer_data.faces.views import N_VIEWS, VIEW_SIZE, render_views
 from fer_data.labels import classes_of
@@ -302,7 +302,10 @@ class _Run:
 
     def _known(self, index: int, key: str) -> shards.ShardRecord | None:
         """Return the record of a shard that lies there whole and has this key."""
-        record = shards.read_record(self.out / "shards", shards.shard_name(index))
+        try:
+            record = shards.read_record(self.out / "shards", shards.shard_name(index))
+        except ShardError:  # damaged or of another version: the shard is made anew
+            return None
         path = self.out / "shards" / shards.shard_name(index)
         whole = record is not None and record.key == key and path.is_file() and path.stat().st_size == record.size
         return record if whole else None

@@ -146,6 +146,12 @@ def _write_tiny(
                 faces.append(face.clip(0, 255).astype(np.uint8))
                 rows.append(blanks | own)
     (out / "shards").mkdir(parents=True)
-    write_shard(out / "shards", shard_name(0), "drawn", {"faces": np.stack(faces)}, rows, [])
-    write_manifest(out, rows, [], {"dataset": "tiny", "config": {"views": "virtual"}})
+    record = write_shard(out / "shards", shard_name(0), "drawn", {"faces": np.stack(faces)}, rows, [])
+    config = {"landmarks": "drawn", "detector": "", "views": "virtual", "colour": "grey", "folds": folds, "fold_rule": "step"}
+    settings = {
+        "dataset": "tiny", "classes": list(expressions), "frame_rule": "all", "config": {**config, "options": {}},
+        "code_version": "0", "opencv": "0", "backend": {"name": "drawn", "version": "0", "weights_sha256": ""}, "pipeline_version": 0,
+        "notes": [], "skipped": {}, "found": len(rows), "kept": len(rows), "shards": {record.name: record.sha256},
+    }  # fmt: skip
+    write_manifest(out, rows, [], settings)
     return out

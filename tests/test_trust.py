@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -133,7 +134,9 @@ class Failing:
         self.at, self.calls, self.number = at, 0, number
 
     def _count(self, what):
-        """Descriptors, of fsync, are all ours."""
+        """Descriptors, of fsync, are all ours; a folder that is there is not made."""
+        if self.operation == "mkdir" and Path(what).is_dir():
+            return
         if isinstance(what, int) or str(what).startswith(self.out):
             self.calls += 1
             if self.calls == self.at:
@@ -184,7 +187,7 @@ def test_every_change_on_disk_may_fail(tiny_ck, undisturbed, start, tmp_path, mo
     failing.arm(0)
     prepare_dataset("ck+", tiny_ck, out, CONFIG)
     count = failing.calls
-    assert count >= 1 and bytes_of(out) == undisturbed
+    assert (count >= 1 or operation == "mkdir") and bytes_of(out) == undisturbed
     for at in range(1, count + 1):
         number = (errno.ENOSPC, errno.EIO, errno.EACCES)[at % 3]
         shutil.rmtree(out, ignore_errors=True)

@@ -1,15 +1,15 @@
 """verify names file, data set and first bad row."""
 
-import json
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from cli.fer_data import main
 from fer_data.errors import ManifestError, ShardError
-from fer_data.store.files import json_bytes, sha256_of_file
+from fer_data.store.files import sealed_json, sha256_of_file, unseal
 from fer_data.store.guard import Guard
 from fer_data.store.manifest import read_manifest
 from fer_data.store.shards import map_dataset
@@ -86,14 +86,17 @@ def replace_shard(copy, make):
     return path
 
 
+def reseal(path, change):
+    content = unseal(path.read_bytes())
+    change(content)
+    path.write_bytes(sealed_json(content))
+
+
 def adopt(copy, shard):
     """Make the record and the settings agree with the bytes of a shard, as somebody would who means harm."""
     digest = sha256_of_file(shard)
-    record = json.loads(shard.with_suffix(".json").read_bytes())
-    shard.with_suffix(".json").write_bytes(json_bytes({**record, "sha256": digest, "size": shard.stat().st_size}))
-    settings = json.loads((copy / "settings.json").read_bytes())
-    settings["shards"][shard.name] = digest
-    (copy / "settings.json").write_bytes(json_bytes(settings))
+    reseal(shard.with_suffix(".json"), lambda record: record.update(sha256=digest, size=shard.stat().st_size))
+    reseal(copy / "settings.json", lambda settings: settings["shards"].update({shard.name: digest}))
 
 
 @pytest.mark.parametrize("adopted", [False, True], ids=["foreign bytes", "hashes that agree"])
@@ -179,6 +182,93 @@ def crash(path):
     import os
 
     os.abort()
+
+
+def damaged(data, rng):
+    """Yield what a bad disk may make of a file: bytes flipped, cut off, nothing."""
+    for position in {0, len(data) // 2, len(data) - 1, *rng.integers(0, len(data), 3).tolist()}:
+        for mask in (0xFF, 1 << int(rng.integers(0, 8))):
+            yield data[:position] + bytes([data[position] ^ mask]) + data[position + 1 :]
+    for length in (0, 1, len(data) // 2, len(data) - 1):
+        yield data[:length]
+
+
+def found(copy):
+    """Return the problems, those that leave nothing to check against included."""
+    try:
+        return verify(copy)[1]
+    except ManifestError as error:
+        return [str(error)]
+
+
+@pytest.mark.parametrize(
+    "name", ["manifest.parquet", "manifest.csv", "skipped.csv", "settings.json", "fer-data.json", "shards/00000.json", "shards/00001.h5"]
+)
+def test_damage_to_any_file_is_found_and_named(damage_me, name):
+    """Flips in and truncations of manifest.csv, skipped.csv and the records once gave no problem."""
+    path, rng = damage_me / name, np.random.default_rng(0)
+    whole = path.read_bytes()
+    for data in damaged(whole, rng):
+        path.write_bytes(data)
+        problems = found(damage_me)
+        assert problems and all(path.stem in problem for problem in problems), (len(data), problems)
+    path.unlink()
+    problems = found(damage_me)
+    assert problems and all(path.stem in problem for problem in problems)
+    path.write_bytes(whole)
+    assert found(damage_me) == []
+
+
+@pytest.fixture
+def damage_me(tmp_path):
+    """A folder small enough to be verified in a moment."""
+    from fer_data.prepare import PrepareConfig, prepare_dataset
+
+    root = tmp_path / "faces"
+    for subject in ("a", "b"):
+        (root / subject).mkdir(parents=True)
+        for number, expression in enumerate(("anger", "fear")):
+            cv2.imwrite(str(root / subject / f"{number}_{expression}.png"), np.full((48, 48), 20 * number, np.uint8))
+    (root / "a" / "stray.png").write_bytes(b"")
+    config = PrepareConfig(landmarks="none", folds=2, views="virtual", options={"pattern": "{subject}/{sequence}_{expression}.png"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fer_data.prepare.SHARD_FACES", 2)
+        prepare_dataset("folder", root, tmp_path / "out", config)
+    return tmp_path / "out"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda record: record.update(row_sha256={"faces": 5}), "row_sha256.faces must be list, got int"),
+        (lambda record: record.update(row_sha256={"faces": ["0" * 16]}), "does not have a hash for each row"),
+        (lambda record: record["rows"][0].update(expression="sadness"), "do not say the same of its faces"),
+        (lambda record: record["rows"].pop(), "do not say the same of its faces"),
+        (lambda record: record.pop("skipped"), "skipped must be list, got nothing"),
+    ],
+)
+def test_a_record_that_was_edited_with_care_is_found(damage_me, change, said):
+    """{"faces": 5} for the hashes of rows once gave no problem."""
+    reseal(damage_me / "shards" / "00000.json", change)
+    problems = verify(damage_me)[1]
+    assert len(problems) == 1 and problems[0].startswith("00000.h5: ") and said in problems[0]
+
+
+def test_a_damaged_record_is_made_anew_and_a_damaged_cache_is_not_believed(prepared_ck, synthetic_ck, tmp_path):
+    """A flipped digit in a cached point is a miss: the same bytes come out as from an empty cache."""
+    from fer_data.prepare import PrepareConfig, prepare_dataset
+    from tests.trees import bytes_of
+
+    out = tmp_path / "out"
+    shutil.copytree(prepared_ck, out)
+    path = sorted((out / "cache").rglob("*.json"))[0]
+    data = path.read_bytes()
+    digit = data.index(b".") + 3
+    path.write_bytes(data[:digit] + (b"1" if data[digit : digit + 1] != b"1" else b"2") + data[digit + 1 :])
+    for record in (out / "shards").glob("*.json"):
+        record.write_bytes(record.read_bytes()[:-9])
+    again = prepare_dataset("ck+", synthetic_ck, out, PrepareConfig(landmarks="dlib", folds=4, views="virtual"))
+    assert again.detected == 3 and bytes_of(out) == bytes_of(prepared_ck)
 
 
 @pytest.mark.slow

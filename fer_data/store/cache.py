@@ -7,17 +7,16 @@ A miss is better than a wrong hit: anything that a result depends on is part of 
 time). The folder may be deleted at any moment.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
 
 from fer_data.records import Landmarks
-from fer_data.store.files import json_bytes, make_folder, sha256_of_bytes, write_json_atomically
+from fer_data.store.files import json_bytes, make_folder, sealed_json, sha256_of_bytes, unseal, write_bytes_atomically
 
 __all__ = ["CACHE_VERSION", "key_of", "load", "store"]
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 
 
 def key_of(content: dict) -> str:
@@ -29,7 +28,7 @@ def load(folder: Path, key: str) -> tuple[str, list[Landmarks | str]] | None:
     """Return (framing, landmarks or reason for each frame) of a key, or None if it is not there or not whole."""
     path = _path(folder, key)
     try:
-        content = json.loads(path.read_bytes())
+        content = unseal(path.read_bytes())
         frames = [frame if isinstance(frame, str) else _landmarks(frame) for frame in content["frames"]]
         return content["framing"], frames
     except FileNotFoundError:
@@ -46,7 +45,7 @@ def store(folder: Path, key: str, framing: str, frames: list[Landmarks | str]) -
     ]
     path = _path(folder, key)
     make_folder(path.parent)
-    write_json_atomically(path, {"framing": framing, "frames": content})
+    write_bytes_atomically(path, sealed_json({"framing": framing, "frames": content}))
 
 
 def _path(folder: Path, key: str) -> Path:

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from fer_data.errors import StorageError
 
-__all__ = ["write_bytes_atomically", "write_json_atomically", "make_folder", "remove_durably", "reported", "json_bytes",
-           "sha256_of_bytes", "sha256_of_file"]  # fmt: skip
+__all__ = ["write_bytes_atomically", "write_json_atomically", "make_folder", "remove_durably", "reported", "json_bytes", "sealed_json",
+           "parse_object", "unseal", "sha256_of_bytes", "sha256_of_file"]  # fmt: skip
 
+_SEAL = "seal"
 _FULL = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space")
 _CLOSED = dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "allow writing there, or give another folder")
 _WAYS_OUT = {**_FULL, **_CLOSED, errno.EIO: "check the disk"}
@@ -78,6 +79,31 @@ def remove_durably(path: Path) -> None:
 def json_bytes(content) -> bytes:
     """Return `content` as indented JSON, keys sorted, with a newline at the end; NaN is refused."""
     return (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def sealed_json(content: dict) -> bytes:
+    """Return `content` as JSON that carries its own sha256, so that it is known when any byte of it is another one."""
+    return json_bytes({**content, _SEAL: sha256_of_bytes(json_bytes(content))})
+
+
+def parse_object(data: bytes) -> dict:
+    """Return the JSON object in `data`, sealed or not. Raises ValueError if it is anything else."""
+    try:
+        content = json.loads(data)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"not an object but {type(content).__name__}")
+    return content
+
+
+def unseal(data: bytes) -> dict:
+    """Return what was given to sealed_json. Raises ValueError unless these are its very bytes."""
+    content = parse_object(data)
+    seal = content.pop(_SEAL, None)
+    if sealed_json(content) != data:
+        raise ValueError("not the bytes that were written" if seal else "no seal")
+    return content
 
 
 def sha256_of_bytes(data) -> str:

@@ -18,9 +18,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from fer_data.errors import BusyError, DatasetError
-from fer_data.store.files import make_folder, remove_durably, reported, write_json_atomically
+from fer_data.store.files import make_folder, remove_durably, reported, sealed_json, unseal, write_bytes_atomically, write_json_atomically
 
-__all__ = ["MARK", "check_out", "only_writer", "remove_surplus"]
+__all__ = ["MARK", "check_out", "marked", "only_writer", "remove_surplus"]
 
 MARK = "fer-data.json"
 _LOCK, _OWNER = ".lock", ".lock.json"
@@ -40,7 +40,7 @@ def check_out(dataset: str, root: Path, out: Path) -> None:
     if not out.is_dir():
         return
     if (out / MARK).is_file():
-        held = _marked(out)
+        held = marked(out)
         if held != dataset:
             raise DatasetError(f"preparing {dataset} into {out}: it holds {held}; give another folder, or remove this one first")
         return
@@ -52,6 +52,16 @@ def check_out(dataset: str, root: Path, out: Path) -> None:
             f"preparing {dataset} into {out}: allowed is a new or an empty folder, or one with the {MARK} of an earlier run;"
             f" this one holds {what}; give another folder"
         )
+
+
+def marked(out: Path) -> str:
+    """Return which database the mark names. Raises DatasetError if there is none, or if it is damaged."""
+    try:
+        return str(unseal((out / MARK).read_bytes())["dataset"])
+    except FileNotFoundError as error:
+        raise DatasetError(f"looking at {out}: there is no {MARK} of an earlier run") from error
+    except (ValueError, KeyError) as error:
+        raise DatasetError(f"looking at {out}: its {MARK} is damaged ({error}); prepare into another folder") from error
 
 
 @contextmanager
@@ -72,7 +82,7 @@ def only_writer(dataset: str, root: Path, out: Path) -> Iterator[None]:
         write_json_atomically(out / _OWNER, {"process": os.getpid()})
         check_out(dataset, root, out)  # again, now that nobody else can change it
         if not (out / MARK).is_file():
-            write_json_atomically(out / MARK, {"dataset": dataset})
+            write_bytes_atomically(out / MARK, sealed_json({"dataset": dataset}))
         _remove_parts(out)
         make_folder(out / "shards")
         yield
@@ -96,15 +106,6 @@ def _remove_parts(out: Path) -> None:
     for pattern in _WRITTEN:
         for path in sorted(out.glob(f"{pattern}.part")):
             remove_durably(path)
-
-
-def _marked(out: Path) -> str:
-    """Return which database the mark names."""
-    try:
-        content = json.loads((out / MARK).read_bytes())
-    except ValueError as error:
-        raise DatasetError(f"preparing into {out}: its {MARK} is damaged; give another folder") from error
-    return content["dataset"]
 
 
 def _owner(out: Path) -> str:

@@ -6,7 +6,8 @@ Out: manifest.parquet (authoritative), manifest.csv (derived from it), skipped.c
 """
 
 import io
-import json
+import re
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -16,12 +17,13 @@ import pyarrow as pa
 from fer_data.errors import ManifestError
 from fer_data.labels import EXPRESSIONS
 from fer_data.records import FRAMINGS, ROLES, Skip
-from fer_data.store.files import json_bytes, remove_durably, sha256_of_bytes, write_bytes_atomically
+from fer_data.store.files import parse_object, remove_durably, sealed_json, sha256_of_bytes, unseal, write_bytes_atomically
+from fer_data.store.form import misfit
 
 __all__ = ["SCHEMA_VERSION", "COLUMNS", "MATRIX", "LATER", "image_id", "pack", "unpack", "write_manifest", "withdraw",
-           "read_manifest", "read_skipped", "read_settings", "manifest_sha256", "rows_per_fold"]  # fmt: skip
+           "read_manifest", "read_skipped", "check_csv", "read_settings", "manifest_sha256", "rows_per_fold"]  # fmt: skip
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 MATRIX = ("matrix_00", "matrix_01", "matrix_02", "matrix_10", "matrix_11", "matrix_12")
 # column -> (dtype, meaning); data_manifests/README.md prints this table
@@ -52,8 +54,16 @@ COLUMNS = {
     "invented": ("float64", "share of the face's pixels that lie outside the picture and repeat its border, 0..1"),
 }
 LATER = ("fold", "jump")              # known once all faces are
+_SETTINGS = {
+    "dataset": str, "classes": [str], "frame_rule": str, "code_version": str, "opencv": str, "pipeline_version": int, "notes": [str],
+    "config": {"landmarks": str, "detector": str, "views": str, "colour": str, "folds": int, "fold_rule": str, "options": dict},
+    "backend": {"name": str, "version": str, "weights_sha256": str},
+    "found": int, "kept": int, "skipped": {str: int}, "shards": {str: str},
+    "manifest_sha256": str, "csv_sha256": {"manifest.csv": str, "skipped.csv": str},
+}  # fmt: skip
 SKIP_COLUMNS = tuple(field.name for field in fields(Skip))
 
+_SHARD = re.compile(r"[0-9]{5}\.h5")
 _ARROW = {"str": pa.string(), "int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_()}
 _PACKED = pa.schema([(name, _ARROW[dtype]) for name, (dtype, _) in COLUMNS.items() if name not in LATER])
 
@@ -92,11 +102,12 @@ def write_manifest(out: Path, rows: list[dict] | pd.DataFrame, skipped: list[Ski
     frame.to_parquet(buffer, index=False, compression="zstd")
     parquet = buffer.getvalue()
     skips = pd.DataFrame([asdict(skip) for skip in sorted(skipped)], columns=list(SKIP_COLUMNS))
-    settings = {**settings, "schema_version": SCHEMA_VERSION, "manifest_sha256": sha256_of_bytes(parquet)}
-    content = {
-        "skipped.csv": skips.to_csv(index=False, lineterminator="\n").encode(), "manifest.csv": _csv(frame),
-        "settings.json": json_bytes(settings), "manifest.parquet": parquet,
+    content = {"skipped.csv": skips.to_csv(index=False, lineterminator="\n").encode(), "manifest.csv": _csv(frame)}
+    hashes = {
+        "manifest_sha256": sha256_of_bytes(parquet), "csv_sha256": {name: sha256_of_bytes(data) for name, data in content.items()},
     }  # fmt: skip
+    settings = sealed_json({**settings, **hashes, "schema_version": SCHEMA_VERSION})
+    content = {**content, "settings.json": settings, "manifest.parquet": parquet}
     changed = {name: data for name, data in content.items() if not _holds(Path(out) / name, data)}
     if changed:
         withdraw(out)
@@ -118,51 +129,69 @@ def _holds(path: Path, data: bytes) -> bool:
 def read_manifest(out: Path) -> pd.DataFrame:
     """Return the manifest below `out` as a DataFrame with the columns of COLUMNS, one row per selected frame.
 
-    Raises ManifestError if there is none, if it cannot be read, or if it breaks its schema.
+    Raises ManifestError if there is none, if it is not the one that was written, or if it breaks its schema.
     """
-    path = Path(out) / "manifest.parquet"
-    if not path.is_file():
-        raise ManifestError(f"reading a manifest: there is no {path}; `fer-data prepare` writes one")
-    settings = read_settings(out)  # refuses another schema version first, with both numbers
-    data = path.read_bytes()
-    if sha256_of_bytes(data) != settings["manifest_sha256"]:
-        raise ManifestError(f"reading a manifest: {path} is not the one that settings.json was written with; run `fer-data prepare` again")
+    doing, path = "reading a manifest", Path(out) / "manifest.parquet"
+    data = _written(doing, path, lambda settings: settings["manifest_sha256"])
     try:
         frame = pd.read_parquet(io.BytesIO(data))
     except (OSError, ValueError) as error:  # pyarrow's errors are children of these two
-        raise ManifestError(f"reading a manifest: {path} is not a whole Parquet file ({str(error).splitlines()[0]})") from error
-    return _checked(frame, "reading a manifest", str(path))
+        raise ManifestError(f"{doing}: {path} is not a whole Parquet file ({str(error).splitlines()[0]})") from error
+    return _checked(frame, doing, str(path))
 
 
 def read_skipped(out: Path) -> pd.DataFrame:
     """Return skipped.csv below `out` as a DataFrame with the fields of records.Skip as columns."""
-    path = Path(out) / "skipped.csv"
-    if not path.is_file():
-        raise ManifestError(f"reading what was skipped: there is no {path}; `fer-data prepare` writes one")
+    doing, path = "reading what was skipped", Path(out) / "skipped.csv"
+    data = _written(doing, path, lambda settings: settings["csv_sha256"]["skipped.csv"])
+    kinds = {name: "int64" if name in ("frame", "frames") else "str" for name in SKIP_COLUMNS}
     try:
-        return pd.read_csv(path, dtype={name: str for name in SKIP_COLUMNS if name not in ("frame", "frames")}, keep_default_na=False)
-    except (ValueError, OSError) as error:
-        raise ManifestError(f"reading what was skipped: {path} is not the CSV that prepare writes ({error})") from error
+        frame = pd.read_csv(io.BytesIO(data), dtype=kinds, keep_default_na=False)
+    except ValueError as error:  # pandas' parser errors are children of it
+        raise ManifestError(f"{doing}: {path} is not the CSV that prepare writes ({' '.join(str(error).split())})") from error
+    if tuple(frame.columns) != SKIP_COLUMNS or not isinstance(frame.index, pd.RangeIndex):
+        raise ManifestError(f"{doing}: {path} must have the columns {', '.join(SKIP_COLUMNS)}; it has others")
+    return frame
+
+
+def check_csv(out: Path) -> None:
+    """Raise ManifestError unless manifest.csv below `out` is the one that was written; nothing of ours reads it."""
+    _written("reading the manifest as text", Path(out) / "manifest.csv", lambda settings: settings["csv_sha256"]["manifest.csv"])
+
+
+def _written(doing: str, path: Path, sha256: Callable[[dict], str]) -> bytes:
+    """Return the bytes of a file, which must be the ones that the settings beside it name; nothing else is ever parsed."""
+    if not path.is_file():
+        raise ManifestError(f"{doing}: there is no {path}; `fer-data prepare` writes one when all else is done")
+    wanted = sha256(read_settings(path.parent))  # refuses another schema version first, with both numbers
+    data = path.read_bytes()
+    if sha256_of_bytes(data) != wanted:
+        raise ManifestError(f"{doing}: {path} is not the one that settings.json was written with; run `fer-data prepare` again")
+    return data
 
 
 def read_settings(out: Path) -> dict:
     """Return settings.json below `out`: how the folder was made.
 
-    Raises ManifestError if it is missing, not JSON, or of a schema version that this program does not read.
+    Raises ManifestError if it is missing, damaged, or of a schema version that this program does not read.
     """
-    path = Path(out) / "settings.json"
+    doing, path = "reading settings", Path(out) / "settings.json"
     if not path.is_file():
-        raise ManifestError(f"reading settings: there is no {path}; `fer-data prepare` writes one")
+        raise ManifestError(f"{doing}: there is no {path}; `fer-data prepare` writes one")
+    data = path.read_bytes()
     try:
-        settings = json.loads(path.read_bytes())
+        version = parse_object(data).get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise ManifestError(
+                f"{doing}: this program reads schema version {SCHEMA_VERSION}, {path} has version {version!r};"
+                " prepare again into a new folder, or use the version that wrote it"
+            )
+        settings = unseal(data)
     except ValueError as error:
-        raise ManifestError(f"reading settings: {path} is not JSON ({error})") from error
-    version = settings.get("schema_version") if isinstance(settings, dict) else None
-    if version != SCHEMA_VERSION:
-        raise ManifestError(
-            f"reading settings: this program reads schema version {SCHEMA_VERSION}, {path} has version {version!r};"
-            " prepare again, or use the version that wrote it"
-        )
+        raise ManifestError(f"{doing}: {path} is damaged ({error}); run `fer-data prepare` again") from error
+    odd = misfit(settings, _SETTINGS) or next((f"shards names {name!r}" for name in settings["shards"] if not _SHARD.fullmatch(name)), None)
+    if odd:
+        raise ManifestError(f"{doing}: {path} is not what prepare writes ({odd})")
     return settings
 
 
@@ -200,7 +229,7 @@ def _checked(frame: pd.DataFrame, doing: str, where: str) -> pd.DataFrame:
         "role": [pandera.Check.isin(ROLES)],
         "frame": [pandera.Check.ge(0)], "fold": [pandera.Check.ge(0)], "row": [pandera.Check.ge(0)],
         "position": [pandera.Check.ge(-1)],
-        "shard": [pandera.Check.str_matches(r"^[0-9]{5}\.h5$")],
+        "shard": [pandera.Check.str_matches(rf"^{_SHARD.pattern}$")],
         "source_sha256": [pandera.Check.str_matches(r"^[0-9a-f]{64}$")],
         "face_sha256": [pandera.Check.str_matches(r"^[0-9a-f]{64}$")],
         "weights_sha256": [pandera.Check.str_matches(r"^([0-9a-f]{64})?$")],

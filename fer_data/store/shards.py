@@ -12,7 +12,6 @@ Out: shards/00000.h5 with contiguous, uncompressed data sets, and shards/00000.j
 A shard knows nothing of folds. Its bytes depend only on its content: no times, no names of machines.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,11 +19,12 @@ import h5py
 import numpy as np
 
 from fer_data.errors import ShardError
-from fer_data.store.files import sha256_of_bytes, write_bytes_atomically, write_json_atomically
+from fer_data.store.files import parse_object, sealed_json, sha256_of_bytes, unseal, write_bytes_atomically
+from fer_data.store.form import misfit
 
 __all__ = ["SHARD_VERSION", "ShardRecord", "shard_name", "write_shard", "read_record", "row_sha256", "map_dataset"]
 
-SHARD_VERSION = 1
+SHARD_VERSION = 2
 _ALIGN = 4096                         # data sets start on pages, so that they can be mapped
 
 
@@ -40,6 +40,12 @@ class ShardRecord:
     skipped: list[dict]               # Skip records of its sequences, as dicts
     row_sha256: dict[str, list[str]]  # data set -> first 16 hex digits of the sha256 of each row's bytes
     shard_version: int = SHARD_VERSION
+
+
+_RECORD = {
+    "name": str, "key": str, "size": int, "sha256": str, "rows": [{"image_id": str, "face_sha256": str}], "skipped": [dict],
+    "row_sha256": {str: [str]}, "shard_version": int,
+}  # fmt: skip
 
 
 def shard_name(index: int) -> str:
@@ -62,7 +68,7 @@ def write_shard(folder: Path, name: str, key: str, data: dict[str, np.ndarray], 
     write_bytes_atomically(folder / name, image)
     hashes = {part: row_sha256(values) for part, values in sorted(data.items())}
     record = ShardRecord(name, key, len(image), sha256_of_bytes(image), rows, skipped, hashes)
-    write_json_atomically((folder / name).with_suffix(".json"), record.__dict__)
+    write_bytes_atomically((folder / name).with_suffix(".json"), sealed_json(record.__dict__))
     return record
 
 
@@ -79,17 +85,18 @@ def read_record(folder: Path, name: str) -> ShardRecord | None:
     path = (folder / name).with_suffix(".json")
     if not path.is_file():
         return None
+    data, doing = path.read_bytes(), "reading a shard's record"
     try:
-        content = json.loads(path.read_bytes())
-        version = content["shard_version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ShardError(f"reading a shard's record: {path} is damaged ({type(error).__name__}: {error})") from error
-    if version != SHARD_VERSION:
-        raise ShardError(f"reading a shard's record: this program reads version {SHARD_VERSION}, {path} has version {version!r}")
-    try:
-        return ShardRecord(**content)
-    except TypeError as error:
-        raise ShardError(f"reading a shard's record: {path} has other fields than this version ({error})") from error
+        version = parse_object(data).get("shard_version")
+        if version != SHARD_VERSION:
+            raise ShardError(f"{doing}: this program reads version {SHARD_VERSION}, {path} has version {version!r}")
+        content = unseal(data)
+    except ValueError as error:
+        raise ShardError(f"{doing}: {path} is damaged ({error})") from error
+    odd = misfit(content, _RECORD) or ", ".join(content.keys() - _RECORD.keys())
+    if odd:
+        raise ShardError(f"{doing}: {path} is not what prepare writes ({odd})")
+    return ShardRecord(**content)
 
 
 def map_dataset(path: Path, name: str) -> np.ndarray:

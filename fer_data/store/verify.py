@@ -1,4 +1,4 @@
-"""Check that what lies on disk is what was written: every shard, data set and row, against the hashes beside them.
+"""Check that what lies on disk is what was written: every table, shard, data set and row, against the hashes beside them.
 
 In:  a prepared folder. Out: a list of problems, each one sentence with file, data set and first bad row; empty if all is well.
 
@@ -12,11 +12,14 @@ from fer_data.errors import FerError
 from fer_data.faces.align import CANVAS
 from fer_data.faces.views import N_VIEWS, VIEW_SIZE
 from fer_data.store.files import sha256_of_file
+from fer_data.store.folder import MARK, marked
 from fer_data.store.guard import Guard, look_into
-from fer_data.store.manifest import read_manifest, read_settings
+from fer_data.store.manifest import COLUMNS, LATER, check_csv, read_manifest, read_settings, read_skipped
 from fer_data.store.shards import read_record
 
 __all__ = ["verify"]
+
+_OF_RECORD = [name for name in COLUMNS if name not in LATER]
 
 
 def verify(out: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> tuple[int, list[str]]:
@@ -27,6 +30,12 @@ def verify(out: Path, progress: Callable[[int, int], None] = lambda done, total:
     out = Path(out)
     settings = read_settings(out)
     frame, problems = _read_or_say(read_manifest, out)
+    for read in (read_skipped, check_csv):
+        problems += _read_or_say(read, out)[1]
+    mark, unmarked = _read_or_say(marked, out)
+    problems += unmarked
+    if mark not in (None, settings["dataset"]):
+        problems.append(f"{MARK} names {mark}, settings.json {settings['dataset']}")
     rows_of = {} if frame is None else {name: group.sort_values("row") for name, group in frame.groupby("shard")}
     for name in sorted(rows_of.keys() - settings["shards"].keys()):
         problems.append(f"{name}: the manifest names it, settings.json does not")
@@ -59,8 +68,10 @@ def _check_shard(guard: Guard, path: Path, sha256: str, rows, config: dict) -> l
         return [f"{name}: its record {path.with_suffix('.json').name} is missing"]
     if record.sha256 != sha256:
         return [f"{name}: its record is not the one that settings.json was written with"]
-    if rows is not None and list(rows["face_sha256"]) != [row["face_sha256"] for row in record.rows]:
-        return [f"{name}: its record and the manifest do not hold the same faces"]
+    if rows is not None and rows[_OF_RECORD].to_dict("records") != [{key: row.get(key) for key in _OF_RECORD} for row in record.rows]:
+        return [f"{name}: its record and the manifest do not say the same of its faces"]
+    if set(map(len, record.row_sha256.values())) - {len(record.rows)}:
+        return [f"{name}: its record does not have a hash for each row"]
     whole = path.stat().st_size == record.size and sha256_of_file(path) == sha256
     return guard.call(look_into, path, record, _shapes(len(record.rows), config), whole)
 
