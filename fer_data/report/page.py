@@ -44,7 +44,7 @@ class ReportSummary:
 def write_report(out: Path, to: Path | None = None, faces: bool = True) -> ReportSummary:
     """Write the report of a prepared folder to `to` (default: report.html in the folder) and return what it holds.
 
-    Raises ManifestError or ShardError if the folder is not whole, OSError if the page cannot be written.
+    Raises ManifestError or ShardError if the folder is not whole, StorageError if the page cannot be written.
     """
     out = Path(out)
     to = Path(to) if to is not None else out / "report.html"
