@@ -28,7 +28,8 @@ def fold_of(person, right, wrong):
 
 
 def test_pooled_weighs_images_and_the_mean_weighs_folds():
-    """9 of 10 and 0 of 2: pooled 9/12, mean 0.45. Seen red: the mean of folds in the place of the pooled figure."""
+    """9 of 10 and 0 of 2: pooled 9/12, mean 0.45. Seen red: the first fold in the place of all; n in the place of
+    n - 1 under the deviation."""
     found = pool([0, 3], [fold_of("A", 9, 1), fold_of("B", 0, 2)], 10)
     assert found.evaluation.frame_accuracy.value == pytest.approx(9 / 12)
     assert found.frame.mean == pytest.approx(0.45) and found.frame.sd == pytest.approx(statistics.stdev([0.9, 0.0]))
@@ -39,7 +40,7 @@ def test_pooled_weighs_images_and_the_mean_weighs_folds():
 
 
 def test_folds_pooled_are_the_figures_of_all_rows_together():
-    """The interval draws the people of all folds. Seen red: the mean of the folds' intervals."""
+    """The interval draws the people of all folds."""
     frames = [fold_of(person, right, 6 - right) for person, right in zip("ABCDE", (6, 2, 5, 1, 4), strict=True)]
     found, whole = pool(range(5), frames, 5).evaluation, pd.concat(frames, ignore_index=True)
     assert found == evaluate(whole)

@@ -118,7 +118,7 @@ def test_a_cross_validation_votes_and_nothing_is_written(folds):
 
 
 def test_another_database_is_answered_among_the_classes_that_both_have(folds, other):
-    """Seen red: shares of the full softmax, not renormalised; columns in the order of the data."""
+    """Seen red: shares of the full softmax, not renormalised."""
     run, data = folds / "cnn" / "fold0", other()
     found = repredict(run, data, device="cpu")
     trained = load_run(run, "cpu")
