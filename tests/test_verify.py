@@ -263,7 +263,7 @@ def test_a_damaged_record_is_made_anew_and_a_damaged_cache_is_not_believed(prepa
     shutil.copytree(prepared_ck, out)
     path = sorted((out / "cache").rglob("*.json"))[0]
     data = path.read_bytes()
-    digit = data.index(b".") + 3
+    digit = data.index(b".", data.index(b"\"points\"")) - 1
     path.write_bytes(data[:digit] + (b"1" if data[digit : digit + 1] != b"1" else b"2") + data[digit + 1 :])
     for record in (out / "shards").glob("*.json"):
         record.write_bytes(record.read_bytes()[:-9])
