@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from cli import common
-from fer_model.config import FOLD_RULES, METHODS, PRESETS, preset, with_budgets
+from fer_model.config import FOLD_RULES, HEADS, METHODS, PRESETS, preset, with_budgets, with_head
 
 __all__ = ["main"]
 
@@ -42,8 +42,10 @@ def choice(option, allowed, default, text, name=None):
 @main.command()
 @click.option("--fold", type=click.IntRange(0), required=True, metavar="N", help="The test fold, counted from 0.")
 @click.option("--data", type=common.DIR, default=Path("prepared"), show_default=True, help="What fer-data prepare wrote.")
-@click.option("--run", type=common.OUT_DIR, help="Run folder.  [default: runs/<dataset>-<method>-fold<N>]")
+@click.option("--run", type=common.OUT_DIR, help="Run folder.  [default: runs/<dataset>-<method>[-<head>]-fold<N>]")
 @choice("--method", METHODS, METHODS[0], "DE-GAN and its head, or the paper's CNN baseline.")
+@choice("--head", HEADS, HEADS[0], "What predicts: taps and f(x), the paper; taps alone; an MLP or a linear SVM on f(x) alone.")
+@click.option("--gan", type=common.DIR, metavar="RUN", help="Take stage 1 from this run of the same fold and settings.")
 @choice("--preset", list(PRESETS), "small", "smoke: seconds; small: minutes on 2 cores; paper: its own settings.", "preset_name")
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or cuda:N.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights, order and noise.")
@@ -54,22 +56,25 @@ def choice(option, allowed, default, text, name=None):
 @kimg("cnn", "Budget of the baseline; default: stages 1 and 2 together")
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Go on with the run folder, or start it anew.")
 @click.option("--dry-run", is_flag=True, help="Print configuration, steps, estimated time and disk; write nothing.")
-def train(fold, data, run, method, preset_name, device, seed, fold_rule, fold_seed, kimg_gan, kimg_head, kimg_cnn, resume, dry_run):
+def train(
+    fold, data, run, method, head, gan, preset_name, device, seed, fold_rule, fold_seed, kimg_gan, kimg_head, kimg_cnn, resume, dry_run
+):
     """Train on all folds but one, then predict that one.
 
     \b
     fer-model train --fold 0 --preset small
     fer-model train --fold 0 --preset paper --dry-run
+    fer-model train --fold 0 --preset small --head taps --gan runs/ck+-degan-fold0
     """
     from fer_model import train as library
 
     given = {"fold": fold, "method": method, "seed": seed, "fold_rule": fold_rule, "fold_seed": fold_seed}
-    config = with_budgets(preset(preset_name, **given), kimg_gan, kimg_head, kimg_cnn)
+    config = with_budgets(with_head(preset(preset_name, **given), head), kimg_gan, kimg_head, kimg_cnn)
     if dry_run:
-        common.show(library.plan(data, config, device))
+        common.show(library.plan(data, config, device, gan))
         return
     run = run or library.default_run(data, config)
-    common.show(library.train(data, run, config, device, resume, say=common.show))
+    common.show(library.train(data, run, config, device, resume, say=common.show, gan=gan))
 
 
 def words(kind):

@@ -18,9 +18,9 @@ from fer_data.faces.views import N_VIEWS, VIEW_SIZE
 from fer_model.errors import ConfigError
 
 __all__ = [
-    "FOLD_RULES", "METHODS", "PRECISIONS", "PRESETS",
+    "FOLD_RULES", "HEADS", "METHODS", "PRECISIONS", "PRESETS",
     "CnnConfig", "GanConfig", "HeadConfig", "NetworkConfig", "TrainConfig",
-    "budget_images", "from_json", "preset", "resolve_budgets", "steps_of", "to_json", "with_budgets",
+    "budget_images", "from_json", "preset", "resolve_budgets", "step_images", "steps_of", "to_json", "with_budgets", "with_head",
 ]  # fmt: skip
 
 METHODS = ("degan", "cnn")
@@ -28,6 +28,8 @@ PRECISIONS = ("auto", "fp32", "bf16")
 LR_SCHEDULES = ("constant", "cosine")
 TARGETS = ("other", "any")
 FOLD_RULES = ("manifest", "shuffled")
+HEADS = ("both", "taps", "f-mlp", "f-svm")    # what predicts: see HeadConfig.variant
+SVM_VIEWS = (1, 10, 110)
 STAGES_OF = {"degan": ("gan", "head"), "cnn": ("cnn",)}     # the stages that a method trains, in order
 
 
@@ -106,9 +108,11 @@ class GanConfig(_StageConfig):
 
 @dataclass(frozen=True)
 class HeadConfig(_StageConfig):
-    """Stage 2, the FER head on the frozen encoder: section 3.2, eq. (3)."""
+    """Stage 2, the FER head on the frozen encoder: section 3.2, eq. (3); and its ablations."""
 
     epochs: float | None = 50         # "the local FER CNN models are trained for 50 epochs"
+    variant: str = "both"             # both: taps and f(x), the paper; taps: the local CNNs without f(x); f-mlp, f-svm: f(x)
+                                      # alone, as in the authors' first DE-GAN (arXiv 1909.13135), which tries both
     loss_weights: tuple[float, ...] = (0.7, 0.6, 0.4, 0.3, 1.0)   # lambda_1 .. lambda_5 of eq. (3)
     taps: tuple[str, ...] = ("conv23", "conv33", "conv43", "conv52")   # open: the last layer at 48, 24 and 12 px of 96;
                                       # at 6 px the one before conv53, as conv53 is f(x), which L5 gets anyway
@@ -117,9 +121,22 @@ class HeadConfig(_StageConfig):
     local_features: int = 128         # open: length of FC_i, the last fully connected layer of a local CNN
     dropout: float = 0.0              # open: on concat(FC_1 .. FC_4, f(x)) before the classifier of L5
     label_smoothing: float = 0.0      # open: share of each target spread evenly over all classes, in L_1 .. L_5
+    mlp_features: int = 128           # open: length of f-mlp's hidden layer
+    svm_c: float = 1.0                # open: f-svm's C, the weight of its squared hinge against the size of its weights
+    svm_views: int = 10               # open: views of each face that f-svm is fitted on, once each; 1: the centre; 10: the
+                                      # unrotated crops and their mirrors; 110: all. Its budget follows from it
+
+    @property
+    def taps_used(self) -> tuple[str, ...]:
+        """The layers that this variant looks at beside f(x)."""
+        return self.taps if self.variant in ("both", "taps") else ()
 
     def __post_init__(self):
         super().__post_init__()
+        _one_of("variant", self.variant, HEADS)
+        _check(self.mlp_features >= 1, "mlp_features", "at least 1", self.mlp_features)
+        _check(self.svm_c > 0, "svm_c", "above 0", self.svm_c)
+        _check(self.svm_views in SVM_VIEWS, "svm_views", "1, 10 or 110", self.svm_views)
         _check(len(self.taps) == 4, "taps", "four layers", self.taps)
         good = len(self.loss_weights) == 5 and all(w >= 0 for w in self.loss_weights)
         _check(good, "loss_weights", "five numbers of at least 0", self.loss_weights)
@@ -204,6 +221,12 @@ class TrainConfig:
         """The stages that this run trains, in order."""
         return STAGES_OF[self.method]
 
+    @property
+    def name(self) -> str:
+        """What tells this run from the others of a fold, as part of a folder's name: degan, degan-taps, cnn."""
+        ablated = self.method == "degan" and self.head.variant != "both"
+        return f"{self.method}-{self.head.variant}" if ablated else self.method
+
 
 def _one_of(name: str, got: str, allowed: tuple[str, ...]):
     _check(got in allowed, name, " or ".join(allowed), got)
@@ -263,6 +286,13 @@ def with_budgets(config: TrainConfig, gan=None, head=None, cnn=None, judges=None
     return config
 
 
+def with_head(config: TrainConfig, variant: str) -> TrainConfig:
+    """Return the configuration with another head on stage 1. Raises ConfigError for the baseline, which has none."""
+    if config.method != "degan" and variant != HEADS[0]:
+        raise ConfigError(f"configuration: only method degan has a head to choose, got {variant} for {config.method}")
+    return replace(config, head=replace(config.head, variant=variant))
+
+
 def budget_images(stage: _StageConfig, n_faces: int) -> int | None:
     """Return how many images a stage is shown on `n_faces` training faces; None if it has no budget of its own."""
     if stage.kimg is not None:
@@ -275,8 +305,10 @@ def budget_images(stage: _StageConfig, n_faces: int) -> int | None:
 def resolve_budgets(config: TrainConfig, n_faces: int) -> TrainConfig:
     """Return the configuration with every budget in kimg, now that the number of training faces is known.
 
-    The baseline without a budget gets those of both stages of DE-GAN together.
+    The baseline without a budget gets those of both stages of DE-GAN together. The SVM sees its views once, in one step.
     """
+    if config.head.variant == "f-svm":
+        config = with_budgets(config, head=n_faces * config.head.svm_views / 1000)
     gan, head = budget_images(config.gan, n_faces), budget_images(config.head, n_faces)
     if gan is None or head is None:
         raise ConfigError("configuration: stages gan and head need epochs or kimg, got neither")
@@ -287,11 +319,16 @@ def resolve_budgets(config: TrainConfig, n_faces: int) -> TrainConfig:
     return with_budgets(config, gan / 1000, head / 1000, (gan + head if cnn is None else cnn) / 1000, judges / 1000)
 
 
-def steps_of(stage: _StageConfig) -> int:
-    """Return the number of steps of a stage whose budget is resolved. The last batch is full like the others."""
+def step_images(stage: _StageConfig) -> int:
+    """Return how many images a step is shown, over all processes: a batch; all at once to the SVM."""
     if stage.kimg is None:
         raise ConfigError("configuration: kimg must be resolved before steps can be counted, got None")
-    return math.ceil(round(stage.kimg * 1000) / stage.batch)
+    return round(stage.kimg * 1000) if getattr(stage, "variant", None) == "f-svm" else stage.batch
+
+
+def steps_of(stage: _StageConfig) -> int:
+    """Return the number of steps of a stage whose budget is resolved. The last batch is full like the others."""
+    return math.ceil(round((stage.kimg or 0) * 1000) / step_images(stage))
 
 
 def to_json(config: TrainConfig) -> str:

@@ -54,10 +54,10 @@ class CrossValidated:
 
 
 def default_crossval(data: Path, config: TrainConfig, repeats: int = 0) -> Path:
-    """Return where a cross-validation goes that names no folder: runs/<dataset>-<method>, with -repeated and -seed<N> if so."""
+    """Return where a cross-validation goes that names no folder: runs/<dataset>-<method>[-<head>], with -repeated and -seed<N> if so."""
     dataset = fold_of(data, replace(config, fold=fold_numbers(data)[0])).dataset
     repeated, seed = "-repeated" if repeats else "", f"-seed{config.seed}" if config.seed else ""
-    return Path("runs") / f"{dataset}-{config.method}{repeated}{seed}"
+    return Path("runs") / f"{dataset}-{config.name}{repeated}{seed}"
 
 
 def crossval(

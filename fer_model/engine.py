@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from fer_data.store.files import write_bytes_atomically, write_json_atomically
 from fer_model import checkpoint
-from fer_model.config import steps_of
+from fer_model.config import step_images, steps_of
 from fer_model.errors import CheckpointError, DivergedError
 
 __all__ = ["Journal", "Learner", "Stage", "lr_at", "run_stage"]
@@ -75,6 +75,11 @@ class Stage(ABC):
     @abstractmethod
     def step(self, step: int) -> dict[str, Tensor]:
         """Do step `step`; return its losses by name, detached, 0-dimensional, on the device."""
+
+    def rehearse(self, step: int) -> int:
+        """Do the work of a step, or a part of it that takes its share of the time; return how many images that were."""
+        float(next(iter(self.step(step).values())))                      # waits for the device
+        return self.config.batch
 
     @abstractmethod
     def samples(self, step: int) -> list[str]:
@@ -185,7 +190,7 @@ def _stop(stage: Stage, bad: tuple, journal: Journal) -> None:
 
 
 def _tick(stage: Stage, step: int, means: dict[str, float], seconds: float, steps: int, journal: Journal) -> None:
-    batch = stage.config.batch
+    batch = step_images(stage.config)
     numbers = {f"loss_{name}": value for name, value in means.items()} | stage.review(step)
     entry = {
         "event": "tick", "stage": stage.name, "step": step, "steps": stage.steps, "seen_kimg": step * batch / 1000,

@@ -8,6 +8,8 @@ Out: HeadStage, for engine.run_stage; its weights are encoder and head.
     taps                        output of the intermediate layers, the expressive component
     head.local                  the four local CNNs, L_1 .. L_4
     head.classifier             f(x) with the last fully connected layers, L_5: the prediction
+
+Variant f-mlp has L_5 alone, the classifier of an MLP on f(x). Variant f-svm stands in svm.py.
 """
 
 import torch
@@ -19,14 +21,14 @@ from fer_model.config import TrainConfig
 from fer_model.engine import Learner
 from fer_model.fold import Fold
 from fer_model.losses import head_loss
-from fer_model.networks import Head, build
+from fer_model.networks import build, make_head
 from fer_model.randomness import stream
 
 __all__ = ["HeadStage"]
 
 
 class HeadStage(ClassifierStage):
-    """Eq. (3) on a frozen encoder."""
+    """Eq. (3) on a frozen encoder; the terms that the variant has."""
 
     name = "head"
 
@@ -34,7 +36,7 @@ class HeadStage(ClassifierStage):
         super().__init__(config, fold, views, device)
         self.encoder = encoder.requires_grad_(False).eval()
         n_classes, rng = len(fold.classes), stream(config.seed, "init/head")
-        head = build(lambda: Head(config.network, config.head, n_classes), device, config.network.init_std, rng)
+        head = build(lambda: make_head(config.network, config.head, n_classes), device, config.network.init_std, rng)
         self.learners = {"head": Learner(head, config.head, self.steps)}
 
     @property
@@ -43,14 +45,16 @@ class HeadStage(ClassifierStage):
 
     def _all_logits(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, ...]:
         with torch.no_grad():
-            f, taps = self.encoder.with_taps(x, self.config.taps)        # (B, N_f), four of (B, c, s, s)
-        return self.learner.network(f, taps, generator)                  # five of (B, K)
+            f, taps = self.encoder.with_taps(x, self.config.taps_used)   # (B, N_f), four (or none) of (B, c, s, s)
+        return self.learner.network(f, taps, generator)                  # five (or one) of (B, K)
 
     def losses(self, x: Tensor, expression: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         with self.autocast():
             logits = self._all_logits(x, generator)
-        loss = head_loss(logits, expression, self.config.loss_weights, self.config.label_smoothing)
-        return {"head": loss.total} | {f"L{i}": part for i, part in enumerate(loss.parts, 1)}
+        weights = self.config.loss_weights[-len(logits) :]               # f-mlp: lambda_5 alone
+        loss = head_loss(logits, expression, weights, self.config.label_smoothing)
+        first = 1 + len(self.config.loss_weights) - len(logits)
+        return {"head": loss.total} | {f"L{i}": part for i, part in enumerate(loss.parts, first)}
 
     def logits(self, x: Tensor) -> Tensor:
         return self._all_logits(x)[-1]                                   # (B, K)

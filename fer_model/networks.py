@@ -10,6 +10,7 @@ Letters: B batch, C channels, S image size (96, 48, 32 or 16), K classes, N_f re
     Decoder                     G_de                        table B of DR-GAN
     Discriminator               D = [D^e, D^i]              table A, then one fully connected layer in two parts
     LocalCnn, Head              local CNNs, L_1 .. L_5      open in the paper; see HeadConfig
+    MlpHead, LinearSvm          MLP, SVM of 1909.13135      f(x) alone; open there too
     BaselineCnn                 CNN (baseline)              open in the paper: table A, then one softmax layer
 
 3x3 kernels; BN and ELU after each layer; a stride of 2 instead of pooling. Padding is 1 on all sides, also at stride 2
@@ -28,8 +29,8 @@ from fer_model.config import CnnConfig, HeadConfig, NetworkConfig
 from fer_model.errors import ConfigError, ShapeError
 
 __all__ = [
-    "TRUNK", "DECODER", "BaselineCnn", "Decoder", "Discriminator", "Encoder", "Generator", "Head", "LocalCnn", "Trunk",
-    "build", "dropout", "expect_shape", "to_input_size",
+    "TRUNK", "DECODER", "BaselineCnn", "Decoder", "Discriminator", "Encoder", "Generator", "Head", "LinearSvm", "LocalCnn",
+    "MlpHead", "Trunk", "build", "dropout", "expect_shape", "make_head", "to_input_size",
 ]  # fmt: skip
 
 # Table A: name, output channels at width 1 (None: N_f), stride.
@@ -217,7 +218,7 @@ class LocalCnn(nn.Module):
 
 
 class Head(nn.Module):
-    """Four local CNNs on the encoder's taps, and the classifier on concat(FC_1 .. FC_4, f(x))."""
+    """Four local CNNs on the encoder's taps, and the classifier on concat(FC_1 .. FC_4, f(x)); variant taps leaves f(x) out."""
 
     def __init__(self, network: NetworkConfig, config: HeadConfig, n_classes: int):
         super().__init__()
@@ -227,16 +228,58 @@ class Head(nn.Module):
             if name not in sizes:
                 raise ConfigError(f"configuration: head.taps must be among {', '.join(sizes)}, got {name!r}")
         base = network.image_size // DOWNSAMPLING
-        self.representation, self.dropout = network.representation, config.dropout
+        self.representation, self.dropout, self.with_f = network.representation, config.dropout, config.variant == "both"
         self.local = nn.ModuleList(LocalCnn(*sizes[name], base, config, n_classes) for name in config.taps)
-        self.classifier = nn.Linear(len(config.taps) * config.local_features + network.representation, n_classes)
+        beside = network.representation if self.with_f else 0
+        self.classifier = nn.Linear(len(config.taps) * config.local_features + beside, n_classes)
 
     def forward(self, f: Tensor, taps: tuple[Tensor, ...], generator=None) -> tuple[Tensor, ...]:
         """f (B, N_f) and the taps -> five logits (B, K): the local CNNs', then the prediction's."""
         expect_shape(f, (None, self.representation), "head input f(x)")
         features, logits = zip(*(cnn(tap) for cnn, tap in zip(self.local, taps, strict=True)), strict=True)
-        joined = dropout(torch.cat([*features, f], dim=1), self.dropout, generator)           # (B, 4 * features + N_f)
+        parts = [*features, f] if self.with_f else features
+        joined = dropout(torch.cat(parts, dim=1), self.dropout, generator)       # (B, 4 * features [+ N_f])
         return (*logits, self.classifier(joined).float())
+
+
+class MlpHead(nn.Module):
+    """f(x) alone, each of its values standardised (BN), through one hidden layer."""
+
+    def __init__(self, network: NetworkConfig, config: HeadConfig, n_classes: int):
+        super().__init__()
+        self.representation, self.dropout = network.representation, config.dropout
+        self.norm = nn.BatchNorm1d(network.representation)
+        self.fc = nn.Linear(network.representation, config.mlp_features)
+        self.classifier = nn.Linear(config.mlp_features, n_classes)
+
+    def forward(self, f: Tensor, taps: tuple[Tensor, ...] = (), generator=None) -> tuple[Tensor]:
+        """f (B, N_f) -> the logits (B, K), alone in a tuple; `taps` are not looked at."""
+        expect_shape(f, (None, self.representation), "head input f(x)")
+        features = F.elu(self.fc(self.norm(f)))                                  # (B, features)
+        return (self.classifier(dropout(features, self.dropout, generator)).float(),)
+
+
+class LinearSvm(nn.Module):
+    """f(x) alone through a linear SVM that was fitted elsewhere: one margin per class. It has no parameters to descend on."""
+
+    def __init__(self, network: NetworkConfig, n_classes: int):
+        super().__init__()
+        n_f = network.representation
+        self.representation = n_f
+        for name, shape in {"weight": (n_classes, n_f), "bias": (n_classes,), "mean": (n_f,), "scale": (n_f,)}.items():
+            self.register_buffer(name, torch.zeros(shape))
+
+    def forward(self, f: Tensor, taps: tuple[Tensor, ...] = (), generator=None) -> tuple[Tensor]:
+        """f (B, N_f) -> the margins (B, K), alone in a tuple; `taps` are not looked at."""
+        expect_shape(f, (None, self.representation), "head input f(x)")
+        return (F.linear((f.float() - self.mean) / self.scale, self.weight, self.bias),)
+
+
+def make_head(network: NetworkConfig, config: HeadConfig, n_classes: int) -> nn.Module:
+    """Return the head of config.variant: f(x) (B, N_f) and config.taps_used in, logits (B, K) out, the prediction's last."""
+    if config.variant == "f-svm":
+        return LinearSvm(network, n_classes)
+    return (MlpHead if config.variant == "f-mlp" else Head)(network, config, n_classes)
 
 
 class BaselineCnn(nn.Module):
@@ -278,7 +321,7 @@ def build(make, device: torch.device, std: float, generator: torch.Generator) ->
             nn.init.normal_(module.weight, 0.0, std, generator=generator)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.BatchNorm2d):
+        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.reset_parameters()                                            # scale 1, shift 0, mean 0, variance 1
         elif next(module.parameters(recurse=False), None) is not None:
             raise TypeError(f"no initialisation is written down for {type(module).__name__}")

@@ -35,7 +35,7 @@ from fer_model.config import STAGES_OF, TrainConfig, from_json
 from fer_model.errors import ConfigError, RunError
 from fer_model.fold import Fold
 
-__all__ = ["RunFolder", "code_version", "locked"]
+__all__ = ["RunFolder", "code_version", "first_difference", "locked"]
 
 SCHEMA_VERSION = 1
 OWN_FILES = ("result.json", "predictions.csv", "probe.json", "samples.png", "diverged.json", "log.jsonl", "config.json")
@@ -50,6 +50,22 @@ def code_version() -> str:
         for path in sorted(package.rglob("*.py")):
             digest.update(path.relative_to(package.parent).as_posix().encode() + b"\0" + path.read_bytes())
     return f"{fer_data.__version__}+{digest.hexdigest()[:12]}"
+
+
+def first_difference(old: dict, new: dict, prefix: str = "") -> tuple[str, object, object] | None:
+    """Return the first field in which two dicts of the same shape differ, with both values, or None.
+
+    >>> first_difference({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}})
+    ('b.c', 2, 3)
+    """
+    for name, value in old.items():
+        if isinstance(value, dict) and isinstance(new[name], dict):
+            found = first_difference(value, new[name], f"{prefix}{name}.")
+            if found is not None:
+                return found
+        elif new[name] != value:
+            return f"{prefix}{name}", value, new[name]
+    return None
 
 
 @contextmanager
@@ -123,19 +139,15 @@ class RunFolder:
             write_json_atomically(self.config, content)
             return config
         started, content = self.read_config()
-        self._compare(asdict(started), asdict(config), "")
-        self._compare({"manifest_sha256": content["manifest_sha256"]}, {"manifest_sha256": fold.manifest_sha256}, "")
+        old = asdict(started) | {"manifest_sha256": content["manifest_sha256"]}
+        found = first_difference(old, asdict(config) | {"manifest_sha256": fold.manifest_sha256})
+        if found is not None:
+            name, was, now = found
+            raise ConfigError(
+                f"going on with {self.path}: {name} was {was!r} when the run was started and is {now!r} now;"
+                f" choose another --run, or --no-resume to start it anew"
+            )
         return started
-
-    def _compare(self, old: dict, new: dict, prefix: str) -> None:
-        for name, value in old.items():
-            if isinstance(value, dict):
-                self._compare(value, new[name], f"{prefix}{name}.")
-            elif new[name] != value:
-                raise ConfigError(
-                    f"going on with {self.path}: {prefix}{name} was {value!r} when the run was started and is"
-                    f" {new[name]!r} now; choose another --run, or --no-resume to start it anew"
-                )
 
     def settle_precision(self, config: TrainConfig, resolved: str) -> TrainConfig:
         """Return the configuration with a definite precision: the one that the run was started with, if auto is asked for."""

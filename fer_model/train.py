@@ -16,7 +16,7 @@ from fer_data.store.loader import Views, open_views
 from fer_model import checkpoint
 from fer_model.baseline import CnnStage
 from fer_model.classifier import ClassifierStage
-from fer_model.config import TrainConfig, budget_images, resolve_budgets, steps_of, to_json
+from fer_model.config import TrainConfig, budget_images, resolve_budgets, step_images, steps_of, to_json
 from fer_model.degan import GanStage
 from fer_model.devices import resolve_device, resolve_precision
 from fer_model.engine import Journal, Stage, run_stage
@@ -35,6 +35,8 @@ from fer_model.head import HeadStage
 from fer_model.networks import Encoder, build
 from fer_model.randomness import stream
 from fer_model.run import RunFolder, code_version, locked
+from fer_model.sources import GanSource, read_gan, refuse_itself
+from fer_model.svm import SvmStage
 
 __all__ = ["Outcome", "Plan", "StagePlan", "default_run", "plan", "refuse_other_run", "train"]
 
@@ -72,12 +74,14 @@ def train(
     say: Callable[[str], None] = print,
     hook: Callable[[str, int], None] | None = None,      # as in engine.run_stage
     save_every_s: float = 60.0,       # as in engine.run_stage
+    gan: Path | None = None,          # a complete run whose stage 1 is taken as it is; None: it is trained
 ) -> Outcome:
     """Train what is left to train, predict the test fold, evaluate.
 
     Raises children of FerError: fold, device, configuration, checkpoint, divergence.
     """
     fold, where = fold_of(data, config), resolve_device(device)
+    refuse_itself(run, gan)
     with locked(run):
         folder = RunFolder(run)
         folder.refuse_strangers()
@@ -85,12 +89,13 @@ def train(
             folder.clear()
         views = open_views(data, fold.train, where)
         config = folder.settle_precision(_resolved(config, fold, views), resolve_precision(config.precision, where))
+        taken = None if gan is None else read_gan(gan, config, fold)
         config = folder.open(config, fold, data)
         if folder.result.is_file():
             return Outcome(run, evaluate_run(run), was_complete=True)
         journal = Journal(folder.log, say)
         _announce(config, fold, where, journal)
-        last = _train_stages(config, fold, views, where, folder, journal, hook, save_every_s)
+        last = _train_stages(config, fold, views, where, folder, journal, hook, save_every_s, taken)
         found = last.predict(open_views(data, fold.test, where)).numpy()             # (n, K)
         write_predictions(folder.predictions, predictions_frame(fold.test, found, fold.classes))
         evaluation = evaluate(read_predictions(folder.predictions))
@@ -99,9 +104,9 @@ def train(
 
 
 def default_run(data: Path, config: TrainConfig) -> Path:
-    """Return where a run goes that names no folder: runs/<dataset>-<method>-fold<N>, -shuffled<S> before it if so."""
+    """Return where a run goes that names no folder: runs/<dataset>-<method>[-<head>]-fold<N>, -shuffled<S> before it if so."""
     drawn = f"-shuffled{config.fold_seed}" if config.fold_rule == "shuffled" else ""
-    return Path("runs") / f"{fold_of(data, config).dataset}-{config.method}{drawn}-fold{config.fold}"
+    return Path("runs") / f"{fold_of(data, config).dataset}-{config.name}{drawn}-fold{config.fold}"
 
 
 def refuse_other_run(data: Path, run: Path, config: TrainConfig) -> bool:
@@ -116,8 +121,8 @@ def refuse_other_run(data: Path, run: Path, config: TrainConfig) -> bool:
     if not folder.config.is_file():
         return False
     fold = fold_of(data, config)
-    views = open_views(data, fold.test, "cpu")
-    folder.open(folder.settle_precision(_resolved(config, fold, views), config.precision), fold, data)
+    config = _resolved(config, fold, open_views(data, fold.train[:1], "cpu"))
+    folder.open(folder.settle_precision(config, config.precision), fold, data)
     return folder.result.is_file()
 
 
@@ -134,7 +139,7 @@ def _announce(config: TrainConfig, fold: Fold, device: torch.device, journal: Jo
     kimg = " + ".join(f"{getattr(config, name).kimg:g}" for name in config.stages)
     drawn = f" (folds shuffled, seed {config.fold_seed})" if config.fold_rule == "shuffled" else ""
     sentence = (
-        f"{config.method} on fold {fold.number} of {fold.dataset}{drawn}: {len(fold.train)} faces of {len(fold.identities)} people,"
+        f"{config.name} on fold {fold.number} of {fold.dataset}{drawn}: {len(fold.train)} faces of {len(fold.identities)} people,"
         f" tested on {len(fold.test)}; preset {config.preset}, {kimg} kimg, {device}, {config.precision}"
     )
     journal.write(entry, sentence)
@@ -147,16 +152,22 @@ def _make(name: str, config: TrainConfig, fold: Fold, views: Views, device: torc
         return GanStage(config, fold, views, device, watch)
     if name == "cnn":
         return CnnStage(config, fold, views, device)
-    return HeadStage(config, fold, views, device, encoder)
+    kind = SvmStage if config.head.variant == "f-svm" else HeadStage
+    return kind(config, fold, views, device, encoder)
 
 
-def _train_stages(config, fold, views, device, folder, journal, hook, save_every_s) -> ClassifierStage:
+def _train_stages(
+    config, fold, views, device, folder, journal, hook, save_every_s, taken: GanSource | None
+) -> ClassifierStage | SvmStage:
     """Train or load each stage in order; return the last one, which predicts."""
     encoder = stage = watch = None
-    judges = ("judges",) if "gan" in config.stages else ()               # they train first and are no part of the method
+    judges = ("judges",) if "gan" in config.stages and taken is None else ()          # they train first and are no part of the method
     for name in (*judges, *config.stages):
         stage, path = _make(name, config, fold, views, device, encoder, watch), folder.weights(name)
-        if not path.is_file():
+        if not path.is_file() and name == "gan" and taken is not None:
+            taken.copy_to(folder)
+            journal.write({"event": "taken over", "stage": name, **taken.entry()}, f"{name} is taken over from {taken.run}")
+        elif not path.is_file():
             run_stage(stage, folder.checkpoints, journal, save_every_s, hook)
             if isinstance(stage, GanStage):
                 write_sheet(folder.samples, stage)
@@ -170,6 +181,11 @@ def _train_stages(config, fold, views, device, folder, journal, hook, save_every
     return stage
 
 
+def _rules(config: TrainConfig) -> dict[str, str]:
+    svm = config.method == "degan" and config.head.variant == "f-svm"
+    return RULES | {"probability": "softmax of a linear SVM's margins, which were not fitted to be probabilities" if svm else "softmax"}
+
+
 def _result(config: TrainConfig, fold: Fold, evaluation: Evaluation, journal: Journal) -> dict:
     stages = {}
     for name in config.stages:
@@ -179,9 +195,13 @@ def _result(config: TrainConfig, fold: Fold, evaluation: Evaluation, journal: Jo
             "kimg": kimg, "steps": steps_of(getattr(config, name)),
             "passes_over_faces": round(kimg * 1000 / len(fold.train), 2), "seconds": round(sum(line["seconds"] for line in ticks), 1),
         }  # fmt: skip
+    for line in journal.lines:
+        if line["event"] == "taken over":
+            stages[line["stage"]] |= {"seconds": line["seconds"], "taken_from": line["run"], "sha256": line["sha256"]}
     return {
-        "method": config.method, "preset": config.preset, "dataset": fold.dataset, "fold": fold.number, "seed": config.seed,
-        "stages": stages, "rules": RULES, "manifest_sha256": fold.manifest_sha256, "code_version": code_version(),
+        "method": config.method, "name": config.name, "preset": config.preset, "dataset": fold.dataset, "fold": fold.number,
+        "seed": config.seed, "stages": stages, "rules": _rules(config), "manifest_sha256": fold.manifest_sha256,
+        "code_version": code_version(),
         "evaluation": evaluation.to_dict(),
     }  # fmt: skip
 
@@ -236,37 +256,40 @@ def _duration(hours: float) -> str:
     return f"{hours:.1f} hours" if hours >= 1 else f"{hours * 60:.1f} minutes"
 
 
-def plan(data: Path, config: TrainConfig, device: str = "auto") -> Plan:
-    """Return what a run would cost: steps and disk exactly, time from a few small steps on the device at hand."""
+def plan(data: Path, config: TrainConfig, device: str = "auto", gan: Path | None = None) -> Plan:
+    """Return what a run would cost: steps and disk exactly, time from a few small steps on the device at hand.
+
+    A stage 1 that is taken over costs nothing.
+    """
     fold, where = fold_of(data, config), resolve_device(device)
     views = open_views(data, fold.train, where)
     config = _resolved(config, fold, views)
     if config.precision == "auto":
         config = replace(config, precision=resolve_precision("auto", where))
+    if gan is not None:
+        read_gan(gan, config, fold)
     net, stages = config.network, []
     encoder = build(lambda: Encoder(net), where, net.init_std, stream(config.seed, "plan"))
-    for name in config.stages:
+    for name in config.stages[gan is not None :]:
         given = getattr(config, name)
         small = replace(given, batch=min(given.batch, TIMED_BATCH))
         stage = _make(name, replace(config, **{name: small}), fold, views, where, encoder)
         rate = _images_per_s(stage)
-        steps, per_pass = steps_of(given), budget_images(replace(given, kimg=None, epochs=1), len(fold.train))
+        steps, batch = steps_of(given), step_images(given)
+        per_pass = budget_images(replace(given, kimg=None, epochs=1), len(fold.train))
         disk = 3 * _megabytes(stage.tensors()) + _megabytes(stage.weights())          # two kept, one being written
-        hours = steps * given.batch / rate / 3600
-        stages.append(StagePlan(name, given.kimg, given.batch, steps, -(-per_pass // given.batch), rate, hours, disk))
+        hours = steps * batch / rate / 3600
+        stages.append(StagePlan(name, given.kimg, batch, steps, -(-per_pass // batch), rate, hours, disk))
     return Plan(config, str(where), len(fold.train), len(fold.test), tuple(stages))
 
 
 def _images_per_s(stage: Stage) -> float:
-    def one(step: int) -> None:
-        float(next(iter(stage.step(step).values())))                     # waits for the device
-
-    one(0)
-    steps, start = 0, time.perf_counter()
+    stage.rehearse(0)
+    steps, images, start = 0, 0, time.perf_counter()
     while steps < 2 or (steps < 20 and time.perf_counter() - start < 2):
         steps += 1
-        one(steps)
-    return steps * stage.config.batch / (time.perf_counter() - start)
+        images += stage.rehearse(steps)
+    return images / (time.perf_counter() - start)
 
 
 def _megabytes(tensors: dict[str, torch.Tensor]) -> float:

@@ -17,7 +17,7 @@ from fer_model.config import TrainConfig
 from fer_model.devices import resolve_device
 from fer_model.errors import RunError
 from fer_model.fold import Fold, fold_of
-from fer_model.networks import BaselineCnn, Decoder, Encoder, Head, build
+from fer_model.networks import BaselineCnn, Decoder, Encoder, build, make_head
 from fer_model.randomness import stream
 from fer_model.run import RunFolder
 
@@ -51,14 +51,17 @@ class TrainedRun:
         return data, fold
 
     def logits(self, x: Tensor) -> Tensor:
-        """Return the prediction's logits (B, K) of x (B, C, S, S) in [-1, 1], as networks.to_input_size gives it."""
+        """Return the prediction's logits (B, K) of x (B, C, S, S) in [-1, 1], as networks.to_input_size gives it.
+
+        They are the margins where the head is an SVM.
+        """
         if "cnn" in self.networks:
             return self.networks["cnn"](x)
-        f, taps = self.networks["encoder"].with_taps(x, self.config.head.taps)
+        f, taps = self.networks["encoder"].with_taps(x, self.config.head.taps_used)
         return self.networks["head"](f, taps)[-1]
 
     def probabilities(self, views: Views, batch: int = 128) -> Tensor:
-        """Return class probabilities (n, K) float32 of the faces of `views`: centre crop, unrotated, fp32."""
+        """Return softmax(logits) (n, K) float32 of the faces of `views`: centre crop, unrotated, fp32."""
         return probabilities(self.logits, views, self.config.network.image_size, batch)
 
 
@@ -73,7 +76,7 @@ def load_run(run: Path, device: str = "auto") -> TrainedRun:
     net = config.network
     makers = {
         "encoder": lambda: Encoder(net), "decoder": lambda: Decoder(net, len(identities)),
-        "head": lambda: Head(net, config.head, len(classes)), "cnn": lambda: BaselineCnn(net, config.cnn, len(classes)),
+        "head": lambda: make_head(net, config.head, len(classes)), "cnn": lambda: BaselineCnn(net, config.cnn, len(classes)),
     }  # fmt: skip
     networks = {}
     for stage, names in {"gan": ("decoder",), "head": ("encoder", "head"), "cnn": ("cnn",)}.items():

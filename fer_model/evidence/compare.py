@@ -108,7 +108,7 @@ class Comparison:
             )
             means = [] if not folds else [""] if entry.pooled is None else [f"{entry.pooled.frame}\n{entry.pooled.sequence}"]
             cells = (*images, f"{entry.kimg:g}", f"{entry.minutes:.1f}", *shares, f"{found.frame_macro_recall:.1%}", *means)
-            table.add_row(f"{entry.results[0]['method']}\n{entry.path}", *cells)
+            table.add_row(f"{entry.results[0]['name']}\n{entry.path}", *cells)
         if folds:
             table.caption = "Accuracies are pooled over the folds; beside them the mean of folds, per frame and below it per sequence."
             table.caption_justify = "left"
