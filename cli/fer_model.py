@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from cli import common
-from fer_model.config import FOLD_RULES, HEADS, METHODS, PRESETS, preset, with_budgets, with_head
+from fer_model.config import FOLD_RULES, HEADS, METHODS, PRESETS, SELECTIONS, preset, with_budgets, with_head
 
 __all__ = ["main"]
 
@@ -46,6 +46,7 @@ def choice(option, allowed, default, text, name=None):
 @choice("--method", METHODS, METHODS[0], "DE-GAN and its head, or the paper's CNN baseline.")
 @choice("--head", HEADS, HEADS[0], "What predicts: taps and f(x), the paper; taps alone; an MLP or a linear SVM on f(x) alone.")
 @click.option("--gan", type=common.DIR, metavar="RUN", help="Take stage 1 from this run of the same fold and settings.")
+@choice("--selection", SELECTIONS, SELECTIONS[0], "The weights after the last step, or the best on training people set aside.")
 @choice("--preset", list(PRESETS), "small", "smoke: seconds; small: minutes on 2 cores; paper: its own settings.", "preset_name")
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or cuda:N.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights, order and noise.")
@@ -57,8 +58,9 @@ def choice(option, allowed, default, text, name=None):
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Go on with the run folder, or start it anew.")
 @click.option("--dry-run", is_flag=True, help="Print configuration, steps, estimated time and disk; write nothing.")
 def train(
-    fold, data, run, method, head, gan, preset_name, device, seed, fold_rule, fold_seed, kimg_gan, kimg_head, kimg_cnn, resume, dry_run
-):
+    fold, data, run, method, head, gan, selection, preset_name, device, seed, fold_rule, fold_seed, kimg_gan, kimg_head, kimg_cnn,
+    resume, dry_run,
+):  # fmt: skip
     """Train on all folds but one, then predict that one.
 
     \b
@@ -68,7 +70,7 @@ def train(
     """
     from fer_model import train as library
 
-    given = {"fold": fold, "method": method, "seed": seed, "fold_rule": fold_rule, "fold_seed": fold_seed}
+    given = {"fold": fold, "method": method, "seed": seed, "fold_rule": fold_rule, "fold_seed": fold_seed, "selection": selection}
     config = with_budgets(with_head(preset(preset_name, **given), head), kimg_gan, kimg_head, kimg_cnn)
     if dry_run:
         common.show(library.plan(data, config, device, gan))

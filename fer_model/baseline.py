@@ -28,12 +28,13 @@ class CnnStage(ClassifierStage):
 
     name = "cnn"
 
-    def __init__(self, config: TrainConfig, fold: Fold, views: Views, device: torch.device):
-        super().__init__(config, fold, views, device)
+    def __init__(self, config: TrainConfig, fold: Fold, views: Views, device: torch.device, validation: Views | None = None):
+        super().__init__(config, fold, views, device, validation)
         net, n_classes = config.network, len(fold.classes)
         rng = stream(config.seed, "init/cnn")
         cnn = build(lambda: BaselineCnn(net, config.cnn, n_classes), device, net.init_std, rng)
         self.learners = {"cnn": Learner(cnn, config.cnn, self.steps)}
+        self._choose()
 
     @property
     def learner(self) -> Learner:

@@ -18,6 +18,7 @@ from fer_model.engine import Learner, Stage
 from fer_model.fold import Batches, Fold
 from fer_model.networks import to_input_size
 from fer_model.randomness import stream
+from fer_model.selection import Best
 
 __all__ = ["VOTES", "ClassifierStage", "centre_inputs", "probabilities", "view_inputs"]
 
@@ -32,9 +33,11 @@ VOTES = {
 class ClassifierStage(Stage):
     """A learner that maps views to expressions. A subclass says which networks and which loss."""
 
-    def __init__(self, config: TrainConfig, fold: Fold, views: Views, device: torch.device):
+    best: Best | None = None          # validation chooses: the best weights so far
+
+    def __init__(self, config: TrainConfig, fold: Fold, views: Views, device: torch.device, validation: Views | None = None):
         super().__init__(getattr(config, self.name))
-        self.run, self.fold, self.views, self.device = config, fold, views, device
+        self.run, self.fold, self.views, self.device, self.validation = config, fold, views, device, validation
         self.batches = Batches(views.n_faces, self.config.batch, config.seed, self.name)
         self.expression = fold.expression_labels(device)                 # (n,) y^e
 
@@ -59,6 +62,38 @@ class ClassifierStage(Stage):
         losses = self.losses(x, expression, stream(self.run.seed, f"{self.name}/dropout", step))
         self.learner.descend(next(iter(losses.values())), step)
         return {name: value.detach() for name, value in losses.items()}
+
+    def _choose(self) -> None:
+        """Have validation choose the weights, if there are faces to look at; called once the learner is there."""
+        if self.validation is not None:
+            self.best, self.validation_labels = Best(self.learner.network), self.fold.validation_labels(torch.device("cpu"))
+
+    def review(self, step: int) -> dict[str, float]:
+        """Look at the validation faces, if it is time to; return how many are right, and the best so far."""
+        often = self.config.tick_steps * self.run.validation_every
+        if self.best is None or (step % often and step < self.steps):
+            return {}
+        n, right = len(self.validation_labels), int((self.predict(self.validation).argmax(1) == self.validation_labels).sum())
+        self.best.offer(step, right)
+        return {
+            "validation_accuracy": round(right / n, 4), "best_validation_accuracy": round(self.best.right / n, 4),
+            "best_step": self.best.step,
+        }  # fmt: skip
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the tensors of networks(); the learner's are the best ones, if validation chooses."""
+        chosen = {} if self.best is None else {f"{self.name}/{name}": tensor for name, tensor in self.best.tensors.items()}
+        return super().weights() | chosen
+
+    def buffers(self) -> dict[str, Tensor]:
+        return {} if self.best is None else {f"best/{name}": tensor for name, tensor in self.best.tensors.items()}
+
+    def facts(self) -> dict:
+        return {} if self.best is None else self.best.facts()
+
+    def restore_facts(self, facts: dict) -> None:
+        if self.best is not None:
+            self.best.restore(facts)
 
     def autocast(self):
         return autocast(self.device, self.run.precision)

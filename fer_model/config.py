@@ -18,7 +18,7 @@ from fer_data.faces.views import N_VIEWS, VIEW_SIZE
 from fer_model.errors import ConfigError
 
 __all__ = [
-    "FOLD_RULES", "HEADS", "METHODS", "PRECISIONS", "PRESETS",
+    "FOLD_RULES", "HEADS", "METHODS", "PRECISIONS", "PRESETS", "SELECTIONS",
     "CnnConfig", "GanConfig", "HeadConfig", "NetworkConfig", "TrainConfig",
     "budget_images", "from_json", "preset", "resolve_budgets", "step_images", "steps_of", "to_json", "with_budgets", "with_head",
 ]  # fmt: skip
@@ -30,6 +30,7 @@ TARGETS = ("other", "any")
 FOLD_RULES = ("manifest", "shuffled")
 HEADS = ("both", "taps", "f-mlp", "f-svm")    # what predicts: see HeadConfig.variant
 SVM_VIEWS = (1, 10, 110)
+SELECTIONS = ("last", "validation")
 STAGES_OF = {"degan": ("gan", "head"), "cnn": ("cnn",)}     # the stages that a method trains, in order
 
 
@@ -201,6 +202,10 @@ class TrainConfig:
     fold_rule: str = "manifest"       # manifest: the folds of the prepared folder; shuffled: as many, drawn anew over its people
     fold_seed: int = 0                # of shuffled folds; the same as in `fer-data prepare --fold-rule shuffled --seed`
     seed: int = 0                     # of weights, order and noise
+    selection: str = "last"           # last: the weights after the last step; validation: those of the head, or of the baseline,
+                                      # that did best on training people who are set aside, in no stage trained on. Never the test fold
+    validation_share: float = 0.1     # of each expression's training sequences, set aside if so
+    validation_every: int = 1         # ticks of the stage from one look at them to the next; the last step is always looked at
     precision: str = "fp32"           # auto: bf16 autocast where the processor has matrix units for it, else fp32
     network: NetworkConfig = field(default_factory=NetworkConfig)
     judges: JudgesConfig = field(default_factory=JudgesConfig)
@@ -215,6 +220,11 @@ class TrainConfig:
         _check(self.fold_seed >= 0, "fold_seed", "at least 0", self.fold_seed)
         _check(self.seed >= 0, "seed", "at least 0", self.seed)
         _one_of("precision", self.precision, PRECISIONS)
+        _one_of("selection", self.selection, SELECTIONS)
+        _check(0 < self.validation_share < 1, "validation_share", "between 0 and 1", self.validation_share)
+        _check(self.validation_every >= 1, "validation_every", "at least 1", self.validation_every)
+        fitted = self.method == "degan" and self.head.variant == "f-svm"
+        _check(not fitted or self.selection == "last", "selection", "last for f-svm, which has no steps to choose from", self.selection)
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -224,8 +234,9 @@ class TrainConfig:
     @property
     def name(self) -> str:
         """What tells this run from the others of a fold, as part of a folder's name: degan, degan-taps, cnn."""
-        ablated = self.method == "degan" and self.head.variant != "both"
-        return f"{self.method}-{self.head.variant}" if ablated else self.method
+        head = f"-{self.head.variant}" if self.method == "degan" and self.head.variant != "both" else ""
+        chosen = "-validation" if self.selection == "validation" else ""
+        return f"{self.method}{head}{chosen}"
 
 
 def _one_of(name: str, got: str, allowed: tuple[str, ...]):
@@ -269,7 +280,7 @@ PRESETS = {"smoke": _SMOKE, "small": _SMALL, "paper": _PAPER}
 
 
 def preset(name: str, **changes) -> TrainConfig:
-    """Return a preset with top-level fields (method, fold, fold_rule, fold_seed, seed, precision) changed.
+    """Return a preset with top-level fields (method, fold, fold_rule, fold_seed, seed, selection, precision) changed.
 
     Raises ConfigError for an unknown name, naming the known ones.
     """

@@ -4,7 +4,7 @@ In:  OUT of `fer-data prepare`, the number of the test fold.
 Out: Fold (rows, classes, identities) and Batches (step -> sample ids), both functions of manifest and seed alone.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,19 +14,19 @@ from torch import Tensor
 import fer_data
 from fer_data.faces.views import N_VIEWS
 from fer_data.labels import classes_of
-from fer_data.protocol.folds import refuse_shared_subjects, repeated
+from fer_data.protocol.folds import inner_validation, refuse_shared_subjects, repeated
 from fer_data.store.loader import sample_order
 from fer_data.store.manifest import manifest_sha256
 from fer_model.config import TrainConfig
 from fer_model.errors import FoldError
 from fer_model.randomness import stream
 
-__all__ = ["Batches", "Fold", "fold_numbers", "fold_of", "people_of", "read_fold"]
+__all__ = ["Batches", "Fold", "fold_numbers", "fold_of", "people_of", "read_fold", "set_aside"]
 
 
 @dataclass(frozen=True)
 class Fold:
-    """The two sides of a fold. The test side is read once, after training."""
+    """The sides of a fold. The test side is read once, after training."""
 
     number: int
     dataset: str                      # as the manifest names it; several are joined with '+'
@@ -36,10 +36,15 @@ class Fold:
     test: pd.DataFrame
     manifest_sha256: str
     n_folds: int                      # of which this is one
+    validation: pd.DataFrame          # rows of training people who are set aside to choose a model by; usually none
 
     def expression_labels(self, device: torch.device) -> Tensor:
         """Return y^e of the training faces, (n,) int64."""
         return _codes(self.train["expression"], self.classes, device)
+
+    def validation_labels(self, device: torch.device) -> Tensor:
+        """Return y^e of the validation faces, (n,) int64."""
+        return _codes(self.validation["expression"], self.classes, device)
 
     def identity_labels(self, device: torch.device) -> Tensor:
         """Return y^id of the training faces, (n,) int64."""
@@ -98,12 +103,33 @@ def read_fold(out: Path, number: int, rule: str = "manifest", seed: int = 0) -> 
         )
     dataset = "+".join(sorted(set(rows["dataset"])))
     classes = classes_of(rows["expression"])
-    return Fold(number, dataset, classes, identities, train, tested, manifest_sha256(out), len(folds))
+    return Fold(number, dataset, classes, identities, train, tested, manifest_sha256(out), len(folds), train[:0])
 
 
 def fold_of(out: Path, config: TrainConfig) -> Fold:
-    """Return the fold that a run's configuration names. Errors: as read_fold."""
-    return read_fold(out, config.fold, config.fold_rule, config.fold_seed)
+    """Return the fold that a run's configuration names. Errors: as read_fold, and as set_aside if it validates."""
+    fold = read_fold(out, config.fold, config.fold_rule, config.fold_seed)
+    return set_aside(fold, config.validation_share, config.seed) if config.selection == "validation" else fold
+
+
+def set_aside(fold: Fold, share: float, seed: int) -> Fold:
+    """Return the fold with some of its training people moved to its validation side, by protocol.folds.inner_validation.
+
+    They are in no stage trained on, stage 1 included: f(x) of a face that DE-GAN knows would flatter the head. Raises
+    DatasetError if nobody can be moved, FoldError if fewer than two people stay.
+    """
+    people, labels = people_of(fold.train), {}
+    shown = fold.train.assign(person=people).drop_duplicates(["person", "sequence"])
+    for person, expression in zip(shown["person"], shown["expression"], strict=True):
+        labels.setdefault(person, []).append(expression)
+    aside = people.isin(inner_validation(labels, share, seed))
+    kept, moved = fold.train[~aside].reset_index(drop=True), fold.train[aside].reset_index(drop=True)
+    identities = tuple(sorted(set(people_of(kept))))
+    if len(identities) < 2:
+        raise FoldError(
+            f"setting people aside for validation in fold {fold.number}: at least 2 must stay in training, got {len(identities)}"
+        )
+    return replace(fold, train=kept, validation=moved, identities=identities)
 
 
 class Batches:

@@ -32,12 +32,15 @@ class HeadStage(ClassifierStage):
 
     name = "head"
 
-    def __init__(self, config: TrainConfig, fold: Fold, views: Views, device: torch.device, encoder: nn.Module):
-        super().__init__(config, fold, views, device)
+    def __init__(
+        self, config: TrainConfig, fold: Fold, views: Views, device: torch.device, encoder: nn.Module, validation: Views | None = None
+    ):
+        super().__init__(config, fold, views, device, validation)
         self.encoder = encoder.requires_grad_(False).eval()
         n_classes, rng = len(fold.classes), stream(config.seed, "init/head")
         head = build(lambda: make_head(config.network, config.head, n_classes), device, config.network.init_std, rng)
         self.learners = {"head": Learner(head, config.head, self.steps)}
+        self._choose()
 
     @property
     def learner(self) -> Learner:

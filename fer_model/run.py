@@ -33,7 +33,7 @@ from fer_data.store.files import write_json_atomically
 from fer_model import checkpoint
 from fer_model.config import STAGES_OF, TrainConfig, from_json
 from fer_model.errors import ConfigError, RunError
-from fer_model.fold import Fold
+from fer_model.fold import Fold, people_of
 
 __all__ = ["RunFolder", "code_version", "first_difference", "locked"]
 
@@ -135,6 +135,7 @@ class RunFolder:
                 "schema_version": SCHEMA_VERSION, "config": asdict(config), "manifest_sha256": fold.manifest_sha256,
                 "code_version": code_version(), "dataset": fold.dataset, "data": str(data), "classes": fold.classes,
                 "identities": fold.identities, "n_train": len(fold.train), "n_test": len(fold.test), "n_folds": fold.n_folds,
+                "n_validation": len(fold.validation), "validation_people": sorted(set(people_of(fold.validation))),
             }  # fmt: skip
             write_json_atomically(self.config, content)
             return config

@@ -15,7 +15,8 @@ from fer_model.run import RunFolder, first_difference
 
 __all__ = ["GanSource", "read_gan", "refuse_itself"]
 
-DECIDING = ("fold", "fold_rule", "fold_seed", "seed", "network", "gan")       # fields of TrainConfig that decide stage 1, beside the data
+# Fields of TrainConfig that decide stage 1, beside the data.
+DECIDING = ("fold", "fold_rule", "fold_seed", "seed", "selection", "validation_share", "network", "gan")
 
 
 @dataclass(frozen=True)

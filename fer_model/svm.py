@@ -13,23 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fer_data.faces.views import N_VIEWS, view_of
-from fer_data.store.loader import CENTRE_VIEW, Views
-from fer_model.classifier import probabilities
+from fer_data.store.loader import Views
+from fer_model.classifier import VOTES, probabilities
 from fer_model.config import TrainConfig
 from fer_model.engine import Stage
 from fer_model.errors import RunError
 from fer_model.fold import Fold
 from fer_model.networks import LinearSvm, to_input_size
 
-__all__ = ["VIEWS_FITTED", "SvmStage", "fit_linear_svm"]
+__all__ = ["SvmStage", "fit_linear_svm"]
 
-# n -> the views that a face gives to the SVM
-VIEWS_FITTED = {
-    1: (CENTRE_VIEW,),
-    10: tuple(k for k in range(N_VIEWS) if view_of(k).angle_deg == 0),
-    110: tuple(range(N_VIEWS)),
-}
 MAX_ITERATIONS = 10_000               # Newton steps at most; some dozens are usual
 ENCODED_AT_ONCE = 128                 # views
 
@@ -79,7 +72,7 @@ class SvmStage(Stage):
 
     def _samples(self) -> tuple[Tensor, Tensor]:
         """Return every face with each of its views: faces (n,), views (n,), both int64, face by face."""
-        k = torch.tensor(VIEWS_FITTED[self.config.svm_views])
+        k = torch.tensor(VOTES[self.config.svm_views])
         return torch.arange(self.views.n_faces).repeat_interleave(len(k)), k.repeat(self.views.n_faces)
 
     @torch.inference_mode()

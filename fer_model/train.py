@@ -30,10 +30,11 @@ from fer_model.evidence.evaluate import (
 )
 from fer_model.evidence.health import Health, JudgesStage
 from fer_model.evidence.sheet import write_sheet
-from fer_model.fold import Fold, fold_of
+from fer_model.fold import Fold, fold_of, people_of
 from fer_model.head import HeadStage
 from fer_model.networks import Encoder, build
 from fer_model.randomness import stream
+from fer_model.reader import FoldReader
 from fer_model.run import RunFolder, code_version, locked
 from fer_model.sources import GanSource, read_gan, refuse_itself
 from fer_model.svm import SvmStage
@@ -42,7 +43,7 @@ __all__ = ["Outcome", "Plan", "StagePlan", "default_run", "plan", "refuse_other_
 
 TIMED_BATCH = 32                      # images in a timed step of `plan`
 RULES = {
-    "epoch": "last",                  # no epoch is chosen by looking at the test fold
+    "epoch": "last",                  # or validation's; no epoch is chosen by looking at the test fold
     "test_view": "centre crop, unrotated, not mirrored",
     "unit": "frame: each image; sequence: mean probability over its images",
     "interval": "95 %, bootstrap over the people of the test fold",
@@ -87,7 +88,8 @@ def train(
         folder.refuse_strangers()
         if not resume:
             folder.clear()
-        views = open_views(data, fold.train, where)
+        reader = FoldReader(data, fold, where, lambda: all(folder.weights(name).is_file() for name in config.stages))
+        views = reader.train()
         config = folder.settle_precision(_resolved(config, fold, views), resolve_precision(config.precision, where))
         taken = None if gan is None else read_gan(gan, config, fold)
         config = folder.open(config, fold, data)
@@ -95,8 +97,8 @@ def train(
             return Outcome(run, evaluate_run(run), was_complete=True)
         journal = Journal(folder.log, say)
         _announce(config, fold, where, journal)
-        last = _train_stages(config, fold, views, where, folder, journal, hook, save_every_s, taken)
-        found = last.predict(open_views(data, fold.test, where)).numpy()             # (n, K)
+        last = _train_stages(config, fold, views, reader.validation(), where, folder, journal, hook, save_every_s, taken)
+        found = last.predict(reader.test()).numpy()                      # (n, K)
         write_predictions(folder.predictions, predictions_frame(fold.test, found, fold.classes))
         evaluation = evaluate(read_predictions(folder.predictions))
         write_json_atomically(folder.result, _result(config, fold, evaluation, journal))
@@ -140,30 +142,37 @@ def _announce(config: TrainConfig, fold: Fold, device: torch.device, journal: Jo
     drawn = f" (folds shuffled, seed {config.fold_seed})" if config.fold_rule == "shuffled" else ""
     sentence = (
         f"{config.name} on fold {fold.number} of {fold.dataset}{drawn}: {len(fold.train)} faces of {len(fold.identities)} people,"
-        f" tested on {len(fold.test)}; preset {config.preset}, {kimg} kimg, {device}, {config.precision}"
+        f"{_aside(fold)} tested on {len(fold.test)}; preset {config.preset}, {kimg} kimg, {device}, {config.precision}"
     )
     journal.write(entry, sentence)
 
 
-def _make(name: str, config: TrainConfig, fold: Fold, views: Views, device: torch.device, encoder, watch=None) -> Stage:
+def _aside(fold: Fold) -> str:
+    return f" {len(set(people_of(fold.validation)))} more people set aside to choose the weights by," if len(fold.validation) else ""
+
+
+def _make(
+    name: str, config: TrainConfig, fold: Fold, views: Views, validation: Views | None, device: torch.device, encoder, watch=None
+) -> Stage:
     if name == "judges":
         return JudgesStage(config, fold, views, device)
     if name == "gan":
         return GanStage(config, fold, views, device, watch)
     if name == "cnn":
-        return CnnStage(config, fold, views, device)
-    kind = SvmStage if config.head.variant == "f-svm" else HeadStage
-    return kind(config, fold, views, device, encoder)
+        return CnnStage(config, fold, views, device, validation)
+    if config.head.variant == "f-svm":
+        return SvmStage(config, fold, views, device, encoder)
+    return HeadStage(config, fold, views, device, encoder, validation)
 
 
 def _train_stages(
-    config, fold, views, device, folder, journal, hook, save_every_s, taken: GanSource | None
+    config, fold, views, validation, device, folder, journal, hook, save_every_s, taken: GanSource | None
 ) -> ClassifierStage | SvmStage:
     """Train or load each stage in order; return the last one, which predicts."""
     encoder = stage = watch = None
     judges = ("judges",) if "gan" in config.stages and taken is None else ()          # they train first and are no part of the method
     for name in (*judges, *config.stages):
-        stage, path = _make(name, config, fold, views, device, encoder, watch), folder.weights(name)
+        stage, path = _make(name, config, fold, views, validation, device, encoder, watch), folder.weights(name)
         if not path.is_file() and name == "gan" and taken is not None:
             taken.copy_to(folder)
             journal.write({"event": "taken over", "stage": name, **taken.entry()}, f"{name} is taken over from {taken.run}")
@@ -181,9 +190,17 @@ def _train_stages(
     return stage
 
 
-def _rules(config: TrainConfig) -> dict[str, str]:
+def _rules(config: TrainConfig, fold: Fold, chosen: dict | None) -> dict[str, str]:
+    """Return how the figures came about, in words; `chosen` is the last look at the validation faces."""
     svm = config.method == "degan" and config.head.variant == "f-svm"
-    return RULES | {"probability": "softmax of a linear SVM's margins, which were not fitted to be probabilities" if svm else "softmax"}
+    rules = RULES | {"probability": "softmax of a linear SVM's margins, which were not fitted to be probabilities" if svm else "softmax"}
+    if chosen is not None:
+        people = len(set(people_of(fold.validation)))
+        rules["epoch"] = (
+            f"the best on {len(fold.validation)} faces of {people} training people set aside, in no stage trained on;"
+            f" looked at every {getattr(config, chosen['stage']).tick_steps * config.validation_every} steps"
+        )
+    return rules
 
 
 def _result(config: TrainConfig, fold: Fold, evaluation: Evaluation, journal: Journal) -> dict:
@@ -195,13 +212,16 @@ def _result(config: TrainConfig, fold: Fold, evaluation: Evaluation, journal: Jo
             "kimg": kimg, "steps": steps_of(getattr(config, name)),
             "passes_over_faces": round(kimg * 1000 / len(fold.train), 2), "seconds": round(sum(line["seconds"] for line in ticks), 1),
         }  # fmt: skip
+    looks = [line for line in journal.lines if "best_step" in line]
+    for line in looks[-1:]:
+        stages[line["stage"]] |= {"chosen_step": line["best_step"], "validation_accuracy": line["best_validation_accuracy"]}
     for line in journal.lines:
         if line["event"] == "taken over":
             stages[line["stage"]] |= {"seconds": line["seconds"], "taken_from": line["run"], "sha256": line["sha256"]}
     return {
         "method": config.method, "name": config.name, "preset": config.preset, "dataset": fold.dataset, "fold": fold.number,
-        "seed": config.seed, "stages": stages, "rules": _rules(config), "manifest_sha256": fold.manifest_sha256,
-        "code_version": code_version(),
+        "seed": config.seed, "stages": stages, "rules": _rules(config, fold, looks[-1] if looks else None),
+        "manifest_sha256": fold.manifest_sha256, "code_version": code_version(),
         "evaluation": evaluation.to_dict(),
     }  # fmt: skip
 
@@ -273,7 +293,7 @@ def plan(data: Path, config: TrainConfig, device: str = "auto", gan: Path | None
     for name in config.stages[gan is not None :]:
         given = getattr(config, name)
         small = replace(given, batch=min(given.batch, TIMED_BATCH))
-        stage = _make(name, replace(config, **{name: small}), fold, views, where, encoder)
+        stage = _make(name, replace(config, **{name: small}), fold, views, None, where, encoder)
         rate = _images_per_s(stage)
         steps, batch = steps_of(given), step_images(given)
         per_pass = budget_images(replace(given, kimg=None, epochs=1), len(fold.train))

@@ -16,7 +16,6 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from cli.fer_model import main
-from fer_data.faces.views import N_VIEWS, view_of
 from fer_data.store.loader import open_views
 from fer_model import checkpoint
 from fer_model.config import HEADS, preset, resolve_budgets, step_images, steps_of, with_budgets, with_head
@@ -24,13 +23,15 @@ from fer_model.errors import ConfigError, RunError
 from fer_model.fold import read_fold
 from fer_model.networks import Head, LinearSvm, MlpHead, Trunk, build, make_head
 from fer_model.randomness import stream
-from fer_model.svm import VIEWS_FITTED, fit_linear_svm
+from fer_model.svm import fit_linear_svm
 from fer_model.train import default_run, plan, train
 from fer_model.trained import load_run
 from tests.test_model_engine import Stop, quiet, stop_at
 
 CPU = torch.device("cpu")
 SMOKE = preset("smoke", fold=1)
+# With weights as small as the paper's a frozen encoder sees next to nothing after eight steps: every face is predicted alike.
+SMOKE = replace(SMOKE, network=replace(SMOKE.network, init_std=0.2))
 
 
 def same_tensors(one: Path, two: Path) -> bool:
@@ -109,10 +110,7 @@ def test_an_svm_that_does_not_converge_is_one_sentence(monkeypatch):
 
 
 def test_the_svms_views_are_the_ones_that_its_config_names():
-    """Seen red: the ten views of one angle, mirrored ones left out."""
-    assert VIEWS_FITTED[1] == (0,) and len(set(VIEWS_FITTED[10])) == 10 and VIEWS_FITTED[110] == tuple(range(N_VIEWS))
-    shown = [view_of(k) for k in VIEWS_FITTED[10]]
-    assert {view.angle_deg for view in shown} == {0} and len({(view.crop, view.flip) for view in shown}) == 10
+    """Seen red: every view of the first ten faces."""
     config = resolve_budgets(with_head(SMOKE, "f-svm"), 24)
     assert (config.head.kimg, step_images(config.head), steps_of(config.head)) == (0.24, 240, 1)
     assert resolve_budgets(with_budgets(config, head=99), 24) == config, "the SVM's budget follows from its views alone"
@@ -187,6 +185,7 @@ def test_a_stage_that_is_taken_over_is_the_one_that_would_have_been_trained(whol
     train(tiny_prepared, tmp_path / "r", SMOKE, "cpu", say=quiet, gan=whole)
     for name in ("gan.safetensors", "head.safetensors"):
         assert same_tensors(tmp_path / "r" / name, whole / name)
+    assert pd.read_csv(whole / "predictions.csv")["p_anger"].nunique() > 6, "the faces are told apart"
     for name in ("predictions.csv", "samples.png"):
         assert (tmp_path / "r" / name).read_bytes() == (whole / name).read_bytes()
     ours, theirs = (json.loads((run / "result.json").read_text()) for run in (tmp_path / "r", whole))
@@ -228,9 +227,12 @@ def test_the_command_names_the_ablation(whole, tiny_prepared, tmp_path, monkeypa
     """In the folder, in the comparison; and the baseline has no head to choose."""
     monkeypatch.chdir(tmp_path)
     given = ["train", "--data", tiny_prepared, "--fold", 1, "--preset", "smoke", "--head", "f-svm"]
-    words = [str(word) for word in [*given, "--gan", whole]]
+    preset_run = tmp_path / "whole"
+    train(tiny_prepared, preset_run, preset("smoke", fold=1), "cpu", say=quiet)
+    words = [str(word) for word in [*given, "--gan", preset_run]]
     dry = CliRunner().invoke(main, [*words, "--dry-run"])
-    assert dry.exit_code == 0 and "gan:" not in dry.output and "head: 1 steps of 240 images" in dry.output and not list(tmp_path.iterdir())
+    assert dry.exit_code == 0 and "gan:" not in dry.output and "head: 1 steps of 240 images" in dry.output
+    assert list(tmp_path.iterdir()) == [preset_run]
     assert CliRunner().invoke(main, words).exit_code == 0
     run = tmp_path / "runs" / "tiny-degan-f-svm-fold1"
     assert json.loads((run / "result.json").read_text())["name"] == "degan-f-svm"
