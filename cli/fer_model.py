@@ -42,10 +42,11 @@ def choice(option, allowed, default, text, name=None):
 @main.command()
 @click.option("--fold", type=click.IntRange(0), required=True, metavar="N", help="The test fold, counted from 0.")
 @click.option("--data", type=common.DIR, default=Path("prepared"), show_default=True, help="What fer-data prepare wrote.")
-@click.option("--run", type=common.OUT_DIR, help="Run folder.  [default: runs/<dataset>-<method>[-<head>]-fold<N>]")
+@click.option("--run", type=common.OUT_DIR, help="Run folder.  [default: runs/<dataset>-<method>[-<head>...]-fold<N>]")
 @choice("--method", METHODS, METHODS[0], "DE-GAN and its head, or the paper's CNN baseline.")
 @choice("--head", HEADS, HEADS[0], "What predicts: taps and f(x), the paper; taps alone; an MLP or a linear SVM on f(x) alone.")
-@click.option("--gan", type=common.DIR, metavar="RUN", help="Take stage 1 from this run of the same fold and settings.")
+@click.option("--gan", type=common.DIR, metavar="RUN", help="Take stage 1 as it is from this run of the same fold and settings.")
+@click.option("--init", type=common.DIR, metavar="RUN", help="Start stage 1 from this run of pretrain.")
 @choice("--selection", SELECTIONS, SELECTIONS[0], "The weights after the last step, or the best on training people set aside.")
 @choice("--preset", list(PRESETS), "small", "smoke: seconds; small: minutes on 2 cores; paper: its own settings.", "preset_name")
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or cuda:N.")
@@ -58,8 +59,8 @@ def choice(option, allowed, default, text, name=None):
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Go on with the run folder, or start it anew.")
 @click.option("--dry-run", is_flag=True, help="Print configuration, steps, estimated time and disk; write nothing.")
 def train(
-    fold, data, run, method, head, gan, selection, preset_name, device, seed, fold_rule, fold_seed, kimg_gan, kimg_head, kimg_cnn,
-    resume, dry_run,
+    fold, data, run, method, head, gan, init, selection, preset_name, device, seed, fold_rule, fold_seed,
+    kimg_gan, kimg_head, kimg_cnn, resume, dry_run,
 ):  # fmt: skip
     """Train on all folds but one, then predict that one.
 
@@ -67,16 +68,45 @@ def train(
     fer-model train --fold 0 --preset small
     fer-model train --fold 0 --preset paper --dry-run
     fer-model train --fold 0 --preset small --head taps --gan runs/ck+-degan-fold0
+    fer-model train --fold 0 --preset small --init runs/bu4dfe-pretrain
     """
     from fer_model import train as library
 
     given = {"fold": fold, "method": method, "seed": seed, "fold_rule": fold_rule, "fold_seed": fold_seed, "selection": selection}
     config = with_budgets(with_head(preset(preset_name, **given), head), kimg_gan, kimg_head, kimg_cnn)
     if dry_run:
-        common.show(library.plan(data, config, device, gan))
+        common.show(library.plan(data, config, device, gan, init))
+        return
+    run = run or library.default_run(data, library.with_init(config, init))
+    common.show(library.train(data, run, config, device, resume, say=common.show, gan=gan, init=init))
+
+
+@main.command()
+@click.option("--data", type=common.DIR, default=Path("prepared"), show_default=True, help="What fer-data prepare wrote.")
+@click.option("--run", type=common.OUT_DIR, help="Run folder.  [default: runs/<dataset>-pretrain]")
+@choice("--preset", list(PRESETS), "small", "Its networks must be those of the runs that start from this one.", "preset_name")
+@click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or cuda:N.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights, order and noise.")
+@kimg("gan", "Budget")
+@click.option("--resume/--no-resume", default=True, show_default=True, help="Go on with the run folder, or start it anew.")
+@click.option("--dry-run", is_flag=True, help="Print configuration, steps, estimated time and disk; write nothing.")
+def pretrain(data, run, preset_name, device, seed, kimg_gan, resume, dry_run):
+    """Train DE-GAN (stage 1) on all people of a database, for runs on another one to start from.
+
+    Nobody is held out: train --init refuses a fold that tests on one of these people.
+
+    \b
+    fer-model pretrain --data prepared-bu4dfe --preset small
+    fer-model train --fold 0 --preset small --init runs/bu4dfe-pretrain
+    """
+    from fer_model import train as library
+
+    config = with_budgets(preset(preset_name, method="pretrain", fold=None, seed=seed), kimg_gan)
+    if dry_run:
+        common.show(library.plan(data, config, device))
         return
     run = run or library.default_run(data, config)
-    common.show(library.train(data, run, config, device, resume, say=common.show, gan=gan))
+    common.show(library.train(data, run, config, device, resume, say=common.show))
 
 
 def words(kind):
@@ -95,6 +125,10 @@ def words(kind):
 @click.option("--data", type=common.DIR, default=Path("prepared"), show_default=True, help="What fer-data prepare wrote.")
 @click.option("--run", type=common.OUT_DIR, help="Folder for the runs.  [default: runs/<dataset>-<method>, -seed<N> behind it if not 0]")
 @choice("--method", METHODS, METHODS[0], "DE-GAN and its head, or the paper's CNN baseline.")
+@choice("--head", HEADS, HEADS[0], "What predicts: taps and f(x), the paper; taps alone; an MLP or a linear SVM on f(x) alone.")
+@click.option("--gan", type=common.DIR, metavar="RUNS", help="Take each fold's stage 1 as it is from this cross-validation.")
+@click.option("--init", type=common.DIR, metavar="RUN", help="Start each fold's stage 1 from this run of pretrain.")
+@choice("--selection", SELECTIONS, SELECTIONS[0], "The weights after the last step, or the best on training people set aside.")
 @choice("--preset", list(PRESETS), "small", "smoke: seconds; small: minutes a fold on 2 cores; paper: its own settings.", "preset_name")
 @click.option("--folds", callback=words(int), metavar="N,N", help="Only these folds, counted from 0.  [default: all]")
 @click.option("--repeats", type=click.IntRange(0), default=0, metavar="R", help="R times, the people dealt out to folds anew each time.")
@@ -106,7 +140,10 @@ def words(kind):
 @kimg("head", "Budget of the FER head (stage 2)")
 @kimg("cnn", "Budget of the baseline; default: stages 1 and 2 together")
 @click.option("--dry-run", is_flag=True, help="Print configuration, steps and estimated time; write nothing.")
-def crossval(data, run, method, preset_name, folds, repeats, fold_seed, seed, jobs, devices, kimg_gan, kimg_head, kimg_cnn, dry_run):
+def crossval(
+    data, run, method, head, gan, init, selection, preset_name, folds, repeats, fold_seed, seed, jobs, devices,
+    kimg_gan, kimg_head, kimg_cnn, dry_run,
+):  # fmt: skip
     """Train on all folds but one, for every fold; then pool what they predict.
 
     Run the same command again to go on: complete folds are passed over. --repeats shows how much of a figure is owed to who
@@ -115,15 +152,17 @@ def crossval(data, run, method, preset_name, folds, repeats, fold_seed, seed, jo
     \b
     fer-model crossval --preset small --method cnn --jobs 2
     fer-model crossval --preset small --method cnn --repeats 5
+    fer-model crossval --preset small --head taps --gan runs/ck+-degan
     """
     from fer_model import crossval as library
 
-    config = with_budgets(preset(preset_name, method=method, seed=seed, fold_seed=fold_seed), kimg_gan, kimg_head, kimg_cnn)
-    run = run or library.default_crossval(data, config, repeats)
+    given = {"method": method, "seed": seed, "fold_seed": fold_seed, "selection": selection}
+    config = with_budgets(with_head(preset(preset_name, **given), head), kimg_gan, kimg_head, kimg_cnn)
+    run = run or library.default_crossval(data, library.with_init(config, init), repeats)
     if dry_run:
-        common.show(library.plan_crossval(data, run, config, folds, repeats, devices))
+        common.show(library.plan_crossval(data, run, config, folds, repeats, devices, gan, init))
         return
-    found = library.crossval(data, run, config, folds, repeats, jobs or len(devices), devices, common.show)
+    found = library.crossval(data, run, config, folds, repeats, jobs or len(devices), devices, common.show, gan, init)
     common.show(found)
     found.refuse_failed()
 

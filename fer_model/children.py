@@ -37,6 +37,8 @@ class Task:
     data: Path
     run: Path
     config: TrainConfig
+    gan: Path | None = None           # as in train
+    init: Path | None = None
 
 
 def train_here(task: Task, device: str, say: Callable[[str], None]) -> str:
@@ -44,7 +46,7 @@ def train_here(task: Task, device: str, say: Callable[[str], None]) -> str:
     from fer_model.train import train
 
     try:
-        train(task.data, task.run, task.config, device, say=say)
+        train(task.data, task.run, task.config, device, say=say, gan=task.gan, init=task.init)
     except (FerError, OSError) as error:
         return str(error)
     return ""
@@ -89,6 +91,7 @@ class _Children:
         paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         threads = {"OMP_NUM_THREADS": str(self.threads), "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
         words = {"name": task.name, "data": str(task.data), "run": str(task.run), "config": asdict(task.config), "device": device}
+        words |= {"gan": task.gan and str(task.gan), "init": task.init and str(task.init)}
         with self.lock:
             if self.stopped:
                 raise InterruptedError("training in child processes: interrupted")
@@ -134,7 +137,8 @@ def _leave_with_parent() -> None:
 def _main(words: str) -> int:
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     given = json.loads(words)
-    task = Task(given["name"], Path(given["data"]), Path(given["run"]), from_json(json.dumps(given["config"])))
+    taken = [given[name] and Path(given[name]) for name in ("gan", "init")]
+    task = Task(given["name"], Path(given["data"]), Path(given["run"]), from_json(json.dumps(given["config"])), *taken)
     say = partial(print, flush=True)
     why = train_here(task, given["device"], say)
     if why:

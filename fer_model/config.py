@@ -31,7 +31,8 @@ FOLD_RULES = ("manifest", "shuffled")
 HEADS = ("both", "taps", "f-mlp", "f-svm")    # what predicts: see HeadConfig.variant
 SVM_VIEWS = (1, 10, 110)
 SELECTIONS = ("last", "validation")
-STAGES_OF = {"degan": ("gan", "head"), "cnn": ("cnn",)}     # the stages that a method trains, in order
+# The stages that a method trains, in order; pretrain is stage 1 alone, on all people of a prepared folder.
+STAGES_OF = {"degan": ("gan", "head"), "cnn": ("cnn",), "pretrain": ("gan",)}
 
 
 @dataclass(frozen=True)
@@ -197,8 +198,8 @@ class TrainConfig:
     """One run: a method on one fold. What it does not hold (device, paths) does not change the result's meaning."""
 
     preset: str = "paper"             # where the other values came from, before overrides
-    method: str = "degan"             # degan: stages gan and head; cnn: the baseline
-    fold: int = 0                     # the test fold
+    method: str = "degan"             # degan: stages gan and head; cnn: the baseline; pretrain: stage gan on everybody
+    fold: int | None = 0              # the test fold; None, pretrain alone: nobody is held out
     fold_rule: str = "manifest"       # manifest: the folds of the prepared folder; shuffled: as many, drawn anew over its people
     fold_seed: int = 0                # of shuffled folds; the same as in `fer-data prepare --fold-rule shuffled --seed`
     seed: int = 0                     # of weights, order and noise
@@ -206,6 +207,7 @@ class TrainConfig:
                                       # that did best on training people who are set aside, in no stage trained on. Never the test fold
     validation_share: float = 0.1     # of each expression's training sequences, set aside if so
     validation_every: int = 1         # ticks of the stage from one look at them to the next; the last step is always looked at
+    init: str | None = None           # sha256 of the weights that stage 1 starts from (--init); None: random weights
     precision: str = "fp32"           # auto: bf16 autocast where the processor has matrix units for it, else fp32
     network: NetworkConfig = field(default_factory=NetworkConfig)
     judges: JudgesConfig = field(default_factory=JudgesConfig)
@@ -214,8 +216,13 @@ class TrainConfig:
     cnn: CnnConfig = field(default_factory=CnnConfig)
 
     def __post_init__(self):
-        _one_of("method", self.method, METHODS)
-        _check(self.fold >= 0, "fold", "at least 0", self.fold)
+        _one_of("method", self.method, tuple(STAGES_OF))
+        if self.method == "pretrain":
+            _check(self.fold is None, "fold", "none for pretrain, which holds nobody out", self.fold)
+            _check(self.selection == "last", "selection", "last for pretrain", self.selection)
+        else:
+            _check(self.fold is not None and self.fold >= 0, "fold", "at least 0", self.fold)
+        _check(self.init is None or "gan" in self.stages, "init", "none for the baseline, which has no stage 1", self.init)
         _one_of("fold_rule", self.fold_rule, FOLD_RULES)
         _check(self.fold_seed >= 0, "fold_seed", "at least 0", self.fold_seed)
         _check(self.seed >= 0, "seed", "at least 0", self.seed)
@@ -236,7 +243,8 @@ class TrainConfig:
         """What tells this run from the others of a fold, as part of a folder's name: degan, degan-taps, cnn."""
         head = f"-{self.head.variant}" if self.method == "degan" and self.head.variant != "both" else ""
         chosen = "-validation" if self.selection == "validation" else ""
-        return f"{self.method}{head}{chosen}"
+        started = "-pretrained" if self.init is not None else ""
+        return f"{self.method}{head}{started}{chosen}"
 
 
 def _one_of(name: str, got: str, allowed: tuple[str, ...]):
@@ -299,7 +307,7 @@ def with_budgets(config: TrainConfig, gan=None, head=None, cnn=None, judges=None
 
 def with_head(config: TrainConfig, variant: str) -> TrainConfig:
     """Return the configuration with another head on stage 1. Raises ConfigError for the baseline, which has none."""
-    if config.method != "degan" and variant != HEADS[0]:
+    if config.method != "degan" and variant != config.head.variant:
         raise ConfigError(f"configuration: only method degan has a head to choose, got {variant} for {config.method}")
     return replace(config, head=replace(config.head, variant=variant))
 

@@ -23,10 +23,11 @@ from fer_model.devices import resolve_device, resolve_precision
 from fer_model.errors import FoldError, RunError
 from fer_model.evidence.compare import Comparison, compare
 from fer_model.fold import fold_numbers, fold_of
+from fer_model.pretrained import with_init
 from fer_model.run import RunFolder
 from fer_model.train import Plan, plan, refuse_other_run
 
-__all__ = ["CrossPlan", "CrossValidated", "crossval", "default_crossval", "plan_crossval"]
+__all__ = ["CrossPlan", "CrossValidated", "crossval", "default_crossval", "plan_crossval", "with_init"]
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,14 @@ def crossval(
     jobs: int = 1,                    # runs at once; more than one: processes of their own, which share the threads
     devices: Sequence[str] = ("auto",),       # run i goes to whichever is free
     say: Callable[[str], None] = print,
+    gan: Path | None = None,          # a cross-validation of the same folds; each fold's stage 1 is taken as it is
+    init: Path | None = None,         # a complete run whose stage 1 every fold's starts from
 ) -> CrossValidated:
     """Train what is left to train of every fold, one after another or several at once, then pool their predictions.
 
     Raises children of FerError before anything is trained: folds, devices, runs of another configuration in the folder.
     """
-    tasks = _tasks(data, path, _settled(path, config, devices), folds, repeats)
+    tasks = _tasks(data, path, _settled(path, with_init(config, init), devices), folds, repeats, gan, init)
     left = [task for task in tasks if not refuse_other_run(data, task.run, task.config)]
     places = [devices[i % len(devices)] for i in range(min(jobs, len(left)))]
     if len(places) > 1:
@@ -90,7 +93,9 @@ def _named(say: Callable[[str], None], name: str) -> Callable[[str], None]:
     return lambda line: say(f"{name} | {line}")
 
 
-def _tasks(data: Path, path: Path, config: TrainConfig, folds: Sequence[int], repeats: int) -> list[Task]:
+def _tasks(
+    data: Path, path: Path, config: TrainConfig, folds: Sequence[int], repeats: int, gan: Path | None, init: Path | None
+) -> list[Task]:
     """Return the runs in the order in which they are started: repeat after repeat, fold after fold."""
     if RunFolder(path).config.is_file():
         raise RunError(f"cross-validating: {path} must be empty or hold folders of folds, it is a run itself; choose another --run")
@@ -103,9 +108,10 @@ def _tasks(data: Path, path: Path, config: TrainConfig, folds: Sequence[int], re
         drawn = config if seed is None else replace(config, fold_rule="shuffled", fold_seed=seed)
         where = path if seed is None else path / f"shuffled{seed}"
         before = "" if seed is None else f"shuffled {seed}, "
-        tasks += [
-            Task(f"{before}fold {fold}", data, where / f"fold{fold}", replace(drawn, fold=fold)) for fold in sorted(set(folds) or there)
-        ]
+        for fold in sorted(set(folds) or there):
+            run = where / f"fold{fold}"
+            taken = gan and gan / run.relative_to(path)
+            tasks.append(Task(f"{before}fold {fold}", data, run, replace(drawn, fold=fold), taken, init))
     return tasks
 
 
@@ -150,9 +156,12 @@ def plan_crossval(
     folds: Sequence[int] = (),
     repeats: int = 0,
     devices: Sequence[str] = ("auto",),
+    gan: Path | None = None,
+    init: Path | None = None,
 ) -> CrossPlan:
     """Return what `crossval` with the same arguments would cost; nothing is written."""
-    tasks = _tasks(data, path, _settled(path, config, devices), folds, repeats)
+    tasks = _tasks(data, path, _settled(path, with_init(config, init), devices), folds, repeats, gan, init)
     left = [task for task in tasks if not refuse_other_run(data, task.run, task.config)]
-    one = plan(data, (left or tasks)[0].config, devices[0])
+    first = (left or tasks)[0]
+    one = plan(data, first.config, devices[0], first.gan, first.init)
     return CrossPlan(one, len(tasks), len(left), len(set(devices)))

@@ -21,14 +21,14 @@ from fer_model.config import TrainConfig
 from fer_model.errors import FoldError
 from fer_model.randomness import stream
 
-__all__ = ["Batches", "Fold", "fold_numbers", "fold_of", "people_of", "read_fold", "set_aside"]
+__all__ = ["Batches", "Fold", "everybody", "fold_numbers", "fold_of", "people_of", "read_fold", "set_aside"]
 
 
 @dataclass(frozen=True)
 class Fold:
     """The sides of a fold. The test side is read once, after training."""
 
-    number: int
+    number: int | None                # None: nobody is held out
     dataset: str                      # as the manifest names it; several are joined with '+'
     classes: tuple[str, ...]          # N_e expressions of the whole manifest; an index into it is a label
     identities: tuple[str, ...]       # N_i training people, sorted; an index into it is an identity label
@@ -101,13 +101,27 @@ def read_fold(out: Path, number: int, rule: str = "manifest", seed: int = 0) -> 
             f"choosing fold {number}: training needs at least 2 people and 2 expressions outside the test fold,"
             f" got {len(identities)} and {n_expressions} in {out}"
         )
-    dataset = "+".join(sorted(set(rows["dataset"])))
     classes = classes_of(rows["expression"])
-    return Fold(number, dataset, classes, identities, train, tested, manifest_sha256(out), len(folds), train[:0])
+    return Fold(number, _dataset(rows), classes, identities, train, tested, manifest_sha256(out), len(folds), train[:0])
+
+
+def _dataset(rows: pd.DataFrame) -> str:
+    return "+".join(sorted(set(rows["dataset"])))
+
+
+def everybody(out: Path) -> Fold:
+    """Return all of the prepared folder `out` as a training side, for pre-training. Raises FoldError, ManifestError as read_fold."""
+    rows = _rows(out, "manifest", 0).reset_index(drop=True)
+    identities, n_expressions = tuple(sorted(set(people_of(rows)))), rows["expression"].nunique()
+    if len(identities) < 2 or n_expressions < 2:
+        raise FoldError(f"pre-training: at least 2 people and 2 expressions are needed, got {len(identities)} and {n_expressions} in {out}")
+    return Fold(None, _dataset(rows), classes_of(rows["expression"]), identities, rows, rows[:0], manifest_sha256(out), 0, rows[:0])
 
 
 def fold_of(out: Path, config: TrainConfig) -> Fold:
-    """Return the fold that a run's configuration names. Errors: as read_fold, and as set_aside if it validates."""
+    """Return the fold that a run's configuration names. Errors: as read_fold, everybody; and as set_aside if it validates."""
+    if config.fold is None:
+        return everybody(out)
     fold = read_fold(out, config.fold, config.fold_rule, config.fold_seed)
     return set_aside(fold, config.validation_share, config.seed) if config.selection == "validation" else fold
 

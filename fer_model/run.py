@@ -7,7 +7,7 @@ Out: the folder, locked while a process writes to it.
       config.json           resolved configuration, hash of the manifest, code version, classes, training identities
       log.jsonl             one line per tick
       checkpoints/          of the stage that is being trained
-      gan.safetensors       stage 1 is complete: encoder, decoder, discriminator
+      gan.safetensors       stage 1 is complete: encoder, decoder, discriminator; with it a run of `fer-model pretrain` ends
       judges.safetensors    two CNNs that judge what stage 1 draws: expression, identity
       samples.png           synthesised faces: rows inputs, columns identities
       samples/              the same while stage 1 was training
@@ -95,6 +95,12 @@ class RunFolder:
         """Return where the weights of a complete stage lie."""
         return self.path / f"{stage}.safetensors"
 
+    def read_weights(self, stage: str) -> bytes:
+        """Return the file of a complete stage. Raises RunError if it is not complete."""
+        if not self.weights(stage).is_file():
+            raise RunError(f"reading a run: there is no {self.weights(stage)}; it is written when stage {stage} is complete")
+        return self.weights(stage).read_bytes()
+
     def read_config(self) -> tuple[TrainConfig, dict]:
         """Return the configuration that the run was started with, and all of config.json.
 
@@ -124,9 +130,10 @@ class RunFolder:
         if strangers and not self.config.is_file():
             raise RunError(f"starting a run: {self.path} must be empty or hold a run, it holds {strangers[0]}")
 
-    def open(self, config: TrainConfig, fold: Fold, data: Path) -> TrainConfig:
+    def open(self, config: TrainConfig, fold: Fold, data: Path, init: dict | None) -> TrainConfig:
         """Start the run, or find that it is the one that was started; return its configuration.
 
+        `init` says what stage 1 starts from, if not from random weights.
         Raises ConfigError if the folder holds a run of another configuration or manifest, naming the first field that
         differs.
         """
@@ -136,6 +143,7 @@ class RunFolder:
                 "code_version": code_version(), "dataset": fold.dataset, "data": str(data), "classes": fold.classes,
                 "identities": fold.identities, "n_train": len(fold.train), "n_test": len(fold.test), "n_folds": fold.n_folds,
                 "n_validation": len(fold.validation), "validation_people": sorted(set(people_of(fold.validation))),
+                "init": init,
             }  # fmt: skip
             write_json_atomically(self.config, content)
             return config

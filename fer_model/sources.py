@@ -16,7 +16,7 @@ from fer_model.run import RunFolder, first_difference
 __all__ = ["GanSource", "read_gan", "refuse_itself"]
 
 # Fields of TrainConfig that decide stage 1, beside the data.
-DECIDING = ("fold", "fold_rule", "fold_seed", "seed", "selection", "validation_share", "network", "gan")
+DECIDING = ("fold", "fold_rule", "fold_seed", "seed", "selection", "validation_share", "init", "network", "gan")
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class GanSource:
 
     run: Path
     weights: bytes                    # gan.safetensors
-    samples: bytes | None             # samples.png
+    beside: dict[str, bytes]          # what came with it: samples.png, judges.safetensors
     seconds: float                    # that training it took
 
     def entry(self) -> dict:
@@ -34,8 +34,8 @@ class GanSource:
 
     def copy_to(self, folder: RunFolder) -> None:
         """Put stage 1 into a run folder, the weights last: with them it is complete."""
-        if self.samples is not None:
-            write_bytes_atomically(folder.samples, self.samples)
+        for name, data in self.beside.items():
+            write_bytes_atomically(folder.path / name, data)
         write_bytes_atomically(folder.weights("gan"), self.weights)
 
 
@@ -65,5 +65,5 @@ def read_gan(run: Path, config: TrainConfig, fold: Fold) -> GanSource:
         raise ConfigError(
             f"taking stage 1 from {run}: it must be the one that would be trained here, but {name} is {old!r} there and {new!r} here"
         )
-    samples = folder.samples.read_bytes() if folder.samples.is_file() else None
-    return GanSource(Path(run), folder.weights("gan").read_bytes(), samples, result["stages"]["gan"]["seconds"])
+    beside = {path.name: path.read_bytes() for path in (folder.samples, folder.weights("judges")) if path.is_file()}
+    return GanSource(Path(run), folder.read_weights("gan"), beside, result["stages"]["gan"]["seconds"])

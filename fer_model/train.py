@@ -1,7 +1,8 @@
 """One run from a prepared folder to the test fold's predictions: stage after stage, resumable at any point.
 
-In:  OUT of `fer-data prepare`, a run folder, a TrainConfig.
-Out: the run folder as run.py draws it; Outcome. `plan` says beforehand what it will cost.
+In:  OUT of `fer-data prepare`, a run folder, a TrainConfig; perhaps earlier runs whose stage 1 is taken, or started from.
+Out: the run folder as run.py draws it; Outcome. `plan` says beforehand what it will cost. Method pretrain holds nobody out
+     and ends with stage 1.
 """
 
 import time
@@ -33,13 +34,14 @@ from fer_model.evidence.sheet import write_sheet
 from fer_model.fold import Fold, fold_of, people_of
 from fer_model.head import HeadStage
 from fer_model.networks import Encoder, build
+from fer_model.pretrained import Pretrained, read_pretrained, with_init
 from fer_model.randomness import stream
 from fer_model.reader import FoldReader
 from fer_model.run import RunFolder, code_version, locked
 from fer_model.sources import GanSource, read_gan, refuse_itself
 from fer_model.svm import SvmStage
 
-__all__ = ["Outcome", "Plan", "StagePlan", "default_run", "plan", "refuse_other_run", "train"]
+__all__ = ["Outcome", "Plan", "StagePlan", "default_run", "plan", "refuse_other_run", "train", "with_init"]
 
 TIMED_BATCH = 32                      # images in a timed step of `plan`
 RULES = {
@@ -55,7 +57,7 @@ class Outcome:
     """What `train` ends with."""
 
     run: Path
-    evaluation: Evaluation
+    evaluation: Evaluation | None     # None: nobody was held out, the run ends with stage 1
     was_complete: bool                # nothing was left to do
 
     def __rich__(self):
@@ -63,7 +65,8 @@ class Outcome:
         from rich.console import Group
         from rich.markup import escape
 
-        return Group(escape(f"{self.run}: complete" + ("; nothing was left to do" if self.was_complete else "")), self.evaluation)
+        name = escape(f"{self.run}: complete" + ("; nothing was left to do" if self.was_complete else ""))
+        return Group(name, self.evaluation or f"fer-model train --init {escape(str(self.run))} starts from it")
 
 
 def train(
@@ -76,13 +79,16 @@ def train(
     hook: Callable[[str, int], None] | None = None,      # as in engine.run_stage
     save_every_s: float = 60.0,       # as in engine.run_stage
     gan: Path | None = None,          # a complete run whose stage 1 is taken as it is; None: it is trained
+    init: Path | None = None,         # a complete run whose stage 1 this one's starts from; None: random weights
 ) -> Outcome:
     """Train what is left to train, predict the test fold, evaluate.
 
     Raises children of FerError: fold, device, configuration, checkpoint, divergence.
     """
+    config = with_init(config, init)
     fold, where = fold_of(data, config), resolve_device(device)
     refuse_itself(run, gan)
+    refuse_itself(run, init)
     with locked(run):
         folder = RunFolder(run)
         folder.refuse_strangers()
@@ -92,23 +98,27 @@ def train(
         views = reader.train()
         config = folder.settle_precision(_resolved(config, fold, views), resolve_precision(config.precision, where))
         taken = None if gan is None else read_gan(gan, config, fold)
-        config = folder.open(config, fold, data)
+        start = None if init is None else read_pretrained(init, config, fold)
+        config = folder.open(config, fold, data, start and start.entry())
         if folder.result.is_file():
-            return Outcome(run, evaluate_run(run), was_complete=True)
+            return Outcome(run, evaluate_run(run) if len(fold.test) else None, was_complete=True)
         journal = Journal(folder.log, say)
         _announce(config, fold, where, journal)
-        last = _train_stages(config, fold, views, reader.validation(), where, folder, journal, hook, save_every_s, taken)
-        found = last.predict(reader.test()).numpy()                      # (n, K)
-        write_predictions(folder.predictions, predictions_frame(fold.test, found, fold.classes))
-        evaluation = evaluate(read_predictions(folder.predictions))
-        write_json_atomically(folder.result, _result(config, fold, evaluation, journal))
+        last = _train_stages(config, fold, views, reader.validation(), where, folder, journal, hook, save_every_s, taken, start)
+        evaluation = None
+        if len(fold.test):
+            found = last.predict(reader.test()).numpy()                  # (n, K)
+            write_predictions(folder.predictions, predictions_frame(fold.test, found, fold.classes))
+            evaluation = evaluate(read_predictions(folder.predictions))
+        write_json_atomically(folder.result, _result(config, fold, evaluation, journal, start))
         return Outcome(run, evaluation, was_complete=False)
 
 
 def default_run(data: Path, config: TrainConfig) -> Path:
-    """Return where a run goes that names no folder: runs/<dataset>-<method>[-<head>]-fold<N>, -shuffled<S> before it if so."""
+    """Return where a run goes that names no folder: runs/<dataset>-<TrainConfig.name>-fold<N>, -shuffled<S> before it if so."""
     drawn = f"-shuffled{config.fold_seed}" if config.fold_rule == "shuffled" else ""
-    return Path("runs") / f"{fold_of(data, config).dataset}-{config.name}{drawn}-fold{config.fold}"
+    fold = "" if config.fold is None else f"-fold{config.fold}"
+    return Path("runs") / f"{fold_of(data, config).dataset}-{config.name}{drawn}{fold}"
 
 
 def refuse_other_run(data: Path, run: Path, config: TrainConfig) -> bool:
@@ -124,7 +134,7 @@ def refuse_other_run(data: Path, run: Path, config: TrainConfig) -> bool:
         return False
     fold = fold_of(data, config)
     config = _resolved(config, fold, open_views(data, fold.train[:1], "cpu"))
-    folder.open(folder.settle_precision(config, config.precision), fold, data)
+    folder.open(folder.settle_precision(config, config.precision), fold, data, None)
     return folder.result.is_file()
 
 
@@ -140,9 +150,11 @@ def _announce(config: TrainConfig, fold: Fold, device: torch.device, journal: Jo
     }  # fmt: skip
     kimg = " + ".join(f"{getattr(config, name).kimg:g}" for name in config.stages)
     drawn = f" (folds shuffled, seed {config.fold_seed})" if config.fold_rule == "shuffled" else ""
+    where = f"all of {fold.dataset}" if fold.number is None else f"fold {fold.number} of {fold.dataset}{drawn}"
+    tested = "nobody held out" if fold.number is None else f"tested on {len(fold.test)}"
     sentence = (
-        f"{config.name} on fold {fold.number} of {fold.dataset}{drawn}: {len(fold.train)} faces of {len(fold.identities)} people,"
-        f"{_aside(fold)} tested on {len(fold.test)}; preset {config.preset}, {kimg} kimg, {device}, {config.precision}"
+        f"{config.name} on {where}: {len(fold.train)} faces of {len(fold.identities)} people,{_aside(fold)} {tested};"
+        f" preset {config.preset}, {kimg} kimg, {device}, {config.precision}"
     )
     journal.write(entry, sentence)
 
@@ -166,9 +178,9 @@ def _make(
 
 
 def _train_stages(
-    config, fold, views, validation, device, folder, journal, hook, save_every_s, taken: GanSource | None
-) -> ClassifierStage | SvmStage:
-    """Train or load each stage in order; return the last one, which predicts."""
+    config, fold, views, validation, device, folder, journal, hook, save_every_s, taken: GanSource | None, start: Pretrained | None
+) -> ClassifierStage | SvmStage | GanStage:
+    """Train or load each stage in order; return the last one, which predicts unless nobody is held out."""
     encoder = stage = watch = None
     judges = ("judges",) if "gan" in config.stages and taken is None else ()          # they train first and are no part of the method
     for name in (*judges, *config.stages):
@@ -177,6 +189,9 @@ def _train_stages(
             taken.copy_to(folder)
             journal.write({"event": "taken over", "stage": name, **taken.entry()}, f"{name} is taken over from {taken.run}")
         elif not path.is_file():
+            if name == "gan" and start is not None:
+                start.start(stage)
+                journal.write({"event": "started from", "stage": name, **_without_people(start)}, f"{name} starts from {_started(start)}")
             run_stage(stage, folder.checkpoints, journal, save_every_s, hook)
             if isinstance(stage, GanStage):
                 write_sheet(folder.samples, stage)
@@ -190,7 +205,20 @@ def _train_stages(
     return stage
 
 
-def _rules(config: TrainConfig, fold: Fold, chosen: dict | None) -> dict[str, str]:
+def _without_people(start: Pretrained) -> dict:
+    entry = start.entry()
+    return {**entry, "people": len(entry["people"])}
+
+
+def _started(start: Pretrained) -> str:
+    entry = start.entry()
+    return (
+        f"{start.run} ({start.dataset}: {len(start.people)} people, {start.n_faces} faces, {start.kimg:g} kimg); carried over:"
+        f" {'; '.join(entry['carried_over'])}; made new: {'; '.join(entry['made_new'])}"
+    )
+
+
+def _rules(config: TrainConfig, fold: Fold, chosen: dict | None, start: Pretrained | None) -> dict[str, str]:
     """Return how the figures came about, in words; `chosen` is the last look at the validation faces."""
     svm = config.method == "degan" and config.head.variant == "f-svm"
     rules = RULES | {"probability": "softmax of a linear SVM's margins, which were not fitted to be probabilities" if svm else "softmax"}
@@ -200,10 +228,11 @@ def _rules(config: TrainConfig, fold: Fold, chosen: dict | None) -> dict[str, st
             f"the best on {len(fold.validation)} faces of {people} training people set aside, in no stage trained on;"
             f" looked at every {getattr(config, chosen['stage']).tick_steps * config.validation_every} steps"
         )
-    return rules
+    rules["pre_training"] = "none" if start is None else _started(start)
+    return {"epoch": rules["epoch"], "pre_training": rules["pre_training"]} if fold.number is None else rules
 
 
-def _result(config: TrainConfig, fold: Fold, evaluation: Evaluation, journal: Journal) -> dict:
+def _result(config: TrainConfig, fold: Fold, evaluation: Evaluation | None, journal: Journal, start: Pretrained | None) -> dict:
     stages = {}
     for name in config.stages:
         kimg = getattr(config, name).kimg
@@ -220,9 +249,10 @@ def _result(config: TrainConfig, fold: Fold, evaluation: Evaluation, journal: Jo
             stages[line["stage"]] |= {"seconds": line["seconds"], "taken_from": line["run"], "sha256": line["sha256"]}
     return {
         "method": config.method, "name": config.name, "preset": config.preset, "dataset": fold.dataset, "fold": fold.number,
-        "seed": config.seed, "stages": stages, "rules": _rules(config, fold, looks[-1] if looks else None),
+        "seed": config.seed, "stages": stages, "rules": _rules(config, fold, looks[-1] if looks else None, start),
+        "init": None if start is None else _without_people(start), "n_train": len(fold.train), "people": len(fold.identities),
         "manifest_sha256": fold.manifest_sha256, "code_version": code_version(),
-        "evaluation": evaluation.to_dict(),
+        **({} if evaluation is None else {"evaluation": evaluation.to_dict()}),
     }  # fmt: skip
 
 
@@ -262,7 +292,8 @@ class Plan:
 
     def sentences(self) -> list[str]:
         """Return what the run costs, a sentence per stage."""
-        found = [f"{self.n_train} training faces, {self.n_test} test faces; {self.device}, {self.config.precision}"]
+        tested = "nobody held out" if self.config.fold is None else f"{self.n_test} test faces"
+        found = [f"{self.n_train} training faces, {tested}; {self.device}, {self.config.precision}"]
         for s in self.stages:
             found.append(
                 f"{s.name}: {s.steps} steps of {s.batch} images ({s.kimg:g} kimg; a pass over all 110 views is"
@@ -276,11 +307,12 @@ def _duration(hours: float) -> str:
     return f"{hours:.1f} hours" if hours >= 1 else f"{hours * 60:.1f} minutes"
 
 
-def plan(data: Path, config: TrainConfig, device: str = "auto", gan: Path | None = None) -> Plan:
+def plan(data: Path, config: TrainConfig, device: str = "auto", gan: Path | None = None, init: Path | None = None) -> Plan:
     """Return what a run would cost: steps and disk exactly, time from a few small steps on the device at hand.
 
-    A stage 1 that is taken over costs nothing.
+    A stage 1 that is taken over costs nothing. What `train` would refuse to take over, or to start from, is refused.
     """
+    config = with_init(config, init)
     fold, where = fold_of(data, config), resolve_device(device)
     views = open_views(data, fold.train, where)
     config = _resolved(config, fold, views)
@@ -288,6 +320,8 @@ def plan(data: Path, config: TrainConfig, device: str = "auto", gan: Path | None
         config = replace(config, precision=resolve_precision("auto", where))
     if gan is not None:
         read_gan(gan, config, fold)
+    if init is not None:
+        read_pretrained(init, config, fold)
     net, stages = config.network, []
     encoder = build(lambda: Encoder(net), where, net.init_std, stream(config.seed, "plan"))
     for name in config.stages[gan is not None :]:

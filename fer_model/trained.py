@@ -34,7 +34,7 @@ class TrainedRun:
     classes: tuple[str, ...]          # N_e expressions, in the order of the logits
     identities: tuple[str, ...]       # N_i training people, in the order of the code I
     device: torch.device
-    networks: dict[str, nn.Module]    # degan: encoder, head, decoder; cnn: cnn
+    networks: dict[str, nn.Module]    # degan: encoder, head, decoder; cnn: cnn; pretrain: encoder, decoder
 
     def open_data(self, data: Path | None = None) -> tuple[Path, Fold]:
         """Return the prepared folder that the run was trained on, and its fold; `data`: where it lies by now.
@@ -79,7 +79,7 @@ def load_run(run: Path, device: str = "auto") -> TrainedRun:
         "head": lambda: make_head(net, config.head, len(classes)), "cnn": lambda: BaselineCnn(net, config.cnn, len(classes)),
     }  # fmt: skip
     networks = {}
-    for stage, names in {"gan": ("decoder",), "head": ("encoder", "head"), "cnn": ("cnn",)}.items():
+    for stage, names in {"gan": ("encoder", "decoder"), "head": ("encoder", "head"), "cnn": ("cnn",)}.items():
         if stage not in config.stages:
             continue
         path = folder.weights(stage)

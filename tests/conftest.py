@@ -112,12 +112,12 @@ def tiny_prepared(write_tiny, tmp_path_factory):
 
 
 def _write_tiny(
-    out, people=6, folds=3, expressions=("anger", "happiness", "surprise"), frames=2, seed=0, fold_of=None, blank=(), reference=()
+    out, people=6, folds=3, expressions=("anger", "happiness", "surprise"), frames=2, seed=0, fold_of=None, reference=(), dataset="tiny"
 ):
     """Write OUT with one shard. Expression is where a bright disc lies, person is the background's brightness and a seed.
 
-    `fold_of(person, sequence)` returns the fold; `blank` lists folds whose pixels are noise, `reference` expressions whose frames
-    are references. Faces differ between frames.
+    `fold_of(person, sequence)` returns the fold; `reference` lists expressions whose frames are references. Faces differ between
+    frames.
     """
     from fer_data.store.manifest import COLUMNS, image_id, write_manifest
     from fer_data.store.shards import shard_name, write_shard
@@ -132,11 +132,9 @@ def _write_tiny(
             for frame in range(1, frames + 1):
                 rng, fold = np.random.default_rng([seed, person, sequence, frame]), fold_of(person, sequence)
                 face = 40 + 18 * person + 90 * disc + rng.integers(0, 12, (132, 132))
-                if fold in blank:
-                    face = rng.integers(0, 256, (132, 132))
                 subject, name = f"S{person:03d}", f"{sequence + 1:03d}"
                 own = {
-                    "image_id": image_id("tiny", subject, name, frame), "dataset": "tiny", "subject": subject, "sequence": name,
+                    "image_id": image_id(dataset, subject, name, frame), "dataset": dataset, "subject": subject, "sequence": name,
                     "frame": frame, "expression": expression, "fold": fold, "shard": shard_name(0), "row": len(rows),
                     "source": f"{subject}_{name}_{frame}.png", "position": -1, "framing": "whole", "backend": "drawn",
                     "source_sha256": "0" * 64, "face_sha256": "0" * 64, "faces_found": 1, "jump": False,
@@ -149,7 +147,7 @@ def _write_tiny(
     record = write_shard(out / "shards", shard_name(0), "drawn", {"faces": np.stack(faces)}, rows, [])
     config = {"landmarks": "drawn", "detector": "", "views": "virtual", "colour": "grey", "folds": folds, "fold_rule": "step"}
     settings = {
-        "dataset": "tiny", "classes": list(expressions), "frame_rule": "all", "config": {**config, "options": {}},
+        "dataset": dataset, "classes": list(expressions), "frame_rule": "all", "config": {**config, "options": {}},
         "code_version": "0", "opencv": "0", "backend": {"name": "drawn", "version": "0", "weights_sha256": ""}, "pipeline_version": 0,
         "notes": [], "skipped": {}, "found": len(rows), "kept": len(rows), "shards": {record.name: record.sha256},
     }  # fmt: skip

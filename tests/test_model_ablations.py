@@ -91,7 +91,7 @@ def test_the_svm_is_scikit_learns_on_standardised_representations(n_classes):
 
 
 def test_a_class_without_a_training_face_is_never_predicted():
-    """Probability 0, not NaN. Seen red: a bias of 0 for it won 25 of 60."""
+    """Probability 0, not NaN. Seen red: a bias of 0 for it."""
     rng = np.random.default_rng(0)
     labels = rng.choice([0, 2, 3], 60)
     f = rng.normal(size=(60, 4)).astype(np.float32)

@@ -76,7 +76,7 @@ def test_json_there_and_back_for_any_values(config):
         (lambda d: d["gan"].update(batch=True), r"configuration.gan.batch: int is needed, got True"),
         (lambda d: d["gan"].update(kimg=3), r"epochs, kimg must be at most one of the two"),
         (lambda d: d["network"].update(image_size=50), r"image_size must be 96, 48, 32 or 16, got 50"),
-        (lambda d: d.update(method="gan"), r"method must be degan or cnn, got 'gan'"),
+        (lambda d: d.update(method="gan"), r"method must be degan or cnn or pretrain, got 'gan'"),
         (lambda d: d["head"].update(taps=["conv23"]), r"taps must be four layers"),
         (lambda d: d.update(network=3), r"configuration.network: an object is needed, got 3"),
     ],

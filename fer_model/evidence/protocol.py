@@ -294,9 +294,9 @@ def _rule(rules: Sequence[dict], key: str) -> str:
 
 
 def _pretraining(method: Method) -> str:
-    """Return what a run started from, wherever the run says so; `none` if it does not."""
-    places = [place.get(key) for run in method.runs for place in (run.content, run.content["config"]) for key in ("init", "pretraining")]
-    said = [place if isinstance(place, str) else json.dumps(place, sort_keys=True) for place in places if place]
+    """Return what stage 1 of the runs started from."""
+    places = [run.content["init"] for run in method.runs if run.content.get("init")]
+    said = [f"{p['dataset']}: {len(p['people'])} people, {p['n_faces']} faces, {p['kimg']:g} kimg ({p['sha256'][:12]})" for p in places]
     return _distinct(said) or "none: each fold from random weights"
 
 

@@ -1,0 +1,263 @@
+"""Stage 1 on everybody of another database, and runs that start from it: what is carried over, what is refused."""
+
+import hashlib
+import json
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from cli.fer_model import main
+from fer_data.store.loader import open_views
+from fer_model import checkpoint
+from fer_model.config import preset, resolve_budgets, with_budgets, with_head
+from fer_model.crossval import crossval
+from fer_model.degan import GanStage
+from fer_model.errors import ConfigError, FoldError, RunError
+from fer_model.fold import read_fold
+from fer_model.networks import Decoder
+from fer_model.pretrained import read_pretrained, with_init
+from fer_model.train import default_run, plan, train
+from fer_model.trained import load_run
+from tests.test_model_ablations import same_tensors
+from tests.test_model_engine import Stop, quiet, stop_at, ticks_of
+
+CPU = torch.device("cpu")
+SMOKE = preset("smoke", fold=1)
+EVERYBODY = preset("smoke", method="pretrain", fold=None)
+
+
+def call(*words, code=0):
+    """Run fer-model and return what it printed, as one line."""
+    done = CliRunner().invoke(main, [str(word) for word in words])
+    assert done.exit_code == code, done.output + str(done.exception)
+    return done.output.replace("\n", " ")
+
+
+@pytest.fixture(scope="module")
+def others(write_tiny, tmp_path_factory):
+    """Another database: five people, four expressions, two of which the first does not have."""
+    names = ("anger", "disgust", "fear", "surprise")
+    return write_tiny(tmp_path_factory.mktemp("others") / "prepared", people=5, expressions=names, seed=3, dataset="others")
+
+
+@pytest.fixture(scope="module")
+def pretrained(others, tmp_path_factory):
+    """A complete run of pre-training, made by the command."""
+    run = tmp_path_factory.mktemp("pretrained") / "p"
+    call("pretrain", "--data", others, "--run", run, "--preset", "smoke")
+    return run
+
+
+@pytest.fixture(scope="module")
+def started(tiny_prepared, pretrained, tmp_path_factory):
+    """A complete run that starts from it."""
+    run = tmp_path_factory.mktemp("started") / "s"
+    train(tiny_prepared, run, SMOKE, "cpu", say=quiet, init=pretrained)
+    return run
+
+
+def test_pre_training_is_stage_one_on_everybody(pretrained, others):
+    """Seen red: fold 0 held out."""
+    names = sorted(path.name for path in pretrained.iterdir() if path.is_file() and path.name != ".lock")
+    assert names == ["config.json", "gan.safetensors", "judges.safetensors", "log.jsonl", "result.json", "samples.png"]
+    content, result = (json.loads((pretrained / name).read_text()) for name in ("config.json", "result.json"))
+    assert content["identities"] == [f"others/S{i:03d}" for i in range(5)]
+    assert (content["n_train"], content["n_test"], content["config"]["fold"]) == (40, 0, None)
+    assert (result["method"], result["n_train"], result["people"], list(result["stages"])) == ("pretrain", 40, 5, ["gan"])
+    assert "evaluation" not in result and result["rules"] == {"epoch": "last", "pre_training": "none"}
+    tensors = checkpoint.read_tensors(pretrained / "gan.safetensors")
+    assert tensors["discriminator/identity.weight"].shape[0] == 5 and tensors["discriminator/expression.weight"].shape[0] == 5
+    assert set(load_run(pretrained, "cpu").networks) == {"encoder", "decoder"}
+    assert "nothing was left to do" in call("pretrain", "--data", others, "--run", pretrained, "--preset", "smoke")
+
+
+@pytest.mark.parametrize("step", [0, 5])
+def test_pre_training_that_was_stopped_ends_in_the_same_bits(pretrained, others, tmp_path, step):
+    run = tmp_path / "r"
+    with pytest.raises(Stop):
+        train(others, run, EVERYBODY, "cpu", say=quiet, hook=stop_at("gan", step), save_every_s=0)
+    train(others, run, EVERYBODY, "cpu", say=quiet, save_every_s=0)
+    assert same_tensors(run / "gan.safetensors", pretrained / "gan.safetensors") and ticks_of(run) == ticks_of(pretrained)
+
+
+@pytest.mark.parametrize("average", [0.0, 0.02])
+def test_what_is_carried_over_and_what_is_new(pretrained, tiny_prepared, average):
+    """Every tensor, against the file and against a fresh stage. Seen red, each: D's heads carried over where they fit; the
+    columns of the noise left as drawn; the decoder's code columns carried over."""
+    fold, config = read_fold(tiny_prepared, 1), resolve_budgets(replace(SMOKE, gan=replace(SMOKE.gan, average_half_kimg=average)), 24)
+    views = open_views(tiny_prepared, fold.train)
+    stage, fresh = (GanStage(config, fold, views, CPU) for _ in range(2))
+    read_pretrained(pretrained, config, fold).start(stage)
+    mine, drawn, theirs = stage.weights(), fresh.weights(), checkpoint.read_tensors(pretrained / "gan.safetensors")
+    assert mine.keys() == theirs.keys()
+    n_f, n_noise = SMOKE.network.representation, SMOKE.network.noise
+    for name, tensor in mine.items():
+        if re.match(r"discriminator/(expression|identity)\.", name):
+            assert torch.equal(tensor, drawn[name]), name
+        elif name != "decoder/fc.weight":
+            assert torch.equal(tensor, theirs[name]), name
+    found, before, other = (some["decoder/fc.weight"] for some in (mine, drawn, theirs))
+    assert found.shape[1] == n_f + 4 + n_noise and other.shape[1] == n_f + 5 + n_noise
+    assert torch.equal(found[:, :n_f], other[:, :n_f]) and torch.equal(found[:, -n_noise:], other[:, -n_noise:])
+    assert torch.equal(found[:, n_f:-n_noise], before[:, n_f:-n_noise])
+    learning, used = stage.generator.state_dict(), stage.finished.state_dict()
+    assert all(torch.equal(learning[name], used[name]) for name in used), "the average starts where G does"
+
+
+def test_without_a_code_the_decoder_draws_what_it_drew(pretrained, tiny_prepared):
+    """An identity: codes of zeros, the same f(x) and noise, networks for 5 and for 4 people."""
+    fold, config = read_fold(tiny_prepared, 1), resolve_budgets(SMOKE, 24)
+    stage = GanStage(config, fold, open_views(tiny_prepared, fold.train), CPU)
+    read_pretrained(pretrained, config, fold).start(stage)
+    theirs = Decoder(SMOKE.network, 5)
+    checkpoint.load_module("decoder", theirs, checkpoint.read_tensors(pretrained / "gan.safetensors"), "")
+    rng = torch.Generator().manual_seed(0)
+    f, noise = torch.randn(3, SMOKE.network.representation, generator=rng), torch.rand(3, SMOKE.network.noise, generator=rng)
+    with torch.no_grad():
+        drew = theirs.eval()(f, torch.zeros(3, 5), noise)
+        draws = stage.generator.decoder.eval()(f, torch.zeros(3, 4), noise)
+    assert draws == pytest.approx(drew, abs=1e-6)
+
+
+def test_a_run_names_what_it_started_from(started, pretrained, tiny_prepared, tmp_path):
+    """In config.json, result.json, the log and on the screen; and it is another run than one from random weights."""
+    digest = hashlib.sha256((pretrained / "gan.safetensors").read_bytes()).hexdigest()
+    content, result = (json.loads((started / name).read_text()) for name in ("config.json", "result.json"))
+    assert content["config"]["init"] == content["init"]["sha256"] == result["init"]["sha256"] == digest
+    assert content["init"]["people"] == [f"others/S{i:03d}" for i in range(5)] and result["init"]["people"] == 5
+    assert content["init"]["carried_over"][0] == "encoder" and content["init"]["made_new"][0] == "discriminator's heads"
+    rule = result["rules"]["pre_training"]
+    assert "others: 5 people, 40 faces, 0.064 kimg" in rule
+    assert "carried over: encoder" in rule and "made new: discriminator's heads" in rule
+    assert result["name"] == "degan-pretrained"
+    said = []
+    train(tiny_prepared, tmp_path / "plain", SMOKE, "cpu", say=said.append)
+    assert not any("starts from" in sentence for sentence in said)
+    assert json.loads((tmp_path / "plain" / "result.json").read_text())["rules"]["pre_training"] == "none"
+    assert not same_tensors(tmp_path / "plain" / "gan.safetensors", started / "gan.safetensors")
+    with pytest.raises(ConfigError, match=f"init was None when the run was started and is '{digest}' now"):
+        train(tiny_prepared, tmp_path / "plain", SMOKE, "cpu", say=quiet, init=pretrained)
+
+
+@pytest.mark.parametrize("step", [0, 3, 6])
+def test_a_started_run_that_was_stopped_ends_in_the_same_bits(started, pretrained, tiny_prepared, tmp_path, step):
+    """Seen red: what is carried over put in after the checkpoint."""
+    run, said = tmp_path / "r", []
+    with pytest.raises(Stop):
+        train(tiny_prepared, run, SMOKE, "cpu", say=said.append, hook=stop_at("gan", step), save_every_s=0, init=pretrained)
+    assert any("gan starts from" in line and "5 people" in line and "made new" in line for line in said)
+    train(tiny_prepared, run, SMOKE, "cpu", say=quiet, save_every_s=0, init=pretrained)
+    for name in ("gan.safetensors", "head.safetensors"):
+        assert same_tensors(run / name, started / name)
+    assert ticks_of(run) == ticks_of(started)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"representation": 17}, "network.representation is 16 there and 17 here"),
+        ({"width": 0.25}, "network.width is 0.125 there and 0.25 here"),
+        ({"image_size": 96}, "network.image_size is 48 there and 96 here"),
+    ],
+)
+def test_networks_of_other_sizes_are_refused(pretrained, tiny_prepared, tmp_path, change, message):
+    config = replace(SMOKE, network=replace(SMOKE.network, **change))
+    for doing in (lambda: train(tiny_prepared, tmp_path / "r", config, "cpu", say=quiet, init=pretrained),
+                  lambda: plan(tiny_prepared, config, "cpu", init=pretrained)):  # fmt: skip
+        with pytest.raises(ConfigError, match=f"networks must have the same sizes, but {message}"):
+            doing()
+    assert not (tmp_path / "r" / "config.json").exists()
+
+
+def test_weights_that_know_a_held_out_person_are_refused(tiny_prepared, others, started, write_tiny, tmp_path):
+    """The same database, its cropped copy, somebody set aside, and people that the source has from its own source. Seen red, each:
+    the validation side, the copy's other name, or the source's source left out."""
+    own = tmp_path / "own"
+    train(tiny_prepared, own, EVERYBODY, "cpu", say=quiet)
+    with pytest.raises(FoldError, match=r"anybody of the held-out side of fold 1, it was trained on tiny/S001 \(2 such people\)"):
+        train(tiny_prepared, tmp_path / "r", SMOKE, "cpu", say=quiet, init=own)
+
+    names = {name: write_tiny(tmp_path / name, dataset=name) for name in ("ck+", "ck48")}
+    train(names["ck48"], tmp_path / "copy", EVERYBODY, "cpu", say=quiet)
+    with pytest.raises(FoldError, match=r"it was trained on ck\+/S001 \(2 such people\)"):
+        train(names["ck+"], tmp_path / "r", SMOKE, "cpu", say=quiet, init=tmp_path / "copy")
+
+    fold = {0: 1, 1: 0, 2: 1, 3: 1, 4: 1, 5: 1}                          # nobody of a run on fold 0 here but S001 is tested
+    alone = write_tiny(tmp_path / "alone", fold_of=lambda person, sequence: fold[person])
+    train(alone, tmp_path / "knows", replace(SMOKE, fold=0), "cpu", say=quiet)
+    aside = preset("smoke", fold=0, selection="validation")
+    with pytest.raises(FoldError, match=r"held-out side of fold 0, it was trained on tiny/S00\d"):
+        train(alone, tmp_path / "r", aside, "cpu", say=quiet, init=tmp_path / "knows")
+
+    with pytest.raises(FoldError, match=r"held-out side of fold 2, it was trained on others/S002"):
+        train(others, tmp_path / "r", replace(SMOKE, fold=2), "cpu", say=quiet, init=started)
+    assert not (tmp_path / "r" / "config.json").exists()
+
+
+def test_what_is_no_complete_stage_one_is_refused(tiny_prepared, pretrained, others, tmp_path):
+    with pytest.raises(RunError, match=r"there is no .*gan\.safetensors; it is written when stage gan is complete"):
+        train(tiny_prepared, tmp_path / "r", SMOKE, "cpu", say=quiet, init=tmp_path)
+    with pytest.raises(ConfigError, match="init must be none for the baseline, which has no stage 1"):
+        train(tiny_prepared, tmp_path / "r", replace(SMOKE, method="cnn"), "cpu", say=quiet, init=pretrained)
+    with pytest.raises(ConfigError, match="it must be another run's folder, got the one to be trained"):
+        train(others, pretrained, EVERYBODY, "cpu", resume=False, say=quiet, init=pretrained)
+    with pytest.raises(ConfigError, match="method was 'pretrain' when the run was started and is 'degan' now"):
+        train(others, pretrained, SMOKE, "cpu", say=quiet)
+    assert (pretrained / "gan.safetensors").is_file()
+
+
+def test_a_fold_belongs_to_training_and_not_to_pre_training(others):
+    call("pretrain", "--data", others, "--fold", 0, code=2)
+    with pytest.raises(ConfigError, match="fold must be none for pretrain, which holds nobody out, got 0"):
+        preset("smoke", method="pretrain", fold=0)
+    with pytest.raises(ConfigError, match="fold must be at least 0, got None"):
+        preset("smoke", fold=None)
+
+
+def test_pre_training_needs_people_to_tell_apart(write_tiny, tmp_path):
+    lonely = write_tiny(tmp_path / "one", people=1, folds=1)
+    assert "at least 2 people and 2 expressions are needed, got 1 and 3" in call("pretrain", "--data", lonely, "--preset", "smoke", code=1)
+
+
+def test_a_dry_run_of_pre_training_writes_nothing(others, pretrained, tiny_prepared, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = call("pretrain", "--data", others, "--preset", "smoke", "--dry-run")
+    assert "40 training faces, nobody held out" in said and "gan: 8 steps of 8 images" in said and "head:" not in said
+    assert "nothing was written" in said and not list(tmp_path.iterdir())
+    said = call("train", "--data", tiny_prepared, "--fold", 1, "--preset", "smoke", "--init", pretrained, "--dry-run")
+    assert "head: 8 steps" in said and not list(tmp_path.iterdir())
+
+
+def test_default_folders_tell_pre_training_apart(others, tiny_prepared, pretrained):
+    assert str(default_run(others, EVERYBODY)) == "runs/others-pretrain"
+    assert str(default_run(tiny_prepared, with_init(SMOKE, pretrained))) == "runs/tiny-degan-pretrained-fold1"
+
+
+def test_an_ablation_on_a_pretrained_stage_one_says_so_too(started, pretrained, tiny_prepared, tmp_path):
+    """--gan takes what --init has started; without --init it is another stage 1."""
+    config = with_head(SMOKE, "f-svm")
+    with pytest.raises(ConfigError, match=r"but init is '[0-9a-f]{64}' there and None here"):
+        train(tiny_prepared, tmp_path / "r", config, "cpu", say=quiet, gan=started)
+    train(tiny_prepared, tmp_path / "r", config, "cpu", say=quiet, gan=started, init=pretrained)
+    result = json.loads((tmp_path / "r" / "result.json").read_text())
+    assert result["name"] == "degan-f-svm-pretrained" and "others: 5 people" in result["rules"]["pre_training"]
+    assert same_tensors(tmp_path / "r" / "gan.safetensors", started / "gan.safetensors")
+
+
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_cross_validation_passes_both_on(started, pretrained, tiny_prepared, tmp_path, jobs):
+    """Every fold starts from the pre-trained run; an ablation takes each fold's own stage 1. Seen red: fold 0's for all."""
+    tiny = with_budgets(SMOKE, gan=0.016, head=0.016)
+    given = {"folds": (0, 1), "jobs": jobs, "say": quiet, "init": pretrained}
+    first = crossval(tiny_prepared, tmp_path / "both", tiny, **given)
+    second = crossval(tiny_prepared, tmp_path / "svm", with_head(tiny, "f-svm"), gan=tmp_path / "both", **given)
+    assert not first.failed and not second.failed
+    for fold in ("fold0", "fold1"):
+        assert same_tensors(tmp_path / "both" / fold / "gan.safetensors", tmp_path / "svm" / fold / "gan.safetensors")
+        result = json.loads((tmp_path / "svm" / fold / "result.json").read_text())
+        assert result["stages"]["gan"]["taken_from"].endswith(f"both/{fold}") and "others" in result["rules"]["pre_training"]
+    again = crossval(tiny_prepared, tmp_path / "both", tiny, **given)
+    assert again.passed_over == 2
