@@ -16,14 +16,15 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from cli.fer_model import main
+from fer_data.faces.views import N_VIEWS, view_of
 from fer_data.store.loader import open_views
 from fer_model import checkpoint
 from fer_model.config import HEADS, preset, resolve_budgets, step_images, steps_of, with_budgets, with_head
 from fer_model.errors import ConfigError, RunError
 from fer_model.fold import read_fold
-from fer_model.networks import Head, LinearSvm, MlpHead, Trunk, build, make_head
+from fer_model.networks import Encoder, Head, LinearSvm, MlpHead, Trunk, build, make_head
 from fer_model.randomness import stream
-from fer_model.svm import fit_linear_svm
+from fer_model.svm import SvmStage, fit_linear_svm
 from fer_model.train import default_run, plan, train
 from fer_model.trained import load_run
 from tests.test_model_engine import Stop, quiet, stop_at
@@ -109,8 +110,17 @@ def test_an_svm_that_does_not_converge_is_one_sentence(monkeypatch):
         fit_linear_svm(f, np.arange(60) % 3, 3, 100)
 
 
-def test_the_svms_views_are_the_ones_that_its_config_names():
-    """Seen red: every view of the first ten faces."""
+def test_the_svm_sees_the_views_that_its_config_names_once_each(tiny_prepared):
+    """Ten: unrotated crops and their mirrors. Seen red: all 110."""
+    fold = read_fold(tiny_prepared, 1)
+    encoder = build(lambda: Encoder(SMOKE.network), CPU, 0.2, stream(0, "encoder"))
+    config = resolve_budgets(with_head(SMOKE, "f-svm"), len(fold.train))
+    samples = SvmStage(config, fold, open_views(tiny_prepared, fold.train), CPU, encoder).samples(0)
+    upright = [k for k in range(N_VIEWS) if view_of(k).angle_deg == 0]
+    assert len(upright) == 10 and sorted(samples) == sorted(f"{name}#{k}" for name in fold.train["image_id"] for k in upright)
+
+
+def test_the_svms_budget_follows_from_its_views():
     config = resolve_budgets(with_head(SMOKE, "f-svm"), 24)
     assert (config.head.kimg, step_images(config.head), steps_of(config.head)) == (0.24, 240, 1)
     assert resolve_budgets(with_budgets(config, head=99), 24) == config, "the SVM's budget follows from its views alone"

@@ -184,7 +184,7 @@ def test_noise_in_the_place_of_the_test_people_changes_no_weight(tiny_prepared, 
     for data, run in ((tiny_prepared, tmp_path / "clean"), (noisy, tmp_path / "noise")):
         train(data, run, config, "cpu", say=quiet)
     files = sorted(path.name for path in (tmp_path / "clean").glob("*.safetensors"))
-    assert files == sorted(f"{stage}.safetensors" for stage in config.stages)
+    assert {f"{stage}.safetensors" for stage in config.stages} <= set(files)
     assert all(same_tensors(tmp_path / "clean" / name, tmp_path / "noise" / name) for name in files)
     assert ticks_of(tmp_path / "clean") == ticks_of(tmp_path / "noise")
     clean, noise = (pd.read_csv(tmp_path / run / "predictions.csv").filter(like="p_") for run in ("clean", "noise"))
