@@ -4,6 +4,7 @@ In:  OUT of `fer-data prepare`, the number of the test fold.
 Out: Fold (rows, classes, identities) and Batches (step -> sample ids), both functions of manifest and seed alone.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +22,9 @@ from fer_model.config import TrainConfig
 from fer_model.errors import FoldError
 from fer_model.randomness import stream
 
-__all__ = ["Batches", "Fold", "everybody", "fold_numbers", "fold_of", "people_of", "read_fold", "set_aside"]
+__all__ = ["Batches", "Fold", "everybody", "fold_numbers", "fold_of", "one_name_each", "people_of", "read_fold", "set_aside"]
+
+SAME_PEOPLE = {"ck48": "ck+"}         # databases that show the people of another under the same names
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,16 @@ def _codes(names: pd.Series, known: tuple[str, ...], device: torch.device) -> Te
 def people_of(rows: pd.DataFrame) -> pd.Series:
     """Return who is in each row of a manifest, as dataset/subject: people of different data sets are different people."""
     return rows["dataset"] + "/" + rows["subject"]
+
+
+def one_name_each(people: Iterable[str]) -> set[str]:
+    """Return dataset/subject, as people_of gives it, with one name for each person: CK+48 shows people of CK+.
+
+    >>> one_name_each(["ck48/S005", "ck+/S005"])
+    {'ck+/S005'}
+    """
+    parts = (name.partition("/") for name in people)
+    return {f"{SAME_PEOPLE.get(dataset, dataset)}/{subject}" for dataset, _, subject in parts}
 
 
 def fold_numbers(out: Path, rule: str = "manifest") -> tuple[int, ...]:

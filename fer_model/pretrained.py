@@ -8,7 +8,6 @@ Out: Pretrained: weights to start from, and what is said of them in config.json,
     made new                    D's heads, the decoder's columns of the identity code: the database decides their sizes
 """
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from fer_model import checkpoint
 from fer_model.config import TrainConfig
 from fer_model.degan import GanStage
 from fer_model.errors import ConfigError, FoldError
-from fer_model.fold import Fold, people_of
+from fer_model.fold import Fold, one_name_each, people_of
 from fer_model.run import RunFolder, first_difference
 
 __all__ = ["CARRIED", "NEW", "Pretrained", "read_pretrained", "with_init"]
@@ -29,7 +28,6 @@ CARRIED = ("encoder", "discriminator's trunk", "decoder, its columns of f(x) and
 NEW = ("discriminator's heads", "decoder's columns of the identity code")
 # Fields of NetworkConfig that need not agree: the new parts are drawn and scaled as the new run says.
 FREE = ("init_std", "code_scale")
-SAME_PEOPLE = {"ck48": "ck+"}         # databases that show the people of another under the same names
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ def read_pretrained(run: Path, config: TrainConfig, fold: Fold) -> Pretrained:
         raise ConfigError(f"starting from {run}: networks must have the same sizes, but network.{name} is {there} there and {here} here")
     before = content["init"] or {"people": []}                           # it may have started from another in its turn
     people = sorted({*content["identities"], *before["people"]})
-    held_out = _names(people) & _names([*people_of(fold.test), *people_of(fold.validation)])
+    held_out = one_name_each(people) & one_name_each([*people_of(fold.test), *people_of(fold.validation)])
     if held_out:
         raise FoldError(
             f"starting from {run}: it must not know anybody of the held-out side of fold {fold.number}, it was trained on"
@@ -103,9 +101,3 @@ def read_pretrained(run: Path, config: TrainConfig, fold: Fold) -> Pretrained:
     return Pretrained(
         Path(run), tensors, sha256_of_bytes(data), content["dataset"], tuple(people), content["n_train"], theirs.gan.kimg
     )  # fmt: skip
-
-
-def _names(people: Iterable[str]) -> set[str]:
-    """Return dataset/subject with one name for each person."""
-    parts = (name.partition("/") for name in people)
-    return {f"{SAME_PEOPLE.get(dataset, dataset)}/{subject}" for dataset, _, subject in parts}

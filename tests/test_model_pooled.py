@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fer_model.config import preset, resolve_budgets
+from fer_model.config import HEADS, preset, resolve_budgets, with_head
 from fer_model.errors import RunError
 from fer_model.evidence.evaluate import accuracy, evaluate, interval_over_subjects, predictions_frame, to_sequences
 from fer_model.evidence.pooled import pool, refuse_mixed
@@ -74,6 +74,15 @@ def content_of(fold, n_train, method="cnn", name="small", **more):
 def test_budgets_in_images_or_in_passes_agree(name, method):
     """Seen red: `paper` counts passes, so its folds were shown different numbers of images and were refused."""
     assert refuse_mixed([Path("a"), Path("b")], [content_of(i, n, method, name) for i, n in enumerate((883, 861))]) == []
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_every_head_can_be_pooled(head):
+    contents = []
+    for fold, n_train in enumerate((883, 861)):
+        config = resolve_budgets(with_head(preset("paper", fold=fold), head), n_train)
+        contents.append({**content_of(fold, n_train), "config": asdict(config)})
+    assert refuse_mixed([Path("a"), Path("b")], contents) == []
 
 
 def test_a_baseline_with_images_and_passes_together_agrees():

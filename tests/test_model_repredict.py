@@ -23,6 +23,7 @@ from fer_model.evidence.compare import compare
 from fer_model.evidence.evaluate import read_predictions
 from fer_model.evidence.repredict import repredict
 from fer_model.networks import to_input_size
+from fer_model.train import train
 from fer_model.trained import load_run
 
 ALL = ["p_anger", "p_happiness", "p_surprise"]
@@ -156,9 +157,21 @@ def test_the_runs_own_manifest_means_its_test_fold(folds, tiny_prepared):
 def test_people_that_were_trained_on_are_refused(folds, other, tmp_path):
     """Fold 0 was trained on S001, S002, S004, S005. Seen red: subjects compared without their data set refused strangers."""
     run = folds / "cnn" / "fold0"
-    with pytest.raises(RunError, match=r"nobody in it may have been trained on, 2 people were \(tiny/S001\)"):
+    with pytest.raises(RunError, match=r"nobody in it may have been trained on, or chosen the weights by, 2 people were \(tiny/S001\)"):
         repredict(run, other("tiny"), device="cpu")
     assert len(repredict(run, other("tiny2"), device="cpu").frame) == 16
+
+
+@pytest.mark.parametrize(
+    "more", [{"init": {"people": ["other/S003"]}}, {"validation_people": ["other/S003"]}, {"identities": ["other/S003"]}]
+)
+def test_whoever_shaped_the_weights_is_known(folds, other, tmp_path, more):
+    """In pre-training, in choosing the weights, in training. Seen red: training people alone."""
+    run = shutil.copytree(folds / "cnn" / "fold0", tmp_path / "run")
+    content = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**content, **more}))
+    with pytest.raises(RunError, match=r"1 people were \(other/S003\)"):
+        repredict(run, other(), device="cpu")
 
 
 def test_people_of_the_cropped_copy_are_those_of_ck_plus(folds, other, tmp_path):
@@ -184,6 +197,13 @@ def test_data_that_have_changed_are_refused(folds, write_tiny, tmp_path):
     (run / "config.json").write_text(json.dumps(content))
     with pytest.raises(RunError, match="it was trained on the manifest"):
         repredict(run, vote=10, device="cpu")
+
+
+def test_pre_training_alone_predicts_nothing(tiny_prepared, other, tmp_path):
+    """Seen red: KeyError on its missing head."""
+    train(tiny_prepared, tmp_path / "run", preset("smoke", method="pretrain", fold=None), "cpu", say=lambda _: None)
+    with pytest.raises(RunError, match="a run that predicts is needed, this one is pre-training alone"):
+        repredict(tmp_path / "run", other(), device="cpu")
 
 
 def test_an_odd_number_of_views_is_refused(folds):

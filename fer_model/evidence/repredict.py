@@ -19,12 +19,11 @@ from fer_data.store.manifest import manifest_sha256
 from fer_model.classifier import VOTES, probabilities
 from fer_model.errors import RunError
 from fer_model.evidence.evaluate import predictions_frame
-from fer_model.fold import people_of
+from fer_model.fold import one_name_each, people_of
+from fer_model.run import RunFolder
 from fer_model.trained import TrainedRun, load_run
 
 __all__ = ["Repredicted", "repredict"]
-
-_SAME_PEOPLE = {"ck48": "ck+"}        # data sets that show the people of another one, under the same ids
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,8 @@ def repredict(
     """
     if vote not in VOTES:
         raise RunError(f"voting: allowed are {', '.join(map(str, VOTES))} views, got {vote}")
+    if RunFolder(run).read_config()[0].method == "pretrain":
+        raise RunError(f"evaluating {run}: a run that predicts is needed, this one is pre-training alone")
     trained, asked = load_run(run, device), data is not None
     elsewhere = data is not None and manifest_sha256(data) != trained.content["manifest_sha256"]
     if elsewhere:
@@ -72,11 +73,12 @@ def _elsewhere(trained: TrainedRun, data: Path) -> tuple[pd.DataFrame, tuple[str
     doing = f"evaluating {trained.run} on {data}"
     rows = fer_data.read_manifest(data)
     rows = rows[rows["role"] == "peak"]
-    known = {_person(name) for name in trained.identities}
-    met = sorted({name for name in people_of(rows) if _person(name) in known})
+    before = trained.content["init"] or {"people": []}                   # whom a run knows that this one started from
+    known = one_name_each([*trained.identities, *trained.content["validation_people"], *before["people"]])
+    met = sorted(name for name in set(people_of(rows)) if one_name_each([name]) & known)
     if met:
         raise RunError(
-            f"{doing}: nobody in it may have been trained on, {len(met)} people were ({met[0]});"
+            f"{doing}: nobody in it may have been trained on, or chosen the weights by, {len(met)} people were ({met[0]});"
             " if they are others of the same names, rename the data set or its subjects"
         )
     theirs = classes_of(rows["expression"])
@@ -96,8 +98,3 @@ def _elsewhere(trained: TrainedRun, data: Path) -> tuple[pd.DataFrame, tuple[str
         counts = ", ".join(f"{name} ({count})" for name, count in left.items())
         notes.append(f"Left out, never trained on: {counts}; {int(left.sum())} of {len(rows)} images.")
     return used, shared, notes
-
-
-def _person(name: str) -> str:
-    dataset, _, subject = name.partition("/")
-    return f"{_SAME_PEOPLE.get(dataset, dataset)}/{subject}"
