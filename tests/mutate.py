@@ -212,6 +212,21 @@ MUTATIONS = [
     ("fer_model/trained.py", "requires_grad_(False).eval()", "requires_grad_(False)", "tests/test_model_trained.py -k run_predicted"),
     ("fer_model/trained.py", "requires_grad_(False).eval()", "eval()", "tests/test_model_trained.py -k learn"),
     ("fer_model/trained.py", '["head"](f, taps)[-1]', '["head"](f, taps)[0]', "tests/test_model_trained.py -k run_predicted"),
+    # ablations, model choice, pre-training
+    ("fer_model/networks.py", 'config.variant == "both"\n', "True\n", "tests/test_model_ablations.py -k looks_at"),
+    ("fer_model/svm.py", "svm.fit((f - mean) / scale, labels)", "svm.fit(f, labels)", "tests/test_model_ablations.py -k scikit"),
+    ("fer_model/svm.py", "np.full(n_classes, -np.inf)", "np.zeros(n_classes)", "tests/test_model_ablations.py -k without_a_training"),
+    ("fer_model/sources.py", "if found is not None:", "if False:", "tests/test_model_ablations.py -k refused"),
+    ("fer_model/selection.py", "right > self.right", "right >= self.right", "tests/test_model_selection.py -k best_stays"),
+    ("fer_model/selection.py", "name: tensor.clone() for", "name: tensor for", "tests/test_model_selection.py -k best_stays"),
+    ("fer_model/classifier.py", "super().weights() | chosen", "super().weights()", "tests/test_model_selection.py -k best_step"),
+    ("fer_model/reader.py", "if not self.complete():", "if False:", "tests/test_model_selection.py -k after_training"),
+    ("fer_model/fold.py", "train, tested = rows[~test].reset_index(drop=True)",
+     "train, tested = rows.reset_index(drop=True)", "tests/test_model_selection.py -k noise_in"),
+    ("fer_model/pretrained.py", "*people_of(fold.test), *people_of(fold.validation)",
+     "*people_of(fold.test)", "tests/test_model_pretrain.py -k held_out_person"),
+    ("fer_model/pretrained.py", ", mine[:, -n_noise:] = theirs[:, :n_f], theirs[:, -n_noise:]",
+     " = theirs[:, :n_f]", "tests/test_model_pretrain.py -k carried_over_and"),
 ]
 
 

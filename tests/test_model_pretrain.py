@@ -123,7 +123,8 @@ def test_without_a_code_the_decoder_draws_what_it_drew(pretrained, tiny_prepared
 
 
 def test_a_run_names_what_it_started_from(started, pretrained, tiny_prepared, tmp_path):
-    """In config.json, result.json, the log and on the screen; and it is another run than one from random weights."""
+    """In config.json, result.json, the log and on the screen; and it is another run than one from random weights. Seen red: the
+    weights put in after training."""
     digest = hashlib.sha256((pretrained / "gan.safetensors").read_bytes()).hexdigest()
     content, result = (json.loads((started / name).read_text()) for name in ("config.json", "result.json"))
     assert content["config"]["init"] == content["init"]["sha256"] == result["init"]["sha256"] == digest
@@ -138,6 +139,9 @@ def test_a_run_names_what_it_started_from(started, pretrained, tiny_prepared, tm
     assert not any("starts from" in sentence for sentence in said)
     assert json.loads((tmp_path / "plain" / "result.json").read_text())["rules"]["pre_training"] == "none"
     assert not same_tensors(tmp_path / "plain" / "gan.safetensors", started / "gan.safetensors")
+    mine, theirs = (checkpoint.read_tensors(run / "gan.safetensors") for run in (started, pretrained))
+    weights = [name for name in mine if name.startswith(("encoder/", "discriminator/trunk")) and name.endswith("0.weight")]
+    assert len(weights) == 28 and not any(torch.equal(mine[name], theirs[name]) for name in weights), "it was trained on"
     with pytest.raises(ConfigError, match=f"init was None when the run was started and is '{digest}' now"):
         train(tiny_prepared, tmp_path / "plain", SMOKE, "cpu", say=quiet, init=pretrained)
 
