@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fer_data.faces.views import N_VIEWS, view_of
 from fer_data.store.loader import CENTRE_VIEW, Views
+from fer_model import world
 from fer_model.config import TrainConfig
 from fer_model.devices import autocast
 from fer_model.engine import Learner, Stage
@@ -56,6 +57,7 @@ class ClassifierStage(Stage):
 
     def step(self, step: int) -> dict[str, Tensor]:
         faces, k = self.batches.at(step)                                 # (B,), (B,)
+        faces, k = world.part(faces), world.part(k)
         x = to_input_size(self.views.batch(faces, k), self.run.network.image_size)            # (B, C, S, S)
         expression = self.expression[faces.to(self.device)]
         self.learner.network.train()

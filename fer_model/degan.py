@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fer_data.store.loader import Views
+from fer_model import world
 from fer_model.config import TrainConfig
 from fer_model.devices import autocast
 from fer_model.engine import Learner, Stage
@@ -62,7 +63,7 @@ class GanBatch(NamedTuple):
 @contextmanager
 def training_only(module: nn.Module, *others: nn.Module):
     """Give gradients to `module` alone, and keep the BN statistics of the others still, for the length of a phase."""
-    still = [m for other in others for m in other.modules() if isinstance(m, nn.BatchNorm2d)]
+    still = [m for other in others for m in other.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     module.requires_grad_(True)
     for other in others:
         other.requires_grad_(False)
@@ -131,6 +132,7 @@ class GanStage(Stage):
             self.identity_cpu[faces], len(self.fold.identities), self.run.network.noise, self.config.targets,
             stream(self.run.seed, "gan/codes", step),
         )  # fmt: skip
+        faces, k, target, noise = (world.part(drawn) for drawn in (faces, k, target, noise))
         x = to_input_size(self.views.batch(faces, k), self.run.network.image_size)            # (B, C, S, S)
         faces, target, noise = faces.to(self.device), target.to(self.device), noise.to(self.device)
         expression, identity = self.expression[faces], self.identity[faces]                   # (B,), (B,)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from fer_data.store.files import write_bytes_atomically, write_json_atomically
-from fer_model import checkpoint
+from fer_model import checkpoint, world
 from fer_model.config import step_images, steps_of
 from fer_model.errors import CheckpointError, DivergedError
 
@@ -55,11 +55,12 @@ class Learner:
         )
 
     def descend(self, loss: Tensor, step: int) -> None:
-        """Move the network against the gradient of `loss`."""
+        """Move the network against the gradient of `loss`, its mean over all processes."""
         for group in self.adam.param_groups:
             group["lr"] = lr_at(step, self.steps, self.config.lr, self.config.lr_schedule)
         self.adam.zero_grad(set_to_none=True)
         loss.backward()
+        world.average_(weight.grad for weight in self.network.parameters() if weight.grad is not None)
         self.adam.step()
 
 
@@ -114,6 +115,11 @@ class Stage(ABC):
         """Take back what facts() returned."""
         assert not facts, f"stage {self.name} saves facts and does not restore them"
 
+    def agree(self) -> None:
+        """Give all processes the mean of what each has seen on its own: BN's running statistics, running accuracies."""
+        world.average_(buffer for learner in self.learners.values() for buffer in learner.network.buffers())
+        world.average_(self.buffers().values())
+
     def tensors(self) -> dict[str, Tensor]:
         """Return the whole state of the learners and buffers."""
         found = {f"buffer/{name}": tensor for name, tensor in self.buffers().items()}
@@ -155,6 +161,8 @@ class Journal:
     def write(self, entry: dict, sentence: str | None = None) -> None:
         """Append one JSON line; say the sentence, if there is one."""
         self.lines.append(entry)
+        if not world.is_first():
+            return
         with self.path.open("ab") as file:
             file.write(_line(entry))
         if sentence is not None:
@@ -168,7 +176,9 @@ def _line(entry: dict) -> bytes:
 def _read_tick(losses: list[dict[str, Tensor]], first: int) -> tuple[dict[str, float], tuple | None]:
     """Read the losses of a tick's steps, once: their means, and (step, name, value) of the first that is not finite."""
     names = [(first + i, name) for i, step in enumerate(losses) for name in step]
-    values = torch.stack([value for step in losses for value in step.values()]).float().tolist()
+    values = torch.stack([value for step in losses for value in step.values()]).float()
+    world.average_([values])                                             # what is not finite anywhere stops all
+    values = values.tolist()
     sums: dict[str, list[float]] = {}
     for (step, name), value in zip(names, values, strict=True):
         if not math.isfinite(value):
@@ -233,12 +243,13 @@ def run_stage(
             losses.append(stage.step(index))
             if hook is not None:
                 hook(stage.name, index)
+        stage.agree()
         means, bad = _read_tick(losses, step)
         if bad is not None:
             _stop(stage, bad, journal)
         now = time.monotonic()
         _tick(stage, end, means, now - ticked_at, end - step, journal)
         step, ticked_at = end, now
-        if step == stage.steps or now - saved_at >= save_every_s:
+        if world.is_first() and (step == stage.steps or now - saved_at >= save_every_s):
             checkpoint.save(folder, stage.name, step, stage.tensors(), stage.facts())
             saved_at = time.monotonic()

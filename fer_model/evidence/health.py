@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fer_data.store.loader import Views, to_u8, to_unit
+from fer_model import world
 from fer_model.classifier import centre_inputs
 from fer_model.config import CnnConfig, TrainConfig
 from fer_model.degan import GanStage, draw_codes
@@ -62,6 +63,7 @@ class JudgesStage(Stage):
 
     def step(self, step: int) -> dict[str, Tensor]:
         faces, k = self.batches.at(step)                                 # (B,), (B,)
+        faces, k = world.part(faces), world.part(k)
         x = to_input_size(self.views.batch(faces, k), self.run.network.image_size)            # (B, C, S, S)
         losses = {}
         for kind, learner in self.learners.items():
