@@ -27,6 +27,7 @@ import pyarrow as pa
 
 from fer_data import __version__
 from fer_data.datasets import ADAPTERS
+from fer_data.datasets.synthetic.trees import is_drawn
 from fer_data.errors import DatasetError, ShardError
 from fer_data.faces.landmarks import open_backend
 from fer_data.faces.views import N_VIEWS, VIEW_SIZE, render_views
@@ -410,7 +411,7 @@ def _write_manifest(run: _Run, made: _Made) -> None:
     config["options"] = {key: Path(value).name if isinstance(value, Path) else value for key, value in config["options"].items()}
     classes = classes_of(table.loc[table["role"] == "peak", "expression"])
     settings = {
-        "dataset": plan.scan.dataset, "classes": list(classes), "frame_rule": plan.rule,
+        "dataset": plan.scan.dataset, "drawn": is_drawn(run.root), "classes": list(classes), "frame_rule": plan.rule,
         "config": config, "backend": plan.backend, "code_version": __version__, "opencv": cv2.__version__,
         "pipeline_version": PIPELINE_VERSION, "found": summary.found, "kept": summary.kept, "skipped": summary.skipped,
         "notes": list(summary.notes), "shards": made.hashes,

@@ -30,6 +30,7 @@ import filelock
 import fer_data
 from fer_data.errors import BusyError
 from fer_data.store.files import write_json_atomically
+from fer_data.store.manifest import read_settings
 from fer_model import checkpoint
 from fer_model.config import STAGES_OF, TrainConfig, from_json
 from fer_model.errors import ConfigError, RunError
@@ -140,8 +141,9 @@ class RunFolder:
         if not self.config.is_file():
             content = {
                 "schema_version": SCHEMA_VERSION, "config": asdict(config), "manifest_sha256": fold.manifest_sha256,
-                "code_version": code_version(), "dataset": fold.dataset, "data": str(data), "classes": fold.classes,
-                "identities": fold.identities, "n_train": len(fold.train), "n_test": len(fold.test), "n_folds": fold.n_folds,
+                "code_version": code_version(), "dataset": fold.dataset, "data": str(data),
+                "drawn": read_settings(data)["drawn"], "classes": fold.classes, "identities": fold.identities,
+                "n_train": len(fold.train), "n_test": len(fold.test), "n_folds": fold.n_folds,
                 "n_validation": len(fold.validation), "validation_people": sorted(set(people_of(fold.validation))),
                 "init": init,
             }  # fmt: skip

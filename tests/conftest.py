@@ -147,7 +147,7 @@ def _write_tiny(
     record = write_shard(out / "shards", shard_name(0), "drawn", {"faces": np.stack(faces)}, rows, [])
     config = {"landmarks": "drawn", "detector": "", "views": "virtual", "colour": "grey", "folds": folds, "fold_rule": "step"}
     settings = {
-        "dataset": dataset, "classes": list(expressions), "frame_rule": "all", "config": {**config, "options": {}},
+        "dataset": dataset, "drawn": False, "classes": list(expressions), "frame_rule": "all", "config": {**config, "options": {}},
         "code_version": "0", "opencv": "0", "backend": {"name": "drawn", "version": "0", "weights_sha256": ""}, "pipeline_version": 0,
         "notes": [], "skipped": {}, "found": len(rows), "kept": len(rows), "shards": {record.name: record.sha256},
     }  # fmt: skip

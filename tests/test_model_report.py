@@ -17,11 +17,10 @@ import pytest
 from click.testing import CliRunner
 
 from cli.fer_model import main
-from fer_data.datasets.synthetic.trees import MARKER
 from fer_model.errors import RunError
 from fer_model.evidence.drawings import Mark, interval_chart, line_chart, nice_ticks
 from fer_model.evidence.evaluate import accuracy, evaluate, read_predictions, write_predictions
-from fer_model.evidence.gather import gather, is_drawn
+from fer_model.evidence.gather import gather
 from fer_model.evidence.markdown import escape, table
 from fer_model.evidence.report import write_report
 from fer_model.evidence.summary import compare, figures_of, seed_spread, sentence_of_difference, sentence_pooled
@@ -202,23 +201,6 @@ def test_what_is_not_complete_says_what_it_lacks(tmp_path):
     assert states[3] == "stopped: loss D was nan in stage gan, step 4" and states[10] == "not started"
 
 
-def test_a_person_drawn_is_told_from_a_photograph(tmp_path):
-    """By the marker in the database's root, found through run.json, if the folder is still the run's. Seen red: the manifest's
-    hash not compared."""
-    root, data = tmp_path / "tree", tmp_path / "prepared"
-    root.mkdir()
-    data.mkdir()
-    content = {"data": str(data), "manifest_sha256": "ab"}
-    assert is_drawn(content) is None
-    (data / "settings.json").write_text('{"manifest_sha256": "ab"}')
-    (data / "run.json").write_text(json.dumps({"root": str(root)}))
-    assert is_drawn(content) is False
-    (root / MARKER).write_text("{}")
-    assert is_drawn(content) is True and is_drawn({**content, "manifest_sha256": "cd"}) is None
-    shutil.rmtree(root)
-    assert is_drawn(content) is None
-
-
 # --- figures and sentences --------------------------------------------------------------------------------------------
 
 
@@ -360,13 +342,7 @@ def test_findings_name_what_makes_a_comparison_unfair(tmp_path):
 
 def test_the_papers_table_stands_beside_ours_with_what_forbids_to_compare(tmp_path):
     """Every printed row, ours as mean of folds with two digits, and why it may not be compared. Seen red: the sequences under accuracy."""
-    tree, data = tmp_path / "tree", tmp_path / "prepared"
-    tree.mkdir()
-    data.mkdir()
-    (tree / MARKER).write_text("{}")
-    (data / "settings.json").write_text(json.dumps({"manifest_sha256": "ab" * 32}))
-    (data / "run.json").write_text(json.dumps({"root": str(tree)}))
-    run = runs.write_method(tmp_path / "cv", dataset="ck+", data=str(data))
+    run = runs.write_method(tmp_path / "cv", dataset="ck+", change=lambda content: content.update(drawn=True))
     page, report = write([run], tmp_path / "out")
     view = report["paper"][0]
     folds = [100 * accuracy(read_predictions(run / f"fold{fold}" / "predictions.csv")) for fold in range(3)]

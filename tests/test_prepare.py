@@ -48,6 +48,7 @@ def test_every_frame_found_is_kept_or_skipped_with_a_reason(synthetic_ck, prepar
     """Against the generator's own account of what it drew."""
     truth = pd.read_csv(synthetic_ck / "truth.csv", dtype={"subject": str, "sequence": str})
     frame, skipped, settings = fer_data.read_manifest(prepared_ck), read_skipped(prepared_ck), read_settings(prepared_ck)
+    assert settings["drawn"], "the tree says that its people are drawn"
     assert settings["found"] == len(truth) == len(frame) + skipped["frames"].sum()
     labels = sorted((synthetic_ck / "Emotion").rglob("*_emotion.txt"))
     assert frame.groupby(["subject", "sequence"]).ngroups == len(labels) and len(frame) == 3 * len(labels)

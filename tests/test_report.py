@@ -59,7 +59,8 @@ def settings_of(rows: list[dict], skipped: list[Skip], records: list[shards.Shar
     }  # fmt: skip
     backend = {"name": backend, "version": "20.0.1", "weights_sha256": "ab" * 32, "detector": "dlib-hog"}
     return {
-        "dataset": dataset, "classes": [], "frame_rule": "all", "config": config, "backend": backend, "code_version": "0.1.0",
+        "dataset": dataset, "drawn": False,
+        "classes": [], "frame_rule": "all", "config": config, "backend": backend, "code_version": "0.1.0",
         "opencv": "5.0.0", "pipeline_version": 1, "found": len(rows) + sum(counts.values()), "kept": len(rows), "skipped": dict(counts),
         "shards": {record.name: record.sha256 for record in records}, "notes": [],
     }  # fmt: skip

@@ -55,7 +55,8 @@ COLUMNS = {
 }
 LATER = ("fold", "jump")              # known once all faces are
 _SETTINGS = {
-    "dataset": str, "classes": [str], "frame_rule": str, "code_version": str, "opencv": str, "pipeline_version": int, "notes": [str],
+    "dataset": str, "drawn": bool, "classes": [str], "frame_rule": str,
+    "code_version": str, "opencv": str, "pipeline_version": int, "notes": [str],
     "config": {"landmarks": str, "detector": str, "views": str, "colour": str, "folds": int, "fold_rule": str, "options": dict},
     "backend": {"name": str, "version": str, "weights_sha256": str},
     "found": int, "kept": int, "skipped": {str: int}, "shards": {str: str},

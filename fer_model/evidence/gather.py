@@ -18,14 +18,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from fer_data.datasets.synthetic.trees import MARKER
 from fer_data.order import natural_key
 from fer_model.config import METHODS, STAGES_OF
 from fer_model.errors import RunError
 from fer_model.evidence.evaluate import read_predictions
 from fer_model.run import SCHEMA_VERSION, RunFolder
 
-__all__ = ["NAMES", "FoldRun", "Method", "find_runs", "gather", "is_drawn", "total_kimg"]
+__all__ = ["NAMES", "FoldRun", "Method", "find_runs", "gather", "total_kimg"]
 
 NAMES = {"degan": "DE-GAN", "cnn": "CNN (baseline)"}
 _FOLD, _REPEAT = re.compile(r"fold(\d+)"), re.compile(r"shuffled\d+")
@@ -137,21 +136,6 @@ def gather(paths: Sequence[Path]) -> list[Method]:
     labels = _labels([next(iter(group.values()))[0].content for group in seeds])
     methods = [Method(label, group) for label, group in zip(labels, seeds, strict=True)]
     return sorted(methods, key=lambda method: _place(method.config["method"]))
-
-
-def is_drawn(content: dict) -> bool | None:
-    """Say whether a run's faces are those of drawn people; None if it cannot be found out.
-
-    The prepared folder knows the root of its database, and a drawn tree has a marker there. Both must still lie where they lay.
-    """
-    data = Path(content["data"])
-    settings, made = _json_or_none(data / "settings.json"), _json_or_none(data / "run.json")
-    if settings is None or made is None or settings.get("manifest_sha256") != content["manifest_sha256"]:
-        return None
-    root = Path(str(made.get("root", "")))
-    if (root / MARKER).is_file():
-        return True
-    return False if made.get("root") and root.is_dir() else None
 
 
 def _folds_of(path: Path) -> list[FoldRun]:

@@ -7,13 +7,12 @@ Out: for each method (what, value) rows; Findings, each one sentence; the paper'
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 from fer_data.datasets.compare import ck_plus_subjects
 from fer_data.protocol.facts import FILES, load_facts
 from fer_data.report.content import Finding
 from fer_model.evidence.evaluate import REPLICATES
-from fer_model.evidence.gather import Method, is_drawn
+from fer_model.evidence.gather import Method
 from fer_model.evidence.paper import PaperTable, table_of
 from fer_model.evidence.summary import SeedFigures, listed, percent
 
@@ -54,14 +53,9 @@ class PaperView:
     caveats: tuple[str, ...]          # why ours may not be compared with theirs; empty: nothing known speaks against it
 
 
-@cache
-def _drawn(content: str) -> bool | None:
-    return is_drawn(json.loads(content))
-
-
 def drawn_of(method: Method) -> bool | None:
-    """Say whether a method's faces are drawn people; None: it cannot be found out."""
-    return _drawn(json.dumps({key: method.content[key] for key in ("data", "manifest_sha256")}))
+    """Say whether a method's faces are drawn people, as the prepared folder had it; None: the run does not say."""
+    return method.content.get("drawn")
 
 
 def database_name(method: Method) -> str:

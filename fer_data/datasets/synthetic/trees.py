@@ -25,10 +25,17 @@ from fer_data.datasets.synthetic.version import VERSION
 from fer_data.errors import DatasetError
 from fer_data.store.files import write_bytes_atomically, write_json_atomically
 
-__all__ = ["MARKER", "TRUTH", "new_tree", "require_seed", "finish_tree", "run_jobs", "factors_of", "write_jpeg"]
+__all__ = ["is_drawn", "MARKER", "TRUTH", "new_tree", "require_seed", "finish_tree", "run_jobs", "factors_of", "write_jpeg"]
 
 MARKER, TRUTH = "synthetic.json", "truth.csv"
+
 _GENERATOR = "fer_data.datasets.synthetic"
+
+
+def is_drawn(root: Path) -> bool:
+    """Return whether a folder lies in a tree of drawn people: finish_tree leaves its marker at the top."""
+    root = Path(root).resolve()
+    return any((folder / MARKER).is_file() for folder in (root, *root.parents))
 
 
 @contextmanager
