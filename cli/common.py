@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 data or run error (one sentence on stderr), 2 wrong usage,
 """
 
 import json
+import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,7 +68,9 @@ def counted(number: int, noun: str) -> str:
 
 
 def show(what) -> None:
-    """Print a sentence, or anything that rich can draw."""
+    """Print a sentence, or anything that rich can draw. Of the processes that torchrun started, the first one speaks."""
+    if os.environ.get("RANK", "0") != "0":
+        return
     console.print(what, markup=False) if isinstance(what, str) else console.print(what)
 
 

@@ -148,7 +148,7 @@ class Journal:
         data = path.read_bytes() if path.is_file() else b""
         whole = data[: data.rfind(b"\n") + 1]                            # a line that a crash has torn is computed again
         self.lines: list[dict] = [json.loads(line) for line in whole.splitlines()]
-        if whole != data:
+        if whole != data and world.is_first():
             write_bytes_atomically(path, whole)
 
     def rewind(self, stage: str, step: int) -> None:
@@ -156,6 +156,7 @@ class Journal:
         gone = [e for e in self.lines if e["event"] == "tick" and e["stage"] == stage and e["step"] > step]
         if gone:
             self.lines = [e for e in self.lines if e not in gone]
+        if gone and world.is_first():
             write_bytes_atomically(self.path, b"".join(_line(entry) for entry in self.lines))
 
     def write(self, entry: dict, sentence: str | None = None) -> None:

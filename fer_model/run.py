@@ -31,7 +31,7 @@ import fer_data
 from fer_data.errors import BusyError
 from fer_data.store.files import write_json_atomically
 from fer_data.store.manifest import read_settings
-from fer_model import checkpoint
+from fer_model import checkpoint, world
 from fer_model.config import STAGES_OF, TrainConfig, from_json
 from fer_model.errors import ConfigError, RunError
 from fer_model.fold import Fold, people_of
@@ -75,6 +75,9 @@ def locked(path: Path):
 
     Raises BusyError if one is in.
     """
+    if not world.is_first():                                             # the first process of this training holds the lock
+        yield
+        return
     path.mkdir(parents=True, exist_ok=True)
     try:
         with filelock.FileLock(path / LOCK, timeout=0):

@@ -14,7 +14,7 @@ import torch
 
 from fer_data.store.files import write_json_atomically
 from fer_data.store.loader import Views, open_views
-from fer_model import checkpoint
+from fer_model import checkpoint, world
 from fer_model.baseline import CnnStage
 from fer_model.classifier import ClassifierStage
 from fer_model.config import TrainConfig, budget_images, resolve_budgets, step_images, steps_of, to_json
@@ -86,31 +86,37 @@ def train(
     Raises children of FerError: fold, device, configuration, checkpoint, divergence.
     """
     config = with_init(config, init)
-    fold, where = fold_of(data, config), resolve_device(device)
+    fold, where = fold_of(data, config), resolve_device(world.local_device(device))
     refuse_itself(run, gan)
     refuse_itself(run, init)
-    with locked(run):
+    with world.joined(where), locked(run):
         folder = RunFolder(run)
-        folder.refuse_strangers()
-        if not resume:
-            folder.clear()
+        if world.is_first():
+            folder.refuse_strangers()
+            if not resume:
+                folder.clear()
         reader = FoldReader(data, fold, where, lambda: all(folder.weights(name).is_file() for name in config.stages))
         views = reader.train()
         config = folder.settle_precision(_resolved(config, fold, views), resolve_precision(config.precision, where))
         taken = None if gan is None else read_gan(gan, config, fold)
         start = None if init is None else read_pretrained(init, config, fold)
-        config = folder.open(config, fold, data, start and start.entry())
+        with world.first_one_first():
+            config = folder.open(config, fold, data, start and start.entry())
         if folder.result.is_file():
             return Outcome(run, evaluate_run(run) if len(fold.test) else None, was_complete=True)
+        world.wait()
         journal = Journal(folder.log, say)
         _announce(config, fold, where, journal)
         last = _train_stages(config, fold, views, reader.validation(), where, folder, journal, hook, save_every_s, taken, start)
         evaluation = None
-        if len(fold.test):
-            found = last.predict(reader.test()).numpy()                  # (n, K)
-            write_predictions(folder.predictions, predictions_frame(fold.test, found, fold.classes))
-            evaluation = evaluate(read_predictions(folder.predictions))
-        write_json_atomically(folder.result, _result(config, fold, evaluation, journal, start))
+        with world.first_one_first():
+            if len(fold.test) and world.is_first():
+                found = last.predict(reader.test()).numpy()              # (n, K)
+                write_predictions(folder.predictions, predictions_frame(fold.test, found, fold.classes))
+            if len(fold.test):
+                evaluation = evaluate(read_predictions(folder.predictions))
+            if world.is_first():
+                write_json_atomically(folder.result, _result(config, fold, evaluation, journal, start))
         return Outcome(run, evaluation, was_complete=False)
 
 
@@ -186,17 +192,21 @@ def _train_stages(
     for name in (*judges, *config.stages):
         stage, path = _make(name, config, fold, views, validation, device, encoder, watch), folder.weights(name)
         if not path.is_file() and name == "gan" and taken is not None:
-            taken.copy_to(folder)
+            if world.is_first():
+                taken.copy_to(folder)
             journal.write({"event": "taken over", "stage": name, **taken.entry()}, f"{name} is taken over from {taken.run}")
         elif not path.is_file():
             if name == "gan" and start is not None:
                 start.start(stage)
                 journal.write({"event": "started from", "stage": name, **_without_people(start)}, f"{name} starts from {_started(start)}")
             run_stage(stage, folder.checkpoints, journal, save_every_s, hook)
-            if isinstance(stage, GanStage):
+            if isinstance(stage, GanStage) and world.is_first():
                 write_sheet(folder.samples, stage)
-            checkpoint.write_tensors(path, stage.weights())              # from here on the stage is complete
-        checkpoint.remove(folder.checkpoints, name)
+            if world.is_first():
+                checkpoint.write_tensors(path, stage.weights())          # from here on the stage is complete
+        world.wait()
+        if world.is_first():
+            checkpoint.remove(folder.checkpoints, name)
         stage.load_weights(checkpoint.read_tensors(path), str(path))
         if isinstance(stage, JudgesStage):
             watch = Health(stage, folder.sheets)

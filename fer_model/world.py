@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from fer_model.errors import ConfigError
 
-__all__ = ["average_", "first_one_first", "is_first", "joined", "local_device", "part", "rank", "same_norms", "size"]
+__all__ = ["average_", "first_one_first", "is_first", "joined", "local_device", "part", "rank", "same_norms", "size", "wait"]
 
 
 def size() -> int:
@@ -27,8 +27,8 @@ def size() -> int:
 
 
 def rank() -> int:
-    """Return this process's number among them, from 0."""
-    return dist.get_rank() if dist.is_initialized() else 0
+    """Return this process's number among them, from 0; torchrun has said it before they have joined."""
+    return int(os.environ.get("RANK", 0))
 
 
 def is_first() -> bool:
@@ -64,10 +64,18 @@ def part(batch: Tensor) -> Tensor:
 
     Raises ConfigError if the batch does not divide.
     """
+    if size() == 1:
+        return batch
     if len(batch) % size():
         raise ConfigError(f"sharing a batch: its size must be a multiple of the {size()} processes, got {len(batch)}")
     each = len(batch) // size()
     return batch[rank() * each : (rank() + 1) * each]
+
+
+def wait() -> None:
+    """Go on once all processes are here."""
+    if size() > 1:
+        dist.barrier()
 
 
 def average_(tensors: Iterable[Tensor]) -> None:
@@ -89,11 +97,11 @@ def average_(tensors: Iterable[Tensor]) -> None:
 @contextmanager
 def first_one_first():
     """Let the first process do the block before the others: it writes what they then read."""
-    if size() > 1 and not is_first():
-        dist.barrier()
+    if not is_first():
+        wait()
     yield
-    if size() > 1 and is_first():
-        dist.barrier()
+    if is_first():
+        wait()
 
 
 def same_norms(network: nn.Module, device: torch.device) -> nn.Module:

@@ -116,8 +116,9 @@ class Health:
         fake = generator(self.x, stage.codes(self.target), self.noise)   # (n, C, S, S)
         code_effect, input_effect = self._effects(stage)
         generator.train(training)
-        self.folder.mkdir(exist_ok=True)
-        write_sheet(self.folder / f"step-{step:06d}.png", stage)
+        if world.is_first():
+            self.folder.mkdir(exist_ok=True)
+            write_sheet(self.folder / f"step-{step:06d}.png", stage)
         found = {
             "judged_expression": self._share("expression", fake, self.expression),
             "judged_identity": self._share("identity", fake, self.target),

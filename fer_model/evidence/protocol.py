@@ -4,7 +4,6 @@ In:  Methods and their SeedFigures.
 Out: for each method (what, value) rows; Findings, each one sentence; the paper's table with our rows in it.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 

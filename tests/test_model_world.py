@@ -1,0 +1,63 @@
+"""Training over two processes: the samples of one, in the same order, and its gradients."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from fer_model import checkpoint, world
+from fer_model.errors import ConfigError
+from tests.ddp_step import one_step
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+TORCHRUN = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+
+
+def torchrun(*words):
+    """Run a program in two processes that meet on this machine."""
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*TORCHRUN, *map(str, words)], env=environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_one_process_is_the_whole_world():
+    assert (world.size(), world.rank(), world.is_first()) == (1, 0, True)
+    batch = torch.arange(7)
+    assert world.part(batch) is batch
+    world.average_([batch.float()])
+
+
+def test_a_batch_that_does_not_divide_is_refused(monkeypatch):
+    monkeypatch.setattr(world, "size", lambda: 2)
+    with pytest.raises(ConfigError, match="its size must be a multiple of the 2 processes, got 7"):
+        world.part(torch.arange(7))
+
+
+@pytest.mark.slow
+def test_two_processes_draw_the_samples_of_one_and_agree_on_its_gradients(tiny_prepared, tmp_path):
+    """Each stage's step with BN frozen: rank 0 has the first half of the batch, rank 1 the second; the averaged gradients are
+    those of the whole batch up to rounding. Seen red: gradients not averaged; a dropout mask of each one's own."""
+    torchrun(REPOSITORY / "tests" / "ddp_step.py", tiny_prepared, tmp_path)
+    ranks = [checkpoint.read_tensors(tmp_path / f"rank{rank}.safetensors") for rank in range(2)]
+    alone = one_step(tiny_prepared)
+    assert set(alone) == set(ranks[0]) == set(ranks[1])
+    for name, expected in alone.items():
+        if name.endswith("/samples"):
+            assert torch.equal(torch.cat([rank[name] for rank in ranks], 1), expected), name
+        else:
+            assert torch.equal(ranks[0][name], ranks[1][name]), name
+            torch.testing.assert_close(ranks[0][name], expected, rtol=1e-3, atol=1e-6 + 1e-4 * expected.abs().max().item())
+
+
+@pytest.mark.slow
+def test_torchrun_trains_a_run_like_any_other(tiny_prepared, tmp_path):
+    """The command in two processes: one run folder, one voice. Seen red: both processes print."""
+    words = ["train", "--data", tiny_prepared, "--fold", 0, "--preset", "smoke", "--device", "cpu", "--run", tmp_path / "run"]
+    out = torchrun("-m", "--", "cli.fer_model", *words)
+    assert out.count(": complete") == 1 and (tmp_path / "run" / "result.json").is_file()
+    again = torchrun("-m", "--", "cli.fer_model", *words)
+    assert again.count("nothing was left to do") == 1
