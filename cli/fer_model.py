@@ -1,6 +1,7 @@
 """`fer-model`: from prepared faces to a fold's accuracy. Each command parses, calls one library function, prints."""
 
 import os
+import sys
 from pathlib import Path
 
 import click
@@ -107,6 +108,23 @@ def pretrain(data, run, preset_name, device, seed, kimg_gan, resume, dry_run):
         return
     run = run or library.default_run(data, config)
     common.show(library.train(data, run, config, device, resume, say=common.show))
+
+
+@main.command("check-device")
+@click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or cuda:N.")
+@choice("--preset", list(PRESETS), "small", "Whose networks are tried.", "preset_name")
+def check_device(device, preset_name):
+    """Train a few steps on a device and on the CPU and compare them number by number; say how fast it is. Needs no data.
+
+    \b
+    fer-model check-device
+    fer-model check-device --device cuda:1 --preset paper
+    """
+    from fer_model.check_device import check_device as library
+
+    found = library(device, preset_name)
+    common.show(found)
+    sys.exit(0 if found.good else 1)
 
 
 def words(kind):

@@ -1,0 +1,46 @@
+"""check-device: a device that computes something else is noticed."""
+
+import pytest
+from click.testing import CliRunner
+
+from cli.fer_model import main
+from fer_model import check_device as module
+from fer_model.check_device import check_device
+from fer_model.degan import GanStage
+
+
+def test_the_cpu_agrees_with_itself_bit_by_bit():
+    found = check_device("cpu", "smoke")
+    assert found.good and found.view_levels == 0 and [stage.difference for stage in found.stages] == [0, 0, 0]
+    assert [stage.name for stage in found.stages] == ["gan", "cnn", "head"] and "compared with itself" in found.sentence()
+    assert all(rate > 0 for stage in found.stages for rate in stage.images_per_s.values())
+
+
+def test_a_loss_that_is_off_by_three_percent_in_one_step_is_noticed(monkeypatch):
+    """The second of two runs, its second step. Seen red: only the last step compared."""
+    made, step = [], GanStage.step
+
+    def off(self, index):
+        made.append(self) if self not in made else None
+        found = step(self, index)
+        return {name: value * 1.03 for name, value in found.items()} if self is not made[0] and index == 1 else found
+
+    monkeypatch.setattr(GanStage, "step", off)
+    found = check_device("cpu", "smoke")
+    assert not found.good and found.stages[0].difference == pytest.approx(0.03, rel=0.01)
+    result = CliRunner().invoke(main, ["check-device", "--device", "cpu", "--preset", "smoke"])
+    assert result.exit_code == 0, "a fresh pair, of which none is off"
+
+
+def test_views_that_differ_by_two_levels_are_noticed(monkeypatch):
+    """Seen red: not compared."""
+    calls, render = [], module.render
+    monkeypatch.setattr(module, "render", lambda faces, k: (calls.append(1), render(faces, k).clamp(max=253) + 2 * (len(calls) == 2))[1])
+    found = check_device("cpu", "smoke")
+    assert found.view_levels == 2 and not found.good and "(allowed 1)" in found.sentence()
+
+
+def test_another_device_is_compared_too(device):
+    if device == "cpu":
+        pytest.skip("there is no other device")
+    assert check_device(device, "smoke").good
