@@ -46,7 +46,7 @@ BACKENDS = {"fan": _fan, "dlib": _dlib, "dataset": _dataset, "openface": _openfa
 
 
 def open_backend(name: str, **options) -> Backend:
-    """Return the backend `name` with its model files loaded and checked.
+    """Return the backend `name` with its model files found and checked.
 
     `detector="whole"` (fan and dlib) looks for no face: each picture is one, from edge to edge.
     Raises LandmarkError for an unknown name, detector or folder of points, WeightsError if a model file or its library is

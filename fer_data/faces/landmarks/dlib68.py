@@ -8,6 +8,7 @@ Reference: Kazemi and Sullivan 2014; the model is trained on iBUG 300-W, whose l
 """
 
 import importlib.util
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -27,16 +28,22 @@ class DlibBackend(DetectorBackend):
     name = "dlib"
 
     def __init__(self):
-        """Load the model file. Raises WeightsError if dlib or the file is missing."""
+        """Find the model file. Raises WeightsError if dlib or the file is missing."""
         doing = "opening the dlib backend"
-        dlib = import_dlib(doing)
-        path = weights.require(MODEL_NAME, doing)
-        self._rectangle = dlib.rectangle
-        self._detector = dlib.get_frontal_face_detector()
-        self._predictor = dlib.shape_predictor(str(path))
-        self.version = dlib.__version__
+        self._dlib = import_dlib(doing)
+        self._path = weights.require(MODEL_NAME, doing)
+        self.version = self._dlib.__version__
         self.weights_sha256 = weights.choose((MODEL_NAME,))[0].sha256
         self.settings = {"detector": "dlib-hog"}
+
+    # Loaded when the first face is looked for: a second takes what a run with every point in its cache never needs.
+    @cached_property
+    def _detector(self):
+        return self._dlib.get_frontal_face_detector()
+
+    @cached_property
+    def _predictor(self):
+        return self._dlib.shape_predictor(str(self._path))
 
     def detect(self, picture: np.ndarray) -> list[Box]:
         """Return the boxes of all frontal faces of at least about 80 px."""
@@ -44,7 +51,7 @@ class DlibBackend(DetectorBackend):
 
     def predict_all(self, pictures: list[np.ndarray], box: Box) -> np.ndarray:
         """Return the (N, 68, 2) float64 points, whole pixels."""
-        rectangle = self._rectangle(*(round(side) for side in box))
+        rectangle = self._dlib.rectangle(*(round(side) for side in box))
         shapes = [self._predictor(_grey(picture), rectangle) for picture in pictures]
         return np.array([[(point.x, point.y) for point in shape.parts()] for shape in shapes], np.float64)  # (N, 68, 2)
 
