@@ -3,16 +3,19 @@
 In:  a page on disk, or an address on this machine. Out: a selenium driver; lists of console messages and of requests.
 """
 
+import functools
+import http.server
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-__all__ = ["FLAGS", "browser", "console_of", "requests_of", "wait", "why_no_browser"]
+__all__ = ["FLAGS", "browser", "console_of", "requests_of", "served", "wait", "why_no_browser"]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -79,3 +82,23 @@ def requests_of(driver) -> list[str]:
     events = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
     sent = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
     return [address for address in sent if not address.startswith("data:")]
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Serve a folder on this machine; yield its address and the list of what has been asked for so far."""
+    asked: list[str] = []
+
+    class Recorder(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *parts):
+            asked.append(self.path)
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Recorder, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -14,24 +14,16 @@ from pathlib import Path
 import filelock
 import pytest
 import torch
-from click.testing import CliRunner
 
 import fer_data
-from cli.fer_model import main
 from fer_model.config import preset
 from fer_model.crossval import crossval, plan_crossval
 from fer_model.errors import ConfigError, FoldError, RunError
 from fer_model.fold import fold_numbers, people_of, read_fold
+from tests.commands import call
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SMOKE = preset("smoke", method="cnn")
-
-
-def call(*words, code=0):
-    """Run fer-model and return what it printed."""
-    done = CliRunner().invoke(main, [str(word) for word in words])
-    assert done.exit_code == code, done.output + str(done.exception)
-    return done.output
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from click.testing import CliRunner
 
-from cli.fer_model import main
 from fer_data.store.loader import open_views
 from fer_model import checkpoint
 from fer_model.config import preset, resolve_budgets, with_budgets, with_head
@@ -21,6 +19,7 @@ from fer_model.networks import Decoder
 from fer_model.pretrained import read_pretrained, with_init
 from fer_model.train import default_run, plan, train
 from fer_model.trained import load_run
+from tests import commands
 from tests.test_model_ablations import same_tensors
 from tests.test_model_engine import Stop, quiet, stop_at, ticks_of
 
@@ -31,9 +30,7 @@ EVERYBODY = preset("smoke", method="pretrain", fold=None)
 
 def call(*words, code=0):
     """Run fer-model and return what it printed, as one line."""
-    done = CliRunner().invoke(main, [str(word) for word in words])
-    assert done.exit_code == code, done.output + str(done.exception)
-    return done.output.replace("\n", " ")
+    return commands.call(*words, code=code).replace("\n", " ")
 
 
 @pytest.fixture(scope="module")

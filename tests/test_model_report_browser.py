@@ -4,9 +4,7 @@ Headless Chromium, offline; skipped with a reason where there is none.
 """
 
 import functools
-import http.server
 import importlib.util
-import threading
 from itertools import pairwise
 from pathlib import Path
 
@@ -49,39 +47,21 @@ def script(driver, code, *arguments):
     return driver.execute_script(f"return {code}", *arguments)
 
 
-class Recorder(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder and remembers what was asked for."""
-
-    asked: list[str] = []  # noqa: RUF012
-
-    def log_message(self, *parts):
-        self.asked.append(self.path)
-
-
 @pytest.mark.parametrize("name", ["faces", "no-faces"])
 def test_one_request_and_not_a_word_on_the_console(name, pages, tmp_path):
     """Served on this machine, everything opened: the page itself is all that is asked for.
 
     Broken on purpose with an image from 127.0.0.1:9/x.png in report.html: a second request, which the policy refused.
     """
-    Recorder.asked = []
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Recorder, directory=str(pages)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        with tools.browser(tmp_path / "profile") as driver:
-            driver.get(f"http://127.0.0.1:{server.server_port}/{name}/report.html")
-            driver.execute_script("document.querySelectorAll('details').forEach(part => { part.open = true; })")
-            script(driver, "window.scrollTo(0, document.body.scrollHeight)")
-            assert [address.rsplit("/", 2)[1:] for address in tools.requests_of(driver)] == [[name, "report.html"]]
-            assert tools.console_of(driver) == []
-            decoded = "Promise.all([...document.images].map(image => image.decode().then(() => true, () => false))).then(arguments[0])"
-            assert driver.execute_async_script(decoded) == [True] * (6 if name == "faces" else 0)
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-    assert Recorder.asked == [f"/{name}/report.html"]
+    with tools.served(pages) as (address, asked), tools.browser(tmp_path / "profile") as driver:
+        driver.get(f"{address}/{name}/report.html")
+        driver.execute_script("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+        script(driver, "window.scrollTo(0, document.body.scrollHeight)")
+        assert [url.rsplit("/", 2)[1:] for url in tools.requests_of(driver)] == [[name, "report.html"]]
+        assert tools.console_of(driver) == []
+        decoded = "Promise.all([...document.images].map(image => image.decode().then(() => true, () => false))).then(arguments[0])"
+        assert driver.execute_async_script(decoded) == [True] * (6 if name == "faces" else 0)
+    assert asked == [f"/{name}/report.html"]
 
 
 @pytest.mark.parametrize(("width", "dark"), [(375, False), (375, True), (320, False), (768, False), (1280, True)])

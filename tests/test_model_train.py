@@ -11,23 +11,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from click.testing import CliRunner
 from filelock import FileLock
 
-from cli.fer_model import main
 from fer_model.config import from_json, preset
 from fer_model.errors import FoldError
 from fer_model.fold import read_fold
 from fer_model.train import plan, train
+from tests.commands import call
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-
-
-def call(*words, code=0):
-    """Run fer-model and return what it printed."""
-    done = CliRunner().invoke(main, [str(word) for word in words])
-    assert done.exit_code == code, done.output + str(done.exception)
-    return done.output
 
 
 @pytest.fixture(scope="module")

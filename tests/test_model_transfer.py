@@ -8,10 +8,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 
 import fer_data
-from cli.fer_model import main
 from fer_data.errors import ImageError, LandmarkError
 from fer_data.faces.align import place_whole
 from fer_data.single import align_files
@@ -22,15 +20,9 @@ from fer_model.randomness import stream
 from fer_model.train import train
 from fer_model.trained import load_run
 from fer_model.use.transfer import animation
+from tests.commands import call
 
 CELL = 48 + GAP                       # preset smoke draws faces of 48 px
-
-
-def call(*words, code=0):
-    """Run fer-model and return what it printed."""
-    done = CliRunner().invoke(main, [str(word) for word in words])
-    assert done.exit_code == code, done.output + str(done.exception)
-    return done.output
 
 
 @pytest.fixture(scope="module")

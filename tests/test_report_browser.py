@@ -3,11 +3,8 @@
 Headless Chromium, offline; skipped with a reason where there is none.
 """
 
-import functools
-import http.server
 import importlib.util
 import shutil
-import threading
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
@@ -90,40 +87,22 @@ def focus_by_tab(driver, wanted: str) -> None:
     pytest.fail(f"{wanted} cannot be reached with Tab")
 
 
-class Recorder(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder and remembers what was asked for."""
-
-    asked: list[str] = []  # noqa: RUF012
-
-    def log_message(self, *parts):
-        self.asked.append(self.path)
-
-
 @pytest.mark.parametrize("name", ["faces.html", "no-faces.html"])
 def test_one_request_and_not_a_word_on_the_console(name, pages, tmp_path):
     """Served on this machine: the page itself is all that is asked for, not even an icon; then used a little.
 
     Broken on purpose with an image from 127.0.0.1:9/x.png in data.html: a second request, which the policy refused.
     """
-    Recorder.asked = []
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Recorder, directory=str(pages)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        with tools.browser(tmp_path / "profile") as driver:
-            driver.get(f"http://127.0.0.1:{server.server_port}/{name}")
-            if name == "faces.html":
-                script(driver, "document.querySelector('.face button').click()")
-                script(driver, "document.querySelector('[data-close]').click()")
-            script(driver, "window.scrollTo(0, document.body.scrollHeight)")
-            assert [address.rsplit("/", 1)[1] for address in tools.requests_of(driver)] == [name]
-            assert tools.console_of(driver) == []
-            assert script(driver, "performance.getEntriesByType('resource').filter(e => !e.name.startsWith('data:')).length") == 0
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-    assert Recorder.asked == [f"/{name}"]
+    with tools.served(pages) as (address, asked), tools.browser(tmp_path / "profile") as driver:
+        driver.get(f"{address}/{name}")
+        if name == "faces.html":
+            script(driver, "document.querySelector('.face button').click()")
+            script(driver, "document.querySelector('[data-close]').click()")
+        script(driver, "window.scrollTo(0, document.body.scrollHeight)")
+        assert [url.rsplit("/", 1)[1] for url in tools.requests_of(driver)] == [name]
+        assert tools.console_of(driver) == []
+        assert script(driver, "performance.getEntriesByType('resource').filter(e => !e.name.startsWith('data:')).length") == 0
+    assert asked == [f"/{name}"]
 
 
 def test_the_policy_would_stop_a_request_and_an_inline_handler(open_page):

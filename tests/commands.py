@@ -1,0 +1,14 @@
+"""What tests of commands share."""
+
+from click.testing import CliRunner
+
+from cli.fer_model import main
+
+__all__ = ["call"]
+
+
+def call(*words, code=0):
+    """Run fer-model and return what it printed."""
+    done = CliRunner().invoke(main, [str(word) for word in words])
+    assert done.exit_code == code, done.output + str(done.exception)
+    return done.output
