@@ -46,6 +46,9 @@ class NetworkConfig:
     noise: int = 50                   # N_z, open: DR-GAN's ports use 50
     code_scale: float = 1.0           # open: the value of the one in the code I. With weights of N(0, 0.02) a 1 among N_f + N_z
                                       # other inputs is a hundredth of their variance: G ignores I for the first epochs
+    d_without_norm: tuple[str, ...] = ("conv11", "conv53")        # open: layers of D without BN, as DCGAN [23] has it. With BN on
+                                      # the last one f(x) has the same mean over any batch, real or synthesised, and D cannot
+                                      # tell them apart: on few people G then learned a texture in place of faces
     init_std: float = 0.02            # weights ~ N(0, 0.02); but BN scales 1, biases 0: open, usual
 
     def __post_init__(self):

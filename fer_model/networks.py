@@ -87,9 +87,9 @@ def _scaled(channels: int, width: float) -> int:
     return max(1, round(channels * width))
 
 
-def _layer(convolution: nn.Module, channels: int, activation: bool = True) -> nn.Sequential:
-    norm = nn.BatchNorm2d(channels)
-    return nn.Sequential(convolution, norm, nn.ELU(inplace=True)) if activation else nn.Sequential(convolution, norm)
+def _layer(convolution: nn.Module, channels: int, activation: bool = True, norm: bool = True) -> nn.Sequential:
+    parts = [convolution, nn.BatchNorm2d(channels) if norm else nn.Identity()]
+    return nn.Sequential(*parts, nn.ELU(inplace=True)) if activation else nn.Sequential(*parts)
 
 
 def _convolution(inputs: int, outputs: int, stride: int) -> nn.Conv2d:
@@ -99,8 +99,13 @@ def _convolution(inputs: int, outputs: int, stride: int) -> nn.Conv2d:
 class Trunk(nn.Module):
     """Table A: a face in, f(x) out."""
 
-    def __init__(self, config: NetworkConfig):
+    def __init__(self, config: NetworkConfig, without_norm: tuple[str, ...] = ()):
+        """`without_norm` names layers that have no BN. Raises ConfigError for one that is not in table A."""
         super().__init__()
+        known = [name for name, _, _ in TRUNK]
+        for name in without_norm:
+            if name not in known:
+                raise ConfigError(f"configuration: network.d_without_norm must be among {', '.join(known)}, got {name!r}")
         self.shape = (None, config.channels, config.image_size, config.image_size)
         self.sizes: dict[str, tuple[int, int]] = {}                              # layer -> (channels, pixels)
         self.layers = nn.ModuleDict()
@@ -108,7 +113,8 @@ class Trunk(nn.Module):
         for name, channels, stride in TRUNK:
             outputs = config.representation if channels is None else _scaled(channels, config.width)
             # No activation before f(x), as in DR-GAN's official code: f(x) then lies on both sides of 0.
-            self.layers[name] = _layer(_convolution(inputs, outputs, stride), outputs, activation=channels is not None)
+            norm = name not in without_norm
+            self.layers[name] = _layer(_convolution(inputs, outputs, stride), outputs, activation=channels is not None, norm=norm)
             inputs, size = outputs, size // stride
             self.sizes[name] = (outputs, size)
 
@@ -176,7 +182,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, config: NetworkConfig, n_classes: int, n_identities: int):
         super().__init__()
-        self.trunk = Trunk(config)
+        self.trunk = Trunk(config, config.d_without_norm)
         self.expression = nn.Linear(config.representation, n_classes + 1)
         self.identity = nn.Linear(config.representation, n_identities)
 

@@ -14,6 +14,7 @@ from fer_model.networks import (
     Encoder,
     Generator,
     Head,
+    Trunk,
     build,
     dropout,
     expect_shape,
@@ -94,6 +95,20 @@ def test_heads_of_the_discriminator_have_one_more_expression_and_the_training_pe
     d = made(lambda: Discriminator(SMALL, 7, 5))
     expression, identity = d(torch.zeros(2, 1, 48, 48))
     assert expression.shape == (2, 8) and identity.shape == (2, 5)
+
+
+def test_mean_of_f_tells_bright_faces_from_dark_ones_only_without_bn_on_the_last_layer():
+    """Why D has none there: BN gives every batch the same mean of f(x), so its linear head cannot tell one batch, all real, from
+    another, all synthesised. Seen red: the layer's name ignored."""
+    rng = torch.Generator().manual_seed(0)
+    dark, bright = (level + 0.1 * torch.rand(8, 1, 48, 48, generator=rng) for level in (-0.8, 0.1))
+    for plain, apart in (((), False), (("conv11", "conv53"), True)):
+        trunk = made(lambda plain=plain: Trunk(SMALL, plain), std=0.2).train()
+        difference = (trunk(dark).mean(0) - trunk(bright).mean(0)).abs().max().item()
+        assert (difference > 1e-3) == apart, (plain, difference)
+    assert sum("running_mean" in name for name in Discriminator(SMALL, 7, 5).state_dict()) == 12
+    with pytest.raises(ConfigError, match=r"network.d_without_norm must be among conv11, .*, got 'conv54'"):
+        Trunk(SMALL, ("conv54",))
 
 
 @pytest.mark.parametrize(("size", "expected"), [(96, [48, 24, 12, 6]), (48, [24, 12, 6, 3]), (32, [16, 8, 4, 2])])
