@@ -482,7 +482,15 @@ def _kill(pool: ProcessPoolExecutor) -> None:
 
 
 def _processes(workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
+    """Return a pool whose processes have started with Ctrl-C held back: one that is still importing would answer it with a traceback."""
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})     # the processes inherit it; here it arrives a moment later
+    try:
+        for _ in range(workers):
+            pool.submit(int)                                             # each starts one: none is idle yet
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+    return pool
 
 
 def _start_worker() -> None:

@@ -223,6 +223,35 @@ def test_ctrl_c_ends_within_five_seconds_and_can_go_on(tiny_ck, undisturbed, tmp
 
 
 @pytest.mark.slow
+def test_ctrl_c_finds_no_worker_that_still_starts(tiny_ck, tmp_path):
+    """Interrupted at ten moments of the first second, when workers import: not a line but ours. Seen red: without the signal held
+    back, `Traceback (most recent call last)` of a worker."""
+    for moment in range(10):
+        out = tmp_path / f"out{moment}"
+        process = subprocess.Popen(_command(tiny_ck, out, 2), stderr=subprocess.PIPE, text=True, start_new_session=True)
+        limit = time.monotonic() + 60
+        while len(_children(process.pid)) < 2 and process.poll() is None and time.monotonic() < limit:
+            time.sleep(0.005)
+        time.sleep(moment / 10)
+        os.killpg(process.pid, signal.SIGINT)
+        _, text = process.communicate(timeout=30)
+        assert process.returncode in (130, 0) and "Traceback" not in text, text
+
+
+def _children(pid):
+    """Return the processes below `pid` that spawn started."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((process / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            if parent == pid and "spawn_main" in (process / "cmdline").read_text():
+                found.append(int(process.name))
+        except OSError:
+            continue                                                     # it has ended meanwhile
+    return found
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 @pytest.mark.parametrize("workers", [2, 8])
 def test_bytes_for_every_way_of_starting_workers(tiny_ck, undisturbed, tmp_path, method, workers):
