@@ -93,10 +93,9 @@ def check_device(device: str = "auto", preset_name: str = "small") -> DeviceChec
     faces, fold = _faces(), _fold()
     config = resolve_budgets(preset(preset_name), len(fold.train))
     fast = resolve_precision("auto", where)
-    stages = []
+    stages, rates = [], {}
     expected, _ = _run(config, fold, faces, cpu, "fp32")
-    got, rates = _run(config, fold, faces, where, "fp32", timed=True)
-    rates = {"fp32": rates}
+    got, rates["fp32"] = _run(config, fold, faces, where, "fp32", timed=True)
     if fast != "fp32":
         rates[fast] = _run(config, fold, faces, where, fast, timed=True)[1]
     for name, steps in expected.items():

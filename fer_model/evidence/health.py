@@ -101,7 +101,6 @@ class Health:
             "judged_expression_real": self._share("expression", self.x, self.expression),
             "judged_identity_real": self._share("identity", self.x, identity),
         }
-        self.looked_kimg = 0.0
 
     @torch.inference_mode()
     def __call__(self, stage: GanStage, step: int) -> dict[str, float]:
