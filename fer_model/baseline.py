@@ -34,7 +34,7 @@ class CnnStage(ClassifierStage):
         rng = stream(config.seed, "init/cnn")
         cnn = build(lambda: BaselineCnn(net, config.cnn, n_classes), device, net.init_std, rng)
         self.learners = {"cnn": Learner(cnn, config.cnn, self.steps)}
-        self._choose()
+        self._watch()
 
     @property
     def learner(self) -> Learner:
@@ -46,7 +46,7 @@ class CnnStage(ClassifierStage):
         return {"cnn": F.cross_entropy(logits, expression, label_smoothing=self.config.label_smoothing)}
 
     def logits(self, x: Tensor) -> Tensor:
-        return self.learner.network(x)                                   # (B, K)
+        return self.used["cnn"](x)                                       # (B, K)
 
     def networks(self) -> dict[str, nn.Module]:
-        return {"cnn": self.learner.network}
+        return {"cnn": self.used["cnn"]}

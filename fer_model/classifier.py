@@ -8,14 +8,15 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fer_data.faces.views import N_VIEWS, view_of
 from fer_data.store.loader import CENTRE_VIEW, Views
 from fer_model import world
+from fer_model.augment import strengthen
 from fer_model.config import TrainConfig
 from fer_model.devices import autocast
-from fer_model.engine import Learner, Stage
+from fer_model.engine import Average, Learner, Stage
 from fer_model.fold import Batches, Fold
 from fer_model.networks import to_input_size
 from fer_model.randomness import stream
@@ -34,6 +35,7 @@ VOTES = {
 class ClassifierStage(Stage):
     """A learner that maps views to expressions. A subclass says which networks and which loss."""
 
+    average: Average | None = None    # of the learners' weights, if they are used averaged
     best: Best | None = None          # validation chooses: the best weights so far
 
     def __init__(self, config: TrainConfig, fold: Fold, views: Views, device: torch.device, validation: Views | None = None):
@@ -45,7 +47,7 @@ class ClassifierStage(Stage):
     @property
     @abstractmethod
     def learner(self) -> Learner:
-        """The one learner of the stage."""
+        """The learner that has the classifier; another one, if there is one, has the encoder below it."""
 
     @abstractmethod
     def losses(self, x: Tensor, expression: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
@@ -59,16 +61,24 @@ class ClassifierStage(Stage):
         faces, k = self.batches.at(step)                                 # (B,), (B,)
         faces, k = world.part(faces), world.part(k)
         x = to_input_size(self.views.batch(faces, k), self.run.network.image_size)            # (B, C, S, S)
+        x = strengthen(x, self.config.stronger_views, stream(self.run.seed, f"{self.name}/views", step))
         expression = self.expression[faces.to(self.device)]
         self.learner.network.train()
         losses = self.losses(x, expression, stream(self.run.seed, f"{self.name}/dropout", step))
-        self.learner.descend(next(iter(losses.values())), step)
+        others = (learner for learner in self.learners.values() if learner is not self.learner)
+        self.learner.descend(next(iter(losses.values())), step, *others)
+        if self.average is not None:
+            self.average.follow(step)
         return {name: value.detach() for name, value in losses.items()}
 
-    def _choose(self) -> None:
-        """Have validation choose the weights, if there are faces to look at; called once the learner is there."""
+    def _watch(self) -> None:
+        """Average the weights if they are used so, and have validation choose them if it does; called once the learners are there."""
+        self.used = nn.ModuleDict({name: learner.network for name, learner in self.learners.items()})      # as they predict
+        if self.config.average_half_kimg:
+            self.average = Average(self.used, self.config)
+            self.used = self.average.network
         if self.validation is not None:
-            self.best, self.validation_labels = Best(self.learner.network), self.fold.validation_labels(torch.device("cpu"))
+            self.best, self.validation_labels = Best(self.used), self.fold.validation_labels(torch.device("cpu"))
 
     def review(self, step: int) -> dict[str, float]:
         """Look at the validation faces, if it is time to; return how many are right, and the best so far."""
@@ -83,12 +93,13 @@ class ClassifierStage(Stage):
         }  # fmt: skip
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the tensors of networks(); the learner's are the best ones, if validation chooses."""
-        chosen = {} if self.best is None else {f"{self.name}/{name}": tensor for name, tensor in self.best.tensors.items()}
+        """Return the tensors of networks(); the learners' are the best ones, if validation chooses."""
+        chosen = {} if self.best is None else {name.replace(".", "/", 1): tensor for name, tensor in self.best.tensors.items()}
         return super().weights() | chosen
 
     def buffers(self) -> dict[str, Tensor]:
-        return {} if self.best is None else {f"best/{name}": tensor for name, tensor in self.best.tensors.items()}
+        best = {} if self.best is None else {f"best/{name}": tensor for name, tensor in self.best.tensors.items()}
+        return best if self.average is None else best | self.average.tensors()
 
     def facts(self) -> dict:
         return {} if self.best is None else self.best.facts()
@@ -105,7 +116,7 @@ class ClassifierStage(Stage):
 
     def predict(self, views: Views, batch: int = 128) -> Tensor:
         """Return class probabilities (n, K) of the faces of `views`: centre crop, unrotated, fp32, evaluation mode."""
-        self.learner.network.eval()
+        self.used.eval()
         return probabilities(self.logits, views, self.run.network.image_size, batch)
 
 

@@ -27,6 +27,7 @@ METHODS = ("degan", "cnn")
 PRECISIONS = ("auto", "fp32", "bf16")
 LR_SCHEDULES = ("constant", "cosine")
 TARGETS = ("other", "any")
+PREDICTIONS = ("joined", "mean")
 FOLD_RULES = ("manifest", "shuffled")
 HEADS = ("both", "taps", "f-mlp", "f-svm")    # what predicts: see HeadConfig.variant
 SVM_VIEWS = (1, 10, 110)
@@ -46,9 +47,11 @@ class NetworkConfig:
     noise: int = 50                   # N_z, open: DR-GAN's ports use 50
     code_scale: float = 1.0           # open: the value of the one in the code I. With weights of N(0, 0.02) a 1 among N_f + N_z
                                       # other inputs is a hundredth of their variance: G ignores I for the first epochs
-    d_without_norm: tuple[str, ...] = ("conv11", "conv53")        # open: layers of D without BN, as DCGAN [23] has it. With BN on
-                                      # the last one f(x) has the same mean over any batch, real or synthesised, and D cannot
-                                      # tell them apart: on few people G then learned a texture in place of faces
+    d_without_norm: tuple[str, ...] = ()       # open: layers of D without BN; DCGAN [23] has none on the first. Without BN on conv11
+                                      # and conv53 D tells batches of few people apart better, and learns expressions of many
+                                      # people three times slower (docs/best.md)
+    d_spectral_norm: bool = False     # weights of D divided by their largest singular value (Miyato et al., ICLR 2018)
+    residual: bool = False            # a 1x1 convolution round each scale of table A (He et al., CVPR 2016), in G_en and in D
     init_std: float = 0.02            # weights ~ N(0, 0.02); but BN scales 1, biases 0: open, usual
 
     def __post_init__(self):
@@ -74,6 +77,8 @@ class _StageConfig:
     weight_decay: float = 0.0         # decoupled (AdamW); 0, the paper names none, is Adam itself
     lr_schedule: str = "constant"     # constant; cosine: up from 0 over a tenth, then down to 0
     tick_steps: int = 100             # steps between two log lines; losses are read and checked on ticks only
+    average_half_kimg: float = 0.0    # what is used is the moving average of the weights with this half-life, in kimg; of
+                                      # stage 1 that is G, not D; 0: the weights as they were last
 
     def __post_init__(self):
         budgets = [b for b in (self.epochs, self.kimg) if b is not None]
@@ -85,6 +90,22 @@ class _StageConfig:
         _check(self.weight_decay >= 0, "weight_decay", "at least 0", self.weight_decay)
         _one_of("lr_schedule", self.lr_schedule, LR_SCHEDULES)
         _check(self.tick_steps >= 1, "tick_steps", "at least 1", self.tick_steps)
+        _check(self.average_half_kimg >= 0, "average_half_kimg", "at least 0", self.average_half_kimg)
+
+
+@dataclass(frozen=True)
+class _ClassifierConfig(_StageConfig):
+    """What the FER head and the baseline have in common, so that either may have what the other has."""
+
+    dropout: float = 0.0              # open: on what the last classifier sees: concat(FC_1 .. FC_4, f(x)); the hidden layer
+    label_smoothing: float = 0.0      # open: share of each target spread evenly over all classes, in every cross-entropy
+    stronger_views: float = 0.0       # size, 0 to 1, of the random changes to each training view beyond the paper's 110; see augment.py
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check(0 <= self.dropout < 1, "dropout", "in [0, 1)", self.dropout)
+        _check(0 <= self.label_smoothing < 1, "label_smoothing", "in [0, 1)", self.label_smoothing)
+        _check(0 <= self.stronger_views <= 1, "stronger_views", "in [0, 1]", self.stronger_views)
 
 
 @dataclass(frozen=True)
@@ -98,7 +119,6 @@ class GanConfig(_StageConfig):
     d_strong_above: float = 0.9       # open: D is strong above this mean accuracy; DR-GAN's ports
     d_memory: float = 0.9             # open: weight of the past in that running mean, per D batch
     d_label_smoothing: float = 0.0    # share of the target of real faces' expressions spread over all; 0: eq. (1) as printed
-    average_half_kimg: float = 0.0    # G is used as its moving average with this half-life, in kimg; 0: as it was last
 
     def __post_init__(self):
         super().__post_init__()
@@ -108,11 +128,10 @@ class GanConfig(_StageConfig):
         _check(0 < self.d_strong_above <= 1, "d_strong_above", "above 0, at most 1", self.d_strong_above)
         _check(0 <= self.d_memory < 1, "d_memory", "in [0, 1)", self.d_memory)
         _check(0 <= self.d_label_smoothing < 1, "d_label_smoothing", "in [0, 1)", self.d_label_smoothing)
-        _check(self.average_half_kimg >= 0, "average_half_kimg", "at least 0", self.average_half_kimg)
 
 
 @dataclass(frozen=True)
-class HeadConfig(_StageConfig):
+class HeadConfig(_ClassifierConfig):
     """Stage 2, the FER head on the frozen encoder: section 3.2, eq. (3); and its ablations."""
 
     epochs: float | None = 50         # "the local FER CNN models are trained for 50 epochs"
@@ -124,8 +143,9 @@ class HeadConfig(_StageConfig):
     local_channels: int = 32          # open: channels of a local CNN's block at the picture's own size; they double with each
                                       # halving of it, as the baseline's do
     local_features: int = 128         # open: length of FC_i, the last fully connected layer of a local CNN
-    dropout: float = 0.0              # open: on concat(FC_1 .. FC_4, f(x)) before the classifier of L5
-    label_smoothing: float = 0.0      # open: share of each target spread evenly over all classes, in L_1 .. L_5
+    encoder_lr: float = 0.0           # Adam's step size of the encoder in stage 2; 0: it is frozen, section 3.2
+    local_dropout: float = 0.0        # open: on each FC_i before the local CNN's own softmax
+    prediction: str = "joined"        # joined: the softmax of L5, the paper; mean: of the softmaxes of L_1 .. L_5
     mlp_features: int = 128           # open: length of f-mlp's hidden layer
     svm_c: float = 1.0                # open: f-svm's C, the weight of its squared hinge against the size of its weights
     svm_views: int = 10               # open: views of each face that f-svm is fitted on, once each; 1: the centre; 10: the
@@ -147,12 +167,13 @@ class HeadConfig(_StageConfig):
         _check(good, "loss_weights", "five numbers of at least 0", self.loss_weights)
         _check(self.local_channels >= 1, "local_channels", "at least 1", self.local_channels)
         _check(self.local_features >= 1, "local_features", "at least 1", self.local_features)
-        _check(0 <= self.dropout < 1, "dropout", "in [0, 1)", self.dropout)
-        _check(0 <= self.label_smoothing < 1, "label_smoothing", "in [0, 1)", self.label_smoothing)
+        _check(self.encoder_lr >= 0, "encoder_lr", "at least 0", self.encoder_lr)
+        _check(0 <= self.local_dropout < 1, "local_dropout", "in [0, 1)", self.local_dropout)
+        _one_of("prediction", self.prediction, PREDICTIONS)
 
 
 @dataclass(frozen=True)
-class CnnConfig(_StageConfig):
+class CnnConfig(_ClassifierConfig):
     """The paper's "CNN (baseline)", which it does not describe: four blocks of two convolutions, one hidden layer.
 
     With neither epochs nor kimg it is shown as many images as both stages of DE-GAN together: a fair comparison.
@@ -160,15 +181,12 @@ class CnnConfig(_StageConfig):
 
     channels: int = 32                # open: of the first block; each block doubles them
     features: int = 256               # open: length of the hidden layer
-    dropout: float = 0.5              # open: on that layer, before the softmax layer
-    label_smoothing: float = 0.0      # open: share of each target spread evenly over all classes
+    dropout: float = 0.5              # open: a usual value
 
     def __post_init__(self):
         super().__post_init__()
         _check(self.channels >= 1, "channels", "at least 1", self.channels)
         _check(self.features >= 1, "features", "at least 1", self.features)
-        _check(0 <= self.dropout < 1, "dropout", "in [0, 1)", self.dropout)
-        _check(0 <= self.label_smoothing < 1, "label_smoothing", "in [0, 1)", self.label_smoothing)
 
 
 @dataclass(frozen=True)
@@ -278,9 +296,9 @@ _SMALL = TrainConfig(
     precision="auto",
     network=NetworkConfig(image_size=48, width=0.5, code_scale=10.0),
     judges=JudgesConfig(epochs=None, kimg=12, batch=48, every_kimg=4.8, tick_steps=50),
-    gan=GanConfig(epochs=None, kimg=48, batch=48, lr=2e-4, tick_steps=50),
+    gan=GanConfig(epochs=None, kimg=30, batch=48, lr=2e-4, tick_steps=50, average_half_kimg=1.5),
     head=HeadConfig(      # taps at 48, 24, 12 and 6 px, as in `paper`: here the picture itself has 48
-        epochs=None, kimg=36, taps=("conv12", "conv23", "conv33", "conv43"), local_channels=16, **_CLASSIFIER
+        epochs=None, kimg=24, taps=("conv12", "conv23", "conv33", "conv43"), local_channels=16, **_CLASSIFIER
     ),
     cnn=CnnConfig(channels=16, **_CLASSIFIER),
 )
@@ -387,7 +405,7 @@ def _read(kind, data, where: str):
         if not isinstance(data, list):
             raise ConfigError(f"{where}: a list is needed, got {data!r}")
         return tuple(_read(kind.__args__[0], item, f"{where}[{i}]") for i, item in enumerate(data))
-    whole = isinstance(data, int) and not isinstance(data, bool)
-    if not (isinstance(data, kind) and not isinstance(data, bool)) and not (kind is float and whole):
+    fits = isinstance(data, bool) == (kind is bool) and isinstance(data, (int, float) if kind is float else kind)
+    if not fits:
         raise ConfigError(f"{where}: {kind.__name__} is needed, got {data!r}")
     return data

@@ -11,7 +11,6 @@ Out: GanStage, for engine.run_stage; its weights are encoder, decoder and discri
     target                      y^id2, the identity that I asks for
 """
 
-import copy
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,15 +19,16 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import _SpectralNorm as SpectralNorm
 
 from fer_data.store.loader import Views
 from fer_model import world
 from fer_model.config import TrainConfig
 from fer_model.devices import autocast
-from fer_model.engine import Learner, Stage
+from fer_model.engine import Average, Learner, Stage
 from fer_model.fold import Batches, Fold
 from fer_model.losses import DiscriminatorLoss, GeneratorLoss, discriminator_loss, generator_loss
-from fer_model.networks import Discriminator, Generator, build, to_input_size
+from fer_model.networks import Discriminator, Generator, build, spectral, to_input_size
 from fer_model.randomness import stream
 
 __all__ = ["PHASES", "GanStage", "Phase", "draw_codes", "training_only"]
@@ -62,16 +62,21 @@ class GanBatch(NamedTuple):
 
 @contextmanager
 def training_only(module: nn.Module, *others: nn.Module):
-    """Give gradients to `module` alone, and keep the BN statistics of the others still, for the length of a phase."""
+    """Give gradients to `module` alone, and keep the others' state (BN statistics, power iteration) still, for a phase."""
     still = [m for other in others for m in other.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    iterating = [m for other in others for m in other.modules() if isinstance(m, SpectralNorm) and m.training]
     module.requires_grad_(True)
     for other in others:
         other.requires_grad_(False)
     for norm in still:
         norm.track_running_stats = False                                 # batch statistics, running ones not touched
+    for norm in iterating:
+        norm.eval()
     try:
         yield
     finally:
+        for norm in iterating:
+            norm.train()
         for norm in still:
             norm.track_running_stats = True
 
@@ -117,12 +122,12 @@ class GanStage(Stage):
         self.learners = {}
         for name, make in made.items():
             network = build(make, device, net.init_std, stream(config.seed, f"init/{name}"))
+            if name == "discriminator" and net.d_spectral_norm:
+                spectral(network, stream(config.seed, "init/spectral"))
             self.learners[name] = Learner(network, config.gan, self.steps)
         self.generator = self.learners["generator"].network.train()
         self.discriminator = self.learners["discriminator"].network.train()
-        self.average = None                                              # of G's weights and BN statistics
-        if config.gan.average_half_kimg:
-            self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
+        self.average = Average(self.generator, config.gan) if config.gan.average_half_kimg else None
         self.accuracy = torch.zeros(3, device=device)                    # running: real expression, real identity, fake
         self.intervals = {"D": config.gan.d_interval, "G": 1}            # steps from one run of a phase to the next
 
@@ -144,23 +149,14 @@ class GanStage(Stage):
         for phase in PHASES:
             if step % self.intervals[phase.name] == 0:
                 losses |= self._phase(phase, batch, step)
-        self._follow(step)
+        if self.average is not None:
+            self.average.follow(step)
         return losses
-
-    def _follow(self, step: int) -> None:
-        """Move the average towards G. Its half-life grows with a tenth of the images seen, so that the start is forgotten."""
-        if self.average is None:
-            return
-        seen_kimg = (step + 1) * self.config.batch / 1000
-        share = 1 - 0.5 ** (self.config.batch / 1000 / min(self.config.average_half_kimg, seen_kimg / 10))
-        now = self.generator.state_dict()
-        for name, tensor in self.average.state_dict().items():
-            tensor.lerp_(now[name], share) if tensor.is_floating_point() else tensor.copy_(now[name])
 
     @property
     def finished(self) -> Generator:
         """G as it is used after training: its average, if one is kept."""
-        return self.generator if self.average is None else self.average
+        return self.generator if self.average is None else self.average.network
 
     def _phase(self, phase: Phase, batch: GanBatch, step: int) -> dict[str, Tensor]:
         """Descend on the phase's loss with gradients on its network alone; return its losses by name."""
@@ -222,8 +218,7 @@ class GanStage(Stage):
         self.intervals = dict(facts["intervals"])
 
     def buffers(self) -> dict[str, Tensor]:
-        average = {} if self.average is None else {f"average/{name}": t for name, t in self.average.state_dict().items()}
-        return {"accuracy": self.accuracy} | average
+        return {"accuracy": self.accuracy} | ({} if self.average is None else self.average.tensors())
 
     def networks(self) -> dict[str, nn.Module]:
         parts = {"encoder": self.finished.encoder, "decoder": self.finished.decoder}

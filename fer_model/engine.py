@@ -8,6 +8,7 @@ A run that was stopped anywhere goes on from its last checkpoint; on a CPU weigh
 bits as those of a run that was never stopped, because nothing random has a state: it follows from (seed, stage, step).
 """
 
+import copy
 import json
 import math
 import time
@@ -23,7 +24,7 @@ from fer_model import checkpoint, world
 from fer_model.config import step_images, steps_of
 from fer_model.errors import CheckpointError, DivergedError
 
-__all__ = ["Journal", "Learner", "Stage", "lr_at", "run_stage"]
+__all__ = ["Average", "Journal", "Learner", "Stage", "lr_at", "run_stage"]
 
 WARM_UP = 0.1                         # share of the steps in which schedule "cosine" rises
 
@@ -54,14 +55,39 @@ class Learner:
             network.parameters(), config.lr, config.betas, weight_decay=config.weight_decay, fused=True
         )
 
-    def descend(self, loss: Tensor, step: int) -> None:
-        """Move the network against the gradient of `loss`, its mean over all processes."""
-        for group in self.adam.param_groups:
-            group["lr"] = lr_at(step, self.steps, self.config.lr, self.config.lr_schedule)
-        self.adam.zero_grad(set_to_none=True)
+    def descend(self, loss: Tensor, step: int, *others: "Learner") -> None:
+        """Move the network, and those of `others`, against the gradient of `loss`, its mean over all processes."""
+        learners = (self, *others)
+        for learner in learners:
+            for group in learner.adam.param_groups:
+                group["lr"] = lr_at(step, learner.steps, learner.config.lr, learner.config.lr_schedule)
+            learner.adam.zero_grad(set_to_none=True)
         loss.backward()
-        world.average_(weight.grad for weight in self.network.parameters() if weight.grad is not None)
-        self.adam.step()
+        for learner in learners:
+            world.average_(weight.grad for weight in learner.network.parameters() if weight.grad is not None)
+            learner.adam.step()
+
+
+class Average:
+    """The moving average of a network that is being trained, BN's statistics too: the network as it is used (EMA of weights)."""
+
+    def __init__(self, network: nn.Module, config):
+        """`config`: the stage's; its average_half_kimg is above 0."""
+        self.trained, self.config = network, config
+        self.network = copy.deepcopy(network).requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def follow(self, step: int) -> None:
+        """Move towards the network after `step`. The half-life grows with a tenth of the images seen, so that the start is forgotten."""
+        batch_kimg = self.config.batch / 1000
+        share = 1 - 0.5 ** (batch_kimg / min(self.config.average_half_kimg, (step + 1) * batch_kimg / 10))
+        now = self.trained.state_dict()
+        for name, tensor in self.network.state_dict().items():
+            tensor.lerp_(now[name], share) if tensor.is_floating_point() else tensor.copy_(now[name])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return its state, to be restored in place."""
+        return {f"average/{name}": tensor for name, tensor in self.network.state_dict().items()}
 
 
 class Stage(ABC):

@@ -31,7 +31,7 @@ from fer_model.errors import ConfigError, ShapeError
 
 __all__ = [
     "TRUNK", "DECODER", "BaselineCnn", "Decoder", "Discriminator", "Encoder", "Generator", "Head", "LinearSvm", "LocalCnn",
-    "MlpHead", "Trunk", "build", "dropout", "expect_shape", "make_head", "to_input_size",
+    "MlpHead", "Trunk", "build", "dropout", "expect_shape", "make_head", "spectral", "to_input_size",
 ]  # fmt: skip
 
 # Table A: name, output channels at width 1 (None: N_f), stride.
@@ -92,6 +92,17 @@ def _layer(convolution: nn.Module, channels: int, activation: bool = True, norm:
     return nn.Sequential(*parts, nn.ELU(inplace=True)) if activation else nn.Sequential(*parts)
 
 
+def spectral(network: nn.Module, generator: torch.Generator) -> nn.Module:
+    """Divide every convolution's and linear layer's weights by their largest singular value, from now on; a step of power
+    iteration a pass in training mode. Its first vectors are drawn from `generator`."""
+    with torch.random.fork_rng(devices=[]):                              # PyTorch draws them from the global generator
+        torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+        for module in list(network.modules()):
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.utils.parametrizations.spectral_norm(module)
+    return network
+
+
 def _convolution(inputs: int, outputs: int, stride: int) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)          # BN's shift is the bias
 
@@ -117,6 +128,7 @@ class Trunk(nn.Module):
             self.layers[name] = _layer(_convolution(inputs, outputs, stride), outputs, activation=channels is not None, norm=norm)
             inputs, size = outputs, size // stride
             self.sizes[name] = (outputs, size)
+        self.shortcuts = nn.ModuleDict(_shortcuts(config, self.layers)) if config.residual else None
 
     def forward(self, x: Tensor) -> Tensor:                                      # (B, C, S, S) -> (B, N_f)
         return self.with_taps(x, ())[0]
@@ -124,12 +136,28 @@ class Trunk(nn.Module):
     def with_taps(self, x: Tensor, names: tuple[str, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return f(x) (B, N_f) and the outputs of the named layers, in the order of `names`."""
         expect_shape(x, self.shape, "trunk input")
-        taps = {}
+        taps, before = {}, x
         for name, layer in self.layers.items():
             x = layer(x)                                                         # (B, channels, size, size)
+            if self.shortcuts is not None and name in self.shortcuts:            # the last layer of a scale
+                x = before = x + self.shortcuts[name](before)
             if name in names:
                 taps[name] = x
         return x.float().mean((2, 3)), tuple(taps[name] for name in names)       # (B, N_f)
+
+
+def _shortcuts(config: NetworkConfig, layers: nn.ModuleDict) -> dict[str, nn.Sequential]:
+    """Return, by the last layer of each scale of table A, a way round it: 2x2 means if the scale halves the picture, a 1x1
+    convolution, BN. (Not a 1x1 convolution of stride 2: PyTorch 2.13 corrupts memory in its backward pass on a CPU.)
+    """
+    found, inputs, stride = {}, config.channels, 1
+    for number, (name, _, own_stride) in enumerate(TRUNK):
+        stride *= own_stride
+        if number + 1 == len(TRUNK) or TRUNK[number + 1][2] > 1:
+            outputs = layers[name][0].out_channels
+            found[name] = nn.Sequential(nn.AvgPool2d(stride), nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
+            inputs, stride = outputs, 1
+    return found
 
 
 Encoder = Trunk                       # G_en is table A and nothing else
@@ -217,12 +245,13 @@ class LocalCnn(nn.Module):
         layers.append(_layer(_convolution(inputs, channels, 1), channels))
         self.layers = nn.Sequential(*layers)
         self.fc = nn.Linear(channels * base**2, config.local_features)
+        self.dropout = config.local_dropout
         self.logits = nn.Linear(config.local_features, n_classes)
 
-    def forward(self, tap: Tensor) -> tuple[Tensor, Tensor]:                     # -> FC_i (B, features), (B, K)
+    def forward(self, tap: Tensor, generator=None) -> tuple[Tensor, Tensor]:     # -> FC_i (B, features), (B, K)
         expect_shape(tap, self.shape, "local CNN input")
         features = F.elu(self.fc(self.layers(tap).flatten(1)))                   # (B, features)
-        return features, self.logits(features).float()
+        return features, self.logits(dropout(features, self.dropout, generator)).float()
 
 
 class Head(nn.Module):
@@ -237,6 +266,7 @@ class Head(nn.Module):
                 raise ConfigError(f"configuration: head.taps must be among {', '.join(sizes)}, got {name!r}")
         base = network.image_size // DOWNSAMPLING
         self.representation, self.dropout, self.with_f = network.representation, config.dropout, config.variant == "both"
+        self.prediction = config.prediction
         self.local = nn.ModuleList(LocalCnn(*sizes[name], base, config, n_classes) for name in config.taps)
         beside = network.representation if self.with_f else 0
         self.classifier = nn.Linear(len(config.taps) * config.local_features + beside, n_classes)
@@ -244,10 +274,17 @@ class Head(nn.Module):
     def forward(self, f: Tensor, taps: tuple[Tensor, ...], generator=None) -> tuple[Tensor, ...]:
         """f (B, N_f) and the taps -> five logits (B, K): the local CNNs', then the prediction's."""
         expect_shape(f, (None, self.representation), "head input f(x)")
-        features, logits = zip(*(cnn(tap) for cnn, tap in zip(self.local, taps, strict=True)), strict=True)
+        features, logits = zip(*(cnn(tap, generator) for cnn, tap in zip(self.local, taps, strict=True)), strict=True)
         parts = [*features, f] if self.with_f else features
         joined = dropout(torch.cat(parts, dim=1), self.dropout, generator)       # (B, 4 * features [+ N_f])
         return (*logits, self.classifier(joined).float())
+
+    def predict(self, f: Tensor, taps: tuple[Tensor, ...]) -> Tensor:
+        """Return the prediction's logits (B, K): those of L5, or the logarithm of the mean of the five softmaxes."""
+        logits = self(f, taps)
+        if self.prediction == "joined":
+            return logits[-1]
+        return torch.stack([one.log_softmax(1) for one in logits]).logsumexp(0) - math.log(len(logits))
 
 
 class MlpHead(nn.Module):
@@ -266,6 +303,10 @@ class MlpHead(nn.Module):
         features = F.elu(self.fc(self.norm(f)))                                  # (B, features)
         return (self.classifier(dropout(features, self.dropout, generator)).float(),)
 
+    def predict(self, f: Tensor, taps: tuple[Tensor, ...]) -> Tensor:
+        """Return the logits (B, K)."""
+        return self(f)[-1]
+
 
 class LinearSvm(nn.Module):
     """f(x) alone through a linear SVM that was fitted elsewhere: one margin per class. It has no parameters to descend on."""
@@ -281,6 +322,10 @@ class LinearSvm(nn.Module):
         """f (B, N_f) -> the margins (B, K), alone in a tuple; `taps` are not looked at."""
         expect_shape(f, (None, self.representation), "head input f(x)")
         return (F.linear((f.float() - self.mean) / self.scale, self.weight, self.bias),)
+
+    def predict(self, f: Tensor, taps: tuple[Tensor, ...]) -> Tensor:
+        """Return the margins (B, K)."""
+        return self(f)[-1]
 
 
 def make_head(network: NetworkConfig, config: HeadConfig, n_classes: int) -> nn.Module:

@@ -53,7 +53,7 @@ class Pretrained:
     def start(self, stage: GanStage) -> None:
         """Give a fresh stage what is carried over; the rest stays as it was drawn."""
         checkpoint.load_module("discriminator/trunk", stage.discriminator.trunk, self._part("discriminator/trunk."), str(self.run))
-        for generator in filter(None, (stage.generator, stage.average)):
+        for generator in {stage.generator, stage.finished}:
             checkpoint.load_module("encoder", generator.encoder, self.tensors, str(self.run))
             n_f, _, n_noise = generator.decoder.inputs
             mine, theirs = generator.decoder.fc.weight.clone(), self.tensors["decoder/fc.weight"]        # (N_f * base^2, N_f + N_i + N_z)

@@ -100,7 +100,7 @@ class SvmStage(Stage):
         return len(self._representations(faces, k))
 
     def logits(self, x: Tensor) -> Tensor:
-        return self.svm(self.encoder(x))[-1]                             # (B, K), margins
+        return self.svm.predict(self.encoder(x), ())                     # (B, K), margins
 
     def predict(self, views: Views, batch: int = 128) -> Tensor:
         """Return the softmax of the margins (n, K): it has their order, and is no probability that was fitted to anything."""

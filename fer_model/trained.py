@@ -58,7 +58,7 @@ class TrainedRun:
         if "cnn" in self.networks:
             return self.networks["cnn"](x)
         f, taps = self.networks["encoder"].with_taps(x, self.config.head.taps_used)
-        return self.networks["head"](f, taps)[-1]
+        return self.networks["head"].predict(f, taps)
 
     def probabilities(self, views: Views, batch: int = 128) -> Tensor:
         """Return softmax(logits) (n, K) float32 of the faces of `views`: centre crop, unrotated, fp32."""

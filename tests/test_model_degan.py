@@ -11,6 +11,7 @@ from fer_model.config import preset, resolve_budgets
 from fer_model.degan import PHASES, GanBatch, GanStage, draw_codes, training_only
 from fer_model.evidence.sheet import GAP, sheet
 from fer_model.fold import read_fold
+from fer_model.networks import Discriminator, build, spectral
 from fer_model.randomness import stream
 
 CPU = torch.device("cpu")
@@ -181,3 +182,39 @@ def test_losses_of_the_first_step_are_those_of_a_blind_discriminator(stage):
     losses = stage.step(0)
     for name in ("D_expression", "D_fake", "D_identity", "G_expression", "G_identity"):
         assert losses[name].item() == pytest.approx(np.log(4), abs=0.15), name
+
+
+@pytest.fixture
+def spectral_stage(tiny_prepared):
+    fold = read_fold(tiny_prepared, 0)
+    config = resolve_budgets(preset("smoke"), len(fold.train))
+    config = replace(config, network=replace(config.network, d_spectral_norm=True))
+    return GanStage(config, fold, open_views(tiny_prepared, fold.train), CPU)
+
+
+def test_spectral_norm_divides_by_the_largest_singular_value_and_rests_in_the_generators_phase(spectral_stage):
+    """Against numpy's singular values. Seen red: without the norm (0.36 to 1.6); power iteration going on in phase G."""
+    d, batch = spectral_stage.discriminator, batch_of(spectral_stage)
+    for _ in range(30):
+        spectral_stage._judge(batch.x)                                   # power iteration comes near in training mode
+    for weight in (d.expression.weight, d.trunk.layers["conv31"][0].weight):
+        largest = np.linalg.svd(weight.detach().flatten(1).numpy(), compute_uv=False)[0]
+        assert largest == pytest.approx(1, abs=0.02)
+    before = state(d)
+    spectral_stage._phase(PHASES[1], batch, 0)
+    assert moved(d, before) == set()
+    assert all(module.training for module in d.modules())
+
+
+def test_spectral_norm_draws_from_its_own_generator(spectral_stage):
+    """Seen red: without fork_rng; without the seed."""
+    network = spectral_stage.run.network
+    made = [build(lambda: Discriminator(network, 3, 4), CPU, 0.02, stream(0, "d")) for _ in range(2)]
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first = spectral(made[0], stream(1, "u"))
+    assert torch.equal(torch.rand(3), expected)
+    second = spectral(made[1], stream(1, "u"))
+    for name, tensor in first.state_dict().items():
+        assert torch.equal(tensor, second.state_dict()[name]), name

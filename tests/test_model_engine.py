@@ -48,9 +48,16 @@ def quiet(_):
 
 
 def smoke(method="degan"):
-    """Return a configuration in which D counts as strong after the first tick, so that the schedule has a state."""
+    """Return a configuration in which everything that can have a state has one: D counts as strong after the first tick."""
     config = preset("smoke", method=method, fold=1)
-    return replace(config, gan=replace(config.gan, d_strong_above=0.001))
+    averaged = {"average_half_kimg": 0.02, "stronger_views": 0.5}
+    return replace(
+        config,
+        network=replace(config.network, d_spectral_norm=True, residual=True),
+        gan=replace(config.gan, d_strong_above=0.001, average_half_kimg=0.02),
+        head=replace(config.head, local_dropout=0.2, prediction="mean", encoder_lr=1e-4, **averaged),
+        cnn=replace(config.cnn, **averaged),
+    )
 
 
 @pytest.fixture(scope="module")

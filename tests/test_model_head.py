@@ -118,3 +118,44 @@ def test_dropout_is_off_when_predicting_and_the_same_when_resumed(fold, views):
     two.restore(Checkpoint(3, saved, {}), "memory")
     assert two.step(3)["L5"].item() == one.step(3)["L5"].item()
     assert torch.equal(one.predict(views), one.predict(views))
+
+
+@pytest.mark.parametrize("name", ["head", "cnn"])
+def test_the_averaged_weights_are_the_ones_that_are_used(fold, views, name):
+    """Half-life of one step, by hand. Seen red: the learner's own weights predicted and saved; the average not moved."""
+    stage = stages(fold, views, average_half_kimg=0.008)[name]
+    first = next(iter(stage.learner.network.state_dict()))
+    expected = stage.learner.network.state_dict()[first].clone()
+    for step in range(3):
+        stage.step(step)
+        share = 1 - 0.5 ** (0.008 / min(0.008, 0.1 * 0.008 * (step + 1)))
+        expected += share * (stage.learner.network.state_dict()[first] - expected)
+    torch.testing.assert_close(stage.weights()[f"{name}/{first}"], expected)
+    before = stage.predict(views)
+    with torch.no_grad():
+        for weight in stage.learner.network.parameters():
+            weight.zero_()
+    assert torch.equal(stage.predict(views), before)
+
+
+def test_the_mean_prediction_is_that_of_the_five_softmaxes(fold, views):
+    """In numpy. Seen red: the mean of the logits; four in place of five."""
+    config = resolve_budgets(preset("smoke"), len(fold.train))
+    x = torch.rand(6, 1, 48, 48, generator=stream(0, "x")) * 2 - 1
+    for how in ("joined", "mean"):
+        stage = HeadStage(replace(config, head=replace(config.head, prediction=how)), fold, views, CPU, encoder_of(config, 0.2))
+        five = [one.double().softmax(1) for one in stage.learner.network.eval()(*stage._encode(stage.encoder, x))]
+        expected = five[-1] if how == "joined" else sum(five) / 5
+        torch.testing.assert_close(stage.logits(x).softmax(1).double(), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_tuned_encoder_moves_and_its_statistics_do_not(fold, views):
+    """Seen red: without its learner; in training mode."""
+    stage = stages(fold, views)["head"]
+    config = replace(stage.run, head=replace(stage.config, encoder_lr=1e-3))
+    stage = HeadStage(config, fold, views, CPU, stage.encoder)
+    before = {name: tensor.clone() for name, tensor in stage.encoder.state_dict().items()}
+    stage.step(0)
+    still = {name for name, tensor in stage.encoder.state_dict().items() if torch.equal(tensor, before[name])}
+    assert still == {name for name in before if name.rsplit(".", 1)[-1] in ("running_mean", "running_var", "num_batches_tracked")}
+    assert torch.equal(stage.weights()["encoder/layers.conv11.0.weight"], stage.encoder.layers["conv11"][0].weight)

@@ -125,13 +125,13 @@ def test_average_of_the_generator_by_hand(tiny_prepared):
     config = replace(config, gan=replace(config.gan, average_half_kimg=0.008))
     stage = GanStage(config, fold, open_views(tiny_prepared, fold.train), CPU)
     name = "encoder.layers.conv11.1.running_mean"                        # BN's statistics are averaged as the weights are
-    expected = stage.average.state_dict()[name].clone()
+    expected = stage.average.network.state_dict()[name].clone()
     for step in range(3):
         stage.step(step)
         share = 1 - 0.5 ** (0.008 / min(0.008, 0.1 * 0.008 * (step + 1)))
         expected = expected + share * (stage.generator.state_dict()[name] - expected)
-    torch.testing.assert_close(stage.average.state_dict()[name], expected)
-    assert stage.networks()["encoder"] is stage.average.encoder and stage.finished is stage.average
+    torch.testing.assert_close(stage.average.network.state_dict()[name], expected)
+    assert stage.networks()["encoder"] is stage.average.network.encoder and stage.finished is stage.average.network
 
 
 def test_a_run_writes_health_into_its_log_and_sheets_beside_it(tiny_prepared, tmp_path):

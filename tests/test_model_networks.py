@@ -1,5 +1,7 @@
 """The networks against DR-GAN's tables, shapes at their edges, their first weights."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -98,7 +100,7 @@ def test_heads_of_the_discriminator_have_one_more_expression_and_the_training_pe
 
 
 def test_mean_of_f_tells_bright_faces_from_dark_ones_only_without_bn_on_the_last_layer():
-    """Why D has none there: BN gives every batch the same mean of f(x), so its linear head cannot tell one batch, all real, from
+    """Why D may go without: BN gives every batch the same mean of f(x), so its linear head cannot tell one batch, all real, from
     another, all synthesised. Seen red: the layer's name ignored."""
     rng = torch.Generator().manual_seed(0)
     dark, bright = (level + 0.1 * torch.rand(8, 1, 48, 48, generator=rng) for level in (-0.8, 0.1))
@@ -106,7 +108,8 @@ def test_mean_of_f_tells_bright_faces_from_dark_ones_only_without_bn_on_the_last
         trunk = made(lambda plain=plain: Trunk(SMALL, plain), std=0.2).train()
         difference = (trunk(dark).mean(0) - trunk(bright).mean(0)).abs().max().item()
         assert (difference > 1e-3) == apart, (plain, difference)
-    assert sum("running_mean" in name for name in Discriminator(SMALL, 7, 5).state_dict()) == 12
+    without = replace(SMALL, d_without_norm=("conv11", "conv53"))
+    assert sum("running_mean" in name for name in Discriminator(without, 7, 5).state_dict()) == 12
     with pytest.raises(ConfigError, match=r"network.d_without_norm must be among conv11, .*, got 'conv54'"):
         Trunk(SMALL, ("conv54",))
 
@@ -198,3 +201,20 @@ def test_the_baselines_features_are_the_activated_hidden_layer_that_its_softmax_
     cnn.classifier.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     cnn(x)
     assert torch.equal(cnn.features(x), seen[0]) and torch.equal(seen[0], nn.functional.elu(hidden[0])) and seen[0].shape == (3, 8)
+
+
+def test_a_shortcut_of_zeros_changes_nothing_and_one_stands_round_each_scale():
+    """Seen red: the shortcut added before the scale's input was kept."""
+    plain, residual = (
+        build(lambda c=config: Trunk(c), CPU, 0.1, stream(0, "trunk")).eval()
+        for config in (NetworkConfig(image_size=48, width=0.125, residual=on) for on in (False, True))
+    )
+    assert set(residual.shortcuts) == {"conv12", "conv23", "conv33", "conv43", "conv53"} and plain.shortcuts is None
+    residual.load_state_dict(plain.state_dict() | {k: v for k, v in residual.state_dict().items() if k.startswith("shortcuts")})
+    x = torch.rand(2, 1, 48, 48, generator=stream(0, "x")) * 2 - 1
+    assert not torch.allclose(plain(x), residual(x))
+    with torch.no_grad():
+        for shortcut in residual.shortcuts.values():
+            shortcut[1].weight.zero_()
+    torch.testing.assert_close(residual(x), plain(x))
+    assert residual.sizes == plain.sizes

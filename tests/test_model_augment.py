@@ -1,0 +1,57 @@
+"""Views beyond the 110: same shape and range, nothing at strength 0, changes within what is promised."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fer_model.augment import SCALE, SHIFT, TURN_DEG, strengthen
+from fer_model.randomness import stream
+
+
+def test_strength_0_is_the_view_itself():
+    x = torch.rand(3, 1, 48, 48)
+    assert strengthen(x, 0.0, stream(0, "a")) is x
+
+
+@settings(max_examples=20, deadline=None)
+@given(strength=st.floats(0.01, 1), channels=st.sampled_from([1, 3]), size=st.sampled_from([16, 48]), seed=st.integers(0, 9))
+def test_shape_range_and_repeatability(strength, channels, size, seed):
+    """Seen red: without the clamp."""
+    x = torch.rand(5, channels, size, size, generator=stream(seed, "x")) * 2 - 1
+    once, again = (strengthen(x, strength, stream(seed, "a")) for _ in range(2))
+    assert once.shape == x.shape and once.dtype == torch.float32 and once.min() >= -1 and once.max() <= 1
+    assert torch.equal(once, again) and not torch.equal(once, strengthen(x, strength, stream(seed + 1, "a")))
+
+
+@pytest.mark.parametrize("strength", [0.3, 1.0])
+def test_a_ramp_stays_a_ramp_whose_slope_tells_scale_and_turn(strength, monkeypatch):
+    """Two ramps, along x and along y, through the geometry alone. Seen red: degrees taken for radians; the shift twice."""
+    monkeypatch.setattr("fer_model.augment.CONTRAST", 0.0)
+    monkeypatch.setattr("fer_model.augment.BRIGHTNESS", 0.0)
+    monkeypatch.setattr("fer_model.augment.ERASED_SIDE", 0.0)
+    place = (torch.arange(96) + 0.5) / 96 - 0.5
+    ramps = torch.stack([place.expand(96, 96), place[:, None].expand(96, 96)])   # x, y in parts of the side
+    n = 64
+    out = strengthen(ramps.expand(n, 2, 96, 96), strength, stream(0, "a"))[:, :, 32:64, 32:64]     # away from the border
+    along = (out[..., 1:] - out[..., :-1]).mean((2, 3)) * 96                     # (n, 2): d(x, y) / dx
+    scale, turn = along.norm(dim=1), torch.rad2deg(torch.atan2(along[:, 1], along[:, 0]))
+    middle = out[:, :, 15:17, 15:17].mean((2, 3))                                # (n, 2): where the middle comes from
+    assert scale.log().abs().max() <= strength * SCALE + 1e-4 and turn.abs().max() <= strength * TURN_DEG + 0.01
+    assert middle.abs().max() <= strength * SHIFT + 1e-4
+    assert scale.log().abs().max() > 0.9 * strength * SCALE and turn.abs().max() > 0.9 * strength * TURN_DEG
+    assert middle.abs().max() > 0.9 * strength * SHIFT
+
+
+def test_half_of_the_views_lose_a_square_of_at_most_a_third(monkeypatch):
+    """On views that light cannot change. Seen red: every view; squares twice as large."""
+    for name in ("SCALE", "SHIFT", "TURN_DEG", "CONTRAST", "BRIGHTNESS"):
+        monkeypatch.setattr(f"fer_model.augment.{name}", 0.0)
+    x = torch.where(torch.arange(48) % 2 == 0, -1.0, 0.9).expand(400, 1, 48, 48)          # its mean is none of its values
+    gone = (strengthen(x, 1.0, stream(0, "a")) - x).abs() > 0.5                  # (400, 1, 48, 48)
+    sides = gone.any(2).sum((1, 2)), gone.any(3).sum((1, 2))
+    share = (sides[0] > 0).float().mean().item()
+    assert math.isclose(share, 0.5, abs_tol=0.1)
+    assert max(side.max() for side in sides) in (15, 16)
