@@ -187,6 +187,22 @@ def crossval(
 
 @main.command()
 @click.argument("runs", type=common.DIR, nargs=-1, required=True)
+@click.option("--logdir", type=common.OUT_DIR, default=Path("tensorboard"), show_default=True, help="Where the event files go.")
+@click.option("--follow", type=click.FloatRange(1), metavar="SECONDS", help="Look again every so often, until Ctrl-C.")
+def tensorboard(runs, logdir, follow):
+    """Write the logs of runs as event files for TensorBoard: every number, and the synthesised faces. Extra [tensorboard].
+
+    \b
+    fer-model tensorboard runs/ck+-degan
+    fer-model tensorboard runs/ck+-degan runs/ck+-cnn --follow 30
+    """
+    from fer_model.use.tensorboard import write_events
+
+    write_events(runs, logdir, follow, common.show)
+
+
+@main.command()
+@click.argument("runs", type=common.DIR, nargs=-1, required=True)
 @click.option("--data", type=common.DIR, help="Another prepared folder to test on, over the classes that both have.")
 @choice("--vote", ["1", "10", "110"], "1", "Views of an image that vote: the centre crop; five crops, mirrored too; all.")
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="For --data and --vote: auto, cpu, cuda or cuda:N.")

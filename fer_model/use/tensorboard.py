@@ -1,0 +1,127 @@
+"""TensorBoard: the logs of runs in, event files out.
+
+In:  run folders or folders of them, finished or still training.
+Out: LOGDIR/<run>/: one curve a number of log.jsonl, against images seen; the sheets of synthesised faces.
+
+log.jsonl remains the record. Event files follow from it alone, so training knows nothing of TensorBoard and any run can be shown.
+Extra [tensorboard]; nothing is sent anywhere.
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from fer_model.errors import RunError
+from fer_model.run import RunFolder
+
+__all__ = ["EventFiles", "write_events"]
+
+SKIPPED = {"event", "stage", "step", "steps", "seen_kimg", "seconds"}    # of a tick: where it stands, not what it measured
+
+
+def write_events(
+    runs: Sequence[Path],
+    logdir: Path,
+    follow_s: float | None = None,    # look again after so many seconds, until interrupted; None: once
+    say: Callable[[str], None] = print,
+) -> int:
+    """Write what the runs have logged so far; return how many runs that were.
+
+    Raises RunError if none of the folders holds a run, if LOGDIR holds something else, or without the package.
+    """
+    folders = _folders(runs)
+    if not folders:
+        raise RunError(f"writing for TensorBoard: {', '.join(map(str, runs))} must hold a log.jsonl of fer-model train; there is none")
+    files = [EventFiles(folder, logdir / name) for name, folder in folders.items()]
+    while True:
+        added = sum(one.update() for one in files)
+        if added:
+            say(f"{added} lines of {len(files)} runs written to {logdir}; look with: tensorboard --logdir {logdir}")
+        if follow_s is None:
+            return len(files)
+        time.sleep(follow_s)
+
+
+def _folders(runs: Sequence[Path]) -> dict[str, Path]:
+    """Return name -> run folder of everything below `runs` that has a log."""
+    found = {}
+    for run in runs:
+        for log in sorted(run.rglob("log.jsonl")):
+            inner = log.parent.relative_to(run).as_posix()
+            found["/".join(part for part in (run.resolve().name, inner) if part != ".")] = log.parent
+    return found
+
+
+class EventFiles:
+    """The event files of one run. A log that was rewound, because a run went on from a checkpoint, is written anew."""
+
+    def __init__(self, run: Path, folder: Path):
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise RunError("writing for TensorBoard: the package tensorboard is needed; pip install -e '.[tensorboard]'") from error
+        self._make = SummaryWriter
+        self.run, self.folder = RunFolder(run), folder
+        others = [path.name for path in folder.iterdir() if not path.name.startswith("events.out.tfevents")] if folder.is_dir() else []
+        if any(not (folder / name).is_dir() for name in others):
+            raise RunError(f"writing for TensorBoard: {folder} must be empty or hold event files, there is {others[0]}")
+        self.lines: list[bytes] = []
+        self.sheets: set[str] = set()
+        self.writer = None
+
+    def update(self) -> int:
+        """Write what has come to the log since the last call; return how many lines that were."""
+        data = self.run.log.read_bytes()
+        lines = data[: data.rfind(b"\n") + 1].splitlines()               # a line that is being written waits
+        if self.writer is None or lines[: len(self.lines)] != self.lines:
+            self._start_anew()
+        new = lines[len(self.lines) :]
+        clock = _Clock()
+        for number, line in enumerate(lines):
+            entry = json.loads(line)
+            clock.see(entry)
+            if number >= len(self.lines) and entry["event"] == "tick":
+                self._add(entry, clock.now)
+        self.lines = lines
+        self._add_sheets()
+        self.writer.flush()
+        return len(new)
+
+    def _start_anew(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
+        for path in self.folder.glob("events.out.tfevents*"):
+            path.unlink()
+        self.lines, self.sheets = [], set()
+        self.writer = self._make(str(self.folder))
+
+    def _add(self, entry: dict, when: float) -> None:
+        seen = round(entry["seen_kimg"] * 1000)
+        for name, value in entry.items():
+            if name not in SKIPPED:
+                self.writer.add_scalar(f"{entry['stage']}/{name}", value, seen, walltime=when)
+
+    def _add_sheets(self) -> None:
+        import cv2
+
+        batch = None
+        for path in sorted(self.run.sheets.glob("step-*.png")):
+            if path.name in self.sheets:
+                continue
+            batch = batch or self.run.read_config()[0].gan.batch
+            sheet = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+            self.writer.add_image("gan/synthesised faces", sheet, int(path.stem.removeprefix("step-")) * batch, dataformats="HWC")
+            self.sheets.add(path.name)
+
+
+class _Clock:
+    """When a tick was: the start of its process, and the seconds of its ticks since."""
+
+    now = 0.0
+
+    def see(self, entry: dict) -> None:
+        if entry["event"] == "start":
+            self.now = datetime.strptime(entry["time"], "%Y-%m-%dT%H:%M:%S%z").timestamp()
+        self.now += entry.get("seconds", 0.0) if entry["event"] == "tick" else 0.0

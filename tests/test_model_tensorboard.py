@@ -1,0 +1,66 @@
+"""Event files say what the log says: read back with TensorBoard's own reader."""
+
+import json
+import shutil
+
+import pytest
+
+from fer_model.config import preset
+from fer_model.errors import RunError
+from fer_model.train import train
+from fer_model.use.tensorboard import EventFiles, write_events
+
+pytest.importorskip("tensorboard")
+
+
+@pytest.fixture(scope="module")
+def run(tiny_prepared, tmp_path_factory):
+    path = tmp_path_factory.mktemp("tensorboard") / "run"
+    train(tiny_prepared, path, preset("smoke"), "cpu", say=lambda _: None)
+    return path
+
+
+def read(folder):
+    """Return (tag -> [(images seen, value)], images by tag) of the event files of a run."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder), {"scalars": 0, "images": 0}).Reload()
+    scalars = {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+    return scalars, {tag: [e.step for e in events.Images(tag)] for tag in events.Tags()["images"]}
+
+
+def ticks(run):
+    return [entry for entry in map(json.loads, (run / "log.jsonl").read_text().splitlines()) if entry["event"] == "tick"]
+
+
+def test_every_number_of_every_tick(run, tmp_path):
+    """Seen red: steps in place of images; the numbers of health left out."""
+    assert write_events([run], tmp_path, say=lambda _: None) == 1
+    scalars, images = read(tmp_path / "run")
+    for tick in ticks(run):
+        for name in (name for name in tick if name.startswith(("loss_", "judged_", "accuracy_"))):
+            found = dict(scalars[f"{tick['stage']}/{name}"])
+            assert found[round(tick["seen_kimg"] * 1000)] == pytest.approx(tick[name], rel=1e-5)
+    assert images == {"gan/synthesised faces": [32, 64]}
+
+
+def test_goes_on_where_the_log_goes_on_and_anew_where_it_was_rewound(run, tmp_path):
+    """Seen red: all lines written again; a rewound log's old ticks kept."""
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    whole = (copy / "log.jsonl").read_bytes().splitlines(keepends=True)
+    files = EventFiles(copy, tmp_path / "tb")
+    (copy / "log.jsonl").write_bytes(b"".join(whole[:4]) + whole[4][:9])
+    assert files.update() == 4
+    (copy / "log.jsonl").write_bytes(b"".join(whole))
+    assert files.update() == len(whole) - 4 and files.update() == 0
+    complete = read(tmp_path / "tb")[0]
+    assert all(len(points) == len({step for step, _ in points}) for points in complete.values())
+    (copy / "log.jsonl").write_bytes(b"".join(whole[:3]))
+    files.update()
+    assert sum(map(len, read(tmp_path / "tb")[0].values())) < sum(map(len, complete.values()))
+
+
+def test_a_folder_without_a_run_is_one_sentence(tmp_path):
+    with pytest.raises(RunError, match=r"must hold a log\.jsonl of fer-model train; there is none"):
+        write_events([tmp_path], tmp_path / "tb")
