@@ -4,8 +4,9 @@ In:  a prepared folder, rows of its manifest, indices of faces and views.
 Out: float32 (B, C, 96, 96) in [-1, 1].
 
 Faces (or, if stored, all their views) lie mapped from the shards or resident on the device; a batch is one gather and,
-for virtual views, one rendering with the 110 matrices. There are no workers, no state and no random numbers: sample
-s of a list of faces is (face s // 110, view s % 110), and an epoch's order comes from (seed, epoch).
+for virtual views, one rendering with the 110 matrices: on the CPU by faces.views, so that virtual views are the bytes that
+stored ones have; on a GPU by `render`, within 1 grey level of them. There are no workers, no state and no random numbers:
+sample s of a list of faces is (face s // 110, view s % 110), and an epoch's order comes from (seed, epoch).
 """
 
 from abc import ABC, abstractmethod
@@ -18,11 +19,12 @@ import torch.nn.functional as F
 
 from fer_data.errors import ManifestError
 from fer_data.faces.align import CANVAS
-from fer_data.faces.views import CENTRE_VIEW, MATRICES, N_VIEWS, VIEW_SIZE
+from fer_data.faces.views import CENTRE_VIEW, MATRICES, N_VIEWS, VIEW_SIZE, render_view
 from fer_data.store.manifest import read_settings
 from fer_data.store.shards import map_dataset
 
-__all__ = ["CENTRE_VIEW", "Views", "StoredViews", "VirtualViews", "open_views", "render", "sample_order", "to_unit", "to_u8"]
+__all__ = ["CENTRE_VIEW", "Views", "CpuViews", "StoredViews", "VirtualViews", "open_views", "virtual_views", "render", "sample_order",
+           "to_unit", "to_u8"]  # fmt: skip
 
 
 def to_unit(pixels: torch.Tensor) -> torch.Tensor:
@@ -75,8 +77,24 @@ class StoredViews(Views):
         return to_unit(_channels_first(torch.from_numpy(out)).to(self.device))
 
 
+class CpuViews(Views):
+    """Faces resident in memory; views are rendered by OpenCV, batch by batch."""
+
+    def __init__(self, faces: np.ndarray):
+        """`faces` is (N, 132, 132[, 3]) uint8."""
+        super().__init__(len(faces), 3 if faces.ndim == 4 else 1, torch.device("cpu"))
+        self._faces = faces
+
+    def batch(self, faces: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+        """Return views k (B,) of faces (B,): float32 (B, C, 96, 96) in [-1, 1]."""
+        out = np.empty((len(faces), VIEW_SIZE, VIEW_SIZE, *self._faces.shape[3:]), np.uint8)       # (B, 96, 96[, 3])
+        for face, view, pixels in zip(faces.tolist(), k.tolist(), out, strict=True):
+            render_view(self._faces[face], view, pixels)
+        return to_unit(_channels_first(torch.from_numpy(out)))
+
+
 class VirtualViews(Views):
-    """Faces resident on the device; views are rendered there, batch by batch."""
+    """Faces resident on a GPU; views are rendered there, batch by batch."""
 
     def __init__(self, faces: torch.Tensor):
         """`faces` is (N, C, 132, 132) uint8 on the device."""
@@ -123,7 +141,12 @@ def open_views(out: Path, rows: pd.DataFrame, device: str | torch.device = "cpu"
     for index in range(len(names)):
         here = shard == index
         faces[here] = maps[index][row[here]]
-    return VirtualViews(_channels_first(torch.from_numpy(faces)).contiguous().to(device))
+    return virtual_views(faces, device)
+
+
+def virtual_views(faces: np.ndarray, device: torch.device) -> Views:
+    """Return views rendered from faces (N, 132, 132[, 3]) uint8: by OpenCV on the CPU, by `render` on another device."""
+    return CpuViews(faces) if device.type == "cpu" else VirtualViews(_channels_first(torch.from_numpy(faces)).contiguous().to(device))
 
 
 def _channels_first(pixels: torch.Tensor) -> torch.Tensor:

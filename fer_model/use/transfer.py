@@ -21,7 +21,7 @@ from torch import Tensor
 
 from fer_data.single import BACKENDS, align_files
 from fer_data.store.files import write_bytes_atomically
-from fer_data.store.loader import VirtualViews, open_views
+from fer_data.store.loader import open_views, virtual_views
 from fer_data.store.manifest import read_settings
 from fer_model.classifier import centre_inputs
 from fer_model.errors import ConfigError, RunError
@@ -139,9 +139,7 @@ def _inputs(trained: TrainedRun, request: Request, prepared: tuple[Path, Fold] |
     size, parts = trained.config.network.image_size, []
     if request.sources:
         faces = align_files(request.sources, _backend(request, prepared), trained.config.network.channels == 3)
-        faces = torch.from_numpy(faces)                                          # (R, 132, 132[, 3]) uint8
-        faces = faces[:, None] if faces.ndim == 3 else faces.permute(0, 3, 1, 2).contiguous()
-        parts.append(centre_inputs(VirtualViews(faces.to(trained.device)), torch.arange(len(faces)), size))
+        parts.append(centre_inputs(virtual_views(faces, trained.device), torch.arange(len(faces)), size))
     if request.source_ids:
         data, fold = _needed(trained, prepared, "sources by image_id")
         rows = {row["image_id"]: (side, place) for side in (fold.train, fold.test) for place, row in enumerate(side.to_dict("records"))}
