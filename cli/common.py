@@ -16,8 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from fer_data import __version__
 from fer_data.errors import FerError
 
-__all__ = ["console", "stderr", "Group", "DIR", "ROOT", "OUT_DIR", "FILE", "NEW_FILE", "counted", "show", "show_json", "progress",
-           "version_option"]  # fmt: skip
+__all__ = ["console", "stderr", "Group", "DIR", "ROOT", "OUT_DIR", "FILE", "NEW_FILE", "counted", "show", "show_json", "show_line", "tell",
+           "progress", "version_option"]  # fmt: skip
 
 console = Console(highlight=False, soft_wrap=True)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -72,6 +72,16 @@ def show(what) -> None:
     if os.environ.get("RANK", "0") != "0":
         return
     console.print(what, markup=False) if isinstance(what, str) else console.print(what)
+
+
+def show_line(what) -> None:
+    """Print a line as it is, for machines, or anything that rich can draw."""
+    click.echo(what) if isinstance(what, str) else console.print(what)
+
+
+def tell(what) -> None:
+    """Say something on the side, on stderr: a sentence, or anything that rich can draw."""
+    stderr.print(what, markup=False) if isinstance(what, str) else stderr.print(what)
 
 
 def show_json(content) -> None:

@@ -293,5 +293,54 @@ def transfer(run, sources, source_ids, identities, start, end, out, data, device
     common.show(library.transfer(run, request, out, data, device))
 
 
+@main.command()
+@click.argument("run", type=click.Path(exists=True, path_type=Path))
+@click.argument("source")
+@click.option("--format", "form", type=click.Choice(["table", "csv", "jsonl"]), help="[default: table; jsonl for a camera]")
+@click.option("-o", "--out", type=common.NEW_FILE, help="File to write to.  [default: print]")
+@click.option("--annotate", type=click.Path(path_type=Path), metavar="OUT", help="Draw what is found: a picture, a folder, *.mp4.")
+@click.option("--landmarks", type=click.Choice(["fan", "dlib", "none"]), help="Find faces otherwise than in the training.")
+@click.option("--every", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Take each N-th picture of a clip or camera.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Stop after N pictures.")
+@click.option("--small-faces/--no-small-faces", default=None, help="Beside large ones.  [default: in pictures, not in clips]")
+@click.option("--batch", type=click.IntRange(1, 64), default=64, show_default=True, help="Faces through the network at once.")
+@click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or cuda:N.")
+@click.option("--strict", is_flag=True, help="Exit 1 if a picture is without a face or cannot be read.")
+def predict(run, source, strict, **options):
+    """Which expression each face shows, on a picture, a folder, a clip or a camera (its number).
+
+    RUN is a run folder, or what export made of it; an .onnx file needs no PyTorch. Faces are found and aligned as those of the
+    training were. A face that is too small, or turned too far, is marked as doubtful.
+
+    \b
+    fer-model predict runs/ck+-degan-fold0 me.jpg --annotate seen.png
+    fer-model predict runs/ck+-degan-fold0 holiday/ --format csv -o holiday.csv
+    fer-model predict model.onnx talk.mp4 --every 5 --format jsonl -o talk.jsonl --annotate talk-seen.mp4
+    fer-model predict runs/ck+-degan-fold0 0
+    """
+    from fer_model.use import predict as library
+
+    quiet = options["out"] is None and options["form"] in ("csv", "jsonl")        # then nothing else is printed beside it
+    found = library.predict(run, library.Request(source, **options), common.show_line, common.tell)
+    common.tell(found) if quiet else common.show(found)
+    sys.exit(1 if found.nothing_read or (strict and found.incomplete) else 0)
+
+
+@main.command()
+@click.argument("run", type=common.DIR)
+@choice("--format", ["onnx", "safetensors"], "onnx", "One graph for ONNX Runtime, or the weights by name.", "form")
+@click.option("-o", "--out", type=common.NEW_FILE, help="File to write.  [default: model.onnx or model.safetensors in RUN]")
+def export(run, form, out):
+    """One file with all that predicts: encoder and head, or the baseline; classes and preprocessing in its metadata.
+
+    \b
+    fer-model export runs/ck+-degan-fold0
+    fer-model predict runs/ck+-degan-fold0/model.onnx me.jpg
+    """
+    from fer_model.use.export import export as library
+
+    common.show(library(run, form, out))
+
+
 if __name__ == "__main__":
     main()

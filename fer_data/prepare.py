@@ -28,7 +28,7 @@ import pyarrow as pa
 from fer_data import __version__
 from fer_data.datasets import ADAPTERS
 from fer_data.errors import DatasetError, ShardError
-from fer_data.faces.landmarks import open_backend
+from fer_data.faces.landmarks import backend_options, open_backend
 from fer_data.faces.views import N_VIEWS, VIEW_SIZE, render_views
 from fer_data.labels import classes_of
 from fer_data.protocol import folds, peaks
@@ -69,9 +69,7 @@ class PrepareConfig:
 
     def backend(self) -> tuple[str, dict]:
         """Return name and options for faces.landmarks.open_backend."""
-        whole = {"detector": "whole"} if self.detector == "whole" else {}
-        options = {"fan": {"detector": self.detector}, "dlib": whole, "openface": {"folder": self.openface and str(self.openface)}}
-        return self.landmarks, options.get(self.landmarks, {})
+        return self.landmarks, backend_options(self.landmarks, self.detector, self.openface)
 
 
 @dataclass(frozen=True)

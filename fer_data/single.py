@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from fer_data.errors import ImageError, LandmarkError
-from fer_data.faces.landmarks import open_backend
+from fer_data.faces.landmarks import ALONE, open_backend
 from fer_data.records import UNUSABLE, Frame, Sequence
 from fer_data.store.files import sha256_of_file
 from fer_data.work import Task, process
 
 __all__ = ["BACKENDS", "align_files"]
 
-BACKENDS = ("fan", "dlib", "none")    # those that need nothing but the picture; none: it is a face from edge to edge
+BACKENDS = ALONE
 
 
 def align_files(paths: tuple[Path, ...], landmarks: str = "fan", colour: bool = False) -> np.ndarray:

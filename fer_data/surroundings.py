@@ -84,7 +84,7 @@ class Surroundings:
     python_range: str                 # allowed, e.g. ">=3.11"; "": unknown
     installed: Mapping[str, str]      # package -> version; names in lower case with hyphens
     required: Mapping[str, str]       # package -> allowed versions, e.g. ">=2,<2.6"
-    optional: Mapping[str, str]       # of the extras [dlib] and [video]
+    optional: Mapping[str, str]       # of the extras [dlib], [video] and [onnx]
     cv2_owners: tuple[str, ...]       # packages that installed cv2/__init__.py, with versions
     trials: Mapping[str, Trial]       # library of PROBES -> what came of importing it
     weights: Mapping[str, tuple[str, str]]       # model file -> ("right" | "missing" | "wrong", where or what to do)
@@ -148,7 +148,7 @@ def requirements() -> tuple[str, dict[str, str], dict[str, str]]:
         config.read(path, encoding="utf-8")
         if config.get("metadata", "name", fallback="") == PROJECT:
             extras = config["options.extras_require"]
-            optional = [line for extra in ("dlib", "video") for line in extras[extra].split("\n")]
+            optional = [line for extra in ("dlib", "video", "onnx") for line in extras[extra].split("\n")]
             return config["options"]["python_requires"], _ranges(config["options"]["install_requires"].split("\n")), _ranges(optional)
     try:
         own = importlib.metadata.distribution(PROJECT)
@@ -156,7 +156,7 @@ def requirements() -> tuple[str, dict[str, str], dict[str, str]]:
         return "", {}, {}
     lines = own.requires or []
     required = [line for line in lines if "extra ==" not in line]
-    optional = [line for line in lines if re.search(r"extra == ['\"](dlib|video)['\"]", line)]
+    optional = [line for line in lines if re.search(r"extra == ['\"](dlib|video|onnx)['\"]", line)]
     return own.metadata.get("Requires-Python", ""), _ranges(required), _ranges(optional)
 
 

@@ -4,7 +4,7 @@ In:  a path, a resolved configuration, a fold.
 Out: the folder, locked while a process writes to it.
 
     runs/ck+-degan-fold0/
-      config.json           resolved configuration, hash of the manifest, code version, classes, training identities
+      config.json           resolved configuration, hash of the manifest, code version, how faces were found, classes, identities
       log.jsonl             one line per tick
       checkpoints/          of the stage that is being trained
       gan.safetensors       stage 1 is complete: encoder, decoder, discriminator; with it a run of `fer-model pretrain` ends
@@ -14,6 +14,7 @@ Out: the folder, locked while a process writes to it.
       head.safetensors      stage 2 is complete: encoder, head          (cnn.safetensors: the baseline)
       predictions.csv       of the test fold, one row per image
       result.json           the run is complete: figures, budgets, rules
+      model.onnx            encoder and head as one graph, or as model.safetensors, once `fer-model export` was asked
       probe.json            what the features know of person and expression, once `fer-model probe` was asked
       diverged.json         a loss was not finite: stage, step, loss, samples of the batch
 """
@@ -36,10 +37,11 @@ from fer_model.config import STAGES_OF, TrainConfig, from_json
 from fer_model.errors import ConfigError, RunError
 from fer_model.fold import Fold, people_of
 
-__all__ = ["RunFolder", "code_version", "first_difference", "locked"]
+__all__ = ["RunFolder", "code_version", "faces_of", "first_difference", "locked"]
 
 SCHEMA_VERSION = 1
-OWN_FILES = ("result.json", "predictions.csv", "probe.json", "samples.png", "diverged.json", "log.jsonl", "config.json")
+EXPORTS = ("model.onnx", "model.safetensors")
+OWN_FILES = ("result.json", "predictions.csv", "probe.json", *EXPORTS, "samples.png", "diverged.json", "log.jsonl", "config.json")
 LOCK = ".lock"
 
 
@@ -67,6 +69,12 @@ def first_difference(old: dict, new: dict, prefix: str = "") -> tuple[str, objec
         elif new[name] != value:
             return f"{prefix}{name}", value, new[name]
     return None
+
+
+def faces_of(settings: dict) -> dict:
+    """Return what of a prepared folder's settings decides how faces are found and aligned: a run needs it to look at new pictures."""
+    names = ("landmarks", "detector", "colour")
+    return {**{name: settings["config"][name] for name in names}, "backend": settings["backend"], "pipeline": settings["pipeline_version"]}
 
 
 @contextmanager
@@ -142,10 +150,11 @@ class RunFolder:
         differs.
         """
         if not self.config.is_file():
+            settings = read_settings(data)
             content = {
                 "schema_version": SCHEMA_VERSION, "config": asdict(config), "manifest_sha256": fold.manifest_sha256,
                 "code_version": code_version(), "dataset": fold.dataset, "data": str(data),
-                "drawn": read_settings(data)["drawn"], "classes": fold.classes, "identities": fold.identities,
+                "drawn": settings["drawn"], "faces": faces_of(settings), "classes": fold.classes, "identities": fold.identities,
                 "n_train": len(fold.train), "n_test": len(fold.test), "n_folds": fold.n_folds,
                 "n_validation": len(fold.validation), "validation_people": sorted(set(people_of(fold.validation))),
                 "init": init,

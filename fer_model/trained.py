@@ -21,7 +21,7 @@ from fer_model.networks import BaselineCnn, Decoder, Encoder, build, make_head
 from fer_model.randomness import stream
 from fer_model.run import RunFolder
 
-__all__ = ["TrainedRun", "load_run"]
+__all__ = ["TrainedRun", "load_networks", "load_run"]
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,6 @@ def load_run(run: Path, device: str = "auto") -> TrainedRun:
     folder, where = RunFolder(run), resolve_device(device)
     config, content = folder.read_config()
     classes, identities = tuple(content["classes"]), tuple(content["identities"])
-    net = config.network
-    makers = {
-        "encoder": lambda: Encoder(net), "decoder": lambda: Decoder(net, len(identities)),
-        "head": lambda: make_head(net, config.head, len(classes)), "cnn": lambda: BaselineCnn(net, config.cnn, len(classes)),
-    }  # fmt: skip
     networks = {}
     for stage, names in {"gan": ("encoder", "decoder"), "head": ("encoder", "head"), "cnn": ("cnn",)}.items():
         if stage not in config.stages:
@@ -86,8 +81,26 @@ def load_run(run: Path, device: str = "auto") -> TrainedRun:
         if not path.is_file():
             raise RunError(f"loading the run {run}: stage {stage} is not complete, there is no {path.name}; train it to its end first")
         tensors = checkpoint.read_tensors(path)
-        for name in names:
-            network = build(makers[name], where, net.init_std, stream(0, "replaced by the weights read"))
-            checkpoint.load_module(name, network, tensors, str(path))
-            networks[name] = network.requires_grad_(False).eval()
+        networks |= load_networks(config, len(classes), len(identities), names, tensors, where, str(path))
     return TrainedRun(Path(run), config, content, classes, identities, where, networks)
+
+
+def load_networks(
+    config: TrainConfig, n_classes: int, n_identities: int, names: tuple[str, ...], tensors: dict[str, Tensor],
+    device: torch.device, path: str,
+) -> dict[str, nn.Module]:  # fmt: skip
+    """Return networks by name with the weights of a file, in evaluation mode, without gradients.
+
+    Raises CheckpointError if the weights of one are not in `tensors`, which come from `path`.
+    """
+    net = config.network
+    makers = {
+        "encoder": lambda: Encoder(net), "decoder": lambda: Decoder(net, n_identities),
+        "head": lambda: make_head(net, config.head, n_classes), "cnn": lambda: BaselineCnn(net, config.cnn, n_classes),
+    }  # fmt: skip
+    networks = {}
+    for name in names:
+        network = build(makers[name], device, net.init_std, stream(0, "replaced by the weights read"))
+        checkpoint.load_module(name, network, tensors, path)
+        networks[name] = network.requires_grad_(False).eval()
+    return networks

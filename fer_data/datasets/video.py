@@ -13,7 +13,7 @@ reported as damaged and never handed on. Needs the extra [video] (PyAV, which br
 
 import importlib.util
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +23,7 @@ import numpy as np
 from fer_data.errors import DatasetError, ImageError
 from fer_data.magic import not_media
 
-__all__ = ["MAX_FRAME_PIXELS", "Clip", "require_av", "measure_clip", "read_frames"]
+__all__ = ["MAX_FRAME_PIXELS", "Clip", "require_av", "measure_clip", "read_frames", "each_frame"]
 
 MAX_FRAME_PIXELS = 40_000_000         # 8K video has 33 million
 _SLOPPY_BYTES = 16                    # a writer may get the size field of a RIFF file wrong by its own header
@@ -62,9 +62,7 @@ def measure_clip(path: Path, where: str) -> Clip:
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(_SECTORS)
-        promised_bytes = 8 + int.from_bytes(head[4:8], "little")
-        if head[:4] == b"RIFF" and promised_bytes > size + _SLOPPY_BYTES:
-            raise ImageError(f"reading a clip: {where} has {size} bytes of {promised_bytes}: it is truncated")
+        _refuse_cut(head, size, where)
         file.seek(0)
         with _opened(file, head, where) as (container, stream):
             frames = sum(1 for packet in container.demux(stream) if packet.size)
@@ -92,6 +90,45 @@ def read_frames(data: bytes, positions: Iterable[int], where: str) -> dict[int, 
                 break
     absent = wanted - found.keys()
     return found | {one: f"reading a clip: {where} ends after {position} frames, frame {one} is not there" for one in absent}
+
+
+def each_frame(path: Path, where: str, every: int = 1) -> Iterator[tuple[int, float | None, np.ndarray | str]]:
+    """Yield (position, time in s, picture) of every n-th frame from the first on; one frame is in memory at a time.
+
+    Here, where the clip is for people and not a database's, a picture is turned upright if the file says that its camera was
+    held otherwise. In place of a damaged frame, whose time is not known, stands a sentence. Raises ImageError naming `where` if
+    the clip cannot be opened or decoded further, and after its last frame if the file is cut short.
+    """
+    with path.open("rb") as file:
+        head = file.read(_SECTORS)
+        file.seek(0)
+        with _opened(file, head, where) as (container, stream):
+            begin = float(stream.start_time * stream.time_base) if stream.start_time else 0.0
+            position = -1
+            for position, frame in enumerate(_frames(container, stream)):
+                if position % every:
+                    continue
+                if frame is None:
+                    yield position, None, f"reading a clip: frame {position} of {where} is damaged"
+                    continue
+                time_s = None if frame.time is None else frame.time - begin
+                yield position, time_s, _upright(frame.to_ndarray(format="rgb24"), frame.rotation)
+            if position < 0:
+                raise ImageError(f"reading a clip: {where} holds no frame")
+        _refuse_cut(head, path.stat().st_size, where)
+
+
+def _upright(picture: np.ndarray, rotation_deg: int) -> np.ndarray:
+    """Return the picture turned by what its file asks for, counter-clockwise, in steps of 90 degrees."""
+    turns = round(rotation_deg / 90) % 4
+    return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
+
+
+def _refuse_cut(head: bytes, size: int, where: str) -> None:
+    """Raise ImageError if a RIFF file has fewer bytes than its beginning says."""
+    promised_bytes = 8 + int.from_bytes(head[4:8], "little")
+    if head[:4] == b"RIFF" and promised_bytes > size + _SLOPPY_BYTES:
+        raise ImageError(f"reading a clip: {where} has {size} bytes of {promised_bytes}: it is truncated")
 
 
 def _frames(container, stream):

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from fer_data.errors import StorageError
 
-__all__ = ["write_bytes_atomically", "write_json_atomically", "make_folder", "remove_durably", "reported", "json_bytes", "sealed_json",
-           "parse_object", "unseal", "sha256_of_bytes", "sha256_of_file"]  # fmt: skip
+__all__ = ["write_bytes_atomically", "write_json_atomically", "growing", "make_folder", "remove_durably", "reported", "json_bytes",
+           "sealed_json", "parse_object", "unseal", "sha256_of_bytes", "sha256_of_file"]  # fmt: skip
 
 _SEAL = "seal"
 _FULL = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space")
@@ -57,6 +57,26 @@ def write_bytes_atomically(path: Path, data: bytes) -> None:
 def write_json_atomically(path: Path, content) -> None:
     """Write `content` as JSON that is the same bytes for the same content."""
     write_bytes_atomically(path, json_bytes(content))
+
+
+@contextmanager
+def growing(path: Path) -> Iterator[Path]:
+    """Yield where to write what is too large for memory; after the block it lies under `path`, whole. After an error it is gone.
+
+    Raises StorageError if the file system refuses at the end; what is raised in the block goes through.
+    """
+    path = Path(path)
+    part = path.with_name(path.name + ".part")
+    try:
+        yield part
+        with reported("writing", path):
+            with open(part, "rb") as file:
+                os.fsync(file.fileno())
+            part.replace(path)
+            _sync_folder(path.parent)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def make_folder(path: Path) -> None:

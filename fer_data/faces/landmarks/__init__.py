@@ -6,10 +6,12 @@ Out: for each picture Landmarks, or the reason why there are none.
 Importing this package imports no landmark library; `open_backend` does, and only the one that is asked for.
 """
 
+from pathlib import Path
+
 from fer_data.errors import LandmarkError
 from fer_data.faces.landmarks.base import Backend
 
-__all__ = ["BACKENDS", "open_backend"]
+__all__ = ["ALONE", "BACKENDS", "backend_options", "open_backend"]
 
 
 def _fan(**options) -> Backend:
@@ -43,6 +45,14 @@ def _openface(**options) -> Backend:
 
 
 BACKENDS = {"fan": _fan, "dlib": _dlib, "dataset": _dataset, "openface": _openface, "none": _none}
+ALONE = ("fan", "dlib", "none")       # those that need nothing but the picture; none: it is a face from edge to edge
+
+
+def backend_options(name: str, detector: str, openface: Path | None = None) -> dict:
+    """Return what `open_backend` is given for the settings of a prepared folder, config.landmarks and config.detector."""
+    whole = {"detector": "whole"} if detector == "whole" else {}
+    options = {"fan": {"detector": detector}, "dlib": whole, "openface": {"folder": openface and str(openface)}}
+    return options.get(name, {})
 
 
 def open_backend(name: str, **options) -> Backend:

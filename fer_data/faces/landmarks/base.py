@@ -8,6 +8,7 @@ BOX_SERVES frames as long as the face stays where it was and the picture in the 
 for any box, with a face in it or not.
 """
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ _REDUCED_SIDE_PX = 200                # the shorter side is reduced to no less t
 _DRIFT = 0.15                         # a face that moved further than this share of its size is detected anew
 _ALIKE = 0.5                          # ... and one that correlates less with the first (sequence: 0.58 to 1, other person: 0.4, no face: 0)
 _PATCH_PX = 32                        # side to which boxes are reduced for that
+_SEARCHED_PIXELS = 4_000_000          # the search for small faces beside a large one reduces a picture to no less than this
+_SAME_FACE = 0.3                      # boxes that share more than this of their union are one face
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,13 @@ class Backend(ABC):
 
         A sentence for people may follow the reason after ": "; it names no file, for results are kept by content.
         """
+
+    def locate_all(self, picture: np.ndarray, thorough: bool = False) -> list[Landmarks]:
+        """Return the Landmarks of every face in a picture of no database, the one that `locate` takes first; none: an empty list.
+
+        `thorough` looks for small faces beside a large one, which takes longer.
+        """
+        return [one for one in self.locate([picture], None) if isinstance(one, Landmarks)]
 
     def evidence(self, root: Path, sequence: Sequence) -> list:
         """Return, as JSON can say it, what the points of a sequence depend on besides its pictures: hashes, no paths."""
@@ -92,24 +102,53 @@ class DetectorBackend(Backend):
             found += [Landmarks(one, box, faces) for one in points[: _served(run, points, box)]]
         return found
 
+    def locate_all(self, picture: np.ndarray, thorough: bool = False) -> list[Landmarks]:
+        """Return the Landmarks of every face: the largest of those that `locate` sees first, the others from left to right."""
+        boxes = self._boxes(picture)
+        first = _largest_of(boxes)
+        factor = max(1, math.ceil(math.sqrt(picture.shape[0] * picture.shape[1] / _SEARCHED_PIXELS)))
+        if thorough and factor < reduction(picture.shape):
+            for box in self._reduced(picture, factor):
+                if all(_overlap(box, known) <= _SAME_FACE for known in boxes):
+                    boxes.append(box)
+        boxes.sort(key=lambda box: (box != first, box))
+        return [Landmarks(self.predict(picture, box), box, len(boxes)) for box in boxes]
+
     def identity(self) -> dict:
         """Return what a result depends on: the rules of this class too."""
         rules = {"box_serves": BOX_SERVES, "reduced_side_px": _REDUCED_SIDE_PX, "drift": _DRIFT, "alike": _ALIKE}
         return {**super().identity(), **rules}
 
     def _largest(self, picture: np.ndarray) -> tuple[Box | None, int]:
-        """Return the box of the largest face and how many faces there are; a miss is tried again at full size."""
+        """Return the box of the largest face and how many faces there are."""
+        boxes = self._boxes(picture)
+        return _largest_of(boxes), len(boxes)
+
+    def _boxes(self, picture: np.ndarray) -> list[Box]:
+        """Return the boxes of all faces in the reduced picture; a miss is tried again at full size."""
         factor = reduction(picture.shape)
+        boxes = self._reduced(picture, factor)
+        return boxes if boxes or factor == 1 else self._reduced(picture, 1)
+
+    def _reduced(self, picture: np.ndarray, factor: int) -> list[Box]:
+        """Return the boxes of all faces, found in the picture reduced by a whole factor."""
         small = picture
         if factor > 1:
             height, width = (side // factor for side in picture.shape[:2])
             small = cv2.resize(picture[: height * factor, : width * factor], (width, height), interpolation=cv2.INTER_AREA)
-        boxes = [tuple(float(side) * factor for side in box) for box in self.detect(small)]
-        if not boxes and factor > 1:
-            boxes = [tuple(map(float, box)) for box in self.detect(picture)]
-        if not boxes:
-            return None, 0
-        return max(boxes, key=lambda box: ((box[2] - box[0]) * (box[3] - box[1]), box)), len(boxes)
+        return [tuple(float(side) * factor for side in box) for box in self.detect(small)]
+
+
+def _largest_of(boxes: list[Box]) -> Box | None:
+    return max(boxes, key=lambda box: ((box[2] - box[0]) * (box[3] - box[1]), box), default=None)
+
+
+def _overlap(one: Box, other: Box) -> float:
+    """Return which share of the union of two boxes both hold, 0..1."""
+    wide, high = (min(one[i + 2], other[i + 2]) - max(one[i], other[i]) for i in (0, 1))
+    both = max(wide, 0.0) * max(high, 0.0)
+    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
+    return both / (areas - both) if areas > both else 0.0
 
 
 def reduction(shape: tuple[int, ...]) -> int:

@@ -1,0 +1,178 @@
+"""A trained network as one file for other programs: a run folder in; ONNX, or safetensors, with all that it needs to be used, out.
+
+In:  RUN of `fer-model train`, complete.
+Out: *.onnx         one graph, encoder and head or the baseline: view (B, C, 96, 96) float32 in [-1, 1], B in 1..64 ->
+                    probabilities (B, K), logits (B, K). Written only if onnxruntime and torch agree on it.
+     *.safetensors  the same weights by name.
+     Both carry the recipe (recipe.py) in their metadata under `fer-degan`: classes, how faces are found and aligned, the view, the
+     normalisation. The decoder, the discriminator and the names of the training people stay behind.
+"""
+
+import logging
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from fer_data.faces.views import VIEW_SIZE
+from fer_data.store.files import write_bytes_atomically
+from fer_model import checkpoint
+from fer_model.config import from_json, to_json
+from fer_model.devices import resolve_device
+from fer_model.errors import RunError
+from fer_model.networks import to_input_size
+from fer_model.trained import TrainedRun, load_networks, load_run
+from fer_model.use.engines import KEY, LARGEST_BATCH, require_onnx
+from fer_model.use.recipe import Recipe, from_metadata, recipe_of_run
+
+__all__ = ["FORMATS", "TOLERANCE", "Exported", "export", "read_safetensors"]
+
+FORMATS = ("onnx", "safetensors")
+TOLERANCE = 1e-4                      # largest difference of probabilities between torch and the exported graph
+OPSET = 20
+_CHECKED = (1, 7, LARGEST_BATCH)      # batch sizes with which they are compared
+_CONFIG = "fer-degan-config"          # of the configuration in the metadata of safetensors, for the networks' sizes
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written."""
+
+    path: Path
+    bytes: int
+    recipe: Recipe
+    difference: float | None          # largest, of probabilities, from torch; None: the weights themselves were written
+
+    def __rich__(self) -> str:
+        """Return it as sentences, for the console."""
+        from rich.markup import escape
+
+        r = self.recipe
+        checked = "" if self.difference is None else f"; differs from torch by at most {self.difference:.1e} on {sum(_CHECKED)} views"
+        colour = {1: "grey", 3: "RGB"}[r.channels]
+        return escape(
+            f"{self.path}: {r.name} on {r.dataset}, {self.bytes / 1e6:.2f} MB{checked}\n"
+            f"classes {', '.join(r.classes)}; {colour} faces found with {r.landmarks or 'a landmark backend that is not known'}"
+        )
+
+
+class _Graph(nn.Module):
+    """What is exported: a view in, probabilities and logits out."""
+
+    def __init__(self, trained: TrainedRun):
+        super().__init__()
+        self.networks, self._trained = nn.ModuleDict(trained.networks), trained
+
+    def forward(self, view: Tensor) -> tuple[Tensor, Tensor]:                    # (B, C, 96, 96) -> (B, K), (B, K)
+        logits = self._trained.logits(to_input_size(view, self._trained.config.network.image_size)).float()
+        return logits.softmax(1), logits
+
+
+def export(run: Path, form: str = "onnx", out: Path | None = None) -> Exported:
+    """Write a run's network to `out` (None: model.onnx or model.safetensors in the run folder).
+
+    Raises RunError if the run predicts nothing or is not complete, if a package is missing, or if the graph does not compute what
+    torch computes; nothing is written then.
+    """
+    if form not in FORMATS:
+        raise RunError(f"exporting {run}: allowed formats are {', '.join(FORMATS)}; got {form!r}")
+    if form == "onnx":
+        require_onnx("onnx", "onnxscript", "onnxruntime")
+    out = out or run / f"model.{form}"
+    if out.suffix.lower() != f".{form}":
+        raise RunError(f"exporting {run}: the file must be named *.{form}, got {out.name}")
+    trained = load_run(run, "cpu")
+    if trained.config.method == "pretrain":
+        raise RunError(f"exporting {run}: a run of pretrain predicts nothing; take one that started from it")
+    trained.networks.pop("decoder", None)
+    recipe = recipe_of_run(trained.config, trained.content)
+    data, difference = _onnx(trained, recipe) if form == "onnx" else (_safetensors(trained, recipe), None)
+    write_bytes_atomically(out, data)
+    return Exported(out, len(data), recipe, difference)
+
+
+# --- safetensors ------------------------------------------------------------------------------------------------------
+
+
+def _safetensors(trained: TrainedRun, recipe: Recipe) -> bytes:
+    tensors = {}
+    for name, network in trained.networks.items():
+        tensors |= {key: tensor.cpu().contiguous() for key, tensor in checkpoint.module_tensors(name, network).items()}
+    return safetensors.torch.save(tensors, {"format": "pt", KEY: recipe.to_metadata(), _CONFIG: to_json(trained.config)})
+
+
+def read_safetensors(path: Path, device: str = "auto") -> tuple[TrainedRun, Recipe]:
+    """Return the networks of a file that `export` wrote, and its recipe.
+
+    Raises RunError for another file, CheckpointError if the weights do not fit, DeviceError for a device that is not there.
+    """
+    where = resolve_device(device)
+    tensors = checkpoint.read_tensors(path)
+    with safetensors.safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
+    recipe = from_metadata(metadata.get(KEY), path)
+    config = from_json(metadata.get(_CONFIG, ""))
+    names = ("cnn",) if config.method == "cnn" else ("encoder", "head")
+    networks = load_networks(config, len(recipe.classes), 0, names, tensors, where, str(path))
+    return TrainedRun(path, config, {}, recipe.classes, (), where, networks), recipe
+
+
+# --- ONNX -------------------------------------------------------------------------------------------------------------
+
+
+def _onnx(trained: TrainedRun, recipe: Recipe) -> tuple[bytes, float]:
+    """Return the graph as bytes, and how far its probabilities are from torch's."""
+    graph = _Graph(trained).eval()
+    views = torch.zeros(2, recipe.channels, VIEW_SIZE, VIEW_SIZE)                # sizes of 0 and 1 would be taken for constants
+    batch = torch.export.Dim("batch", min=1, max=LARGEST_BATCH)
+    with _quiet():
+        program = torch.onnx.export(
+            graph, (views,), dynamo=True, dynamic_shapes=({0: batch},), opset_version=OPSET, verbose=False,
+            input_names=["view"], output_names=["probabilities", "logits"],
+        )  # fmt: skip
+        model = program.model_proto
+    for entry in (KEY, recipe.to_metadata()), ("classes", ",".join(recipe.classes)), ("limits", recipe.limits):
+        model.metadata_props.add(key=entry[0], value=entry[1])
+    model.producer_name, model.doc_string = "fer-degan", f"{recipe.name} trained on {recipe.dataset}"
+    data = model.SerializeToString(deterministic=True)
+    difference = _difference(graph, data, recipe)
+    if not difference < TOLERANCE:
+        raise RunError(f"exporting {trained.run}: the graph must compute what torch does to {TOLERANCE:g}, it is off by {difference:.2g}")
+    return data, difference
+
+
+@torch.inference_mode()
+def _difference(graph: nn.Module, data: bytes, recipe: Recipe) -> float:
+    """Return the largest difference of probabilities between onnxruntime and torch, on noise, flat and smooth views."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    rng, worst = np.random.default_rng(0), 0.0
+    for n in _CHECKED:
+        coarse = rng.uniform(-1, 1, (n, recipe.channels, 6, 6)).astype(np.float32)
+        views = np.kron(coarse, np.ones((1, 1, VIEW_SIZE // 6, VIEW_SIZE // 6), np.float32))           # (n, C, 96, 96)
+        views = np.clip(views + rng.normal(0, 0.1, views.shape), -1, 1).astype(np.float32)
+        found = session.run(["probabilities"], {"view": views})[0]
+        worst = max(worst, float(np.abs(found - graph(torch.from_numpy(views))[0].numpy()).max(initial=0)))
+    return worst
+
+
+@contextmanager
+def _quiet():
+    """Keep torch's exporter from telling of its own parts (torchvision is not installed, a name is deprecated); it raises what fails."""
+    logger = logging.getLogger("torch.onnx")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
+    finally:
+        logger.setLevel(before)

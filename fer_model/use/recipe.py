@@ -1,0 +1,128 @@
+"""What must be known of a trained network besides its weights, so that it sees new faces as it saw those of its training.
+
+In:  config.json of a run (and, of an older run, the settings of its data); or the JSON in the metadata of an exported file.
+Out: Recipe. No torch is imported here.
+
+    picture, 68 points -> canvas    similarity of eye corners and nose onto a template: fer_data/faces/align.py
+    canvas -> view                  96x96 patch, by a 2x3 matrix: the centre crop, unrotated
+    view -> input                   uint8 x -> x / 127.5 - 1, float32 (B, C, 96, 96), grey or RGB
+"""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from fer_data.faces.align import CANVAS, EYE_CENTRE, EYE_DISTANCE, RIGID, TEMPLATE
+from fer_data.faces.views import CENTRE_VIEW, MATRICES, VIEW_SIZE, render_view
+from fer_data.store.form import misfit
+from fer_model.config import TrainConfig
+from fer_model.errors import RunError
+
+__all__ = ["Recipe", "from_metadata", "inputs", "recipe_of_run"]
+
+SCHEMA_VERSION = 1
+SOFTMAX = "softmax"
+SVM = "softmax of a linear SVM's margins, which were not fitted to be probabilities"
+LIMITS = "posed expressions are not emotions; trained and tested on the people of one database"
+_FORM = {
+    "name": str, "dataset": str, "drawn": bool, "fold": (int, type(None)), "classes": [str], "channels": int, "image_size": int,
+    "probability": str, "landmarks": (str, type(None)), "detector": str, "backend": dict, "code_version": str, "manifest_sha256": str,
+    "limits": str,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to go from a picture to the probabilities of expressions."""
+
+    name: str                         # what predicts: degan, degan-taps, cnn, ...
+    dataset: str
+    drawn: bool                       # the people of the data are drawn
+    fold: int | None                  # the test fold: its people were not trained on
+    classes: tuple[str, ...]          # in the order of the probabilities
+    channels: int                     # 1 grey, 3 RGB
+    image_size: int                   # px: the network's own; it reduces a view of 96x96 to it
+    probability: str                  # what the probabilities are
+    landmarks: str | None             # landmark backend of the training faces; None: not known
+    detector: str                     # its face detector, as PrepareConfig has it
+    backend: dict                     # its name, version, hash of its weights; {} if not known
+    code_version: str                 # that started the training
+    manifest_sha256: str              # of the data
+    limits: str = LIMITS
+
+    def to_metadata(self) -> str:
+        """Return the recipe as JSON, the preprocessing spelt out for programs that are not this one."""
+        return json.dumps({"schema_version": SCHEMA_VERSION, **asdict(self), "preprocessing": _preprocessing()})
+
+
+def _preprocessing() -> dict:
+    return {
+        "canvas_px": CANVAS, "template_points": list(RIGID), "template_px": np.round(TEMPLATE, 9).tolist(),
+        "eye_distance_px": EYE_DISTANCE, "eye_centre_px": list(EYE_CENTRE),
+        "view_px": VIEW_SIZE, "view_matrix": MATRICES[CENTRE_VIEW].tolist(), "view_matrix_is": "view (x, y, 1) -> canvas (x, y)",
+        "scale": 1 / 127.5, "offset": -1.0, "layout": "BCHW",
+    }  # fmt: skip
+
+
+def recipe_of_run(config: TrainConfig, content: dict) -> Recipe:
+    """Return the recipe of a run, given its configuration and all of its config.json.
+
+    How its faces were found stands there; of a run that was started before that was written down, it is read from the prepared
+    folder, if that is still where the run found it.
+    """
+    faces = content.get("faces") or _faces_of_data(content) or {}
+    svm = config.method == "degan" and config.head.variant == "f-svm"
+    return Recipe(
+        config.name, content["dataset"], bool(content.get("drawn")), config.fold, tuple(content["classes"]), config.network.channels,
+        config.network.image_size, SVM if svm else SOFTMAX, faces.get("landmarks"), faces.get("detector", ""), faces.get("backend", {}),
+        content["code_version"], content["manifest_sha256"],
+    )  # fmt: skip
+
+
+def _faces_of_data(content: dict) -> dict | None:
+    """Return how the faces of a run's data were found, None if the data are gone or others by now."""
+    from fer_data.store.manifest import read_settings  # pandas is slow to import
+    from fer_model.run import faces_of
+
+    data = Path(content["data"])
+    if not (data / "settings.json").is_file():
+        return None
+    settings = read_settings(data)
+    return faces_of(settings) if settings["manifest_sha256"] == content["manifest_sha256"] else None
+
+
+def from_metadata(text: str | None, where: Path) -> Recipe:
+    """Return the recipe in the metadata of an exported file.
+
+    Raises RunError if there is none, or if it is of another version or for faces that are aligned otherwise than here.
+    """
+    doing = f"reading the exported network {where}"
+    if text is None:
+        raise RunError(f"{doing}: it says nothing of classes and preprocessing; `fer-model export` writes one that does")
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{doing}: its metadata are not JSON ({error})") from error
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if version != SCHEMA_VERSION:
+        raise RunError(f"{doing}: version {SCHEMA_VERSION} is read, it has version {version!r}")
+    if odd := misfit(content, _FORM):
+        raise RunError(f"{doing}: its metadata are not what export writes ({odd})")
+    theirs, ours = content.get("preprocessing"), _preprocessing()
+    if theirs != ours:
+        names = [name for name, value in ours.items() if not isinstance(theirs, dict) or theirs.get(name) != value]
+        raise RunError(f"{doing}: its faces must be aligned as this version aligns them, {names[0] if names else 'preprocessing'} differs")
+    values = {field.name: content[field.name] for field in fields(Recipe)}
+    return Recipe(**{**values, "classes": tuple(values["classes"])})
+
+
+def inputs(faces: np.ndarray) -> np.ndarray:
+    """Return what a network is given of faces: (B, 132, 132[, 3]) uint8 -> (B, C, 96, 96) float32 in [-1, 1].
+
+    The same numbers as fer_data.store.loader gives for the test view.
+    """
+    views = np.stack([render_view(face, CENTRE_VIEW) for face in faces])         # (B, 96, 96[, 3])
+    views = views[:, None] if views.ndim == 3 else views.transpose(0, 3, 1, 2)   # (B, C, 96, 96)
+    return np.ascontiguousarray(views, np.float32) / np.float32(127.5) - np.float32(1)

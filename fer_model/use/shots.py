@@ -1,0 +1,114 @@
+"""What there is to look at: one argument in, pictures out, one at a time.
+
+In:  a picture, a folder of pictures and clips, a clip, or the number of a camera.
+Out: Shot after Shot; a file that cannot be read is one too, with the reason in place of the picture.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from fer_data.datasets.tree import is_clip, is_picture, walk
+from fer_data.datasets.video import each_frame, require_av
+from fer_data.errors import ImageError
+from fer_data.faces.picture import decode_picture
+
+__all__ = ["KINDS", "Shot", "Sources", "sources"]
+
+KINDS = ("picture", "folder", "video", "camera")
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One picture."""
+
+    source: str                       # the file as it was named, or below the folder; "camera 0"
+    frame: int | None                 # 0-based position in a clip, count of a camera's pictures; None: it is a file of its own
+    time_s: float | None              # since the beginning of the clip; None: a picture, or not known
+    picture: np.ndarray | None        # (H, W, 3) RGB uint8
+    problem: str = ""                 # why there is none
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What an argument means."""
+
+    kind: str                         # of KINDS
+    root: Path                        # the folder; else what the names are relative to
+    files: tuple[str, ...]            # pictures and clips, natural order
+    passed_over: tuple[str, ...]      # other files of the folder
+    camera: int = -1
+
+    def shots(self, every: int = 1) -> Iterator[Shot]:
+        """Yield every picture; of clips and a camera each n-th."""
+        if self.kind == "camera":
+            yield from _camera(self.camera, every)
+        for name in self.files:
+            yield from _clip(self.root / name, name, every) if is_clip(name) else _picture(self.root / name, name)
+
+
+def sources(argument: str) -> Sources:
+    """Return what is there to look at.
+
+    Raises ImageError if it is none of the four, or a folder with neither picture nor clip in it.
+    """
+    path = Path(argument)
+    if argument.isdecimal() and not path.exists():
+        return Sources("camera", path, (), (), int(argument))
+    if path.is_dir():
+        files, litter = walk(path)
+        seen = tuple(name for name in files if is_picture(name) or is_clip(name))
+        if not seen:
+            raise ImageError(f"looking for pictures: there is neither picture nor clip in {path}, but {len(files)} other files")
+        found = Sources("folder", path, seen, (*(name for name in files if name not in set(seen)), *litter))
+    elif path.is_file():
+        found = Sources("video" if is_clip(path.name) else "picture", path.parent, (path.name,), ())
+    else:
+        raise ImageError(f"looking for pictures: a picture, a folder, a clip or the number of a camera is needed; there is no {argument}")
+    if any(is_clip(name) for name in found.files):
+        require_av()
+    return found
+
+
+def _picture(path: Path, name: str) -> Iterator[Shot]:
+    try:
+        yield Shot(name, None, None, decode_picture(path.read_bytes(), True, name))
+    except (ImageError, OSError) as error:
+        yield Shot(name, None, None, None, _words(error))
+
+
+def _clip(path: Path, name: str, every: int) -> Iterator[Shot]:
+    frame = None
+    try:
+        for frame, time_s, one in each_frame(path, name, every):
+            yield Shot(name, frame, time_s, None, one) if isinstance(one, str) else Shot(name, frame, time_s, one)
+    except (ImageError, OSError) as error:
+        after = "" if frame is None else f" (after frame {frame})"
+        yield Shot(name, None, None, None, _words(error) + after)
+
+
+def _words(error: Exception) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+
+
+def _camera(number: int, every: int) -> Iterator[Shot]:
+    """Yield what a camera sees until it ends. Raises ImageError if it cannot be opened."""
+    camera = cv2.VideoCapture(number)
+    try:
+        if not camera.isOpened():
+            there = ", ".join(sorted(path.name for path in Path("/dev").glob("video[0-9]*"))) or "none"
+            raise ImageError(f"opening camera {number}: it cannot be opened; cameras of this machine: {there}")
+        begin, frame = time.monotonic(), 0
+        while True:
+            good, picture = camera.read()
+            if not good:
+                return
+            if frame % every == 0:
+                yield Shot(f"camera {number}", frame, time.monotonic() - begin, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
+            frame += 1
+    finally:
+        camera.release()
