@@ -296,11 +296,11 @@ def transfer(run, sources, source_ids, identities, start, end, out, data, device
 @main.command()
 @click.argument("run", type=click.Path(exists=True, path_type=Path))
 @click.argument("source")
-@click.option("--format", "form", type=click.Choice(["table", "csv", "jsonl"]), help="[default: table; jsonl for a camera]")
+@click.option("--format", "form", type=click.Choice(["table", "csv", "jsonl"]), help="[default: as --out is named, else table]")
 @click.option("-o", "--out", type=common.NEW_FILE, help="File to write to.  [default: print]")
 @click.option("--annotate", type=click.Path(path_type=Path), metavar="OUT", help="Draw what is found: a picture, a folder, *.mp4.")
 @click.option("--landmarks", type=click.Choice(["fan", "dlib", "none"]), help="Find faces otherwise than in the training.")
-@click.option("--every", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Take each N-th picture of a clip or camera.")
+@click.option("--every", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Take each N-th picture of a clip.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Stop after N pictures.")
 @click.option("--small-faces/--no-small-faces", default=None, help="Beside large ones.  [default: in pictures, not in clips]")
 @click.option("--batch", type=click.IntRange(1, 64), default=64, show_default=True, help="Faces through the network at once.")
@@ -320,7 +320,7 @@ def predict(run, source, strict, **options):
     """
     from fer_model.use import predict as library
 
-    quiet = options["out"] is None and options["form"] in ("csv", "jsonl")        # then nothing else is printed beside it
+    quiet = options["out"] is None and options["form"] != "table"                 # stdout holds predictions and nothing else
     found = library.predict(run, library.Request(source, **options), common.show_line, common.tell)
     common.tell(found) if quiet else common.show(found)
     sys.exit(1 if found.nothing_read or (strict and found.incomplete) else 0)

@@ -33,8 +33,9 @@ _RATE = 25                            # pictures in a second, where times are no
 def draw_prediction(picture: np.ndarray, one: Prediction) -> np.ndarray:
     """Return a copy of a picture (H, W, 3) RGB with what was found in it."""
     picture = np.ascontiguousarray(picture).copy()
-    unit = max(1, round(max(picture.shape[:2]) / 400))                           # px: width of a line
     for face in one.faces:
+        left, _, right, _ = face.box
+        unit = max(1, min(round(max(picture.shape[:2]) / 400), round((right - left) / 120)))           # px: width of a line
         _draw_face(picture, face, unit)
     return picture
 
@@ -156,7 +157,7 @@ class _Folder(Annotator):
             _write_picture(path if writable else path.with_name(path.name + ".png"), draw_prediction(one.picture, one))
             return
         if self._film is None:
-            self._film = self._stack.enter_context(_film(path.with_name(path.name + ".mp4")))
+            self._film = self._stack.enter_context(_film(path if path.suffix.lower() == ".mp4" else path.with_name(path.name + ".mp4")))
         self._film.add(one)
 
     def close(self) -> None:
@@ -214,9 +215,9 @@ def _refuse_misfit(out: Path, seen: Sources) -> None:
         inside = seen.root.resolve() in (out.resolve(), *out.resolve().parents)
         if inside or out.is_file() or out.resolve() in seen.root.resolve().parents:
             raise ConfigError(f"{doing}: a folder of its own is needed, neither in nor around {seen.root}")
-        if any(is_clip(name) for name in seen.files):
-            require_av()
         return
+    if not out.parent.is_dir():
+        raise ConfigError(f"{doing}: there is no folder {out.parent}")
     allowed = PICTURES if seen.kind == "picture" else (".mp4",)
     if out.suffix.lower() not in allowed or out.is_dir():
         raise ConfigError(f"{doing}: the file must be named *{', *'.join(allowed)}")

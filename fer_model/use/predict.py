@@ -219,7 +219,7 @@ class Request:
     """What to look at and what to write."""
 
     source: str                       # a picture, a folder, a clip, the number of a camera
-    form: str | None = None           # of written.FORMATS; None: table; of a camera, jsonl
+    form: str | None = None           # of written.FORMATS; None: by the name of `out`, else table; of a camera, jsonl
     out: Path | None = None           # file for it; None: it is printed
     annotate: Path | None = None      # picture, folder or clip with what was found drawn on it
     landmarks: str | None = None      # None: that of the training
@@ -294,6 +294,7 @@ def predict(run: Path, request: Request, write=print, say=print) -> Summary:
     from fer_model.use.written import open_writer
 
     seen = sources(request.source)
+    _refuse_replacing(request, seen)
     model = load(run, request.device, request.landmarks)
     for note in model.notes:
         say(f"note: {note}")
@@ -315,7 +316,16 @@ def predict(run: Path, request: Request, write=print, say=print) -> Summary:
 
 
 def _form(request: Request, seen: Sources) -> str:
-    return request.form or ("jsonl" if seen.kind == "camera" else "table")
+    """Return the format asked for, or that of the file's name; else a table, but of a camera, which does not end, lines as they come."""
+    suffix = "" if request.out is None else request.out.suffix.lower().removeprefix(".")
+    return request.form or (suffix if suffix in ("csv", "jsonl") else "jsonl" if seen.kind == "camera" else "table")
+
+
+def _refuse_replacing(request: Request, seen: Sources) -> None:
+    """Raise ConfigError if what is written would replace what is looked at."""
+    files = {(seen.root / name).resolve() for name in seen.files}
+    if request.out is not None and request.out.resolve() in files:
+        raise ConfigError(f"writing predictions to {request.out}: it must be another file than the ones that are looked at")
 
 
 def _predictions(model: Predictor, request: Request, seen: Sources) -> Iterator[Prediction]:

@@ -1,7 +1,7 @@
 """Predictions on paper: Prediction after Prediction in; a table, CSV or JSON Lines out, printed or in a file.
 
 In:  predictions in order.
-Out: table    a line for each face, or for a picture without one; the first 200, in all that is known of memory
+Out: table    a line for each face, or for a picture without one; the first 200, so that memory does not grow with a clip
      csv      the same lines, all of them, with a column for each expression; COLUMNS
      jsonl    an object for each picture, its faces inside, with their points
 A file lies there whole or not at all.
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fer_data.store.files import growing
+from fer_data.store.files import growing, reported
 from fer_model.errors import ConfigError
 from fer_model.use.predict import FacePrediction, Prediction
 
@@ -161,15 +161,19 @@ def open_writer(form: str, out: Path | None, classes: tuple[str, ...], write: Ca
     if out is None:
         yield FORMATS[form](classes, write)
         return
-    with growing(out) as part, part.open("w", encoding="utf-8", newline="") as file:
-        yield FORMATS[form](classes, lambda what: _to_file(what, file))
+    with growing(out) as part:
+        with reported("writing", out):
+            file = part.open("w", encoding="utf-8", newline="")
+        with file:
+            yield FORMATS[form](classes, lambda what: _to_file(what, file, out))
 
 
-def _to_file(what, file) -> None:
+def _to_file(what, file, out: Path) -> None:
     """Write text, or what rich can draw, as plain text."""
-    if isinstance(what, str):
-        file.write(what + "\n")
-        return
-    from rich.console import Console
+    with reported("writing", out):
+        if isinstance(what, str):
+            file.write(what + "\n")
+            return
+        from rich.console import Console
 
-    Console(file=file, width=160, color_system=None).print(what)
+        Console(file=file, width=160, color_system=None).print(what)
