@@ -8,6 +8,7 @@ Out: *.onnx         one graph, encoder and head or the baseline: view (B, C, 96,
      normalisation. The decoder, the discriminator and the names of the training people stay behind.
 """
 
+import json
 import logging
 import warnings
 from contextlib import contextmanager
@@ -104,7 +105,17 @@ def _safetensors(trained: TrainedRun, recipe: Recipe) -> bytes:
     tensors = {}
     for name, network in trained.networks.items():
         tensors |= {key: tensor.cpu().contiguous() for key, tensor in checkpoint.module_tensors(name, network).items()}
-    return safetensors.torch.save(tensors, {"format": "pt", KEY: recipe.to_metadata(), _CONFIG: to_json(trained.config)})
+    return _sorted(safetensors.torch.save(tensors, {"format": "pt", KEY: recipe.to_metadata(), _CONFIG: to_json(trained.config)}))
+
+
+def _sorted(data: bytes) -> bytes:
+    """Return a safetensors file with its metadata in order: the library writes them in another one each time."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)                                              # tensors begin at a multiple of 8
+    return len(text).to_bytes(8, "little") + text + data[end:]
 
 
 def read_safetensors(path: Path, device: str = "auto") -> tuple[TrainedRun, Recipe]:
@@ -137,6 +148,8 @@ def _onnx(trained: TrainedRun, recipe: Recipe) -> tuple[bytes, float]:
             input_names=["view"], output_names=["probabilities", "logits"],
         )  # fmt: skip
         model = program.model_proto
+    for part in (*model.graph.node, *model.graph.value_info, *model.graph.initializer, model.graph):
+        del part.metadata_props[:]                                               # the exporter's stack traces: paths of this machine
     for entry in (KEY, recipe.to_metadata()), ("classes", ",".join(recipe.classes)), ("limits", recipe.limits):
         model.metadata_props.add(key=entry[0], value=entry[1])
     model.producer_name, model.doc_string = "fer-degan", f"{recipe.name} trained on {recipe.dataset}"
