@@ -64,3 +64,26 @@ def test_an_interrupt_leaves_no_part(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         files.write_bytes_atomically(tmp_path / "a", b"new")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_grows_lies_there_whole_or_not_at_all(tmp_path, monkeypatch):
+    """Seen red: the file opened under its own name; the part left after an error."""
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(b"old")
+    with files.growing(tmp_path / "a") as part:
+        part.write_bytes(b"new")
+        assert (tmp_path / "a").read_bytes() == b"old"
+    assert (tmp_path / "a").read_bytes() == b"new"
+    for error in (KeyboardInterrupt, ValueError):
+        with pytest.raises(error), files.growing(tmp_path / "b") as part:
+            part.write_bytes(b"ne")
+            raise error
+    assert (tmp_path / "b").read_bytes() == b"old" and sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(StorageError, match=r"writing .*/b: No space left on device; free some space"), files.growing(tmp_path / "b") as part:
+        part.write_bytes(b"new")
+    assert (tmp_path / "b").read_bytes() == b"old" and sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]

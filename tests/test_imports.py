@@ -44,7 +44,9 @@ def sources(package: str) -> list[Path]:
         ("import fer_data.prepare", {"torch", "face_alignment", "dlib"}),
         ("import cli.fer_data", {"torch", "face_alignment", "dlib", "pandas", "cv2"}),
         ("import cli.fer_model", {"torch", "face_alignment", "dlib", "pandas"}),
+        ("import fer_model", {"torch", "cv2", "numpy", "pandas"}),
         ("import fer_model.config", {"torch"}),
+        ("import fer_model.use.predict, fer_model.use.written, fer_model.use.annotate", {"torch", "face_alignment", "dlib", "onnx", "av"}),
     ],
 )
 def test_an_import_loads_no_more_than_it_must(statement, absent):

@@ -110,6 +110,22 @@ def test_detection_runs_on_a_reduced_picture_and_misses_are_tried_at_full_size()
     assert small.box == (300, 200, 324, 224)
 
 
+def test_all_faces_are_found_the_one_that_locate_takes_first():
+    """Seen red: the large one found twice, as its boxes at two sizes differ; the search at full size only."""
+    picture = draw((700, 300, 400), (40, 60, 80), (1300, 800, 60), shape=(1000, 1500))
+    backend = SquareBackend(smallest_px=30)
+    (taken,), quick = backend.locate([picture]), backend.locate_all(picture)
+    assert [one.box for one in quick] == [taken.box] and backend.seen == [(200, 300)] * 2
+    found = backend.locate_all(picture, thorough=True)
+    assert backend.seen[-1] == (1000, 1500)
+    assert [one.box for one in found] == [taken.box, (40, 60, 120, 140), (1300, 800, 1360, 860)]
+    assert {one.faces_found for one in found} == {3} and all(one.points.shape == (68, 2) for one in found)
+    assert backend.locate_all(np.zeros((1000, 1500), np.uint8), thorough=True) == []
+    far = draw((100, 100, 900), (2900, 1900, 90), shape=(2600, 4000))
+    backend.locate_all(far, thorough=True)
+    assert backend.seen[-1] == (1300, 2000), "a large picture is searched at 4 million pixels or more"
+
+
 @pytest.mark.parametrize("shape", [(490, 640), (480, 640), (245, 321), (1329, 1040), (450, 450), (48, 48)])
 def test_the_reduction_is_whole_and_leaves_enough(shape):
     """Broken on purpose once by rounding up: (490, 640) was reduced to 163 rows."""

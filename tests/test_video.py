@@ -183,3 +183,45 @@ def test_only_our_own_error_leaves_a_broken_clip(tmp_path_factory, data):
             look()
         except FerError as error:
             assert str(error).startswith("reading a clip: ")
+
+
+@pytest.mark.parametrize(("codec", "kind"), KINDS)
+def test_each_frame_comes_in_order_with_its_time(tmp_path, codec, kind):
+    """Seen red: every second one counted from 1; times that begin at the container's offset."""
+    path = on_disk(tmp_path, clip(12, codec, kind))
+    found = list(video.each_frame(path, "a", every=3))
+    assert [position for position, _, _ in found] == [0, 3, 6, 9]
+    assert [time for _, time, _ in found] == pytest.approx([position / 25 for position in (0, 3, 6, 9)], abs=2e-3)
+    for position, _, picture in found:
+        errors = [np.abs(picture.astype(int) - drawn(number)).mean() for number in range(12)]
+        assert np.argmin(errors) == position
+
+
+def test_each_frame_of_a_damaged_clip_is_a_picture_or_a_sentence(tmp_path):
+    data = clip(12, gop=6)
+    frames = chunks(data)[2]
+    bad = bytearray(frames[3][1])
+    bad[len(bad) // 3 : len(bad) // 3 + 20] = bytes(20)
+    data = rebuilt(data, [*frames[:3], (frames[3][0], bytes(bad)), *frames[4:]])
+    found = {position: picture for position, _, picture in video.each_frame(on_disk(tmp_path, data), "a.avi")}
+    expected = video.read_frames(data, range(12), "a.avi")
+    assert sorted(found) == list(range(12))
+    for position in range(12):
+        assert type(found[position]) is type(expected[position])
+        same = found[position] == expected[position]
+        assert same if isinstance(found[position], str) else same.all()
+    assert any(isinstance(one, str) for one in found.values())
+
+
+def test_a_picture_is_turned_as_its_file_asks(tmp_path):
+    """What a telephone held upright writes: pixels that lie on their side, and a matrix. Seen red: turned the other way."""
+    picture = drawn(3)
+    assert (video._upright(picture, 90) == np.rot90(picture)).all() and (video._upright(picture, -90) == np.rot90(picture, -1)).all()
+    assert (video._upright(picture, 180) == picture[::-1, ::-1]).all() and video._upright(picture, 0) is picture
+    data = clip(2, "mpeg4", "mp4")
+    at = data.index(b"tkhd") + 4 + 40                                            # version 0: the matrix stands 40 bytes into the box
+    one = 1 << 16
+    quarter = struct.pack(">9i", 0, one, 0, -one, 0, 0, 0, 0, 1 << 30)           # clockwise by 90 degrees
+    (tmp_path / "b.mp4").write_bytes(data[:at] + quarter + data[at + 36 :])
+    (_, _, turned), *_ = video.each_frame(tmp_path / "b.mp4", "b")
+    assert turned.shape == (WIDTH, HEIGHT, 3) and np.abs(turned.astype(int) - np.rot90(drawn(0), -1)).mean() < 4

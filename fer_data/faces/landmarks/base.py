@@ -28,7 +28,7 @@ _DRIFT = 0.15                         # a face that moved further than this shar
 _ALIKE = 0.5                          # ... and one that correlates less with the first (sequence: 0.58 to 1, other person: 0.4, no face: 0)
 _PATCH_PX = 32                        # side to which boxes are reduced for that
 _SEARCHED_PIXELS = 4_000_000          # the search for small faces beside a large one reduces a picture to no less than this
-_SAME_FACE = 0.3                      # boxes that share more than this of their union are one face
+_SAME_FACE = 0.5                      # a box of which more than this lies in another one is no other face
 
 
 @dataclass(frozen=True)
@@ -144,11 +144,10 @@ def _largest_of(boxes: list[Box]) -> Box | None:
 
 
 def _overlap(one: Box, other: Box) -> float:
-    """Return which share of the union of two boxes both hold, 0..1."""
+    """Return which share of the smaller of two boxes lies in the other one, 0..1."""
     wide, high = (min(one[i + 2], other[i + 2]) - max(one[i], other[i]) for i in (0, 1))
-    both = max(wide, 0.0) * max(high, 0.0)
-    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
-    return both / (areas - both) if areas > both else 0.0
+    smaller = min((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
+    return max(wide, 0.0) * max(high, 0.0) / max(smaller, 1e-9)
 
 
 def reduction(shape: tuple[int, ...]) -> int:
