@@ -84,6 +84,7 @@ def test_what_grows_lies_there_whole_or_not_at_all(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(StorageError, match=r"writing .*/b: No space left on device; free some space"), files.growing(tmp_path / "b") as part:
+    message = r"writing .*/b: No space left on device; free some space"
+    with pytest.raises(StorageError, match=message), files.growing(tmp_path / "b") as part:
         part.write_bytes(b"new")
     assert (tmp_path / "b").read_bytes() == b"old" and sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
