@@ -41,7 +41,7 @@ __all__ = ["SIZES", "MODULES", "LIBRARIES", "Bar", "Pair", "pairs", "compare", "
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = ("tiny", "bench", "long")     # tiny: whether the code runs; its numbers mean nothing
-MODULES = ("prepare", "views")        # in the order of the table
+MODULES = ("prepare", "views", "feeding", "training")        # in the order of the table
 LIBRARIES = ("numpy", "opencv-python", "torch", "dlib-bin", "scikit-image", "pillow", "h5py")
 
 

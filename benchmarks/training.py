@@ -1,0 +1,167 @@
+"""How fast DE-GAN and its head train, beside plain PyTorch of the same networks and losses: images a second and peak memory.
+
+In:  nothing; faces are drawn at random. Preset paper's networks: 96 px, full width, batch 150.
+Out: bars for table.py.
+
+The rival is what one writes first: fp32, NCHW, eager; a pass for D on real faces and on fakes made without a graph, then a pass
+for G that makes its fakes again and computes D's gradients too, which the next step throws away; torch.optim.Adam; the head's
+encoder in fp32 under no_grad. It gets its batches ready made, ours renders them. Each measurement is a process of its own, all
+threads; the two take turns.
+"""
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn import functional as F
+
+from benchmarks.table import Bar, run_module
+from fer_data.faces.align import CANVAS
+from fer_data.store.loader import CpuViews
+from fer_model.config import TrainConfig, preset, with_budgets
+from fer_model.degan import GanStage
+from fer_model.devices import resolve_precision
+from fer_model.fold import Fold
+from fer_model.head import HeadStage
+from fer_model.networks import Discriminator, Encoder, Generator, build, make_head
+from fer_model.randomness import stream
+
+__all__ = ["bars"]
+
+ROOT = Path(__file__).resolve().parents[1]
+ROUNDS, STEPS = {"tiny": 1, "bench": 3, "long": 5}, {"tiny": 1, "bench": 2, "long": 5}
+TIMES = {"gan": 2.0, "head": 1.8}
+FACES, PEOPLE, CLASSES = 900, 106, 7
+CPU = torch.device("cpu")
+
+
+def bars(size: str = "bench") -> list[Bar]:
+    """Return the bars of training: the median over turns of plain PyTorch's time over ours, and of its peak memory over ours."""
+    found = []
+    for stage, times in TIMES.items():
+        turns = [{side: _measure(side, stage, size) for side in ("ours", "plain")} for _ in range(ROUNDS[size])]
+        names = f"training, stage {stage}, 96 px, full width", "plain PyTorch's {} over ours"
+        for i, (what, unit, bar) in enumerate([("time", "images/s", times), ("peak memory", "MB", 1.0)]):
+            ours, plain = (statistics.median(turn[side][i] for turn in turns) for side in ("ours", "plain"))
+            ratio = statistics.median((turn["ours"][i] / turn["plain"][i]) ** (1 if what == "time" else -1) for turn in turns)
+            note = f"ours {ours:,.1f} {unit}; plain {plain:,.1f} {unit}"
+            found.append(Bar(f"{names[0]}: {names[1].format(what)}", ratio, bar, note=note))
+    return found
+
+
+def _measure(side: str, stage: str, size: str) -> tuple[float, float]:
+    """Return (images a second, peak in MB) of a process of its own."""
+    words = [sys.executable, "-m", "benchmarks.training", "--one", side, stage, size]
+    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
+    done = subprocess.run(words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return tuple(json.loads(done.stdout.splitlines()[-1]))
+
+
+def _config(size: str = "bench") -> TrainConfig:
+    config = replace(preset("smoke" if size == "tiny" else "paper"), precision=resolve_precision("auto", CPU))
+    return with_budgets(config, gan=1000, head=1000, cnn=1000, judges=1000)
+
+
+def ours(stage: str, size: str) -> Callable[[int], None]:
+    """Return one step of the project's own stage."""
+    config, fold = _config(size), _fold()
+    views = CpuViews(np.random.default_rng(0).integers(0, 256, (FACES, CANVAS, CANVAS), np.uint8))
+    if stage == "gan":
+        made = GanStage(config, fold, views, CPU)
+    else:
+        net = config.network
+        made = HeadStage(config, fold, views, CPU, build(lambda: Encoder(net), CPU, net.init_std, stream(0, "encoder")))
+    return lambda step: float(next(iter(made.step(step).values())))
+
+
+def plain(stage: str, size: str) -> Callable[[int], None]:
+    """Return one step as it is written first."""
+    config = _config(size)
+    net, batch = config.network, config.gan.batch
+    x = torch.rand(batch, 1, net.image_size, net.image_size) * 2 - 1
+    expression, identity = torch.randint(CLASSES, (batch,)), torch.randint(PEOPLE, (batch,))
+    if stage == "head":
+        return _plain_head(config, x, expression)
+    g = _nchw(build(lambda: Generator(net, PEOPLE), CPU, net.init_std, stream(0, "g")))
+    d = _nchw(build(lambda: Discriminator(net, CLASSES, PEOPLE), CPU, net.init_std, stream(0, "d")))
+    adam_g, adam_d = (torch.optim.Adam(network.parameters(), config.gan.lr, config.gan.betas) for network in (g, d))
+
+    def step(_: int) -> None:
+        target = torch.randint(PEOPLE, (batch,))
+        code, noise = F.one_hot(target, PEOPLE).float(), torch.rand(batch, net.noise) * 2 - 1
+        with torch.no_grad():
+            fake = g(x, code, noise)
+        adam_d.zero_grad()
+        real_e, real_i = d(x)
+        fake_e, _ = d(fake)
+        fakes = torch.full((batch,), CLASSES)
+        (F.cross_entropy(real_e, expression) + F.cross_entropy(real_i, identity) + F.cross_entropy(fake_e, fakes)).backward()
+        adam_d.step()
+        adam_g.zero_grad()
+        fake_e, fake_i = d(g(x, code, noise))
+        loss = F.cross_entropy(fake_e, expression) + F.cross_entropy(fake_i, target)
+        loss.backward()
+        adam_g.step()
+        loss.item()
+
+    return step
+
+
+def _plain_head(config: TrainConfig, x: torch.Tensor, expression: torch.Tensor) -> Callable[[int], None]:
+    net = config.network
+    encoder = _nchw(build(lambda: Encoder(net), CPU, net.init_std, stream(0, "encoder"))).eval()
+    head = _nchw(build(lambda: make_head(net, config.head, CLASSES), CPU, net.init_std, stream(0, "head")))
+    adam = torch.optim.Adam(head.parameters(), config.head.lr, config.head.betas)
+
+    def step(_: int) -> None:
+        with torch.no_grad():
+            f, taps = encoder.with_taps(x, config.head.taps)
+        adam.zero_grad()
+        losses = [F.cross_entropy(logits, expression) for logits in head(f, taps)]
+        loss = sum(weight * one for weight, one in zip(config.head.loss_weights, losses, strict=True))
+        loss.backward()
+        adam.step()
+        loss.item()
+
+    return step
+
+
+def _fold() -> Fold:
+    numbers = np.arange(FACES)
+    people, classes = [f"noise/N{n:03d}" for n in range(PEOPLE)], tuple(f"expression {n}" for n in range(CLASSES))
+    rows = pd.DataFrame({
+        "image_id": [f"noise/{n}" for n in numbers], "dataset": "noise",
+        "subject": [f"N{n % PEOPLE:03d}" for n in numbers], "expression": [classes[n % CLASSES] for n in numbers],
+    })  # fmt: skip
+    return Fold(0, "noise", classes, tuple(people), rows, rows[:0], "", 1, rows[:0])
+
+
+def _nchw(network: torch.nn.Module) -> torch.nn.Module:
+    return network.to(memory_format=torch.contiguous_format).train()
+
+
+def _one(side: str, stage: str, size: str) -> None:
+    step = {"ours": ours, "plain": plain}[side](stage, size)
+    step(0)
+    began = time.perf_counter()
+    for number in range(1, 1 + STEPS[size]):
+        step(number)
+    rate = STEPS[size] * getattr(_config(size), stage).batch / (time.perf_counter() - began)
+    print(json.dumps([rate, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000]))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--one"]:
+        _one(*sys.argv[2:])
+    else:
+        sys.exit(run_module(bars, __doc__))
