@@ -39,7 +39,11 @@ torture: $(STAMP)  ## Run the longest tests (an hour and more).
 mutate: $(STAMP)  ## Break the code line by line and expect red tests.
 	$(PY) tests/mutate.py
 
-bench-long: $(STAMP)  ## Measure that prepare needs no more memory for 10,000 frames than for 100 (ten minutes, 11 GB of disk).
+bench: $(STAMP)  ## Measure the speed of everything beside its rivals: one table (a quarter of an hour, 3 GB of disk; leave the machine alone).
+	$(PY) -m benchmarks.table --write benchmarks/results/speed
+
+bench-long: $(STAMP)  ## The same with more rounds and up to 16,000 frames, and the peak memory of prepare (20 GB of disk).
+	$(PY) -m benchmarks.table --size long --write benchmarks/results/speed_long
 	$(PY) benchmarks/peak_memory.py --workers $(THREADS) --write benchmarks/results/peak_memory
 
 clean:  ## Remove what make made; data and runs stay.
