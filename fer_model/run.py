@@ -122,7 +122,11 @@ class RunFolder:
         if content.get("schema_version") != SCHEMA_VERSION:
             got = content.get("schema_version")
             raise ConfigError(f"reading a run: version {SCHEMA_VERSION} is read, {self.config} has version {got!r}")
-        return from_json(json.dumps(content["config"])), content
+        try:
+            return from_json(json.dumps(content["config"])), content
+        except ConfigError as error:
+            by = content.get("code_version", "code that is not known")
+            raise ConfigError(f"reading a run: {self.config} of {by} does not fit this code ({error})") from error
 
     def read_result(self) -> dict:
         """Return result.json. Raises RunError if the run is not complete."""

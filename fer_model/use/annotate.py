@@ -215,6 +215,8 @@ def _refuse_misfit(out: Path, seen: Sources) -> None:
         inside = seen.root.resolve() in (out.resolve(), *out.resolve().parents)
         if inside or out.is_file() or out.resolve() in seen.root.resolve().parents:
             raise ConfigError(f"{doing}: a folder of its own is needed, neither in nor around {seen.root}")
+        if not out.is_dir() and out.suffix.lower() in (*PICTURES, ".mp4"):
+            raise ConfigError(f"{doing}: a folder is looked at, so a folder is needed, not a *{out.suffix}")
         return
     if not out.parent.is_dir():
         raise ConfigError(f"{doing}: there is no folder {out.parent}")

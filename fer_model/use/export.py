@@ -26,7 +26,7 @@ from fer_data.store.files import write_bytes_atomically
 from fer_model import checkpoint
 from fer_model.config import from_json, to_json
 from fer_model.devices import resolve_device
-from fer_model.errors import RunError
+from fer_model.errors import ConfigError, RunError
 from fer_model.networks import to_input_size
 from fer_model.trained import TrainedRun, load_networks, load_run
 from fer_model.use.engines import KEY, LARGEST_BATCH, require_onnx
@@ -121,14 +121,18 @@ def _sorted(data: bytes) -> bytes:
 def read_safetensors(path: Path, device: str = "auto") -> tuple[TrainedRun, Recipe]:
     """Return the networks of a file that `export` wrote, and its recipe.
 
-    Raises RunError for another file, CheckpointError if the weights do not fit, DeviceError for a device that is not there.
+    Raises RunError for another file, ConfigError if it is of another version, CheckpointError if the weights do not fit, DeviceError
+    for a device that is not there.
     """
     where = resolve_device(device)
     tensors = checkpoint.read_tensors(path)
     with safetensors.safe_open(path, "pt") as file:
         metadata = file.metadata() or {}
     recipe = from_metadata(metadata.get(KEY), path)
-    config = from_json(metadata.get(_CONFIG, ""))
+    try:
+        config = from_json(metadata.get(_CONFIG, ""))
+    except ConfigError as error:
+        raise ConfigError(f"reading the exported network {path}: that of {recipe.code_version} does not fit this code ({error})") from error
     names = ("cnn",) if config.method == "cnn" else ("encoder", "head")
     networks = load_networks(config, len(recipe.classes), 0, names, tensors, where, str(path))
     return TrainedRun(path, config, {}, recipe.classes, (), where, networks), recipe

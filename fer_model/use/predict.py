@@ -311,7 +311,8 @@ def predict(run: Path, request: Request, write=print, say=print) -> Summary:
             if seen.kind != "camera":
                 raise
         writer.end()
-    files = tuple(str(path) for path in (request.out, request.annotate) if path is not None)
+    drawn = request.annotate if summary.pictures else None                       # of pictures that could not be read, nothing is drawn
+    files = tuple(str(path) for path in (request.out, drawn) if path is not None)
     return replace(summary, seconds=time.perf_counter() - begin, files=files)
 
 

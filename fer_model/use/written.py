@@ -27,6 +27,10 @@ COLUMNS = ("source", "frame", "time_s", "face", "status", "expression", "probabi
            "eye_distance_px", "yaw_deg", "residual_px", "note")  # fmt: skip
 _ROWS = 200                           # of a table; a longer one is not read, and memory stays flat
 _THEN, _NAMED = 2, 0.05               # expressions named in a table after the first one; at least so probable
+_HEADINGS = ("picture", "face", "expression", "", "then", "eyes px", "turned °", "remark")
+_NUMBERS = ("face", "", "eyes px", "turned °")
+_AT_NEED = ("then", "remark")         # columns that are left out where they would be empty
+_NARROWEST = {"picture": 24, "then": 13}    # letters, if there are so many and no remarks, which need the space more
 _STYLES = {"ok": "", "doubtful": "yellow", "no-face": "dim", "unreadable": "red"}
 
 
@@ -123,12 +127,16 @@ class TableWriter(Writer):
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(box=box.SIMPLE_HEAD, collapse_padding=True)
-        for name in ("picture", "face", "expression", "", "then", "eyes px", "turned °", "remark"):
-            number = name in ("face", "", "eyes px", "turned °")
-            table.add_column(name, justify="right" if number else "left", no_wrap=name in ("expression", ""), overflow="fold")
+        table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+        said = [name for at, name in enumerate(_HEADINGS) if name not in _AT_NEED or any(cells[at] for cells, _ in self._rows)]
+        for at, name in enumerate(_HEADINGS):
+            if name in said:
+                widest = max((len(cells[at]) + 1 for cells, _ in self._rows), default=0)
+                width = None if "remark" in said else min(widest, _NARROWEST.get(name, 0))
+                justify = "right" if name in _NUMBERS else "left"
+                table.add_column(name, justify=justify, min_width=width, no_wrap=name in ("expression", ""), overflow="fold")
         for cells, style in self._rows:
-            table.add_row(*(Text(cell, style) for cell in cells))
+            table.add_row(*(Text(cell, style) for name, cell in zip(_HEADINGS, cells, strict=True) if name in said))
         self._write(table)
         if self._more:
             self._write(f"and {self._more:,} more lines; --format csv -o FILE keeps all of them")
