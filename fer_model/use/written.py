@@ -27,10 +27,10 @@ COLUMNS = ("source", "frame", "time_s", "face", "status", "expression", "probabi
            "eye_distance_px", "yaw_deg", "residual_px", "note")  # fmt: skip
 _ROWS = 200                           # of a table; a longer one is not read, and memory stays flat
 _THEN, _NAMED = 2, 0.05               # expressions named in a table after the first one; at least so probable
-_HEADINGS = ("picture", "face", "expression", "", "then", "eyes px", "turned °", "remark")
-_NUMBERS = ("face", "", "eyes px", "turned °")
+_HEADINGS = ("picture", "face", "expression", "", "then", "eyes px", "turn °", "remark")
+_NUMBERS = ("face", "", "eyes px", "turn °")
 _AT_NEED = ("then", "remark")         # columns that are left out where they would be empty
-_NARROWEST = {"picture": 24, "then": 13}    # letters, if there are so many and no remarks, which need the space more
+_NARROWEST = {"picture": 19, "then": 14}    # letters, if there are so many and no remarks, which need the space more
 _STYLES = {"ok": "", "doubtful": "yellow", "no-face": "dim", "unreadable": "red"}
 
 
@@ -127,7 +127,7 @@ class TableWriter(Writer):
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+        table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, show_edge=False)
         said = [name for at, name in enumerate(_HEADINGS) if name not in _AT_NEED or any(cells[at] for cells, _ in self._rows)]
         for at, name in enumerate(_HEADINGS):
             if name in said:
