@@ -36,6 +36,13 @@ _OPENFACE = (
 )
 
 
+_SCHEDULER = (
+    "Run on the workers of a Dask cluster instead, e.g. tcp://HOST:8786; the bytes are the same. Start it with `dask scheduler` on "
+    "one machine and `dask worker tcp://HOST:8786 --nworkers -1 --nthreads 1` on each; all of them see ROOT under the same path and "
+    "have this version of fer-degan with the extra [dask]. Only this command writes. Given up after 10 seconds if nothing answers."
+)
+
+
 @main.group(cls=common.Group)
 def prepare():
     """Find sequences, choose peak frames, detect, align, cut views, write shards and the manifest."""
@@ -55,6 +62,7 @@ def prepare_options(*backends):
         click.option("--seed", "fold_seed", type=click.IntRange(0), default=0, show_default=True, metavar="S",
                      help="Of stratified and shuffled folds."),
         number("--workers", 1, 1, "Processes. The bytes do not depend on it."),
+        click.option("--scheduler", metavar="ADDRESS", help=_SCHEDULER),
         flag("--dry-run", "Say what would be done; write nothing."),
         flag("--strict", "Exit 1 if anything that was wanted could not be used."),
         flag("--json", "Print the summary, or what --dry-run says, as JSON.", name="as_json"),
@@ -186,6 +194,8 @@ def _prepare(dataset, root, out, adapter_options, dry_run, strict, as_json, **op
 
     if (options["landmarks"] == "openface") != (options.get("openface") is not None):
         raise click.UsageError("--landmarks openface and --openface DIR go together.")
+    if options["scheduler"] is not None and options["workers"] > 1:
+        raise click.UsageError("--workers counts processes of this machine: leave it out with --scheduler.")
     if options.get("detector") == "whole" and options["landmarks"] == "none":
         del options["detector"]
     config = PrepareConfig(options=adapter_options, **options)

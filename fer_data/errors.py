@@ -1,7 +1,7 @@
 """Errors that a user can act on: each is one sentence that says what was being done, what was allowed, what came, where."""
 
 __all__ = ["FerError", "DatasetError", "ImageError", "LandmarkError", "WeightsError", "ManifestError", "ShardError", "BusyError",
-           "SplitError", "StorageError"]  # fmt: skip
+           "SplitError", "StorageError", "ClusterError"]  # fmt: skip
 
 
 class FerError(Exception):
@@ -38,6 +38,10 @@ class BusyError(FerError):
 
 class SplitError(FerError):
     """A split that a user brought cannot be read, or says nothing of the people in it."""
+
+
+class ClusterError(FerError):
+    """A Dask cluster cannot be reached, has no workers or others than it should, or lost what it was given."""
 
 
 class StorageError(FerError):

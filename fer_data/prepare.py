@@ -26,6 +26,7 @@ import numpy as np
 import pyarrow as pa
 
 from fer_data import __version__
+from fer_data.cluster import cluster
 from fer_data.datasets import ADAPTERS
 from fer_data.errors import DatasetError, ShardError
 from fer_data.faces.landmarks import backend_options, open_backend
@@ -52,7 +53,7 @@ Progress = Callable[[int, int], None]   # (sequences done, sequences in all)
 
 @dataclass(frozen=True)
 class PrepareConfig:
-    """How a database is prepared. All but `workers` and the place of `openface` (not its content) decides the bytes that come out."""
+    """How a database is prepared. All but `workers`, `scheduler` and the place of `openface` (not its content) decides the bytes."""
 
     landmarks: str = "fan"            # landmark backend; never swapped for another
     detector: str = "sfd"             # face detector of the fan backend; "whole" (fan, dlib): the picture is the face's box
@@ -66,10 +67,12 @@ class PrepareConfig:
     neutral: str = "off"              # NEUTRAL: first frames left out (paper), taken as class neutral, or as reference rows
     options: dict = field(default_factory=dict)  # of the adapter, e.g. {"pattern": "{subject}/..."}
     workers: int = 1                  # processes
+    scheduler: str | None = None      # address of a Dask scheduler whose workers take the place of processes
 
     def backend(self) -> tuple[str, dict]:
         """Return name and options for faces.landmarks.open_backend."""
-        return self.landmarks, backend_options(self.landmarks, self.detector, self.openface)
+        openface = self.openface and Path(self.openface).absolute()
+        return self.landmarks, backend_options(self.landmarks, self.detector, openface)
 
 
 @dataclass(frozen=True)
@@ -177,9 +180,10 @@ def prepare_dataset(
 ) -> Summary:
     """Prepare a database and return what was done.
 
-    `executor` may be any concurrent.futures.Executor whose workers see the same files; by default `config.workers`
-    processes. `out` must be new, empty, or prepared from the same database (store/folder.py). Raises DatasetError, BusyError,
-    WeightsError and OSError before or between writes: what lies in `out` is always whole, and the same call goes on from there.
+    `executor` may be any concurrent.futures.Executor whose workers see the same files; it runs `config.workers` tasks at once, or
+    as many as its attribute `width` says. By default it is `config.workers` processes, or the cluster of `config.scheduler`.
+    `out` must be new, empty, or prepared from the same database (store/folder.py). Raises DatasetError, BusyError, WeightsError,
+    ClusterError and OSError before or between writes: what lies in `out` is always whole, and the same call goes on from there.
     """
     began = time.time()
     root, out = Path(root), Path(out)
@@ -311,8 +315,8 @@ class _Run:
     def _task(self, index: int, hashes: dict[str, str]) -> Task:
         sequence = self.plan.selected[index].sequence
         return Task(
-            str(self.root), sequence, tuple(hashes[frame.source] for frame in sequence.frames), self.config.backend(),
-            self.plan.backend, self.plan.evidence[index], self.config.colour == "rgb", str(self.out / "cache" / "landmarks"),
+            str(self.root.absolute()), sequence, tuple(hashes[frame.source] for frame in sequence.frames), self.config.backend(),
+            self.plan.backend, self.plan.evidence[index], self.config.colour == "rgb", str(self.out.absolute() / "cache" / "landmarks"),
         )  # fmt: skip
 
     def _key(self, first: int, last: int, hashes: dict[str, str]) -> str:
@@ -333,10 +337,9 @@ class _Run:
     def _results(self, pool: Executor, tasks: Iterator[Task]) -> Iterator[Result]:
         """Yield the result of each task in order, keeping only a few ahead, and keep each one's landmarks at once."""
         waiting: deque[Future] = deque()
-        ahead = _IN_FLIGHT * max(1, self.config.workers)
         for task in tasks:
             waiting.append(pool.submit(process, task))
-            if len(waiting) >= ahead:
+            while len(waiting) >= _IN_FLIGHT * max(1, getattr(pool, "width", self.config.workers)):
                 yield self._taken(waiting.popleft())
         while waiting:
             yield self._taken(waiting.popleft())
@@ -406,7 +409,7 @@ def _write_manifest(run: _Run, made: _Made) -> None:
         raise DatasetError(f"preparing {plan.scan.dataset}: no face could be used; skipped: {reasons}{first}")
     from fer_data.datasets.synthetic.trees import is_drawn  # the generator of people, for its marker alone
 
-    config = {key: value for key, value in asdict(run.config).items() if key not in ("workers", "openface")}
+    config = {key: value for key, value in asdict(run.config).items() if key not in ("workers", "scheduler", "openface")}
     config["options"] = {key: Path(value).name if isinstance(value, Path) else value for key, value in config["options"].items()}
     classes = classes_of(table.loc[table["role"] == "peak", "expression"])
     settings = {
@@ -438,8 +441,11 @@ def _write_run(out: Path, root: Path, config: PrepareConfig, summary: Summary) -
     content = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(summary).items()}
     write_json_atomically(
         out / "run.json",
-        {"command": sys.argv, "root": str(root.resolve()), "workers": config.workers, "finished": time.time(), "summary": content},
-    )
+        {
+            "command": sys.argv, "root": str(root.resolve()), "workers": config.workers, "scheduler": config.scheduler,
+            "finished": time.time(), "summary": content,
+        },
+    )  # fmt: skip
 
 
 # --- processes --------------------------------------------------------------------------------------------------------
@@ -459,9 +465,13 @@ class _Inline(Executor):
 
 @contextmanager
 def _workers(config: PrepareConfig, given: Executor | None) -> Iterator[Executor]:
-    """Yield the given executor, left open; or our own processes, which end with the run, however it ends."""
+    """Yield the given executor, left open; or a cluster, or our own processes, which end with the run, however it ends."""
     if given is not None:
         yield given
+        return
+    if config.scheduler is not None:
+        with cluster(config.scheduler) as pool:
+            yield pool
         return
     own = _Inline() if config.workers <= 1 else _processes(config.workers)
     try:

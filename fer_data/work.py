@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from fer_data.datasets.video import read_frames
-from fer_data.errors import DatasetError, ImageError, LandmarkError
+from fer_data.errors import DatasetError, ImageError, LandmarkError, WeightsError
 from fer_data.faces.align import align, fit_of, place_whole
 from fer_data.faces.landmarks import open_backend
 from fer_data.faces.landmarks.base import Origin
@@ -64,7 +64,10 @@ _backends: dict[str, object] = {}     # of this process; opening one reads up to
 def _open_once(task: Task):
     key = json.dumps([task.backend, task.identity], sort_keys=True, default=str)
     if key not in _backends:
-        _backends[key] = open_backend(task.backend[0], **task.backend[1])
+        backend = open_backend(task.backend[0], **task.backend[1])
+        if backend.identity() != task.identity:  # on another machine
+            raise WeightsError(f"opening the landmark backend: {task.identity} is wanted, {backend.identity()} is here")
+        _backends[key] = backend
     return _backends[key]
 
 
