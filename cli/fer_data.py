@@ -404,6 +404,39 @@ def _finding_text(finding) -> Text:
     return Text.assemble((f"{finding.level:9}", style), finding.text, (way_out, "cyan"))
 
 
+# --- hand on ----------------------------------------------------------------------------------------------------------
+
+
+@main.command("export")
+@click.argument("out", type=common.DIR)
+@click.argument("dest", type=common.OUT_DIR)
+@click.option("--format", "form", type=click.Choice(["imagefolder", "webdataset", "hf", "parquet"]), required=True,
+              help="imagefolder: PNG files in folders; webdataset: tar files; hf: for the library datasets; parquet: for pandas.")
+@click.option("--view", type=click.IntRange(0, 109), default=None, metavar="K",
+              help="One of the 110 views, 96x96; 0 is the one that models are tested on.  [default: the whole face, 132x132]")
+@flag("--dry-run", "Say what would be written; write nothing.")
+@flag("--json", "Print the summary, or what --dry-run says, as JSON.", name="as_json")
+def export(out, dest, form, view, dry_run, as_json):
+    """A prepared folder in a format that other libraries read, folds kept. Licensed faces must not be published in any format.
+
+    OUT is the prepared folder, DEST a new one. Run the same command again to go on after an interruption.
+
+    \b
+    fer-data export prepared exported --format hf
+    fer-data export prepared exported --format imagefolder --view 0
+    """
+    from fer_data.share.export import export_faces, plan_export
+
+    plan = plan_export(out, dest, form, view)
+    common.stderr.print(plan.terms.warning, style=None if plan.terms.public else "bold red", markup=False)
+    if dry_run:
+        common.show_json({"dry_run": True, **plan.to_dict()}) if as_json else common.show(plan)
+        return
+    with common.progress(f"exporting to {form}") as progress:
+        summary = export_faces(plan, progress)
+    common.show_json(summary.to_dict()) if as_json else common.show(summary)
+
+
 # --- model files ------------------------------------------------------------------------------------------------------
 
 

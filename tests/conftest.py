@@ -118,13 +118,15 @@ def tiny_prepared(write_tiny, tmp_path_factory):
 
 
 def _write_tiny(
-    out, people=6, folds=3, expressions=("anger", "happiness", "surprise"), frames=2, seed=0, fold_of=None, reference=(), dataset="tiny"
-):
+    out, people=6, folds=3, expressions=("anger", "happiness", "surprise"), frames=2, seed=0, fold_of=None, reference=(), dataset="tiny",
+    drawn=False,
+):  # fmt: skip
     """Write OUT with one shard. Expression is where a bright disc lies, person is the background's brightness and a seed.
 
     `fold_of(person, sequence)` returns the fold; `reference` lists expressions whose frames are references. Faces differ between
     frames.
     """
+    from fer_data.store.files import sha256_of_bytes
     from fer_data.store.manifest import COLUMNS, image_id, write_manifest
     from fer_data.store.shards import shard_name, write_shard
 
@@ -143,17 +145,17 @@ def _write_tiny(
                     "image_id": image_id(dataset, subject, name, frame), "dataset": dataset, "subject": subject, "sequence": name,
                     "frame": frame, "expression": expression, "fold": fold, "shard": shard_name(0), "row": len(rows),
                     "source": f"{subject}_{name}_{frame}.png", "position": -1, "framing": "whole", "backend": "drawn",
-                    "source_sha256": "0" * 64, "face_sha256": "0" * 64, "faces_found": 1, "jump": False,
+                    "source_sha256": "0" * 64, "faces_found": 1, "jump": False,
                     "role": "reference" if expression in reference else "peak",
                 }  # fmt: skip
                 blanks = {column: "" if dtype == "str" else 0 for column, (dtype, _) in COLUMNS.items()}
                 faces.append(face.clip(0, 255).astype(np.uint8))
-                rows.append(blanks | own)
+                rows.append(blanks | own | {"face_sha256": sha256_of_bytes(faces[-1].tobytes())})
     (out / "shards").mkdir(parents=True)
     record = write_shard(out / "shards", shard_name(0), "drawn", {"faces": np.stack(faces)}, rows, [])
     config = {"landmarks": "drawn", "detector": "", "views": "virtual", "colour": "grey", "folds": folds, "fold_rule": "step"}
     settings = {
-        "dataset": dataset, "drawn": False, "classes": list(expressions), "frame_rule": "all", "config": {**config, "options": {}},
+        "dataset": dataset, "drawn": drawn, "classes": list(expressions), "frame_rule": "all", "config": {**config, "options": {}},
         "code_version": "0", "opencv": "0", "backend": {"name": "drawn", "version": "0", "weights_sha256": ""}, "pipeline_version": 0,
         "notes": [], "skipped": {}, "found": len(rows), "kept": len(rows), "shards": {record.name: record.sha256},
     }  # fmt: skip

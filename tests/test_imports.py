@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-STAGES = ("datasets", "faces", "protocol", "store", "report")
+STAGES = ("datasets", "faces", "protocol", "store", "report", "share")
 # What stages may share: the file writer, the one set of 110 matrices that every renderer uses, and what was published.
 COMMON = ("fer_data.store.files", "fer_data.faces.views", "fer_data.faces.align", "fer_data.protocol.facts")
 
@@ -68,8 +68,8 @@ def test_packages_import_one_way(package, forbidden):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_stages_do_not_import_one_another(stage):
-    """They meet in records and on disk; store/loader and the report read what others left."""
-    reads_all = {"report", "doctor"}
+    """They meet in records and on disk; store/loader, the report and what is handed on read what others left."""
+    reads_all = {"report", "share", "doctor"}
     for path in sources(f"fer_data/{stage}"):
         for name in imports_of(path):
             other = name.split(".")[1] if name.startswith("fer_data.") and name.count(".") else ""

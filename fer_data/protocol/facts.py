@@ -32,6 +32,7 @@ class Facts:
     frame_rule: str                   # protocol.peaks.DEFAULT_RULE
     frame_rule_text: str              # the same in the words of its source
     whole: Mapping[str, int]          # counts of the whole database, labelled or not
+    published: int                    # year of the publication that is cited
     citation: tuple[str, ...]
     licence: str
     access: str

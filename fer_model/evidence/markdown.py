@@ -4,28 +4,10 @@ In:  what report.py writes as JSON, and the charts' values left out.
 Out: str. Every value is escaped: a name with a bar, a tag or a bracket stays that name.
 """
 
-import re
-
+from fer_data.markdown import escape, table
 from fer_model.evidence.summary import percent
 
-__all__ = ["escape", "table", "to_markdown"]
-
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>|~])")
-
-
-def escape(text) -> str:
-    """Return text that Markdown shows as it is, on one line.
-
-    >>> escape("<b>|x_1")
-    '\\\\<b\\\\>\\\\|x\\\\_1'
-    """
-    return _SPECIAL.sub(r"\\\1", " ".join(str(text).split()))
-
-
-def table(head: list[str], rows: list[list]) -> list[str]:
-    """Return the lines of a table; cells are escaped, numbers after the first column stand to the right."""
-    line = "| " + " | ".join(["---", *["---:"] * (len(head) - 1)]) + " |"
-    return [f"| {' | '.join(map(escape, head))} |", line, *(f"| {' | '.join(map(escape, row))} |" for row in rows)]
+__all__ = ["to_markdown"]
 
 
 def to_markdown(report: dict) -> str:

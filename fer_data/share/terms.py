@@ -1,0 +1,81 @@
+"""What may be done with a prepared set of faces, in sentences that go wherever its faces go.
+
+In:  settings.json of a prepared folder; published facts of its database.
+Out: Terms: the warning that comes before anything else, licence, citation, and what the faces do not show.
+"""
+
+from dataclasses import dataclass
+
+from fer_data.protocol.facts import Facts
+from fer_data.report.content import citations, facts_of
+
+__all__ = ["Terms", "terms_of"]
+
+# (title, text)
+_POSED = (
+    "Posed expressions are not emotions",
+    "A label says which expression was asked for, or which muscles were seen to move. It does not say what anybody felt, and a model that"
+    " predicts it does not read feelings. Do not use it to judge people: at work, at school, at a border, in court, in care.",
+)
+_PERSONAL = (
+    "Personal data",
+    "A face identifies a person: it is personal data, and biometric data where it is used to tell people apart. Whoever holds these"
+    " files answers for them as for the database itself, and removes them when its owners ask for it.",
+)
+_UNKNOWN = (
+    "Whom the data cover is unknown",
+    "Age, sex and origin of the people are not recorded here. Databases of this kind hold few people, filmed in one place: how well a"
+    " model does on other people, in other light or on unposed faces cannot be said from them.",
+)
+_DRAWN = (
+    "Drawn people",
+    "A program draws them from a few numbers. What a model reaches on them says that programs do what they should; it says nothing about"
+    " people.",
+)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What may be done with the faces of one prepared folder."""
+
+    name: str                         # of the data set, for people
+    drawn: bool                       # nobody's face is in it
+    warning: str                      # one paragraph
+    licence: str
+    citations: tuple[str, ...]
+    limits: tuple[tuple[str, str], ...]          # (title, text)
+
+    @property
+    def public(self) -> bool:
+        """Whether nothing known here speaks against publishing it."""
+        return self.drawn
+
+
+def terms_of(settings: dict) -> Terms:
+    """Return the terms of a prepared folder from its settings."""
+    facts, drawn = facts_of(settings["dataset"]), settings["drawn"]
+    name = facts.name if facts else f"faces of the data set {settings['dataset']}"
+    if drawn:
+        name = f"Drawn people in the layout of {name}"
+        return Terms(name, True, _OF_DRAWN, "Drawn by fer-data (MIT licence)", tuple(citations(None, settings)), (_DRAWN, _POSED))
+    licence = facts.licence if facts else "Unknown: ask whoever owns the pictures."
+    return Terms(name, False, _warning(facts), licence, tuple(citations(facts, settings)), (_PERSONAL, _POSED, _UNKNOWN))
+
+
+_OF_DRAWN = (
+    "The people are drawn: nobody's face is in these files, and the licence of the database whose layout they have does not apply."
+    " Numbers that come from them say nothing about real faces."
+)
+
+
+def _warning(facts: Facts | None) -> str:
+    if facts is None:
+        return (
+            "DO NOT PUBLISH. These are faces of people, from pictures whose licence is not known here. Pass them on only if the licence"
+            " and the people shown allow it."
+        )
+    return (
+        f"DO NOT PUBLISH, DO NOT PASS ON. These are faces of people from {facts.name}. Its licence: {facts.licence} In another format"
+        " they are the same faces under the same licence: whoever wants them asks the owners of the database."
+        f" Access: {facts.access}"
+    )

@@ -1,0 +1,59 @@
+"""Parts of the texts that go with a set of faces: a card of the prepared folder, the read-me of an export. Values in, Markdown out."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from fer_data.markdown import escape, table
+from fer_data.protocol.balance import image_table, subject_table
+from fer_data.report.content import with_all_folds
+from fer_data.share.terms import Terms
+
+__all__ = ["balance", "columns", "counted", "joined", "limits", "rights", "warning"]
+
+
+def joined(parts: Sequence[list[str]]) -> str:
+    """Return parts, each a list of lines, as one text with an empty line between them."""
+    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+def counted(number: int, one: str, several: str = "") -> str:
+    """Return a number with its noun.
+
+    >>> counted(1, "face"), counted(1440, "face"), counted(2, "person", "people")
+    ('1 face', '1,440 faces', '2 people')
+    """
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
+def warning(terms: Terms) -> list[str]:
+    """Return what comes before anything else."""
+    text = escape(terms.warning)
+    return [f"> {text}" if terms.public else f"> **{text}**"]
+
+
+def balance(frame: pd.DataFrame, folds: int) -> list[str]:
+    """Return how faces and people spread over folds and expressions; `frame` without neutral references."""
+    parts = []
+    for name, counts in (("Faces", image_table(frame)), ("People", subject_table(frame))):
+        counts = with_all_folds(counts, folds)
+        rows = [["all" if fold == "all" else f"fold {fold}", *(f"{n:,}" for n in numbers)] for fold, *numbers in counts.itertuples()]
+        parts += ["", *table([name, *map(str, counts.columns)], rows)]
+    return ["## Folds", "", "No person is in two folds. Test on one fold and train on the others, for each fold in turn.", *parts]
+
+
+def columns(meanings: dict[str, tuple[str, str]]) -> list[str]:
+    """Return a table of columns: name -> (type, meaning), words of ours."""
+    rows = [f"| `{name}` | {kind} | {meaning} |" for name, (kind, meaning) in meanings.items()]
+    return ["| column | type | meaning |", "|---|---|---|", *rows]
+
+
+def limits(terms: Terms) -> list[str]:
+    """Return what the faces do not show."""
+    return ["## Limits", "", *(f"* **{escape(title)}.** {escape(text)}" for title, text in terms.limits)]
+
+
+def rights(terms: Terms) -> list[str]:
+    """Return licence and citations."""
+    cited = [f"* {escape(text)}" for text in terms.citations]
+    return ["## Licence and citation", "", escape(terms.licence), "", *cited]
