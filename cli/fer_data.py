@@ -437,6 +437,20 @@ def export(out, dest, form, view, dry_run, as_json):
     common.show_json(summary.to_dict()) if as_json else common.show(summary)
 
 
+@main.command()
+@click.argument("out", type=common.DIR)
+@click.option("--to", type=common.OUT_DIR, help="Folder for both files; default: the prepared folder.")
+def card(out, to):
+    """A card of a prepared folder for people (card.md) and for programs (croissant.json, Croissant 1.1). No face is in them.
+
+    \b
+    fer-data card prepared
+    """
+    from fer_data.share.card import write_card
+
+    common.show(write_card(out, to))
+
+
 # --- model files ------------------------------------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ def escape(text) -> str:
     return _SPECIAL.sub(r"\\\1", " ".join(str(text).split()))
 
 
-def table(head: list[str], rows: list[list]) -> list[str]:
-    """Return the lines of a table; cells are escaped, numbers after the first column stand to the right."""
-    line = "| " + " | ".join(["---", *["---:"] * (len(head) - 1)]) + " |"
+def table(head: list[str], rows: list[list], words: int = 1) -> list[str]:
+    """Return the lines of a table; cells are escaped, numbers, which come after so many columns of words, stand to the right."""
+    line = "| " + " | ".join([*["---"] * words, *["---:"] * (len(head) - words)]) + " |"
     return [f"| {' | '.join(map(escape, head))} |", line, *(f"| {' | '.join(map(escape, row))} |" for row in rows)]

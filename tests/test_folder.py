@@ -87,7 +87,8 @@ def test_left_overs_of_ours_are_removed_wherever_they_lie_and_nothing_else(pictu
     prepare_dataset("folder", pictures, out, PLAIN)
     (out / "cache" / "landmarks" / "ab").mkdir(parents=True)
     (out / "00001").mkdir()
-    ours = ["manifest.csv.part", "run.json.part", "report.html.part", "shards/00007.h5.part", "cache/landmarks/ab/abcd.json.part"]
+    ours = ["manifest.csv.part", "run.json.part", "card.md.part", "report.html.part", "shards/00007.h5.part"]
+    ours += ["cache/landmarks/ab/abcd.json.part"]
     theirs = ["notes.part", "shards/mine.h5.part", "shards/mine.h5", "00001/00001.h5.part"]
     for name in (*ours, *theirs):
         (out / name).write_text("x")
@@ -104,12 +105,14 @@ def test_the_same_again_changes_nothing_and_keeps_the_report(pictures, tmp_path)
     assert times == {path: path.stat().st_mtime_ns for path in times}
 
 
-def test_a_report_does_not_outlive_the_manifest_that_it_shows(pictures, tmp_path):
+def test_what_was_written_about_it_does_not_outlive_the_manifest(pictures, tmp_path):
     out = tmp_path / "out"
+    about = ("report.html", "card.md", "croissant.json")
     prepare_dataset("folder", pictures, out, PLAIN)
-    (out / "report.html").write_text("faces")
+    for name in about:
+        (out / name).write_text("faces")
     prepare_dataset("folder", pictures, out, PrepareConfig(**{**PLAIN.__dict__, "colour": "rgb"}))
-    assert not (out / "report.html").exists()
+    assert not [name for name in about if (out / name).exists()]
 
 
 def test_fewer_shards_leave_no_surplus(pictures, tmp_path, monkeypatch):

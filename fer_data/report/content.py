@@ -14,7 +14,7 @@ from fer_data.protocol.balance import image_table
 from fer_data.protocol.facts import FILES, Facts, load_facts
 from fer_data.protocol.folds import SEEDED
 
-__all__ = ["Finding", "LeftOut", "citations", "facts_of", "findings", "left_out", "provenance", "with_all_folds"]
+__all__ = ["Finding", "LeftOut", "citations", "facts_of", "findings", "left_out", "provenance", "shared_subjects", "with_all_folds"]
 
 _MOST_NOTES = 6
 MOST_UNUSABLE, MOST_NOT_SELECTED = 500, 100  # rows of skipped.csv that the page lists, of each kind
@@ -67,15 +67,18 @@ def with_all_folds(table: pd.DataFrame, folds: int) -> pd.DataFrame:
 
 
 def findings(
-    frame: pd.DataFrame, judged: pd.DataFrame, settings: dict, facts: Facts | None, n_flagged: int, unusable: LeftOut
+    frame: pd.DataFrame, judged: pd.DataFrame, settings: dict, facts: Facts | None, n_flagged: int | None, unusable: LeftOut
 ) -> list[Finding]:
-    """Return what a reader should know first, each as one sentence. `judged` are the rows without neutral references."""
+    """Return what a reader should know first, each as one sentence.
+
+    `judged` are the rows without neutral references; `n_flagged` is None where nobody looked at pixels.
+    """
     return [
-        _shared_subjects(frame),
+        shared_subjects(frame),
         _empty_cells(judged, settings["config"]["folds"]),
         _class_balance(judged),
         *_cut_close(frame),
-        _flagged(n_flagged, len(frame)),
+        *([] if n_flagged is None else [_flagged(n_flagged, len(frame))]),
         _unusable(unusable.n_frames),
         *([_published(judged, facts)] if facts else []),
         _sum(frame, settings),
@@ -121,7 +124,7 @@ def citations(facts: Facts | None, settings: dict) -> list[str]:
     return [*(facts.citation if facts else ()), _PROTOCOL_CITATION, *landmarks]
 
 
-def _shared_subjects(frame: pd.DataFrame) -> Finding:
+def shared_subjects(frame: pd.DataFrame) -> Finding:
     shared = frame.groupby("subject")["fold"].nunique()
     names = list(map(str, shared[shared > 1].index))
     if not names:

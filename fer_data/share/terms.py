@@ -54,9 +54,9 @@ class Terms:
 def terms_of(settings: dict) -> Terms:
     """Return the terms of a prepared folder from its settings."""
     facts, drawn = facts_of(settings["dataset"]), settings["drawn"]
-    name = facts.name if facts else f"faces of the data set {settings['dataset']}"
+    name = facts.name if facts else f"Faces of a {settings['dataset']}"
     if drawn:
-        name = f"Drawn people in the layout of {name}"
+        name = f"Drawn people in the layout of {facts.name if facts else settings['dataset']}"
         return Terms(name, True, _OF_DRAWN, "Drawn by fer-data (MIT licence)", tuple(citations(None, settings)), (_DRAWN, _POSED))
     licence = facts.licence if facts else "Unknown: ask whoever owns the pictures."
     return Terms(name, False, _warning(facts), licence, tuple(citations(facts, settings)), (_PERSONAL, _POSED, _UNKNOWN))

@@ -6,8 +6,9 @@ import pandas as pd
 
 from fer_data.markdown import escape, table
 from fer_data.protocol.balance import image_table, subject_table
-from fer_data.report.content import with_all_folds
+from fer_data.report.content import shared_subjects, with_all_folds
 from fer_data.share.terms import Terms
+from fer_data.store.manifest import MATRIX
 
 __all__ = ["balance", "columns", "counted", "joined", "limits", "rights", "warning"]
 
@@ -39,11 +40,15 @@ def balance(frame: pd.DataFrame, folds: int) -> list[str]:
         counts = with_all_folds(counts, folds)
         rows = [["all" if fold == "all" else f"fold {fold}", *(f"{n:,}" for n in numbers)] for fold, *numbers in counts.itertuples()]
         parts += ["", *table([name, *map(str, counts.columns)], rows)]
-    return ["## Folds", "", "No person is in two folds. Test on one fold and train on the others, for each fold in turn.", *parts]
+    apart = shared_subjects(frame)
+    text = f"{'' if apart.level == 'ok' else '**Look:** '}{escape(apart.text)} Test on one fold, train on the others, each fold in turn."
+    return ["## Folds", "", text, *parts]
 
 
 def columns(meanings: dict[str, tuple[str, str]]) -> list[str]:
-    """Return a table of columns: name -> (type, meaning), words of ours."""
+    """Return a table of columns: name -> (type, meaning), words of ours. Elements of the matrix are one row."""
+    matrix = {MATRIX[0]: f"{MATRIX[0]}` to `{MATRIX[-1].removeprefix('matrix_')}", **dict.fromkeys(MATRIX[1:])}
+    meanings = {name: meaning for old, meaning in meanings.items() if (name := matrix.get(old, old)) is not None}
     rows = [f"| `{name}` | {kind} | {meaning} |" for name, (kind, meaning) in meanings.items()]
     return ["| column | type | meaning |", "|---|---|---|", *rows]
 

@@ -4,7 +4,7 @@ In:  the name of a database, its root, the folder to write to.
 Out: the folder, marked and locked while a run writes; nothing of anybody else's is changed or removed.
 
     fer-data.json   the mark: which database the folder is for. Where it lies, all names below are ours, elsewhere none is
-    manifest.parquet, manifest.csv, skipped.csv, settings.json, run.json, report.html, shards/, cache/
+    manifest.parquet, manifest.csv, skipped.csv, settings.json, run.json, report.html, card.md, croissant.json, shards/, cache/
     .lock           empty; it stays when the run is over, for a lock that is removed can be held by two
     .lock.json      which process holds it, while one does
 """
@@ -27,7 +27,8 @@ _LOCK, _OWNER = ".lock", ".lock.json"
 _DIGIT = "[0-9]"
 _SHARDS = (f"{_DIGIT * 5}.h5", f"{_DIGIT * 5}.json")
 _WRITTEN = (
-    MARK, _OWNER, "manifest.parquet", "manifest.csv", "skipped.csv", "settings.json", "run.json", "report.html",
+    MARK, _OWNER, "manifest.parquet", "manifest.csv", "skipped.csv", "settings.json", "run.json", "report.html", "card.md",
+    "croissant.json",
     *(f"shards/{name}" for name in _SHARDS), "cache/landmarks/??/*.json",
 )  # fmt: skip
 

@@ -118,8 +118,8 @@ def write_manifest(out: Path, rows: list[dict] | pd.DataFrame, skipped: list[Ski
 
 
 def withdraw(out: Path) -> None:
-    """Remove the manifest and the page about it, if they are there: to be called before anything that they tell of is changed."""
-    for name in ("manifest.parquet", "report.html"):
+    """Remove the manifest and what was written about it, if there: to be called before anything that they tell of is changed."""
+    for name in ("manifest.parquet", "report.html", "card.md", "croissant.json"):
         remove_durably(Path(out) / name)
 
 

@@ -1,0 +1,133 @@
+"""What others must know of a prepared folder: a card for people, Croissant metadata for programs.
+
+In:  a prepared folder (manifest, skipped.csv, settings.json).
+Out: card.md and croissant.json, in the folder or in another one; no face is in them. The same folder gives the same bytes.
+
+In the folder they are removed as soon as anything that they tell of is changed.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from fer_data import __version__
+from fer_data.faces.align import CANVAS
+from fer_data.markdown import escape, table
+from fer_data.records import NOT_SELECTED, UNUSABLE
+from fer_data.report import content
+from fer_data.share import words
+from fer_data.share.croissant import describe
+from fer_data.share.terms import Terms, terms_of
+from fer_data.store.files import json_bytes, make_folder, write_bytes_atomically
+from fer_data.store.manifest import COLUMNS, read_manifest, read_settings, read_skipped
+
+__all__ = ["CARD", "CROISSANT", "CardSummary", "write_card"]
+
+CARD, CROISSANT = "card.md", "croissant.json"
+_QUANTILES = (0.5, 0.95, 1.0)
+
+
+@dataclass(frozen=True)
+class CardSummary:
+    """What was written."""
+
+    card: Path
+    croissant: Path
+    name: str
+    warning: str
+
+    def __rich__(self) -> str:
+        """Return it as a sentence, for the console."""
+        from rich.markup import escape
+
+        return escape(f"{self.card}: card of {self.name}\n{self.croissant}: the same for programs, Croissant 1.1")
+
+
+def write_card(out: Path, to: Path | None = None) -> CardSummary:
+    """Write card.md and croissant.json into `to` (default: the prepared folder).
+
+    Raises ManifestError if the folder is not whole, StorageError if they cannot be written.
+    """
+    out = Path(out)
+    to = out if to is None else Path(to)
+    frame, settings, skipped = read_manifest(out), read_settings(out), read_skipped(out)
+    terms = terms_of(settings)
+    make_folder(to)
+    write_bytes_atomically(to / CARD, _card(frame, settings, skipped, terms).encode())
+    write_bytes_atomically(to / CROISSANT, json_bytes(describe(out, frame, settings, terms)))
+    return CardSummary(to / CARD, to / CROISSANT, terms.name, terms.warning)
+
+
+def _card(frame: pd.DataFrame, settings: dict, skipped: pd.DataFrame, terms: Terms) -> str:
+    peaks = frame[frame["role"] == "peak"]
+    return words.joined(
+        [
+            [f"# {escape(terms.name)}, prepared"], words.warning(terms), _in_short(frame, peaks, settings),
+            ["## At a glance", "", *_findings(frame, peaks, settings, skipped)],
+            _use(terms), words.limits(terms), words.balance(peaks, settings["config"]["folds"]),
+            ["## How it was made", "", *table(["what", "value"], [list(row) for row in content.provenance(settings, frame)], words=2)],
+            _left_out(settings, skipped), _alignment(frame, settings), _files(settings), words.rights(terms),
+            [f"Written by fer-data {__version__}."],
+        ]
+    )  # fmt: skip
+
+
+def _in_short(frame: pd.DataFrame, peaks: pd.DataFrame, settings: dict) -> list[str]:
+    config, sequences = settings["config"], len(peaks[["subject", "sequence"]].drop_duplicates())
+    references = len(frame) - len(peaks)
+    counts = [
+        words.counted(len(peaks), "face"), words.counted(peaks["subject"].nunique(), "person", "people"),
+        words.counted(sequences, "sequence"), words.counted(peaks["expression"].nunique(), "expression"),
+        words.counted(config["folds"], "fold"),
+    ]  # fmt: skip
+    pixels = f"aligned to {CANVAS} x {CANVAS} pixels, {'RGB' if config['colour'] == 'rgb' else 'grey'}"
+    besides = f" Besides, {words.counted(references, 'neutral face')}, neither trained nor tested on." if references else ""
+    return [f"{', '.join(counts)}; {pixels}.{besides}"]
+
+
+def _use(terms: Terms) -> list[str]:
+    meant = "trying programs out" if terms.drawn else "research on the recognition of posed facial expressions from single pictures"
+    return [
+        "## Use", "",
+        f"* **Meant for** {meant}, with people who are tested kept apart from those who are trained on: the folds do that.",
+        "* **Not meant for** telling who somebody is, what somebody feels, or anything that has consequences for a person.",
+    ]  # fmt: skip
+
+
+def _findings(frame, peaks, settings, skipped) -> list[str]:
+    unusable = content.left_out(skipped, UNUSABLE, 0)
+    found = content.findings(frame, peaks, settings, content.facts_of(settings["dataset"]), None, unusable)
+    return [f"* {'' if one.level == 'ok' else '**Look:** '}{escape(one.text)}" for one in found]
+
+
+def _left_out(settings: dict, skipped: pd.DataFrame) -> list[str]:
+    rows = []
+    for kind, reasons in (("wanted, not usable", UNUSABLE), ("not part of the protocol", NOT_SELECTED)):
+        rows += [[reason, kind, text, f"{frames:,}"] for reason, text, _, frames in content.left_out(skipped, reasons, 0).reasons]
+    left = sum(settings["skipped"].values())
+    total = f"{settings['found']:,} frames found = {settings['kept']:,} used + {left:,} left out; `skipped.csv` names each."
+    return ["## What was left out", "", total, *(["", *table(["reason", "kind", "meaning", "frames"], rows, words=3)] if rows else [])]
+
+
+def _alignment(frame: pd.DataFrame, settings: dict) -> list[str]:
+    if settings["backend"]["name"] == "none":
+        return ["## Alignment", "", "Nothing was aligned: each picture became the face as it is."]
+    measures = (("residual, px", "residual_px", 1), ("invented pixels, %", "invented", 100))
+    rows = [[name, *(f"{scale * frame[column].quantile(q):.2f}" for q in _QUANTILES)] for name, column, scale in measures]
+    text = f"Faces whose points jumped since the frame before: {int(frame['jump'].sum()):,}. `fer-data report` shows every face."
+    return ["## Alignment", "", *table(["", "median", "95 % are below", "worst"], rows), "", text]
+
+
+def _files(settings: dict) -> list[str]:
+    channels = ", 3" if settings["config"]["colour"] == "rgb" else ""
+    views = f", views (N, 110, 96, 96{channels})" if settings["config"]["views"] == "stored" else ""
+    shards = words.counted(len(settings["shards"]), "HDF5 file")
+    return [
+        "## Files", "",
+        f"* `manifest.parquet`: one row for each face; sha256 `{settings['manifest_sha256']}`. `manifest.csv` is the same in text.",
+        f"* `shards/`: {shards} with faces (N, {CANVAS}, {CANVAS}{channels}){views}, landmarks (N, 68, 2),"
+        " matrices (N, 2, 3), image_id (N); `shard` and `row` of the manifest say where a face lies.",
+        "* `skipped.csv`: what was found and is not used. `settings.json`: how all was made, and the hash of every file.",
+        "* `croissant.json`: this card for programs.", "", *words.columns(COLUMNS),
+    ]  # fmt: skip
