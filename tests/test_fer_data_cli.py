@@ -20,7 +20,7 @@ def test_an_unknown_command_is_told_which_there_are():
     done = run("prepare", "ckplus", "a", "b")
     assert done.exit_code == 2
     assert done.output.endswith("Error: No such command 'ckplus'; there are bu4dfe, ck+, ck48, folder, mmi, oulu.\n")
-    assert run("look").output.endswith("there are audit, doctor, inspect, prepare, report, synth, verify, weights.\n")
+    assert run("look").output.endswith("there are audit, card, doctor, export, inspect, prepare, report, synth, verify, weights.\n")
     assert run("--nonsense").output.endswith("Error: No such option '--nonsense'.\n")
 
 
