@@ -22,6 +22,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+import fer_data
 from fer_data import __version__
 from fer_data.errors import ClusterError, FerError
 
@@ -89,6 +90,9 @@ def cluster(address: str) -> Iterator[ClusterExecutor]:
             way = "start one with `dask scheduler` and give the address that it says"
             raise ClusterError(f"{doing}: no scheduler answered within {CONNECT_S} seconds; {way}") from error
         try:
+            for where, why in client.run(_look_for_code()).items():
+                if why:
+                    raise ClusterError(f"{doing}: fer-degan {__version__} must be installed on its worker {where} ({why})")
             executor = ClusterExecutor(client)
             try:
                 yield executor
@@ -97,7 +101,7 @@ def cluster(address: str) -> Iterator[ClusterExecutor]:
                 raise ClusterError(f"{doing}: {what}; run the same command again to go on") from error
             except KilledWorker as error:
                 lost = f"{error.allowed_failures + 1} workers were lost over the same task, the last one at {error.last_worker.address}"
-                raise ClusterError(f"{doing}: {lost}; see what its log says of memory") from error
+                raise ClusterError(f"{doing}: {lost}; see its log, which may tell of memory") from error
             finally:
                 executor.shutdown(cancel_futures=True)
         finally:
@@ -118,12 +122,25 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
+def _look_for_code():
+    """Return a function that says why a worker could not take our tasks, or nothing; as a closure it travels without this module."""
+
+    def look() -> str | None:
+        try:
+            import fer_data.cluster  # noqa: F401
+        except ImportError as error:
+            return str(error)
+        return None
+
+    return look
+
+
 @cache
 def environment() -> dict[str, str]:
     """Return what must be the same on a worker as here, for the bytes to be the same: the code and the versions beneath it."""
     import cv2  # its distribution has several names
 
-    code, folder = hashlib.sha256(), Path(__file__).parent
+    code, folder = hashlib.sha256(), Path(fer_data.__file__).parent
     for path in sorted(folder.rglob("*.py")):
         code.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     own = {"fer-degan": f"{__version__} (code {code.hexdigest()[:12]})", "OpenCV": cv2.__version__}
