@@ -28,6 +28,9 @@ def main():
     """
 
 
+PRESET_HELP = "smoke: seconds; small: minutes a fold on 2 cores; best: small with what came after the paper; paper: its own."
+
+
 def kimg(stage, text):
     """Return the option that overrides a stage's budget."""
     kind = click.FloatRange(0, min_open=True)
@@ -49,7 +52,7 @@ def choice(option, allowed, default, text, name=None):
 @click.option("--gan", type=common.DIR, metavar="RUN", help="Take stage 1 as it is from this run of the same fold and settings.")
 @click.option("--init", type=common.DIR, metavar="RUN", help="Start stage 1 from this run of pretrain.")
 @choice("--selection", SELECTIONS, SELECTIONS[0], "The weights after the last step, or the best on training people set aside.")
-@choice("--preset", list(PRESETS), "small", "smoke: seconds; small: minutes on 2 cores; paper: its own settings.", "preset_name")
+@choice("--preset", list(PRESETS), "small", PRESET_HELP, "preset_name")
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or cuda:N.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights, order and noise.")
 @choice("--fold-rule", FOLD_RULES, FOLD_RULES[0], "The folds of the prepared folder, or as many drawn anew over its people.")
@@ -147,7 +150,7 @@ def words(kind):
 @click.option("--gan", type=common.DIR, metavar="RUNS", help="Take each fold's stage 1 as it is from this cross-validation.")
 @click.option("--init", type=common.DIR, metavar="RUN", help="Start each fold's stage 1 from this run of pretrain.")
 @choice("--selection", SELECTIONS, SELECTIONS[0], "The weights after the last step, or the best on training people set aside.")
-@choice("--preset", list(PRESETS), "small", "smoke: seconds; small: minutes a fold on 2 cores; paper: its own settings.", "preset_name")
+@choice("--preset", list(PRESETS), "small", PRESET_HELP, "preset_name")
 @click.option("--folds", callback=words(int), metavar="N,N", help="Only these folds, counted from 0.  [default: all]")
 @click.option("--repeats", type=click.IntRange(0), default=0, metavar="R", help="R times, the people dealt out to folds anew each time.")
 @click.option("--fold-seed", type=click.IntRange(0), default=0, show_default=True, help="Of the first of the repeats.")

@@ -92,5 +92,5 @@ def test_what_is_not_a_configuration_is_refused_with_its_place(change, message):
 def test_text_that_is_no_json_and_a_preset_that_is_none():
     with pytest.raises(ConfigError, match="not JSON"):
         from_json("{")
-    with pytest.raises(ConfigError, match="must be one of smoke, small, paper, got 'huge'"):
+    with pytest.raises(ConfigError, match="must be one of smoke, small, best, paper, got 'huge'"):
         preset("huge")
