@@ -8,7 +8,7 @@ DEMO    ?= demo
 THREADS ?= $(shell nproc 2>/dev/null || echo 2)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo lint test test-slow torture mutate bench bench-long clean
+.PHONY: help install demo docs lint test test-slow torture mutate bench bench-long clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 12
@@ -26,6 +26,10 @@ demo: $(STAMP)  ## Draw 60 people, prepare them, train both methods on one fold,
 
 lint: $(STAMP)  ## Check the style.
 	$(VENV)/bin/ruff check .
+
+docs: $(STAMP)  ## Build the documentation into build/docs; a warning is an error.
+	$(VENV)/bin/sphinx-build -q -E -W --keep-going -b html docs build/docs
+	@echo build/docs/index.html
 
 test: $(STAMP)  ## Run the tests (a few minutes).
 	$(PY) -m pytest -q

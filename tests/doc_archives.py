@@ -1,0 +1,106 @@
+"""What the pages of docs/ begin with: drawn databases, packed as the real ones are handed out.
+
+In:  an empty folder, a drawn CK+ tree. Out: the archives or folders that a page expects, by the page's name.
+"""
+
+import csv
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+
+__all__ = ["ARCHIVES"]
+
+
+def _pack(archive: Path, root: Path, *tops: str, litter: bool = False) -> None:
+    """Put folders of `root` into a zip, under their own names."""
+    with zipfile.ZipFile(archive, "w") as file:
+        for top in tops:
+            for path in sorted((root / top).rglob("*")):
+                file.write(path, path.relative_to(root))
+        if litter:
+            file.writestr("__MACOSX/._x", b"\x00\x05\x16\x07")
+
+
+def _ck(out: Path, tree: Path) -> None:
+    _pack(out / "extended-cohn-kanade-images.zip", tree, "cohn-kanade-images", litter=True)
+    _pack(out / "Emotion_labels.zip", tree, "Emotion", litter=True)
+    _pack(out / "Landmarks.zip", tree, "Landmarks")
+
+
+def _faces(tree: Path):
+    """Yield (expression, path) of the last three frames of each labelled sequence."""
+    with (tree / "truth.csv").open(newline="") as file:
+        labelled = {(row["subject"], row["sequence"]): row["label"] for row in csv.DictReader(file) if row["label"]}
+    for (subject, sequence), expression in sorted(labelled.items()):
+        frames = sorted((tree / "cohn-kanade-images" / subject / sequence).glob("*.png"))[-3:]
+        yield from ((expression, path) for path in frames)
+
+
+def _small(path: Path, side: int):
+    picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)                # (490, 640)
+    return cv2.resize(picture[45:445, 120:520], (side, side), interpolation=cv2.INTER_AREA)
+
+
+def _ck48(out: Path, tree: Path) -> None:
+    words = {"happiness": "happy"}
+    for expression, path in _faces(tree):
+        place = out / "copy" / "CK+48" / words.get(expression, expression)
+        place.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(place / path.name), _small(path, 48))
+    _pack(out / "CK+48.zip", out / "copy", "CK+48")
+    shutil.rmtree(out / "copy")
+
+
+def _folder(out: Path, tree: Path) -> None:
+    rows = []
+    for expression, path in _faces(tree):
+        subject, sequence, number = path.stem.split("_")
+        name = f"{subject}/{subject}_{sequence}_{expression}_{int(number)}.jpg"
+        (out / "faces" / subject).mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(out / "faces" / name), _small(path, 96))
+        rows.append(f"{name},{subject},{expression},{sequence}\n")
+    (out / "index.csv").write_text("path,subject,expression,sequence\n" + "".join(rows))
+
+
+def _mmi(out: Path, tree: Path) -> None:
+    from fer_data.datasets.synthetic.mmi import write_mmi
+
+    write_mmi(out / "drawn", subjects=3, seed=0, traps=True)
+    for top in sorted((out / "drawn").glob("mmi-facial*")):
+        _pack(out / f"{top.name}.zip", out / "drawn", top.name)
+    shutil.rmtree(out / "drawn")
+
+
+def _oulu(out: Path, tree: Path) -> None:
+    from fer_data.datasets.synthetic.oulu_casia import write_oulu
+
+    write_oulu(out / "drawn", lights=["strong"], spectra=["vis"], subjects=3, seed=0, cropped=True, traps=True)
+    _pack(out / "B_OriginalImg.zip", out / "drawn", "B_OriginalImg")
+    _pack(out / "PreProcessImg.zip", out / "drawn", "PreProcessImg")
+    shutil.rmtree(out / "drawn")
+
+
+def _bu4dfe(out: Path, tree: Path) -> None:
+    from fer_data.datasets.synthetic.bu4dfe import write_bu4dfe
+
+    write_bu4dfe(out / "BU_4DFE", subjects=3, seed=0, frames=4, traps=True)
+    shutil.copytree(tree, out / "CK+")
+
+
+def _prepared(out: Path, tree: Path) -> None:
+    """A prepared folder without looking for faces: for pages that are about splits."""
+    from fer_data.prepare import PrepareConfig, prepare_dataset
+
+    _ck48(out, tree)
+    with zipfile.ZipFile(out / "CK+48.zip") as file:
+        file.extractall(out)
+    prepare_dataset("ck48", out / "CK+48", out / "prepared", PrepareConfig(landmarks="none", folds=4, views="virtual"))
+
+
+ARCHIVES: dict[str, Callable[[Path, Path], None]] = {
+    "howto/ck.md": _ck, "howto/ck48.md": _ck48, "howto/mmi.md": _mmi, "howto/oulu.md": _oulu, "howto/bu4dfe.md": _bu4dfe,
+    "howto/folder.md": _folder, "audit.md": _prepared, "protocol.md": _prepared,
+}  # fmt: skip
