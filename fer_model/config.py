@@ -297,7 +297,7 @@ _SMALL = TrainConfig(
     network=NetworkConfig(image_size=48, width=0.5, code_scale=10.0),
     judges=JudgesConfig(epochs=None, kimg=12, batch=48, every_kimg=4.8, tick_steps=50),
     # D never rests: in the steps in which it did, G learned a texture that the resting D took for faces (docs/best.md).
-    gan=GanConfig(epochs=None, kimg=48, batch=48, lr=2e-4, tick_steps=50, average_half_kimg=1.5, d_interval_strong=1),
+    gan=GanConfig(epochs=None, kimg=72, batch=48, lr=2e-4, tick_steps=50, average_half_kimg=1.5, d_interval_strong=1),
     head=HeadConfig(      # taps at 48, 24, 12 and 6 px, as in `paper`: here the picture itself has 48
         epochs=None, kimg=24, taps=("conv12", "conv23", "conv33", "conv43"), local_channels=16, **_CLASSIFIER
     ),
