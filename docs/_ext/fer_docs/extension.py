@@ -4,6 +4,7 @@ In:  {sym}`fer_model.losses.head_loss`, {choices} gan, .. modules:: fer_data.fac
 Out: a link with the symbol's file; the table; a section with autodoc for every module of the package.
 """
 
+import builtins
 import importlib
 import re
 from typing import ClassVar
@@ -113,10 +114,18 @@ def _plain_help(line: str) -> str:
     return f"{before}{bold}{escaped(text)}"
 
 
+def _unlink_builtins(app, doctree):
+    """Take the link from `bytes` in a signature: Sphinx would look for anything of ours that is called so."""
+    for link in list(doctree.findall(addnodes.pending_xref)):
+        if link.get("refdomain") == "py" and hasattr(builtins, link.get("reftarget", "")):
+            link.replace_self(link.children)
+
+
 def setup(app):
     app.add_role("sym", Symbol())
     app.add_directive("choices", Choices)
     app.add_directive("modules", Modules)
+    app.connect("doctree-read", _unlink_builtins)
     app.connect("builder-inited", _teach_comments)
     app.connect("autodoc-process-docstring", _plain)
     app.connect("sphinx-click-process-description", _examples)
