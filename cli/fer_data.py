@@ -39,13 +39,23 @@ _OPENFACE = (
 _SCHEDULER = (
     "Run on the workers of a Dask cluster instead, e.g. tcp://HOST:8786; the bytes are the same. Start it with `dask scheduler` on "
     "one machine and `dask worker tcp://HOST:8786 --nworkers -1 --nthreads 1` on each; all of them see ROOT under the same path and "
-    "have this version of fer-degan with the extra [dask]. Only this command writes. Given up after 10 seconds if nothing answers."
+    "have this version of fer-degan with the extra [dask]. Only this command writes. Given up after 10 seconds if nothing answers, after "
+    "60 without any worker."
 )
 
 
 @main.group(cls=common.Group)
 def prepare():
-    """Find sequences, choose peak frames, detect, align, cut views, write shards and the manifest."""
+    """Find sequences, choose peak frames, detect, align, cut views, write shards and the manifest.
+
+    On a cluster, start Dask, then give --scheduler tcp://HOST:8786. With SLURM, keep this open meanwhile (package dask-jobqueue):
+
+    \b
+    dask scheduler                                            # on one machine
+    dask worker tcp://HOST:8786 --nworkers -1 --nthreads 1    # on each
+    python -ic "from dask_jobqueue import SLURMCluster;
+    c = SLURMCluster(cores=1, memory='4GB', scheduler_options={'port': 8786}); c.scale(40)"
+    """
 
 
 def prepare_options(*backends):

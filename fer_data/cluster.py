@@ -90,9 +90,12 @@ def cluster(address: str) -> Iterator[ClusterExecutor]:
             way = "start one with `dask scheduler` and give the address that it says"
             raise ClusterError(f"{doing}: no scheduler answered within {CONNECT_S} seconds; {way}") from error
         try:
-            for where, why in client.run(_look_for_code()).items():
+            look = _look_for_code()
+            answers = {"its scheduler, which reads tasks too": client.run_on_scheduler(look)}
+            answers |= {f"its worker {where}": why for where, why in client.run(look).items()}
+            for where, why in answers.items():
                 if why:
-                    raise ClusterError(f"{doing}: fer-degan {__version__} must be installed on its worker {where} ({why})")
+                    raise ClusterError(f"{doing}: fer-degan {__version__} must be installed on {where} ({why})")
             executor = ClusterExecutor(client)
             try:
                 yield executor
@@ -123,7 +126,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _look_for_code():
-    """Return a function that says why a worker could not take our tasks, or nothing; as a closure it travels without this module."""
+    """Return a function that says why a process could not read our tasks, or nothing; as a closure it travels without this module."""
 
     def look() -> str | None:
         try:

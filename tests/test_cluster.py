@@ -3,6 +3,8 @@
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import Executor, Future
 
@@ -80,20 +82,21 @@ def test_a_cluster_gives_the_bytes_of_a_local_run(dask, tree, expected, tmp_path
     assert again.detected == 0 and again.rendered == again.kept * 110, "the workers found the points in the cache"
 
 
-def test_a_lost_worker_costs_its_tasks_and_not_the_run(dask, tree, expected, tmp_path):
+def test_a_lost_worker_costs_its_tasks_and_not_the_run(dask, tree, expected, tmp_path, monkeypatch):
+    """One task a worker in flight, so that one has always just been handed out."""
+    monkeypatch.setattr("fer_data.prepare._IN_FLIGHT", 1)
     before, killed = pids(dask), []
 
     def kill_one(done, total):
         busy = [address for address, worker in dask.scheduler.workers.items() if worker.processing]
         if not killed and busy:
-            killed.append(before[busy[0]])
-            os.kill(killed[0], signal.SIGKILL)
+            killed.append(busy[0])
+            os.kill(before[busy[0]], signal.SIGKILL)
 
     prepare_dataset("ck+", tree, tmp_path / "out", on(dask), kill_one)
     assert bytes_of(tmp_path / "out") == expected
     assert killed
-    wait_until(lambda: len(dask.scheduler.workers) == 2)
-    assert killed[0] not in pids(dask).values()
+    wait_until(lambda: len(dask.scheduler.workers) == 2 and killed[0] not in dask.scheduler.workers)
 
 
 def test_ctrl_c_cancels_what_is_outstanding(dask, ctrl_c, tmp_path):
@@ -123,6 +126,35 @@ def test_a_worker_with_other_code_is_refused(dask, tree, tmp_path, monkeypatch):
         prepare_dataset("ck+", tree, tmp_path / "out", on(dask))
     said = f"fer-degan must be 9.9 (code 123), as in the process that writes, got {own['fer-degan']}"
     assert str(caught.value).startswith("on the Dask worker tcp://127.0.0.1:") and str(caught.value).endswith(said)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("which", "named"), [("scheduler", "its scheduler, which reads tasks too"), ("worker", r"its worker tcp://127.*")])
+def test_a_process_without_this_package_is_named(tmp_path, which, named):
+    """Without asking first the scheduler answered with a traceback of Dask's, and the worker ended without a word."""
+    (tmp_path / "lacks" / "fer_data").mkdir(parents=True)
+    (tmp_path / "lacks" / "fer_data" / "__init__.py").write_text("raise ImportError('not installed')")
+    file, started = tmp_path / "scheduler.json", []
+
+    def start(name, *words):
+        lacks = {"PYTHONPATH": str(tmp_path / "lacks")} if name == which else {}
+        command = [sys.executable, "-m", f"distributed.cli.dask_{name}", "--no-dashboard", "--scheduler-file", str(file), *words]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        started.append(subprocess.Popen(command, env={**os.environ, **lacks}, cwd=tmp_path, **quiet))
+
+    try:
+        start("scheduler", "--host", "127.0.0.1", "--port", "0")
+        wait_until(lambda: file.exists() and file.stat().st_size)
+        start("worker", "--no-nanny", "--nthreads", "1", "--host", "127.0.0.1")
+        with distributed.Client(scheduler_file=str(file), set_as_default=False) as client:
+            client.wait_for_workers(1, 30)
+            address = client.scheduler.address
+        with pytest.raises(ClusterError, match=rf"must be installed on {named} \(not installed\)"), cluster.cluster(address):
+            pass
+    finally:
+        for process in started[::-1]:
+            process.terminate()
+            process.wait(30)
 
 
 def test_what_a_worker_cannot_see_is_said_with_its_address(dask, tree, tmp_path, monkeypatch):
