@@ -330,6 +330,25 @@ def predict(run, source, strict, **options):
 
 
 @main.command()
+@click.argument("run", type=click.Path(exists=True, path_type=Path))
+@click.option("--port", type=click.IntRange(1, 65535), default=7860, show_default=True, metavar="N", help="Of 127.0.0.1.")
+@click.option("--landmarks", type=click.Choice(["fan", "dlib", "none"]), help="Find faces otherwise than in the training.")
+@click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or cuda:N.")
+def demo(run, port, landmarks, device):
+    """A page to try a network on: a picture or the camera in; expressions, and the expression on other people, out. Extra [demo].
+
+    It is served to this machine alone, asks nothing of other machines, and keeps no picture once it is closed.
+
+    \b
+    fer-model demo runs/ck+-degan-fold0
+    fer-model demo model.onnx --port 8000
+    """
+    from fer_model.use.demo import demo as library
+
+    library(run, port, device, landmarks, common.tell)
+
+
+@main.command()
 @click.argument("run", type=common.DIR)
 @choice("--format", ["onnx", "safetensors"], "onnx", "One graph for ONNX Runtime, or the weights by name.", "form")
 @click.option("-o", "--out", type=common.NEW_FILE, help="File to write.  [default: model.onnx or model.safetensors in RUN]")

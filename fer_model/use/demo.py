@@ -1,0 +1,152 @@
+"""A page on this machine alone: a picture in; the expression of each face, and the expression on other people, out.
+
+In:  RUN of `fer-model train`, or an exported file; pictures, from a file or the camera, in a browser on this machine.
+Out: http://127.0.0.1:PORT, until it is stopped. Pictures lie in a temporary folder meanwhile, which goes with the page.
+
+Gradio draws the page. It is told to ask nothing of other machines, to tell them nothing, and to keep nothing.
+"""
+
+import importlib.util
+import os
+import socket
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from fer_model.errors import RunError
+from fer_model.use.annotate import draw_prediction
+from fer_model.use.predict import Prediction, Predictor, load
+
+__all__ = ["HOST", "PORT", "demo", "open_page", "require_gradio", "sheet_of"]
+
+HOST, PORT = "127.0.0.1", 7860
+KEPT_S = 60                           # how long what is uploaded or drawn is kept at most, while the page is open
+SETTINGS = {
+    "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1",
+    "GRADIO_SHARE": "False", "GRADIO_SERVER_NAME": HOST, "NO_PROXY": f"{HOST},localhost", "no_proxy": f"{HOST},localhost",
+}  # fmt: skip
+
+
+def require_gradio() -> None:
+    """Raise RunError with what to install, if Gradio is missing."""
+    if importlib.util.find_spec("gradio") is None:
+        raise RunError("opening the demo: the package gradio is missing; install it with: pip install 'fer-degan[demo]'")
+
+
+def demo(run: Path, port: int = PORT, device: str = "auto", landmarks: str | None = None, say: Callable = print) -> None:
+    """Open the page and stay until Ctrl-C. Raises RunError without Gradio or if the port is taken, children of FerError for the run."""
+    require_gradio()
+    _refuse_taken(port)
+    model = load(run, device, landmarks)
+    with tempfile.TemporaryDirectory(prefix="fer-demo-") as folder:
+        page = open_page(model, run, port, device, Path(folder))
+        say(f"open http://{HOST}:{port} in a browser on this machine; Ctrl-C ends it")
+        try:
+            page.block_thread()
+        finally:
+            page.close(verbose=False)
+
+
+def _refuse_taken(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise RunError(f"opening the demo: port {port} of {HOST} cannot be used ({error.strerror}); choose another with --port") from error
+
+
+def open_page(model: Predictor, run: Path, port: int, device: str, folder: Path):
+    """Return the page (gradio.Blocks), which is being served from now on; what it is given lies in `folder`."""
+    os.environ.update(SETTINGS)                                                  # before it is imported: it reads them then
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    import gradio
+
+    trained, why_not = _decoder_of(run, device)
+    theme = gradio.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])       # none of Google's
+
+    def look(picture):
+        one = model.predict(picture) if picture is not None else None
+        return (None, None, "") if one is None else (draw_prediction(picture, one), _label(one), _words(one))
+
+    def move(picture, people):
+        if picture is None or not people:
+            raise gradio.Error("A picture and at least one identity are needed.", print_exception=False)
+        sheet = sheet_of(model, trained, picture, tuple(people))
+        if sheet is None:
+            raise gradio.Error("No face was found.", print_exception=False)
+        return sheet
+
+    with gradio.Blocks(title="fer-degan", analytics_enabled=False, delete_cache=(KEPT_S, KEPT_S)) as page:
+        gradio.Markdown(f"# {model.recipe.name}, trained on {model.recipe.dataset}\n\n" + "\n".join(f"* {note}" for note in _limits(model)))
+        with gradio.Row():
+            picture = gradio.Image(label="Picture", sources=["upload", "webcam"], type="numpy", image_mode="RGB", elem_id="picture")
+            with gradio.Column():
+                seen = gradio.Image(label="Faces found", interactive=False, format="png", elem_id="seen")
+                label = gradio.Label(label="Expression of the largest face", elem_id="label")
+                words = gradio.Markdown(elem_id="words")
+        picture.change(look, picture, [seen, label, words], api_name=False)
+        if trained is None:
+            gradio.Markdown(f"Expressions cannot be moved to other people: {why_not}", elem_id="why-not")
+        else:
+            names = list(trained.identities)
+            people = gradio.Dropdown(names, value=names[:4], multiselect=True, label="Identities: training people", elem_id="people")
+            button = gradio.Button("Move the expression to them", elem_id="move")
+            sheet = gradio.Image(label="Left: the face as the network sees it", interactive=False, format="png", elem_id="sheet")
+            button.click(move, [picture, people], sheet, api_name=False)
+    page.launch(
+        server_name=HOST, server_port=port, share=False, quiet=True, prevent_thread_lock=True, inbrowser=False, theme=theme,
+        footer_links=[], enable_monitoring=False, ssr_mode=False, show_error=True,
+    )  # fmt: skip
+    return page
+
+
+def _decoder_of(run: Path, device: str) -> tuple:
+    """Return the trained run and "", or None and why it cannot draw."""
+    if not run.is_dir():
+        return None, "an exported file holds no decoder; open the run folder."
+    from fer_model.trained import load_run
+
+    trained = load_run(run, device)
+    if "decoder" not in trained.networks:
+        return None, f"a run of method degan has a decoder, this one is of method {trained.config.method}."
+    return trained, ""
+
+
+def sheet_of(model: Predictor, trained, picture: np.ndarray, people: tuple[str, ...], seed: int = 0) -> np.ndarray | None:
+    """Return the largest face of a picture and its expression on each of the people, left to right; None without a face."""
+    import torch
+
+    from fer_data.store.loader import virtual_views
+    from fer_model.classifier import centre_inputs
+    from fer_model.evidence.sheet import draw_noise, draw_sheet
+    from fer_model.randomness import stream
+
+    found, _ = model._finder(picture)
+    if not found:
+        return None
+    face = max(found, key=lambda one: one.eye_distance_px)
+    network = trained.config.network
+    x = centre_inputs(virtual_views(face.pixels[None], trained.device), torch.tensor([0]), network.image_size)   # (1, C, S, S)
+    noise = draw_noise(1, network.noise, stream(seed, "transfer/noise"))
+    columns = torch.tensor([trained.identities.index(name) for name in people])
+    return draw_sheet(trained.networks["encoder"], trained.networks["decoder"], x, columns, noise, None)
+
+
+def _limits(model: Predictor) -> tuple[str, ...]:
+    return (*model.notes, model.recipe.limits)
+
+
+def _label(one: Prediction) -> dict[str, float] | None:
+    return dict(one.faces[0].probabilities) if one.faces else None
+
+
+def _words(one: Prediction) -> str:
+    """Return what is to be said of each face, with its doubts, and of the picture."""
+    lines = []
+    for number, face in enumerate(one.faces, 1):
+        doubts = "; ".join(face.doubts)
+        lines.append(f"* face {number}: {face.expression} {face.probability:.0%}" + (f" (**doubtful**: {doubts})" if doubts else ""))
+    return "\n".join(lines + ([one.note] if one.note else []))
