@@ -55,7 +55,8 @@ def _refuse_taken(port: int) -> None:
         try:
             probe.bind((HOST, port))
         except OSError as error:
-            raise RunError(f"opening the demo: port {port} of {HOST} cannot be used ({error.strerror}); choose another with --port") from error
+            why = f"port {port} of {HOST} cannot be used ({error.strerror})"
+            raise RunError(f"opening the demo: {why}; choose another with --port") from error
 
 
 def open_page(model: Predictor, run: Path, port: int, device: str, folder: Path):
