@@ -23,6 +23,7 @@ __all__ = ["HOST", "PORT", "demo", "open_page", "require_gradio", "sheet_of"]
 
 HOST, PORT = "127.0.0.1", 7860
 KEPT_S = 60                           # how long what is uploaded or drawn is kept at most, while the page is open
+BUTTONS = ["fullscreen", "download"]    # of a picture; left out is "share", which sends it to Hugging Face
 SETTINGS = {
     "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1",
     "GRADIO_SHARE": "False", "GRADIO_SERVER_NAME": HOST, "NO_PROXY": f"{HOST},localhost", "no_proxy": f"{HOST},localhost",
@@ -85,7 +86,7 @@ def open_page(model: Predictor, run: Path, port: int, device: str, folder: Path)
         with gradio.Row():
             picture = gradio.Image(label="Picture", sources=["upload", "webcam"], type="numpy", image_mode="RGB", elem_id="picture")
             with gradio.Column():
-                seen = gradio.Image(label="Faces found", interactive=False, format="png", elem_id="seen")
+                seen = gradio.Image(label="Faces found", interactive=False, format="png", buttons=BUTTONS, elem_id="seen")
                 label = gradio.Label(label="Expression of the largest face", elem_id="label")
                 words = gradio.Markdown(elem_id="words")
         picture.change(look, picture, [seen, label, words], api_name=False)
@@ -95,7 +96,7 @@ def open_page(model: Predictor, run: Path, port: int, device: str, folder: Path)
             names = list(trained.identities)
             people = gradio.Dropdown(names, value=names[:4], multiselect=True, label="Identities: training people", elem_id="people")
             button = gradio.Button("Move the expression to them", elem_id="move")
-            sheet = gradio.Image(label="Left: the face as the network sees it", interactive=False, format="png", elem_id="sheet")
+            sheet = gradio.Image(label="Left: the input, as it is seen", interactive=False, format="png", buttons=BUTTONS, elem_id="sheet")
             button.click(move, [picture, people], sheet, api_name=False)
     page.launch(
         server_name=HOST, server_port=port, share=False, quiet=True, prevent_thread_lock=True, inbrowser=False, theme=theme,
