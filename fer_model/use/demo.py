@@ -84,7 +84,9 @@ def open_page(model: Predictor, run: Path, port: int, device: str, folder: Path)
     with gradio.Blocks(title="fer-degan", analytics_enabled=False, delete_cache=(KEPT_S, KEPT_S)) as page:
         gradio.Markdown(f"# {model.recipe.name}, trained on {model.recipe.dataset}\n\n" + "\n".join(f"* {note}" for note in _limits(model)))
         with gradio.Row():
-            picture = gradio.Image(label="Picture", sources=["upload", "webcam"], type="numpy", image_mode="RGB", elem_id="picture")
+            picture = gradio.Image(
+                label="Picture", sources=["upload", "webcam"], type="numpy", image_mode="RGB", buttons=BUTTONS[:1], elem_id="picture"
+            )
             with gradio.Column():
                 seen = gradio.Image(label="Faces found", interactive=False, format="png", buttons=BUTTONS, elem_id="seen")
                 label = gradio.Label(label="Expression of the largest face", elem_id="label")
