@@ -245,6 +245,20 @@ def report(runs, out, no_faces):
 
 @main.command()
 @click.argument("run", type=common.DIR)
+@click.option("--out", type=common.NEW_FILE, help="Where to write it.  [default: card.md in the folder]")
+def card(run, out):
+    """A model card in Markdown: what a run or a cross-validation reached, how, on whom; what it is for and what not.
+
+    \b
+    fer-model card runs/ck+-degan
+    """
+    from fer_model.evidence.card import write_card
+
+    common.show(write_card(run, out))
+
+
+@main.command()
+@click.argument("run", type=common.DIR)
 @click.option("--baseline", type=common.DIR, help="Run of method cnn on the same fold: its hidden layer is probed beside.")
 @click.option("--data", type=common.DIR, help="What fer-data prepare wrote.  [default: where the run found it]")
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or cuda:N.")

@@ -24,7 +24,7 @@ from fer_model.errors import RunError
 from fer_model.evidence.evaluate import read_predictions
 from fer_model.run import SCHEMA_VERSION, RunFolder
 
-__all__ = ["NAMES", "FoldRun", "Method", "find_runs", "gather", "total_kimg"]
+__all__ = ["NAMES", "FoldRun", "Method", "find_runs", "gather", "read_content", "total_kimg"]
 
 NAMES = {"degan": "DE-GAN", "cnn": "CNN (baseline)"}
 _FOLD, _REPEAT = re.compile(r"fold(\d+)"), re.compile(r"shuffled\d+")
@@ -115,7 +115,9 @@ def find_runs(paths: Sequence[Path]) -> list[FoldRun]:
     found: dict[Path, FoldRun] = {}
     for path in paths:
         if (path / "config.json").is_file():
-            content = _read_content(path)
+            content = read_content(path)
+            if content["config"]["fold"] is None:
+                raise RunError(f"reading runs: {path} is a run of pretrain: nobody was held out, there are no figures")
             runs = [FoldRun(path, int(content["config"]["fold"]), content, _state(path))]
         else:
             runs = _folds_of(path)
@@ -145,7 +147,7 @@ def _folds_of(path: Path) -> list[FoldRun]:
     names = _folders(path, _FOLD)
     if not names:
         raise RunError(f"reading runs: a run (config.json) or a folder of folds (fold0, fold1, ...) is needed, {path} is neither")
-    contents = {name: _read_content(path / name) for name in names if (path / name / "config.json").is_file()}
+    contents = {name: read_content(path / name) for name in names if (path / name / "config.json").is_file()}
     if not contents:
         raise RunError(f"reading runs: no fold in {path} was started; `fer-model train` or `fer-model crossval` does that")
     some = next(iter(contents.values()))
@@ -190,7 +192,7 @@ def total_kimg(content: dict) -> float:
     return round(sum(kimg for kimg in budgets if kimg is not None), 6)
 
 
-def _read_content(path: Path) -> dict:
+def read_content(path: Path) -> dict:
     """Return config.json as it is: a run of an older program, with fewer fields, is still evidence."""
     content = _json_or_none(path / "config.json")
     if content is None:

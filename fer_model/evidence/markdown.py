@@ -7,7 +7,7 @@ Out: str. Every value is escaped: a name with a bar, a tag or a bracket stays th
 from fer_data.markdown import escape, table
 from fer_model.evidence.summary import percent
 
-__all__ = ["to_markdown"]
+__all__ = ["accuracy_table", "confusion_table", "folds_table", "to_markdown"]
 
 
 def to_markdown(report: dict) -> str:
@@ -15,12 +15,12 @@ def to_markdown(report: dict) -> str:
     parts = [
         [f"# {escape(report['title'])}"],
         [f"* {'' if one['level'] == 'ok' else '**Look:** '}{escape(one['text'])}" for one in report["findings"]],
-        ["## Accuracy", "", *_accuracy(report["figures"])],
+        ["## Accuracy", "", *accuracy_table(report["figures"])],
         *[["\n".join(f"> {escape(text)}\n>" for text in one["sentences"]).removesuffix("\n>")] for one in report["figures"]],
         *([["## Differences", "", *[f"* {escape(one['sentence'])}" for one in report["comparisons"]]]] if report["comparisons"] else []),
         *([["## Several seeds", "", *[f"* {escape(t)}" for one in report["seeds"] for t in one["sentences"]]]] if report["seeds"] else []),
-        ["## Folds", "", *_folds(report["figures"], report["incomplete"])],
-        *[[f"## Confusion: {escape(one['name'])}", "", *_confusion(one["pooled"])] for one in report["figures"]],
+        ["## Folds", "", *folds_table(report["figures"], report["incomplete"])],
+        *[[f"## Confusion: {escape(one['name'])}", "", *confusion_table(one["pooled"])] for one in report["figures"]],
         *[[f"## Probes: {escape(one['method'])}", "", *table(one["columns"], one["rows"])] for one in report["probes"]],
         *[_paper(one) for one in report["paper"]],
         *[[f"## Protocol: {escape(one['label'])}", "", *table(["what", "value"], one["protocol"])] for one in report["methods"]],
@@ -29,7 +29,8 @@ def to_markdown(report: dict) -> str:
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
-def _accuracy(figures: list[dict]) -> list[str]:
+def accuracy_table(figures: list[dict]) -> list[str]:
+    """Return the lines of a table: a row for each method and seed, `figures` as report.json holds them."""
     units = ["per frame, pooled", "mean of folds", "per sequence, pooled", "mean of folds"]
     head = ["method", "folds", "images", "people", *units, "macro recall"]
     rows = []
@@ -53,7 +54,8 @@ def _spread(share: dict) -> str:
     return f"{percent(share['mean'])} %" + ("" if share["sd"] is None else f" ± {percent(share['sd'])}")
 
 
-def _folds(figures: list[dict], incomplete: list[dict]) -> list[str]:
+def folds_table(figures: list[dict], incomplete: list[dict]) -> list[str]:
+    """Return the lines of a table: a row for each fold, those that are not complete last."""
     rows = [
         [one["name"], fold["fold"], fold["n_images"], fold["n_subjects"], f"{percent(fold['frame_accuracy'])} %",
          f"{percent(fold['sequence_accuracy'])} %", f"{percent(fold['frame_macro_recall'])} %", ", ".join(fold["classes_absent"]) or "none"]
@@ -63,7 +65,8 @@ def _folds(figures: list[dict], incomplete: list[dict]) -> list[str]:
     return table(["method", "fold", "images", "people", "per frame", "per sequence", "macro recall", "absent"], rows)
 
 
-def _confusion(pooled: dict) -> list[str]:
+def confusion_table(pooled: dict) -> list[str]:
+    """Return the lines of the confusion matrix: true classes down, predicted ones across."""
     rows = [[name, *counts] for name, counts in zip(pooled["classes"], pooled["confusion"], strict=True)]
     return table(["true, images", *pooled["classes"]], rows)
 

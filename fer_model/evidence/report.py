@@ -43,7 +43,7 @@ from fer_model.evidence.summary import (
     sentence_pooled,
 )
 
-__all__ = ["ReportSummary", "write_report"]
+__all__ = ["ReportSummary", "citations_of", "figure_values", "incomplete_values", "spread_values", "write_report"]
 
 HERE = Path(__file__).parent
 SCHEMA_VERSION = 1                    # of report.json
@@ -92,7 +92,7 @@ def write_report(runs: Sequence[Path], out: Path, faces: bool = True) -> ReportS
         "confusions": [(one.name, _confusion(one.pooled)) for one in figures], "curves": _curves(methods),
         "other_tables": [_paper_view(PaperView(table, (), ())) for table in paper.TABLES.values() if not views], "replicates": REPLICATES,
         "all_seeds": sorted({seed for one in spreads for seed in one.seeds}), "protocol_rows": _protocol_rows(methods),
-        "cite": _cite(methods), "version": __version__,
+        "cite": citations_of(methods), "version": __version__,
     }  # fmt: skip
     page = render_page("report.html", values, styles=("page.css", "report.css"), folder=HERE)
     texts = {"report.html": page, "report.md": to_markdown(content).encode(), "report.json": json_bytes(content)}
@@ -114,17 +114,22 @@ def _content(methods, figures, comparisons, apart, spreads, views) -> dict:
         "databases": databases, "drawn": {method.label: drawn_of(method) for method in methods},
         "findings": [asdict(finding) for finding in findings(methods, figures)],
         "methods": [_method(method) for method in methods],
-        "figures": [_figures(one) for one in figures],
-        "seeds": [_spread(one) for one in spreads],
+        "figures": [figure_values(one) for one in figures],
+        "seeds": [spread_values(one) for one in spreads],
         "comparisons": [_comparison(one) for one in comparisons],
         "nothing_in_common": [[first.label, second.label] for first, second in apart],
-        "incomplete": [
-            {"method": method.label, "seed": run.seed, "fold": run.fold, "run": str(run.path), "state": run.state}
-            for method in methods for run in method.runs if not run.complete
-        ],
+        "incomplete": incomplete_values(methods),
         "probes": [found for method in methods if (found := _probes(method)) is not None],
         "paper": [_paper_view(view) for view in views],
     }  # fmt: skip
+
+
+def incomplete_values(methods: Sequence[Method]) -> list[dict]:
+    """Return what report.json holds of the folds that are in no figure."""
+    return [
+        {"method": method.label, "seed": run.seed, "fold": run.fold, "run": str(run.path), "state": run.state}
+        for method in methods for run in method.runs if not run.complete
+    ]  # fmt: skip
 
 
 def _method(method: Method) -> dict:
@@ -136,7 +141,8 @@ def _method(method: Method) -> dict:
     }  # fmt: skip
 
 
-def _figures(one: SeedFigures) -> dict:
+def figure_values(one: SeedFigures) -> dict:
+    """Return what report.json holds of one method and seed: pooled, means of folds, each fold, sentences."""
     drawn = drawn_of(one.method)
     pooled, means = ([make(one, unit, drawn) for unit in UNITS] for make in (sentence_pooled, sentence_of_mean))
     return {
@@ -157,7 +163,8 @@ def _fold(run: FoldRun, found: Evaluation) -> dict:
     }  # fmt: skip
 
 
-def _spread(one: SeedSpread) -> dict:
+def spread_values(one: SeedSpread) -> dict:
+    """Return what report.json holds of several seeds of a method."""
     return {
         "method": one.method.label, "seeds": list(one.seeds), "folds": list(one.folds), "n_images": one.n_images,
         "figures": {name: asdict(found) for name, found in one.figures.items()},
@@ -316,6 +323,7 @@ def _sheets(methods: Sequence[Method]) -> tuple[list[dict], int]:
     return found, left_out
 
 
-def _cite(methods: Sequence[Method]) -> list[str]:
+def citations_of(methods: Sequence[Method]) -> list[str]:
+    """Return what to cite: the databases whose people were tested, the paper."""
     datasets = dict.fromkeys(method.content["dataset"] for method in methods if drawn_of(method) is not True)
     return [*(text for dataset in datasets if dataset in FILES for text in load_facts(dataset).citation), paper.CITATION]
