@@ -49,6 +49,14 @@ MUTATIONS = [
     ("fer_data/store/cache.py", "content = unseal(path.read_bytes())",
      "content = __import__('json').loads(path.read_bytes())", "tests/test_verify.py -k not_believed"),
     ("fer_data/check_split.py", "read_manifest(path)  #", "#", "tests/test_readers.py -k newer_schema"),
+    # what is handed on
+    ("fer_data/share/samples.py", "!= row.face_sha256:", '== "":', "tests/test_export.py -k damaged"),
+    ("fer_data/share/samples.py", 'frame[frame["role"] == "peak"]', "frame", "tests/test_export.py -k references"),
+    ("fer_data/share/formats.py", 'yield f"fold_{fold}/{name}/", b""', "pass", "tests/test_export.py -k same_classes"),
+    ("fer_data/share/export.py", "    if others:", "    if False:", "tests/test_export.py -k nothing_of"),
+    ("fer_data/share/export.py", "if not plan.terms.public:", "if False:", "tests/test_export.py -k licensed_faces"),
+    ("fer_data/share/words.py", "{escape(apart.text)} Test", "No person is in two folds. Test", "tests/test_card.py -k two_folds"),
+    ("fer_model/evidence/card.py", "if len(methods) != 1:", "if not methods:", "tests/test_model_card.py -k one_method"),
     # folds and facts
     ("fer_data/protocol/folds.py", "rank % folds for rank, subject",
      "rank // folds % folds for rank, subject", "tests/test_folds.py -k literature"),

@@ -94,7 +94,7 @@ _LEFT_OPEN = pytest.mark.filterwarnings("ignore:unclosed file", "ignore::pytest.
 
 @_LEFT_OPEN
 def test_webdataset_reads_its_shards(tiny_prepared, tmp_path, monkeypatch):
-    """Seen red: a dot in a key, of which it makes another sample."""
+    """Seen red: classes counted from 1."""
     pytest.importorskip("webdataset")
     folder = made(tiny_prepared, tmp_path / "x", "webdataset")
     classes = (folder / "classes.txt").read_text().split()
@@ -122,13 +122,16 @@ def test_datasets_reads_both_of_its_forms(form, tiny_prepared, tmp_path, monkeyp
         assert sorted(names["folds"]) == [f"fold_{fold}" for fold in range(3)]
 
 
-def test_a_folder_of_pictures_has_the_same_classes_in_every_fold(tiny_prepared, tmp_path):
-    """Read as torchvision's ImageFolder does: classes are the sorted folders. Seen red: folders of the pictures alone."""
-    folder = made(tiny_prepared, tmp_path / "x", "imagefolder")
+def test_a_folder_of_pictures_has_the_same_classes_in_every_fold(write_tiny, tmp_path):
+    """Each fold has pictures of one expression alone. Read as torchvision's ImageFolder does: classes are the sorted folders.
+
+    Seen red: folders of the pictures alone."""
+    out = write_tiny(tmp_path / "out", 2, 3, fold_of=lambda person, sequence: sequence)
+    folder = made(out, tmp_path / "x", "imagefolder")
     classes = {fold.name: sorted(path.name for path in fold.iterdir()) for fold in folder.glob("fold_*")}
     assert len(classes) == 3 and len(set(map(tuple, classes.values()))) == 1
     counts = {name: len(list(folder.glob(f"*/{name}/*.png"))) for name in classes["fold_0"]}
-    assert counts == read_manifest(tiny_prepared)["expression"].value_counts().to_dict()
+    assert counts == read_manifest(out)["expression"].value_counts().to_dict()
     with (folder / "metadata.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert all(row["file_name"].startswith(f"fold_{row['fold']}/{row['expression']}/") for row in rows)
@@ -173,13 +176,13 @@ def test_references_are_left_out_and_said(licensed, tmp_path):
 
 
 def test_names_are_unique_on_any_disk():
-    """Seen red: no hash behind names that become the same."""
+    """Seen red: no hash behind names that become the same; one behind every name with a capital letter."""
     import pandas as pd
 
-    ids = ["d/Ä.1/x/00000001", "d/Ö_1/x/00000001", "d/a/X/00000001", "d/A/x/00000001", "d/a/x/y/00000002", "d/a/b.c/00000003"]
+    ids = ["d/Ä.1/x/00000001", "d/Ö_1/x/00000001", "d/a/X/00000001", "d/A/x/00000001", "d/a/x/y/00000002", "d/a/b.c/00000003", "d/S1/001/00000004"]
     keys = _keys(pd.DataFrame({"image_id": ids}))
     assert len({key.casefold() for key in keys}) == len(ids) and all(re.fullmatch(r"[A-Za-z0-9_-]+", key) for key in keys)
-    assert keys[4:] == ["a_x_y_00000002", "a_b_c_00000003"]
+    assert keys[4:] == ["a_x_y_00000002", "a_b_c_00000003", "S1_001_00000004"]
 
 
 # --- licence ----------------------------------------------------------------------------------------------------------
