@@ -316,7 +316,8 @@ def _table(title, frame) -> Table:
 
 @main.command()
 @click.argument("out", type=common.DIR)
-def verify(out):
+@flag("--json", "Print as JSON.", name="as_json")
+def verify(out, as_json):
     """Check every shard, data set and row against the hashes that were written with it.
 
     \b
@@ -326,9 +327,12 @@ def verify(out):
 
     with common.progress("verifying shards") as progress:
         checked, problems = check(out, progress)
-    for problem in problems:
-        common.stderr.print(problem, markup=False)
-    common.show(f"{counted(checked, 'shards')} checked, {counted(len(problems), 'problems')}")
+    if as_json:
+        common.show_json({"shards": checked, "problems": problems})
+    else:
+        for problem in problems:
+            common.stderr.print(problem, markup=False)
+        common.show(f"{counted(checked, 'shards')} checked, {counted(len(problems), 'problems')}")
     if problems:
         sys.exit(1)
 
@@ -517,7 +521,8 @@ def weights_fetch(names, source, accept_licence):
 
 @weights.command("verify")
 @click.argument("names", nargs=-1, metavar="[BACKEND|FILE]...")
-def weights_verify(names):
+@flag("--json", "Print as JSON.", name="as_json")
+def weights_verify(names, as_json):
     """Hash the model files that are there; exit 1 if one is wrong, or if one that was named is missing.
 
     \b
@@ -526,8 +531,11 @@ def weights_verify(names):
     from fer_data.weights import choose, state_of
 
     states = {entry.name: state_of(entry) for entry in choose(names)}
-    for name, (state, where) in states.items():
-        common.show(f"{name}: {state}\n  {where}")
+    if as_json:
+        common.show_json([{"name": name, "state": state, "where": where} for name, (state, where) in states.items()])
+    else:
+        for name, (state, where) in states.items():
+            common.show(f"{name}: {state}\n  {where}")
     if any(state == "wrong" or (names and state == "missing") for state, _ in states.values()):
         sys.exit(1)
 

@@ -7,6 +7,7 @@ from click.testing import CliRunner
 
 from cli.fer_data import main
 from fer_data.labels import EXPRESSIONS
+from fer_data.store.files import sealed_json
 from tests.mmi_sessions import write_session
 from tests.test_adapters import ck48_tree, write
 
@@ -149,3 +150,15 @@ def test_a_model_file_that_a_package_brings_needs_no_licence_accepted(tmp_path):
     assert (done.exit_code, done.output) == (
         1, f"Error: fetching {entry.name}: it comes with the package {entry.package}, so no file can take its place\n",
     )  # fmt: skip
+
+
+def test_checks_answer_programs_too(write_tiny, tmp_path):
+    """Before: no --json. Seen red: the sentence printed beside the JSON."""
+    out = write_tiny(tmp_path / "out", people=2, folds=2, frames=1)
+    (out / "fer-data.json").write_bytes(sealed_json({"dataset": "tiny"}))
+    (out / "skipped.csv").write_text("not ours")
+    done = run("verify", out, "--json")
+    found = json.loads(done.stdout)
+    assert done.exit_code == 1 and found["shards"] == 1 and any("skipped.csv" in problem for problem in found["problems"])
+    listed, checked = (json.loads(run("weights", name, "--json").stdout) for name in ("list", "verify"))
+    assert [(one["name"], one["state"]) for one in checked] == [(one["name"], one["state"]) for one in listed]
