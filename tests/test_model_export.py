@@ -82,7 +82,7 @@ def differences(run, path, data):
 
 
 def test_the_graph_computes_what_torch_does(run, graph, prepared_ck):
-    """On 256 faces. Seen red: networks in training mode (0.4); views not reduced to 48 px before the graph (refused by it)."""
+    """On 256 faces. Seen red: a graph that takes the view 1 % darker."""
     worst, spread = differences(run, graph, prepared_ck)
     assert worst < 1e-4 < 0.05 < spread
 

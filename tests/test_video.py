@@ -3,6 +3,7 @@
 import builtins
 import io
 import struct
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -187,7 +188,7 @@ def test_only_our_own_error_leaves_a_broken_clip(tmp_path_factory, data):
 
 @pytest.mark.parametrize(("codec", "kind"), KINDS)
 def test_each_frame_comes_in_order_with_its_time(tmp_path, codec, kind):
-    """Seen red: every second one counted from 1; times that begin at the container's offset."""
+    """Seen red: every third one counted from 1; times a tenth of a second late."""
     path = on_disk(tmp_path, clip(12, codec, kind))
     found = list(video.each_frame(path, "a", every=3))
     assert [position for position, _, _ in found] == [0, 3, 6, 9]
@@ -195,6 +196,19 @@ def test_each_frame_comes_in_order_with_its_time(tmp_path, codec, kind):
     for position, _, picture in found:
         errors = [np.abs(picture.astype(int) - drawn(number)).mean() for number in range(12)]
         assert np.argmin(errors) == position
+
+
+def test_times_begin_at_the_first_frame(tmp_path):
+    """Of a clip cut out of a longer one. Seen red: 2 s for 0."""
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for number in range(4):
+            frame = av.VideoFrame.from_ndarray(drawn(number), format="rgb24")
+            frame.pts, frame.time_base = 50 + number, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    assert [time for _, time, _ in video.each_frame(tmp_path / "a.mkv", "a")] == pytest.approx([0, 0.04, 0.08, 0.12], abs=2e-3)
 
 
 def test_each_frame_of_a_damaged_clip_is_a_picture_or_a_sentence(tmp_path):
