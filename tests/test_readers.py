@@ -162,7 +162,7 @@ def test_marks(folder, data):
     assert read is None or isinstance(read, str)
 
 
-CELLS = st.text(st.characters(codec="utf-8"), max_size=6) | st.integers(-5, 5).map(str)
+CELLS = st.text(st.characters(codec="utf-8"), max_size=6) | st.integers(-5, 5).map(str) | st.sampled_from(["INF", "9" * 20])
 
 
 @MANY

@@ -145,10 +145,11 @@ def read_skipped(out: Path) -> pd.DataFrame:
     """Return skipped.csv below `out` as a DataFrame with the fields of records.Skip as columns."""
     doing, path = "reading what was skipped", Path(out) / "skipped.csv"
     data = _written(doing, path, lambda settings: settings["csv_sha256"]["skipped.csv"])
-    kinds = {name: "int64" if name in ("frame", "frames") else "str" for name in SKIP_COLUMNS}
     try:
-        frame = pd.read_csv(io.BytesIO(data), dtype=kinds, keep_default_na=False)
-    except ValueError as error:  # pandas' parser errors are children of it
+        frame = pd.read_csv(io.BytesIO(data), dtype="str", keep_default_na=False)
+        # As text first: the parser itself takes INF for a number and only warns when it makes it an integer.
+        frame = frame.astype({name: "int64" for name in ("frame", "frames") if name in frame.columns})
+    except (ValueError, OverflowError) as error:  # pandas' parser errors are children of ValueError
         raise ManifestError(f"{doing}: {path} is not the CSV that prepare writes ({' '.join(str(error).split())})") from error
     if tuple(frame.columns) != SKIP_COLUMNS or not isinstance(frame.index, pd.RangeIndex):
         raise ManifestError(f"{doing}: {path} must have the columns {', '.join(SKIP_COLUMNS)}; it has others")
