@@ -1,17 +1,16 @@
 """Sphinx's settings. `make docs` builds with warnings as errors; a page asks nothing of the network when it is looked at."""
 
 import sys
+from importlib import metadata
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE / "_ext")]
 
-import fer_data  # noqa: E402
-
 project = "fer-degan"
 author = "the fer-degan authors"
 copyright = author
-version = release = fer_data.__version__
+version = release = metadata.version("fer-degan")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx_click", "fer_docs.extension"]
 # setup() of sphinx_click knows the event that fer_docs listens to, so it comes first

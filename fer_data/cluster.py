@@ -129,8 +129,10 @@ def _look_for_code():
     """Return a function that says why a process could not read our tasks, or nothing; as a closure it travels without this module."""
 
     def look() -> str | None:
+        from importlib import import_module
+
         try:
-            import fer_data.cluster  # noqa: F401
+            import_module("fer_data.cluster")
         except ImportError as error:
             return str(error)
         return None

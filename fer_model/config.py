@@ -49,7 +49,7 @@ class NetworkConfig:
                                       # other inputs is a hundredth of their variance: G ignores I for the first epochs
     d_without_norm: tuple[str, ...] = ()       # open: layers of D without BN; DCGAN [23] has none on the first. Without BN on conv11
                                       # and conv53 D tells batches of few people apart better, and learns expressions of many
-                                      # people three times slower (docs/best.md)
+                                      # people later (docs/best.md)
     d_spectral_norm: bool = False     # weights of D divided by their largest singular value (Miyato et al., ICLR 2018)
     residual: bool = False            # a 1x1 convolution round each scale of table A (He et al., CVPR 2016), in G_en and in D
     init_std: float = 0.02            # weights ~ N(0, 0.02); but BN scales 1, biases 0: open, usual

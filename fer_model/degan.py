@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import _SpectralNorm as SpectralNorm
+from torch.nn.utils.parametrize import ParametrizationList
 
 from fer_data.store.loader import Views
 from fer_model import world
@@ -64,7 +64,7 @@ class GanBatch(NamedTuple):
 def training_only(module: nn.Module, *others: nn.Module):
     """Give gradients to `module` alone, and keep the others' state (BN statistics, power iteration) still, for a phase."""
     still = [m for other in others for m in other.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    iterating = [m for other in others for m in other.modules() if isinstance(m, SpectralNorm) and m.training]
+    iterating = [m for other in others for m in other.modules() if isinstance(m, ParametrizationList) and m.training]
     module.requires_grad_(True)
     for other in others:
         other.requires_grad_(False)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -174,12 +175,9 @@ def test_metadata_gives_the_same_ranges(tmp_path, monkeypatch):
     lines = [f"{name} ({allowed})" for name, allowed in REQUIRED.items()]
     lines += [f"{name}{allowed} ; extra == 'dlib'" for name, allowed in OPTIONAL.items()] + ["pytest>=8 ; extra == 'dev'"]
 
-    class Installed:
-        requires = lines
-        metadata = {"Requires-Python": PYTHON_RANGE}  # noqa: RUF012
-
+    installed = SimpleNamespace(requires=lines, metadata={"Requires-Python": PYTHON_RANGE})
     monkeypatch.setattr(surroundings, "__file__", str(tmp_path / "fer_data" / "surroundings.py"))
-    monkeypatch.setattr(importlib.metadata, "distribution", lambda name: Installed)
+    monkeypatch.setattr(importlib.metadata, "distribution", lambda name: installed)
     assert requirements() == (PYTHON_RANGE, REQUIRED, OPTIONAL)
 
 

@@ -3,7 +3,7 @@
 In:  RUN of `fer-model train`, or an exported file; pictures, from a file or the camera, in a browser on this machine.
 Out: http://127.0.0.1:PORT, until it is stopped. Pictures lie in a temporary folder meanwhile, which goes with the page.
 
-Gradio draws the page. It is told to ask nothing of other machines, to tell them nothing, and to keep nothing.
+Gradio draws the page. It is told to ask nothing of other machines and to tell them nothing.
 """
 
 import importlib.util
@@ -120,7 +120,7 @@ def _decoder_of(run: Path, device: str) -> tuple:
 
 
 def sheet_of(model: Predictor, trained, picture: np.ndarray, people: tuple[str, ...], seed: int = 0) -> np.ndarray | None:
-    """Return the largest face of a picture and its expression on each of the people, left to right; None without a face."""
+    """Return the face that `predict` names first and its expression on each of the people, left to right; None without one."""
     import torch
 
     from fer_data.store.loader import virtual_views
@@ -128,12 +128,11 @@ def sheet_of(model: Predictor, trained, picture: np.ndarray, people: tuple[str, 
     from fer_model.evidence.sheet import draw_noise, draw_sheet
     from fer_model.randomness import stream
 
-    found, _ = model._finder(picture)
-    if not found:
+    face = model.first_face(picture)
+    if face is None:
         return None
-    face = max(found, key=lambda one: one.eye_distance_px)
     network = trained.config.network
-    x = centre_inputs(virtual_views(face.pixels[None], trained.device), torch.tensor([0]), network.image_size)   # (1, C, S, S)
+    x = centre_inputs(virtual_views(face[None], trained.device), torch.tensor([0]), network.image_size)   # (1, C, S, S)
     noise = draw_noise(1, network.noise, stream(seed, "transfer/noise"))
     columns = torch.tensor([trained.identities.index(name) for name in people])
     return draw_sheet(trained.networks["encoder"], trained.networks["decoder"], x, columns, noise, None)

@@ -126,6 +126,11 @@ class Predictor:
             shot = Shot(str(image), None, None, decode_picture(path.read_bytes(), True, path.name))
         return next(self.stream([shot], thorough=thorough))
 
+    def first_face(self, picture: np.ndarray, thorough: bool = True) -> np.ndarray | None:
+        """Return the aligned face, (132, 132[, 3]) uint8, that `predict` names first; None if there is no face."""
+        found, _ = self._finder(picture, thorough)
+        return found[0].pixels if found else None
+
     def stream(
         self, shots: Iterable[Shot], thorough: bool = False, batch: int = LARGEST_BATCH, keep: bool = False
     ) -> Iterator[Prediction]:
