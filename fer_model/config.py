@@ -297,14 +297,14 @@ _SMALL = TrainConfig(
     network=NetworkConfig(image_size=48, width=0.5, code_scale=10.0),
     judges=JudgesConfig(epochs=None, kimg=12, batch=48, every_kimg=4.8, tick_steps=50),
     # D never rests: in the steps in which it did, G learned a texture that the resting D took for faces (docs/best.md).
-    gan=GanConfig(epochs=None, kimg=72, batch=48, lr=2e-4, tick_steps=50, average_half_kimg=1.5, d_interval_strong=1),
+    gan=GanConfig(epochs=None, kimg=36, batch=24, lr=2e-4, tick_steps=100, average_half_kimg=0.75, d_interval_strong=1),
     head=HeadConfig(      # taps at 48, 24, 12 and 6 px, as in `paper`: here the picture itself has 48
-        epochs=None, kimg=24, taps=("conv12", "conv23", "conv33", "conv43"), local_channels=16, **_CLASSIFIER
+        epochs=None, kimg=48, taps=("conv12", "conv23", "conv33", "conv43"), local_channels=16, **_CLASSIFIER
     ),
     cnn=CnnConfig(channels=16, **_CLASSIFIER),
 )
 # best: small with what has been learned since the paper; docs/best.md has what each change gave. Its stage 2 moves the encoder too.
-_BEST = replace(_SMALL, preset="best", head=replace(_SMALL.head, kimg=36, encoder_lr=2e-3))
+_BEST = replace(_SMALL, preset="best", head=replace(_SMALL.head, encoder_lr=2e-3))
 # paper: `fer-model train --fold 0 --preset paper --dry-run` says what it costs; CK+ in the paper's table 1: 97.36.
 _PAPER = TrainConfig(preset="paper")
 
