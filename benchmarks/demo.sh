@@ -3,8 +3,8 @@
 # Usage: demo.sh BIN OUT THREADS, where BIN holds fer-data and fer-model. Interrupted? Run it again: it goes on.
 set -euo pipefail
 bin=$1 out=$2 threads=$3
-# Half of what preset small takes, so that a coffee lasts as long; the same for both methods. More arguments of train may follow.
-budgets=(--kimg-gan 24 --kimg-head 18 "${@:4}")
+# Less than preset small takes, so that a coffee lasts as long; the same for both methods. More arguments of train may follow.
+budgets=(--kimg-gan 24 --kimg-head 24 "${@:4}")
 began=$SECONDS
 say() { printf '\n== %s (%d s)\n' "$1" "$((SECONDS - began))"; }
 
