@@ -33,8 +33,8 @@ def reported(doing: str, path: Path) -> Iterator[None]:
         raise StorageError(f"{doing} {path}: {error.strerror or error}; {way_out}, then run the same command again") from error
 
 
-def write_bytes_atomically(path: Path, data: bytes) -> None:
-    """Write `data` under `path`, so that a crash at any moment leaves the old file, or the new one, whole.
+def write_bytes_atomically(path: Path, *pieces: bytes | memoryview) -> None:
+    """Write `pieces`, one after the other, under `path`; a crash at any moment leaves the old file, or the new one, whole.
 
     Raises StorageError if the file system refuses (no space, no permission); then nothing but the `.part` file was touched,
     and that is removed.
@@ -44,7 +44,7 @@ def write_bytes_atomically(path: Path, data: bytes) -> None:
     with reported("writing", path):
         try:
             with open(part, "wb") as file:
-                file.write(data)
+                file.writelines(pieces)
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(path)

@@ -12,6 +12,11 @@ Out: shards/00000.h5 with contiguous, uncompressed data sets, and shards/00000.j
 A shard knows nothing of folds. Its bytes depend only on its content: no times, no names of machines.
 """
 
+import hashlib
+import io
+import mmap
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +31,7 @@ __all__ = ["SHARD_VERSION", "ShardRecord", "shard_name", "write_shard", "read_re
 
 SHARD_VERSION = 2
 _ALIGN = 4096                         # data sets start on pages, so that they can be mapped
+_OWN = 1 << 16                        # bytes, more than HDF5 takes for itself in a file of a few data sets
 
 
 @dataclass(frozen=True)
@@ -60,14 +66,19 @@ def shard_name(index: int) -> str:
 def write_shard(folder: Path, name: str, key: str, data: dict[str, np.ndarray], rows: list[dict], skipped: list[dict]) -> ShardRecord:
     """Write one shard and its record, both atomically, the record last; return the record.
 
-    `data` holds the data sets of the module's docstring but image_id, N rows each.
+    `data` holds the data sets of the module's docstring but image_id, N rows each. HDF5 lays the file out; what the data sets
+    hold is written there as it lies in memory, while threads take its hashes: hashing takes longer than a fast disk.
     """
     ids = [row["image_id"].encode() for row in rows]
     data = {**data, "image_id": np.array(ids, dtype=f"S{max(map(len, ids), default=1)}")}
-    image = _file_image(key, data)
-    write_bytes_atomically(folder / name, image)
-    hashes = {part: row_sha256(values) for part, values in sorted(data.items())}
-    record = ShardRecord(name, key, len(image), sha256_of_bytes(image), rows, skipped, hashes)
+    data = {part: np.ascontiguousarray(values) for part, values in sorted(data.items())}
+    pieces = _pieces(key, data)
+    with ThreadPoolExecutor(2) as pool:
+        whole = pool.submit(_sha256_of_pieces, pieces)
+        of_rows = pool.submit(lambda: {part: row_sha256(values) for part, values in data.items()})
+        write_bytes_atomically(folder / name, *pieces)
+    size = sum(piece.nbytes for piece in pieces)
+    record = ShardRecord(name, key, size, whole.result(), rows, skipped, of_rows.result())
     write_bytes_atomically((folder / name).with_suffix(".json"), sealed_json(record.__dict__))
     return record
 
@@ -127,14 +138,51 @@ def map_dataset(path: Path, name: str) -> np.ndarray:
     return np.memmap(path, dtype, "r", offset, shape)
 
 
-def _file_image(key: str, data: dict[str, np.ndarray]) -> bytes:
-    """Return the bytes of the HDF5 file, built in memory."""
-    with h5py.File(
-        "shard", "w", driver="core", backing_store=False, libver=("earliest", "v110"), alignment_threshold=_ALIGN, alignment_interval=_ALIGN
-    ) as file:  # fmt: skip
+def _pieces(key: str, data: dict[str, np.ndarray]) -> list[memoryview]:
+    """Return the bytes of the HDF5 file in order: what HDF5 writes for itself, and between that each data set as it lies in memory."""
+    outline = _Outline(sum(values.nbytes + _ALIGN for values in data.values()) + _OWN)
+    form = {"libver": ("earliest", "v110"), "alignment_threshold": _ALIGN, "alignment_interval": _ALIGN}
+    with h5py.File(outline, "w", driver="fileobj", **form) as file:
         file.attrs["shard_version"] = SHARD_VERSION
         file.attrs["key"] = np.bytes_(key)
-        for name, values in sorted(data.items()):
-            file.create_dataset(name, data=values, track_times=False)
-        file.flush()
-        return file.id.get_file_image()
+        for name, values in data.items():
+            dataset = file.create_dataset(name, values.shape, values.dtype, track_times=False)
+            if values.size:               # HDF5 makes room for all values when one is written
+                dataset[(0,) * values.ndim] = values[(0,) * values.ndim]
+        starts = sorted((file[name].id.get_offset(), name) for name, values in data.items() if values.size)
+    pieces, place = [], 0
+    for start, name in starts:
+        pieces += [outline.memory[place:start], data[name].reshape(-1).view(np.uint8).data]
+        place = start + data[name].nbytes
+    return [*pieces, outline.memory[place : outline.size]]
+
+
+class _Outline(io.RawIOBase):
+    """A file in memory, of which only the pages that are written take room. HDF5 itself on a full disk ends in a crash."""
+
+    def __init__(self, room: int):
+        self.memory, self.size, self._place = memoryview(mmap.mmap(-1, room)), 0, 0
+
+    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
+        self._place = place + (self.size if whence == os.SEEK_END else 0)
+        return self._place
+
+    def readinto(self, into: memoryview) -> int:
+        into[:] = self.memory[self._place :][: len(into)]
+        return len(into)
+
+    def write(self, data: memoryview) -> int:
+        self.memory[self._place :][: len(data)] = data
+        self.size = max(self.size, self._place + len(data))
+        return len(data)
+
+    def truncate(self, size: int) -> int:
+        self.size = size
+        return size
+
+
+def _sha256_of_pieces(pieces: list[memoryview]) -> str:
+    found = hashlib.sha256()
+    for piece in pieces:
+        found.update(piece)
+    return found.hexdigest()
