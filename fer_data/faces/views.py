@@ -72,6 +72,7 @@ def view_matrix(k: int) -> np.ndarray:
 MATRICES = np.stack([view_matrix(k) for k in range(N_VIEWS)])  # (110, 2, 3)
 MATRICES.setflags(write=False)
 _FLAGS = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+_CHANNELS = 4                         # that OpenCV handles at once
 
 
 def render_view(face: np.ndarray, k: int, out: np.ndarray | None = None) -> np.ndarray:
@@ -85,11 +86,30 @@ def render_view(face: np.ndarray, k: int, out: np.ndarray | None = None) -> np.n
 
 
 def render_views(faces: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """Return all views: (N, 132, 132[, 3]) uint8 -> (N, 110, 96, 96[, 3]) uint8, C-contiguous, into `out` if given."""
+    """Return all views: (N, 132, 132[, 3]) uint8 -> (N, 110, 96, 96[, 3]) uint8, C-contiguous, into `out` if given.
+
+    OpenCV turns a picture of four channels in about the time of one channel, to the same bytes, and one of three in twice that:
+    four grey faces are turned as one picture, an RGB face with a channel to spare.
+    """
     if out is None:
         out = np.empty((len(faces), N_VIEWS, VIEW_SIZE, VIEW_SIZE, *faces.shape[3:]), np.uint8)
-    for face, views in zip(faces, out, strict=True):
+    if faces.ndim == 4:
+        for face, views in zip(faces, out, strict=True):
+            four = cv2.cvtColor(face, cv2.COLOR_RGB2RGBA)                                      # (132, 132, 4)
+            for k in range(0, N_VIEWS, 2):
+                view = render_view(four, k)
+                cv2.cvtColor(view, cv2.COLOR_RGBA2RGB, dst=views[k])
+                cv2.cvtColor(cv2.flip(view, 1), cv2.COLOR_RGBA2RGB, dst=views[k + 1])
+        return out
+    single = len(faces) % _CHANNELS
+    for face, views in zip(faces[:single], out[:single], strict=True):
         for k in range(0, N_VIEWS, 2):
             render_view(face, k, views[k])
             cv2.flip(views[k], 1, dst=views[k + 1])
+    for first in range(single, len(faces), _CHANNELS):
+        four, views = cv2.merge(list(faces[first : first + _CHANNELS])), out[first : first + _CHANNELS]     # (132, 132, 4)
+        for k in range(0, N_VIEWS, 2):
+            cv2.split(render_view(four, k), list(views[:, k]))
+            for one in views:
+                cv2.flip(one[k], 1, dst=one[k + 1])
     return out
