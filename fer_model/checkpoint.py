@@ -24,6 +24,7 @@ __all__ = [
 ]  # fmt: skip
 
 SCHEMA_VERSION = 1
+PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")        # first bytes: torch.save's zip, protocols 2 to 5
 KEPT = 2                              # the newest, and the one before it should the newest turn out damaged
 
 
@@ -59,11 +60,11 @@ def _bytes_of(path: Path) -> bytes:
 
 
 def _parse(data: bytes, path: Path) -> dict[str, Tensor]:
-    if data[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
-        raise CheckpointError(f"reading tensors: safetensors is read, {path} is a pickle, which could run code")
     try:
         return safetensors.torch.load(data)
     except safetensors.SafetensorError as error:
+        if data[:2] in PICKLES:                                          # only now: they may be the length of a header, too
+            raise CheckpointError(f"reading tensors: safetensors is read, {path} is a pickle, which could run code") from error
         raise CheckpointError(f"reading tensors: {path} is no whole safetensors file ({error})") from error
 
 

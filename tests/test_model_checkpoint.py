@@ -4,6 +4,7 @@ import json
 import pickle
 
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,6 +88,18 @@ def test_a_pickle_is_refused_and_not_opened(tmp_path, write):
     with pytest.raises(CheckpointError, match=r"gan.safetensors is a pickle"):
         checkpoint.read_tensors(path)
     assert not (tmp_path / "trace").exists()
+
+
+@pytest.mark.parametrize(("header", "begins"), [(640, b"\x80\x02"), (0x4B50, b"PK")])
+def test_a_whole_file_whose_first_bytes_are_those_of_a_pickle_is_read(tmp_path, header, begins):
+    """The first eight bytes of safetensors are the length of its header, and any length may come. Seen red: told by its first
+    bytes alone, both were refused."""
+    path, names = tmp_path / "gan.safetensors", 1
+    one = len(safetensors.torch.save({"a": torch.zeros(1)})) - 12                    # the header of a name of one letter; then 4 bytes
+    while len(data := safetensors.torch.save({"a" * (names + header - one - 7): torch.zeros(1)})) - 12 < header:
+        names += 1
+    path.write_bytes(data)
+    assert data.startswith(begins) and len(checkpoint.read_tensors(path)) == 1
 
 
 @given(data=st.binary(max_size=64))
