@@ -17,6 +17,7 @@ from fer_model.augment import strengthen
 from fer_model.config import TrainConfig
 from fer_model.devices import autocast
 from fer_model.engine import Average, Learner, Stage
+from fer_model.errors import RunError
 from fer_model.fold import Batches, Fold
 from fer_model.networks import to_input_size
 from fer_model.randomness import stream
@@ -130,13 +131,17 @@ def probabilities(
 ) -> Tensor:
     """Return softmax(logits) of every face, the mean over its views `vote`: (n, K) float32 on the CPU, in the order of `views`.
 
-    Each row depends on its own face alone.
+    Each row depends on its own face alone. Raises RunError if an answer is not finite: argmax would call it the first class.
     """
     found = []
     for faces in torch.arange(views.n_faces).split(batch):
         each = [logits(view_inputs(views, faces, k, image_size)).float().softmax(1).cpu() for k in vote]
         found.append(torch.stack(each).double().mean(0).float())         # (V, b, K) -> (b, K)
-    return torch.cat(found)
+    together = torch.cat(found)                                          # (n, K)
+    bad = int((~together.isfinite()).any(1).sum())
+    if bad:
+        raise RunError(f"predicting: answers must be finite, those for {bad} of {len(together)} faces are not; the weights have diverged")
+    return together
 
 
 def centre_inputs(views: Views, faces: Tensor, image_size: int) -> Tensor:

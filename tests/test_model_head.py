@@ -10,6 +10,7 @@ from fer_model.baseline import CnnStage
 from fer_model.checkpoint import Checkpoint
 from fer_model.classifier import probabilities
 from fer_model.config import preset, resolve_budgets
+from fer_model.errors import RunError
 from fer_model.fold import read_fold
 from fer_model.head import HeadStage
 from fer_model.networks import Encoder, build
@@ -94,6 +95,16 @@ def test_predictions_are_made_from_the_centre_view_in_fp32(fold, views):
     first.register_forward_hook(lambda _, __, out: kinds.append(out.dtype))
     stage.predict(views)
     assert torch.cat(asked).unique().tolist() == [0] and set(kinds) == {torch.float32}
+
+
+@pytest.mark.parametrize("name", ["head", "cnn"])
+def test_answers_that_are_not_finite_are_no_prediction(fold, views, name):
+    """The last step may do it, after the last loss was looked at. Seen red: every face was called the first class."""
+    stage = stages(fold, views)[name]
+    with torch.no_grad():
+        stage.learner.network.classifier.bias[1] = torch.nan
+    with pytest.raises(RunError, match=r"answers must be finite, those for 24 of 24 faces are not; the weights have diverged"):
+        stage.predict(views)
 
 
 @pytest.mark.parametrize("name", ["head", "cnn"])
