@@ -17,10 +17,11 @@ from pathlib import Path
 
 import torch
 
+from fer_model import world
 from fer_model.children import Task, train_here, train_in_children
 from fer_model.config import TrainConfig, to_json
 from fer_model.devices import resolve_device, resolve_precision
-from fer_model.errors import FoldError, RunError
+from fer_model.errors import ConfigError, FoldError, RunError
 from fer_model.evidence.compare import Comparison, compare
 from fer_model.fold import fold_numbers, fold_of
 from fer_model.pretrained import with_init
@@ -75,8 +76,11 @@ def crossval(
 ) -> CrossValidated:
     """Train what is left to train of every fold, one after another or several at once, then pool their predictions.
 
-    Raises children of FerError before anything is trained: folds, devices, runs of another configuration in the folder.
+    Raises children of FerError before anything is trained: folds, devices, runs of another configuration in the folder;
+    several runs at once under torchrun, whose processes would each start them.
     """
+    if jobs > 1 and world.by_torchrun():
+        raise ConfigError(f"cross-validating under torchrun: one run at once, each in all of its processes, is possible, got {jobs} jobs")
     tasks = _tasks(data, path, _settled(path, with_init(config, init), devices), folds, repeats, gan, init)
     left = [task for task in tasks if not refuse_other_run(data, task.run, task.config)]
     places = [devices[i % len(devices)] for i in range(min(jobs, len(left)))]

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 
 from fer_model.errors import ConfigError
 
-__all__ = ["average_", "first_one_first", "is_first", "joined", "local_device", "part", "rank", "same_norms", "size", "wait"]
+__all__ = ["average_", "by_torchrun", "first_one_first", "is_first", "joined", "local_device", "part", "rank", "same_norms", "size", "wait"]
+
+TORCHRUN_SETS = ("LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")       # beside RANK
 
 
 def size() -> int:
@@ -36,6 +38,11 @@ def is_first() -> bool:
     return rank() == 0
 
 
+def by_torchrun() -> bool:
+    """Return whether torchrun started this process, or something that sets RANK as it does."""
+    return "RANK" in os.environ
+
+
 def local_device(name: str) -> str:
     """Return the device of this process: under torchrun `auto` and `cuda` mean the GPU of its local rank."""
     local = os.environ.get("LOCAL_RANK")
@@ -46,10 +53,19 @@ def local_device(name: str) -> str:
 
 @contextmanager
 def joined(device: torch.device):
-    """Join the processes that torchrun started, for the length of a training; nothing without torchrun."""
-    if "RANK" not in os.environ or dist.is_initialized():
+    """Join the processes that torchrun started, for the length of a training; nothing without torchrun.
+
+    Raises ConfigError if a part of what torchrun sets is missing.
+    """
+    if not by_torchrun() or dist.is_initialized():
         yield
         return
+    missing = [name for name in TORCHRUN_SETS if name not in os.environ]
+    if missing:
+        raise ConfigError(
+            f"joining the processes of a training: torchrun sets RANK, {', '.join(TORCHRUN_SETS)}; here RANK is"
+            f" {os.environ['RANK']!r} and {missing[0]} is not set; start with torchrun, or without RANK"
+        )
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")

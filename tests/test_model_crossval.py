@@ -90,6 +90,14 @@ def test_a_fold_that_fails_does_not_lose_the_others(tiny_prepared, tmp_path):
     assert (tmp_path / "r" / "fold0" / "result.json").is_file()
 
 
+def test_several_at_once_under_torchrun_are_refused(tiny_prepared, tmp_path, monkeypatch):
+    """Each of its processes would start children that take themselves for its own. Seen red: without the check they were started."""
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(ConfigError, match=r"under torchrun: one run at once.* got 2 jobs"):
+        crossval(tiny_prepared, tmp_path / "runs", SMOKE, jobs=2, say=lambda _: None)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_wrong_words_exit_with_2(tiny_prepared):
     assert "numbers between commas" in call("crossval", "--data", tiny_prepared, "--folds", "0;1", code=2)
 

@@ -37,6 +37,16 @@ def test_a_batch_that_does_not_divide_is_refused(monkeypatch):
         world.part(torch.arange(7))
 
 
+def test_half_of_what_torchrun_sets_is_refused(monkeypatch):
+    """Clusters set RANK for reasons of their own. Seen red: a ValueError out of PyTorch."""
+    monkeypatch.setenv("RANK", "0")
+    for name in world.TORCHRUN_SETS:
+        monkeypatch.delenv(name, raising=False)
+    expected = "here RANK is '0' and LOCAL_RANK is not set; start with torchrun, or without RANK"
+    with pytest.raises(ConfigError, match=expected), world.joined(torch.device("cpu")):
+        pass
+
+
 @pytest.mark.slow
 def test_two_processes_draw_the_samples_of_one_and_agree_on_its_gradients(tiny_prepared, tmp_path):
     """Each stage's step with BN frozen: rank 0 has the first half of the batch, rank 1 the second; the averaged gradients are
