@@ -1,10 +1,13 @@
 """Figures from predictions: by hand, against scikit-learn, and the interval's behaviour."""
 
+import io
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix
 
 from fer_model.errors import RunError
@@ -48,6 +51,20 @@ def test_figures_by_hand():
     assert (found.majority_class, found.majority_accuracy) == ("anger", 0.5), "of two as frequent the first by name"
     assert found.confusion == ((1, 2, 0), (1, 2, 0), (0, 0, 0)) and found.classes_absent == ("happiness",)
     assert (found.n_images, found.n_sequences, found.n_subjects) == (6, 4, 2)
+
+
+def test_one_person_has_no_interval_over_people():
+    """Seen red: 33.3 % to 33.3 %, as if the figure were sure."""
+    alone, both = (printed(evaluate(BY_HAND[BY_HAND["subject"].isin(people)])) for people in (["A"], ["A", "B"]))
+    assert "1 person of the test fold" in alone and alone.count("none of one") == 2 and " to " not in alone
+    assert "2 people of the test fold" in both and both.count(" to ") == 2
+
+
+def printed(what):
+    """Return what the console shows."""
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(what)
+    return console.export_text()
 
 
 @settings(deadline=None)

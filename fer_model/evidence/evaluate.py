@@ -63,10 +63,11 @@ class Evaluation:
 
     def figures(self, whose: str):
         """Return the figures as a table; `whose` says in its title which people these are."""
-        title = f"{self.n_images} images, {self.n_sequences} sequences, {self.n_subjects} people {whose}"
+        people = "1 person" if self.n_subjects == 1 else f"{self.n_subjects} people"
+        title = f"{self.n_images} images, {self.n_sequences} sequences, {people} {whose}"
         figures = plain_table(title, "", "share", "95 % over people")
         for name, share in (("accuracy per frame", self.frame_accuracy), ("accuracy per sequence", self.sequence_accuracy)):
-            figures.add_row(name, f"{share.value:.1%}", f"{share.low:.1%} to {share.high:.1%}")
+            figures.add_row(name, f"{share.value:.1%}", "none of one" if self.n_subjects == 1 else f"{share.low:.1%} to {share.high:.1%}")
         for name, share in (
             ("macro recall per frame", self.frame_macro_recall), ("macro recall per sequence", self.sequence_macro_recall),
             (f"always {self.majority_class}", self.majority_accuracy),
