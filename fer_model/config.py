@@ -20,7 +20,8 @@ from fer_model.errors import ConfigError
 __all__ = [
     "FOLD_RULES", "HEADS", "METHODS", "PRECISIONS", "PRESETS", "SELECTIONS",
     "CnnConfig", "GanConfig", "HeadConfig", "NetworkConfig", "TrainConfig",
-    "budget_images", "from_json", "preset", "resolve_budgets", "step_images", "steps_of", "to_json", "with_budgets", "with_head",
+    "budget_images", "from_json", "preset", "resolve_budgets", "step_images", "steps_of", "to_json", "to_lines",
+    "with_budgets", "with_head",
 ]  # fmt: skip
 
 METHODS = ("degan", "cnn")
@@ -377,6 +378,20 @@ def steps_of(stage: _StageConfig) -> int:
 def to_json(config: TrainConfig) -> str:
     """Return the configuration as JSON text; from_json gives back an equal one."""
     return json.dumps(asdict(config), indent=2) + "\n"
+
+
+def to_lines(config: TrainConfig) -> list[str]:
+    """Return the configuration for people: a line for the run, the networks, and each stage that is trained, names as in JSON."""
+    values = asdict(config)
+    run = {name: value for name, value in values.items() if not isinstance(value, dict)}
+    parts = {"run": run, "network": values["network"]} | {name: values[name] for name in ("judges", *config.stages)}
+    if "gan" not in config.stages:
+        del parts["judges"]
+    return [f"{part}: {', '.join(f'{name} {_shown(value)}' for name, value in fields_of.items())}" for part, fields_of in parts.items()]
+
+
+def _shown(value) -> str:
+    return f"({', '.join(map(str, value))})" if isinstance(value, tuple) else str(value)
 
 
 def from_json(text: str) -> TrainConfig:

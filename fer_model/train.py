@@ -17,7 +17,7 @@ from fer_data.store.loader import Views, open_views
 from fer_model import checkpoint, world
 from fer_model.baseline import CnnStage
 from fer_model.classifier import ClassifierStage
-from fer_model.config import TrainConfig, budget_images, resolve_budgets, step_images, steps_of, to_json
+from fer_model.config import TrainConfig, budget_images, resolve_budgets, step_images, steps_of, to_json, to_lines
 from fer_model.degan import GanStage
 from fer_model.devices import resolve_device, resolve_precision
 from fer_model.engine import Journal, Stage, run_stage
@@ -163,6 +163,9 @@ def _announce(config: TrainConfig, fold: Fold, device: torch.device, journal: Jo
         f" preset {config.preset}, {kimg} kimg, {device}, {config.precision}"
     )
     journal.write(entry, sentence)
+    if world.is_first():
+        for line in to_lines(config):
+            journal.say(line)
 
 
 def _aside(fold: Fold) -> str:

@@ -1,7 +1,7 @@
 """Configuration: presets, budgets, strict JSON."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given
@@ -17,6 +17,7 @@ from fer_model.config import (
     resolve_budgets,
     steps_of,
     to_json,
+    to_lines,
     with_budgets,
 )
 from fer_model.errors import ConfigError
@@ -44,6 +45,20 @@ def test_baseline_sees_as_many_images_as_both_stages_unless_told():
     small = resolve_budgets(with_budgets(preset("small"), gan=15, head=5), 400)
     assert small.cnn.kimg == 20 and small.cnn.epochs is None
     assert resolve_budgets(with_budgets(small, cnn=7), 400).cnn.kimg == 7
+
+
+@pytest.mark.parametrize(("method", "fold", "parts"), [
+    ("degan", 0, ("run", "network", "judges", "gan", "head")), ("cnn", 0, ("run", "network", "cnn")),
+    ("pretrain", None, ("run", "network", "judges", "gan")),
+])  # fmt: skip
+def test_the_lines_for_people_name_every_field_of_what_is_trained(method, fold, parts):
+    """Seen red: the judges left out; stages that are not trained in."""
+    config = preset("paper", method=method, fold=fold)
+    values, lines = asdict(config), to_lines(config)
+    assert [line.split(":")[0] for line in lines] == list(parts)
+    for part, line in zip(parts[1:], lines[1:], strict=True):
+        assert all(f" {name} " in line for name in values[part])
+    assert f"method {method}, fold {fold}, fold_rule manifest" in lines[0] and "betas (0.5, 0.999)" in lines[-1]
 
 
 @pytest.mark.parametrize("name", PRESETS)
