@@ -11,7 +11,7 @@ Letters: B batch, C channels, S image size (96, 48, 32 or 16), K classes, N_f re
     Discriminator               D = [D^e, D^i]              table A, then one fully connected layer in two parts
     LocalCnn, Head              local CNNs, L_1 .. L_5      open in the paper; see HeadConfig
     MlpHead, LinearSvm          MLP, SVM of 1909.13135      f(x) alone; open there too
-    BaselineCnn                 CNN (baseline)              open in the paper: table A, then one softmax layer
+    BaselineCnn                 CNN (baseline)              open in the paper: eight convolutions, one hidden layer
 
 3x3 kernels; BN and ELU after each layer; a stride of 2 instead of pooling. Padding is 1 on all sides, also at stride 2
 (TensorFlow's 'SAME' of the official code pads right and bottom only there, which shifts each scale by half a pixel);
