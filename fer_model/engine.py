@@ -219,7 +219,9 @@ def _stop(stage: Stage, bad: tuple, journal: Journal) -> None:
     path = journal.path.with_name("diverged.json")
     samples = stage.samples(step)
     found = {"stage": stage.name, "step": step, "loss": name, "value": str(value), "samples": samples}
-    write_json_atomically(path, found)
+    if world.is_first():
+        write_json_atomically(path, found)
+    world.wait()                                                         # else torchrun ends the first one before it has written
     raise DivergedError(
         f"training stage {stage.name}: loss {name} must be finite, got {value} in step {step};"
         f" the {len(samples)} samples of that batch stand in {path}"
@@ -234,8 +236,9 @@ def _tick(stage: Stage, step: int, means: dict[str, float], seconds: float, step
         "images_per_s": round(steps * batch / seconds, 1), "seconds": round(seconds, 3), **numbers,
     }  # fmt: skip
     shown = "  ".join(f"{name.removeprefix('loss_')} {value:.3g}" for name, value in numbers.items())
+    left = f"{(stage.steps - step) * seconds / steps / 60:.1f} min left  " if step < stage.steps else ""       # at this tick's speed
     journal.write(entry, f"{stage.name} {step}/{stage.steps}  {step * batch / 1000:.1f} kimg  "
-                         f"{entry['images_per_s']:.0f} img/s  {shown}")  # fmt: skip
+                         f"{entry['images_per_s']:.0f} img/s  {left}{shown}")  # fmt: skip
 
 
 def _resume(stage: Stage, folder: Path, journal: Journal) -> int:

@@ -119,7 +119,7 @@ def tiny_prepared(write_tiny, tmp_path_factory):
 
 def _write_tiny(
     out, people=6, folds=3, expressions=("anger", "happiness", "surprise"), frames=2, seed=0, fold_of=None, reference=(), dataset="tiny",
-    drawn=False,
+    drawn=False, colour="grey",
 ):  # fmt: skip
     """Write OUT with one shard. Expression is where a bright disc lies, person is the background's brightness and a seed.
 
@@ -149,11 +149,12 @@ def _write_tiny(
                     "role": "reference" if expression in reference else "peak",
                 }  # fmt: skip
                 blanks = {column: "" if dtype == "str" else 0 for column, (dtype, _) in COLUMNS.items()}
-                faces.append(face.clip(0, 255).astype(np.uint8))
+                face = face.clip(0, 255).astype(np.uint8)
+                faces.append(face if colour == "grey" else np.stack([face, face // 2, 255 - face], -1))
                 rows.append(blanks | own | {"face_sha256": sha256_of_bytes(faces[-1].tobytes())})
     (out / "shards").mkdir(parents=True)
     record = write_shard(out / "shards", shard_name(0), "drawn", {"faces": np.stack(faces)}, rows, [])
-    config = {"landmarks": "drawn", "detector": "", "views": "virtual", "colour": "grey", "folds": folds, "fold_rule": "step"}
+    config = {"landmarks": "drawn", "detector": "", "views": "virtual", "colour": colour, "folds": folds, "fold_rule": "step"}
     settings = {
         "dataset": dataset, "drawn": drawn, "classes": list(expressions), "frame_rule": "all", "config": {**config, "options": {}},
         "code_version": "0", "opencv": "0", "backend": {"name": "drawn", "version": "0", "weights_sha256": ""}, "pipeline_version": 0,

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 
 import pandas as pd
@@ -148,6 +149,15 @@ def test_a_loss_that_is_not_finite_stops_with_step_name_and_samples_on_disk(cnn_
     assert checkpoint.latest(tmp_path / "checkpoints", "cnn").step == 4, "the last good one; nothing was saved after"
 
 
+def test_the_first_of_several_processes_writes_down_what_was_not_finite(cnn_stage, tmp_path, monkeypatch):
+    """The others stop too. Seen red: each wrote, over what the other was writing."""
+    cnn_stage.step = lambda step: {"cnn": torch.tensor(math.nan)}
+    monkeypatch.setattr(engine.world, "is_first", lambda: False)
+    with pytest.raises(DivergedError):
+        run_stage(cnn_stage, tmp_path / "checkpoints", Journal(tmp_path / "log.jsonl", quiet))
+    assert not (tmp_path / "diverged.json").exists()
+
+
 def test_a_checkpoint_of_another_network_is_refused(cnn_stage, tmp_path):
     checkpoint.save(tmp_path / "c", "cnn", 2, {"cnn/x": torch.zeros(1)}, {})
     with pytest.raises(CheckpointError, match="loading cnn from"):
@@ -177,6 +187,11 @@ def test_the_line_for_people_and_the_line_for_machines_agree(undisturbed, tiny_p
     line = next(sentence for sentence in said if sentence.startswith("gan 8/8"))
     assert f"G {last['loss_G']:.3g}" in line and f"interval_D {last['interval_D']}" in line and "img/s" in line
     assert last["seen_kimg"] == 0.064 and last["steps"] == 8
+    half = next(sentence for sentence in said if sentence.startswith("gan 4/8"))
+    lines = [json.loads(text) for text in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    took = next(entry["seconds"] for entry in lines if entry.get("stage") == "gan" and entry.get("step") == 4)
+    left = float(re.search(r"img/s  ([\d.]+) min left", half)[1])
+    assert left == pytest.approx(2 * took / 60, abs=0.06) and "left" not in line, "two ticks like this one"
 
 
 @given(steps=st.integers(1, 3000))

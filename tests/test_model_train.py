@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import pandas as pd
 import pytest
 import torch
@@ -173,6 +174,16 @@ def test_an_expression_can_be_learned_and_is_found_on_other_people(tiny_prepared
     config = replace(config, cnn=replace(config.cnn, kimg=1.5, lr=3e-3))
     outcome = train(tiny_prepared, tmp_path / "run", config, "cpu", say=lambda _: None)
     assert outcome.evaluation.frame_accuracy.value == 1.0
+
+
+def test_coloured_faces_stay_coloured(write_tiny, tmp_path):
+    """Networks, synthesised faces, and no grey faces taken for coloured ones. Seen red: channels of the preset in place of the data's."""
+    run = tmp_path / "r"
+    call("train", "--data", write_tiny(tmp_path / "rgb", colour="rgb"), "--run", run, "--fold", 0, "--preset", "smoke")
+    assert json.loads((run / "config.json").read_text())["config"]["network"]["channels"] == 3
+    assert cv2.imread(str(run / "samples.png"), cv2.IMREAD_UNCHANGED).shape[2] == 3
+    grey = write_tiny(tmp_path / "grey", dataset="other")
+    assert "it was trained on 3 channels, these faces have 1" in call("evaluate", run, "--data", grey, code=1)
 
 
 @pytest.mark.slow
