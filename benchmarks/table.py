@@ -1,10 +1,10 @@
 """What the speed benchmarks share: pairs that are measured in turn, bars, one table of all of them.
 
-In:  modules of this folder (MODULES), each with bars(size) -> list[Bar]; size is one of SIZES.
+In:  modules of this folder (MODULES, LONG), each with bars(size) -> list[Bar]; size is one of SIZES.
 Out: a Markdown and a JSON table: machine, versions, and for each bar its name, what was measured, what is demanded; exit code 1
      if a bar does not hold or a module fails.
 
-    python -m benchmarks.table                                   # all modules, as `make bench` has them
+    python -m benchmarks.table                                   # all of MODULES, as `make bench` has them; of LONG too in size long
     python -m benchmarks.table --size long --only prepare        # the long ones of one module
     python -m benchmarks.views --size tiny                       # one module by itself
 
@@ -30,18 +30,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-__all__ = ["SIZES", "MODULES", "LIBRARIES", "Bar", "Pair", "pairs", "compare", "threads", "machine", "versions", "markdown", "content",
-           "run_module"]  # fmt: skip
+__all__ = ["SIZES", "MODULES", "LONG", "LIBRARIES", "Bar", "Pair", "pairs", "compare", "threads", "machine", "versions", "markdown",
+           "content", "run_module"]  # fmt: skip
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = ("tiny", "bench", "long")     # tiny: whether the code runs; its numbers mean nothing
 MODULES = ("prepare", "views", "feeding", "training")        # in the order of the table
+LONG = ("bu4dfe", "parallel", "precision")                   # of size long alone, after those
 LIBRARIES = ("numpy", "opencv-python", "torch", "dlib-bin", "scikit-image", "pillow", "h5py")
 
 
@@ -196,7 +197,7 @@ def _of_proc(name: str, pattern: str) -> str | None:
     return found[1] if found else None
 
 
-def _run_all(modules: list[str], size: str) -> tuple[list[dict], list[str]]:
+def _run_all(modules: Sequence[str], size: str) -> tuple[list[dict], list[str]]:
     """Run each module in a process of its own; return the lines of the table, and the modules that failed."""
     rows, failed = [], []
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
@@ -214,11 +215,13 @@ def _run_all(modules: list[str], size: str) -> tuple[list[dict], list[str]]:
 def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="measure the speed of everything against its rivals: one table")
     parser.add_argument("--size", choices=SIZES, default="bench")
-    parser.add_argument("--only", nargs="+", choices=MODULES, default=list(MODULES), metavar="MODULE", help=f"of {', '.join(MODULES)}")
+    every = (*MODULES, *LONG)
+    parser.add_argument("--only", nargs="+", choices=every, metavar="MODULE", help=f"of {', '.join(every)}")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write FILE.md and FILE.json")
     options = parser.parse_args(words)
     table = {"size": options.size, "machine": machine(), "versions": versions(), "bars": []}
-    table["bars"], failed = _run_all(options.only, options.size)
+    modules = options.only or (every if options.size == "long" else MODULES)
+    table["bars"], failed = _run_all(modules, options.size)
     print(markdown(table))
     if options.write:
         options.write.parent.mkdir(parents=True, exist_ok=True)

@@ -78,3 +78,12 @@ def test_a_module_that_ends_without_a_table_fails_the_run(monkeypatch, tmp_path,
     assert capsys.readouterr().out.splitlines()[-2:] == ["failed: prepare", "does not hold: slow"]
     assert [bar["name"] for bar in json.loads((tmp_path / "bars.json").read_text())["bars"]] == ["swift", "slow"]
     assert "**no**" in (tmp_path / "bars.md").read_text()
+
+
+@pytest.mark.parametrize(("size", "expected"), [("bench", table.MODULES), ("long", (*table.MODULES, *table.LONG))])
+def test_size_long_runs_the_long_modules_as_well(size, expected, monkeypatch):
+    """Seen red: with LONG left out, size long ran what bench runs."""
+    ran = []
+    monkeypatch.setattr(table.subprocess, "run", lambda command, **_: ran.append(command[2].removeprefix("benchmarks.")))
+    table.main(["--size", size])
+    assert tuple(ran) == expected

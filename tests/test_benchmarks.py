@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import weakref
 from pathlib import Path
 
 import cv2
@@ -10,7 +11,7 @@ import pytest
 
 from fer_data.datasets import ADAPTERS
 from fer_data.faces.picture import decode_picture
-from fer_data.store.files import sha256_of_file
+from fer_data.store.files import sha256_of_bytes, sha256_of_file
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -96,3 +97,40 @@ def test_the_rival_that_feeds_makes_the_same_views(tmp_path):
     for k, ours in enumerate(render_views(faces)[0]):
         theirs = (rival[k][0].numpy() + 1) * 127.5
         assert np.abs(theirs - ours).max() <= (8 if view_of(k).angle_deg else 0.01), k
+
+
+def test_the_drawn_bu4dfe_is_a_prepared_folder_of_faces_that_differ(tmp_path):
+    """Seen red: with the same window of the noise for every person, 24 faces were 12."""
+    from benchmarks.bu4dfe import EXPRESSIONS, write_prepared
+    from fer_model.fold import everybody
+
+    fold = everybody(write_prepared(tmp_path / "out", frames=2, people=2))
+    assert len(fold.train) == fold.train["face_sha256"].nunique() == 2 * 2 * len(EXPRESSIONS)
+    assert fold.identities == ("bu4dfe/F000", "bu4dfe/F001") and fold.classes == EXPRESSIONS
+
+
+def test_what_is_noise_is_worked_by_hand():
+    """Variances 4 and 4 of three values each: 2.776 * sqrt(8 / 3). Seen red: with the variance of a mean taken for that of a value."""
+    from benchmarks.precision import beyond_noise
+
+    assert beyond_noise([80.0, 82.0, 84.0], [81.0, 83.0, 85.0]) == pytest.approx((1.0, 4.533), abs=1e-3)
+
+
+def test_faces_are_opened_a_shard_at_a_time(tmp_path, monkeypatch):
+    """So that no more than a shard is in memory twice, as a map and as a copy. Seen red: 12 maps at once."""
+    from benchmarks.bu4dfe import write_prepared
+    from fer_data.store import loader, manifest
+
+    rows = manifest.read_manifest(write_prepared(tmp_path / "out", frames=1, people=2))
+    maps, alive, real = [], [], loader.map_dataset
+
+    def counted(*words):
+        found = real(*words)
+        maps.append(weakref.ref(found))
+        alive.append(sum(one() is not None for one in maps))
+        return found
+
+    monkeypatch.setattr(loader, "map_dataset", counted)
+    views = loader.open_views(tmp_path / "out", rows.iloc[::-1])
+    assert len(alive) == 12 and max(alive) <= 2                          # the last one's name still holds it when the next is opened
+    assert [sha256_of_bytes(face.tobytes()) for face in views._faces] == rows["face_sha256"].tolist()[::-1]

@@ -136,11 +136,12 @@ def open_views(out: Path, rows: pd.DataFrame, device: str | torch.device = "cpu"
     row = rows["row"].to_numpy()
     if read_settings(out)["config"]["views"] == "stored":
         return StoredViews([map_dataset(folder / name, "views") for name in names], shard, row, device)
-    maps = [map_dataset(folder / name, "faces") for name in names]
-    faces = np.empty((len(rows), *maps[0].shape[1:]), np.uint8)
-    for index in range(len(names)):
-        here = shard == index
-        faces[here] = maps[index][row[here]]
+    faces = None
+    for index, name in enumerate(names):                                 # one map at a time: what was read of it counts as ours
+        here, found = shard == index, map_dataset(folder / name, "faces")
+        if faces is None:
+            faces = np.empty((len(rows), *found.shape[1:]), np.uint8)
+        faces[here] = found[row[here]]
     return virtual_views(faces, device)
 
 

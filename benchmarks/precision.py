@@ -1,0 +1,70 @@
+"""Whether bf16 costs accuracy: DE-GAN trained from three seeds in both precisions, tested on the same unseen people.
+
+In:  nothing; 60 people are drawn and prepared as in `make demo`, with its budgets (size tiny: noise, preset smoke).
+Out: a bar for table.py: the difference of the mean accuracies, against what three seeds each differ by when nothing differs.
+"""
+
+import statistics
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.bu4dfe import write_prepared
+from benchmarks.table import Bar, run_module
+from fer_data.datasets.synthetic.ck_plus import write_ck_plus
+from fer_data.prepare import PrepareConfig, prepare_dataset
+from fer_model.config import TrainConfig, preset, with_budgets
+from fer_model.train import train
+
+__all__ = ["beyond_noise", "bars"]
+
+SEEDS = (0, 1, 2)
+KIMG = 24                             # of either stage, as in make demo
+T_95 = 2.776                          # Student's t with 2 * (3 - 1) degrees of freedom, two-sided
+
+
+def beyond_noise(one: list[float], other: list[float]) -> tuple[float, float]:
+    """Return (difference of the means, what it stays below in 95 of 100 cases if nothing differs), three values on each side.
+
+    >>> beyond_noise([80.0, 82.0, 84.0], [81.0, 83.0, 85.0])[0]
+    1.0
+    """
+    error = np.sqrt((statistics.variance(one) + statistics.variance(other)) / len(SEEDS))
+    return abs(statistics.mean(one) - statistics.mean(other)), float(T_95 * error)
+
+
+def bars(size: str = "long") -> list[Bar]:
+    """Return the bar of accuracy."""
+    with tempfile.TemporaryDirectory(prefix="bench-precision-") as folder:
+        data = _data(Path(folder), size)
+        found = {precision: [_accuracy(data, _config(seed, precision, size)) for seed in SEEDS] for precision in ("bf16", "fp32")}
+    difference, noise = beyond_noise(*found.values())
+    note = "; ".join(f"{name} {', '.join(f'{value:.1f}' for value in values)} %" for name, values in found.items())
+    what = "accuracy per frame in bf16 and in fp32, three seeds each: difference of the means, at most what is noise (95 %)"
+    return [Bar(what, difference, round(noise, 2), "points", most=True, note=note)]
+
+
+def _data(place: Path, size: str) -> Path:
+    if size == "tiny":
+        return write_prepared(place / "prepared", 2, people=10)
+    write_ck_plus(place / "ck", subjects=60, seed=1)
+    prepare_dataset("ck+", place / "ck", place / "prepared", PrepareConfig(landmarks="dlib", views="virtual", folds=5))
+    return place / "prepared"
+
+
+def _config(seed: int, precision: str, size: str) -> TrainConfig:
+    small = preset("smoke") if size == "tiny" else with_budgets(preset("small"), gan=KIMG, head=KIMG)
+    return replace(small, seed=seed, precision=precision)
+
+
+def _accuracy(data: Path, config: TrainConfig) -> float:
+    """Train a run and return its accuracy in per cent."""
+    with tempfile.TemporaryDirectory(prefix="bench-run-") as run:
+        return 100 * train(data, Path(run), config, "cpu", say=lambda line: None).evaluation.frame_accuracy.value
+
+
+if __name__ == "__main__":
+    sys.exit(run_module(bars, __doc__))
