@@ -46,7 +46,7 @@ mutate: $(STAMP)  ## Break the code line by line and expect red tests.
 bench: $(STAMP)  ## Measure the speed of everything beside its rivals: one table (a quarter of an hour, 3 GB of disk; leave the machine alone).
 	$(PY) -m benchmarks.table --write benchmarks/results/speed
 
-bench-long: $(STAMP)  ## The same with more rounds and up to 16,000 frames, and the peak memory of prepare (20 GB of disk).
+bench-long: $(STAMP)  ## The same with more rounds, up to 16,000 frames, BU-4DFE's size, several processes, bf16 beside fp32 (hours, 20 GB of disk).
 	$(PY) -m benchmarks.table --size long --write benchmarks/results/speed_long
 	$(PY) benchmarks/peak_memory.py --workers $(THREADS) --write benchmarks/results/peak_memory
 
