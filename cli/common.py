@@ -91,7 +91,10 @@ def show_json(content) -> None:
 
 @contextmanager
 def progress(what: str):
-    """Yield a function to call with (done, total, text); draws a bar on a terminal, a plain line at each tenth elsewhere."""
+    """Yield a function to call with (done, total, text); draws a bar on a terminal, a plain line at each tenth elsewhere.
+
+    Where the total is None, it is not known: a terminal shows what is done, and nothing is said elsewhere.
+    """
     if stderr.is_terminal:
         times = (TimeElapsedColumn(), TimeRemainingColumn())
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *times)
@@ -101,8 +104,10 @@ def progress(what: str):
         return
     last = -1
 
-    def line(done: int, total: int, text: str = what) -> None:
+    def line(done: int, total: int | None, text: str = what) -> None:
         nonlocal last
+        if total is None:
+            return
         tenth = 10 * done // total if total else 0
         if tenth > last:
             last = tenth

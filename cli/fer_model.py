@@ -314,7 +314,7 @@ def transfer(run, sources, source_ids, identities, start, end, out, data, device
 @click.argument("run", type=click.Path(exists=True, path_type=Path))
 @click.argument("source")
 @click.option("--format", "form", type=click.Choice(["table", "csv", "jsonl"]), help="[default: as --out is named, else table]")
-@click.option("-o", "--out", type=common.NEW_FILE, help="File to write to.  [default: print]")
+@click.option("-o", "--out", type=common.NEW_FILE, help="File to write to, *.csv, *.jsonl or *.txt.  [default: print]")
 @click.option("--annotate", type=click.Path(path_type=Path), metavar="OUT", help="Draw what is found: a picture, a folder, *.mp4.")
 @click.option("--landmarks", type=click.Choice(["fan", "dlib", "none"]), help="Find faces otherwise than in the training.")
 @click.option("--every", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Take each N-th picture of a clip.")
@@ -338,7 +338,7 @@ def predict(run, source, strict, **options):
     from fer_model.use import predict as library
 
     quiet = options["out"] is None and options["form"] != "table"                 # stdout holds predictions and nothing else
-    found = library.predict(run, library.Request(source, **options), common.show_line, common.tell)
+    found = library.predict(run, library.Request(source, **options), common.show_line, common.tell, common.progress)
     common.tell(found) if quiet else common.show(found)
     sys.exit(1 if found.nothing_read or (strict and found.incomplete) else 0)
 

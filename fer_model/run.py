@@ -31,6 +31,7 @@ import filelock
 
 import fer_data
 from fer_data.errors import BusyError
+from fer_data.order import natural_key
 from fer_data.store.files import write_json_atomically
 from fer_data.store.manifest import read_settings
 from fer_model import checkpoint, world
@@ -78,6 +79,15 @@ def faces_of(settings: dict) -> dict:
     """Return what of a prepared folder's settings decides how faces are found and aligned: a run needs it to look at new pictures."""
     names = ("landmarks", "detector", "colour")
     return {**{name: settings["config"][name] for name in names}, "backend": settings["backend"], "pipeline": settings["pipeline_version"]}
+
+
+def _runs_in(folder: Path) -> str:
+    """Return what to take in place of a folder that is no run but holds some: the folds of a cross-validation, or just runs."""
+    inside = sorted((path.parent.name for path in folder.glob("*/config.json")), key=natural_key)
+    if not inside:
+        return ""
+    what = "the folds of a cross-validation" if all(name.startswith("fold") for name in inside) else "runs"
+    return f"; {folder} holds {what}: take one of them, such as {folder / inside[0]}"
 
 
 @contextmanager
@@ -137,7 +147,8 @@ class RunFolder:
 
     def _read(self, path: Path) -> dict:
         if not path.is_file():
-            raise RunError(f"reading a run: there is no {path}; `fer-model train` writes it")
+            inside = _runs_in(self.path) if path == self.config else ""
+            raise RunError(f"reading a run: there is no {path}; `fer-model train` writes it{inside}")
         try:
             return json.loads(path.read_bytes())
         except ValueError as error:

@@ -12,6 +12,8 @@ from cli.fer_data import main
 from fer_data.markdown import escape
 from fer_data.protocol.facts import load_facts
 from fer_data.share.card import CARD, CROISSANT, write_card
+from fer_data.share.croissant import describe
+from fer_data.share.terms import terms_of
 from fer_data.store.manifest import COLUMNS, read_manifest, read_settings
 from fer_data.store.verify import verify
 
@@ -89,11 +91,27 @@ def test_mlcroissant_finds_nothing_to_say_and_reads_every_face(licensed, caplog)
     ]
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, "Faces (N, 132, 132) uint8, their landmarks and matrices."),
+        ({"colour": "rgb", "views": "stored"}, "Faces (N, 132, 132, 3) uint8, their landmarks and matrices, and the 110 views of each."),
+    ],
+)
+def test_croissant_says_what_a_shard_holds(changed, said, licensed):
+    """Seen red: grey faces, whatever the settings say."""
+    settings = read_settings(licensed)
+    settings["config"] |= changed
+    files = describe(licensed, read_manifest(licensed), settings, terms_of(settings))["distribution"]
+    assert [file["description"] for file in files if file["name"].endswith(".h5")] == [said]
+
+
 def test_drawn_people_have_no_date_and_no_licence_of_a_database(write_tiny, tmp_path):
     out = write_tiny(tmp_path / "x", 2, 2, frames=1, dataset="ck+", drawn=True)
     write_card(out)
     found = json.loads((out / CROISSANT).read_text())
     assert "datePublished" not in found and found["license"] == "Drawn by fer-data (MIT licence)"
+    assert found["rai:dataUseCases"] == ["Trying programs out."]
     assert "DO NOT" not in (out / CARD).read_text() and "Drawn people in the layout of CK+" in found["name"]
 
 

@@ -71,12 +71,14 @@ def test_drawn_people_are_said_to_be_drawn(tmp_path):
 
 def test_how_it_was_trained_and_by_which_code_and_which_weights(tmp_path):
     """Seen red: the hash of another run's weights."""
-    run = runs.write_fold(tmp_path / "run", "cnn")
+    faces = {"landmarks": "dlib", "colour": "rgb", "backend": {"version": "20.0.1", "weights_sha256": "cd" * 32}}
+    run = runs.write_fold(tmp_path / "run", "cnn", change=lambda content: content.update(faces=faces))
     (run / "cnn.safetensors").write_bytes(b"weights")
     text = card_of(run)
     (stage,) = rows_of(text, "stage")
     kimg = json.loads((run / "config.json").read_text())["config"]["cnn"]["kimg"]
     assert stage[0] == "cnn" and stage[3:] == [f"{1000 * kimg:,.0f}", "1.5", "1.0"] and "batch 8" in stage[2]
+    assert f"* Faces: found with dlib 20.0.1 (model file, sha256: `{'cd' * 32}`), aligned to 132 x 132 pixels, RGB\n" in text
     assert ["Code version", "0.1.0+aa"] in rows_of(text, "what")
     assert rows_of(text, "weights")[0][2] == hashlib.sha256(b"weights").hexdigest()
 

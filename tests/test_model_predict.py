@@ -4,15 +4,19 @@ import csv
 import functools
 import io
 import json
+import os
 import shutil
 import weakref
 from dataclasses import replace
+from pathlib import Path
 
 import av
 import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
+from rich.console import Console
 
 import fer_data
 import fer_model
@@ -30,8 +34,10 @@ from fer_model.run import RunFolder
 from fer_model.train import train
 from fer_model.use import predict as library
 from fer_model.use.engines import Engine
+from fer_model.use.predict import FacePrediction, Prediction
 from fer_model.use.recipe import recipe_of_run
 from fer_model.use.shots import Shot, sources
+from fer_model.use.written import TableWriter
 from tests.commands import call
 
 SIZE = (400, 306)                     # of drawn pictures: width, height
@@ -120,6 +126,12 @@ def test_an_array_is_predicted_as_its_file_is(model, tmp_path):
             model.predict(bad)
     with pytest.raises(ImageError, match=r"there is no nothing\.png"):
         model.predict("nothing.png")
+    with pytest.raises(ImageError, match=r"one picture is needed, .* is a folder"):
+        model.predict(tmp_path)
+    for other in (Image.fromarray(picture), [path]):
+        with pytest.raises(ImageError, match=rf"a file or an array is needed .*, got {type(other).__name__}"):
+            model.predict(other)
+    assert "FacePrediction(box=(" in repr(one) and len(repr(one)) < 1000, "short enough to be read in a console"
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +161,9 @@ def test_a_face_that_is_turned_is_doubted(model):
 @pytest.mark.parametrize(("side", "doubted"), [(54, True), (56, False)])
 def test_a_face_with_fewer_pixels_than_the_network_takes_is_doubted(run, side, doubted):
     """`none` takes the whole picture as the 110 px of the crop area: 96/110 of its side are seen, by a network of 48 px: 55."""
-    face = fer_model.load(run, "cpu", "none").predict(cv2.resize(WALL, (side, side))).faces[0]
+    model = fer_model.load(run, "cpu", "none")
+    assert model.notes[0].startswith("each picture is taken for a face that is aligned already")
+    face = model.predict(cv2.resize(WALL, (side, side))).faces[0]
     assert bool(face.doubts) == doubted and face.yaw_deg is None
     assert not doubted or face.doubts[0].startswith("too small: the network looks at 48x48 pixels of a face, this one has 47x47")
 
@@ -181,7 +195,8 @@ def test_a_folder_loses_nothing(run, folder, tmp_path):
         values = [float(row[name]) for name in row if name.startswith("p_") and row[name]]
         assert not values or (abs(sum(values) - 1) < 1e-5 and max(values) == float(row["probability"]))
     said = " ".join(done.stderr.split())
-    assert "6 pictures in" in said and "4 faces, 0 doubtful, 2 without a face, 1 unreadable, 1 other file passed over" in said
+    assert "6 pictures in" in said and "4 faces, 0 doubtful, 2 without a face, 1 unreadable, 1 other file passed over (.txt)" in said
+    assert "predicting" not in said, "rows are printed as they come"
     assert "note: the network was trained on drawn people" in said
     out = tmp_path / "all.csv"
     assert f"wrote {out}" in call("predict", run, folder, "-o", out, "--strict", code=1).replace("\n", "")
@@ -192,6 +207,7 @@ def test_a_folder_loses_nothing(run, folder, tmp_path):
         (row["source"], int(row["frame"]) if row["frame"] else None, row["status"], int(row["face"])) for row in rows
     ]
     assert len(objects[1]["faces"][0]["points"]) == 68 and abs(sum(objects[1]["faces"][0]["probabilities"].values()) - 1) < 1e-5
+    assert "predicting" in call("predict", run, folder / "sub", "-o", out) and "p10.png" in out.read_text()
     table = call("predict", run, folder / "sub", "--limit", 1, "--format", "table")
     assert "p2.png" in table and "p10.png" not in table and "eyes px" in table and "remark" not in table
     (tmp_path / "bad.png").write_bytes(b"nonsense")
@@ -218,6 +234,37 @@ def test_a_clip_that_breaks_off_says_so(run, tmp_path):
     assert rows[0]["status"] == "ok" and rows[-1]["status"] == "unreadable" and "it is truncated" in rows[-1]["note"]
     clip.write_bytes(b"nonsense")
     assert "is none of avi" in call("predict", run, clip, "--format", "csv", code=1)
+
+
+def told(width, *predictions):
+    """Return the lines of the table for people on a console of so many letters."""
+    console = Console(file=io.StringIO(), width=width)
+    writer = TableWriter(("fear", "happiness"), lambda what: console.print(what, soft_wrap=isinstance(what, str), highlight=False))
+    for one in predictions:
+        writer.add(one)
+    writer.end()
+    return [line.strip() for line in console.file.getvalue().splitlines()]
+
+
+def test_a_table_for_people_keeps_to_a_line_a_face_and_tells_the_rest_beneath():
+    """Seen red: at 80 letters a remark stood in 11 lines of its column, and names in three."""
+    values = {"fear": 0.3, "happiness": 0.7}
+    face = FacePrediction((0, 0, 9, 9), np.zeros((68, 2)), values, 31.4, -33.0, 0.5, ("turned too far: about 33 degrees to the left",))
+    seen = Prediction("holiday/beach.jpg", None, None, (40, 30), (replace(face, doubts=()), face))
+    torn = Prediction("holiday/torn.jpg", None, None, None, (), "decoding a picture: torn.jpg ends after 7 bytes")
+    head, _, *rows = told(80, seen, torn, replace(seen, source="wall.jpg", faces=()))
+    assert [" ".join(line.split()) for line in (head, *rows)] == [
+        "picture face expression eyes px turn ° remark",
+        "holiday/beach.jpg 1 happiness 70% 31 -33",
+        "holiday/beach.jpg 2 happiness 70% 31 -33 turned too far",
+        "holiday/torn.jpg unreadable",
+        "wall.jpg no face was found",
+        "holiday/beach.jpg, face 2: turned too far: about 33 degrees to the left",
+        "holiday/torn.jpg: decoding a picture: torn.jpg ends after 7 bytes",
+    ]
+    assert "then" in told(120, seen)[0] and "turn °" not in told(60, seen)[0]
+    many = told(120, *[seen] * 150)
+    assert len(many) == 2 + 200 + 20 + 1 and many[-1] == "and 100 more lines and 130 more remarks; --format csv -o FILE keeps all of them"
 
 
 def colour_at(picture, x, y):
@@ -270,10 +317,14 @@ def test_what_was_found_is_drawn_on_a_clip_and_a_folder(run, folder, tmp_path):
     [
         (["nothing.png"], "a picture, a folder, a clip or the number of a camera is needed; there is no nothing.png"),
         (["empty"], "there is neither picture nor clip in empty, but 0 other files"),
+        (["odd"], "there is neither picture nor clip in odd, but 1 other files"),
+        ([os.fsdecode(b"odd/\xe9.png")], "a name must be UTF-8, so that it can be written down; rename odd/\\xe9.png"),
+        (["99999999999"], "opening camera 99999999999: it cannot be opened; cameras of this machine, by number: "),
         (["a.png", "--annotate", "a.mp4"], "the file must be named *.png, *.jpg"),
         (["a.png", "--annotate", "a.png"], "it must be another file than the picture that is looked at"),
         (["a.png", "--annotate", "no/b.png"], "there is no folder no"),
         (["a.png", "-o", "a.png"], "it must be another file than the ones that are looked at"),
+        (["a.png", "-o", "b.json"], "writing predictions to b.json: the file must be named *.csv, *.jsonl, *.txt, or --format given"),
         (["a.png", "-o", "no/b.csv"], "writing no/b.csv: No such file or directory"),
         ([".", "--annotate", "../b.jpg"], "a folder is looked at, so a folder is needed, not a *.jpg"),
         ([".", "--annotate", "inside"], "a folder of its own is needed, neither in nor around ."),
@@ -283,6 +334,8 @@ def test_what_cannot_be_done_is_one_sentence_and_writes_nothing(run, words, mess
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "a.png", drawn(2)[0])
     (tmp_path / "empty").mkdir()
+    (tmp_path / "odd").mkdir()
+    Path(os.fsdecode(bytes(tmp_path) + b"/odd/\xe9.png")).write_bytes((tmp_path / "a.png").read_bytes())
     before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     assert message in call("predict", run, *words, code=1).replace("\n", " ")
     assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
@@ -334,7 +387,7 @@ def test_a_camera_is_answered_at_once_and_ended_by_ctrl_c(run, tmp_path, monkeyp
     assert objects[0]["source"] == "camera 0" and objects[0]["faces"] and 0 <= objects[0]["time_s"] <= objects[2]["time_s"]
     with av.open("seen.mp4") as container:
         assert sum(1 for _ in container.decode(video=0)) == 3
-    assert "opening camera 7: it cannot be opened; cameras of this machine: " in call("predict", run, 7, code=1)
+    assert "opening camera 7: it cannot be opened; cameras of this machine, by number: " in call("predict", run, 7, code=1)
     write(tmp_path / "7" / "a.png", WALL)
     assert sources("7").kind == "folder", "what lies there under that name comes first"
 
@@ -410,8 +463,10 @@ def test_what_is_no_trained_network_is_named(run, tmp_path):
     with pytest.raises(RunError, match=r"a run folder, or \*\.onnx or \*\.safetensors of `fer-model export`; .* is not there"):
         fer_model.load(tmp_path / "no")
     shutil.copytree(run, tmp_path / "cv" / "fold3")
-    with pytest.raises(RunError, match=r"it holds the folds of a cross-validation: take one of them, such as .*/cv/fold3"):
+    with pytest.raises(RunError, match=r"/cv holds the folds of a cross-validation: take one of them, such as .*/cv/fold3"):
         fer_model.load(tmp_path / "cv")
+    shutil.copytree(run, tmp_path / "runs" / "mine")
+    assert "holds runs: take one of them, such as" in call("export", tmp_path / "runs", code=1).replace("\n", " ")
     config = json.loads((run / "config.json").read_text())["config"]
     changed(run, tmp_path / "other", config=config | {"later": 1}, code_version="0.9")
     with pytest.raises(ConfigError, match=r"reading a run: .*/other/config\.json of 0\.9 does not fit this code .*unknown key 'later'"):

@@ -87,11 +87,10 @@ def _in_short(frame: pd.DataFrame, peaks: pd.DataFrame, settings: dict) -> list[
 
 
 def _use(terms: Terms) -> list[str]:
-    meant = "trying programs out" if terms.drawn else "research on the recognition of posed facial expressions from single pictures"
     return [
         "## Use", "",
-        f"* **Meant for** {meant}, with people who are tested kept apart from those who are trained on: the folds do that.",
-        "* **Not meant for** telling who somebody is, what somebody feels, or anything that has consequences for a person.",
+        f"* **Meant for:** {words.use_of(terms)} People who are tested are kept apart from those who are trained on: the folds do that.",
+        "* **Not meant for:** telling who somebody is, what somebody feels, or anything that has consequences for a person.",
     ]  # fmt: skip
 
 

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from fer_data.faces.align import CANVAS
 from fer_data.labels import classes_of
 from fer_data.report.content import facts_of, provenance
 from fer_data.share.terms import Terms
+from fer_data.share.words import use_of
 from fer_data.store.files import sha256_of_file
 from fer_data.store.manifest import COLUMNS
 
@@ -62,18 +64,20 @@ def describe(out: Path, frame: pd.DataFrame, settings: dict, terms: Terms) -> di
         "rai:personalSensitiveInformation": [terms.warning],
         "rai:dataLimitations": limits,
         "rai:dataBiases": limits[:1] if terms.drawn else limits[-1:],
-        "rai:dataUseCases": ["Research on the recognition of posed facial expressions, tested on people who were not trained on."],
+        "rai:dataUseCases": [use_of(terms)],
         "rai:dataReleaseMaintenancePlan": "Drawn anew from a seed." if terms.drawn else "Made from the database; not released.",
     }  # fmt: skip
 
 
 def _distribution(out: Path, settings: dict) -> list[dict]:
+    shape = f"({', '.join(['N', str(CANVAS), str(CANVAS), *(['3'] if settings['config']['colour'] == 'rgb' else [])])})"
+    views = ", and the 110 views of each" if settings["config"]["views"] == "stored" else ""
     files = {
         "manifest.parquet": (settings["manifest_sha256"], "application/x-parquet", "One row for each selected frame, folds included."),
         "skipped.csv": (settings["csv_sha256"]["skipped.csv"], "text/csv", "What was found and is not used, each with its reason."),
         "settings.json": (sha256_of_file(out / "settings.json"), "application/json", "How all was made; the hash of every other file."),
         **{
-            f"shards/{name}": (sha256, "application/x-hdf5", "Faces (N, 132, 132) uint8, their landmarks and matrices; views if stored.")
+            f"shards/{name}": (sha256, "application/x-hdf5", f"Faces {shape} uint8, their landmarks and matrices{views}.")
             for name, sha256 in sorted(settings["shards"].items())
         },
     }

@@ -10,7 +10,7 @@ from fer_data.report.content import shared_subjects, with_all_folds
 from fer_data.share.terms import Terms
 from fer_data.store.manifest import MATRIX
 
-__all__ = ["balance", "columns", "counted", "joined", "limits", "rights", "warning"]
+__all__ = ["balance", "columns", "counted", "joined", "limits", "rights", "use_of", "warning"]
 
 
 def joined(parts: Sequence[list[str]]) -> str:
@@ -51,6 +51,11 @@ def columns(meanings: dict[str, tuple[str, str]]) -> list[str]:
     meanings = {name: meaning for old, meaning in meanings.items() if (name := matrix.get(old, old)) is not None}
     rows = [f"| `{name}` | {kind} | {meaning} |" for name, (kind, meaning) in meanings.items()]
     return ["| column | type | meaning |", "|---|---|---|", *rows]
+
+
+def use_of(terms: Terms) -> str:
+    """Return what the faces are meant for."""
+    return "Trying programs out." if terms.drawn else "Research on the recognition of posed facial expressions from single pictures."
 
 
 def limits(terms: Terms) -> list[str]:

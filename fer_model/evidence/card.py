@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_data import __version__
+from fer_data.faces.align import CANVAS
 from fer_data.markdown import escape, table
 from fer_data.share.terms import Terms, terms_of
 from fer_data.store.files import make_folder, sha256_of_file, write_bytes_atomically
@@ -212,9 +213,22 @@ def _data(method: Method, terms: Terms) -> list[str]:
     return [
         "## Data", "",
         f"* {escape(database_name(method))}: {method.n_faces:,} faces{folds}; `fer-data card` on the prepared folder says more.",
+        *_faces(content),
         f"* Manifest, sha256: `{content['manifest_sha256']}`",
         f"* Licence of the data: {escape(terms.licence)}",
     ]  # fmt: skip
+
+
+def _faces(content: dict) -> list[str]:
+    """Return how the faces were found: those of others must be, too."""
+    faces = content.get("faces")
+    if faces is None:                                                    # a run of before that was written down
+        return []
+    backend = faces["backend"]
+    by = f"found with {faces['landmarks']} {backend['version']}".strip()
+    weights = f" (model file, sha256: `{backend['weights_sha256']}`)" if backend["weights_sha256"] else ""
+    colour = "RGB" if faces["colour"] == "rgb" else "grey"
+    return [f"* Faces: {escape(by)}{weights}, aligned to {CANVAS} x {CANVAS} pixels, {colour}"]
 
 
 def _training(method: Method) -> list[str]:

@@ -1,7 +1,7 @@
 """What was found, drawn onto its pictures: predictions with their pictures in; a picture, a folder of pictures or a clip out.
 
 In:  predictions in order, each with its picture (H, W, 3) RGB uint8.
-Out: box, 68 points, expression and probability on every face; doubtful ones in another colour, with the first doubt in a word.
+Out: box, 68 points, expression and probability on every face; doubtful ones in another colour, with the doubts in a word each.
      A picture becomes a picture, a folder a folder with the same names, a clip or a camera an MP4 with the same times.
 """
 
@@ -47,7 +47,7 @@ def _draw_face(picture: np.ndarray, face: FacePrediction, unit: int) -> None:
     cv2.rectangle(picture, (left, top), (right, bottom), colour, unit, cv2.LINE_AA)
     for x, y in face.points if np.isfinite(face.points).all() else ():
         cv2.circle(picture, (round(float(x)), round(float(y))), unit, colour, -1, cv2.LINE_AA)
-    text = f"{face.expression} {face.probability:.0%}" + "".join(f", {doubt.partition(':')[0]}" for doubt in face.doubts[:1])
+    text = f"{face.expression} {face.probability:.0%}" + (f", {face.in_short}" if face.doubts else "")
     scale = 0.45 * unit
     (text_w, text_h), below = cv2.getTextSize(text, _FONT, scale, unit)
     scale *= min(1.0, (width - 2 * unit) / max(text_w, 1))                       # a narrow picture: smaller letters

@@ -46,10 +46,6 @@ def open_engine(path: Path, device: str = "auto") -> Engine:
 
 
 def _of_run(run: Path, device: str) -> Engine:
-    if not (run / "config.json").is_file():
-        folds = sorted(path.parent.name for path in run.glob("fold*/config.json"))
-        hint = f"; it holds the folds of a cross-validation: take one of them, such as {run / folds[0]}" if folds else ""
-        raise RunError(f"opening a trained network: {run} is no run folder, there is no config.json{hint}")
     from fer_model.trained import load_run
 
     trained = load_run(run, device)

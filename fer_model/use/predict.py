@@ -12,17 +12,20 @@ Faces are found and aligned as those of the training were. torch is not imported
 kept of pictures that are done with: a clip may be of any length.
 """
 
+import re
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
+from fer_data.datasets.tree import is_clip
 from fer_data.errors import ImageError
 from fer_data.faces.landmarks import ALONE
+from fer_data.faces.landmarks.none import NO_POINTS
 from fer_data.faces.picture import decode_picture
 from fer_data.find import Finder, Found
 from fer_model.errors import ConfigError
@@ -36,6 +39,9 @@ TURNED_DEG = 20.0                     # a face turned further than this is doubt
                                       # frontal people reached 13 at most, with dlib's points (faces/pose.py)
 UNLIKE_PX = 3.0                       # so are points that fit a frontal face worse than this after alignment, canvas px: the head
                                       # nods far, or the points are wrong. The same photographs reached 2.0; a turn of 30 degrees, 3.1
+_FORM_OF = {".csv": "csv", ".jsonl": "jsonl", ".txt": "table"}     # format of a file by its name
+_NAMED = 6                            # endings of files that are passed over
+Watch = AbstractContextManager[Callable[[int, int | None], None]]
 _HELD_BYTES = 64_000_000              # of pictures that wait for a batch to be full, if they are to be drawn on
 
 
@@ -44,7 +50,7 @@ class FacePrediction:
     """One face."""
 
     box: tuple[float, float, float, float]       # left, top, right, bottom; pixels of the picture
-    points: np.ndarray                # (68, 2) float64, (x, y) pixels; all NaN from the backend `none`
+    points: np.ndarray = field(repr=False, compare=False)              # (68, 2) float64, (x, y) pixels; all NaN from the backend `none`
     probabilities: dict[str, float]   # expression -> 0..1, in the order of the classes
     eye_distance_px: float            # between the centres of the eyes, in the picture
     yaw_deg: float | None             # about how far it is turned, positive to the right of the picture; None without points
@@ -65,6 +71,11 @@ class FacePrediction:
     def status(self) -> str:
         """ok or doubtful."""
         return "doubtful" if self.doubts else "ok"
+
+    @property
+    def in_short(self) -> str:
+        """The beginnings of the doubts: too small, turned too far, not frontal."""
+        return ", ".join(re.split("[:,]", doubt)[0] for doubt in self.doubts)
 
 
 @dataclass(frozen=True)
@@ -120,9 +131,12 @@ class Predictor:
         if isinstance(image, np.ndarray):
             shot = Shot("", None, None, image)
         else:
+            if not isinstance(image, str | Path):
+                raise ImageError(f"predicting: a file or an array is needed (of a PIL picture np.asarray(...)), got {type(image).__name__}")
             path = Path(image)
             if not path.is_file():
-                raise ImageError(f"predicting: a picture is needed, there is no {path}")
+                what = f"{path} is a folder" if path.is_dir() else f"there is no {path}"
+                raise ImageError(f"predicting: one picture is needed, {what}")
             shot = Shot(str(image), None, None, decode_picture(path.read_bytes(), True, path.name))
         return next(self.stream([shot], thorough=thorough))
 
@@ -195,7 +209,9 @@ def _finder(recipe: Recipe, landmarks: str | None) -> Finder:
 
 def _notes(recipe: Recipe, identity: dict) -> Iterator[str]:
     theirs, ours = recipe.backend, identity
-    if recipe.landmarks is not None and ours["name"] != recipe.landmarks:
+    if ours["name"] == NO_POINTS != recipe.landmarks:
+        yield "each picture is taken for a face that is aligned already: nothing is found, nothing is aligned"
+    elif recipe.landmarks is not None and ours["name"] != recipe.landmarks:
         yield f"points are found with {ours['name']}, those of the training were with {recipe.landmarks}: faces lie a little otherwise"
     elif theirs and any(theirs.get(key) != ours[key] for key in ("version", "weights_sha256")):
         what = "version" if theirs.get("version") != ours["version"] else "model file"
@@ -246,7 +262,7 @@ class Summary:
     unaligned: int = 0                # pictures with a face that could not be aligned
     no_face: int = 0                  # pictures without
     unreadable: int = 0               # files, and frames of clips
-    passed_over: int = 0              # files of a folder that are neither pictures nor clips by their name
+    passed_over: tuple[str, ...] = () # files of a folder that are neither pictures nor clips by their name
     seconds: float = 0.0
     files: tuple[str, ...] = ()       # written
 
@@ -274,7 +290,9 @@ class Summary:
             parts.append(f"{self.unaligned:,} with a face that cannot be aligned")
         parts.append(f"{self.unreadable:,} unreadable")
         if self.passed_over:
-            parts.append(f"{counted(self.passed_over, 'other file')} passed over")
+            endings = sorted({Path(name).suffix.lower() or Path(name).name for name in self.passed_over})
+            named = f"{', '.join(endings[:_NAMED])}{', ...' if len(endings) > _NAMED else ''}"
+            parts.append(f"{counted(len(self.passed_over), 'other file')} passed over ({named})")
         wrote = f"\nwrote {', '.join(self.files)}" if self.files else ""
         return escape(", ".join(parts) + wrote)
 
@@ -288,30 +306,36 @@ class Summary:
         )  # fmt: skip
 
 
-def predict(run: Path, request: Request, write=print, say=print) -> Summary:
+def predict(run: Path, request: Request, write=print, say=print, watch: Callable[[str], Watch] | None = None) -> Summary:
     """Predict all there is, write it, and return what came of it.
 
     write   called with what is to be printed: text without a newline at its end, or a table that rich can draw
     say     called with sentences on the side
+    watch   called with what is being done, unless that is one picture, or predictions are printed as they come; the block's
+            function is then called with how many pictures are done, and of how many (None: not known)
     Ctrl-C ends a camera, and nothing else, in good order. Raises children of FerError; no half of a file is left then.
     """
     from fer_model.use.annotate import open_annotator
     from fer_model.use.written import open_writer
 
     seen = sources(request.source)
+    form = _form(request, seen)
     _refuse_replacing(request, seen)
     model = load(run, request.device, request.landmarks)
     for note in model.notes:
         say(f"note: {note}")
     with ExitStack() as stack:
-        writer = stack.enter_context(open_writer(_form(request, seen), request.out, model.classes, write))
+        writer = stack.enter_context(open_writer(form, request.out, model.classes, write))
         annotator = stack.enter_context(open_annotator(request.annotate, seen))
-        summary, begin = Summary(seen.kind, passed_over=len(seen.passed_over)), time.perf_counter()
+        summary, begin = Summary(seen.kind, passed_over=seen.passed_over), time.perf_counter()
+        silent = seen.kind == "picture" or (request.out is None and form != "table")
         try:
-            for one in _predictions(model, request, seen):
-                summary = summary.plus(one)
-                writer.add(one)
-                annotator.add(one)
+            with watch(f"predicting {request.source}") if watch and not silent else nullcontext(lambda done, total: None) as tick:
+                for number, one in enumerate(_predictions(model, request, seen), 1):
+                    summary = summary.plus(one)
+                    writer.add(one)
+                    annotator.add(one)
+                    tick(number, _total(request, seen))
         except KeyboardInterrupt:
             if seen.kind != "camera":
                 raise
@@ -322,9 +346,25 @@ def predict(run: Path, request: Request, write=print, say=print) -> Summary:
 
 
 def _form(request: Request, seen: Sources) -> str:
-    """Return the format asked for, or that of the file's name; else a table, but of a camera, which does not end, lines as they come."""
-    suffix = "" if request.out is None else request.out.suffix.lower().removeprefix(".")
-    return request.form or (suffix if suffix in ("csv", "jsonl") else "jsonl" if seen.kind == "camera" else "table")
+    """Return the format asked for, or that of the file's name; else a table, but of a camera, which does not end, lines as they come.
+
+    Raises ConfigError for a name that is of none of them, or there would be a table in a file of JSON.
+    """
+    if request.form is not None:
+        return request.form
+    if request.out is None:
+        return "jsonl" if seen.kind == "camera" else "table"
+    suffix = request.out.suffix.lower()
+    if suffix not in _FORM_OF:
+        raise ConfigError(f"writing predictions to {request.out}: the file must be named *{', *'.join(_FORM_OF)}, or --format given")
+    return _FORM_OF[suffix]
+
+
+def _total(request: Request, seen: Sources) -> int | None:
+    """Return how many pictures there will be; how many a clip holds is known at its end."""
+    if seen.kind == "camera" or any(is_clip(name) for name in seen.files):
+        return None
+    return min(len(seen.files), request.limit or len(seen.files))
 
 
 def _refuse_replacing(request: Request, seen: Sources) -> None:

@@ -16,10 +16,13 @@ from fer_data.datasets.tree import is_clip, is_picture, walk
 from fer_data.datasets.video import each_frame, require_av
 from fer_data.errors import ImageError
 from fer_data.faces.picture import decode_picture
+from fer_data.order import natural_key
 
 __all__ = ["KINDS", "Shot", "Sources", "sources"]
 
 KINDS = ("picture", "folder", "video", "camera")
+_DEVICES = Path("/dev")
+_MOST_CAMERAS = 2**31 - 1             # OpenCV takes a C int
 
 
 @dataclass(frozen=True)
@@ -57,13 +60,16 @@ def sources(argument: str) -> Sources:
     Raises ImageError if it is none of the four, or a folder with neither picture nor clip in it.
     """
     path = Path(argument)
+    if (shown := argument.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")) != argument:
+        raise ImageError(f"looking for pictures: a name must be UTF-8, so that it can be written down; rename {shown}")
     if argument.isdecimal() and not path.exists():
         return Sources("camera", path, (), (), int(argument))
     if path.is_dir():
         files, litter = walk(path)
         seen = tuple(name for name in files if is_picture(name) or is_clip(name))
         if not seen:
-            raise ImageError(f"looking for pictures: there is neither picture nor clip in {path}, but {len(files)} other files")
+            others = len(files) + len(litter)
+            raise ImageError(f"looking for pictures: there is neither picture nor clip in {path}, but {others} other files")
         found = Sources("folder", path, seen, (*(name for name in files if name not in set(seen)), *litter))
     elif path.is_file():
         found = Sources("video" if is_clip(path.name) else "picture", path.parent, (path.name,), ())
@@ -97,11 +103,11 @@ def _words(error: Exception) -> str:
 
 def _camera(number: int, every: int) -> Iterator[Shot]:
     """Yield what a camera sees until it ends. Raises ImageError if it cannot be opened."""
-    camera = cv2.VideoCapture(number)
+    camera = cv2.VideoCapture(min(number, _MOST_CAMERAS))
     try:
         if not camera.isOpened():
-            there = ", ".join(sorted(path.name for path in Path("/dev").glob("video[0-9]*"))) or "none"
-            raise ImageError(f"opening camera {number}: it cannot be opened; cameras of this machine: {there}")
+            there = ", ".join(sorted((path.name.removeprefix("video") for path in _DEVICES.glob("video[0-9]*")), key=natural_key)) or "none"
+            raise ImageError(f"opening camera {number}: it cannot be opened; cameras of this machine, by number: {there}")
         begin, frame = time.monotonic(), 0
         while True:
             good, picture = camera.read()

@@ -1,7 +1,8 @@
 """Predictions on paper: Prediction after Prediction in; a table, CSV or JSON Lines out, printed or in a file.
 
 In:  predictions in order.
-Out: table    a line for each face, or for a picture without one; the first 200, so that memory does not grow with a clip
+Out: table    a line for each face, or for a picture without one; the first 200, so that memory does not grow with a clip; beneath it
+              in whole sentences why a face is doubted or a picture cannot be read, the first 20
      csv      the same lines, all of them, with a column for each expression; COLUMNS
      jsonl    an object for each picture, its faces inside, with their points
 A file lies there whole or not at all.
@@ -25,12 +26,13 @@ __all__ = ["COLUMNS", "FORMATS", "Writer", "open_writer"]
 # Of a line of CSV, before p_<expression> for each class; what is not known is empty.
 COLUMNS = ("source", "frame", "time_s", "face", "status", "expression", "probability", "left", "top", "right", "bottom",
            "eye_distance_px", "yaw_deg", "residual_px", "note")  # fmt: skip
-_ROWS = 200                           # of a table; a longer one is not read, and memory stays flat
+_ROWS, _REMARKS = 200, 20             # of a table; a longer one is not read, and memory stays flat
 _THEN, _NAMED = 2, 0.05               # expressions named in a table after the first one; at least so probable
 _HEADINGS = ("picture", "face", "expression", "", "then", "eyes px", "turn °", "remark")
 _NUMBERS = ("face", "", "eyes px", "turn °")
-_AT_NEED = ("then", "remark")         # columns that are left out where they would be empty
-_NARROWEST = {"picture": 19, "then": 14}    # letters, if there are so many and no remarks, which need the space more
+_AT_NEED = ("then", "turn °", "remark")         # columns that are left out where they would be empty
+_LEFT_OUT = ((), ("then",), ("then", "eyes px", "turn °"))     # and where a terminal is too narrow, in this order
+_WIDEST = 1000                        # letters, of a table that is measured
 _STYLES = {"ok": "", "doubtful": "yellow", "no-face": "dim", "unreadable": "red"}
 
 
@@ -97,12 +99,13 @@ def _object(face: FacePrediction) -> dict:
 
 
 class TableWriter(Writer):
-    """A table for people, shown at the end."""
+    """A table for people, shown at the end, and beneath it the remarks that are too long for it."""
 
     def __init__(self, classes: tuple[str, ...], write: Callable):
         super().__init__(classes, write)
         self._rows: list[tuple[tuple[str, ...], str]] = []                       # (cells, style)
-        self._more = 0
+        self._remarks: list[str] = []
+        self._more = self._more_remarks = 0
 
     def add(self, one: Prediction) -> None:
         place = one.source if one.frame is None else f"{one.source} {_clock(one)}"
@@ -110,11 +113,15 @@ class TableWriter(Writer):
             others = sorted(face.probabilities.items(), key=lambda item: -item[1])[1 : 1 + _THEN]
             then = ", ".join(f"{name} {value:.0%}" for name, value in others if value >= _NAMED)
             turned = "" if face.yaw_deg is None else f"{face.yaw_deg:+.0f}"
-            remark = "; ".join([*face.doubts, *([one.problem] if one.problem else [])])
-            cells = (str(number), face.expression, f"{face.probability:.0%}", then, f"{face.eye_distance_px:.0f}", turned, remark)
-            self._row((place, *cells), face.status)
+            cells = (str(number), face.expression, f"{face.probability:.0%}", then, f"{face.eye_distance_px:.0f}", turned)
+            self._row((place, *cells, face.in_short), face.status)
+            for doubt in face.doubts:
+                self._remark(f"{place}, face {number}: {doubt}")
         if not one.faces:
-            self._row((place, "", "", "", "", "", "", one.note), one.status)
+            said = "unreadable" if one.status == "unreadable" else "no usable face" if one.problem else one.note
+            self._row((place, "", "", "", "", "", "", said), one.status)
+        if one.problem:
+            self._remark(f"{place}: {one.problem}")
 
     def _row(self, cells: tuple[str, ...], status: str) -> None:
         if len(self._rows) < _ROWS:
@@ -122,24 +129,47 @@ class TableWriter(Writer):
         else:
             self._more += 1
 
+    def _remark(self, text: str) -> None:
+        if len(self._remarks) < _REMARKS:
+            self._remarks.append(text)
+        else:
+            self._more_remarks += 1
+
     def end(self) -> None:
+        self._write(_Fitted([self._table(left_out) for left_out in _LEFT_OUT]))
+        for text in self._remarks:
+            self._write(text)
+        lines = [f"{number:,} more {what}" for number, what in ((self._more, "lines"), (self._more_remarks, "remarks")) if number]
+        if lines:
+            self._write(f"and {' and '.join(lines)}; --format csv -o FILE keeps all of them")
+
+    def _table(self, left_out: tuple[str, ...]):
         from rich import box
         from rich.table import Table
         from rich.text import Text
 
         table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, show_edge=False)
-        said = [name for at, name in enumerate(_HEADINGS) if name not in _AT_NEED or any(cells[at] for cells, _ in self._rows)]
-        for at, name in enumerate(_HEADINGS):
-            if name in said:
-                widest = max((len(cells[at]) + 1 for cells, _ in self._rows), default=0)
-                width = None if "remark" in said else min(widest, _NARROWEST.get(name, 0))
-                justify = "right" if name in _NUMBERS else "left"
-                table.add_column(name, justify=justify, min_width=width, no_wrap=name in ("expression", ""), overflow="fold")
+        empty = [name for at, name in enumerate(_HEADINGS) if name in _AT_NEED and not any(cells[at] for cells, _ in self._rows)]
+        said = [name for name in _HEADINGS if name not in (*left_out, *empty)]
+        for name in said:
+            table.add_column(name, justify="right" if name in _NUMBERS else "left", no_wrap=name in ("expression", ""), overflow="fold")
         for cells, style in self._rows:
             table.add_row(*(Text(cell, style) for name, cell in zip(_HEADINGS, cells, strict=True) if name in said))
-        self._write(table)
-        if self._more:
-            self._write(f"and {self._more:,} more lines; --format csv -o FILE keeps all of them")
+        return table
+
+
+class _Fitted:
+    """The first of some tables that is as narrow as the console, else the last."""
+
+    def __init__(self, tables: list):
+        self._tables = tables
+
+    def __rich_console__(self, console, options):
+        from rich.measure import Measurement
+
+        wide = options.update(max_width=_WIDEST)
+        fits = (table for table in self._tables if Measurement.get(console, wide, table).maximum <= options.max_width)
+        yield next(fits, self._tables[-1])
 
 
 def _clock(one: Prediction) -> str:
