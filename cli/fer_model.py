@@ -326,8 +326,8 @@ def transfer(run, sources, source_ids, identities, start, end, out, data, device
 def predict(run, source, strict, **options):
     """Which expression each face shows, on a picture, a folder, a clip or a camera (its number).
 
-    RUN is a run folder, or what export made of it; an .onnx file needs no PyTorch. Faces are found and aligned as those of the
-    training were. A face that is too small, or turned too far, is marked as doubtful.
+    RUN is a run folder, or what export made of it; an .onnx file needs no PyTorch, unless FAN finds the faces. They are found
+    and aligned as those of the training were. A face that is too small, or turned too far, is marked as doubtful.
 
     \b
     fer-model predict runs/ck+-degan-fold0 me.jpg --annotate seen.png

@@ -9,7 +9,7 @@ __all__ = ["load"]
 def load(run, device="auto", landmarks=None):
     """Return what predicts with a trained network: a run folder, or *.onnx or *.safetensors of `fer-model export`.
 
-    device      auto, cpu, cuda, cuda:N; an ONNX file runs on the CPU, and torch is not imported
+    device      auto, cpu, cuda, cuda:N; an ONNX file runs on the CPU, and torch is not imported, except by FAN
     landmarks   fan, dlib or none, in place of the backend with which the training faces were found
     Its `predict(image)` takes a file or an array and returns a Prediction (use/predict.py). Raises children of FerError.
     """

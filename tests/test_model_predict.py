@@ -323,7 +323,7 @@ def test_what_was_found_is_drawn_on_a_clip_and_a_folder(run, folder, tmp_path):
         (["a.png", "--annotate", "a.mp4"], "the file must be named *.png, *.jpg"),
         (["a.png", "--annotate", "a.png"], "it must be another file than the picture that is looked at"),
         (["a.png", "--annotate", "no/b.png"], "there is no folder no"),
-        (["a.png", "-o", "a.png"], "it must be another file than the ones that are looked at"),
+        (["a.png", "-o", "a.png", "--format", "csv"], "it must be another file than the ones that are looked at"),
         (["a.png", "-o", "b.json"], "writing predictions to b.json: the file must be named *.csv, *.jsonl, *.txt, or --format given"),
         (["a.png", "-o", "no/b.csv"], "writing no/b.csv: No such file or directory"),
         ([".", "--annotate", "../b.jpg"], "a folder is looked at, so a folder is needed, not a *.jpg"),

@@ -8,8 +8,8 @@ Out: a Prediction for every picture, in order, those without a face and those th
     found = fer_model.load("runs/ck+-degan-fold0").predict("me.jpg")
     [(face.expression, face.probability, face.doubts) for face in found.faces]
 
-Faces are found and aligned as those of the training were. torch is not imported where the network is an ONNX file, nor is memory
-kept of pictures that are done with: a clip may be of any length.
+Faces are found and aligned as those of the training were. torch is not imported where the network is an ONNX file (unless the faces
+are found with FAN, which is a network of torch), nor is memory kept of pictures that are done with: a clip may be of any length.
 """
 
 import re
