@@ -3,7 +3,6 @@
 What a picture must be is known from elsewhere: the manifest has the hash of every face's pixels.
 """
 
-import csv
 import hashlib
 import io
 import json
@@ -108,7 +107,7 @@ def test_webdataset_reads_its_shards(tiny_prepared, tmp_path, monkeypatch):
 @_LEFT_OPEN
 @pytest.mark.parametrize("form", ["hf", "imagefolder"])
 def test_datasets_reads_both_of_its_forms(form, tiny_prepared, tmp_path, monkeypatch):
-    """Seen red: features left out of the Parquet files (label a number, image a dict of bytes)."""
+    """Seen red: features left out of the Parquet files (label a number, image a dict of bytes); sequence 001 read as 1, from a CSV."""
     datasets = pytest.importorskip("datasets")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     datasets.disable_progress_bars()
@@ -116,6 +115,8 @@ def test_datasets_reads_both_of_its_forms(form, tiny_prepared, tmp_path, monkeyp
     names = loaded(folder, monkeypatch)
     sides = [[(r["image_id"], r["expression"], r["fold"], np.asarray(r["image"])) for r in names[side]] for side in ("train", "test")]
     check_sides(tiny_prepared, *sides)
+    for row in names["test"]:
+        assert row["image_id"].split("/")[1:3] == [row["subject"], row["sequence"]]
     if form == "hf":
         label = names["test"].features["label"]
         assert [label.int2str(r["label"]) for r in names["test"]] == names["test"]["expression"]
@@ -132,8 +133,7 @@ def test_a_folder_of_pictures_has_the_same_classes_in_every_fold(write_tiny, tmp
     assert len(classes) == 3 and len(set(map(tuple, classes.values()))) == 1
     counts = {name: len(list(folder.glob(f"*/{name}/*.png"))) for name in classes["fold_0"]}
     assert counts == read_manifest(out)["expression"].value_counts().to_dict()
-    with (folder / "metadata.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
     assert all(row["file_name"].startswith(f"fold_{row['fold']}/{row['expression']}/") for row in rows)
     assert {row["file_name"] for row in rows} == {path.relative_to(folder).as_posix() for path in folder.rglob("*.png")}
 

@@ -29,7 +29,7 @@ from fer_data.store.files import make_folder, reported, sealed_json, sha256_of_b
 __all__ = ["MARK", "Plan", "Summary", "export_faces", "plan_export"]
 
 MARK = "export.json"
-EXPORT_VERSION = 1
+EXPORT_VERSION = 2                    # 2: metadata.jsonl in a folder of pictures, in place of a CSV
 _WEIGHED = 32                         # pictures that the size is judged by
 
 

@@ -3,7 +3,7 @@
 In:  Samples.
 Out: an iterator of (path below the export, bytes); a path that ends in / is a folder that must be there although it is empty.
 
-    imagefolder   fold_0/anger/<key>.png; metadata.csv has all columns for all pictures
+    imagefolder   fold_0/anger/<key>.png; metadata.jsonl has all columns for all pictures; in a CSV, subject 001 would be read as 1
     webdataset    fold_0-000000.tar: <key>.png, <key>.cls (number of the class), <key>.json (all columns); classes.txt
     hf            data/fold_0-00000.parquet: image, label, all columns; a split for each fold
     parquet       faces/fold_0-00000.parquet: all columns, and image (the bytes of a PNG)
@@ -11,7 +11,6 @@ Out: an iterator of (path below the export, bytes); a path that ends in / is a f
 Folds are kept apart everywhere, so that a person is never on both sides of a split that is made of whole folds.
 """
 
-import csv
 import io
 import json
 import tarfile
@@ -38,12 +37,9 @@ def image_folder(samples: Samples) -> Files:
             yield f"fold_{fold}/{name}/", b""
         for sample in samples.of_fold(fold):
             path = f"fold_{fold}/{sample.values['expression']}/{sample.key}.png"
-            rows.append([path, *sample.values.values()])
+            rows.append(json.dumps({"file_name": path, **sample.values}, ensure_ascii=False, allow_nan=False))
             yield path, sample.png
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([["file_name", *KEPT], *rows])
-    yield "metadata.csv", text.getvalue().encode()
+    yield "metadata.jsonl", "".join(f"{row}\n" for row in rows).encode()
 
 
 def webdataset(samples: Samples) -> Files:

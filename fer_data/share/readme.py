@@ -13,9 +13,9 @@ __all__ = ["readme"]
 # format -> (what lies where, code that loads it: it is run as it stands, from within the folder)
 _LOADING = {
     "imagefolder": (
-        "A folder for each fold, in it one for each expression; `metadata.csv` has a row for each picture, by `file_name`. In some folds"
+        "A folder for each fold, in it one for each expression; `metadata.jsonl` has a line for each picture, by `file_name`. In some folds"
         " an expression may have no picture; its folder is there, so that classes have the same numbers in all folds"
-        " (torchvision: `ImageFolder(\"fold_0\", allow_empty=True)`). Subjects and sequences are text: 001 is not 1.",
+        " (torchvision: `ImageFolder(\"fold_0\", allow_empty=True)`).",
         "from datasets import load_dataset\n\n"
         'faces = load_dataset("imagefolder", data_dir=".", split="train")     # all folds; columns image, expression, fold ...\n'
         'train = faces.filter(lambda face: face["fold"] != 0)\n'
