@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_data.errors import ImageError
+from fer_data.faces.picture import decode_picture
 from fer_model.errors import RunError
 from fer_model.use.annotate import draw_prediction
 from fer_model.use.predict import Prediction, Predictor, load
@@ -24,6 +26,8 @@ __all__ = ["HOST", "PORT", "demo", "open_page", "require_gradio", "sheet_of"]
 HOST, PORT = "127.0.0.1", 7860
 KEPT_S = 60                           # how long what is uploaded or drawn is kept at most, while the page is open
 BUTTONS = ["fullscreen", "download"]    # of a picture; left out is "share", which sends it to Hugging Face
+# Faces of 48 pixels are small at their own size, and the label would lie on them.
+STYLE = "#sheet img { width: 100%; max-width: 60rem; } #seen img, #sheet img { box-sizing: border-box; padding-top: 30px; }"
 SETTINGS = {
     "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1",
     "GRADIO_SHARE": "False", "GRADIO_SERVER_NAME": HOST, "NO_PROXY": f"{HOST},localhost", "no_proxy": f"{HOST},localhost",
@@ -69,41 +73,55 @@ def open_page(model: Predictor, run: Path, port: int, device: str, folder: Path)
     trained, why_not = _decoder_of(run, device)
     theme = gradio.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])       # none of Google's
 
-    def look(picture):
-        one = model.predict(picture) if picture is not None else None
-        return (None, None, "") if one is None else (draw_prediction(picture, one), _label(one), _words(one))
+    def pixels_of(file):
+        path = Path(file["path"])
+        try:
+            return decode_picture(path.read_bytes(), True, path.name)
+        except ImageError as error:
+            raise gradio.Error(str(error), print_exception=False) from error
 
-    def move(picture, people):
-        if picture is None or not people:
+    def look(file):
+        if file is None:
+            return None, None, ""
+        picture = pixels_of(file)
+        one = model.predict(picture)
+        return draw_prediction(picture, one), _label(one), _words(one)
+
+    def move(file, people):
+        if file is None or not people:
             raise gradio.Error("A picture and at least one identity are needed.", print_exception=False)
-        sheet = sheet_of(model, trained, picture, tuple(people))
+        sheet = sheet_of(model, trained, pixels_of(file), tuple(people))
         if sheet is None:
             raise gradio.Error("No face was found.", print_exception=False)
-        return sheet
+        return sheet, "Left to right: the input, as the network sees it; " + ", ".join(people)
 
     with gradio.Blocks(title="fer-degan", analytics_enabled=False, delete_cache=(KEPT_S, KEPT_S)) as page:
         gradio.Markdown(f"# {model.recipe.name}, trained on {model.recipe.dataset}\n\n" + "\n".join(f"* {note}" for note in _limits(model)))
         with gradio.Row():
-            picture = gradio.Image(
-                label="Picture", sources=["upload", "webcam"], type="numpy", image_mode="RGB", buttons=BUTTONS[:1], elem_id="picture"
-            )
+            picture = gradio.Image(label="Picture", sources=["upload", "webcam"], buttons=BUTTONS[:1], elem_id="picture")
             with gradio.Column():
                 seen = gradio.Image(label="Faces found", interactive=False, format="png", buttons=BUTTONS, elem_id="seen")
                 label = gradio.Label(label="Expression of the largest face", elem_id="label")
                 words = gradio.Markdown(elem_id="words")
-        picture.change(look, picture, [seen, label, words], api_name=False)
+        as_it_is = {"preprocess": False, "api_name": False}        # the file, which is read as `predict` reads it
+        picture.change(look, picture, [seen, label, words], **as_it_is)
         if trained is None:
             gradio.Markdown(f"Expressions cannot be moved to other people: {why_not}", elem_id="why-not")
         else:
             names = list(trained.identities)
             people = gradio.Dropdown(names, value=names[:4], multiselect=True, label="Identities: training people", elem_id="people")
             button = gradio.Button("Move the expression to them", elem_id="move")
-            sheet = gradio.Image(label="Left: the input, as it is seen", interactive=False, format="png", buttons=BUTTONS, elem_id="sheet")
-            button.click(move, [picture, people], sheet, api_name=False)
-    page.launch(
-        server_name=HOST, server_port=port, share=False, quiet=True, prevent_thread_lock=True, inbrowser=False, theme=theme,
-        footer_links=[], enable_monitoring=False, ssr_mode=False, show_error=True,
-    )  # fmt: skip
+            sheet = gradio.Image(label="The expression on them", interactive=False, format="png", buttons=BUTTONS, elem_id="sheet")
+            order = gradio.Markdown(elem_id="order")
+            button.click(move, [picture, people], [sheet, order], **as_it_is)
+    try:
+        page.launch(
+            server_name=HOST, server_port=port, share=False, quiet=True, prevent_thread_lock=True, inbrowser=False, theme=theme, css=STYLE,
+            footer_links=[], enable_monitoring=False, ssr_mode=False, show_error=True,
+        )  # fmt: skip
+    except OSError as error:                                                     # Gradio always says that the port is taken
+        why = f"Gradio does not serve {HOST}:{port} within 5 seconds"
+        raise RunError(f"opening the demo: {why}: something has taken the port since, or the machine is busy; try again") from error
     return page
 
 
