@@ -100,7 +100,30 @@ def _prepared(out: Path, tree: Path) -> None:
     prepare_dataset("ck48", out / "CK+48", out / "prepared", PrepareConfig(landmarks="none", folds=4, views="virtual"))
 
 
+def _cluster(out: Path, tree: Path) -> None:
+    shutil.copytree(tree, out / "CK+")
+
+
+def _trained(out: Path, tree: Path) -> None:
+    """A prepared folder, fold 0 of a cross-validation on it, and pictures to look at."""
+    from fer_data.prepare import PrepareConfig, prepare_dataset
+    from fer_model.config import preset, with_budgets
+    from fer_model.train import train
+
+    prepare_dataset("ck+", tree, out / "prepared", PrepareConfig(landmarks="dlib", folds=4, views="virtual"))
+    config = with_budgets(preset("smoke"), 0.064, 0.064)
+    train(out / "prepared", out / "runs" / "ck+-degan" / "fold0", config, "cpu", say=lambda _: None)
+    (out / "holiday").mkdir()
+    pictures = [cv2.imread(str(path)) for _, path in list(_faces(tree))[2:8:3]]
+    cv2.imwrite(str(out / "me.jpg"), pictures[0])
+    for name, picture in zip(("1.jpg", "2.jpg", "3.jpg"), [*pictures, 0 * pictures[0]], strict=True):
+        cv2.imwrite(str(out / "holiday" / name), picture)
+    (out / "holiday" / "notes.txt").write_text("Not a picture.")
+
+
 ARCHIVES: dict[str, Callable[[Path, Path], None]] = {
     "howto/ck.md": _ck, "howto/ck48.md": _ck48, "howto/mmi.md": _mmi, "howto/oulu.md": _oulu, "howto/bu4dfe.md": _bu4dfe,
     "howto/folder.md": _folder, "audit.md": _prepared, "protocol.md": _prepared,
+    "howto/predict.md": _trained, "howto/export-model.md": _trained, "howto/card.md": _trained, "howto/export-faces.md": _prepared,
+    "howto/cluster.md": _cluster,
 }  # fmt: skip

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -101,7 +102,7 @@ def test_any_file_gets_the_answer_that_predict_gives(run, face, tmp_path):
         for name in pictures:
             seen[name] = _upload(driver, address, tmp_path / name, "#words li, #words p")
         for name in ("cut.png", "text.png"):
-            seen[name] = _upload(driver, address, tmp_path / name, ".toast-message")
+            seen[name] = _upload(driver, address, tmp_path / name, ".toast-message-text")
         seen["camera"] = _photograph(driver, address)
         asked = {urlsplit(one).hostname for one in tools.requests_of(driver) if one.startswith(("http", "ws"))}
         wide = driver.execute_script("return document.documentElement.scrollWidth")
@@ -121,13 +122,16 @@ def _served(run, kept):
     with socket.create_server((demo.HOST, 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "cli.fer_model", "demo", str(run), "--port", str(port), "--device", "cpu"]
-    server = subprocess.Popen(command, env={**os.environ, "TMPDIR": str(kept)}, stderr=subprocess.PIPE, text=True)
+    # In the background of a shell Ctrl-C is ignored, and would be in the child.
+    settings = {"env": {**os.environ, "TMPDIR": str(kept)}, "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **settings)
     try:
         _until_open(server, port)
         yield f"http://{demo.HOST}:{port}"
-    finally:
-        server.send_signal(2)
+        server.send_signal(signal.SIGINT)
         server.communicate(timeout=60)
+    finally:
+        server.kill()
 
 
 def _upload(driver, address, file, answer):

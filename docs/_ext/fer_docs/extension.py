@@ -21,7 +21,7 @@ from sphinx.util.nodes import nested_parse_with_titles
 from fer_docs.choices import STAGES, table_of
 from fer_docs.comments import comments_of
 from fer_docs.plain import escaped, to_rst
-from fer_docs.symbols import modules_of, resolve
+from fer_docs.symbols import line_of, modules_of, resolve
 
 __all__ = ["setup"]
 
@@ -31,11 +31,11 @@ _LOG = logging.getLogger(__name__)
 
 
 class Symbol(SphinxRole):
-    """A link to a symbol, with the file that holds it."""
+    """A link to a symbol, with the file and the line where it stands."""
 
     def run(self):
         try:
-            module = resolve(self.text)
+            module, (file, line) = resolve(self.text), line_of(self.text)
         except (ImportError, AttributeError) as error:
             _LOG.warning("no such symbol: %s (%s)", self.text, error, location=self.get_location())
             return [nodes.literal(text=self.text)], []
@@ -43,7 +43,7 @@ class Symbol(SphinxRole):
         link = addnodes.pending_xref("", nodes.literal(text=short), refdomain="py", reftype="obj", reftarget=self.text)
         link["refwarn"] = short.split(".")[0] in getattr(importlib.import_module(module), "__all__", ())     # else it has no page
         link["refdoc"] = self.env.docname
-        return [link, nodes.inline(text=f" {module.replace('.', '/')}.py", classes=["where"])], []
+        return [link, nodes.inline(text=f" {file}:{line}", classes=["where"])], []
 
 
 class Choices(SphinxDirective):
