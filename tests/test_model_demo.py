@@ -129,9 +129,10 @@ def _served(run, kept):
         _until_open(server, port)
         yield f"http://{demo.HOST}:{port}"
         server.send_signal(signal.SIGINT)
-        server.communicate(timeout=60)
+        server.communicate(timeout=300)
     finally:
         server.kill()
+        server.communicate()
 
 
 def _upload(driver, address, file, answer):
@@ -157,17 +158,17 @@ def _lines(driver, where):
 
 
 def _until_open(server, port):
-    for _ in range(600):
+    for _ in range(3000):
         if server.poll() is not None:
             pytest.fail(server.communicate()[1])
         with socket.socket() as probe:
             if probe.connect_ex((demo.HOST, port)) == 0:
                 return
         time.sleep(0.2)
-    pytest.fail("the page did not open within two minutes")
+    pytest.fail("the page did not open within ten minutes")
 
 
 def _wait(driver, condition):
     from selenium.webdriver.support.ui import WebDriverWait
 
-    WebDriverWait(driver, 120).until(lambda driver: driver.execute_script(f"return {condition}"), condition)
+    WebDriverWait(driver, 300).until(lambda driver: driver.execute_script(f"return {condition}"), condition)
