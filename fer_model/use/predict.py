@@ -330,7 +330,7 @@ def predict(run: Path, request: Request, write=print, say=print, watch: Callable
         summary, begin = Summary(seen.kind, passed_over=seen.passed_over), time.perf_counter()
         silent = seen.kind == "picture" or (request.out is None and form != "table")
         try:
-            with watch(f"predicting {request.source}") if watch and not silent else nullcontext(lambda done, total: None) as tick:
+            with watch("predicting") if watch and not silent else nullcontext(lambda done, total: None) as tick:
                 for number, one in enumerate(_predictions(model, request, seen), 1):
                     summary = summary.plus(one)
                     writer.add(one)
