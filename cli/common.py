@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 data or run error (one sentence on stderr), 2 wrong usage, 130 interrupted.
 """
 
+import inspect
 import json
 import os
 import sys
@@ -14,35 +15,100 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from fer_data import __version__
-from fer_data.errors import FerError
+from fer_data.errors import FerError, did_you_mean
 
-__all__ = ["console", "stderr", "Group", "DIR", "ROOT", "OUT_DIR", "FILE", "NEW_FILE", "counted", "show", "show_json", "show_line", "tell",
-           "progress", "version_option"]  # fmt: skip
+__all__ = ["console", "stderr", "Group", "Choice", "DIR", "PREPARED", "RUN", "RUN_OR_FILE", "ROOT", "OUT_DIR", "FILE", "NEW_FILE", "counted", "show",
+           "show_json", "show_line", "tell", "progress", "version_option", "COMPLETION"]  # fmt: skip
 
 console = Console(highlight=False, soft_wrap=True)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
-DIR = click.Path(exists=True, file_okay=False, path_type=Path)
-ROOT = click.Path(exists=True, path_type=Path)   # of a database; a file is let through: the library says what it is
+
+class Choice(click.Choice):
+    """One of a few words; of another one say which it is near."""
+
+    def get_invalid_choice_message(self, value, ctx):
+        return super().get_invalid_choice_message(value, ctx) + did_you_mean(str(value), map(str, self.choices))
+
+
+class Existing(click.Path):
+    """A file or folder that is there; of a missing one say which name beside it is near, and what writes such a one."""
+
+    def __init__(self, written_by: str = "", **settings):
+        super().__init__(exists=True, path_type=Path, **settings)
+        self.written_by = written_by
+
+    def convert(self, value, param, ctx):
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            path = Path(value)
+            if not path.exists():
+                beside = os.listdir(path.parent) if os.access(path.parent, os.R_OK) else []
+                error.message += did_you_mean(path.name, beside) or (f" `{self.written_by}` writes one." if self.written_by else "")
+            raise
+
+
+DIR = Existing(file_okay=False)
+PREPARED = Existing("fer-data prepare", file_okay=False)
+RUN = Existing("fer-model train", file_okay=False)
+RUN_OR_FILE = Existing("fer-model train")   # a run, or what export made of it
+ROOT = Existing()   # of a database; a file is let through: the library says what it is
 OUT_DIR = click.Path(file_okay=False, path_type=Path)
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FILE = Existing(dir_okay=False)
 NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 
 version_option = click.version_option(__version__, message="%(prog)s %(version)s")
+COMPLETION = """\b
+Completion by Tab, of this shell; put the line into its start-up file to keep it:
+  bash   eval "$(_{0}_COMPLETE=bash_source {1})"
+  zsh    eval "$(_{0}_COMPLETE=zsh_source {1})"        after compinit
+  fish   _{0}_COMPLETE=fish_source {1} | source"""
 
 
-class Group(click.Group):
+class _Help(click.Command):
+    """A command whose help shows its examples under a heading, and whose line in the list of commands is not cut."""
+
+    def format_help_text(self, ctx, formatter):
+        text, mark, examples = inspect.cleandoc(self.help or "").partition("\n\b\nfer-")
+        formatter.write_paragraph()
+        with formatter.indentation():
+            formatter.write_text(text.rstrip())
+        if mark:
+            with formatter.section("Examples"):
+                formatter.write_text(f"\b\nfer-{examples}")
+
+    def get_short_help_str(self, limit=45):
+        return super().get_short_help_str(limit=1000)
+
+
+class Group(_Help, click.Group):
     """A group whose commands show an error of ours, or of the file system, as one sentence."""
+
+    command_class = _Help
 
     def __init__(self, *args, **settings):
         settings.setdefault("context_settings", {"help_option_names": ["-h", "--help"], "max_content_width": 120})
         super().__init__(*args, **settings)
 
-    def resolve_command(self, context, arguments):
-        """Return the command that is named; of an unknown one say which there are."""
-        if arguments and self.get_command(context, arguments[0]) is None and not arguments[0].startswith("-"):
-            context.fail(f"No such command {arguments[0]!r}; there are {', '.join(self.list_commands(context))}.")
-        return super().resolve_command(context, arguments)
+    def parse_args(self, ctx, args):
+        """Read the options before the command; one of a command's own says where it goes."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            for name, command in self.commands.items():
+                if any(error.option_name in option.opts for option in command.params):
+                    place = f"{ctx.command_path} {name} ... {error.option_name}"
+                    raise click.UsageError(f"{error.message} It goes behind the command: {place}", ctx) from error
+            raise
+
+    def resolve_command(self, ctx, args):
+        """Return the command that is named; of an unknown one say which there are, and which was meant."""
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            there = self.list_commands(ctx)
+            meant = _elsewhere(args[0]) or did_you_mean(args[0], there)
+            ctx.fail(f"No such command {args[0]!r}; there are {', '.join(there)}.{meant}")
+        return super().resolve_command(ctx, args)
 
     def main(self, *args, standalone_mode=True, **settings):
         if not standalone_mode:
@@ -58,6 +124,17 @@ class Group(click.Group):
         except (FerError, OSError) as error:
             stderr.print(f"Error: {error}", style="red", markup=False)
             sys.exit(1)
+
+
+def _elsewhere(name: str) -> str:
+    """Return ` Did you mean 'fer-model train'?` if a command of this name is in another place, of either program."""
+    from cli import fer_data, fer_model
+
+    places = [("fer-data", fer_data.main), ("fer-model", fer_model.main)]
+    for path, group in places:                                # grows while it is gone through
+        places += [(f"{path} {inner}", command) for inner, command in getattr(group, "commands", {}).items()]
+    found = [repr(path) for path, _ in places if path.split()[1:] and path.split()[-1] == name]
+    return f" Did you mean {' or '.join(found)}?" if found else ""
 
 
 def counted(number: int, noun: str) -> str:

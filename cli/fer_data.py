@@ -15,7 +15,7 @@ from cli.common import counted
 __all__ = ["main"]
 
 
-@click.group(cls=common.Group)
+@click.group(cls=common.Group, epilog=common.COMPLETION.format("FER_DATA", "fer-data"))
 @common.version_option
 def main():
     """Prepare facial-expression databases: aligned faces, the paper's 110 views, subject-disjoint folds.
@@ -55,6 +55,10 @@ def prepare():
     dask worker tcp://HOST:8786 --nworkers -1 --nthreads 1    # on each
     python -ic "from dask_jobqueue import SLURMCluster;
     c = SLURMCluster(cores=1, memory='4GB', scheduler_options={'port': 8786}); c.scale(40)"
+
+    \b
+    fer-data prepare ck+ ~/data/CK+ prepared --landmarks dlib --workers 2
+    fer-data prepare ck+ ~/data/CK+ prepared --landmarks dlib --dry-run
     """
 
 
@@ -88,12 +92,12 @@ def prepare_options(*backends):
 
 def choice(name, allowed, text):
     """Return an option with a few allowed words; the first is the default."""
-    return click.option(name, type=click.Choice(allowed), default=allowed[0], show_default=True, help=text)
+    return click.option(name, type=common.Choice(allowed), default=allowed[0], show_default=True, help=text)
 
 
 def several(name, allowed, text):
     """Return an option with a few allowed words that may be given several times; the first is the default."""
-    return click.option(name, type=click.Choice(allowed), multiple=True, default=allowed[:1], show_default=True, help=text)
+    return click.option(name, type=common.Choice(allowed), multiple=True, default=allowed[:1], show_default=True, help=text)
 
 
 def number(name, default, least, text):
@@ -274,7 +278,7 @@ def _summary_text(summary) -> str:
 
 
 @main.command()
-@click.argument("out", type=common.DIR)
+@click.argument("out", type=common.PREPARED)
 @click.option("--json", "as_json", is_flag=True, default=False, help="Print as JSON.")
 def inspect(out, as_json):
     """Images and subjects per fold and expression, and why frames were skipped.
@@ -315,7 +319,7 @@ def _table(title, frame) -> Table:
 
 
 @main.command()
-@click.argument("out", type=common.DIR)
+@click.argument("out", type=common.PREPARED)
 @flag("--json", "Print as JSON.", name="as_json")
 def verify(out, as_json):
     """Check every shard, data set and row against the hashes that were written with it.
@@ -338,7 +342,7 @@ def verify(out, as_json):
 
 
 @main.command()
-@click.argument("paths", nargs=-1, required=True, metavar="FILE...", type=click.Path(exists=True, path_type=Path))
+@click.argument("paths", nargs=-1, required=True, metavar="FILE...", type=common.ROOT)
 @click.option("--subject-pattern", default=None, metavar="REGEX", help="Its first group, or the one named subject, is who is in a picture.")
 @click.option("--images", type=common.DIR, default=None, help="Where the listed pictures lie; they are compared for duplicates.")
 @click.option("--near-bits", type=click.IntRange(0, 64), default=24, show_default=True, metavar="N",
@@ -371,7 +375,7 @@ def audit(paths, subject_pattern, images, near_bits, strict, as_json):
 
 
 @main.command()
-@click.argument("out", type=common.DIR)
+@click.argument("out", type=common.PREPARED)
 @click.option("--to", type=common.NEW_FILE, help="Where to write the page; default: report.html in the folder.")
 @flag("--no-faces", "Leave out every face picture, drawn point and mean face.")
 def report(out, to, no_faces):
@@ -422,9 +426,9 @@ def _finding_text(finding) -> Text:
 
 
 @main.command("export")
-@click.argument("out", type=common.DIR)
+@click.argument("out", type=common.PREPARED)
 @click.argument("dest", type=common.OUT_DIR)
-@click.option("--format", "form", type=click.Choice(["imagefolder", "webdataset", "hf", "parquet"]), required=True,
+@click.option("--format", "form", type=common.Choice(["imagefolder", "webdataset", "hf", "parquet"]), required=True,
               help="imagefolder: PNG files in folders; webdataset: tar files; hf: for the library datasets; parquet: for pandas.")
 @click.option("--view", type=click.IntRange(0, 109), default=None, metavar="K",
               help="One of the 110 views, 96x96; 0 is the one that models are tested on.  [default: the whole face, 132x132]")
@@ -452,7 +456,7 @@ def export(out, dest, form, view, dry_run, as_json):
 
 
 @main.command()
-@click.argument("out", type=common.DIR)
+@click.argument("out", type=common.PREPARED)
 @click.option("--to", type=common.OUT_DIR, help="Folder for both files; default: the prepared folder.")
 def card(out, to):
     """A card of a prepared folder for people (card.md) and for programs (croissant.json, Croissant 1.1). No face is in them.
@@ -470,7 +474,12 @@ def card(out, to):
 
 @main.group(cls=common.Group)
 def weights():
-    """Model files of the landmark backends: what is there, get them, check them."""
+    """Model files of the landmark backends: what is there, get them, check them.
+
+    \b
+    fer-data weights list
+    fer-data weights fetch fan --accept-licence
+    """
 
 
 @weights.command("list")
@@ -545,7 +554,12 @@ def weights_verify(names, as_json):
 
 @main.group(cls=common.Group)
 def synth():
-    """Draw databases of synthetic people in the exact layouts of the real ones."""
+    """Draw databases of synthetic people in the exact layouts of the real ones.
+
+    \b
+    fer-data synth ck+ synthetic --subjects 20
+    fer-data synth mmi synthetic-mmi --subjects 4
+    """
 
 
 @synth.command("ck+")

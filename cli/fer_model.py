@@ -16,7 +16,7 @@ __all__ = ["main"]
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-@click.group(cls=common.Group)
+@click.group(cls=common.Group, epilog=common.COMPLETION.format("FER_MODEL", "fer-model"))
 @common.version_option
 def main():
     """Train DE-GAN, its FER head and the CNN baseline on subject-disjoint folds, and report what they reach.
@@ -39,18 +39,18 @@ def kimg(stage, text):
 
 def choice(option, allowed, default, text, name=None):
     """Return an option with a few allowed words."""
-    kind = click.Choice(allowed)
+    kind = common.Choice(allowed)
     return click.option(option, *([name] if name else []), type=kind, default=default, show_default=True, help=text)
 
 
 @main.command()
 @click.option("--fold", type=click.IntRange(0), required=True, metavar="N", help="The test fold, counted from 0.")
-@click.option("--data", type=common.DIR, default=Path("prepared"), show_default=True, help="What fer-data prepare wrote.")
+@click.option("--data", type=common.PREPARED, default=Path("prepared"), show_default=True, help="What fer-data prepare wrote.")
 @click.option("--run", type=common.OUT_DIR, help="Run folder.  [default: runs/<dataset>-<method>[-<head>...]-fold<N>]")
 @choice("--method", METHODS, METHODS[0], "DE-GAN and its head, or the paper's CNN baseline.")
 @choice("--head", HEADS, HEADS[0], "What predicts: taps and f(x), the paper; taps alone; an MLP or a linear SVM on f(x) alone.")
-@click.option("--gan", type=common.DIR, metavar="RUN", help="Take stage 1 as it is from this run of the same fold and settings.")
-@click.option("--init", type=common.DIR, metavar="RUN", help="Start stage 1 from this run of pretrain.")
+@click.option("--gan", type=common.RUN, metavar="RUN", help="Take stage 1 as it is from this run of the same fold and settings.")
+@click.option("--init", type=common.RUN, metavar="RUN", help="Start stage 1 from this run of pretrain.")
 @choice("--selection", SELECTIONS, SELECTIONS[0], "The weights after the last step, or the best on training people set aside.")
 @choice("--preset", list(PRESETS), "small", PRESET_HELP, "preset_name")
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or cuda:N.")
@@ -86,7 +86,7 @@ def train(
 
 
 @main.command()
-@click.option("--data", type=common.DIR, default=Path("prepared"), show_default=True, help="What fer-data prepare wrote.")
+@click.option("--data", type=common.PREPARED, default=Path("prepared"), show_default=True, help="What fer-data prepare wrote.")
 @click.option("--run", type=common.OUT_DIR, help="Run folder.  [default: runs/<dataset>-pretrain]")
 @choice("--preset", list(PRESETS), "small", "Its networks must be those of the runs that start from this one.", "preset_name")
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or cuda:N.")
@@ -143,12 +143,12 @@ def words(kind):
 
 
 @main.command()
-@click.option("--data", type=common.DIR, default=Path("prepared"), show_default=True, help="What fer-data prepare wrote.")
+@click.option("--data", type=common.PREPARED, default=Path("prepared"), show_default=True, help="What fer-data prepare wrote.")
 @click.option("--run", type=common.OUT_DIR, help="Folder for the runs.  [default: runs/<dataset>-<method>, -seed<N> behind it if not 0]")
 @choice("--method", METHODS, METHODS[0], "DE-GAN and its head, or the paper's CNN baseline.")
 @choice("--head", HEADS, HEADS[0], "What predicts: taps and f(x), the paper; taps alone; an MLP or a linear SVM on f(x) alone.")
-@click.option("--gan", type=common.DIR, metavar="RUNS", help="Take each fold's stage 1 as it is from this cross-validation.")
-@click.option("--init", type=common.DIR, metavar="RUN", help="Start each fold's stage 1 from this run of pretrain.")
+@click.option("--gan", type=common.RUN, metavar="RUNS", help="Take each fold's stage 1 as it is from this cross-validation.")
+@click.option("--init", type=common.RUN, metavar="RUN", help="Start each fold's stage 1 from this run of pretrain.")
 @choice("--selection", SELECTIONS, SELECTIONS[0], "The weights after the last step, or the best on training people set aside.")
 @choice("--preset", list(PRESETS), "small", PRESET_HELP, "preset_name")
 @click.option("--folds", callback=words(int), metavar="N,N", help="Only these folds, counted from 0.  [default: all]")
@@ -189,7 +189,7 @@ def crossval(
 
 
 @main.command()
-@click.argument("runs", type=common.DIR, nargs=-1, required=True)
+@click.argument("runs", type=common.RUN, nargs=-1, required=True)
 @click.option("--logdir", type=common.OUT_DIR, default=Path("tensorboard"), show_default=True, help="Where the event files go.")
 @click.option("--follow", type=click.FloatRange(1), metavar="SECONDS", help="Look again every so often, until Ctrl-C.")
 def tensorboard(runs, logdir, follow):
@@ -205,8 +205,8 @@ def tensorboard(runs, logdir, follow):
 
 
 @main.command()
-@click.argument("runs", type=common.DIR, nargs=-1, required=True)
-@click.option("--data", type=common.DIR, help="Another prepared folder to test on, over the classes that both have.")
+@click.argument("runs", type=common.RUN, nargs=-1, required=True)
+@click.option("--data", type=common.PREPARED, help="Another prepared folder to test on, over the classes that both have.")
 @choice("--vote", ["1", "10", "110"], "1", "Views of an image that vote: the centre crop; five crops, mirrored too; all.")
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="For --data and --vote: auto, cpu, cuda or cuda:N.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON: a list, one object per run.")
@@ -227,7 +227,7 @@ def evaluate(runs, data, vote, device, as_json):
 
 
 @main.command()
-@click.argument("runs", type=common.DIR, nargs=-1, required=True)
+@click.argument("runs", type=common.RUN, nargs=-1, required=True)
 @click.option("--out", type=common.OUT_DIR, default=Path("report"), show_default=True, help="Folder of report.html, .md and .json.")
 @click.option("--no-faces", is_flag=True, help="Leave out the synthesised faces, which are personal data.")
 def report(runs, out, no_faces):
@@ -244,7 +244,7 @@ def report(runs, out, no_faces):
 
 
 @main.command()
-@click.argument("run", type=common.DIR)
+@click.argument("run", type=common.RUN)
 @click.option("--out", type=common.NEW_FILE, help="Where to write it.  [default: card.md in the folder]")
 def card(run, out):
     """A model card in Markdown: what a run or a cross-validation reached, how, on whom; what it is for and what not.
@@ -258,9 +258,9 @@ def card(run, out):
 
 
 @main.command()
-@click.argument("run", type=common.DIR)
-@click.option("--baseline", type=common.DIR, help="Run of method cnn on the same fold: its hidden layer is probed beside.")
-@click.option("--data", type=common.DIR, help="What fer-data prepare wrote.  [default: where the run found it]")
+@click.argument("run", type=common.RUN)
+@click.option("--baseline", type=common.RUN, help="Run of method cnn on the same fold: its hidden layer is probed beside.")
+@click.option("--data", type=common.PREPARED, help="What fer-data prepare wrote.  [default: where the run found it]")
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or cuda:N.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the order of expressions and the MLP's weights.")
 @click.option("--json", "as_json", is_flag=True, help="Print what probe.json holds.")
@@ -281,7 +281,7 @@ def probe(run, baseline, data, device, seed, as_json):
 
 
 @main.command()
-@click.argument("run", type=common.DIR)
+@click.argument("run", type=common.RUN)
 @click.option("--source", "sources", type=common.FILE, multiple=True, metavar="IMG", help="A picture with a face; may be repeated.")
 @click.option("--source-id", "source_ids", multiple=True, metavar="ID", help="A face of the prepared folder by image_id; may be repeated.")
 @click.option("--identities", callback=words(str), metavar="S005,S010", help="Training people, a column each; an edit takes the first.")
@@ -290,9 +290,9 @@ def probe(run, baseline, data, device, seed, as_json):
 @click.option("--to", "end", metavar="EXPRESSION", help="... to the mean of this one.")
 @click.option("--steps", type=click.IntRange(2), default=7, show_default=True, help="Of an edit, both ends included.")
 @click.option("--gif", is_flag=True, help="An edit as an animation.")
-@click.option("--landmarks", type=click.Choice(["fan", "dlib", "none"]), help="Backend for --source.  [default: that of the run's data]")
+@click.option("--landmarks", type=common.Choice(["fan", "dlib", "none"]), help="Backend for --source.  [default: that of the run's data]")
 @click.option("--out", type=common.NEW_FILE, help="Picture to write.  [default: transfer.png or edit-<from>-<to>.png in RUN]")
-@click.option("--data", type=common.DIR, help="What fer-data prepare wrote.  [default: where the run found it]")
+@click.option("--data", type=common.PREPARED, help="What fer-data prepare wrote.  [default: where the run found it]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the noise z.")
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or cuda:N.")
 def transfer(run, sources, source_ids, identities, start, end, out, data, device, **settings):
@@ -311,12 +311,12 @@ def transfer(run, sources, source_ids, identities, start, end, out, data, device
 
 
 @main.command()
-@click.argument("run", type=click.Path(exists=True, path_type=Path))
+@click.argument("run", type=common.RUN_OR_FILE)
 @click.argument("source")
-@click.option("--format", "form", type=click.Choice(["table", "csv", "jsonl"]), help="[default: as --out is named, else table]")
+@click.option("--format", "form", type=common.Choice(["table", "csv", "jsonl"]), help="[default: as --out is named, else table]")
 @click.option("-o", "--out", type=common.NEW_FILE, help="File to write to, *.csv, *.jsonl or *.txt.  [default: print]")
 @click.option("--annotate", type=click.Path(path_type=Path), metavar="OUT", help="Draw what is found: a picture, a folder, *.mp4.")
-@click.option("--landmarks", type=click.Choice(["fan", "dlib", "none"]), help="Find faces otherwise than in the training.")
+@click.option("--landmarks", type=common.Choice(["fan", "dlib", "none"]), help="Find faces otherwise than in the training.")
 @click.option("--every", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Take each N-th picture of a clip.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Stop after N pictures.")
 @click.option("--small-faces/--no-small-faces", default=None, help="Beside large ones.  [default: in pictures, not in clips]")
@@ -344,9 +344,9 @@ def predict(run, source, strict, **options):
 
 
 @main.command()
-@click.argument("run", type=click.Path(exists=True, path_type=Path))
+@click.argument("run", type=common.RUN_OR_FILE)
 @click.option("--port", type=click.IntRange(1, 65535), default=7860, show_default=True, metavar="N", help="Of 127.0.0.1.")
-@click.option("--landmarks", type=click.Choice(["fan", "dlib", "none"]), help="Find faces otherwise than in the training.")
+@click.option("--landmarks", type=common.Choice(["fan", "dlib", "none"]), help="Find faces otherwise than in the training.")
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or cuda:N.")
 def demo(run, port, landmarks, device):
     """A page to try a network on: a picture or the camera in; expressions, and the expression on other people, out. Extra [demo].
@@ -363,7 +363,7 @@ def demo(run, port, landmarks, device):
 
 
 @main.command()
-@click.argument("run", type=common.DIR)
+@click.argument("run", type=common.RUN)
 @choice("--format", ["onnx", "safetensors"], "onnx", "One graph for ONNX Runtime, or the weights by name.", "form")
 @click.option("-o", "--out", type=common.NEW_FILE, help="File to write.  [default: model.onnx or model.safetensors in RUN]")
 def export(run, form, out):
