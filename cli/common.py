@@ -17,8 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from fer_data import __version__
 from fer_data.errors import FerError, did_you_mean
 
-__all__ = ["console", "stderr", "Group", "Choice", "DIR", "PREPARED", "RUN", "RUN_OR_FILE", "ROOT", "OUT_DIR", "FILE", "NEW_FILE", "counted", "show",
-           "show_json", "show_line", "tell", "progress", "version_option", "COMPLETION"]  # fmt: skip
+__all__ = ["console", "stderr", "Group", "Choice", "DIR", "PREPARED", "RUN", "RUN_OR_FILE", "ROOT", "OUT_DIR", "FILE", "NEW_FILE",
+           "counted", "answer", "show", "show_json", "show_line", "tell", "progress", "version_option", "COMPLETION"]  # fmt: skip
 
 console = Console(highlight=False, soft_wrap=True)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -44,7 +44,7 @@ class Existing(click.Path):
         except click.BadParameter as error:
             path = Path(value)
             if not path.exists():
-                beside = os.listdir(path.parent) if os.access(path.parent, os.R_OK) else []
+                beside = [one.name for one in path.parent.iterdir()] if os.access(path.parent, os.R_OK) else []
                 error.message += did_you_mean(path.name, beside) or (f" `{self.written_by}` writes one." if self.written_by else "")
             raise
 
@@ -144,11 +144,20 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}"
 
 
+def _speaks() -> bool:
+    """Return whether this process says something: of those that torchrun started, the first one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def show(what) -> None:
-    """Print a sentence, or anything that rich can draw. Of the processes that torchrun started, the first one speaks."""
-    if os.environ.get("RANK", "0") != "0":
-        return
-    console.print(what, markup=False) if isinstance(what, str) else console.print(what)
+    """Print a sentence, or anything that rich can draw."""
+    if _speaks():
+        console.print(what, markup=False) if isinstance(what, str) else console.print(what)
+
+
+def answer(found, as_json: bool) -> None:
+    """Print what a command found, for people or as JSON."""
+    show_json(found.to_json()) if as_json else show(found)
 
 
 def show_line(what) -> None:
@@ -158,12 +167,14 @@ def show_line(what) -> None:
 
 def tell(what) -> None:
     """Say something on the side, on stderr: a sentence, or anything that rich can draw."""
-    stderr.print(what, markup=False) if isinstance(what, str) else stderr.print(what)
+    if _speaks():
+        stderr.print(what, markup=False) if isinstance(what, str) else stderr.print(what)
 
 
 def show_json(content) -> None:
     """Print `content` as JSON, for machines: no colour, no wrapping."""
-    click.echo(json.dumps(content, indent=1, ensure_ascii=False))
+    if _speaks():
+        click.echo(json.dumps(content, indent=1, ensure_ascii=False))
 
 
 @contextmanager

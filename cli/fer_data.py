@@ -568,7 +568,8 @@ def synth():
 @number("--seed", 0, 0, "Same seed, same bytes.")
 @flag("--litter", "Add .DS_Store, ._* and __MACOSX, as on a disk that a Mac has seen.")
 @number("--workers", 1, 1, "Processes.")
-def synth_ck_plus(out, subjects, seed, litter, workers):
+@flag("--json", "Print the counts as JSON.", name="as_json")
+def synth_ck_plus(out, as_json, **options):
     """A CK+ tree: pictures, labels, landmarks, and truth.csv beside them.
 
     \b
@@ -576,9 +577,9 @@ def synth_ck_plus(out, subjects, seed, litter, workers):
     """
     from fer_data.datasets.synthetic.ck_plus import write_ck_plus
 
-    drawn = asdict(write_ck_plus(out, subjects=subjects, seed=seed, litter=litter, workers=workers))
+    drawn = asdict(_draw(write_ck_plus, out, **options))
     names = {"subjects": "subjects", "sequences": "sequences", "labelled_sequences": "of them labelled", "frames": "frames"}
-    common.show(_counted({text: drawn[name] for name, text in names.items()}, out))
+    _show_drawn(drawn if as_json else {text: drawn[name] for name, text in names.items()}, out, as_json)
 
 
 def synth_options(subjects, text):
@@ -586,6 +587,7 @@ def synth_options(subjects, text):
 
     def add(command):
         for option in (
+            flag("--json", "Print the counts as JSON.", name="as_json"),
             number("--workers", 1, 1, "Processes."),
             flag("--traps", "Add what adapters must not fall into: litter, duplicates, broken files, sessions of no use."),
             click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="S", help="Same seed, same bytes."),
@@ -600,7 +602,7 @@ def synth_options(subjects, text):
 
 @synth.command("mmi")
 @synth_options(31, "People; 31 gives the published 208 clips.")
-def synth_mmi(out, **options):
+def synth_mmi(out, as_json, **options):
     """An MMI tree: AVI clips in numbered sessions, upright, sideways and dual, with their XML files.
 
     \b
@@ -608,7 +610,7 @@ def synth_mmi(out, **options):
     """
     from fer_data.datasets.synthetic.mmi import write_mmi
 
-    common.show(_counted(write_mmi(out, **options), out))
+    _show_drawn(_draw(write_mmi, out, **options), out, as_json)
 
 
 @synth.command("oulu")
@@ -616,7 +618,7 @@ def synth_mmi(out, **options):
 @several("--spectrum", ["vis", "nir"], "Cameras to draw.")
 @flag("--cropped", "Add the tree of pictures cropped by the authors.")
 @synth_options(80, "People; 80 gives the published 480 sequences.")
-def synth_oulu(out, light, spectrum, **options):
+def synth_oulu(out, light, spectrum, as_json, **options):
     """An Oulu-CASIA tree: colour pictures of 320x240 from neutral to the peak.
 
     \b
@@ -625,13 +627,13 @@ def synth_oulu(out, light, spectrum, **options):
     from fer_data.datasets.synthetic.oulu_casia import write_oulu
 
     parts = {"lights": list(dict.fromkeys(light)), "spectra": list(dict.fromkeys(spectrum))}
-    common.show(_counted(write_oulu(out, **parts, **options), out))
+    _show_drawn(_draw(write_oulu, out, **parts, **options), out, as_json)
 
 
 @synth.command("bu4dfe")
 @number("--frames", 10, 1, "Of each sequence; the real ones have about 100.")
 @synth_options(101, "People; 101 gives the published 606 sequences.")
-def synth_bu4dfe(out, **options):
+def synth_bu4dfe(out, as_json, **options):
     """A BU-4DFE tree: textures from neutral to the peak and back, with stubs of the meshes.
 
     \b
@@ -639,12 +641,21 @@ def synth_bu4dfe(out, **options):
     """
     from fer_data.datasets.synthetic.bu4dfe import write_bu4dfe
 
-    common.show(_counted(write_bu4dfe(out, **options), out))
+    _show_drawn(_draw(write_bu4dfe, out, **options), out, as_json)
 
 
-def _counted(counts, out) -> str:
-    """Return what was drawn."""
-    return f"{', '.join(f'{name} {count:,}' for name, count in counts.items())} in {out}"
+def _draw(write, out, **options):
+    """Draw a database; say how far it is."""
+    with common.progress(f"drawing people into {out}") as progress:
+        return write(out, progress=progress, **options)
+
+
+def _show_drawn(counts, out, as_json) -> None:
+    """Print what was drawn."""
+    if as_json:
+        common.show_json({"out": str(out), **counts})
+    else:
+        common.show(f"{', '.join(f'{name} {count:,}' for name, count in counts.items())} in {out}")
 
 
 if __name__ == "__main__":

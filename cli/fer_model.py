@@ -43,6 +43,11 @@ def choice(option, allowed, default, text, name=None):
     return click.option(option, *([name] if name else []), type=kind, default=default, show_default=True, help=text)
 
 
+def as_json_option(text):
+    """Return the option of commands that print a table."""
+    return click.option("--json", "as_json", is_flag=True, help=text)
+
+
 @main.command()
 @click.option("--fold", type=click.IntRange(0), required=True, metavar="N", help="The test fold, counted from 0.")
 @click.option("--data", type=common.PREPARED, default=Path("prepared"), show_default=True, help="What fer-data prepare wrote.")
@@ -62,9 +67,10 @@ def choice(option, allowed, default, text, name=None):
 @kimg("cnn", "Budget of the baseline; default: stages 1 and 2 together")
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Go on with the run folder, or start it anew.")
 @click.option("--dry-run", is_flag=True, help="Print configuration, steps, estimated time and disk; write nothing.")
+@as_json_option("Print the figures, or what --dry-run says, as JSON; the log goes to stderr.")
 def train(
     fold, data, run, method, head, gan, init, selection, preset_name, device, seed, fold_rule, fold_seed,
-    kimg_gan, kimg_head, kimg_cnn, resume, dry_run,
+    kimg_gan, kimg_head, kimg_cnn, resume, dry_run, as_json,
 ):  # fmt: skip
     """Train on all folds but one, then predict that one.
 
@@ -79,10 +85,10 @@ def train(
     given = {"fold": fold, "method": method, "seed": seed, "fold_rule": fold_rule, "fold_seed": fold_seed, "selection": selection}
     config = with_budgets(with_head(preset(preset_name, **given), head), kimg_gan, kimg_head, kimg_cnn)
     if dry_run:
-        common.show(library.plan(data, config, device, gan, init))
+        common.answer(library.plan(data, config, device, gan, init), as_json)
         return
     run = run or library.default_run(data, library.with_init(config, init))
-    common.show(library.train(data, run, config, device, resume, say=common.show, gan=gan, init=init))
+    common.answer(library.train(data, run, config, device, resume, common.tell if as_json else common.show, gan=gan, init=init), as_json)
 
 
 @main.command()
@@ -94,7 +100,8 @@ def train(
 @kimg("gan", "Budget")
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Go on with the run folder, or start it anew.")
 @click.option("--dry-run", is_flag=True, help="Print configuration, steps, estimated time and disk; write nothing.")
-def pretrain(data, run, preset_name, device, seed, kimg_gan, resume, dry_run):
+@as_json_option("Print result.json, or what --dry-run says, as JSON; the log goes to stderr.")
+def pretrain(data, run, preset_name, device, seed, kimg_gan, resume, dry_run, as_json):
     """Train DE-GAN (stage 1) on all people of a database, for runs on another one to start from.
 
     Nobody is held out: train --init refuses a fold that tests on one of these people.
@@ -107,16 +114,17 @@ def pretrain(data, run, preset_name, device, seed, kimg_gan, resume, dry_run):
 
     config = with_budgets(preset(preset_name, method="pretrain", fold=None, seed=seed), kimg_gan)
     if dry_run:
-        common.show(library.plan(data, config, device))
+        common.answer(library.plan(data, config, device), as_json)
         return
     run = run or library.default_run(data, config)
-    common.show(library.train(data, run, config, device, resume, say=common.show))
+    common.answer(library.train(data, run, config, device, resume, common.tell if as_json else common.show), as_json)
 
 
 @main.command("check-device")
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or cuda:N.")
 @choice("--preset", list(PRESETS), "small", "Whose networks are tried.", "preset_name")
-def check_device(device, preset_name):
+@as_json_option("Print as JSON.")
+def check_device(device, preset_name, as_json):
     """Train a few steps on a device and on the CPU and compare them number by number; say how fast it is. Needs no data.
 
     \b
@@ -126,7 +134,7 @@ def check_device(device, preset_name):
     from fer_model.check_device import check_device as library
 
     found = library(device, preset_name)
-    common.show(found)
+    common.answer(found, as_json)
     sys.exit(0 if found.good else 1)
 
 
@@ -161,9 +169,10 @@ def words(kind):
 @kimg("head", "Budget of the FER head (stage 2)")
 @kimg("cnn", "Budget of the baseline; default: stages 1 and 2 together")
 @click.option("--dry-run", is_flag=True, help="Print configuration, steps and estimated time; write nothing.")
+@as_json_option("Print the figures, or what --dry-run says, as JSON; the log goes to stderr.")
 def crossval(
     data, run, method, head, gan, init, selection, preset_name, folds, repeats, fold_seed, seed, jobs, devices,
-    kimg_gan, kimg_head, kimg_cnn, dry_run,
+    kimg_gan, kimg_head, kimg_cnn, dry_run, as_json,
 ):  # fmt: skip
     """Train on all folds but one, for every fold; then pool what they predict.
 
@@ -181,10 +190,11 @@ def crossval(
     config = with_budgets(with_head(preset(preset_name, **given), head), kimg_gan, kimg_head, kimg_cnn)
     run = run or library.default_crossval(data, library.with_init(config, init), repeats)
     if dry_run:
-        common.show(library.plan_crossval(data, run, config, folds, repeats, devices, gan, init))
+        common.answer(library.plan_crossval(data, run, config, folds, repeats, devices, gan, init), as_json)
         return
-    found = library.crossval(data, run, config, folds, repeats, jobs or len(devices), devices, common.show, gan, init)
-    common.show(found)
+    say = common.tell if as_json else common.show
+    found = library.crossval(data, run, config, folds, repeats, jobs or len(devices), devices, say, gan, init)
+    common.answer(found, as_json)
     found.refuse_failed()
 
 
@@ -209,7 +219,7 @@ def tensorboard(runs, logdir, follow):
 @click.option("--data", type=common.PREPARED, help="Another prepared folder to test on, over the classes that both have.")
 @choice("--vote", ["1", "10", "110"], "1", "Views of an image that vote: the centre crop; five crops, mirrored too; all.")
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="For --data and --vote: auto, cpu, cuda or cuda:N.")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON: a list, one object per run.")
+@as_json_option("Print as JSON: a list, one object per run.")
 def evaluate(runs, data, vote, device, as_json):
     """Accuracy per frame and per sequence, macro recall and confusion matrix of a run, beside the majority class.
 
@@ -223,7 +233,7 @@ def evaluate(runs, data, vote, device, as_json):
     from fer_model.evidence.compare import compare
 
     found = compare(runs, data, int(vote), device)
-    common.show_json(found.to_json()) if as_json else common.show(found)
+    common.answer(found, as_json)
 
 
 @main.command()
@@ -263,7 +273,7 @@ def card(run, out):
 @click.option("--data", type=common.PREPARED, help="What fer-data prepare wrote.  [default: where the run found it]")
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or cuda:N.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the order of expressions and the MLP's weights.")
-@click.option("--json", "as_json", is_flag=True, help="Print what probe.json holds.")
+@as_json_option("Print what probe.json holds.")
 def probe(run, baseline, data, device, seed, as_json):
     """What the representation still knows: who, and which expression. Writes probe.json into the run.
 
@@ -277,7 +287,7 @@ def probe(run, baseline, data, device, seed, as_json):
     from fer_model.evidence.probing import probe_run
 
     found = probe_run(run, baseline, data, device, seed, say=lambda text: common.stderr.print(text, markup=False))
-    common.show_json(found.to_json()) if as_json else common.show(found)
+    common.answer(found, as_json)
 
 
 @main.command()

@@ -8,7 +8,7 @@ number by number. They drift apart from there, as rounding is not the same: henc
 """
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -65,6 +65,10 @@ class DeviceCheck:
         if self.device == "cpu":
             return f"There is no other device to compare with the CPU: it was compared with itself; {found}."
         return f"{self.device} {'computes what the CPU computes' if self.good else 'DIFFERS from the CPU'}: {found}."
+
+    def to_json(self) -> dict:
+        """Return the comparison and the verdict."""
+        return {**asdict(self), "allowed_difference": TOLERANCE, "good": self.good}
 
     def __rich__(self):
         """Return the comparison as a table, for the console."""

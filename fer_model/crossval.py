@@ -11,6 +11,7 @@ Out: the folder below; CrossValidated. `plan_crossval` says beforehand what it w
 Complete folds are passed over, half trained ones go on. A fold that fails does not stop the others.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,7 +31,6 @@ from fer_model.train import Plan, plan, refuse_other_run
 
 __all__ = ["CrossPlan", "CrossValidated", "crossval", "default_crossval", "plan_crossval", "with_init"]
 
-
 @dataclass(frozen=True)
 class CrossValidated:
     """What `crossval` ends with."""
@@ -47,6 +47,12 @@ class CrossValidated:
 
         over = f"; {self.passed_over} folds were complete before" if self.passed_over else ""
         return Group(escape(f"{self.path}: {'complete' if not self.failed else 'not complete'}{over}"), self.comparison or "")
+
+    def to_json(self) -> dict:
+        """Return the folder, what is not complete, and the figures as `evaluate --json` prints them."""
+        failed = [{"run": str(run), "why": why} for run, why in self.failed]
+        figures = self.comparison.to_json() if self.comparison else []
+        return {"run": str(self.path), "passed_over": self.passed_over, "failed": failed, "evaluations": figures}
 
     def refuse_failed(self) -> None:
         """Raise RunError if a fold is not complete, naming the first."""
@@ -103,6 +109,9 @@ def _tasks(
     """Return the runs in the order in which they are started: repeat after repeat, fold after fold."""
     if RunFolder(path).config.is_file():
         raise RunError(f"cross-validating: {path} must be empty or hold folders of folds, it is a run itself; choose another --run")
+    held = sorted(child.name for child in path.iterdir()) if path.is_dir() else []
+    if held and not any(re.fullmatch(r"(fold|shuffled)\d+", name) for name in held):
+        raise RunError(f"cross-validating: {path} must be empty or hold folders of folds, it holds {held[0]}; choose another --run")
     there = fold_numbers(data, "shuffled" if repeats else config.fold_rule)
     odd = sorted(set(folds) - set(there))
     if odd:
@@ -143,6 +152,11 @@ class CrossPlan:
     def hours(self) -> float:
         """Hours for what is left. Several at once on one device are not counted as faster: they share it."""
         return self.one.hours * self.n_left / min(self.n_devices, max(1, self.n_left))
+
+    def to_json(self) -> dict:
+        """Return the plan of one run and the whole."""
+        whole = {"runs": self.n_runs, "runs_left": self.n_left, "devices": self.n_devices, "hours": self.hours}
+        return {"dry_run": True, **whole, "one_run": self.one.to_json()}
 
     def __rich__(self) -> str:
         """Return the plan of one run and the whole as text, for the console."""

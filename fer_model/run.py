@@ -39,7 +39,7 @@ from fer_model.config import STAGES_OF, TrainConfig, from_json
 from fer_model.errors import ConfigError, RunError
 from fer_model.fold import Fold, people_of
 
-__all__ = ["RunFolder", "code_version", "faces_of", "first_difference", "locked"]
+__all__ = ["RunFolder", "code_version", "faces_of", "first_difference", "locked", "runs_in"]
 
 SCHEMA_VERSION = 1
 EXPORTS = ("model.onnx", "model.safetensors")
@@ -81,7 +81,7 @@ def faces_of(settings: dict) -> dict:
     return {**{name: settings["config"][name] for name in names}, "backend": settings["backend"], "pipeline": settings["pipeline_version"]}
 
 
-def _runs_in(folder: Path) -> str:
+def runs_in(folder: Path) -> str:
     """Return what to take in place of a folder that is no run but holds some: the folds of a cross-validation, or just runs."""
     inside = sorted((path.parent.name for path in folder.glob("*/config.json")), key=natural_key)
     if not inside:
@@ -146,9 +146,10 @@ class RunFolder:
         return self._read(self.result)
 
     def _read(self, path: Path) -> dict:
+        if path == self.result and self.config.is_file() and not path.is_file():
+            raise RunError(f"reading a run: {self.path} is not complete; the command that started it goes on with it")
         if not path.is_file():
-            inside = _runs_in(self.path) if path == self.config else ""
-            raise RunError(f"reading a run: there is no {path}; `fer-model train` writes it{inside}")
+            raise RunError(f"reading a run: there is no {path}; `fer-model train` writes it{runs_in(self.path)}")
         try:
             return json.loads(path.read_bytes())
         except ValueError as error:

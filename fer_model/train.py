@@ -60,6 +60,11 @@ class Outcome:
     evaluation: Evaluation | None     # None: nobody was held out, the run ends with stage 1
     was_complete: bool                # nothing was left to do
 
+    def to_json(self) -> dict:
+        """Return what result.json holds, and the figures as `evaluate --json` prints them."""
+        figures = {"evaluation": self.evaluation.to_dict()} if self.evaluation else {}
+        return {"run": str(self.run), "was_complete": self.was_complete, **RunFolder(self.run).read_result(), **figures}
+
     def __rich__(self):
         """Return the figures under the run's name, for the console."""
         from rich.console import Group
@@ -296,6 +301,10 @@ class Plan:
     @property
     def hours(self) -> float:
         return sum(stage.hours for stage in self.stages)
+
+    def to_json(self) -> dict:
+        """Return the resolved configuration and the plan."""
+        return {"dry_run": True, **asdict(self), "hours": self.hours}
 
     def __rich__(self) -> str:
         """Return the resolved configuration and the plan as text, for the console."""

@@ -45,7 +45,8 @@ def installed(tmp_path):
         (folder / program).write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c "{code}" "$@"\n')
         (folder / program).chmod(0o755)
     kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS")}
-    return {**kept, "PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": str(REPOSITORY), "TERM": "xterm-256color", "HOME": str(tmp_path)}
+    path = f"{folder}:{os.environ['PATH']}"
+    return {**kept, "PATH": path, "PYTHONPATH": str(REPOSITORY), "TERM": "xterm-256color", "HOME": str(tmp_path)}
 
 
 # --- help -------------------------------------------------------------------------------------------------------------
@@ -88,7 +89,7 @@ def test_the_list_of_commands_is_not_cut(program):
     ("fer-data train", "weights. Did you mean 'fer-model train'?"),
     ("fer-model prepare ck+", "transfer. Did you mean 'fer-data prepare'?"),
     ("fer-data ck+ a b", "weights. Did you mean 'fer-data prepare ck+' or 'fer-data synth ck+'?"),
-    ("fer-data prepare --landmarks dlib ck+ a b", "No such option '--landmarks'. It goes behind the command: fer-data prepare ck+ ... --landmarks"),
+    ("fer-data prepare --landmarks dlib ck+ a b", ". It goes behind the command: fer-data prepare ck+ ... --landmarks"),
     ("fer-data prepare --nonsense ck+ a b", "No such option '--nonsense'."),
     ("fer-data synth ck+ new --subject 3", "No such option '--subject'. Did you mean '--subjects'?"),
     ("fer-data synth oulu new --light drak", "is not one of 'strong', 'weak', 'dark'. Did you mean 'dark'?"),
@@ -120,9 +121,10 @@ LINES = {
     "fer-model train --preset s": ["smoke", "small"],
 }
 SHELLS = {
-    "bash": 'eval "$({0}=bash_source {1})"; COMP_WORDS=({2}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); {3}; printf "%s\\n" "${{COMPREPLY[@]}}"',
+    "bash": 'eval "$({0}=bash_source {1})"; COMP_WORDS=({2}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); {3} {1}; '
+            'printf "%s\\n" "${{COMPREPLY[@]}}"',
     "zsh": 'autoload -U compinit; compinit -u -D; eval "$({0}=zsh_source {1})"; _describe() {{ print -rl -- "${{(@P)3}}" }}; '
-           'compadd() {{ print -rl -- "${{(@P)4}}" }}; words=({2}); CURRENT=$#words; {3}',
+           'compadd() {{ print -rl -- "${{(@P)5}}" }}; words=({2}); CURRENT=$#words; {3}',
     "fish": '{0}=fish_source {1} | source; complete -C "{2}"',
 }  # fmt: skip
 

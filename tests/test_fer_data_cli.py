@@ -133,7 +133,21 @@ def test_synth_tells_what_was_drawn(tmp_path):
     frames = len(list((tmp_path / "ck/cohn-kanade-images").rglob("*.png")))
     labels = len(list((tmp_path / "ck/Emotion").rglob("*.txt")))
     sequences = len(list((tmp_path / "ck/cohn-kanade-images").glob("*/*")))
-    assert done.output == f"subjects 1, sequences {sequences}, of them labelled {labels}, frames {frames} in {tmp_path / 'ck'}\n"
+    assert done.stdout == f"subjects 1, sequences {sequences}, of them labelled {labels}, frames {frames} in {tmp_path / 'ck'}\n"
+    assert done.stderr == f"drawing people into {tmp_path / 'ck'}: 1 of 1\n"
+
+
+def test_synth_in_json(tmp_path):
+    """Each database; and two processes say how far they are as one does. Seen red: progress away with workers."""
+    for database, more in {"ck+": [], "oulu": [], "bu4dfe": ["--frames", "1"], "mmi": ["--workers", "2"]}.items():
+        if database == "mmi":
+            pytest.importorskip("av")
+        done = run("synth", database, tmp_path / database, "--subjects", "1", *more, "--json")
+        content = json.loads(done.stdout)
+        assert content["out"] == str(tmp_path / database) and content["subjects"] == 1
+        assert content["frames"] == sum(1 for _ in (tmp_path / database / "truth.csv").open()) - 1
+        total = content["sequences"] if database == "mmi" else 1
+        assert done.stderr.splitlines()[-1] == f"drawing people into {tmp_path / database}: {total} of {total}"
 
 
 def test_a_model_file_that_a_package_brings_needs_no_licence_accepted(tmp_path):

@@ -1,5 +1,7 @@
 """check-device: a device that computes something else is noticed."""
 
+import json
+
 import pytest
 from click.testing import CliRunner
 
@@ -28,8 +30,10 @@ def test_a_loss_that_is_off_by_three_percent_in_one_step_is_noticed(monkeypatch)
     monkeypatch.setattr(GanStage, "step", off)
     found = check_device("cpu", "smoke")
     assert not found.good and found.stages[0].difference == pytest.approx(0.03, rel=0.01)
-    result = CliRunner().invoke(main, ["check-device", "--device", "cpu", "--preset", "smoke"])
+    result = CliRunner().invoke(main, ["check-device", "--device", "cpu", "--preset", "smoke", "--json"])
     assert result.exit_code == 0, "a fresh pair, of which none is off"
+    content = json.loads(result.stdout)
+    assert content["good"] and content["device"] == "cpu" and [stage["difference"] for stage in content["stages"]] == [0, 0, 0]
 
 
 def test_views_that_differ_by_two_levels_are_noticed(monkeypatch):

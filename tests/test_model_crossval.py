@@ -57,6 +57,41 @@ def test_the_command_goes_on_and_prints_pooled_figures_and_folds(folds, tiny_pre
     assert len(re.findall(r"^[012] +12 +6 +2 ", said, re.MULTILINE)) == 3
 
 
+def test_in_json_the_figures_are_those_of_evaluate_and_the_log_is_elsewhere(folds, tiny_prepared):
+    """Seen red: say=common.show under --json."""
+    words = ["--data", tiny_prepared, "--run", folds, "--method", "cnn", "--preset", "smoke", "--json"]
+    content = json.loads(call("crossval", *words))
+    assert (content["run"], content["passed_over"], content["failed"]) == (str(folds), 3, [])
+    assert content["evaluations"] == json.loads(call("evaluate", folds, "--json"))
+    plan = json.loads(call("crossval", *words, "--dry-run"))
+    assert (plan["dry_run"], plan["runs"], plan["runs_left"], plan["one_run"]["config"]["method"]) == (True, 3, 0, "cnn")
+
+
+def test_a_folder_of_something_else_is_refused_before_anything_is_written(tiny_prepared, tmp_path):
+    """Before: fold0 ... fold9 were written into a database. Seen red: the check away."""
+    (tmp_path / "Emotion").mkdir()
+    said = call("crossval", "--data", tiny_prepared, "--run", tmp_path, "--method", "cnn", "--preset", "smoke", code=1)
+    assert said == f"Error: cross-validating: {tmp_path} must be empty or hold folders of folds, it holds Emotion; choose another --run\n"
+    assert [child.name for child in tmp_path.iterdir()] == ["Emotion"]
+
+
+def test_a_run_that_is_not_complete_and_a_folder_of_runs_are_told_apart(folds, tmp_path):
+    """Before, of all three: "there is no result.json; `fer-model train` writes it". Seen red: both hints away."""
+    shutil.copytree(folds / "fold1", tmp_path / "runs" / "mine")
+    said = call("evaluate", tmp_path / "runs", code=1)
+    hint = f"; {tmp_path}/runs holds runs: take one of them, such as {tmp_path}/runs/mine\n"
+    way = f"there is no {tmp_path}/runs/result.json; `fer-model train` writes it{hint}"
+    assert said == f"Error: reading a run: {way}"
+    said = call("report", tmp_path / "runs", "--out", tmp_path / "x", code=1)
+    assert said.endswith("is neither" + hint)
+    (tmp_path / "runs" / "mine" / "result.json").unlink()
+    said = call("evaluate", tmp_path / "runs" / "mine", code=1)
+    assert said == f"Error: reading a run: {tmp_path}/runs/mine is not complete; the command that started it goes on with it\n"
+    (tmp_path / "empty").mkdir()
+    said = call("evaluate", tmp_path / "empty", code=1)
+    assert said == f"Error: reading a run: there is no {tmp_path}/empty/result.json; `fer-model train` writes it\n"
+
+
 def test_a_dry_run_counts_what_is_left_and_writes_nothing(folds, tiny_prepared, tmp_path):
     said = call("crossval", "--data", tiny_prepared, "--run", tmp_path / "r", "--method", "cnn", "--preset", "smoke", "--dry-run")
     assert "3 of 3 runs are left; one after another about" in said and "cnn: 16 steps of 8 images" in said and not list(tmp_path.iterdir())

@@ -201,7 +201,7 @@ def manifest_sha256(out: Path) -> str:
     """Return the sha256 of manifest.parquet below `out`: the identity of a prepared data set, folds included."""
     path = Path(out) / "manifest.parquet"
     if not path.is_file():
-        raise ManifestError(f"hashing a manifest: there is no {path}")
+        raise ManifestError(f"hashing a manifest: there is no {path}; `fer-data prepare` writes one when all else is done")
     return sha256_of_bytes(path.read_bytes())
 
 

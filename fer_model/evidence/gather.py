@@ -22,7 +22,7 @@ from fer_data.order import natural_key
 from fer_model.config import METHODS, STAGES_OF
 from fer_model.errors import RunError
 from fer_model.evidence.evaluate import read_predictions
-from fer_model.run import SCHEMA_VERSION, RunFolder
+from fer_model.run import SCHEMA_VERSION, RunFolder, runs_in
 
 __all__ = ["NAMES", "FoldRun", "Method", "find_runs", "gather", "read_content", "total_kimg"]
 
@@ -146,7 +146,8 @@ def _folds_of(path: Path) -> list[FoldRun]:
         return [run for name in repeats for run in _folds_of(path / name)]
     names = _folders(path, _FOLD)
     if not names:
-        raise RunError(f"reading runs: a run (config.json) or a folder of folds (fold0, fold1, ...) is needed, {path} is neither")
+        needed = "a run (config.json) or a folder of folds (fold0, fold1, ...)"
+        raise RunError(f"reading runs: {needed} is needed, {path} is neither{runs_in(path)}")
     contents = {name: read_content(path / name) for name in names if (path / name / "config.json").is_file()}
     if not contents:
         raise RunError(f"reading runs: no fold in {path} was started; `fer-model train` or `fer-model crossval` does that")

@@ -18,6 +18,7 @@ from fer_data import __version__
 from fer_data.protocol.facts import FILES, load_facts
 from fer_data.report.figures import heat_level
 from fer_data.report.template import render_page
+from fer_data.share.words import counted
 from fer_data.store.files import json_bytes, write_bytes_atomically
 from fer_model.errors import RunError
 from fer_model.evidence import paper
@@ -66,10 +67,10 @@ class ReportSummary:
         """Return it as a sentence or two, for the console."""
         from rich.markup import escape
 
-        faces = f"{self.sheets} sheets of faces, which are personal data" if self.sheets else "no picture of a face"
+        faces = f"{counted(self.sheets, 'sheet')} of faces, which are personal data" if self.sheets else "no picture of a face"
         text = f"{self.pages[0]}: {self.size / 1e6:.1f} MB with {faces}; {', '.join(path.name for path in self.pages[1:])} beside it\n"
         left = f"; {self.incomplete} not complete, named on the page and in no figure" if self.incomplete else ""
-        return escape(f"{text}{self.runs} runs of {self.methods} methods{left}")
+        return escape(f"{text}{counted(self.runs, 'run')} of {counted(self.methods, 'method')}{left}")
 
 
 def write_report(runs: Sequence[Path], out: Path, faces: bool = True) -> ReportSummary:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from fer_data.datasets.recognise import BASIC_FOLDERS
 from fer_data.datasets.synthetic import traps as trap_files
 from fer_data.datasets.synthetic.sequences import draw_sequence, rise_and_fall
-from fer_data.datasets.synthetic.trees import finish_tree, new_tree, require_seed, run_jobs, write_jpeg
+from fer_data.datasets.synthetic.trees import Progress, finish_tree, new_tree, require_seed, run_jobs, silent, write_jpeg
 from fer_data.errors import DatasetError
 from fer_data.labels import BASIC
 
@@ -40,7 +40,14 @@ class _Job(NamedTuple):
 
 
 def write_bu4dfe(
-    out: Path, subjects: int = 101, seed: int = 0, frames: int = 10, size: tuple[int, int] = SIZE, traps: bool = False, workers: int = 1
+    out: Path,
+    subjects: int = 101,
+    seed: int = 0,
+    frames: int = 10,
+    size: tuple[int, int] = SIZE,
+    traps: bool = False,
+    workers: int = 1,
+    progress: Progress = silent,
 ) -> dict[str, int]:
     """Draw people and write them as a BU-4DFE tree; return the counts.
 
@@ -56,7 +63,8 @@ def write_bu4dfe(
     require_seed(seed)
     chosen = [round(index * len(SUBJECTS) / subjects) for index in range(subjects)]
     with new_tree(out) as part:
-        rows = [row for own in run_jobs(_write_subject, [_Job(part, one, seed, frames, size) for one in chosen], workers) for row in own]
+        jobs = [_Job(part, one, seed, frames, size) for one in chosen]
+        rows = [row for own in run_jobs(_write_subject, jobs, workers, progress) for row in own]
         viewer = part / "BU_WrlViewer_V2"
         viewer.mkdir()
         (viewer / "readme.txt").write_bytes(b"A stub of the viewer.\n")

@@ -27,7 +27,7 @@ from fer_data.datasets.synthetic.expressions import ACTION_UNITS, perform
 from fer_data.datasets.synthetic.people import Person, draw_person
 from fer_data.datasets.synthetic.plan import CLASS_COUNTS, PlannedSequence, PlannedSubject, plan_ck_plus
 from fer_data.datasets.synthetic.scene import Nuisance, draw_nuisance, drift
-from fer_data.datasets.synthetic.trees import factors_of, finish_tree, new_tree, run_jobs
+from fer_data.datasets.synthetic.trees import Progress, factors_of, finish_tree, new_tree, run_jobs, silent
 from fer_data.errors import DatasetError
 from fer_data.labels import CK_PLUS_CODES
 
@@ -89,6 +89,7 @@ def write_ck_plus(
     labelled: int | None = None,
     frames: tuple[int, int] = (4, 8),
     workers: int = 1,
+    progress: Progress = silent,
 ) -> Summary:
     """Draw people and write them as a CK+ tree; the same settings and seed give the same bytes.
 
@@ -101,7 +102,7 @@ def write_ck_plus(
         raise DatasetError(f"drawing synthetic people: allowed is at least 1 worker, got {workers}")
     plan = plan_ck_plus(subjects, seed, frames, labelled)
     with new_tree(out) as part:
-        rows = run_jobs(_write_subject, [(part, subject, seed) for subject in plan], workers)
+        rows = run_jobs(_write_subject, [(part, subject, seed) for subject in plan], workers, progress)
         summary = _summary(plan, litter_files.write(part) if litter else 0)
         settings = {"subjects": subjects, "labelled": labelled, "frames": list(frames), "seed": seed, "litter": litter}
         finish_tree(part, "ck+", settings, asdict(summary), (row for of_subject in rows for row in of_subject))

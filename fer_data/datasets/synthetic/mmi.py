@@ -26,7 +26,7 @@ import numpy as np
 from fer_data.datasets.synthetic import traps as trap_files
 from fer_data.datasets.synthetic.scene import Nuisance
 from fer_data.datasets.synthetic.sequences import Drawn, draw_sequence, rise_and_fall
-from fer_data.datasets.synthetic.trees import finish_tree, new_tree, require_seed, run_jobs
+from fer_data.datasets.synthetic.trees import Progress, finish_tree, new_tree, require_seed, run_jobs, silent
 from fer_data.datasets.video import require_av
 from fer_data.errors import DatasetError
 from fer_data.labels import MMI_CODES
@@ -93,7 +93,13 @@ def plan_mmi(subjects: int, seed: int, frames: tuple[int, int] = (12, 16)) -> tu
 
 
 def write_mmi(
-    out: Path, subjects: int = 31, seed: int = 0, frames: tuple[int, int] = (12, 16), traps: bool = False, workers: int = 1
+    out: Path,
+    subjects: int = 31,
+    seed: int = 0,
+    frames: tuple[int, int] = (12, 16),
+    traps: bool = False,
+    workers: int = 1,
+    progress: Progress = silent,
 ) -> dict[str, int]:
     """Draw people and write them as an MMI tree; return the counts.
 
@@ -107,7 +113,8 @@ def write_mmi(
     require_seed(seed)
     plan = plan_mmi(subjects, seed, frames)
     with new_tree(out) as part:
-        rows = [row for own in run_jobs(_write_session, [_Job(part, one, seed) for one in plan], workers) for row in own]
+        jobs = [_Job(part, one, seed) for one in plan]
+        rows = [row for own in run_jobs(_write_session, jobs, workers, progress) for row in own]
         written = {
             "subjects": len({one.subject for one in plan}), "sequences": len(plan), "frames": len(rows),
             "traps": _traps(part, plan) if traps else 0,

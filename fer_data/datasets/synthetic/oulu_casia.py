@@ -24,7 +24,7 @@ from fer_data.datasets.oulu_casia import LIGHTS, SPECTRA
 from fer_data.datasets.recognise import BASIC_FOLDERS
 from fer_data.datasets.synthetic import traps as trap_files
 from fer_data.datasets.synthetic.sequences import draw_sequence, rise
-from fer_data.datasets.synthetic.trees import finish_tree, new_tree, require_seed, run_jobs, write_jpeg
+from fer_data.datasets.synthetic.trees import Progress, finish_tree, new_tree, require_seed, run_jobs, silent, write_jpeg
 from fer_data.errors import DatasetError
 from fer_data.labels import BASIC
 
@@ -57,6 +57,7 @@ def write_oulu(
     cropped: bool = False,
     traps: bool = False,
     workers: int = 1,
+    progress: Progress = silent,
 ) -> dict[str, int]:
     """Draw people and write them as an Oulu-CASIA tree; return the counts.
 
@@ -75,7 +76,7 @@ def write_oulu(
     parts = tuple((spectrum, light) for spectrum in spectra for light in lights)
     with new_tree(out) as part:
         jobs = [_Job(part, subject, seed, frames, parts, cropped) for subject in range(1, subjects + 1)]
-        rows = [row for own in run_jobs(_write_subject, jobs, workers) for row in own]
+        rows = [row for own in run_jobs(_write_subject, jobs, workers, progress) for row in own]
         written = {
             "subjects": subjects, "sequences": subjects * len(BASIC) * len(parts), "frames": len(rows),
             "traps": trap_files.for_oulu(part, *_first_folders(part, parts[0], cropped)) if traps else 0,

@@ -25,11 +25,18 @@ from fer_data.datasets.synthetic.version import VERSION
 from fer_data.errors import DatasetError
 from fer_data.store.files import write_bytes_atomically, write_json_atomically
 
-__all__ = ["is_drawn", "MARKER", "TRUTH", "new_tree", "require_seed", "finish_tree", "run_jobs", "factors_of", "write_jpeg"]
+__all__ = ["Progress", "silent", "is_drawn", "MARKER", "TRUTH", "new_tree", "require_seed", "finish_tree", "run_jobs", "factors_of",
+           "write_jpeg"]  # fmt: skip
 
 MARKER, TRUTH = "synthetic.json", "truth.csv"
 
+Progress = Callable[[int, int], None]   # (people or sessions done, in all)
+
 _GENERATOR = "fer_data.datasets.synthetic"
+
+
+def silent(done: int, total: int) -> None:
+    """Say nothing of how far it is."""
 
 
 def is_drawn(root: Path) -> bool:
@@ -80,12 +87,20 @@ def finish_tree(part: Path, layout: str, settings: dict, counts: dict, rows: Ite
     write_json_atomically(part / MARKER, marker)
 
 
-def run_jobs(work: Callable, jobs: list, workers: int) -> list:
-    """Return [work(job) for job in jobs], in processes if `workers` is more than 1."""
+def run_jobs(work: Callable, jobs: list, workers: int, progress: Progress) -> list:
+    """Return [work(job) for job in jobs], in processes if `workers` is more than 1; say after each how many are done."""
     if workers <= 1:
-        return [work(job) for job in jobs]
+        return _counted(map(work, jobs), len(jobs), progress)
     with ProcessPoolExecutor(workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        return list(pool.map(work, jobs, chunksize=1))
+        return _counted(pool.map(work, jobs, chunksize=1), len(jobs), progress)
+
+
+def _counted(results: Iterable, total: int, progress: Progress) -> list:
+    found = []
+    for result in results:
+        found.append(result)
+        progress(len(found), total)
+    return found
 
 
 def factors_of(nuisance: Nuisance, person: Person) -> dict:
