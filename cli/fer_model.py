@@ -322,7 +322,7 @@ def transfer(run, sources, source_ids, identities, start, end, out, data, device
 
 @main.command()
 @click.argument("run", type=common.RUN_OR_FILE)
-@click.argument("source")
+@click.argument("source", shell_complete=click.Path().shell_complete)
 @click.option("--format", "form", type=common.Choice(["table", "csv", "jsonl"]), help="[default: as --out is named, else table]")
 @click.option("-o", "--out", type=common.NEW_FILE, help="File to write to, *.csv, *.jsonl or *.txt.  [default: print]")
 @click.option("--annotate", type=click.Path(path_type=Path), metavar="OUT", help="Draw what is found: a picture, a folder, *.mp4.")

@@ -193,6 +193,13 @@ def test_exit_codes(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_model_file_that_is_nearly_right_is_named():
+    """Seen red: did_you_mean away."""
+    done = run("fer-data weights verify fna")
+    assert done.exit_code == 1 and done.output.endswith("; got 'fna'. Did you mean 'fan'?\n")
+    assert run("fer-data weights verify nonsense").output.endswith("; got 'nonsense'\n")
+
+
 def test_ctrl_c_ends_with_130_and_leaves_nothing_half_written(installed, tmp_path):
     """Seen red: Abort turned into 1."""
     words = ["fer-data", "synth", "ck+", tmp_path / "drawn", "--subjects", "123"]

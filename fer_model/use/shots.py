@@ -14,7 +14,7 @@ import numpy as np
 
 from fer_data.datasets.tree import is_clip, is_picture, walk
 from fer_data.datasets.video import each_frame, require_av
-from fer_data.errors import ImageError
+from fer_data.errors import ImageError, did_you_mean
 from fer_data.faces.picture import decode_picture
 from fer_data.order import natural_key
 
@@ -68,13 +68,16 @@ def sources(argument: str) -> Sources:
         files, litter = walk(path)
         seen = tuple(name for name in files if is_picture(name) or is_clip(name))
         if not seen:
-            others = len(files) + len(litter)
-            raise ImageError(f"looking for pictures: there is neither picture nor clip in {path}, but {others} other files")
+            count = len(files) + len(litter)
+            others = f", but {count} other file{'s' * (count > 1)}" if count else "; it is empty"
+            raise ImageError(f"looking for pictures: there is neither picture nor clip in {path}{others}")
         found = Sources("folder", path, seen, (*(name for name in files if name not in set(seen)), *litter))
     elif path.is_file():
         found = Sources("video" if is_clip(path.name) else "picture", path.parent, (path.name,), ())
     else:
-        raise ImageError(f"looking for pictures: a picture, a folder, a clip or the number of a camera is needed; there is no {argument}")
+        beside = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
+        missing = f"there is no {argument}.{did_you_mean(path.name, beside)}".removesuffix(".")
+        raise ImageError(f"looking for pictures: a picture, a folder, a clip or the number of a camera is needed; {missing}")
     if any(is_clip(name) for name in found.files):
         require_av()
     return found
