@@ -14,8 +14,10 @@ from pathlib import Path
 import filelock
 import pytest
 import torch
+from click.testing import CliRunner
 
 import fer_data
+from cli.fer_model import main
 from fer_model.config import preset
 from fer_model.crossval import crossval, plan_crossval
 from fer_model.errors import ConfigError, FoldError, RunError
@@ -58,13 +60,27 @@ def test_the_command_goes_on_and_prints_pooled_figures_and_folds(folds, tiny_pre
 
 
 def test_in_json_the_figures_are_those_of_evaluate_and_the_log_is_elsewhere(folds, tiny_prepared):
-    """Seen red: say=common.show under --json."""
+    """Seen red: n_runs in place of n_left."""
     words = ["--data", tiny_prepared, "--run", folds, "--method", "cnn", "--preset", "smoke", "--json"]
     content = json.loads(call("crossval", *words))
     assert (content["run"], content["passed_over"], content["failed"]) == (str(folds), 3, [])
     assert content["evaluations"] == json.loads(call("evaluate", folds, "--json"))
     plan = json.loads(call("crossval", *words, "--dry-run"))
     assert (plan["dry_run"], plan["runs"], plan["runs_left"], plan["one_run"]["config"]["method"]) == (True, 3, 0, "cnn")
+
+
+@pytest.mark.parametrize("command", [
+    ["crossval", "--folds", "0", "--method", "cnn"], ["train", "--fold", "0", "--method", "cnn"], ["pretrain"],
+])  # fmt: skip
+def test_in_json_what_is_said_while_training_goes_to_stderr(command, tiny_prepared, tmp_path):
+    """Seen red, each of the three: say=common.show under --json."""
+    words = [*command, "--data", str(tiny_prepared), "--run", str(tmp_path / "r"), "--preset", "smoke", "--json"]
+    done = CliRunner().invoke(main, words)
+    content = json.loads(done.stdout)
+    assert done.exit_code == 0 and content["run"] == str(tmp_path / "r")
+    assert " img/s " in done.stderr
+    figures = content["evaluations"][0]["evaluation"] if "evaluations" in content else content.get("evaluation")
+    assert figures is None if command == ["pretrain"] else figures["n_images"] == 12
 
 
 def test_a_folder_of_something_else_is_refused_before_anything_is_written(tiny_prepared, tmp_path):
