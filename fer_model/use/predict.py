@@ -234,6 +234,7 @@ def load(run: Path | str, device: str = "auto", landmarks: str | None = None) ->
 
 # --- the command ------------------------------------------------------------------------------------------------------
 
+
 @dataclass(frozen=True)
 class Request:
     """What to look at and what to write."""
