@@ -15,7 +15,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, pairwise
 from multiprocessing import get_context
@@ -189,7 +189,10 @@ def prepare_dataset(
     root, out = Path(root), Path(out)
     check_out(dataset, root, out)
     plan = make_plan(dataset, root, config)
-    with only_writer(dataset, root, out):
+    with ExitStack() as stack:
+        if executor is None and config.scheduler is not None:
+            executor = stack.enter_context(cluster(config.scheduler))        # before anything is written: nobody may answer there
+        stack.enter_context(only_writer(dataset, root, out))
         summary = Summary(out, dataset, found=plan.n_found, notes=plan.scan.notes)
         run = _Run(root, out, config, plan, summary, progress)
         with _workers(config, executor) as pool:
@@ -465,13 +468,9 @@ class _Inline(Executor):
 
 @contextmanager
 def _workers(config: PrepareConfig, given: Executor | None) -> Iterator[Executor]:
-    """Yield the given executor, left open; or a cluster, or our own processes, which end with the run, however it ends."""
+    """Yield the given executor, left open; or our own processes, which end with the run, however it ends."""
     if given is not None:
         yield given
-        return
-    if config.scheduler is not None:
-        with cluster(config.scheduler) as pool:
-            yield pool
         return
     own = _Inline() if config.workers <= 1 else _processes(config.workers)
     try:

@@ -109,6 +109,8 @@ def _tasks(
     """Return the runs in the order in which they are started: repeat after repeat, fold after fold."""
     if RunFolder(path).config.is_file():
         raise RunError(f"cross-validating: {path} must be empty or hold folders of folds, it is a run itself; choose another --run")
+    if gan and RunFolder(gan).config.is_file():
+        raise RunError(f"taking stage 1 of each fold: a cross-validation, with a folder for each fold, is needed; {gan} is a single run")
     held = sorted(child.name for child in path.iterdir()) if path.is_dir() else []
     if held and not any(re.fullmatch(r"(fold|shuffled)\d+", name) for name in held):
         raise RunError(f"cross-validating: {path} must be empty or hold folders of folds, it holds {held[0]}; choose another --run")

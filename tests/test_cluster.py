@@ -191,11 +191,13 @@ def test_a_cluster_without_workers_is_given_up(tree, tmp_path, monkeypatch):
     ],
 )
 def test_an_address_where_nothing_answers_is_one_sentence(tree, tmp_path, monkeypatch, address, said):
+    """Before: a folder with a mark and without a face was left. Seen red: the folder marked before the cluster is asked."""
     monkeypatch.setattr(cluster, "CONNECT_S", 1)
     words = ["prepare", "ck+", tree, tmp_path / "out", "--landmarks", "dlib", "--folds", "2", "--scheduler", address]
     done = CliRunner().invoke(main, list(map(str, words)))
     assert done.exit_code == 1 and f"running on the Dask cluster at {address}: {said}" in done.output
     assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_processes_and_a_cluster_exclude_one_another(tree, tmp_path):

@@ -107,7 +107,7 @@ def test_what_the_paper_leaves_open_has_a_reason(ours):
 def test_the_table_of_a_stage_has_each_field_with_its_value_and_comment(ours):
     """Seen red: comments of inherited fields not found."""
     table = ours("choices").table_of("gan")
-    assert "| `batch` | `150` | `48` | `48` | images in a step, over all processes |" in table
+    assert "| `batch` | `150` | `24` | `24` | images in a step, over all processes |" in table
     assert "| `betas` | `0.5` `0.999` |" in table and "*Why:*" in table and "| `epochs` | `300` | - | - |" in table
 
 

@@ -91,6 +91,13 @@ def test_a_folder_of_something_else_is_refused_before_anything_is_written(tiny_p
     assert [child.name for child in tmp_path.iterdir()] == ["Emotion"]
 
 
+def test_stage_1_of_a_single_run_is_not_that_of_a_cross_validation(folds, tiny_prepared, tmp_path):
+    """Before: "there is no fold1/fold0/config.json". Seen red: the check away."""
+    said = call("crossval", "--data", tiny_prepared, "--run", tmp_path / "r", "--gan", folds / "fold1", "--preset", "smoke", code=1)
+    way = f"a cross-validation, with a folder for each fold, is needed; {folds / 'fold1'} is a single run"
+    assert said == f"Error: taking stage 1 of each fold: {way}\n" and not (tmp_path / "r").exists()
+
+
 def test_a_run_that_is_not_complete_and_a_folder_of_runs_are_told_apart(folds, tmp_path):
     """Before, of all three: "there is no result.json; `fer-model train` writes it". Seen red: both hints away."""
     shutil.copytree(folds / "fold1", tmp_path / "runs" / "mine")
