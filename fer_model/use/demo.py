@@ -27,7 +27,11 @@ HOST, PORT = "127.0.0.1", 7860
 KEPT_S = 60                           # how long what is uploaded or drawn is kept at most, while the page is open
 BUTTONS = ["fullscreen", "download"]    # of a picture; left out is "share", which sends it to Hugging Face
 # Faces of 48 pixels are small at their own size, and the label would lie on them.
-STYLE = "#sheet img { width: 100%; max-width: 60rem; } #seen img, #sheet img { box-sizing: border-box; padding-top: 30px; }"
+STYLE = """
+#sheet .image-frame { width: 100%; justify-content: center; }
+#sheet .image-frame img { max-width: 60rem; object-fit: contain; }
+#seen img, #sheet img { box-sizing: border-box; padding-top: 30px; }
+"""
 SETTINGS = {
     "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1",
     "GRADIO_SHARE": "False", "GRADIO_SERVER_NAME": HOST, "NO_PROXY": f"{HOST},localhost", "no_proxy": f"{HOST},localhost",
