@@ -74,8 +74,10 @@ def test_steady_state_leaves_out_start_and_end():
     assert prepare.steady_s(marks, 2) == 1.0
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "lines"), [("views", 6), ("prepare", 4), ("bu4dfe", 1), ("parallel", 2), ("precision", 1)])
+@pytest.mark.parametrize(("name", "lines"), [
+    *(pytest.param(name, lines, marks=pytest.mark.slow) for name, lines in (("views", 6), ("prepare", 4))),
+    *(pytest.param(name, lines, marks=pytest.mark.torture) for name, lines in (("bu4dfe", 1), ("parallel", 2), ("precision", 1))),
+])  # fmt: skip
 def test_a_tiny_run_gives_every_bar(name, lines, tmp_path):
     done = subprocess.run([sys.executable, "-m", f"benchmarks.{name}", "--size", "tiny"], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode in (0, 1) and not done.stderr, done.stderr
