@@ -31,6 +31,7 @@ from fer_model.train import Plan, plan, refuse_other_run
 
 __all__ = ["CrossPlan", "CrossValidated", "crossval", "default_crossval", "plan_crossval", "with_init"]
 
+
 @dataclass(frozen=True)
 class CrossValidated:
     """What `crossval` ends with."""

@@ -18,6 +18,7 @@ import fer_model
 from fer_data.datasets.synthetic.drawing import draw_face
 from fer_data.datasets.synthetic.people import draw_person
 from fer_data.datasets.synthetic.scene import draw_nuisance
+from fer_data.errors import ImageError
 from fer_model.config import preset, with_budgets
 from fer_model.evidence.sheet import GAP
 from fer_model.train import train
@@ -38,6 +39,19 @@ def test_a_port_that_is_taken_is_named(tmp_path, monkeypatch):
         port = other.getsockname()[1]
         said = " ".join(call("demo", tmp_path, "--port", port, code=1).split())
     assert f"port {port} of 127.0.0.1 cannot be used" in said and "choose another with --port" in said
+
+
+def test_only_what_was_uploaded_is_read(face, tmp_path):
+    """A request without Gradio's mark of a file had any picture of this machine read and shown. Seen red: no check; no resolve()."""
+    folder, outside = tmp_path / "page", tmp_path / "private.png"
+    folder.mkdir()
+    for path in (outside, folder / "mine.png"):
+        cv2.imwrite(str(path), face)
+    (folder / "link.png").symlink_to(outside)
+    assert np.array_equal(demo.uploaded(str(folder / "mine.png"), folder), face[..., ::-1])
+    for name in (outside, folder / ".." / "private.png", folder / "link.png"):
+        with pytest.raises(ImageError, match="only what was uploaded"):
+            demo.uploaded(str(name), folder)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from fer_model.errors import RunError
 from fer_model.use.annotate import draw_prediction
 from fer_model.use.predict import Prediction, Predictor, load
 
-__all__ = ["HOST", "PORT", "demo", "open_page", "require_gradio", "sheet_of"]
+__all__ = ["HOST", "PORT", "demo", "open_page", "require_gradio", "sheet_of", "uploaded"]
 
 HOST, PORT = "127.0.0.1", 7860
 KEPT_S = 60                           # how long what is uploaded or drawn is kept at most, while the page is open
@@ -68,6 +68,18 @@ def _refuse_taken(port: int) -> None:
             raise RunError(f"opening the demo: {why}; choose another with --port") from error
 
 
+def uploaded(name: str, folder: Path) -> np.ndarray:
+    """Return a picture that was given to the page, (H, W, 3) uint8, read as `predict` reads it.
+
+    Raises ImageError if it cannot be read, or lies outside `folder`: whoever reaches the page may ask it for any path, and Gradio
+    checks only those that are marked as files.
+    """
+    path = Path(name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise ImageError("reading a picture: only what was uploaded to the page is read, the path that came lies elsewhere")
+    return decode_picture(path.read_bytes(), True, path.name)
+
+
 def open_page(model: Predictor, run: Path, port: int, device: str, folder: Path):
     """Return the page (gradio.Blocks), which is being served from now on; what it is given lies in `folder`."""
     os.environ.update(SETTINGS)                                                  # before it is imported: it reads them then
@@ -78,9 +90,8 @@ def open_page(model: Predictor, run: Path, port: int, device: str, folder: Path)
     theme = gradio.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])       # none of Google's
 
     def pixels_of(file):
-        path = Path(file["path"])
         try:
-            return decode_picture(path.read_bytes(), True, path.name)
+            return uploaded(file["path"], folder)
         except ImageError as error:
             raise gradio.Error(str(error), print_exception=False) from error
 
