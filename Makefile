@@ -6,6 +6,8 @@ PY      := $(VENV)/bin/python
 STAMP   := $(VENV)/.installed
 DEMO    ?= demo
 THREADS ?= $(shell nproc 2>/dev/null || echo 2)
+# The tests' networks are small and take one thread each; what waits for a process leaves its core to another test.
+PYTEST  := $(PY) -m pytest -q -n $(THREADS) --maxprocesses 8 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo docs lint test test-slow torture mutate bench bench-long clean
@@ -32,10 +34,10 @@ docs: $(STAMP)  ## Build the documentation into build/docs; a warning is an erro
 	@echo build/docs/index.html
 
 test: $(STAMP)  ## Run the tests (a few minutes).
-	$(PY) -m pytest -q
+	$(PYTEST)
 
 test-slow: $(STAMP)  ## Run the longer tests: full-size trees, fault injection, a browser.
-	$(PY) -m pytest -q -m slow --timeout 900
+	$(PYTEST) -m slow --timeout 900
 
 torture: $(STAMP)  ## Run the longest tests (an hour and more).
 	$(PY) -m pytest -q -m torture --timeout 7200

@@ -44,7 +44,8 @@ def write_bytes_atomically(path: Path, *pieces: bytes | memoryview) -> None:
     with reported("writing", path):
         try:
             with open(part, "wb") as file:
-                file.writelines(pieces)
+                for piece in pieces:
+                    file.write(piece)
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(path)
