@@ -18,7 +18,8 @@ from fer_data import __version__
 from fer_data.errors import FerError, did_you_mean
 
 __all__ = ["console", "stderr", "Group", "Choice", "DIR", "PREPARED", "RUN", "RUN_OR_FILE", "ROOT", "OUT_DIR", "FILE", "NEW_FILE",
-           "counted", "answer", "show", "show_json", "show_line", "tell", "progress", "version_option", "COMPLETION"]  # fmt: skip
+           "counted", "answer", "show", "show_json", "show_line", "tell", "training_bar", "progress", "version_option",
+           "COMPLETION"]  # fmt: skip
 
 console = Console(highlight=False, soft_wrap=True)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -175,6 +176,16 @@ def show_json(content) -> None:
     """Print `content` as JSON, for machines: no colour, no wrapping."""
     if _speaks():
         click.echo(json.dumps(content, indent=1, ensure_ascii=False))
+
+
+@contextmanager
+def training_bar():
+    """Yield a hook that moves a bar on a terminal, one for each stage of a training; None elsewhere: the log has the minutes left."""
+    if not (stderr.is_terminal and _speaks()):
+        yield None
+        return
+    with progress("training") as move:
+        yield lambda stage, step, steps: move(step + 1, steps, stage)
 
 
 @contextmanager

@@ -88,7 +88,7 @@ def train(
         common.answer(library.plan(data, config, device, gan, init), as_json)
         return
     run = run or library.default_run(data, library.with_init(config, init))
-    common.answer(library.train(data, run, config, device, resume, common.tell if as_json else common.show, gan=gan, init=init), as_json)
+    common.answer(_train(data, run, config, device, resume, as_json, gan=gan, init=init), as_json)
 
 
 @main.command()
@@ -117,7 +117,15 @@ def pretrain(data, run, preset_name, device, seed, kimg_gan, resume, dry_run, as
         common.answer(library.plan(data, config, device), as_json)
         return
     run = run or library.default_run(data, config)
-    common.answer(library.train(data, run, config, device, resume, common.tell if as_json else common.show), as_json)
+    common.answer(_train(data, run, config, device, resume, as_json), as_json)
+
+
+def _train(data, run, config, device, resume, as_json, **start):
+    """Train with a bar on a terminal; return the Outcome."""
+    from fer_model.train import train as run_it
+
+    with common.training_bar() as hook:
+        return run_it(data, run, config, device, resume, common.tell if as_json else common.show, hook, **start)
 
 
 @main.command("check-device")

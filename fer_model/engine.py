@@ -24,8 +24,9 @@ from fer_model import checkpoint, world
 from fer_model.config import step_images, steps_of
 from fer_model.errors import CheckpointError, DivergedError
 
-__all__ = ["Average", "Journal", "Learner", "Stage", "lr_at", "run_stage"]
+__all__ = ["Average", "Hook", "Journal", "Learner", "Stage", "lr_at", "run_stage"]
 
+Hook = Callable[[str, int, int], None]     # (stage, step, the stage's steps)
 WARM_UP = 0.1                         # share of the steps in which schedule "cosine" rises
 
 
@@ -258,7 +259,7 @@ def run_stage(
     folder: Path,                     # of the checkpoints
     journal: Journal,
     save_every_s: float = 60.0,       # at the first tick this long after the last save; 0: at every tick
-    hook: Callable[[str, int], None] | None = None,      # called with (stage, step) after each step
+    hook: Hook | None = None,         # called after each step
 ) -> None:
     """Train a stage from its last checkpoint, or from the start, to its last step.
 
@@ -272,7 +273,7 @@ def run_stage(
         for index in range(step, end):
             losses.append(stage.step(index))
             if hook is not None:
-                hook(stage.name, index)
+                hook(stage.name, index, stage.steps)
         stage.agree()
         means, bad = _read_tick(losses, step)
         if bad is not None:

@@ -20,7 +20,7 @@ from fer_model.classifier import ClassifierStage
 from fer_model.config import TrainConfig, budget_images, resolve_budgets, step_images, steps_of, to_json, to_lines
 from fer_model.degan import GanStage
 from fer_model.devices import resolve_device, resolve_precision
-from fer_model.engine import Journal, Stage, run_stage
+from fer_model.engine import Hook, Journal, Stage, run_stage
 from fer_model.evidence.compare import evaluate_run
 from fer_model.evidence.evaluate import (
     Evaluation,
@@ -81,7 +81,7 @@ def train(
     device: str = "auto",             # auto, cpu, cuda, cuda:N
     resume: bool = True,              # False: remove what an earlier run left in the folder, and start anew
     say: Callable[[str], None] = print,
-    hook: Callable[[str, int], None] | None = None,      # as in engine.run_stage
+    hook: Hook | None = None,         # as in engine.run_stage
     save_every_s: float = 60.0,       # as in engine.run_stage
     gan: Path | None = None,          # a complete run whose stage 1 is taken as it is; None: it is trained
     init: Path | None = None,         # a complete run whose stage 1 this one's starts from; None: random weights

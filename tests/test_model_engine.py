@@ -30,7 +30,7 @@ class Stop(Exception):
 def stop_at(stage, step):
     """Return a hook that stops there."""
 
-    def hook(now, index):
+    def hook(now, index, steps):
         if (now, index) == (stage, step):
             raise Stop
 

@@ -1,5 +1,6 @@
 """Whole runs from the command line: what lies on disk, what is refused, what a second call does."""
 
+import io
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 from filelock import FileLock
+from rich.console import Console
 
 from fer_model.config import from_json, preset
 from fer_model.errors import FoldError
@@ -184,6 +186,19 @@ def test_coloured_faces_stay_coloured(write_tiny, tmp_path):
     assert cv2.imread(str(run / "samples.png"), cv2.IMREAD_UNCHANGED).shape[2] == 3
     grey = write_tiny(tmp_path / "grey", dataset="other")
     assert "it was trained on 3 channels, these faces have 1" in call("evaluate", run, "--data", grey, code=1)
+
+
+def test_a_terminal_shows_a_bar_for_each_stage(tiny_prepared, tmp_path, monkeypatch):
+    """Full at each stage's last step. Seen red: the step in place of step + 1."""
+    from cli import common
+
+    drawn = io.StringIO()
+    monkeypatch.setattr(common, "stderr", Console(file=drawn, force_terminal=True, width=100))
+    call("train", "--data", tiny_prepared, "--run", tmp_path / "r", "--fold", 0, "--preset", "smoke")
+    for stage in ("judges", "gan", "head"):
+        steps = [entry["steps"] for entry in map(json.loads, (tmp_path / "r" / "log.jsonl").read_text().splitlines())
+                 if entry["event"] == "tick" and entry["stage"] == stage][-1]  # fmt: skip
+        assert re.search(rf"{stage} .*\b{steps}/{steps}\b", re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", drawn.getvalue())), stage
 
 
 @pytest.mark.slow
