@@ -7,6 +7,7 @@ import os
 # waiting thread spins. On busy cores a step of preset smoke took 3 s in place of 0.06 s.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.pop("COLUMNS", None)       # set in the workers of pytest-xdist; the console would keep to it, whatever width a test asks for
 
 from pathlib import Path
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from fer_data.store.files import write_json_atomically
 from fer_model.errors import RunError
@@ -110,7 +111,8 @@ def _folds_in(folder: Path) -> list[str]:
 def _probe_one(run: Path, baseline: Path | None, data: Path | None, device: str, seed: int) -> Probed:
     trained = load_run(run, device)
     train, test = samples_of(trained, load_run(baseline, device) if baseline else None, data)
-    return _written(Probed(run, baseline, 1, seed, probe(train, test, seed)))
+    with threadpool_limits(1):        # matrices so small that BLAS's second thread only waits, and a waiting thread spins
+        return _written(Probed(run, baseline, 1, seed, probe(train, test, seed)))
 
 
 def _written(probed: Probed) -> Probed:
