@@ -199,8 +199,11 @@ def sentence_of_difference(found: Comparison, drawn: bool | None) -> str:
     paired, unit = found.paired, {"frame": "images", "sequence": "sequences"}[found.unit]
     points = percent(abs(paired.difference))
     how = f"{points} points {'above' if paired.difference > 0 else 'below'}" if float(points) else "level with"
-    one_of_several = found.shared_seeds and max(len(found.first.seeds), len(found.second.seeds)) > 1
-    seeds = f", mean over seeds {listed(found.seeds)}" if len(found.seeds) > 1 else f", seed {found.seeds[0]}" if one_of_several else ""
+    seeds = ""
+    if len(found.seeds) > 1:
+        seeds = f", mean over seeds {listed(found.seeds)}"
+    elif found.shared_seeds and max(len(found.first.seeds), len(found.second.seeds)) > 1:
+        seeds = f", seed {found.seeds[0]}"
     verdict = "" if paired.low > 0 or paired.high < 0 else "; the interval holds 0: no difference is shown"
     return (
         f"{found.first.label} is {how} {found.second.label} (95 % interval {percent(paired.low)} to {percent(paired.high)} points, paired"
