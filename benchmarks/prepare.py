@@ -48,7 +48,7 @@ ROUNDS = {"tiny": 1, "bench": 3, "long": 5}
 WARM = {"tiny": 6, "bench": 100, "long": 100}           # frames until the state is steady
 LINEAR = (1000, 4000, 16_000)         # frames of size long
 LEEWAY = 1.1                          # of memory that is flat and of cost that is linear
-_AHEAD = 8                            # sequences in flight at two workers: the last ones are not steady any more
+_AHEAD = 16                           # sequences in flight at two workers: the last ones are not steady any more
 _WORDS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
 
 

@@ -45,7 +45,7 @@ SHARD_FACES = 48                      # a shard is closed once it has this many 
 JUMP = 6.0                            # a face that moved more than this multiple of the median motion per frame is flagged
 NEUTRAL = ("off", "class", "reference")          # what becomes of the first frame of each sequence
 _REASONS = 3                          # so many reasons are named where next to nothing could be selected
-_IN_FLIGHT = 4                        # sequences waiting for each worker, so that memory stays flat
+_IN_FLIGHT = 8                        # sequences ahead for each worker: memory stays flat, and while a shard is written none is idle
 _HASHED_AT_ONCE = 64                  # files a thread hashes in one piece: what waits for a thread takes 1 kB
 
 Progress = Callable[[int, int], None]   # (sequences done, sequences in all)
@@ -286,6 +286,7 @@ class _Run:
     summary: Summary
     progress: Progress
     done: int = 0
+    room: np.ndarray | None = None    # for the views of a shard
 
     def records(self, pool: Executor) -> Iterator[shards.ShardRecord]:
         """Yield the record of each shard, in order: those that are there, and those made now."""
@@ -360,6 +361,12 @@ class _Run:
         self.done += sequences
         self.progress(self.done, len(self.plan.selected))
 
+    def _room(self, faces: tuple[int, ...]) -> np.ndarray:
+        """Return room for the views of faces of this shape. The same from shard to shard: fresh memory makes it half as slow again."""
+        if self.room is None or len(self.room) < faces[0]:
+            self.room = np.empty((faces[0], N_VIEWS, VIEW_SIZE, VIEW_SIZE, *faces[3:]), np.uint8)
+        return self.room[: faces[0]]
+
     def _make_shard(self, index: int, key: str, results: list[Result]) -> shards.ShardRecord:
         """Render and write one shard."""
         name = shards.shard_name(index)
@@ -370,7 +377,7 @@ class _Run:
             "matrix": np.array([[row[name] for name in manifest.MATRIX] for row in rows], np.float64).reshape(-1, 2, 3),
         }
         if self.config.views == "stored":
-            data["views"] = render_views(data["faces"])  # (N, 110, 96, 96[, 3])
+            data["views"] = render_views(data["faces"], self._room(data["faces"].shape))  # (N, 110, 96, 96[, 3])
             self.summary.rendered += len(rows) * N_VIEWS
         rows = [{**row, "shard": name, "row": number} for number, row in enumerate(rows)]
         skipped = [asdict(skip) for result in results for skip in result.skipped]

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import Executor, Future
 
@@ -16,7 +17,7 @@ from click.testing import CliRunner
 from cli.fer_data import main
 from fer_data import cluster
 from fer_data.errors import ClusterError
-from fer_data.prepare import PrepareConfig, prepare_dataset
+from fer_data.prepare import _IN_FLIGHT, PrepareConfig, prepare_dataset
 from tests.trees import bytes_of
 
 distributed = pytest.importorskip("distributed")
@@ -82,21 +83,28 @@ def test_a_cluster_gives_the_bytes_of_a_local_run(dask, tree, expected, tmp_path
     assert again.detected == 0 and again.rendered == again.kept * 110, "the workers found the points in the cache"
 
 
-def test_a_lost_worker_costs_its_tasks_and_not_the_run(dask, tree, expected, tmp_path, monkeypatch):
-    """One task a worker in flight, so that one has always just been handed out."""
-    monkeypatch.setattr("fer_data.prepare._IN_FLIGHT", 1)
-    before, killed = pids(dask), []
+def test_a_lost_worker_costs_its_tasks_and_not_the_run(dask, tree, expected, tmp_path):
+    """It is stopped at the first result and killed once it has a task, so that it never ends that one."""
+    before, lost, killed = pids(dask), next(iter(dask.scheduler.workers)), []
 
-    def kill_one(done, total):
-        busy = [address for address, worker in dask.scheduler.workers.items() if worker.processing]
-        if not killed and busy:
-            killed.append(busy[0])
-            os.kill(before[busy[0]], signal.SIGKILL)
+    def kill():
+        try:
+            wait_until(lambda: dask.scheduler.workers[lost].processing)
+            killed.append(lost)
+        finally:
+            os.kill(before[lost], signal.SIGKILL)
 
-    prepare_dataset("ck+", tree, tmp_path / "out", on(dask), kill_one)
-    assert bytes_of(tmp_path / "out") == expected
-    assert killed
-    wait_until(lambda: len(dask.scheduler.workers) == 2 and killed[0] not in dask.scheduler.workers)
+    killer = threading.Thread(target=kill)
+
+    def stop_one(done, total):
+        if done == 1:
+            os.kill(before[lost], signal.SIGSTOP)
+            killer.start()
+
+    prepare_dataset("ck+", tree, tmp_path / "out", on(dask), stop_one)
+    killer.join()
+    assert bytes_of(tmp_path / "out") == expected and killed
+    wait_until(lambda: len(dask.scheduler.workers) == 2 and lost not in dask.scheduler.workers)
 
 
 def test_ctrl_c_cancels_what_is_outstanding(dask, ctrl_c, tmp_path):
@@ -225,7 +233,7 @@ class Slow(Executor):
 
 
 def test_what_is_in_flight_is_bounded_by_the_width_of_the_moment(tmp_path):
-    """Seen red: with the width taken once, the second half of the run had 4 in flight as well."""
+    """Seen red: with the width taken once, the second half of the run had as many in flight as the first."""
     for number in range(60):
         folder = tmp_path / "in" / f"p{number % 2}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -237,4 +245,4 @@ def test_what_is_in_flight_is_bounded_by_the_width_of_the_moment(tmp_path):
 
     config = PrepareConfig(landmarks="none", folds=2, views="virtual", options={"pattern": "{subject}/{sequence}_{expression}.png"})
     prepare_dataset("folder", tmp_path / "in", tmp_path / "out", config, widen, pool)
-    assert pool.most == {1: 4, 3: 12}
+    assert pool.most == {1: _IN_FLIGHT, 3: 3 * _IN_FLIGHT}

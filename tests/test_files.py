@@ -19,6 +19,9 @@ def test_a_file_is_written_synced_and_renamed(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", lambda *paths: (calls.append("replace"), real_replace(*paths)))
     files.write_bytes_atomically(tmp_path / "a", b"abc")
     assert (tmp_path / "a").read_bytes() == b"abc" and calls == ["fsync", "replace", "fsync"]
+    calls.clear()
+    files.write_bytes_atomically(tmp_path / "a", b"kept for a while", durable=False)
+    assert (tmp_path / "a").read_bytes() == b"kept for a while" and calls == ["replace"]
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 

@@ -230,7 +230,7 @@ def test_settings_name_their_schema_and_another_one_is_refused(prepared_ck, tmp_
     shutil.copytree(prepared_ck, out)
     settings = json.loads((out / "settings.json").read_bytes())
     (out / "settings.json").write_text(json.dumps({**settings, "schema_version": 99}))
-    with pytest.raises(ManifestError, match=r"reads schema version 2, .* has version 99"):
+    with pytest.raises(ManifestError, match=r"reads schema version 3, .* has version 99"):
         fer_data.read_manifest(out)
 
 
@@ -262,5 +262,5 @@ def test_records_of_shards_tell_their_version(prepared_ck, tmp_path):
     shutil.copy(prepared_ck / "shards" / "00000.json", tmp_path / "00000.json")
     record = json.loads((tmp_path / "00000.json").read_bytes())
     (tmp_path / "00000.json").write_text(json.dumps({**record, "shard_version": 7}))
-    with pytest.raises(ShardError, match=r"reads version 2, .* has version 7"):
+    with pytest.raises(ShardError, match=r"reads version 3, .* has version 7"):
         read_record(tmp_path, "00000.h5")

@@ -38,14 +38,14 @@ def load(folder: Path, key: str) -> tuple[str, list[Landmarks | str]] | None:
 
 
 def store(folder: Path, key: str, framing: str, frames: list[Landmarks | str]) -> None:
-    """Keep the landmarks of a sequence under its key."""
+    """Keep the landmarks of a sequence under its key. The disk is not waited for: what a power cut damages is a miss."""
     content = [
         frame if isinstance(frame, str) else {"points": frame.points.tolist(), "box": list(frame.box), "faces_found": frame.faces_found}
         for frame in frames
     ]
     path = _path(folder, key)
     make_folder(path.parent)
-    write_bytes_atomically(path, sealed_json({"framing": framing, "frames": content}))
+    write_bytes_atomically(path, sealed_json({"framing": framing, "frames": content}, indent=None), durable=False)
 
 
 def _path(folder: Path, key: str) -> Path:

@@ -23,7 +23,7 @@ from fer_data.store.form import misfit
 __all__ = ["SCHEMA_VERSION", "COLUMNS", "MATRIX", "LATER", "image_id", "pack", "unpack", "write_manifest", "withdraw",
            "read_manifest", "read_skipped", "check_csv", "read_settings", "manifest_sha256", "rows_per_fold"]  # fmt: skip
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 MATRIX = ("matrix_00", "matrix_01", "matrix_02", "matrix_10", "matrix_11", "matrix_12")
 # column -> (dtype, meaning); data_manifests/README.md prints this table

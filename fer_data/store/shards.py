@@ -29,7 +29,7 @@ from fer_data.store.form import misfit
 
 __all__ = ["SHARD_VERSION", "ShardRecord", "shard_name", "write_shard", "read_record", "row_sha256", "map_dataset"]
 
-SHARD_VERSION = 2
+SHARD_VERSION = 3
 _ALIGN = 4096                         # data sets start on pages, so that they can be mapped
 _OWN = 1 << 16                        # bytes, more than HDF5 takes for itself in a file of a few data sets
 
@@ -79,13 +79,13 @@ def write_shard(folder: Path, name: str, key: str, data: dict[str, np.ndarray], 
         write_bytes_atomically(folder / name, *pieces)
     size = sum(piece.nbytes for piece in pieces)
     record = ShardRecord(name, key, size, whole.result(), rows, skipped, of_rows.result())
-    write_bytes_atomically((folder / name).with_suffix(".json"), sealed_json(record.__dict__))
+    write_bytes_atomically((folder / name).with_suffix(".json"), sealed_json(record.__dict__, indent=None))
     return record
 
 
 def row_sha256(values: np.ndarray) -> list[str]:
     """Return the first 16 hex digits of the sha256 of each row's bytes."""
-    return [sha256_of_bytes(np.ascontiguousarray(row).tobytes())[:16] for row in values]
+    return [sha256_of_bytes(np.ascontiguousarray(row).reshape(-1).view(np.uint8))[:16] for row in values]
 
 
 def read_record(folder: Path, name: str) -> ShardRecord | None:
