@@ -6,6 +6,8 @@ Out: a Markdown and a JSON table: machine, versions, and for each bar its name, 
 
     python -m benchmarks.table                                   # all of MODULES, as `make bench` has them; of LONG too in size long
     python -m benchmarks.table --size long --only prepare        # the long ones of one module
+    python -m benchmarks.table --runs 3                          # each module three times: the worst of each line, all in its note
+    python -m benchmarks.table --size long --write F --resume    # goes on where it was interrupted
     python -m benchmarks.views --size tiny                       # one module by itself
 
 A module is a process of its own, so that none finds memory, threads or caches as another left them; ours and its rival run in
@@ -20,6 +22,7 @@ that same process, in turn, so that both meet the same machine. A module reads:
 """
 
 import argparse
+import hashlib
 import json
 import math
 import os
@@ -30,14 +33,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 __all__ = ["SIZES", "MODULES", "LONG", "LIBRARIES", "Bar", "Pair", "pairs", "compare", "threads", "machine", "versions", "markdown",
-           "content", "run_module"]  # fmt: skip
+           "content", "worst", "run_module"]  # fmt: skip
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = ("tiny", "bench", "long")     # tiny: whether the code runs; its numbers mean nothing
@@ -136,14 +139,27 @@ def machine() -> dict:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the libraries that are measured, ours or a rival's."""
-    found = {"python": platform.python_version()}
+    """Return a hash of our code, and the versions of Python and of the libraries that are measured, ours or a rival's."""
+    found = {"code": _code(), "python": platform.python_version()}
     for name in LIBRARIES:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+def worst(runs: list[list[dict]]) -> list[dict]:
+    """Return the lines of a module that ran several times: of each the worst, with all figures in its note."""
+    if len(runs) == 1:
+        return runs[0]
+    lines = []
+    for rows in zip(*runs, strict=True):
+        figures = [row["measured"] for row in rows]
+        line = rows[figures.index((max if rows[0]["most"] else min)(figures))]
+        shown = ", ".join(f"{figure:,.{_digits(figure)}f}" for figure in figures)
+        lines.append({**line, "note": "; ".join(filter(None, [line["note"], f"{len(runs)} runs: {shown}"]))})
+    return lines
 
 
 def content(bars: list[Bar], size: str, on: dict) -> dict:
@@ -197,19 +213,46 @@ def _of_proc(name: str, pattern: str) -> str | None:
     return found[1] if found else None
 
 
-def _run_all(modules: Sequence[str], size: str) -> tuple[list[dict], list[str]]:
-    """Run each module in a process of its own; return the lines of the table, and the modules that failed."""
-    rows, failed = [], []
+def _code() -> str:
+    """Return a hash of what is measured and of what measures it."""
+    code = hashlib.sha256()
+    for package in ("benchmarks", "fer_data", "fer_model"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            code.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return code.hexdigest()[:12]
+
+
+def _run(module: str, size: str) -> list[dict] | None:
+    """Run a module in a process of its own; return its lines, or None if it failed."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        for name in modules:
-            began, file = time.monotonic(), Path(folder, f"{name}.json")
-            subprocess.run([sys.executable, "-m", f"benchmarks.{name}", "--size", size, "--json", str(file)], cwd=ROOT)
-            print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-            if file.is_file():
-                rows += json.loads(file.read_text())["bars"]
-            else:
-                failed.append(name)
-    return rows, failed
+        began, file = time.monotonic(), Path(folder, f"{module}.json")
+        subprocess.run([sys.executable, "-m", f"benchmarks.{module}", "--size", size, "--json", str(file)], cwd=ROOT)
+        print(f"{module}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+        return json.loads(file.read_text())["bars"] if file.is_file() else None
+
+
+def _joined(table: dict, lines: dict[str, list[dict]]) -> dict:
+    return {**table, "bars": [row for module in (*MODULES, *LONG) for row in lines.get(module, ())]}
+
+
+def _write(table: dict, to: Path) -> None:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    to.with_suffix(".md").write_text(markdown(table) + "\n")
+    to.with_suffix(".json").write_text(json.dumps(table, indent=1) + "\n")
+
+
+def _there(table: dict, file: Path) -> dict[str, list[dict]]:
+    """Return module -> lines that `file` has of the same size, machine, versions and code."""
+    before = json.loads(file.read_text()) if file.is_file() else {}
+    same = all(_unloaded(before.get(name)) == _unloaded(table[name]) for name in ("size", "machine", "versions"))
+    lines: dict[str, list[dict]] = {}
+    for row in before.get("bars", ()) if same else ():
+        lines.setdefault(row["module"], []).append(row)
+    return lines
+
+
+def _unloaded(value):
+    return {**value, "load": None} if isinstance(value, dict) else value
 
 
 def main(words: list[str] | None = None) -> int:
@@ -217,16 +260,28 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--size", choices=SIZES, default="bench")
     every = (*MODULES, *LONG)
     parser.add_argument("--only", nargs="+", choices=every, metavar="MODULE", help=f"of {', '.join(every)}")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="write FILE.md and FILE.json")
+    parser.add_argument("--runs", type=int, default=1, metavar="N", help="run each module N times: the worst of each line counts")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write FILE.md and FILE.json, anew after each module")
+    parser.add_argument("--resume", action="store_true", help="keep what FILE has of this size, machine, code and versions")
     options = parser.parse_args(words)
-    table = {"size": options.size, "machine": machine(), "versions": versions(), "bars": []}
-    modules = options.only or (every if options.size == "long" else MODULES)
-    table["bars"], failed = _run_all(modules, options.size)
+    if options.resume and not options.write:
+        parser.error("--resume needs --write FILE")
+    table = {"size": options.size, "machine": machine(), "versions": versions()}
+    lines = _there(table, options.write.with_suffix(".json")) if options.resume else {}
+    failed = []
+    for module in options.only or (every if options.size == "long" else MODULES):
+        if module in lines:
+            print(f"{module}: as in {options.write}.json", file=sys.stderr)
+            continue
+        runs = [_run(module, options.size) for _ in range(options.runs)]
+        if None in runs:
+            failed.append(module)
+            continue
+        lines[module] = [{"module": module, **row} for row in worst(runs)]
+        if options.write:
+            _write(_joined(table, lines), options.write)
+    table = _joined(table, lines)
     print(markdown(table))
-    if options.write:
-        options.write.parent.mkdir(parents=True, exist_ok=True)
-        options.write.with_suffix(".md").write_text(markdown(table) + "\n")
-        options.write.with_suffix(".json").write_text(json.dumps(table, indent=1) + "\n")
     missed = [bar["name"] for bar in table["bars"] if not bar["holds"]]
     complaints = [f"failed: {name}" for name in failed] + [f"does not hold: {name}" for name in missed]
     print("\n".join(["", *complaints]) if complaints else "\nall bars hold")
