@@ -7,6 +7,7 @@ Out: a bar for table.py: the difference of the mean accuracies, against what thr
 import statistics
 import sys
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from benchmarks.bu4dfe import write_prepared
 from benchmarks.table import Bar, run_module
 from fer_data.datasets.synthetic.ck_plus import write_ck_plus
 from fer_data.prepare import PrepareConfig, prepare_dataset
-from fer_model.config import TrainConfig, preset, with_budgets
+from fer_model.config import preset, with_budgets
 from fer_model.train import train
 
 __all__ = ["beyond_noise", "bars"]
@@ -40,7 +41,7 @@ def bars(size: str = "long") -> list[Bar]:
     """Return the bar of accuracy."""
     with tempfile.TemporaryDirectory(prefix="bench-precision-") as folder:
         data = _data(Path(folder), size)
-        found = {precision: [_accuracy(data, _config(seed, precision, size)) for seed in SEEDS] for precision in ("bf16", "fp32")}
+        found = {precision: [_accuracy(data, seed, precision, size) for seed in SEEDS] for precision in ("bf16", "fp32")}
     difference, noise = beyond_noise(*found.values())
     note = "; ".join(f"{name} {', '.join(f'{value:.1f}' for value in values)} %" for name, values in found.items())
     what = "accuracy per frame in bf16 and in fp32, three seeds each: difference of the means, at most what is noise (95 %)"
@@ -55,15 +56,14 @@ def _data(place: Path, size: str) -> Path:
     return place / "prepared"
 
 
-def _config(seed: int, precision: str, size: str) -> TrainConfig:
-    small = preset("smoke") if size == "tiny" else with_budgets(preset("small"), gan=KIMG, head=KIMG)
-    return replace(small, seed=seed, precision=precision)
-
-
-def _accuracy(data: Path, config: TrainConfig) -> float:
+def _accuracy(data: Path, seed: int, precision: str, size: str) -> float:
     """Train a run and return its accuracy in per cent."""
+    small = preset("smoke") if size == "tiny" else with_budgets(preset("small"), gan=KIMG, head=KIMG)
+    config, began = replace(small, seed=seed, precision=precision), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="bench-run-") as run:
-        return 100 * train(data, Path(run), config, "cpu", say=lambda line: None).evaluation.frame_accuracy.value
+        accuracy = 100 * train(data, Path(run), config, "cpu", say=lambda line: None).evaluation.frame_accuracy.value
+    print(f"{precision}, seed {seed}: {accuracy:.1f} %, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    return accuracy
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ class Existing(click.Path):
             if not path.exists():
                 beside = [one.name for one in path.parent.iterdir()] if os.access(path.parent, os.R_OK) else []
                 error.message += did_you_mean(path.name, beside) or (f" `{self.written_by}` writes one." if self.written_by else "")
-            raise
+            raise click.ClickException(error.format_message()) from error  # the command is right, what it names is not: 1, one sentence
 
 
 DIR = Existing(file_okay=False)

@@ -114,7 +114,7 @@ def test_errors_are_one_sentence_and_wrong_usage_is_two(tmp_path):
     done = run(tmp_path / "fer2013.csv")
     assert done.exit_code == 1 and done.stderr.startswith("Error: reading a split: the subject of 2 of 2 entries cannot be known")
     assert len(done.stderr.strip().splitlines()) == 1 and done.stdout == ""
-    assert run().exit_code == 2 and run(tmp_path / "nowhere.csv").exit_code == 2
+    assert run().exit_code == 2 and run(tmp_path / "nowhere.csv").exit_code == 1
     done = run(tmp_path)
     assert done.exit_code == 1 and "allowed are folders of pictures, or lists such as train_1.txt; it has neither" in done.stderr
 
