@@ -188,7 +188,8 @@ def test_exit_codes(tmp_path):
     for line in ("fer-data", "fer-data nonsense", "fer-model train", "fer-model train --fold one"):
         assert run(line).exit_code == 2, line
     missing, empty = tmp_path / "none", tmp_path
-    for line in (f"fer-data inspect {missing}", f"fer-data inspect {empty}", f"fer-model evaluate {empty}", f"fer-data prepare ck+ {empty} {empty}/out"):
+    prepare = f"fer-data prepare ck+ {empty} {empty}/out"
+    for line in (f"fer-data inspect {missing}", f"fer-data inspect {empty}", f"fer-model evaluate {empty}", prepare):
         done = run(line)
         assert (done.exit_code, done.output[:7], done.output.count("\n")) == (1, "Error: ", 1), line
     assert list(tmp_path.iterdir()) == []
