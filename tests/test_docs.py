@@ -15,7 +15,8 @@ from tests.browser import browser, requests_of
 from tests.doc_archives import ARCHIVES
 from tests.doc_pages import DOCS, REPOSITORY, blocks_of, pages, run_page, words_of
 
-FAST = {"audit.md", "extend/database.md", "extend/landmarks.md", "howto/export-faces.md", "howto/folder.md"}     # the others take 8 to 25 s
+FAST = {"audit.md", "extend/database.md", "extend/landmarks.md", "howto/export-faces.md", "howto/folder.md", "howto/shards.md"}
+# the others take 8 to 25 s
 RUN = [page for page in pages() if any(block.kind in ("console", "python") for block in blocks_of(DOCS / page))]
 TEXTS = [*(DOCS / page for page in pages()), *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"))]
 
