@@ -42,7 +42,7 @@ __all__ = ["UsualScript", "write_tree", "steady_s", "bars"]
 
 FRAMES = 3                            # of each sequence, as the paper takes them from CK+
 PATTERN = "{subject}/{sequence}/{frame}_{expression}.png"
-SEQUENCES = {"tiny": 14, "bench": 327, "long": 327}     # CK+ has 327 that are labelled: 981 frames
+SEQUENCES = {"tiny": 24, "bench": 327, "long": 327}     # CK+ has 327 that are labelled: 981 frames
 BESIDE = {"tiny": 2, "bench": 40, "long": 327}          # sequences that the rival prepares as well
 ROUNDS = {"tiny": 1, "bench": 3, "long": 5}
 WARM = {"tiny": 6, "bench": 100, "long": 100}           # frames until the state is steady
