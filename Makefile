@@ -50,7 +50,6 @@ bench: $(STAMP)  ## Measure the speed of everything beside its rivals: one table
 
 bench-long: $(STAMP)  ## The same with more rounds, up to 16,000 frames, BU-4DFE's size, several processes, bf16 beside fp32 (hours, 20 GB of disk; interrupted, it goes on).
 	$(PY) -m benchmarks.table --size long --write benchmarks/results/speed_long --resume
-	$(PY) benchmarks/peak_memory.py --workers $(THREADS) --write benchmarks/results/peak_memory
 
 clean:  ## Remove what make made; data and runs stay.
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache

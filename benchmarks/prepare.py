@@ -1,7 +1,7 @@
 """How fast a database is prepared, beside the script that everyone writes; what a second worker and a second run cost.
 
 In:  nothing; a few people are drawn at CK+'s size (640x490), and their peak frames copied, each with a comment of its own, so
-     that no frame is found in the cache. About 2.5 GB of temporary disk (size long: 20 GB).
+     that no frame is found in the cache. About 2.5 GB of temporary disk.
 Out: bars for table.py.
 
 The rival reads with cv2.imread, looks for the face with dlib at full size, aligns with skimage's warp, cuts and turns 110 views
@@ -27,12 +27,10 @@ import numpy as np
 from PIL import Image
 from skimage.transform import SimilarityTransform, warp
 
-from benchmarks import peak_memory
 from benchmarks.table import Bar, Pair, compare, run_module, threads
 from benchmarks.views import pil_views
 from fer_data import weights
 from fer_data.datasets.synthetic.ck_plus import write_ck_plus
-from fer_data.datasets.synthetic.oulu_casia import write_oulu
 from fer_data.faces.align import RIGID, TEMPLATE
 from fer_data.faces.landmarks.dlib68 import MODEL_NAME, import_dlib
 from fer_data.faces.views import CROP_AREA, MARGIN
@@ -46,8 +44,6 @@ SEQUENCES = {"tiny": 24, "bench": 327, "long": 327}     # CK+ has 327 that are l
 BESIDE = {"tiny": 2, "bench": 40, "long": 327}          # sequences that the rival prepares as well
 ROUNDS = {"tiny": 1, "bench": 3, "long": 5}
 WARM = {"tiny": 6, "bench": 100, "long": 100}           # frames until the state is steady
-LINEAR = (1000, 4000, 16_000)         # frames of size long
-LEEWAY = 1.1                          # of memory that is flat and of cost that is linear
 _AHEAD = 16                           # sequences in flight at two workers: the last ones are not steady any more
 _WORDS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
 
@@ -105,8 +101,7 @@ def bars(size: str = "bench") -> list[Bar]:
         place, drawn = Path(folder), _draw(Path(folder) / "drawn")
         beside = write_tree(place / "beside", BESIDE[size], drawn)
         write_tree(place / "tree", SEQUENCES[size], drawn)
-        found = [_beside_the_script(place, beside, size), _second_worker(place, size), *_other_folds(place, size)]
-        return [*found, *(_long_runs(place) if size == "long" else [])]
+        return [_beside_the_script(place, beside, size), _second_worker(place, size), *_other_folds(place, size)]
 
 
 def _draw(root: Path) -> list[list[bytes]]:
@@ -159,28 +154,6 @@ def _other_folds(place: Path, size: str) -> list[Bar]:
         Bar(what, seconds, 3, "s", most=True),
         Bar(f"{what}: decodes, detections, renders, shards", work, 0, "in all", most=True),
     ]
-
-
-def _long_runs(place: Path) -> list[Bar]:
-    """Return the bars of memory that does not grow with the frames, and of cost that grows with them alone."""
-    write_oulu(place / "oulu", subjects=3)
-    drawn = [path.read_bytes() for path in sorted((place / "oulu").rglob("*.jpeg"))]
-    runs = {}
-    for frames in LINEAR:
-        for name in ("in", "out"):
-            shutil.rmtree(place / name, ignore_errors=True)
-        peak_memory.write_tree(place / "in", frames, drawn)
-        runs[frames] = peak_memory.run_prepare(place / "in", place / "out", "stored", 2)  # (writer MB, worker MB, seconds)
-    few, some, many = LINEAR
-    cost = [(runs[more][2] - runs[less][2]) / (more - less) for less, more in ((few, some), (some, many))]
-    note = "; ".join(f"{frames:,} frames in {run[2]:,.0f} s" for frames, run in runs.items())
-    memory = [
-        Bar(f"peak memory of {who}: {many:,} frames over {few:,}", runs[many][index] / runs[few][index], LEEWAY, most=True,
-            note="; ".join(f"{frames:,}: {run[index]:,.0f} MB" for frames, run in runs.items()))
-        for index, who in enumerate(("the process that writes", "its largest worker"))
-    ]  # fmt: skip
-    what = f"cost of a frame: from {some:,} to {many:,} over from {few:,} to {some:,}"
-    return [*memory, Bar(what, cost[1] / cost[0], LEEWAY, most=True, note=note)]
 
 
 def _prepare(root: Path, out: Path, workers: int = 1, folds: int = 2, progress=lambda done, total: None) -> Summary:

@@ -74,9 +74,12 @@ def test_steady_state_leaves_out_start_and_end():
     assert prepare.steady_s(marks, 2) == 1.0
 
 
+SLOW, TORTURE = {"views": 6, "prepare": 4}, {"growth": 6, "bu4dfe": 1, "parallel": 2, "precision": 1}        # lines of each
+
+
 @pytest.mark.parametrize(("name", "lines"), [
-    *(pytest.param(name, lines, marks=pytest.mark.slow) for name, lines in (("views", 6), ("prepare", 4))),
-    *(pytest.param(name, lines, marks=pytest.mark.torture) for name, lines in (("bu4dfe", 1), ("parallel", 2), ("precision", 1))),
+    *(pytest.param(name, lines, marks=pytest.mark.slow) for name, lines in SLOW.items()),
+    *(pytest.param(name, lines, marks=pytest.mark.torture) for name, lines in TORTURE.items()),
 ])  # fmt: skip
 def test_a_tiny_run_gives_every_bar(name, lines, tmp_path):
     done = subprocess.run([sys.executable, "-m", f"benchmarks.{name}", "--size", "tiny"], cwd=REPOSITORY, capture_output=True, text=True)

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks import growth
 from fer_data.datasets import ADAPTERS
 from fer_data.faces.picture import decode_picture
 from fer_data.store.files import sha256_of_bytes, sha256_of_file
@@ -24,20 +25,15 @@ def load(name):
 
 
 @pytest.fixture(scope="module")
-def memory():
-    return load("peak_memory")
-
-
-@pytest.fixture(scope="module")
 def full_size():
     return load("full_size")
 
 
-def test_the_tree_of_the_memory_benchmark_has_no_two_files_of_the_same_bytes(memory, tmp_path):
+def test_the_tree_that_grows_has_no_two_files_of_the_same_bytes(tmp_path):
     """Broken once by copying without a comment: 2 hashes for 40 files."""
     drawn = [cv2.imencode(".jpeg", np.full((24, 32), value, np.uint8))[1].tobytes() for value in (60, 200)]
-    memory.write_tree(tmp_path, 40, drawn)
-    sequences = ADAPTERS["folder"](tmp_path, pattern=memory.PATTERN).sequences
+    growth.write_tree(tmp_path, 40, drawn)
+    sequences = ADAPTERS["folder"](tmp_path, pattern=growth.PATTERN).sequences
     assert [len(one.frames) for one in sequences] == [10] * 4
     assert len({one.subject for one in sequences}) == 2
     files = [tmp_path / frame.source for one in sequences for frame in one.frames]
@@ -45,16 +41,12 @@ def test_the_tree_of_the_memory_benchmark_has_no_two_files_of_the_same_bytes(mem
     assert [int(decode_picture(path.read_bytes(), False, "a").mean().round()) for path in files[:4]] == [60, 200, 60, 200]
 
 
-def test_memory_is_compared_with_the_fewest_frames_of_the_same_views(memory):
-    """Broken once by comparing with the first row: virtual views looked as if they took less than they did."""
-    peaks = [memory.Peak("stored", 100, 99, 400.0, 300.0, 9.6), memory.Peak("stored", 10_000, 9900, 420.0, 330.0, 99.0)]
-    peaks += [memory.Peak("virtual", 100, 99, 200.0, 300.0, 3.0), memory.Peak("virtual", 10_000, 9900, 230.0, 300.0, 30.0)]
-    assert memory.table(peaks).splitlines()[2:] == [
-        "| stored | 100 | 99 | 400 MB (x 1.000) | 300 MB (x 1.000) | 10 |",
-        "| stored | 10,000 | 9,900 | 420 MB (x 1.050) | 330 MB (x 1.100) | 99 |",
-        "| virtual | 100 | 99 | 200 MB (x 1.000) | 300 MB (x 1.000) | 3 |",
-        "| virtual | 10,000 | 9,900 | 230 MB (x 1.150) | 300 MB (x 1.000) | 30 |",
-    ]
+def test_growth_is_worked_by_hand():
+    """Broken once by dividing whole times: the start of the program counted, and the cost of a frame looked as if it fell."""
+    runs = {1000: (400.0, 300.0, 20.0), 4000: (404.0, 300.0, 50.0), 16_000: (420.0, 330.0, 176.0)}   # 10 s, then 10 and 10.5 ms a frame
+    writer, worker, cost = growth.growth("stored", runs)
+    assert (round(writer.measured, 3), round(worker.measured, 3), round(cost.measured, 3)) == (1.05, 1.1, 1.05)
+    assert writer.holds and cost.holds and cost.note == "1,000 in 20 s; 4,000 in 50 s; 16,000 in 176 s"
 
 
 @pytest.mark.parametrize(

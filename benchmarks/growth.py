@@ -1,0 +1,117 @@
+"""What `fer-data prepare` costs more for more frames: memory nothing, time in proportion; up to 16,000 of them.
+
+In:  nothing; a few pictures are drawn, and copied until there are enough. Each copy is a file of other bytes (a comment of
+     its own), so that no frame is found in the cache. Two workers; up to 17 GB of temporary disk.
+Out: bars for table.py.
+
+The peak is VmHWM of /proc, the most that was resident since a process began its program, of the process that writes and of its
+largest worker. ru_maxrss would not do: a worker inherits the figure of the process that started it.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import cycle, islice
+from pathlib import Path
+
+from benchmarks.table import Bar, run_module
+from fer_data.datasets.synthetic.oulu_casia import write_oulu
+
+__all__ = ["write_tree", "run_prepare", "growth", "bars"]
+
+ROOT = Path(__file__).resolve().parents[1]
+FRAMES = {"tiny": (20, 40, 60), "bench": (100, 1000, 2000), "long": (1000, 4000, 16_000)}
+LEEWAY = 1.1                          # of memory that does not grow, and of cost in proportion
+SEQUENCE = 10                         # frames of each
+PATTERN = "{subject}/{sequence}/{frame}_{expression}.jpeg"
+_WORDS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
+_PEAK = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
+_EVERY = 0.02                         # seconds between two looks
+
+
+def write_tree(root: Path, frames: int, drawn: list[bytes]) -> None:
+    """Write `frames` JPEGs for `fer-data prepare folder`, sequences of SEQUENCE frames, ten sequences a person."""
+    for number, picture in enumerate(islice(cycle(drawn), frames)):
+        sequence = number // SEQUENCE
+        expression = _WORDS[sequence % len(_WORDS)]
+        folder = root / f"p{sequence % max(2, frames // (10 * SEQUENCE)):03d}" / f"{sequence:04d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number % SEQUENCE:03d}_{expression}.jpeg").write_bytes(_with_comment(picture, str(number).encode()))
+
+
+def run_prepare(root: Path, out: Path, views: str, workers: int) -> tuple[float, float, float]:
+    """Run the command; return (peak of the process that writes, peak of its largest worker, both in MB, seconds)."""
+    command = [sys.executable, "-m", "cli.fer_data", "prepare", "folder", str(root), str(out), "--pattern", PATTERN]
+    command += ["--landmarks", "dlib", "--folds", "2", "--views", views, "--workers", str(workers)]
+    began = time.monotonic()
+    writer, worker = 0, 0
+    with (out.parent / "log").open("wb") as log, subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log) as process:
+        while process.poll() is None:
+            writer = max(writer, _peak_kb(process.pid))
+            worker = max([worker, *map(_peak_kb, _workers(process.pid))])
+            time.sleep(_EVERY)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}: {(out.parent / 'log').read_text()[-2000:]}")
+    return writer * 1.024e-3, worker * 1.024e-3, time.monotonic() - began
+
+
+def growth(views: str, runs: dict[int, tuple[float, float, float]]) -> list[Bar]:
+    """Return the bars of what run_prepare measured for three numbers of frames."""
+    few, some, many = sorted(runs)
+    found = []
+    for index, who in enumerate(("the process that writes", "its largest worker")):
+        what = f"prepare, {views} views, peak memory of {who}: {many:,} frames over {few:,}"
+        note = "; ".join(f"{frames:,}: {runs[frames][index]:,.0f} MB" for frames in sorted(runs))
+        found.append(Bar(what, runs[many][index] / runs[few][index], LEEWAY, most=True, note=note))
+    cost = [(runs[more][2] - runs[less][2]) / (more - less) for less, more in ((few, some), (some, many))]
+    what = f"prepare, {views} views, cost of a frame: from {some:,} to {many:,} over from {few:,} to {some:,}"
+    note = "; ".join(f"{frames:,} in {runs[frames][2]:,.0f} s" for frames in sorted(runs))
+    return [*found, Bar(what, cost[1] / cost[0], LEEWAY, most=True, note=note)]
+
+
+def bars(size: str = "long") -> list[Bar]:
+    """Return the bars of stored and of virtual views."""
+    runs: dict[str, dict[int, tuple[float, float, float]]] = {"stored": {}, "virtual": {}}
+    with tempfile.TemporaryDirectory(prefix="bench-growth-") as folder:
+        place = Path(folder)
+        write_oulu(place / "drawn", subjects=3)
+        drawn = [path.read_bytes() for path in sorted((place / "drawn").rglob("*.jpeg"))]
+        for frames in FRAMES[size]:
+            write_tree(place / "in", frames, drawn)
+            for views, of in runs.items():
+                of[frames] = run_prepare(place / "in", place / "out", views, 2)
+                print(f"{views}, {frames:,} frames: {of[frames][2]:.0f} s", file=sys.stderr, flush=True)
+                shutil.rmtree(place / "out")
+            shutil.rmtree(place / "in")
+    return [bar for views, of in runs.items() for bar in growth(views, of)]
+
+
+def _with_comment(jpeg: bytes, text: bytes) -> bytes:
+    """Return the same picture with a comment segment after its first marker."""
+    return jpeg[:2] + b"\xff\xfe" + (len(text) + 2).to_bytes(2, "big") + text + jpeg[2:]
+
+
+def _peak_kb(pid: int) -> int:
+    """Return the most kB that a process had resident; 0 once it is gone."""
+    try:
+        found = _PEAK.search(Path(f"/proc/{pid}/status").read_text())
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(found[1]) if found else 0
+
+
+def _workers(pid: int) -> list[int]:
+    """Return the workers that a process started; a child that has not begun its own program shares its parent's peak and is none."""
+    try:
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+        children = [child for thread in threads for child in (thread / "children").read_text().split()]
+        return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+if __name__ == "__main__":
+    sys.exit(run_module(bars, __doc__))
