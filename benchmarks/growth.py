@@ -1,4 +1,4 @@
-"""What `fer-data prepare` costs more for more frames: memory nothing, time in proportion; up to 16,000 of them.
+"""What `fer-data prepare` costs for more frames, up to 16,000: whether memory grows, and time more than in proportion.
 
 In:  nothing; a few pictures are drawn, and copied until there are enough. Each copy is a file of other bytes (a comment of
      its own), so that no frame is found in the cache. Two workers; up to 17 GB of temporary disk.
