@@ -24,14 +24,14 @@ import torch
 from benchmarks.table import Bar, run_module
 from fer_data.faces.align import CANVAS
 from fer_data.faces.views import N_VIEWS
-from fer_data.store.files import sha256_of_bytes
+from fer_data.files import sha256_of_bytes
 from fer_data.store.loader import open_views
 from fer_data.store.manifest import COLUMNS, image_id, write_manifest
 from fer_data.store.shards import shard_name, write_shard
 from fer_model.config import preset, resolve_budgets
-from fer_model.degan import GanStage
-from fer_model.devices import resolve_precision
-from fer_model.fold import everybody
+from fer_model.data.fold import everybody
+from fer_model.engine.devices import resolve_precision
+from fer_model.stages.gan import GanStage
 
 __all__ = ["PEOPLE", "write_prepared", "bars"]
 

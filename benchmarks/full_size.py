@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from fer_data.protocol.facts import load_facts
+from fer_data.datasets.published import load_facts
 
 __all__ = ["DATABASES", "Database", "go", "table"]
 

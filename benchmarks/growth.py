@@ -18,7 +18,7 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from benchmarks.table import Bar, run_module
-from fer_data.datasets.synthetic.oulu_casia import write_oulu
+from fer_data.synthetic.oulu_casia import write_oulu
 
 __all__ = ["write_tree", "run_prepare", "growth", "bars"]
 

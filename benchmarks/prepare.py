@@ -30,11 +30,11 @@ from skimage.transform import SimilarityTransform, warp
 from benchmarks.table import Bar, Pair, compare, run_module, threads
 from benchmarks.views import pil_views
 from fer_data import weights
-from fer_data.datasets.synthetic.ck_plus import write_ck_plus
 from fer_data.faces.align import RIGID, TEMPLATE
 from fer_data.faces.landmarks.dlib68 import MODEL_NAME, import_dlib
 from fer_data.faces.views import CROP_AREA, MARGIN
-from fer_data.prepare import PrepareConfig, Summary, prepare_dataset
+from fer_data.prepare.run import PrepareConfig, Summary, prepare_dataset
+from fer_data.synthetic.ck_plus import write_ck_plus
 
 __all__ = ["UsualScript", "write_tree", "steady_s", "bars"]
 

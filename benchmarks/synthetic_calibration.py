@@ -36,9 +36,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from fer_data.datasets.synthetic.ck_plus import frames_of
-from fer_data.datasets.synthetic.plan import CLASS_COUNTS, PlannedSubject, plan_ck_plus
 from fer_data.faces.align import align, points_on_canvas, similarity_from_landmarks
+from fer_data.synthetic.ck_plus import frames_of
+from fer_data.synthetic.plan import CLASS_COUNTS, PlannedSubject, plan_ck_plus
 
 __all__ = ["BOUNDS", "Sample", "measure", "sample_peaks", "detection", "linear_accuracy", "identity_rate"]
 

@@ -29,12 +29,12 @@ from benchmarks.table import Bar, run_module
 from fer_data.faces.align import CANVAS
 from fer_data.store.loader import CpuViews
 from fer_model.config import TrainConfig, preset, with_budgets
-from fer_model.degan import GanStage
-from fer_model.devices import resolve_precision
-from fer_model.fold import Fold
-from fer_model.head import HeadStage
+from fer_model.data.fold import Fold
+from fer_model.engine.devices import resolve_precision
+from fer_model.engine.randomness import stream
 from fer_model.networks import Discriminator, Encoder, Generator, build, make_head
-from fer_model.randomness import stream
+from fer_model.stages.gan import GanStage
+from fer_model.stages.head import HeadStage
 
 __all__ = ["bars"]
 

@@ -1,6 +1,6 @@
 """How the audit of a split reads: the verdict first, then a line for each fold, then examples and what to do now.
 
-In:  fer_data.protocol.audit.AuditReport.
+In:  fer_data.audit.leaks.AuditReport.
 Out: text and a table on the console; colours and bars only on a terminal.
 """
 

@@ -203,7 +203,7 @@ def prepare_folder(root, out, index, pattern, **options):
 
 def _prepare(dataset, root, out, adapter_options, dry_run, strict, as_json, **options):
     """Plan, then run or tell; exit 1 under --strict if something was unusable."""
-    from fer_data.prepare import PrepareConfig, make_plan, prepare_dataset
+    from fer_data.prepare.run import PrepareConfig, make_plan, prepare_dataset
     from fer_data.store.folder import check_out
 
     if (options["landmarks"] == "openface") != (options.get("openface") is not None):
@@ -362,7 +362,7 @@ def audit(paths, subject_pattern, images, near_bits, strict, as_json):
     fer-data audit my_split.csv --images ~/faces --subject-pattern '/person_([0-9]+)/'
     """
     from cli.audit_text import show_audit
-    from fer_data.check_split import check_split
+    from fer_data.audit.check_split import check_split
 
     with common.progress("auditing") as progress:
         report = check_split(paths, subject_pattern, images, near_bits, progress)
@@ -401,7 +401,7 @@ def doctor(out, as_json):
     \b
     fer-data doctor --out prepared
     """
-    from fer_data.doctor import diagnose, look_around, ready
+    from fer_data.doctor.checks import diagnose, look_around, ready
 
     findings = diagnose(look_around(out))
     able = ready(findings)
@@ -575,7 +575,7 @@ def synth_ck_plus(out, as_json, **options):
     \b
     fer-data synth ck+ synthetic --subjects 20 --seed 1
     """
-    from fer_data.datasets.synthetic.ck_plus import write_ck_plus
+    from fer_data.synthetic.ck_plus import write_ck_plus
 
     drawn = asdict(_draw(write_ck_plus, out, **options))
     names = {"subjects": "subjects", "sequences": "sequences", "labelled_sequences": "of them labelled", "frames": "frames"}
@@ -608,7 +608,7 @@ def synth_mmi(out, as_json, **options):
     \b
     fer-data synth mmi synthetic-mmi --subjects 4 --traps
     """
-    from fer_data.datasets.synthetic.mmi import write_mmi
+    from fer_data.synthetic.mmi import write_mmi
 
     _show_drawn(_draw(write_mmi, out, **options), out, as_json)
 
@@ -624,7 +624,7 @@ def synth_oulu(out, light, spectrum, as_json, **options):
     \b
     fer-data synth oulu synthetic-oulu --subjects 10 --light strong --light dark
     """
-    from fer_data.datasets.synthetic.oulu_casia import write_oulu
+    from fer_data.synthetic.oulu_casia import write_oulu
 
     parts = {"lights": list(dict.fromkeys(light)), "spectra": list(dict.fromkeys(spectrum))}
     _show_drawn(_draw(write_oulu, out, **parts, **options), out, as_json)
@@ -639,7 +639,7 @@ def synth_bu4dfe(out, as_json, **options):
     \b
     fer-data synth bu4dfe synthetic-bu --subjects 10 --frames 5
     """
-    from fer_data.datasets.synthetic.bu4dfe import write_bu4dfe
+    from fer_data.synthetic.bu4dfe import write_bu4dfe
 
     _show_drawn(_draw(write_bu4dfe, out, **options), out, as_json)
 

@@ -238,7 +238,7 @@ def evaluate(runs, data, vote, device, as_json):
     fer-model evaluate runs/ck+-cnn runs/ck+-degan
     fer-model evaluate runs/ck+-degan --data prepared-mmi --vote 10
     """
-    from fer_model.evidence.compare import compare
+    from fer_model.evaluate.compare import compare
 
     found = compare(runs, data, int(vote), device)
     common.answer(found, as_json)
@@ -256,7 +256,7 @@ def report(runs, out, no_faces):
     \b
     fer-model report runs/ck+-degan runs/ck+-cnn --out report
     """
-    from fer_model.evidence.report import write_report
+    from fer_model.report.report import write_report
 
     common.show(write_report(runs, out, faces=not no_faces))
 
@@ -270,7 +270,7 @@ def card(run, out):
     \b
     fer-model card runs/ck+-degan
     """
-    from fer_model.evidence.card import write_card
+    from fer_model.report.card import write_card
 
     common.show(write_card(run, out))
 
@@ -292,7 +292,7 @@ def probe(run, baseline, data, device, seed, as_json):
     fer-model probe runs/ck+-degan-fold0 --baseline runs/ck+-cnn-fold0
     fer-model probe runs/ck+-degan --baseline runs/ck+-cnn
     """
-    from fer_model.evidence.probing import probe_run
+    from fer_model.probe.probing import probe_run
 
     found = probe_run(run, baseline, data, device, seed, say=lambda text: common.stderr.print(text, markup=False))
     common.answer(found, as_json)

@@ -10,9 +10,9 @@ import numpy as np
 
 from fer_data.errors import ImageError, LandmarkError
 from fer_data.faces.landmarks import ALONE, open_backend
+from fer_data.files import sha256_of_file
+from fer_data.prepare.sequence import Task, process
 from fer_data.records import UNUSABLE, Frame, Sequence
-from fer_data.store.files import sha256_of_file
-from fer_data.work import Task, process
 
 __all__ = ["BACKENDS", "align_files"]
 

@@ -24,7 +24,7 @@ from typing import BinaryIO
 from filelock import FileLock
 
 from fer_data.errors import WeightsError, did_you_mean
-from fer_data.store.files import sha256_of_file
+from fer_data.files import sha256_of_file
 
 __all__ = ["Weights", "CATALOGUE", "choose", "folder", "path_of", "problem_of", "state_of", "require", "fetch"]
 

@@ -18,14 +18,14 @@ import torch.nn.functional as F
 from fer_data.faces.align import CANVAS
 from fer_data.faces.views import N_VIEWS
 from fer_data.store.loader import VirtualViews, render
-from fer_model.baseline import CnnStage
 from fer_model.config import TrainConfig, preset, resolve_budgets
-from fer_model.degan import GanStage
-from fer_model.devices import resolve_device, resolve_precision
-from fer_model.engine import Stage
-from fer_model.fold import Fold
-from fer_model.head import HeadStage
-from fer_model.randomness import stream
+from fer_model.data.fold import Fold
+from fer_model.engine.devices import resolve_device, resolve_precision
+from fer_model.engine.loop import Stage
+from fer_model.engine.randomness import stream
+from fer_model.stages.cnn import CnnStage
+from fer_model.stages.gan import GanStage
+from fer_model.stages.head import HeadStage
 
 __all__ = ["TOLERANCE", "DeviceCheck", "StageCheck", "check_device"]
 
@@ -75,7 +75,7 @@ class DeviceCheck:
         from rich.console import Group
         from rich.markup import escape
 
-        from fer_model.evidence.evaluate import plain_table
+        from fer_model.evaluate.figures import plain_table
 
         table = plain_table(f"{self.device} ({self.name}) beside the CPU, step {STEPS} of each stage", "loss", "CPU", "device", "largest")
         for stage in self.stages:

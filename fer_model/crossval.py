@@ -4,7 +4,7 @@ In:  OUT of `fer-data prepare`, a folder for the runs, a TrainConfig (its fold i
 Out: the folder below; CrossValidated. `plan_crossval` says beforehand what it will cost.
 
     runs/ck+-degan/                    -seed<N> behind it for another seed than 0
-      fold0/ ... fold9/                a run folder each, as run.py draws it
+      fold0/ ... fold9/                a run folder each, as runs/folder.py draws it
     runs/ck+-degan-repeated/           the people dealt out anew, several times: how much of a figure is the choice of folds
       shuffled0/fold0/ ...             shuffled<S>: the folds that seed S draws
 
@@ -18,16 +18,16 @@ from pathlib import Path
 
 import torch
 
-from fer_model import world
-from fer_model.children import Task, train_here, train_in_children
 from fer_model.config import TrainConfig, to_json
-from fer_model.devices import resolve_device, resolve_precision
+from fer_model.data.fold import fold_numbers, fold_of
+from fer_model.engine import distributed
+from fer_model.engine.devices import resolve_device, resolve_precision
 from fer_model.errors import ConfigError, FoldError, RunError
-from fer_model.evidence.compare import Comparison, compare
-from fer_model.fold import fold_numbers, fold_of
-from fer_model.pretrained import with_init
-from fer_model.run import RunFolder
+from fer_model.evaluate.compare import Comparison, compare
+from fer_model.runs.folder import RunFolder
+from fer_model.runs.pretrained import with_init
 from fer_model.train import Plan, plan, refuse_other_run
+from fer_model.workers import Task, train_here, train_in_children
 
 __all__ = ["CrossPlan", "CrossValidated", "crossval", "default_crossval", "plan_crossval", "with_init"]
 
@@ -86,7 +86,7 @@ def crossval(
     Raises children of FerError before anything is trained: folds, devices, runs of another configuration in the folder;
     several runs at once under torchrun, whose processes would each start them.
     """
-    if jobs > 1 and world.by_torchrun():
+    if jobs > 1 and distributed.by_torchrun():
         raise ConfigError(f"cross-validating under torchrun: one run at once, each in all of its processes, is possible, got {jobs} jobs")
     tasks = _tasks(data, path, _settled(path, with_init(config, init), devices), folds, repeats, gan, init)
     left = [task for task in tasks if not refuse_other_run(data, task.run, task.config)]

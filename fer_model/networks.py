@@ -25,8 +25,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fer_data.faces.views import VIEW_SIZE
-from fer_model import world
 from fer_model.config import CnnConfig, HeadConfig, NetworkConfig
+from fer_model.engine import distributed
 from fer_model.errors import ConfigError, ShapeError
 
 __all__ = [
@@ -78,8 +78,8 @@ def dropout(x: Tensor, share: float, generator: torch.Generator | None) -> Tenso
     """Return x with a share of its values at 0, the others scaled up; x itself without a generator (evaluation)."""
     if generator is None or share == 0:
         return x
-    drawn = torch.rand(world.size() * len(x), *x.shape[1:], generator=generator)     # for the batch of all processes
-    kept = (world.part(drawn) >= share).to(x.device, x.dtype)
+    drawn = torch.rand(distributed.size() * len(x), *x.shape[1:], generator=generator)     # for the batch of all processes
+    kept = (distributed.part(drawn) >= share).to(x.device, x.dtype)
     return x * kept / (1 - share)
 
 
@@ -378,4 +378,4 @@ def build(make, device: torch.device, std: float, generator: torch.Generator) ->
             module.reset_parameters()                                            # scale 1, shift 0, mean 0, variance 1
         elif next(module.parameters(recurse=False), None) is not None:
             raise TypeError(f"no initialisation is written down for {type(module).__name__}")
-    return world.same_norms(network.to(device=device, memory_format=torch.channels_last), device)
+    return distributed.same_norms(network.to(device=device, memory_format=torch.channels_last), device)

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 from fer_data.store.loader import Views, open_views
+from fer_model.data.fold import Fold
 from fer_model.errors import RunError
-from fer_model.fold import Fold
 
 __all__ = ["FoldReader"]
 

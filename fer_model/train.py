@@ -1,7 +1,7 @@
 """One run from a prepared folder to the test fold's predictions: stage after stage, resumable at any point.
 
 In:  OUT of `fer-data prepare`, a run folder, a TrainConfig; perhaps earlier runs whose stage 1 is taken, or started from.
-Out: the run folder as run.py draws it; Outcome. `plan` says beforehand what it will cost. Method pretrain holds nobody out
+Out: the run folder as runs/folder.py draws it; Outcome. `plan` says beforehand what it will cost. Method pretrain holds nobody out
      and ends with stage 1.
 """
 
@@ -12,34 +12,34 @@ from pathlib import Path
 
 import torch
 
-from fer_data.store.files import write_json_atomically
+from fer_data.files import write_json_atomically
 from fer_data.store.loader import Views, open_views
-from fer_model import checkpoint, world
-from fer_model.baseline import CnnStage
-from fer_model.classifier import ClassifierStage
 from fer_model.config import TrainConfig, budget_images, resolve_budgets, step_images, steps_of, to_json, to_lines
-from fer_model.degan import GanStage
-from fer_model.devices import resolve_device, resolve_precision
-from fer_model.engine import Hook, Journal, Stage, run_stage
-from fer_model.evidence.compare import evaluate_run
-from fer_model.evidence.evaluate import (
+from fer_model.data.fold import Fold, fold_of, people_of
+from fer_model.engine import checkpoint, distributed
+from fer_model.engine.devices import resolve_device, resolve_precision
+from fer_model.engine.loop import Hook, Journal, Stage, run_stage
+from fer_model.engine.randomness import stream
+from fer_model.evaluate.compare import evaluate_run
+from fer_model.evaluate.figures import (
     Evaluation,
     evaluate,
     predictions_frame,
     read_predictions,
     write_predictions,
 )
-from fer_model.evidence.health import Health, JudgesStage
-from fer_model.evidence.sheet import write_sheet
-from fer_model.fold import Fold, fold_of, people_of
-from fer_model.head import HeadStage
 from fer_model.networks import Encoder, build
-from fer_model.pretrained import Pretrained, read_pretrained, with_init
-from fer_model.randomness import stream
 from fer_model.reader import FoldReader
-from fer_model.run import RunFolder, code_version, locked
-from fer_model.sources import GanSource, read_gan, refuse_itself
-from fer_model.svm import SvmStage
+from fer_model.runs.folder import RunFolder, code_version, locked
+from fer_model.runs.pretrained import Pretrained, read_pretrained, with_init
+from fer_model.runs.taken_over import GanSource, read_gan, refuse_itself
+from fer_model.stages.classifier import ClassifierStage
+from fer_model.stages.cnn import CnnStage
+from fer_model.stages.gan import GanStage
+from fer_model.stages.head import HeadStage
+from fer_model.stages.health import Health, JudgesStage
+from fer_model.stages.sample_sheet import write_sheet
+from fer_model.stages.svm import SvmStage
 
 __all__ = ["Outcome", "Plan", "StagePlan", "default_run", "plan", "refuse_other_run", "train", "with_init"]
 
@@ -91,12 +91,12 @@ def train(
     Raises children of FerError: fold, device, configuration, checkpoint, divergence.
     """
     config = with_init(config, init)
-    fold, where = fold_of(data, config), resolve_device(world.local_device(device))
+    fold, where = fold_of(data, config), resolve_device(distributed.local_device(device))
     refuse_itself(run, gan)
     refuse_itself(run, init)
-    with world.joined(where), locked(run):
+    with distributed.joined(where), locked(run):
         folder = RunFolder(run)
-        if world.is_first():
+        if distributed.is_first():
             folder.refuse_strangers()
             if not resume:
                 folder.clear()
@@ -105,22 +105,22 @@ def train(
         config = folder.settle_precision(_resolved(config, fold, views), resolve_precision(config.precision, where))
         taken = None if gan is None else read_gan(gan, config, fold)
         start = None if init is None else read_pretrained(init, config, fold)
-        with world.first_one_first():
+        with distributed.first_one_first():
             config = folder.open(config, fold, data, start and start.entry())
         if folder.result.is_file():
             return Outcome(run, evaluate_run(run) if len(fold.test) else None, was_complete=True)
-        world.wait()
+        distributed.wait()
         journal = Journal(folder.log, say)
         _announce(config, fold, where, journal)
         last = _train_stages(config, fold, views, reader.validation(), where, folder, journal, hook, save_every_s, taken, start)
         evaluation = None
-        with world.first_one_first():
-            if len(fold.test) and world.is_first():
+        with distributed.first_one_first():
+            if len(fold.test) and distributed.is_first():
                 found = last.predict(reader.test()).numpy()              # (n, K)
                 write_predictions(folder.predictions, predictions_frame(fold.test, found, fold.classes))
             if len(fold.test):
                 evaluation = evaluate(read_predictions(folder.predictions))
-            if world.is_first():
+            if distributed.is_first():
                 write_json_atomically(folder.result, _result(config, fold, evaluation, journal, start))
         return Outcome(run, evaluation, was_complete=False)
 
@@ -168,7 +168,7 @@ def _announce(config: TrainConfig, fold: Fold, device: torch.device, journal: Jo
         f" preset {config.preset}, {kimg} kimg, {device}, {config.precision}"
     )
     journal.write(entry, sentence)
-    if world.is_first():
+    if distributed.is_first():
         for line in to_lines(config):
             journal.say(line)
 
@@ -200,7 +200,7 @@ def _train_stages(
     for name in (*judges, *config.stages):
         stage, path = _make(name, config, fold, views, validation, device, encoder, watch), folder.weights(name)
         if not path.is_file() and name == "gan" and taken is not None:
-            if world.is_first():
+            if distributed.is_first():
                 taken.copy_to(folder)
             journal.write({"event": "taken over", "stage": name, **taken.entry()}, f"{name} is taken over from {taken.run}")
         elif not path.is_file():
@@ -208,12 +208,12 @@ def _train_stages(
                 start.start(stage)
                 journal.write({"event": "started from", "stage": name, **_without_people(start)}, f"{name} starts from {_started(start)}")
             run_stage(stage, folder.checkpoints, journal, save_every_s, hook)
-            if isinstance(stage, GanStage) and world.is_first():
+            if isinstance(stage, GanStage) and distributed.is_first():
                 write_sheet(folder.samples, stage)
-            if world.is_first():
+            if distributed.is_first():
                 checkpoint.write_tensors(path, stage.weights())          # from here on the stage is complete
-        world.wait()
-        if world.is_first():
+        distributed.wait()
+        if distributed.is_first():
             checkpoint.remove(folder.checkpoints, name)
         stage.load_weights(checkpoint.read_tensors(path), str(path))
         if isinstance(stage, JudgesStage):

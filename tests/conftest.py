@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 @pytest.fixture(scope="session")
 def synthetic_ck(tmp_path_factory):
     """A CK+ tree of 8 drawn people, drawn once for all tests; read it, do not change it."""
-    from fer_data.datasets.synthetic.ck_plus import write_ck_plus
+    from fer_data.synthetic.ck_plus import write_ck_plus
 
     out = tmp_path_factory.mktemp("synthetic") / "ck"
     write_ck_plus(out, subjects=8, seed=7)
@@ -32,7 +32,7 @@ def synthetic_ck(tmp_path_factory):
 @pytest.fixture(scope="session")
 def prepared_ck(synthetic_ck, tmp_path_factory):
     """The tree of `synthetic_ck`, prepared with dlib into 4 folds with virtual views."""
-    from fer_data.prepare import PrepareConfig, prepare_dataset
+    from fer_data.prepare.run import PrepareConfig, prepare_dataset
 
     out = tmp_path_factory.mktemp("prepared") / "ck"
     prepare_dataset("ck+", synthetic_ck, out, PrepareConfig(landmarks="dlib", folds=4, views="virtual"))
@@ -127,7 +127,7 @@ def _write_tiny(
     `fold_of(person, sequence)` returns the fold; `reference` lists expressions whose frames are references. Faces differ between
     frames.
     """
-    from fer_data.store.files import sha256_of_bytes
+    from fer_data.files import sha256_of_bytes
     from fer_data.store.manifest import COLUMNS, image_id, write_manifest
     from fer_data.store.shards import shard_name, write_shard
 

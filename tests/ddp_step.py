@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 from fer_data.store.loader import open_views
-from fer_model import checkpoint, world
-from fer_model.baseline import CnnStage
 from fer_model.config import preset, resolve_budgets
-from fer_model.degan import GanStage
-from fer_model.evidence.health import JudgesStage
-from fer_model.fold import read_fold
-from fer_model.head import HeadStage
+from fer_model.data.fold import read_fold
+from fer_model.engine import checkpoint, distributed
+from fer_model.stages.cnn import CnnStage
+from fer_model.stages.gan import GanStage
+from fer_model.stages.head import HeadStage
+from fer_model.stages.health import JudgesStage
 
 __all__ = ["one_step"]
 
@@ -55,5 +55,5 @@ def one_step(data: Path) -> dict[str, torch.Tensor]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    with world.joined(CPU):
-        checkpoint.write_tensors(Path(sys.argv[2]) / f"rank{world.rank()}.safetensors", one_step(Path(sys.argv[1])))
+    with distributed.joined(CPU):
+        checkpoint.write_tensors(Path(sys.argv[2]) / f"rank{distributed.rank()}.safetensors", one_step(Path(sys.argv[1])))

@@ -66,7 +66,7 @@ def _folder(out: Path, tree: Path) -> None:
 
 
 def _mmi(out: Path, tree: Path) -> None:
-    from fer_data.datasets.synthetic.mmi import write_mmi
+    from fer_data.synthetic.mmi import write_mmi
 
     write_mmi(out / "drawn", subjects=3, seed=0, traps=True)
     for top in sorted((out / "drawn").glob("mmi-facial*")):
@@ -75,7 +75,7 @@ def _mmi(out: Path, tree: Path) -> None:
 
 
 def _oulu(out: Path, tree: Path) -> None:
-    from fer_data.datasets.synthetic.oulu_casia import write_oulu
+    from fer_data.synthetic.oulu_casia import write_oulu
 
     write_oulu(out / "drawn", lights=["strong"], spectra=["vis"], subjects=3, seed=0, cropped=True, traps=True)
     _pack(out / "B_OriginalImg.zip", out / "drawn", "B_OriginalImg")
@@ -84,7 +84,7 @@ def _oulu(out: Path, tree: Path) -> None:
 
 
 def _bu4dfe(out: Path, tree: Path) -> None:
-    from fer_data.datasets.synthetic.bu4dfe import write_bu4dfe
+    from fer_data.synthetic.bu4dfe import write_bu4dfe
 
     write_bu4dfe(out / "BU_4DFE", subjects=3, seed=0, frames=4, traps=True)
     shutil.copytree(tree, out / "CK+")
@@ -92,7 +92,7 @@ def _bu4dfe(out: Path, tree: Path) -> None:
 
 def _prepared(out: Path, tree: Path) -> None:
     """A prepared folder without looking for faces: for pages that are about splits."""
-    from fer_data.prepare import PrepareConfig, prepare_dataset
+    from fer_data.prepare.run import PrepareConfig, prepare_dataset
 
     _ck48(out, tree)
     with zipfile.ZipFile(out / "CK+48.zip") as file:
@@ -106,7 +106,7 @@ def _cluster(out: Path, tree: Path) -> None:
 
 def _trained(out: Path, tree: Path) -> None:
     """A prepared folder, fold 0 of a cross-validation on it, and pictures to look at."""
-    from fer_data.prepare import PrepareConfig, prepare_dataset
+    from fer_data.prepare.run import PrepareConfig, prepare_dataset
     from fer_model.config import preset, with_budgets
     from fer_model.train import train
 

@@ -1,4 +1,4 @@
-"""Run folders without training, for tests of what reads them: predictions, a log, a sheet, as run.py draws the folder.
+"""Run folders without training, for tests of what reads them: predictions, a log, a sheet, as runs/folder.py draws the folder.
 
 In:  a path, a method, a fold; people who are right or wrong as told. Out: the folder, complete or stopped on the way.
 """
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from fer_model.config import preset, resolve_budgets
-from fer_model.evidence.evaluate import evaluate, predictions_frame, write_predictions
+from fer_model.evaluate.figures import evaluate, predictions_frame, write_predictions
 
 __all__ = ["CLASSES", "predictions_of", "write_fold", "write_method"]
 

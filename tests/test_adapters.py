@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cli.fer_data import main
-from fer_data.datasets import ADAPTERS, recognise
+from fer_data.datasets import recognise
+from fer_data.datasets.adapters import ADAPTERS
 from fer_data.datasets.ck_plus import read_emotion
 from fer_data.datasets.folder import pattern_to_regex
 from fer_data.errors import DatasetError, FerError
 from fer_data.labels import EXPRESSIONS
-from fer_data.order import natural_key
 from fer_data.records import NOT_SELECTED, UNUSABLE
+from fer_data.text import natural_key
 
 PATTERN = "{subject}/{sequence}-{expression}/{frame}.png"
 OPTIONS = {"folder": {"pattern": PATTERN}}

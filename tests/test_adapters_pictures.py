@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_data.errors import ImageError
-from fer_data.faces.header import claimed_size, cut_short
-from fer_data.faces.picture import MAX_PIXELS, decode_picture, frame_picture, grey_of, unframe_points
+from fer_data.pictures.decode import MAX_PIXELS, decode_picture, frame_picture, grey_of, unframe_points
+from fer_data.pictures.header import claimed_size, cut_short
 
 LOSSLESS = (".png", ".bmp", ".tiff", ".ppm", ".webp")
 

@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_data import work
 from fer_data.errors import DatasetError
 from fer_data.faces import landmarks
 from fer_data.faces.align import CANVAS, RIGID, TEMPLATE, canvas_to_picture, place_whole
 from fer_data.faces.landmarks.none import WholePicture
-from fer_data.faces.picture import frame_picture
-from fer_data.prepare import PrepareConfig, make_plan, prepare_dataset
+from fer_data.pictures.decode import frame_picture
+from fer_data.prepare import sequence as work
+from fer_data.prepare.run import PrepareConfig, make_plan, prepare_dataset
 from fer_data.records import Landmarks
 from fer_data.store.manifest import read_manifest, read_settings, read_skipped
 from fer_data.store.shards import map_dataset

@@ -13,20 +13,20 @@ import pytest
 from click.testing import CliRunner
 
 from cli.fer_data import main
-from fer_data.datasets import ADAPTERS
-from fer_data.datasets.synthetic import mmi as synthetic_mmi
-from fer_data.datasets.synthetic.bu4dfe import write_bu4dfe
-from fer_data.datasets.synthetic.ck_plus import write_ck_plus
-from fer_data.datasets.synthetic.mmi import plan_mmi, write_mmi
-from fer_data.datasets.synthetic.oulu_casia import write_oulu
-from fer_data.datasets.video import measure_clip, read_frames
+from fer_data.datasets.adapters import ADAPTERS
+from fer_data.datasets.published import load_facts
 from fer_data.errors import DatasetError
 from fer_data.faces.align import points_on_canvas
-from fer_data.prepare import PrepareConfig, prepare_dataset
-from fer_data.protocol.facts import load_facts
+from fer_data.pictures.video import measure_clip, read_frames
+from fer_data.prepare.run import PrepareConfig, prepare_dataset
 from fer_data.store.manifest import MATRIX, read_manifest, read_skipped
 from fer_data.store.shards import map_dataset
 from fer_data.store.verify import verify
+from fer_data.synthetic import mmi as synthetic_mmi
+from fer_data.synthetic.bu4dfe import write_bu4dfe
+from fer_data.synthetic.ck_plus import write_ck_plus
+from fer_data.synthetic.mmi import plan_mmi, write_mmi
+from fer_data.synthetic.oulu_casia import write_oulu
 from tests.trees import bytes_of
 
 DLIB = {"landmarks": "dlib", "folds": 2, "views": "virtual"}
@@ -304,7 +304,7 @@ CROPPED = ("ck48", "folder")          # CK+ as others cropped it, and the same p
 
 def through_everything(dataset, root, out, faces, facts, config):
     """Prepare, verify, audit, report: counts of the paper. Return the manifest."""
-    from fer_data.check_split import check_split
+    from fer_data.audit.check_split import check_split
     from fer_data.report.page import write_report
 
     summary = prepare_dataset(dataset, root, out, config)

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from cli import audit_text
 from cli.fer_data import main
-from fer_data.check_split import check_split
+from fer_data.audit.check_split import check_split
 
 PERCENT = [36.4, 66.7, 51.5, 72.7, 42.4, 57.6, 63.6, 81.8, 87.9, 72.7]
 

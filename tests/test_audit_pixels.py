@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer_data.check_split import check_split
+from fer_data.audit.check_split import check_split
+from fer_data.audit.leaks import Item, Split, SplitFold
+from fer_data.audit.near_duplicates import THRESHOLD, PictureHash, find_duplicates, hash_picture
 from fer_data.errors import SplitError
-from fer_data.protocol.audit import Item, Split, SplitFold
-from fer_data.protocol.near_duplicates import THRESHOLD, PictureHash, find_duplicates, hash_picture
 
 
 def picture(seed, size=(96, 96)):

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fer_data.audit.forms import SUFFIXES, Tree, rows_of_file
+from fer_data.audit.leaks import audit
+from fer_data.audit.places import SIDES, fold_of, side_of
+from fer_data.audit.read import read_split
+from fer_data.audit.subject_names import NAMES, Identity, pattern_rule, recognise
 from fer_data.errors import FerError, SplitError
-from fer_data.protocol.audit import audit
-from fer_data.protocol.audit_forms import SUFFIXES, Tree, rows_of_file
-from fer_data.protocol.audit_places import SIDES, fold_of, side_of
-from fer_data.protocol.audit_read import read_split
-from fer_data.protocol.identity import NAMES, Identity, pattern_rule, recognise
 
 # Three people, two folds; S011 leaks from fold 1 into fold 2.
 TESTED = {

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from benchmarks import growth
-from fer_data.datasets import ADAPTERS
-from fer_data.faces.picture import decode_picture
-from fer_data.store.files import sha256_of_bytes, sha256_of_file
+from fer_data.datasets.adapters import ADAPTERS
+from fer_data.files import sha256_of_bytes, sha256_of_file
+from fer_data.pictures.decode import decode_picture
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -94,7 +94,7 @@ def test_the_rival_that_feeds_makes_the_same_views(tmp_path):
 def test_the_drawn_bu4dfe_is_a_prepared_folder_of_faces_that_differ(tmp_path):
     """Seen red: with the same window of the noise for every person, 24 faces were 12."""
     from benchmarks.bu4dfe import EXPRESSIONS, write_prepared
-    from fer_model.fold import everybody
+    from fer_model.data.fold import everybody
 
     fold = everybody(write_prepared(tmp_path / "out", frames=2, people=2))
     assert len(fold.train) == fold.train["face_sha256"].nunique() == 2 * 2 * len(EXPRESSIONS)

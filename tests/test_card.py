@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from cli.fer_data import main
+from fer_data.datasets.published import load_facts
 from fer_data.markdown import escape
-from fer_data.protocol.facts import load_facts
 from fer_data.share.card import CARD, CROISSANT, write_card
 from fer_data.share.croissant import describe
 from fer_data.share.terms import terms_of

@@ -15,9 +15,9 @@ import pytest
 from click.testing import CliRunner
 
 from cli.fer_data import main
-from fer_data import cluster
 from fer_data.errors import ClusterError
-from fer_data.prepare import _IN_FLIGHT, PrepareConfig, prepare_dataset
+from fer_data.prepare import cluster
+from fer_data.prepare.run import _IN_FLIGHT, PrepareConfig, prepare_dataset
 from tests.trees import bytes_of
 
 distributed = pytest.importorskip("distributed")
@@ -166,7 +166,7 @@ def test_a_process_without_this_package_is_named(tmp_path, which, named):
 
 
 def test_what_a_worker_cannot_see_is_said_with_its_address(dask, tree, tmp_path, monkeypatch):
-    from fer_data import prepare
+    from fer_data.prepare import run as prepare
 
     elsewhere = prepare._Run._task
     monkeypatch.setattr(prepare._Run, "_task", lambda *given: prepare.replace(elsewhere(*given), root="/not/here"))

@@ -10,7 +10,7 @@ from fractions import Fraction
 import click
 import pytest
 
-from fer_data.datasets import ADAPTERS
+from fer_data.datasets.adapters import ADAPTERS
 from tests.browser import browser, requests_of
 from tests.doc_archives import ARCHIVES
 from tests.doc_pages import DOCS, REPOSITORY, blocks_of, pages, run_page, words_of

@@ -16,9 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli import fer_data as command
-from fer_data import doctor, surroundings, weights
-from fer_data.doctor import KNOWN_BAD, Finding, diagnose, fits, ready
-from fer_data.surroundings import PROBES, Place, Surroundings, Trial, probe, requirements
+from fer_data import weights
+from fer_data.doctor import checks as doctor
+from fer_data.doctor import environment as surroundings
+from fer_data.doctor.checks import KNOWN_BAD, Finding, diagnose, fits, ready
+from fer_data.doctor.environment import PROBES, Place, Surroundings, Trial, probe, requirements
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PYTHON_RANGE, REQUIRED, OPTIONAL = requirements()
@@ -176,7 +178,7 @@ def test_metadata_gives_the_same_ranges(tmp_path, monkeypatch):
     lines += [f"{name}{allowed} ; extra == 'dlib'" for name, allowed in OPTIONAL.items()] + ["pytest>=8 ; extra == 'dev'"]
 
     installed = SimpleNamespace(requires=lines, metadata={"Requires-Python": PYTHON_RANGE})
-    monkeypatch.setattr(surroundings, "__file__", str(tmp_path / "fer_data" / "surroundings.py"))
+    monkeypatch.setattr(surroundings, "__file__", str(tmp_path / "fer_data" / "doctor" / "environment.py"))
     monkeypatch.setattr(importlib.metadata, "distribution", lambda name: installed)
     assert requirements() == (PYTHON_RANGE, REQUIRED, OPTIONAL)
 
@@ -270,8 +272,8 @@ def test_two_owners_are_found_in_what_pip_wrote(tmp_path, monkeypatch):
 
 
 def test_the_doctor_loads_no_library_itself():
-    """Broken on purpose by `import cv2` at the top of surroundings.py."""
-    code = "import fer_data.doctor, sys; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    """Broken on purpose by `import cv2` at the top of environment.py."""
+    code = "import fer_data.doctor.checks, sys; print(*sorted({name.split('.')[0] for name in sys.modules}))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY).stdout.split()
     assert not set(loaded) & {"cv2", "torch", "dlib", "h5py", "face_alignment", "numpy", "pandas"}
 

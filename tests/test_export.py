@@ -19,13 +19,13 @@ from PIL import Image
 os.environ["HF_HUB_OFFLINE"] = "1"     # read when datasets is imported, here and in what it starts
 
 from cli.fer_data import main
+from fer_data.datasets.published import load_facts
 from fer_data.errors import DatasetError, ShardError
 from fer_data.faces.views import render_view
-from fer_data.protocol.facts import load_facts
+from fer_data.files import unseal
 from fer_data.share.export import MARK, export_faces, plan_export
 from fer_data.share.formats import FORMATS
 from fer_data.share.samples import Samples, _keys
-from fer_data.store.files import unseal
 from fer_data.store.manifest import read_manifest
 from fer_data.store.shards import map_dataset
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from fer_data.datasets import ADAPTERS
+from fer_data.datasets.adapters import ADAPTERS
+from fer_data.datasets.published import FILES, load_facts
 from fer_data.errors import DatasetError
 from fer_data.labels import EXPRESSIONS
-from fer_data.protocol.facts import FILES, load_facts
 from fer_data.protocol.folds import step
 from fer_data.protocol.peaks import DEFAULT_RULE
 from fer_data.store.manifest import COLUMNS, SCHEMA_VERSION

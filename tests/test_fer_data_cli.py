@@ -6,8 +6,8 @@ import pytest
 from click.testing import CliRunner
 
 from cli.fer_data import main
+from fer_data.files import sealed_json
 from fer_data.labels import EXPRESSIONS
-from fer_data.store.files import sealed_json
 from tests.mmi_sessions import write_session
 from tests.test_adapters import ck48_tree, write
 

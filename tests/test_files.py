@@ -7,8 +7,8 @@ import os
 
 import pytest
 
+from fer_data import files
 from fer_data.errors import StorageError
-from fer_data.store import files
 
 
 def test_a_file_is_written_synced_and_renamed(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fer_data
-from fer_data.prepare import PrepareConfig, prepare_dataset
+from fer_data.prepare.run import PrepareConfig, prepare_dataset
 from fer_data.store.manifest import read_settings
 from fer_data.store.shards import map_dataset
 from fer_data.store.verify import verify
@@ -23,7 +23,7 @@ COUNTS = {"anger": 135, "contempt": 54, "disgust": 177, "fear": 75, "happiness":
 @pytest.mark.slow
 def test_ck_plus_at_full_size(tmp_path):
     """981 faces of 327 sequences and 118 people, 107,910 views, ten folds; one worker, two workers, and after a SIGKILL."""
-    from fer_data.datasets.synthetic.ck_plus import write_ck_plus
+    from fer_data.synthetic.ck_plus import write_ck_plus
 
     tree = tmp_path / "ck"
     write_ck_plus(tree, subjects=123, seed=0, workers=2)

@@ -12,7 +12,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 STAGES = ("datasets", "faces", "protocol", "store", "report", "share")
 # What stages may share: the file writer, the one set of 110 matrices that every renderer uses, and what was published.
-COMMON = ("fer_data.store.files", "fer_data.faces.views", "fer_data.faces.align", "fer_data.protocol.facts")
+COMMON = ("fer_data.files", "fer_data.faces.views", "fer_data.faces.align", "fer_data.datasets.published")
 
 
 def loaded_after(statement: str) -> set[str]:
@@ -41,12 +41,12 @@ def sources(package: str) -> list[Path]:
     ("statement", "absent"),
     [
         ("import fer_data", {"torch", "face_alignment", "dlib", "cv2", "pandas"}),
-        ("import fer_data.prepare", {"torch", "face_alignment", "dlib", "distributed"}),
+        ("import fer_data.prepare.run", {"torch", "face_alignment", "dlib", "distributed"}),
         ("import cli.fer_data", {"torch", "face_alignment", "dlib", "pandas", "cv2"}),
         ("import cli.fer_model", {"torch", "face_alignment", "dlib", "pandas"}),
         ("import fer_model", {"torch", "cv2", "numpy", "pandas"}),
         ("import fer_model.config", {"torch"}),
-        ("import fer_model.use.predict, fer_model.use.written, fer_model.use.annotate", {"torch", "face_alignment", "dlib", "onnx", "av"}),
+        ("from fer_model.use import predict, prediction_files, annotate", {"torch", "face_alignment", "dlib", "onnx", "av"}),
     ],
 )
 def test_an_import_loads_no_more_than_it_must(statement, absent):
@@ -80,7 +80,7 @@ def test_stages_do_not_import_one_another(stage):
 def test_only_the_loader_imports_torch_in_fer_data():
     backends = REPOSITORY / "fer_data" / "faces" / "landmarks"
     users = {path for path in sources("fer_data") if "torch" in {name.split(".")[0] for name in imports_of(path)}}
-    assert {path for path in users if path.parent != backends and path.name not in ("doctor.py", "weights.py")} == {
+    assert {path for path in users if path.parent != backends and path.name not in ("checks.py", "weights.py")} == {
         REPOSITORY / "fer_data" / "store" / "loader.py"
     }
 

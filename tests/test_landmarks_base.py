@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fer_data.errors import LandmarkError
 from fer_data.faces.landmarks import BACKENDS, open_backend
 from fer_data.faces.landmarks.base import BOX_SERVES, DetectorBackend, reduction
-from fer_data.prepare import find_jumps
+from fer_data.prepare.run import find_jumps
 from fer_data.records import UNUSABLE, Landmarks
 
 SHAPE = (180, 240)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fer_data import weights
-from fer_data.datasets import ADAPTERS
+from fer_data.datasets.adapters import ADAPTERS
 from fer_data.errors import WeightsError
 from fer_data.faces.landmarks import dlib68, open_backend
 from fer_data.faces.landmarks.base import reduction

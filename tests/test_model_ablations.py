@@ -18,15 +18,15 @@ from sklearn.svm import LinearSVC
 from cli.fer_model import main
 from fer_data.faces.views import N_VIEWS, view_of
 from fer_data.store.loader import open_views
-from fer_model import checkpoint
 from fer_model.config import HEADS, preset, resolve_budgets, step_images, steps_of, with_budgets, with_head
+from fer_model.data.fold import read_fold
+from fer_model.engine import checkpoint
+from fer_model.engine.randomness import stream
 from fer_model.errors import ConfigError, RunError
-from fer_model.fold import read_fold
 from fer_model.networks import Encoder, Head, LinearSvm, MlpHead, Trunk, build, make_head
-from fer_model.randomness import stream
-from fer_model.svm import SvmStage, fit_linear_svm
+from fer_model.runs.trained import load_run
+from fer_model.stages.svm import SvmStage, fit_linear_svm
 from fer_model.train import default_run, plan, train
-from fer_model.trained import load_run
 from tests.test_model_engine import Stop, quiet, stop_at
 
 CPU = torch.device("cpu")
@@ -104,7 +104,7 @@ def test_a_class_without_a_training_face_is_never_predicted():
 
 
 def test_an_svm_that_does_not_converge_is_one_sentence(monkeypatch):
-    monkeypatch.setattr("fer_model.svm.MAX_ITERATIONS", 1)
+    monkeypatch.setattr("fer_model.stages.svm.MAX_ITERATIONS", 1)
     f = np.random.default_rng(0).normal(size=(60, 40)).astype(np.float32)
     with pytest.raises(RunError, match="it must converge in 1 iterations, it did not; take a smaller svm_c than 100"):
         fit_linear_svm(f, np.arange(60) % 3, 3, 100)
@@ -185,7 +185,7 @@ def test_an_svm_resumes_from_its_checkpoint(ablated, whole, tiny_prepared, tmp_p
         patch.setattr(checkpoint, "write_tensors", killed)
         with pytest.raises(Stop):
             train(tiny_prepared, run, config, "cpu", say=quiet, gan=whole)
-    monkeypatch.setattr("fer_model.svm.fit_linear_svm", lambda *_: pytest.fail("it was fitted again"))
+    monkeypatch.setattr("fer_model.stages.svm.fit_linear_svm", lambda *_: pytest.fail("it was fitted again"))
     train(tiny_prepared, run, config, "cpu", say=quiet, gan=whole)
     assert same_tensors(run / "head.safetensors", ablated["f-svm"] / "head.safetensors")
 

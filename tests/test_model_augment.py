@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer_model.augment import SCALE, SHIFT, TURN_DEG, strengthen
-from fer_model.randomness import stream
+from fer_model.data.augment import SCALE, SHIFT, TURN_DEG, strengthen
+from fer_model.engine.randomness import stream
 
 
 def test_strength_0_is_the_view_itself():
@@ -29,9 +29,9 @@ def test_shape_range_and_repeatability(strength, channels, size, seed):
 @pytest.mark.parametrize("strength", [0.3, 1.0])
 def test_a_ramp_stays_a_ramp_whose_slope_tells_scale_and_turn(strength, monkeypatch):
     """Two ramps, along x and along y, through the geometry alone. Seen red: degrees taken for radians; the shift twice."""
-    monkeypatch.setattr("fer_model.augment.CONTRAST", 0.0)
-    monkeypatch.setattr("fer_model.augment.BRIGHTNESS", 0.0)
-    monkeypatch.setattr("fer_model.augment.ERASED_SIDE", 0.0)
+    monkeypatch.setattr("fer_model.data.augment.CONTRAST", 0.0)
+    monkeypatch.setattr("fer_model.data.augment.BRIGHTNESS", 0.0)
+    monkeypatch.setattr("fer_model.data.augment.ERASED_SIDE", 0.0)
     place = (torch.arange(96) + 0.5) / 96 - 0.5
     ramps = torch.stack([place.expand(96, 96), place[:, None].expand(96, 96)])   # x, y in parts of the side
     n = 64
@@ -48,7 +48,7 @@ def test_a_ramp_stays_a_ramp_whose_slope_tells_scale_and_turn(strength, monkeypa
 def test_half_of_the_views_lose_a_square_of_at_most_a_third(monkeypatch):
     """On views that light cannot change. Seen red: every view; squares twice as large."""
     for name in ("SCALE", "SHIFT", "TURN_DEG", "CONTRAST", "BRIGHTNESS"):
-        monkeypatch.setattr(f"fer_model.augment.{name}", 0.0)
+        monkeypatch.setattr(f"fer_model.data.augment.{name}", 0.0)
     x = torch.where(torch.arange(48) % 2 == 0, -1.0, 0.9).expand(400, 1, 48, 48)          # its mean is none of its values
     gone = (strengthen(x, 1.0, stream(0, "a")) - x).abs() > 0.5                  # (400, 1, 48, 48)
     sides = gone.any(2).sum((1, 2)), gone.any(3).sum((1, 2))

@@ -12,13 +12,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from fer_data.datasets.published import load_facts
 from fer_data.markdown import escape
-from fer_data.protocol.facts import load_facts
 from fer_model.errors import RunError
-from fer_model.evidence.card import CARD, write_card
-from fer_model.evidence.evaluate import evaluate
-from fer_model.evidence.gather import gather
-from fer_model.run import RunFolder
+from fer_model.evaluate.figures import evaluate
+from fer_model.report.card import CARD, write_card
+from fer_model.runs.folder import RunFolder
+from fer_model.runs.methods import gather
 from tests.commands import call
 
 spec = importlib.util.spec_from_file_location("model_runs", Path(__file__).with_name("model_runs.py"))

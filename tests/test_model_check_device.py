@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from cli.fer_model import main
 from fer_model import check_device as module
 from fer_model.check_device import check_device
-from fer_model.degan import GanStage
+from fer_model.stages.gan import GanStage
 
 
 def test_the_cpu_agrees_with_itself_bit_by_bit():

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_model import checkpoint
+from fer_model.engine import checkpoint
 from fer_model.errors import CheckpointError
 
 TENSORS = {"a/weight": torch.arange(6.0).reshape(2, 3), "a/count": torch.tensor(7)}

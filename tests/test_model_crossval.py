@@ -20,8 +20,8 @@ import fer_data
 from cli.fer_model import main
 from fer_model.config import preset
 from fer_model.crossval import crossval, plan_crossval
+from fer_model.data.fold import fold_numbers, people_of, read_fold
 from fer_model.errors import ConfigError, FoldError, RunError
-from fer_model.fold import fold_numbers, people_of, read_fold
 from tests.commands import call
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -170,7 +170,7 @@ def test_the_default_folder_names_data_method_and_seed(tiny_prepared, tmp_path, 
 
 def test_folds_dealt_out_anew_are_those_that_prepare_would_make(prepared_ck, synthetic_ck, tmp_path):
     """Seen red: the folds of the manifest in place of those drawn; the seed left out."""
-    from fer_data.prepare import PrepareConfig, prepare_dataset
+    from fer_data.prepare.run import PrepareConfig, prepare_dataset
 
     out = shutil.copytree(prepared_ck, tmp_path / "ck")
     prepare_dataset("ck+", synthetic_ck, out, PrepareConfig(landmarks="dlib", folds=4, views="virtual", fold_rule="shuffled", fold_seed=5))

@@ -8,11 +8,11 @@ import torch
 
 from fer_data.store.loader import open_views
 from fer_model.config import preset, resolve_budgets
-from fer_model.degan import PHASES, GanBatch, GanStage, draw_codes, training_only
-from fer_model.evidence.sheet import GAP, sheet
-from fer_model.fold import read_fold
+from fer_model.data.fold import read_fold
+from fer_model.engine.randomness import stream
 from fer_model.networks import Discriminator, build, spectral
-from fer_model.randomness import stream
+from fer_model.stages.gan import PHASES, GanBatch, GanStage, draw_codes, training_only
+from fer_model.stages.sample_sheet import GAP, sheet
 
 CPU = torch.device("cpu")
 

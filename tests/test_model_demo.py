@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 import fer_model
-from fer_data.datasets.synthetic.drawing import draw_face
-from fer_data.datasets.synthetic.people import draw_person
-from fer_data.datasets.synthetic.scene import draw_nuisance
 from fer_data.errors import ImageError
+from fer_data.synthetic.drawing import draw_face
+from fer_data.synthetic.people import draw_person
+from fer_data.synthetic.scene import draw_nuisance
 from fer_model.config import preset, with_budgets
-from fer_model.evidence.sheet import GAP
+from fer_model.stages.sample_sheet import GAP
 from fer_model.train import train
 from fer_model.use import demo
 from tests import browser as tools

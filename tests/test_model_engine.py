@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_data.faces.views import N_VIEWS
-from fer_model import checkpoint, devices, engine
-from fer_model.baseline import CnnStage
 from fer_model.config import preset, resolve_budgets
-from fer_model.engine import Journal, run_stage
+from fer_model.data.fold import Batches, read_fold
+from fer_model.engine import checkpoint, devices
+from fer_model.engine import loop as engine
+from fer_model.engine.loop import Journal, run_stage
 from fer_model.errors import CheckpointError, DeviceError, DivergedError
-from fer_model.fold import Batches, read_fold
+from fer_model.stages.cnn import CnnStage
 from fer_model.train import train
 
 SMOKE = preset("smoke")
@@ -152,7 +153,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_name_and_samples_on_disk(cnn_
 def test_the_first_of_several_processes_writes_down_what_was_not_finite(cnn_stage, tmp_path, monkeypatch):
     """The others stop too. Seen red: each wrote, over what the other was writing."""
     cnn_stage.step = lambda step: {"cnn": torch.tensor(math.nan)}
-    monkeypatch.setattr(engine.world, "is_first", lambda: False)
+    monkeypatch.setattr(engine.distributed, "is_first", lambda: False)
     with pytest.raises(DivergedError):
         run_stage(cnn_stage, tmp_path / "checkpoints", Journal(tmp_path / "log.jsonl", quiet))
     assert not (tmp_path / "diverged.json").exists()

@@ -11,7 +11,7 @@ from rich.console import Console
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix
 
 from fer_model.errors import RunError
-from fer_model.evidence.evaluate import (
+from fer_model.evaluate.figures import (
     accuracy,
     confusion,
     evaluate,

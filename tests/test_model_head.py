@@ -6,15 +6,15 @@ import pytest
 import torch
 
 from fer_data.store.loader import open_views
-from fer_model.baseline import CnnStage
-from fer_model.checkpoint import Checkpoint
-from fer_model.classifier import probabilities
 from fer_model.config import preset, resolve_budgets
+from fer_model.data.fold import read_fold
+from fer_model.engine.checkpoint import Checkpoint
+from fer_model.engine.randomness import stream
 from fer_model.errors import RunError
-from fer_model.fold import read_fold
-from fer_model.head import HeadStage
 from fer_model.networks import Encoder, build
-from fer_model.randomness import stream
+from fer_model.stages.classifier import probabilities
+from fer_model.stages.cnn import CnnStage
+from fer_model.stages.head import HeadStage
 
 CPU = torch.device("cpu")
 

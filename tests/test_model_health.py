@@ -8,9 +8,9 @@ import torch
 
 from fer_data.store.loader import open_views
 from fer_model.config import preset, resolve_budgets
-from fer_model.degan import GanStage
-from fer_model.evidence.health import Health, JudgesStage
-from fer_model.fold import read_fold
+from fer_model.data.fold import read_fold
+from fer_model.stages.gan import GanStage
+from fer_model.stages.health import Health, JudgesStage
 
 CPU = torch.device("cpu")
 NAMES = {
@@ -101,7 +101,7 @@ def test_a_generator_that_repeats_its_input_keeps_the_expression_and_no_distance
     stage = GanStage(config, fold, views, CPU)
     noise = health(stage, 8)
     monkeypatch.setattr(GanStage, "finished", property(Echo))
-    monkeypatch.setattr("fer_model.evidence.health.write_sheet", lambda *_: None)
+    monkeypatch.setattr("fer_model.stages.health.write_sheet", lambda *_: None)
     echo = health(stage, 8)
     assert echo["judged_expression"] == echo["judged_expression_real"]
     assert abs(echo["kid_own"]) < abs(noise["kid_own"])

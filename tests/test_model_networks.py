@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from fer_model.config import CnnConfig, HeadConfig, NetworkConfig
+from fer_model.engine.randomness import stream
 from fer_model.errors import ConfigError, ShapeError
 from fer_model.networks import (
     BaselineCnn,
@@ -22,7 +23,6 @@ from fer_model.networks import (
     expect_shape,
     to_input_size,
 )
-from fer_model.randomness import stream
 
 CPU = torch.device("cpu")
 FULL = NetworkConfig()

@@ -6,8 +6,8 @@ import pytest
 from scipy.stats import bootstrap
 
 from fer_model.errors import RunError
-from fer_model.evidence.evaluate import interval_over_subjects, to_sequences
-from fer_model.evidence.paired import paired_difference, shared_rows
+from fer_model.evaluate.figures import interval_over_subjects, to_sequences
+from fer_model.evaluate.paired import paired_difference, shared_rows
 
 
 def predictions(right: dict[str, list[bool]], frames: int = 1) -> pd.DataFrame:

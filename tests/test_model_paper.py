@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fer_data.protocol.facts import load_facts
-from fer_model.evidence.paper import TABLES, table_of
+from fer_data.datasets.published import load_facts
+from fer_model.report.paper import TABLES, table_of
 
 TEXT = Path(os.environ.get("FER_REFERENCE", Path(__file__).resolve().parent.parent.parent / "shared" / "reference")) / "paper.txt"
 

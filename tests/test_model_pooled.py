@@ -11,8 +11,8 @@ import pytest
 
 from fer_model.config import HEADS, preset, resolve_budgets, with_head
 from fer_model.errors import RunError
-from fer_model.evidence.evaluate import accuracy, evaluate, interval_over_subjects, predictions_frame, to_sequences
-from fer_model.evidence.pooled import pool, refuse_mixed
+from fer_model.evaluate.figures import accuracy, evaluate, interval_over_subjects, predictions_frame, to_sequences
+from fer_model.evaluate.pooled import pool, refuse_mixed
 
 CLASSES = ("anger", "fear")
 

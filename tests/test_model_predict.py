@@ -21,23 +21,23 @@ from rich.console import Console
 import fer_data
 import fer_model
 from cli.fer_model import main
-from fer_data import find
-from fer_data.datasets.synthetic.drawing import draw_face
-from fer_data.datasets.synthetic.people import draw_person
-from fer_data.datasets.synthetic.scene import draw_nuisance
 from fer_data.errors import ImageError, LandmarkError
-from fer_data.find import Found
+from fer_data.faces import finder as find
+from fer_data.faces.finder import Found
+from fer_data.synthetic.drawing import draw_face
+from fer_data.synthetic.people import draw_person
+from fer_data.synthetic.scene import draw_nuisance
 from fer_model.config import preset, with_budgets
 from fer_model.errors import ConfigError, RunError
-from fer_model.evidence.evaluate import read_predictions
-from fer_model.run import RunFolder
+from fer_model.evaluate.figures import read_predictions
+from fer_model.runs.folder import RunFolder
 from fer_model.train import train
 from fer_model.use import predict as library
 from fer_model.use.engines import Engine
 from fer_model.use.predict import FacePrediction, Prediction
+from fer_model.use.prediction_files import TableWriter
 from fer_model.use.recipe import recipe_of_run
 from fer_model.use.shots import Shot, sources
-from fer_model.use.written import TableWriter
 from tests.commands import call
 
 SIZE = (400, 306)                     # of drawn pictures: width, height
@@ -352,7 +352,7 @@ def test_an_interrupted_clip_leaves_no_half_of_a_file(run, tmp_path, monkeypatch
             raise KeyboardInterrupt
         return [], []
 
-    monkeypatch.setattr("fer_data.find.Finder.__call__", interrupted)
+    monkeypatch.setattr("fer_data.faces.finder.Finder.__call__", interrupted)
     words = ["predict", str(run), str(clip), "-o", str(tmp_path / "a.csv"), "--annotate", str(tmp_path / "seen.mp4"), "--batch", "1"]
     assert CliRunner().invoke(main, words).exit_code == 130
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]

@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from fer_data.store.loader import open_views
-from fer_model import checkpoint
 from fer_model.config import preset, resolve_budgets, with_budgets, with_head
 from fer_model.crossval import crossval
-from fer_model.degan import GanStage
+from fer_model.data.fold import read_fold
+from fer_model.engine import checkpoint
 from fer_model.errors import ConfigError, FoldError, RunError
-from fer_model.fold import read_fold
 from fer_model.networks import Decoder
-from fer_model.pretrained import read_pretrained, with_init
+from fer_model.runs.pretrained import read_pretrained, with_init
+from fer_model.runs.trained import load_run
+from fer_model.stages.gan import GanStage
 from fer_model.train import default_run, plan, train
-from fer_model.trained import load_run
 from tests import commands
 from tests.test_model_ablations import same_tensors
 from tests.test_model_engine import Stop, quiet, stop_at, ticks_of

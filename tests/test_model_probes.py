@@ -15,9 +15,9 @@ from sklearn.metrics import roc_auc_score
 from cli.fer_model import main
 from fer_model.config import preset
 from fer_model.errors import RunError
-from fer_model.evidence.features import Samples, few_frames
-from fer_model.evidence.probes import PEOPLE, ProbeRow, identity_rounds, probe, reduced, verification, verification_pairs
-from fer_model.evidence.probing import mean_over_folds
+from fer_model.probe.features import Samples, few_frames
+from fer_model.probe.probes import PEOPLE, ProbeRow, identity_rounds, probe, reduced, verification, verification_pairs
+from fer_model.probe.probing import mean_over_folds
 from fer_model.train import train
 
 EXPRESSIONS = ("anger", "fear", "happiness", "surprise")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fer_model.evidence.report import write_report
+from fer_model.report.report import write_report
 
 
 def beside(name: str):

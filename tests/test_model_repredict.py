@@ -15,16 +15,16 @@ from cli.fer_model import main
 from fer_data.faces.views import view_of
 from fer_data.store.loader import open_views
 from fer_data.store.manifest import COLUMNS, read_settings, write_manifest
-from fer_model.classifier import VOTES, probabilities
 from fer_model.config import preset
 from fer_model.crossval import crossval
 from fer_model.errors import RunError
-from fer_model.evidence.compare import compare
-from fer_model.evidence.evaluate import read_predictions
-from fer_model.evidence.repredict import repredict
+from fer_model.evaluate.compare import compare
+from fer_model.evaluate.figures import read_predictions
+from fer_model.evaluate.repredict import repredict
 from fer_model.networks import to_input_size
+from fer_model.runs.trained import load_run
+from fer_model.stages.classifier import VOTES, probabilities
 from fer_model.train import train
-from fer_model.trained import load_run
 
 ALL = ["p_anger", "p_happiness", "p_surprise"]
 

@@ -17,8 +17,8 @@ from filelock import FileLock
 from rich.console import Console
 
 from fer_model.config import from_json, preset
+from fer_model.data.fold import read_fold
 from fer_model.errors import FoldError
-from fer_model.fold import read_fold
 from fer_model.train import plan, train
 from tests.commands import call
 

@@ -12,10 +12,10 @@ import torch
 from fer_data.errors import ManifestError
 from fer_data.store.loader import open_views
 from fer_model.config import preset
+from fer_model.data.fold import read_fold
 from fer_model.errors import CheckpointError, ConfigError, DeviceError, RunError
-from fer_model.fold import read_fold
+from fer_model.runs.trained import load_run
 from fer_model.train import train
-from fer_model.trained import load_run
 
 
 @pytest.fixture(scope="module", params=["degan", "cnn"])

@@ -15,10 +15,10 @@ from fer_data.faces.align import place_whole
 from fer_data.single import align_files
 from fer_data.store.shards import map_dataset
 from fer_model.config import preset
-from fer_model.evidence.sheet import GAP
-from fer_model.randomness import stream
+from fer_model.engine.randomness import stream
+from fer_model.runs.trained import load_run
+from fer_model.stages.sample_sheet import GAP
 from fer_model.train import train
-from fer_model.trained import load_run
 from fer_model.use.transfer import animation
 from tests.commands import call
 

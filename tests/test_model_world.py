@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fer_model import checkpoint, world
+from fer_model.engine import checkpoint, distributed
 from fer_model.errors import ConfigError
 from tests.ddp_step import one_step
 
@@ -25,25 +25,25 @@ def torchrun(*words):
 
 
 def test_one_process_is_the_whole_world():
-    assert (world.size(), world.rank(), world.is_first()) == (1, 0, True)
+    assert (distributed.size(), distributed.rank(), distributed.is_first()) == (1, 0, True)
     batch = torch.arange(7)
-    assert world.part(batch) is batch
-    world.average_([batch.float()])
+    assert distributed.part(batch) is batch
+    distributed.average_([batch.float()])
 
 
 def test_a_batch_that_does_not_divide_is_refused(monkeypatch):
-    monkeypatch.setattr(world, "size", lambda: 2)
+    monkeypatch.setattr(distributed, "size", lambda: 2)
     with pytest.raises(ConfigError, match="its size must be a multiple of the 2 processes, got 7"):
-        world.part(torch.arange(7))
+        distributed.part(torch.arange(7))
 
 
 def test_half_of_what_torchrun_sets_is_refused(monkeypatch):
     """Clusters set RANK for reasons of their own. Seen red: a ValueError out of PyTorch."""
     monkeypatch.setenv("RANK", "0")
-    for name in world.TORCHRUN_SETS:
+    for name in distributed.TORCHRUN_SETS:
         monkeypatch.delenv(name, raising=False)
     expected = "here RANK is '0' and LOCAL_RANK is not set; start with torchrun, or without RANK"
-    with pytest.raises(ConfigError, match=expected), world.joined(torch.device("cpu")):
+    with pytest.raises(ConfigError, match=expected), distributed.joined(torch.device("cpu")):
         pass
 
 

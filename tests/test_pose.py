@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fer_data.datasets.synthetic.expressions import VARIANTS
-from fer_data.datasets.synthetic.people import draw_person
-from fer_data.datasets.synthetic.rig import make_rig
-from fer_data.datasets.synthetic.scene import draw_nuisance
 from fer_data.faces.align import similarity_from_landmarks
 from fer_data.faces.pose import eye_distance_px, patch_px, yaw_deg
+from fer_data.synthetic.expressions import VARIANTS
+from fer_data.synthetic.people import draw_person
+from fer_data.synthetic.rig import make_rig
+from fer_data.synthetic.scene import draw_nuisance
 
 
 def points_of(seed, **pose):

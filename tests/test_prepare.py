@@ -16,12 +16,12 @@ from click.testing import CliRunner
 
 import fer_data
 from cli.fer_data import main
-from fer_data import prepare
 from fer_data.errors import DatasetError, ManifestError
 from fer_data.faces.align import align
-from fer_data.faces.picture import decode_picture
 from fer_data.faces.views import render_views
-from fer_data.prepare import PrepareConfig, prepare_dataset
+from fer_data.pictures.decode import decode_picture
+from fer_data.prepare import run as prepare
+from fer_data.prepare.run import PrepareConfig, prepare_dataset
 from fer_data.store.loader import open_views
 from fer_data.store.manifest import COLUMNS, read_settings, read_skipped
 from fer_data.store.shards import map_dataset, read_record

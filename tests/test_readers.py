@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from cli.fer_data import main as fer_data
 from cli.fer_model import main as fer_model
 from fer_data.errors import DatasetError, FerError, ManifestError, ShardError
-from fer_data.store.files import parse_object, sealed_json, sha256_of_bytes, unseal
+from fer_data.files import parse_object, sealed_json, sha256_of_bytes, unseal
 from fer_data.store.folder import MARK, marked
-from fer_data.store.form import misfit
 from fer_data.store.manifest import COLUMNS, SCHEMA_VERSION, SKIP_COLUMNS, read_manifest, read_settings, read_skipped
+from fer_data.store.schema import misfit
 from fer_data.store.shards import SHARD_VERSION, read_record
 
 JSON = st.recursive(

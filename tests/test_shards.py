@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fer_data.errors import StorageError
-from fer_data.store.files import sha256_of_bytes, sha256_of_file
+from fer_data.files import sha256_of_bytes, sha256_of_file
 from fer_data.store.shards import map_dataset, read_record, write_shard
 
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fer_data.datasets.synthetic import VERSION, ck_plus, person_of, plan_ck_plus, write_ck_plus
-from fer_data.datasets.synthetic.litter import APPLE_DOUBLE_MAGIC
-from fer_data.datasets.synthetic.plan import MAX_SUBJECTS, subject_name
 from fer_data.errors import DatasetError
+from fer_data.synthetic import VERSION, ck_plus, person_of, plan_ck_plus, write_ck_plus
+from fer_data.synthetic.litter import APPLE_DOUBLE_MAGIC
+from fer_data.synthetic.plan import MAX_SUBJECTS, subject_name
 
 # Lucey et al. 2010 and the read-me of CK+, counted over the real label files.
 REAL_CLASSES = {"anger": 45, "contempt": 18, "disgust": 59, "fear": 25, "happiness": 69, "sadness": 28, "surprise": 83}

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_data.datasets.synthetic import VARIANTS, VERSION, draw_face, draw_nuisance, draw_person, plan_ck_plus
+from fer_data.synthetic import VARIANTS, VERSION, draw_face, draw_nuisance, draw_person, plan_ck_plus
 
 ROOT = Path(__file__).resolve().parents[1]
 FROZEN = {"1": "1a1c5c80d46e942dc0c44da999aa2a6914c0258e9adf0f59d884f5570115128a"}

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer_data.datasets import synthetic
-from fer_data.datasets.synthetic import ACTION_UNITS, VARIANTS, draw_face, draw_nuisance, draw_person, perform
-from fer_data.datasets.synthetic.anatomy import MIRROR, mean_face
-from fer_data.datasets.synthetic.brush import Brush, ellipse, luminance
-from fer_data.datasets.synthetic.expressions import displacement
-from fer_data.datasets.synthetic.people import neutral_points
+from fer_data import synthetic
 from fer_data.faces.align import EYE_DISTANCE, points_on_canvas, similarity_from_landmarks
 from fer_data.labels import EXPRESSIONS
+from fer_data.synthetic import ACTION_UNITS, VARIANTS, draw_face, draw_nuisance, draw_person, perform
+from fer_data.synthetic.anatomy import MIRROR, mean_face
+from fer_data.synthetic.brush import Brush, ellipse, luminance
+from fer_data.synthetic.expressions import displacement
+from fer_data.synthetic.people import neutral_points
 
 LEVELS = st.dictionaries(st.sampled_from(list(ACTION_UNITS)), st.floats(0, 1.5), max_size=6)
 
@@ -245,7 +245,7 @@ def test_the_generator_imports_numpy_opencv_and_no_other_stage():
             strange = [
                 name
                 for name in names
-                if name not in allowed and not name.startswith("fer_data.datasets.synthetic")
+                if name not in allowed and not name.startswith("fer_data.synthetic")
                 and name.split(".")[0] not in sys.stdlib_module_names
             ]
             assert not strange, f"{path.name} imports {strange}"
@@ -253,6 +253,6 @@ def test_the_generator_imports_numpy_opencv_and_no_other_stage():
 
 def test_a_fresh_interpreter_draws_without_torch_or_dlib():
     """Broken once by importing torch in brush.py: it was there."""
-    code = "import json, sys; import fer_data.datasets.synthetic; print(json.dumps(sorted(sys.modules)))"
+    code = "import json, sys; import fer_data.synthetic; print(json.dumps(sorted(sys.modules)))"
     loaded = json.loads(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
     assert not {"torch", "dlib", "_dlib_pybind11", "face_alignment", "sklearn"} & set(loaded)

@@ -9,10 +9,10 @@ from click.testing import CliRunner
 
 from cli.fer_data import main
 from fer_data.errors import ManifestError, ShardError
-from fer_data.store.files import sealed_json, sha256_of_file, unseal
-from fer_data.store.guard import Guard
+from fer_data.files import sealed_json, sha256_of_file, unseal
 from fer_data.store.manifest import read_manifest
 from fer_data.store.shards import map_dataset
+from fer_data.store.untrusted import Guard
 from fer_data.store.verify import verify
 
 
@@ -162,7 +162,7 @@ def test_a_reader_that_hangs_or_crashes_does_not_take_verify_with_it(copy, monke
         assert guard.call(fine, path) == ["00000.h5"]
         assert "makes the HDF5 library crash" in guard.call(crash, path)[0]
         assert guard.call(fine, path) == ["00000.h5"]
-        monkeypatch.setattr("fer_data.store.guard.CHILD_LIMIT_S", 0.5)
+        monkeypatch.setattr("fer_data.store.untrusted.CHILD_LIMIT_S", 0.5)
         assert guard.call(hang, path)[0].startswith("00000.h5: reading it did not end within 0.5 s")
         monkeypatch.undo()
         assert guard.call(fine, path) == ["00000.h5"]
@@ -222,7 +222,7 @@ def test_damage_to_any_file_is_found_and_named(damage_me, name):
 @pytest.fixture
 def damage_me(tmp_path):
     """A folder small enough to be verified in a moment."""
-    from fer_data.prepare import PrepareConfig, prepare_dataset
+    from fer_data.prepare.run import PrepareConfig, prepare_dataset
 
     root = tmp_path / "faces"
     for subject in ("a", "b"):
@@ -232,7 +232,7 @@ def damage_me(tmp_path):
     (root / "a" / "stray.png").write_bytes(b"")
     config = PrepareConfig(landmarks="none", folds=2, views="virtual", options={"pattern": "{subject}/{sequence}_{expression}.png"})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fer_data.prepare.SHARD_FACES", 2)
+        patch.setattr("fer_data.prepare.run.SHARD_FACES", 2)
         prepare_dataset("folder", root, tmp_path / "out", config)
     return tmp_path / "out"
 
@@ -256,7 +256,7 @@ def test_a_record_that_was_edited_with_care_is_found(damage_me, change, said):
 
 def test_a_damaged_record_is_made_anew_and_a_damaged_cache_is_not_believed(prepared_ck, synthetic_ck, tmp_path):
     """A flipped digit in a cached point is a miss: the same bytes come out as from an empty cache."""
-    from fer_data.prepare import PrepareConfig, prepare_dataset
+    from fer_data.prepare.run import PrepareConfig, prepare_dataset
     from tests.trees import bytes_of
 
     out = tmp_path / "out"

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer_data.datasets import video
 from fer_data.errors import DatasetError, FerError, ImageError
+from fer_data.pictures import video
 from tests.mmi_sessions import chunks, rebuilt
 
 av = pytest.importorskip("av")

@@ -1,14 +1,1 @@
-"""Where sequences come from: one adapter a file, each a function scan(root, **options) -> Scan."""
-
-from fer_data.datasets import bu4dfe, ck48, ck_plus, folder, mmi, oulu_casia
-
-__all__ = ["ADAPTERS"]
-
-ADAPTERS = {
-    "ck+": ck_plus.scan,
-    "ck48": ck48.scan,
-    "mmi": mmi.scan,
-    "oulu": oulu_casia.scan,
-    "bu4dfe": bu4dfe.scan,
-    "folder": folder.scan,
-}
+"""Where sequences come from: one adapter a file, listed in adapters.py, and what their authors published."""

@@ -25,8 +25,8 @@ from fer_data.datasets.compare import counts_note, difference_notes
 from fer_data.datasets.recognise import BASIC_FOLDERS, wrong_tree
 from fer_data.datasets.tree import is_picture, litter_skips, walk
 from fer_data.labels import BASIC
-from fer_data.order import natural_key
 from fer_data.records import Frame, Scan, Sequence, Skip
+from fer_data.text import natural_key
 
 __all__ = ["scan"]
 

@@ -22,8 +22,8 @@ from fer_data.datasets.compare import ck_plus_subjects, counts_note, subject_not
 from fer_data.datasets.recognise import wrong_tree
 from fer_data.datasets.tree import is_picture, litter_skips, walk
 from fer_data.labels import WORDS
-from fer_data.order import natural_key
 from fer_data.records import Frame, Scan, Sequence, Skip
+from fer_data.text import natural_key
 
 __all__ = ["scan"]
 

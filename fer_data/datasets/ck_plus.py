@@ -26,13 +26,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from fer_data.datasets.compare import ck_plus_subjects, counts_note, subject_notes
+from fer_data.datasets.published import load_facts
 from fer_data.datasets.recognise import what_it_is, where_it_lies, wrong_tree
 from fer_data.datasets.tree import is_picture, litter_skips, walk
 from fer_data.errors import DatasetError
 from fer_data.labels import CK_PLUS_CODES, WORDS
-from fer_data.order import natural_key
-from fer_data.protocol.facts import load_facts
 from fer_data.records import Frame, Scan, Sequence, Skip
+from fer_data.text import natural_key
 
 __all__ = ["scan", "read_emotion"]
 

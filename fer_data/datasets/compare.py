@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 
+from fer_data.datasets.published import load_facts
 from fer_data.labels import EXPRESSIONS
-from fer_data.order import natural_key
-from fer_data.protocol.facts import load_facts
 from fer_data.records import Sequence
+from fer_data.text import natural_key
 
 __all__ = ["counts_note", "difference_notes", "subject_notes", "ck_plus_subjects"]
 

@@ -20,8 +20,8 @@ from fer_data.datasets.recognise import what_it_is
 from fer_data.datasets.tree import is_picture, litter_skips, walk
 from fer_data.errors import DatasetError
 from fer_data.labels import expression_from_word
-from fer_data.order import natural_key
 from fer_data.records import Frame, Scan, Sequence, Skip
+from fer_data.text import natural_key
 
 __all__ = ["FIELDS", "scan", "pattern_to_regex"]
 

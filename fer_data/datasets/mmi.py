@@ -26,14 +26,15 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_data.datasets import mmi_xml, video
+from fer_data.datasets import mmi_xml
 from fer_data.datasets.compare import counts_note
 from fer_data.datasets.recognise import is_mahnob, wrong_tree
 from fer_data.datasets.tree import is_clip, is_picture, litter_skips, walk
 from fer_data.errors import DatasetError, ImageError
 from fer_data.labels import MMI_CODES, WORDS
-from fer_data.order import natural_key
+from fer_data.pictures import video
 from fer_data.records import Frame, Scan, Sequence, Skip
+from fer_data.text import natural_key
 
 __all__ = ["FRAMINGS_OF_VIEW", "scan", "read_listing"]
 

@@ -20,7 +20,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from fer_data.errors import DatasetError
-from fer_data.magic import not_media
+from fer_data.pictures.file_kinds import not_media
 
 __all__ = ["MAX_BYTES", "read_view", "read_emotion", "read_apex"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from fer_data.datasets.recognise import what_file_it_is
 from fer_data.errors import DatasetError
-from fer_data.order import natural_key
 from fer_data.records import Skip
+from fer_data.text import natural_key
 
 __all__ = ["PICTURES", "CLIPS", "walk", "is_picture", "is_clip", "litter_skips"]
 

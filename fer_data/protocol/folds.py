@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from fer_data.errors import DatasetError, ManifestError
-from fer_data.order import natural_key
+from fer_data.text import natural_key
 
 __all__ = ["RULES", "SEEDED", "assign", "step", "stratified", "shuffled", "repeated", "inner_validation", "refuse_shared_subjects"]
 

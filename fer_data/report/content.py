@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from fer_data.datasets.published import FILES, Facts, load_facts
 from fer_data.labels import classes_of
 from fer_data.protocol.balance import image_table
-from fer_data.protocol.facts import FILES, Facts, load_facts
 from fer_data.protocol.folds import SEEDED
 
 __all__ = ["Finding", "LeftOut", "citations", "facts_of", "findings", "left_out", "provenance", "shared_subjects", "with_all_folds"]

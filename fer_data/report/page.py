@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from fer_data import __version__
+from fer_data.files import write_bytes_atomically
 from fer_data.labels import classes_of
 from fer_data.protocol.balance import image_table, subject_table
 from fer_data.records import NOT_SELECTED, UNUSABLE
@@ -19,7 +20,6 @@ from fer_data.report import content, pictures
 from fer_data.report.figures import heat_table, histogram
 from fer_data.report.measures import REASONS, Limits, examine, limits_of
 from fer_data.report.template import render_page
-from fer_data.store.files import write_bytes_atomically
 from fer_data.store.manifest import read_manifest, read_settings, read_skipped
 
 __all__ = ["MOST_BYTES", "MOST_FACES", "ReportSummary", "write_report"]

@@ -13,13 +13,13 @@ import pandas as pd
 
 from fer_data import __version__
 from fer_data.faces.align import CANVAS
+from fer_data.files import json_bytes, make_folder, write_bytes_atomically
 from fer_data.markdown import escape, table
 from fer_data.records import NOT_SELECTED, UNUSABLE
 from fer_data.report import content
 from fer_data.share import words
 from fer_data.share.croissant import describe
 from fer_data.share.terms import Terms, terms_of
-from fer_data.store.files import json_bytes, make_folder, write_bytes_atomically
 from fer_data.store.manifest import COLUMNS, read_manifest, read_settings, read_skipped
 
 __all__ = ["CARD", "CROISSANT", "CardSummary", "write_card"]

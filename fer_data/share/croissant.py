@@ -15,11 +15,11 @@ from pathlib import Path
 import pandas as pd
 
 from fer_data.faces.align import CANVAS
+from fer_data.files import sha256_of_file
 from fer_data.labels import classes_of
 from fer_data.report.content import facts_of, provenance
 from fer_data.share.terms import Terms
 from fer_data.share.words import use_of
-from fer_data.store.files import sha256_of_file
 from fer_data.store.manifest import COLUMNS
 
 __all__ = ["describe"]

@@ -19,12 +19,12 @@ from pathlib import Path
 from fer_data import __version__
 from fer_data.errors import DatasetError
 from fer_data.faces.views import N_VIEWS
+from fer_data.files import make_folder, reported, sealed_json, sha256_of_bytes, unseal, write_bytes_atomically
 from fer_data.share.formats import FORMATS
 from fer_data.share.readme import readme
 from fer_data.share.samples import Samples
 from fer_data.share.terms import Terms
 from fer_data.share.words import counted
-from fer_data.store.files import make_folder, reported, sealed_json, sha256_of_bytes, unseal, write_bytes_atomically
 
 __all__ = ["MARK", "Plan", "Summary", "export_faces", "plan_export"]
 

@@ -17,9 +17,9 @@ import numpy as np
 from fer_data.errors import ShardError
 from fer_data.faces.align import CANVAS
 from fer_data.faces.views import VIEW_SIZE, render_view
+from fer_data.files import sha256_of_bytes
 from fer_data.labels import classes_of
 from fer_data.share.terms import Terms, terms_of
-from fer_data.store.files import sha256_of_bytes
 from fer_data.store.manifest import COLUMNS, manifest_sha256, read_manifest, read_settings
 from fer_data.store.shards import map_dataset
 

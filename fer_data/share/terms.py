@@ -6,7 +6,7 @@ Out: Terms: the warning that comes before anything else, licence, citation, and 
 
 from dataclasses import dataclass
 
-from fer_data.protocol.facts import Facts
+from fer_data.datasets.published import Facts
 from fer_data.report.content import citations, facts_of
 
 __all__ = ["Terms", "terms_of"]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_data.files import json_bytes, make_folder, sealed_json, sha256_of_bytes, unseal, write_bytes_atomically
 from fer_data.records import Landmarks
-from fer_data.store.files import json_bytes, make_folder, sealed_json, sha256_of_bytes, unseal, write_bytes_atomically
 
 __all__ = ["CACHE_VERSION", "key_of", "load", "store"]
 

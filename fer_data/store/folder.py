@@ -18,7 +18,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from fer_data.errors import BusyError, DatasetError
-from fer_data.store.files import make_folder, remove_durably, reported, sealed_json, unseal, write_bytes_atomically, write_json_atomically
+from fer_data.files import make_folder, remove_durably, reported, sealed_json, unseal, write_bytes_atomically, write_json_atomically
 
 __all__ = ["MARK", "check_out", "marked", "only_writer", "remove_surplus"]
 

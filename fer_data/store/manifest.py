@@ -15,10 +15,10 @@ import pandas as pd
 import pyarrow as pa
 
 from fer_data.errors import ManifestError
+from fer_data.files import parse_object, remove_durably, sealed_json, sha256_of_bytes, unseal, write_bytes_atomically
 from fer_data.labels import EXPRESSIONS
 from fer_data.records import FRAMINGS, ROLES, Skip
-from fer_data.store.files import parse_object, remove_durably, sealed_json, sha256_of_bytes, unseal, write_bytes_atomically
-from fer_data.store.form import misfit
+from fer_data.store.schema import misfit
 
 __all__ = ["SCHEMA_VERSION", "COLUMNS", "MATRIX", "LATER", "image_id", "pack", "unpack", "write_manifest", "withdraw",
            "read_manifest", "read_skipped", "check_csv", "read_settings", "manifest_sha256", "rows_per_fold"]  # fmt: skip

@@ -24,8 +24,8 @@ import h5py
 import numpy as np
 
 from fer_data.errors import ShardError
-from fer_data.store.files import parse_object, sealed_json, sha256_of_bytes, unseal, write_bytes_atomically
-from fer_data.store.form import misfit
+from fer_data.files import parse_object, sealed_json, sha256_of_bytes, unseal, write_bytes_atomically
+from fer_data.store.schema import misfit
 
 __all__ = ["SHARD_VERSION", "ShardRecord", "shard_name", "write_shard", "read_record", "row_sha256", "map_dataset"]
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from fer_data.errors import FerError
 from fer_data.faces.align import CANVAS
 from fer_data.faces.views import N_VIEWS, VIEW_SIZE
-from fer_data.store.files import sha256_of_file
+from fer_data.files import sha256_of_file
 from fer_data.store.folder import MARK, marked
-from fer_data.store.guard import Guard, look_into
 from fer_data.store.manifest import COLUMNS, LATER, check_csv, read_manifest, read_settings, read_skipped
 from fer_data.store.shards import read_record
+from fer_data.store.untrusted import Guard, look_into
 
 __all__ = ["verify"]
 

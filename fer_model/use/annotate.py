@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 
 from fer_data.datasets.tree import is_clip
-from fer_data.datasets.video import require_av
-from fer_data.store.files import growing, make_folder, reported, write_bytes_atomically
+from fer_data.files import growing, make_folder, reported, write_bytes_atomically
+from fer_data.pictures.video import require_av
 from fer_model.errors import ConfigError
 from fer_model.use.predict import FacePrediction, Prediction
 from fer_model.use.shots import Sources

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_data.errors import ImageError
-from fer_data.faces.picture import decode_picture
+from fer_data.pictures.decode import decode_picture
 from fer_model.errors import RunError
 from fer_model.use.annotate import draw_prediction
 from fer_model.use.predict import Prediction, Predictor, load
@@ -144,7 +144,7 @@ def _decoder_of(run: Path, device: str) -> tuple:
     """Return the trained run and "", or None and why it cannot draw."""
     if not run.is_dir():
         return None, "an exported file holds no decoder; open the run folder."
-    from fer_model.trained import load_run
+    from fer_model.runs.trained import load_run
 
     trained = load_run(run, device)
     if "decoder" not in trained.networks:
@@ -157,9 +157,9 @@ def sheet_of(model: Predictor, trained, picture: np.ndarray, people: tuple[str, 
     import torch
 
     from fer_data.store.loader import virtual_views
-    from fer_model.classifier import centre_inputs
-    from fer_model.evidence.sheet import draw_noise, draw_sheet
-    from fer_model.randomness import stream
+    from fer_model.engine.randomness import stream
+    from fer_model.stages.classifier import centre_inputs
+    from fer_model.stages.sample_sheet import draw_noise, draw_sheet
 
     face = model.first_face(picture)
     if face is None:

@@ -46,7 +46,7 @@ def open_engine(path: Path, device: str = "auto") -> Engine:
 
 
 def _of_run(run: Path, device: str) -> Engine:
-    from fer_model.trained import load_run
+    from fer_model.runs.trained import load_run
 
     trained = load_run(run, device)
     if trained.config.method == "pretrain":

@@ -22,13 +22,13 @@ import torch
 from torch import Tensor, nn
 
 from fer_data.faces.views import VIEW_SIZE
-from fer_data.store.files import write_bytes_atomically
-from fer_model import checkpoint
+from fer_data.files import write_bytes_atomically
 from fer_model.config import from_json, to_json
-from fer_model.devices import resolve_device
+from fer_model.engine import checkpoint
+from fer_model.engine.devices import resolve_device
 from fer_model.errors import ConfigError, RunError
 from fer_model.networks import to_input_size
-from fer_model.trained import TrainedRun, load_networks, load_run
+from fer_model.runs.trained import TrainedRun, load_networks, load_run
 from fer_model.use.engines import KEY, LARGEST_BATCH, require_onnx
 from fer_model.use.recipe import Recipe, from_metadata, recipe_of_run
 

@@ -24,10 +24,10 @@ import numpy as np
 
 from fer_data.datasets.tree import is_clip
 from fer_data.errors import ImageError
+from fer_data.faces.finder import Finder, Found
 from fer_data.faces.landmarks import ALONE
 from fer_data.faces.landmarks.none import NO_POINTS
-from fer_data.faces.picture import decode_picture
-from fer_data.find import Finder, Found
+from fer_data.pictures.decode import decode_picture
 from fer_model.errors import ConfigError
 from fer_model.use.engines import LARGEST_BATCH, Engine, open_engine
 from fer_model.use.recipe import SVM, Recipe, inputs
@@ -316,7 +316,7 @@ def predict(run: Path, request: Request, write=print, say=print, watch: Callable
     Ctrl-C ends a camera, and nothing else, in good order. Raises children of FerError; no half of a file is left then.
     """
     from fer_model.use.annotate import open_annotator
-    from fer_model.use.written import open_writer
+    from fer_model.use.prediction_files import open_writer
 
     seen = sources(request.source)
     form = _form(request, seen)

@@ -16,7 +16,7 @@ import numpy as np
 
 from fer_data.faces.align import CANVAS, EYE_CENTRE, EYE_DISTANCE, RIGID, TEMPLATE
 from fer_data.faces.views import CENTRE_VIEW, MATRICES, VIEW_SIZE, render_view
-from fer_data.store.form import misfit
+from fer_data.store.schema import misfit
 from fer_model.config import TrainConfig
 from fer_model.errors import RunError
 
@@ -84,7 +84,7 @@ def recipe_of_run(config: TrainConfig, content: dict) -> Recipe:
 def _faces_of_data(content: dict) -> dict | None:
     """Return how the faces of a run's data were found, None if the data are gone or others by now."""
     from fer_data.store.manifest import read_settings  # pandas is slow to import
-    from fer_model.run import faces_of
+    from fer_model.runs.folder import faces_of
 
     data = Path(content["data"])
     if not (data / "settings.json").is_file():

@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 
 from fer_data.datasets.tree import is_clip, is_picture, walk
-from fer_data.datasets.video import each_frame, require_av
 from fer_data.errors import ImageError, did_you_mean
-from fer_data.faces.picture import decode_picture
-from fer_data.order import natural_key
+from fer_data.pictures.decode import decode_picture
+from fer_data.pictures.video import each_frame, require_av
+from fer_data.text import natural_key
 
 __all__ = ["KINDS", "Shot", "Sources", "sources"]
 

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from fer_model.errors import RunError
-from fer_model.run import RunFolder
+from fer_model.runs.folder import RunFolder
 
 __all__ = ["EventFiles", "write_events"]
 

@@ -20,16 +20,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fer_data.errors import did_you_mean
+from fer_data.files import write_bytes_atomically
 from fer_data.single import BACKENDS, align_files
-from fer_data.store.files import write_bytes_atomically
 from fer_data.store.loader import open_views, virtual_views
 from fer_data.store.manifest import read_settings
-from fer_model.classifier import centre_inputs
+from fer_model.data.fold import Fold
+from fer_model.engine.randomness import stream
 from fer_model.errors import ConfigError, RunError
-from fer_model.evidence.sheet import COLUMNS, draw_noise, draw_sheet, spread_over, tiled, write_picture
-from fer_model.fold import Fold
-from fer_model.randomness import stream
-from fer_model.trained import TrainedRun, load_run
+from fer_model.runs.trained import TrainedRun, load_run
+from fer_model.stages.classifier import centre_inputs
+from fer_model.stages.sample_sheet import COLUMNS, draw_noise, draw_sheet, spread_over, tiled, write_picture
 
 __all__ = ["Drawn", "Request", "animation", "transfer"]
 

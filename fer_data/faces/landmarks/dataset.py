@@ -13,8 +13,8 @@ import numpy as np
 
 from fer_data.errors import LandmarkError
 from fer_data.faces.landmarks.given import POINTS, GivenBackend, checked
+from fer_data.files import sha256_of_bytes
 from fer_data.records import Sequence
-from fer_data.store.files import sha256_of_bytes
 
 __all__ = ["DatasetBackend", "parse_points"]
 

@@ -21,7 +21,7 @@ import numpy as np
 from fer_data import weights
 from fer_data.errors import LandmarkError, WeightsError
 from fer_data.faces.landmarks.base import Box, DetectorBackend
-from fer_data.store.files import sha256_of_bytes
+from fer_data.files import sha256_of_bytes
 
 __all__ = ["FanBackend", "NETWORK", "DETECTORS", "crop_matrix", "heat_map_peaks"]
 

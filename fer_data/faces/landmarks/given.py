@@ -11,7 +11,7 @@ import numpy as np
 
 from fer_data.errors import LandmarkError
 from fer_data.faces.landmarks.base import Backend, Origin
-from fer_data.faces.picture import unframe_points
+from fer_data.pictures.decode import unframe_points
 from fer_data.records import Landmarks, Sequence
 
 __all__ = ["GivenBackend", "checked", "frame_points"]

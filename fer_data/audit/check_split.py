@@ -1,0 +1,156 @@
+"""The audit of a split that a user brings: read it, judge it, and compare its pictures where they can be had.
+
+In:  the files or folders of a split, or a prepared folder; perhaps a subject pattern and the folder of the pictures.
+Out: protocol.audit.AuditReport. Nothing is written.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from fer_data.audit.forms import SUFFIXES, Tree
+from fer_data.audit.leaks import AuditReport, PixelReport, audit, with_pixels
+from fer_data.audit.near_duplicates import THRESHOLD, PictureHash, find_duplicates, hash_picture
+from fer_data.audit.places import is_listed_picture, names_a_place, place_of
+from fer_data.audit.read import ReadSplit, read_split
+from fer_data.datasets.tree import is_picture, walk
+from fer_data.errors import ImageError, SplitError
+from fer_data.files import sha256_of_bytes, sha256_of_file
+from fer_data.pictures.decode import decode_picture
+from fer_data.store.folder import MARK
+from fer_data.store.manifest import read_manifest
+from fer_data.text import natural_key
+
+__all__ = ["check_split"]
+
+_AT_ONCE = 64                         # pictures handed to the threads together
+
+Progress = Callable[[int, int], None]   # (pictures done, pictures in all)
+
+
+def check_split(
+    paths: Sequence[Path],
+    subject_pattern: str | None = None,
+    images: Path | None = None,
+    threshold: int = THRESHOLD,
+    progress: Progress = lambda done, total: None,
+) -> AuditReport:
+    """Return what is wrong with the split in `paths`, or that nothing is.
+
+    A path is a list or table, a folder of such files, a folder of pictures per side, or a folder that `prepare` wrote.
+    `images` is where the listed pictures lie; a folder of pictures needs it not. Raises SplitError if the split cannot be
+    read or if the subjects in it cannot be known, ManifestError as read_manifest does.
+    """
+    files, trees = _inputs([Path(path) for path in paths])
+    read = read_split(files, trees, subject_pattern, sha256_of_file)
+    report = audit(read.split)
+    if images is not None or trees:
+        return with_pixels(report, _compare(read, images, threshold, progress))
+    if read.digests:
+        note = "bytes only, by the hashes in the table; give --images ROOT to look for near duplicates"
+        return with_pixels(report, find_duplicates(read.split, read.digests, notes=(note,)))
+    return report
+
+
+def _inputs(paths: list[Path]) -> tuple[list[Path], list[Tree]]:
+    """Return the files and the folders of pictures that `paths` stand for."""
+    files, trees = [], []
+    for path in paths:
+        if not path.is_dir():
+            files.append(path)
+        elif (path / "manifest.parquet").is_file() or (path / MARK).is_file():
+            read_manifest(path)  # refuses one that is unfinished, damaged, or of another schema version
+            files.append(path / "manifest.parquet")
+        else:
+            found, _ = walk(path)
+            pictures = tuple(name for name in found if is_listed_picture(name))
+            lists = [name for name in found if name.lower().endswith(SUFFIXES) and names_a_place(Path(name).stem)]
+            placed = any(place_of(name.split("/")[:-1])[:2] != (None, None) for name in pictures)
+            if lists and not placed:
+                files += [path / name for name in lists]
+            elif pictures:
+                trees.append(Tree(path, pictures))
+            else:
+                raise SplitError(f"reading the split {path}: allowed are folders of pictures, or lists such as train_1.txt; it has neither")
+    return files, trees
+
+
+# --- pixels -----------------------------------------------------------------------------------------------------------
+
+
+def _compare(read: ReadSplit, images: Path | None, threshold: int, progress: Progress) -> PixelReport:
+    """Return the duplicates among the pictures of the split that can be found."""
+    shared = Counter(read.locations.values())
+    find = _finder(images)
+    found: dict[str, Path] = {}
+    notes: list[str] = []
+    lost = 0
+    for name, location in read.locations.items():
+        path = find(location) if shared[location] == 1 else None
+        if path is not None:
+            found[name] = path
+        elif shared[location] == 1:
+            lost += 1
+    clips = sum(shared[location] > 1 or not is_picture(location) for location in read.locations.values())
+    if not found:
+        first = next(iter(read.locations.values()), "an entry without a path")
+        raise SplitError(f"comparing pictures: none of the {len(read.split.items)} entries was found below {images}, e.g. {first!r}")
+    if lost:
+        notes.append(f"{lost} pictures were not found, or not at one place only, below {images}")
+    if clips:
+        notes.append(f"{clips} entries are clips, or frames of clips: how they look was not compared")
+    digests: dict[str, str] = {}
+    hashes: dict[str, PictureHash] = {}
+    problems = Counter()
+    for done, (name, digest, result) in enumerate(_read_pictures(found), 1):
+        digests[name] = digest
+        if isinstance(result, PictureHash):
+            hashes[name] = result
+        else:
+            problems[result] += 1
+        progress(done, len(found))
+    notes += [f"{count} pictures {problem}: compared byte by byte only" for problem, count in problems.items() if problem]
+    return find_duplicates(read.split, digests, hashes, threshold, tuple(notes))
+
+
+def _finder(images: Path | None) -> Callable[[str], Path | None]:
+    """Return a function from a listed path to the file below `images`: at that path, or the only one that ends like it."""
+    by_name: dict[str, list[str]] = {}
+    if images is not None:
+        for file in walk(images)[0]:
+            by_name.setdefault(file.rsplit("/", 1)[-1], []).append(file)
+
+    def find(location: str) -> Path | None:
+        if images is None:
+            return Path(location)
+        if (images / location).is_file():
+            return images / location
+        same_name = by_name.get(location.rsplit("/", 1)[-1], [])
+        ends = [file for file in same_name if f"/{file}".endswith(f"/{location}")] or same_name
+        return images / ends[0] if len(ends) == 1 else None
+
+    return find
+
+
+def _read_pictures(found: dict[str, Path]) -> Iterator[tuple[str, str, PictureHash | str]]:
+    """Yield (item, sha256, hash or why there is none) in natural order; threads suffice, decoding lets others run.
+
+    A few at a time, so that an interrupt does not wait for thousands.
+    """
+
+    def read(name: str) -> tuple[str, str, PictureHash | str]:
+        path = found[name]
+        if not is_picture(path.name):
+            return name, sha256_of_file(path), ""                        # a clip, counted already
+        data = path.read_bytes()
+        try:
+            return name, sha256_of_bytes(data), hash_picture(decode_picture(data, False, str(path))) or "are of one tone"
+        except ImageError:
+            return name, sha256_of_bytes(data), "cannot be decoded"
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        names = sorted(found, key=natural_key)
+        for first in range(0, len(names), _AT_ONCE):
+            yield from pool.map(read, names[first : first + _AT_ONCE])

@@ -1,0 +1,69 @@
+"""Every face of any picture, aligned exactly as `prepare` aligns those of a database: a picture in, faces on the canvas out.
+
+In:  a landmark backend's name and detector, as a prepared folder's settings have them; pictures (H, W) or (H, W, 3) RGB, uint8.
+Out: Found, the face that `prepare` would take first; what was found and cannot be aligned, as sentences.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from fer_data.errors import ImageError, LandmarkError
+from fer_data.faces.align import align, place_whole
+from fer_data.faces.landmarks import ALONE, backend_options, open_backend
+from fer_data.faces.landmarks.none import NO_POINTS
+from fer_data.faces.pose import eye_distance_px, patch_px, yaw_deg
+from fer_data.pictures.decode import grey_of
+
+__all__ = ["Finder", "Found"]
+
+
+@dataclass(frozen=True)
+class Found:
+    """One face of a picture."""
+
+    pixels: np.ndarray                # (132, 132) grey or (132, 132, 3) RGB, uint8
+    points: np.ndarray                # (68, 2) float64, (x, y) pixels of the picture; all NaN from the backend `none`
+    box: tuple[float, float, float, float]       # left, top, right, bottom of the detector, pixels
+    eye_distance_px: float            # between the centres of the eyes, in the picture
+    patch_px: float                   # side, in pixels of the picture, of what a network sees of it
+    yaw_deg: float | None             # faces/pose.py; None without points
+    residual_px: float                # of the alignment, as in the manifest
+
+
+class Finder:
+    """Finds and aligns the faces of one picture after another."""
+
+    def __init__(self, landmarks: str, detector: str = "sfd", colour: bool = False):
+        """Open the backend. Raises LandmarkError if it cannot look at a single picture, WeightsError if it lacks a file."""
+        if landmarks not in ALONE:
+            raise LandmarkError(f"finding faces: allowed landmark backends are {', '.join(ALONE)}; got {landmarks!r}")
+        self._backend = open_backend(landmarks, **backend_options(landmarks, detector))
+        self.colour, self.identity = colour, self._backend.identity()
+
+    def __call__(self, picture: np.ndarray, thorough: bool = False) -> tuple[list[Found], list[str]]:
+        """Return the faces of a picture, and a sentence for each that cannot be aligned.
+
+        `thorough` looks for small faces beside a large one. Raises ImageError unless it is a picture, uint8.
+        """
+        picture = self._looked_at(picture)
+        faces, unusable = [], []
+        for one in self._backend.locate_all(picture, thorough):
+            try:
+                face = place_whole(picture) if self._backend.name == NO_POINTS else align(picture, one.points)
+            except LandmarkError as error:
+                unusable.append(str(error))
+                continue
+            sizes = eye_distance_px(face.matrix), patch_px(face.matrix)
+            faces.append(Found(face.pixels, one.points, one.box, *sizes, yaw_deg(one.points), face.residual_px))
+        return faces, unusable
+
+    def _looked_at(self, picture: np.ndarray) -> np.ndarray:
+        """Return the picture in the colours of the prepared faces."""
+        shape = picture.shape
+        if picture.dtype != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)) or 0 in shape:
+            raise ImageError(f"finding faces: a picture is (H, W) or (H, W, 3) RGB of uint8, got {shape} of {picture.dtype}")
+        if self.colour:
+            return picture if picture.ndim == 3 else cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB)
+        return picture if picture.ndim == 2 else grey_of(picture)

@@ -1,0 +1,80 @@
+"""From a file's bytes to a picture, grey or RGB, or one sentence that says what the file really is.
+
+In:  the bytes of a PNG, JPEG, BMP, TIFF ... file: 8 or 16 bits a channel, grey, colour, palette, CMYK, with alpha.
+Out: (H, W) grey or (H, W, 3) RGB, uint8, upright (the EXIF orientation is applied).
+"""
+
+import cv2
+import numpy as np
+
+from fer_data.errors import ImageError
+from fer_data.pictures.file_kinds import not_media
+from fer_data.pictures.header import claimed_size, cut_short
+
+__all__ = ["MAX_PIXELS", "decode_picture", "grey_of", "frame_picture", "unframe_points"]
+
+MAX_PIXELS = 100_000_000              # a face database has none larger; a crafted header can claim any size
+
+# What OpenCV would log about a damaged file stands in our own sentence.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_FATAL)
+
+
+def decode_picture(data: bytes, colour: bool, where: str) -> np.ndarray:
+    """Return the picture in `data`, or raise ImageError naming `where` and what is wrong with it.
+
+    Empty files, Git LFS pointers, AppleDouble files, web pages, truncated and absurdly large pictures are told apart.
+    Grey is always the luminance of the RGB picture, so that it does not depend on the file's format; 16 bits a channel
+    become 8 by their upper byte; alpha is left out.
+    """
+    problem = _problem(data)
+    if problem:
+        raise ImageError(f"decoding a picture: {where} {problem}")
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    except cv2.error as error:
+        raise ImageError(f"decoding a picture: {where} is not a picture that OpenCV reads ({error.err})") from error
+    if picture is None:
+        raise ImageError(f"decoding a picture: {where} is damaged or of a format that OpenCV does not read")
+    return picture if colour else grey_of(picture)
+
+
+def grey_of(picture: np.ndarray) -> np.ndarray:
+    """Return the luminance (H, W) uint8 of an RGB picture (H, W, 3) uint8; equal channels give their own value."""
+    return cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+
+
+def frame_picture(picture: np.ndarray, framing: str) -> np.ndarray:
+    """Return the picture as a framing of records.FRAMINGS looks at it: turned by 90 degrees, or one half of it."""
+    half = (picture.shape[1] + 1) // 2
+    return {
+        "whole": lambda: picture,
+        "clockwise": lambda: np.ascontiguousarray(np.rot90(picture, -1)),
+        "counterclockwise": lambda: np.ascontiguousarray(np.rot90(picture)),
+        "left": lambda: np.ascontiguousarray(picture[:, :half]),
+        "right": lambda: np.ascontiguousarray(picture[:, -half:]),
+    }[framing]()
+
+
+def unframe_points(points: np.ndarray, framing: str, size: tuple[int, int]) -> np.ndarray:
+    """Return points (L, 2) of a framed picture as points of the picture itself, of size (width, height)."""
+    width, height = size
+    x, y = np.asarray(points, np.float64).T
+    back = {
+        "whole": (x, y), "clockwise": (y, height - 1 - x), "counterclockwise": (width - 1 - y, x), "left": (x, y),
+        "right": (x + width - (width + 1) // 2, y),
+    }[framing]  # fmt: skip
+    return np.stack(back, -1)
+
+
+def _problem(data: bytes) -> str | None:
+    """Return what keeps `data` from being a whole picture, or None."""
+    if other := not_media(data[:512]):
+        return other
+    size = claimed_size(data)
+    if size is None:
+        return "is none of PNG, JPEG, BMP, TIFF, WebP and PNM, or its header is damaged"
+    if size[0] * size[1] > MAX_PIXELS:
+        return f"claims {size[0]}x{size[1]} pixels; allowed are {MAX_PIXELS} in all"
+    if cut_short(data):
+        return f"ends after {len(data)} bytes, before its own end: it is truncated"
+    return None

@@ -1,0 +1,53 @@
+"""Random changes to training views beyond the paper's 110: views in, views of the same faces out.
+
+In:  views (B, C, S, S) in [-1, 1], a strength from 0 (none) to 1, a generator.
+Out: the same shape and range, on the same device.
+
+The 110 shift a face by at most 14 px and turn it by at most 15 degrees. Here, at strength 1, each view is also scaled by up to
+15 %, shifted by up to 6 %, turned by up to 10 degrees, changed in contrast by up to 40 % and in brightness by up to 0.3, and
+a square of up to a third of its side is replaced by its mean in every second view. Off in preset `paper`.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fer_model.engine import distributed
+
+__all__ = ["strengthen"]
+
+SCALE, SHIFT, TURN_DEG, CONTRAST, BRIGHTNESS = 0.15, 0.06, 10.0, 0.4, 0.3        # at strength 1
+ERASED, ERASED_SIDE = 0.5, 1 / 3      # share of views with a square erased, its largest side in parts of the view's
+
+
+def strengthen(x: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    """Return x (B, C, S, S) with every view changed at random; x itself at strength 0.
+
+    What is drawn covers the batch of all processes, so that it does not depend on how many there are.
+    """
+    if strength == 0:
+        return x
+    drawn = torch.rand(distributed.size() * len(x), 9, generator=generator)            # CPU: the same on every device
+    u = distributed.part(drawn).to(x.device) * 2 - 1                                   # (B, 9) in [-1, 1)
+    scale, turn = torch.exp(strength * SCALE * u[:, 0]), strength * math.radians(TURN_DEG) * u[:, 1]
+    cos, sin = scale * turn.cos(), scale * turn.sin()
+    shift = 2 * strength * SHIFT * u[:, 2:4]                                     # in units of half a side
+    matrix = torch.stack([torch.stack([cos, -sin, shift[:, 0]], 1), torch.stack([sin, cos, shift[:, 1]], 1)], 1)   # (B, 2, 3)
+    grid = F.affine_grid(matrix, list(x.shape), align_corners=False)
+    moved = F.grid_sample(x, grid, padding_mode="border", align_corners=False)   # (B, C, S, S)
+    gain, bias = (part[:, None, None, None] for part in (1 + strength * CONTRAST * u[:, 4], strength * BRIGHTNESS * u[:, 5]))
+    mean = moved.mean((1, 2, 3), keepdim=True)
+    lit = ((moved - mean) * gain + mean + bias).clamp(-1, 1)
+    keep = _outside_square(u[:, 6:9], strength, x.shape[-1])                     # (B, 1, S, S)
+    return torch.where(keep, lit, lit.mean((1, 2, 3), keepdim=True)).contiguous(memory_format=torch.channels_last)
+
+
+def _outside_square(u: Tensor, strength: float, size: int) -> Tensor:
+    """Return (B, 1, S, S), False in each view's square; the half of the views with the lower u[:, 2] have none."""
+    side = strength * ERASED_SIDE * (u[:, 2] - (1 - 2 * ERASED)).clamp(min=0) / (2 * ERASED)       # (B,) in parts of S
+    middle = (u[:, :2] + 1) / 2                                                  # (B, 2) in [0, 1)
+    place = (torch.arange(size, device=u.device) + 0.5) / size                   # (S,)
+    inside = ((place[None, None] - middle[:, :, None]).abs() < side[:, None, None] / 2)            # (B, 2, S)
+    return ~(inside[:, 0, :, None] & inside[:, 1, None, :]).unsqueeze(1)

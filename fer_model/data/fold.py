@@ -1,0 +1,195 @@
+"""One fold of a prepared folder: who is trained on and who is tested, and which samples a step is made of.
+
+In:  OUT of `fer-data prepare`, the number of the test fold.
+Out: Fold (rows, classes, identities) and Batches (step -> sample ids), both functions of manifest and seed alone.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+import fer_data
+from fer_data.faces.views import N_VIEWS
+from fer_data.labels import classes_of
+from fer_data.protocol.folds import inner_validation, refuse_shared_subjects, repeated
+from fer_data.store.loader import sample_order
+from fer_data.store.manifest import manifest_sha256
+from fer_model.config import TrainConfig
+from fer_model.engine.randomness import stream
+from fer_model.errors import FoldError
+
+__all__ = ["Batches", "Fold", "everybody", "fold_numbers", "fold_of", "one_name_each", "people_of", "read_fold", "set_aside"]
+
+SAME_PEOPLE = {"ck48": "ck+"}         # databases that show the people of another under the same names
+
+
+@dataclass(frozen=True)
+class Fold:
+    """The sides of a fold. The test side is read once, after training."""
+
+    number: int | None                # None: nobody is held out
+    dataset: str                      # as the manifest names it; several are joined with '+'
+    classes: tuple[str, ...]          # N_e expressions of the whole manifest; an index into it is a label
+    identities: tuple[str, ...]       # N_i training people, sorted; an index into it is an identity label
+    train: pd.DataFrame               # rows of the manifest with role peak, in its order
+    test: pd.DataFrame
+    manifest_sha256: str
+    n_folds: int                      # of which this is one
+    validation: pd.DataFrame          # rows of training people who are set aside to choose a model by; usually none
+
+    def expression_labels(self, device: torch.device) -> Tensor:
+        """Return y^e of the training faces, (n,) int64."""
+        return _codes(self.train["expression"], self.classes, device)
+
+    def validation_labels(self, device: torch.device) -> Tensor:
+        """Return y^e of the validation faces, (n,) int64."""
+        return _codes(self.validation["expression"], self.classes, device)
+
+    def identity_labels(self, device: torch.device) -> Tensor:
+        """Return y^id of the training faces, (n,) int64."""
+        return _codes(people_of(self.train), self.identities, device)
+
+
+def _codes(names: pd.Series, known: tuple[str, ...], device: torch.device) -> Tensor:
+    index = {name: i for i, name in enumerate(known)}
+    return torch.tensor([index[name] for name in names], dtype=torch.int64, device=device)
+
+
+def people_of(rows: pd.DataFrame) -> pd.Series:
+    """Return who is in each row of a manifest, as dataset/subject: people of different data sets are different people."""
+    return rows["dataset"] + "/" + rows["subject"]
+
+
+def one_name_each(people: Iterable[str]) -> set[str]:
+    """Return dataset/subject, as people_of gives it, with one name for each person: CK+48 shows people of CK+.
+
+    >>> one_name_each(["ck48/S005", "ck+/S005"])
+    {'ck+/S005'}
+    """
+    parts = (name.partition("/") for name in people)
+    return {f"{SAME_PEOPLE.get(dataset, dataset)}/{subject}" for dataset, _, subject in parts}
+
+
+def fold_numbers(out: Path, rule: str = "manifest") -> tuple[int, ...]:
+    """Return the numbers of the folds of a prepared folder, in order. Rule and errors: as read_fold."""
+    return tuple(sorted(set(_rows(out, rule, 0)["fold"].tolist())))
+
+
+def _rows(out: Path, rule: str, seed: int) -> pd.DataFrame:
+    """Return the rows that are trained and tested on, their fold being that of the rule."""
+    rows = fer_data.read_manifest(out)
+    refuse_shared_subjects(rows)
+    rows = rows[rows["role"] == "peak"]                                  # a reference frame is neither trained nor tested on
+    if rule == "manifest":
+        return rows
+    people = people_of(rows)
+    drawn = repeated(people, rows["fold"].nunique(), 1, seed)[0]         # person -> fold
+    return rows.assign(fold=people.map(drawn).astype("int64"))
+
+
+def read_fold(out: Path, number: int, rule: str = "manifest", seed: int = 0) -> Fold:
+    """Return fold `number` of the prepared folder `out`.
+
+    Rule `manifest` takes the folds as they were prepared; `shuffled` deals the people out anew, by `seed`, to as many folds,
+    and leaves the folder alone: the folds of `fer-data prepare --fold-rule shuffled --seed`, if every labelled person has a
+    face in the manifest.
+
+    Raises FoldError if the fold does not exist, or if there is nothing to tell apart (fewer than two people or two
+    expressions to train on); ManifestError if a person stands in two folds, and as fer_data.read_manifest does.
+    """
+    rows = _rows(out, rule, seed)
+    folds = sorted(set(rows["fold"].tolist()))
+    if number not in folds:
+        raise FoldError(f"choosing fold {number}: {out} has the folds {', '.join(map(str, folds)) or '(none)'}")
+    test = rows["fold"] == number
+    train, tested = rows[~test].reset_index(drop=True), rows[test].reset_index(drop=True)
+    identities = tuple(sorted(set(people_of(train))))
+    n_expressions = train["expression"].nunique()
+    if len(identities) < 2 or n_expressions < 2:
+        raise FoldError(
+            f"choosing fold {number}: training needs at least 2 people and 2 expressions outside the test fold,"
+            f" got {len(identities)} and {n_expressions} in {out}"
+        )
+    classes = classes_of(rows["expression"])
+    return Fold(number, _dataset(rows), classes, identities, train, tested, manifest_sha256(out), len(folds), train[:0])
+
+
+def _dataset(rows: pd.DataFrame) -> str:
+    return "+".join(sorted(set(rows["dataset"])))
+
+
+def everybody(out: Path) -> Fold:
+    """Return all of the prepared folder `out` as a training side, for pre-training. Raises FoldError, ManifestError as read_fold."""
+    rows = _rows(out, "manifest", 0).reset_index(drop=True)
+    identities, n_expressions = tuple(sorted(set(people_of(rows)))), rows["expression"].nunique()
+    if len(identities) < 2 or n_expressions < 2:
+        raise FoldError(f"pre-training: at least 2 people and 2 expressions are needed, got {len(identities)} and {n_expressions} in {out}")
+    return Fold(None, _dataset(rows), classes_of(rows["expression"]), identities, rows, rows[:0], manifest_sha256(out), 0, rows[:0])
+
+
+def fold_of(out: Path, config: TrainConfig) -> Fold:
+    """Return the fold that a run's configuration names. Errors: as read_fold, everybody; and as set_aside if it validates."""
+    if config.fold is None:
+        return everybody(out)
+    fold = read_fold(out, config.fold, config.fold_rule, config.fold_seed)
+    return set_aside(fold, config.validation_share, config.seed) if config.selection == "validation" else fold
+
+
+def set_aside(fold: Fold, share: float, seed: int) -> Fold:
+    """Return the fold with some of its training people moved to its validation side, by protocol.folds.inner_validation.
+
+    They are in no stage trained on, stage 1 included: f(x) of a face that DE-GAN knows would flatter the head. Raises
+    DatasetError if nobody can be moved, FoldError if fewer than two people stay.
+    """
+    people, labels = people_of(fold.train), {}
+    shown = fold.train.assign(person=people).drop_duplicates(["person", "sequence"])
+    for person, expression in zip(shown["person"], shown["expression"], strict=True):
+        labels.setdefault(person, []).append(expression)
+    aside = people.isin(inner_validation(labels, share, seed))
+    kept, moved = fold.train[~aside].reset_index(drop=True), fold.train[aside].reset_index(drop=True)
+    identities = tuple(sorted(set(people_of(kept))))
+    if len(identities) < 2:
+        raise FoldError(
+            f"setting people aside for validation in fold {fold.number}: at least 2 must stay in training, got {len(identities)}"
+        )
+    return replace(fold, train=kept, validation=moved, identities=identities)
+
+
+class Batches:
+    """Which samples each step is made of: a pure function of (n_faces, batch, seed, stage, step).
+
+    Passes over all 110 views of all faces follow each other in one stream; every batch is full, so one may end a pass
+    and begin the next. Order does not depend on device, process count or where training was resumed.
+    """
+
+    def __init__(self, n_faces: int, batch: int, seed: int, stage: str):
+        self.n_faces, self.batch = n_faces, batch
+        self.per_pass = n_faces * N_VIEWS                                # samples in a pass ("epoch")
+        self.seed = int(torch.randint(2**31, (), generator=stream(seed, f"order/{stage}")))
+        self._orders: dict[int, Tensor] = {}
+
+    def _order(self, epoch: int) -> Tensor:
+        if epoch not in self._orders:
+            kept = {e: order for e, order in self._orders.items() if e == epoch - 1}
+            self._orders = {**kept, epoch: sample_order(self.n_faces, N_VIEWS, self.seed, epoch)}
+        return self._orders[epoch]                                       # (per_pass,) int64
+
+    def at(self, step: int) -> tuple[Tensor, Tensor]:
+        """Return the global batch of a step: indices of faces (B,) and of views (B,), both int64 on the CPU."""
+        first, last, parts = step * self.batch, (step + 1) * self.batch, []
+        while first < last:
+            epoch, start = divmod(first, self.per_pass)
+            end = min(self.per_pass, start + last - first)
+            parts.append(self._order(epoch)[start:end])
+            first += end - start
+        samples = torch.cat(parts)                                       # (B,)
+        return samples // N_VIEWS, samples % N_VIEWS
+
+    def names_at(self, step: int, image_ids: pd.Series) -> list[str]:
+        """Return the samples of a step by name: image_id#view."""
+        faces, k = self.at(step)
+        return [f"{image_ids.iloc[face]}#{view}" for face, view in zip(faces.tolist(), k.tolist(), strict=True)]

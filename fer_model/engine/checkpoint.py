@@ -1,0 +1,165 @@
+"""Exact save and resume: tensors and facts in, two files on disk out, and back, bit for bit.
+
+In:  tensors by name; facts, anything that JSON holds.
+Out: NAME-STEP.safetensors, then NAME-STEP.json beside it (schema version, step, sha256 of the tensors, facts). A
+     checkpoint is one whose JSON is there and whose hash is right; what a crash left half written is passed over.
+     No pickle is read.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from fer_data.files import json_bytes, sha256_of_bytes, write_bytes_atomically
+from fer_model.errors import CheckpointError
+
+__all__ = [
+    "SCHEMA_VERSION", "Checkpoint", "adam_tensors", "latest", "load_adam", "load_module", "module_tensors",
+    "read_tensors", "remove", "save", "write_tensors",
+]  # fmt: skip
+
+SCHEMA_VERSION = 1
+PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")        # first bytes: torch.save's zip, protocols 2 to 5
+KEPT = 2                              # the newest, and the one before it should the newest turn out damaged
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What `save` was given."""
+
+    step: int
+    tensors: dict[str, Tensor]
+    facts: dict
+    passed_over: tuple[str, ...] = ()            # sentences on newer ones that cannot be used
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> str:
+    """Write tensors as one safetensors file, atomically; return the sha256 of its bytes."""
+    data = safetensors.torch.save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
+    write_bytes_atomically(path, data)
+    return sha256_of_bytes(data)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file, on the CPU.
+
+    Raises CheckpointError if there is none, or it is anything else; a pickle is not opened, as it could run code.
+    """
+    return _parse(_bytes_of(path), path)
+
+
+def _bytes_of(path: Path) -> bytes:
+    if not path.is_file():
+        raise CheckpointError(f"reading tensors: there is no {path}")
+    return path.read_bytes()
+
+
+def _parse(data: bytes, path: Path) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load(data)
+    except safetensors.SafetensorError as error:
+        if data[:2] in PICKLES:                                          # only now: they may be the length of a header, too
+            raise CheckpointError(f"reading tensors: safetensors is read, {path} is a pickle, which could run code") from error
+        raise CheckpointError(f"reading tensors: {path} is no whole safetensors file ({error})") from error
+
+
+def save(folder: Path, name: str, step: int, tensors: dict[str, Tensor], facts: dict) -> None:
+    """Write the checkpoint of `step`, then remove all but the last two of this name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = f"{name}-{step:08d}"
+    digest = write_tensors(folder / f"{stem}.safetensors", tensors)
+    content = {"schema_version": SCHEMA_VERSION, "step": step, "sha256": digest, "facts": facts}
+    write_bytes_atomically(folder / f"{stem}.json", json_bytes(content))
+    for old in _stems(folder, name)[KEPT:]:
+        _remove_stem(folder, old)
+
+
+def _stems(folder: Path, name: str) -> list[str]:
+    """Newest first."""
+    return sorted({path.stem for path in folder.glob(f"{name}-*.safetensors")}, reverse=True)
+
+
+def _remove_stem(folder: Path, stem: str) -> None:
+    for suffix in (".json", ".safetensors"):                             # the JSON first: without it there is no checkpoint
+        (folder / f"{stem}{suffix}").unlink(missing_ok=True)
+
+
+def latest(folder: Path, name: str) -> Checkpoint | None:
+    """Return the newest whole checkpoint of this name, or None if there is none.
+
+    Raises CheckpointError if it is of another schema version, naming both.
+    """
+    passed_over = []
+    for stem in _stems(folder, name):
+        found, reason = _read_stem(folder, stem)
+        if found is not None:
+            return Checkpoint(found.step, found.tensors, found.facts, tuple(passed_over))
+        passed_over.append(f"{stem} is passed over: {reason}")
+    return None
+
+
+def _read_stem(folder: Path, stem: str) -> tuple[Checkpoint | None, str]:
+    beside = folder / f"{stem}.json"
+    if not beside.is_file():
+        return None, "writing it was interrupted"
+    try:
+        content = json.loads(beside.read_bytes())
+    except ValueError:
+        return None, f"{beside.name} is damaged"
+    version = content.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise CheckpointError(f"resuming: schema version {SCHEMA_VERSION} is read, {beside} has version {version!r}")
+    path = folder / f"{stem}.safetensors"
+    data = _bytes_of(path)
+    if sha256_of_bytes(data) != content["sha256"]:
+        return None, f"the bytes of {path.name} are not the ones that were written"
+    return Checkpoint(content["step"], _parse(data, path), content["facts"]), ""
+
+
+def remove(folder: Path, name: str) -> None:
+    """Remove every checkpoint of this name."""
+    for stem in _stems(folder, name):
+        _remove_stem(folder, stem)
+
+
+def module_tensors(prefix: str, module: torch.nn.Module) -> dict[str, Tensor]:
+    """Return weights and buffers (BN's running statistics among them) as prefix/name -> tensor."""
+    return {f"{prefix}/{name}": tensor for name, tensor in module.state_dict().items()}
+
+
+def load_module(prefix: str, module: torch.nn.Module, tensors: dict[str, Tensor], where: str) -> None:
+    """Copy what module_tensors returned back into `module`.
+
+    Raises CheckpointError if a name is missing or too many, or a shape differs.
+    """
+    part = {name.removeprefix(f"{prefix}/"): t for name, t in tensors.items() if name.startswith(f"{prefix}/")}
+    try:
+        module.load_state_dict(part)
+    except RuntimeError as error:
+        raise CheckpointError(f"loading {prefix} from {where}: {' '.join(str(error).split())[:300]}") from error
+
+
+def adam_tensors(prefix: str, module: torch.nn.Module, adam: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return Adam's moments and step counts of the module's weights as prefix/weight/kind -> tensor."""
+    return {
+        f"{prefix}/{name}/{kind}": value
+        for name, weight in module.named_parameters()
+        for kind, value in adam.state.get(weight, {}).items()
+    }
+
+
+def load_adam(prefix: str, module: torch.nn.Module, adam: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put what adam_tensors returned back, in the weights' own memory format."""
+    for name, weight in module.named_parameters():
+        begin = f"{prefix}/{name}/"
+        state = {key.removeprefix(begin): value for key, value in tensors.items() if key.startswith(begin)}
+        if state:
+            adam.state[weight] = {
+                kind: value.to(weight.device) if value.ndim == 0 else torch.empty_like(weight).copy_(value)
+                for kind, value in state.items()
+            }

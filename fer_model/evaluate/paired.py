@@ -1,0 +1,90 @@
+"""Two methods on the same images: how much one is above the other, and how sure that is.
+
+In:  predictions of both, as evaluate.read_predictions gives them; a generator. Several seeds of a method are several frames.
+Out: Paired: difference of the accuracies on what both predicted, with a 95 % interval by bootstrap over people.
+
+A paired test is far sharper than two intervals side by side: images that are hard for both say nothing about which is
+better, and people, not images, are drawn anew, because the frames of a person stand or fall together. What no interval
+here holds is the noise of training: that is what seeds are for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from fer_model.errors import RunError
+from fer_model.evaluate.figures import REPLICATES, to_sequences
+
+__all__ = ["Paired", "paired_difference", "shared_rows"]
+
+_KEYS = {"frame": ["image_id"], "sequence": ["subject", "sequence", "expression"]}   # what makes two rows the same thing
+
+
+@dataclass(frozen=True)
+class Paired:
+    """First method against second, on the rows that both predicted. Shares are 0..1, differences -1..1."""
+
+    n: int                            # images or sequences that both predicted
+    n_subjects: int
+    first: float                      # accuracy there; the mean over seeds if there are several
+    second: float
+    difference: float                 # first - second
+    low: float                        # 95 % percentile interval of the difference
+    high: float
+    share_above: float                # share of replicates in which the first is above the second
+    only_first: float                 # rows that only the first has right; the mean over pairs of seeds, hence no whole number
+    only_second: float
+
+def shared_rows(first: Sequence[pd.DataFrame], second: Sequence[pd.DataFrame], unit: str = "frame") -> pd.DataFrame:
+    """Return a row for each image (unit frame) or sequence that every one of the frames predicts.
+
+    Columns: subject; first and second, the share of that method's frames that have it right; both, the share of pairs.
+    Raises RunError if two runs call the same image a different expression or person.
+    """
+    columns = [_right(frame, unit) for frame in (*first, *second)]
+    joined = pd.concat([column["right"] for column in columns], axis=1, join="inner", keys=range(len(columns)))      # (n, F)
+    people = columns[0].loc[joined.index, ["subject", "expression"]]
+    for other in columns[1:]:
+        differs = (other.loc[joined.index, ["subject", "expression"]] != people).any(axis=1)
+        if differs.any():
+            name = joined.index[differs.to_numpy()][0]
+            raise RunError(f"comparing runs: they must agree on whom an image shows and what, they differ on {name}")
+    a, b = joined.to_numpy()[:, : len(first)].astype(float), joined.to_numpy()[:, len(first) :].astype(float)
+    shares = {"first": a.mean(1), "second": b.mean(1)}
+    return people[["subject"]].assign(**shares, both=shares["first"] * shares["second"])
+
+
+def paired_difference(
+    first: Sequence[pd.DataFrame],    # predictions of one method, a frame per seed
+    second: Sequence[pd.DataFrame],   # of the other
+    rng: np.random.Generator,
+    unit: str = "frame",              # frame, sequence
+    replicates: int = REPLICATES,
+) -> Paired | None:
+    """Return how the first method differs from the second on what all frames predict; None if that is nothing."""
+    rows = shared_rows(first, second, unit)
+    if not len(rows):
+        return None
+    rows = rows.assign(n=1)
+    people = rows.groupby(rows["subject"].to_numpy(), sort=True)[["first", "second", "n"]].sum().to_numpy()          # (S, 3)
+    drawn = rng.integers(len(people), size=(replicates, len(people)))                               # (R, S)
+    a, b, n = people[drawn].sum(1).T                                                                # (R,) each
+    differences = (a - b) / n
+    low, high = np.quantile(differences, [0.025, 0.975])
+    means = rows[["first", "second"]].mean()
+    return Paired(
+        len(rows), len(people), float(means["first"]), float(means["second"]), float(means["first"] - means["second"]),
+        float(low), float(high), float((differences > 0).mean()),
+        float((rows["first"] - rows["both"]).sum()), float((rows["second"] - rows["both"]).sum()),
+    )  # fmt: skip
+
+
+def _right(frame: pd.DataFrame, unit: str) -> pd.DataFrame:
+    """Return subject, expression and right, one row per unit, by its key."""
+    rows = to_sequences(frame) if unit == "sequence" else frame
+    keys = _KEYS[unit]
+    index = pd.Index(rows[keys[0]]) if len(keys) == 1 else pd.MultiIndex.from_frame(rows[keys])
+    found = rows[["subject", "expression"]].set_axis(index)
+    return found.assign(right=(rows["expression"] == rows["predicted"]).to_numpy())

@@ -1,0 +1,100 @@
+"""Predictions made anew from a run's weights: other views of its test fold, or another prepared database.
+
+In:  a complete run, perhaps another prepared folder, the number of views that vote.
+Out: Repredicted: predictions as evaluate takes them, and what was left out. Nothing is written.
+
+On another database the network answers among the classes that both have: logits of the others are dropped, the softmax is
+taken over the rest. All of its images of role peak are predicted; nobody in it may have been trained on.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+import fer_data
+from fer_data.labels import classes_of
+from fer_data.store.loader import open_views
+from fer_data.store.manifest import manifest_sha256
+from fer_model.data.fold import one_name_each, people_of
+from fer_model.errors import RunError
+from fer_model.evaluate.figures import predictions_frame
+from fer_model.runs.folder import RunFolder
+from fer_model.runs.trained import TrainedRun, load_run
+from fer_model.stages.classifier import VOTES, probabilities
+
+__all__ = ["Repredicted", "repredict"]
+
+
+@dataclass(frozen=True)
+class Repredicted:
+    """Predictions of one network, and how they came about."""
+
+    frame: pd.DataFrame               # as evaluate.predictions_frame gives it
+    elsewhere: bool                   # on another database than the run's
+    notes: tuple[str, ...]            # what was left out, sentences
+
+
+def repredict(
+    run: Path,
+    data: Path | None = None,         # None: the folder that the run was trained on, as config.json names it
+    vote: int = 1,                    # of classifier.VOTES
+    device: str = "auto",
+    batch: int = 128,                 # images at once; predictions do not depend on it
+) -> Repredicted:
+    """Return the predictions of a complete run on its test fold, or on another database.
+
+    Raises RunError if the run is not complete, or if the other database does not fit: fewer than two classes shared,
+    people that were trained on, another number of channels; ManifestError if the folder is none.
+    """
+    if vote not in VOTES:
+        raise RunError(f"voting: allowed are {', '.join(map(str, VOTES))} views, got {vote}")
+    if RunFolder(run).read_config()[0].method == "pretrain":
+        raise RunError(f"evaluating {run}: a run that predicts is needed, this one is pre-training alone")
+    trained, asked = load_run(run, device), data is not None
+    elsewhere = data is not None and manifest_sha256(data) != trained.content["manifest_sha256"]
+    if elsewhere:
+        rows, classes, notes = _elsewhere(trained, data)
+    else:
+        data, fold = trained.open_data(data)
+        rows, classes, notes = fold.test, trained.classes, []
+        if asked:
+            notes = [f"{data} is what was trained on: each network is tested on its own test fold alone."]
+    views, net = open_views(data, rows, trained.device), trained.config.network
+    if views.channels != net.channels:
+        raise RunError(f"evaluating {run} on {data}: it was trained on {net.channels} channels, these faces have {views.channels}")
+    keep = [trained.classes.index(name) for name in classes]
+    found = probabilities(lambda x: trained.logits(x)[:, keep], views, net.image_size, batch, VOTES[vote])      # (n, K)
+    return Repredicted(predictions_frame(rows, found.numpy(), classes), elsewhere, tuple(notes))
+
+
+def _elsewhere(trained: TrainedRun, data: Path) -> tuple[pd.DataFrame, tuple[str, ...], list[str]]:
+    """Return the rows of another database to predict, the classes to choose from, and what a reader must know."""
+    doing = f"evaluating {trained.run} on {data}"
+    rows = fer_data.read_manifest(data)
+    rows = rows[rows["role"] == "peak"]
+    before = trained.content["init"] or {"people": []}                   # whom a run knows that this one started from
+    known = one_name_each([*trained.identities, *trained.content["validation_people"], *before["people"]])
+    met = sorted(name for name in set(people_of(rows)) if one_name_each([name]) & known)
+    if met:
+        raise RunError(
+            f"{doing}: nobody in it may have been trained on, or chosen the weights by, {len(met)} people were ({met[0]});"
+            " if they are others of the same names, rename the data set or its subjects"
+        )
+    theirs = classes_of(rows["expression"])
+    shared = tuple(name for name in trained.classes if name in theirs)
+    if len(shared) < 2:
+        raise RunError(
+            f"{doing}: at least two classes must be shared, got {len(shared)};"
+            f" the run has {', '.join(trained.classes)}, the data {', '.join(theirs) or '(none)'}"
+        )
+    used = rows[rows["expression"].isin(shared)].reset_index(drop=True)
+    notes = [f"Tested on {data}, nobody in which was trained on; classes that both have: {', '.join(shared)}."]
+    unasked = [name for name in trained.classes if name not in theirs]
+    if unasked:
+        notes.append(f"Trained on but not in these data, hence never answered: {', '.join(unasked)}.")
+    left = rows["expression"][~rows["expression"].isin(shared)].value_counts().sort_index()
+    if len(left):
+        counts = ", ".join(f"{name} ({count})" for name, count in left.items())
+        notes.append(f"Left out, never trained on: {counts}; {int(left.sum())} of {len(rows)} images.")
+    return used, shared, notes

@@ -1,0 +1,213 @@
+"""What features still know of person and expression: Samples in, probes' figures out. Pure; the seed is passed in.
+
+In:  Samples of the training people and of the test fold (people who are in no other fold).
+Out: ProbeRows.
+
+    probe                       trained on                              tested on
+    identity, linear | mlp      a person's other expressions            one expression of each person, then the next
+    expression, linear | mlp    the training people                     the test fold
+    verification, EER | AUC     (nothing)                               pairs of faces, by the cosine of their features
+
+Identity probes name the person; sequences, not frames, are divided: no frame stands on one side and its sibling on the
+other, and no person shows the same expression on both. Verification: a genuine pair is one person with two expressions. Each
+has impostors in the place of its second face: other people with that second face's expression; all of them together weigh
+as much as the pairs that they stand against. An EER of 0 tells all people apart, one of 0.5 none.
+
+Every feature is standardised, brought by PCA to one width for all features, and scaled as a whole to one mean length, on
+the training part alone (verification: on the training people).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_curve
+from sklearn.neural_network import MLPClassifier
+from sklearn.preprocessing import StandardScaler
+
+from fer_model.errors import RunError
+from fer_model.probe.features import Samples
+
+__all__ = ["KINDS", "PEOPLE", "ProbeRow", "identity_rounds", "probe", "reduced", "verification", "verification_pairs"]
+
+KINDS = ("linear", "mlp")
+PEOPLE = ("test fold", "training people")
+HIDDEN = 128                          # units of the MLP's one hidden layer
+ROUNDS_OF_TRAINING_PEOPLE = 1         # they are many: one expression of each says enough, and costs a minute less a feature
+
+
+@dataclass(frozen=True)
+class ProbeRow:
+    """One figure."""
+
+    features: str
+    probe: str                        # identity linear, identity mlp, expression ..., verification eer, verification auc
+    people: str                       # whose faces it was tested on: PEOPLE
+    value: float                      # share of right answers; EER; AUC: 0..1
+    chance: float                     # identity: 1 / people; expression: the training part's most frequent one; verification: 0.5
+    n_people: int                     # tested
+    n_train: int                      # faces fitted on (identity: mean over rounds)
+    n_test: int                       # faces tested, each once
+    width: int                        # of the features after PCA
+    spread: float | None = None       # over folds: standard deviation of the value
+
+
+def probe(train: Samples, test: Samples, seed: int = 0) -> tuple[ProbeRow, ...]:
+    """Return all figures for all features, features in the order that they have in `train`.
+
+    Raises RunError if fewer than two people of a side show two expressions.
+    """
+    width = min(rows.shape[1] for rows in train.features.values())
+    found = []
+    for people, samples, rounds in zip(PEOPLE, (test, train), (None, ROUNDS_OF_TRAINING_PEOPLE), strict=True):
+        found += _identity(samples, people, width, rounds, seed)
+        found += _verification(train, samples, people, width)
+    return tuple(found + _expression(train, test, width, seed))
+
+
+# --- fitting ----------------------------------------------------------------------------------------------------------
+
+
+def reduced(train: np.ndarray, test: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return both standardised and brought to at most `width` components, all learned from `train` (n, d) alone.
+
+    One factor for all components makes the mean square of `train` 1, so that a classifier's penalty weighs every feature alike.
+    """
+    scaler = StandardScaler().fit(train)
+    pca = PCA(min(width, len(train) - 1, train.shape[1]), svd_solver="full").fit(scaler.transform(train))
+    one, other = (pca.transform(scaler.transform(rows)) for rows in (train, test))    # (n, w), (m, w)
+    scale = np.sqrt((one**2).mean()) or 1.0
+    return one / scale, other / scale
+
+
+def _classifier(kind: str, seed: int):
+    """Return an unfitted classifier; both are stopped by their own tolerance, not by the number of iterations."""
+    if kind == "linear":
+        return LogisticRegression(C=1.0, max_iter=5000)
+    return MLPClassifier((HIDDEN,), alpha=0.01, max_iter=5000, random_state=seed)
+
+
+def _right(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray, width: int, seed: int) -> dict[str, np.ndarray]:
+    """Return for each kind which rows of `test` are named right, (m,) bool."""
+    one, other = reduced(train, test, width)
+    return {kind: _classifier(kind, seed).fit(one, labels).predict(other) == truth for kind in KINDS}
+
+
+# --- identity ---------------------------------------------------------------------------------------------------------
+
+
+def identity_rounds(samples: Samples, seed: int, rounds: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield (indices to train on, indices to test): in each round one expression of each person is tested.
+
+    Over all rounds (None) each face of a person with two expressions or more is tested once; expressions come in a random
+    order, another for each person. Training faces share neither sequence nor expression with that person's tested ones.
+    """
+    rng, turns = np.random.default_rng(seed), {}
+    for person in np.unique(samples.person):
+        own = samples.person == person
+        found = []
+        for expression in rng.permutation(np.unique(samples.expression[own])):
+            tested = own & (samples.expression == expression)
+            rest = own & ~np.isin(samples.sequence, samples.sequence[tested])     # the expression goes with its sequences
+            if rest.any():
+                found.append((rest, tested))
+        if found:
+            turns[person] = (own, found)
+    for number in range(max((len(found) for _, found in turns.values()), default=0))[:rounds]:
+        trained, tested = np.zeros(len(samples.person), bool), np.zeros(len(samples.person), bool)
+        for own, found in turns.values():
+            rest, those = found[number] if number < len(found) else (own, None)       # nothing left to test: all to train on
+            trained |= rest
+            if those is not None:
+                tested |= those
+        yield np.flatnonzero(trained), np.flatnonzero(tested)
+
+
+def _identity(samples: Samples, people: str, width: int, rounds: int | None, seed: int) -> list[ProbeRow]:
+    parts = list(identity_rounds(samples, seed, rounds))
+    names = np.unique(samples.person[np.concatenate([tested for _, tested in parts])]) if parts else ()
+    if len(names) < 2:
+        raise RunError(f"probing the {people}: at least 2 people must show 2 expressions each, {len(names)} do")
+    found = []
+    for name, rows in samples.features.items():
+        right = {kind: [] for kind in KINDS}
+        for number, (trained, tested) in enumerate(parts):
+            who = samples.person[trained], samples.person[tested]
+            answers = _right(rows[trained], who[0], rows[tested], who[1], width, seed + number)
+            for kind, those in answers.items():
+                right[kind].append(those)
+        n_train = round(np.mean([len(trained) for trained, _ in parts]))
+        n_test = sum(len(tested) for _, tested in parts)
+        for kind, those in right.items():
+            share = float(np.concatenate(those).mean())
+            wide = min(width, min(len(trained) for trained, _ in parts) - 1)
+            found.append(ProbeRow(name, f"identity {kind}", people, share, 1 / len(names), len(names), n_train, n_test, wide))
+    return found
+
+
+# --- expression -------------------------------------------------------------------------------------------------------
+
+
+def _expression(train: Samples, test: Samples, width: int, seed: int) -> list[ProbeRow]:
+    names, counts = np.unique(train.expression, return_counts=True)
+    chance = float((test.expression == names[counts.argmax()]).mean())
+    n_people, found = len(np.unique(test.person)), []
+    for name, rows in train.features.items():
+        answers = _right(rows, train.expression, test.features[name], test.expression, width, seed)
+        wide = min(width, len(rows) - 1)
+        for kind, right in answers.items():
+            share = float(right.mean())
+            found.append(ProbeRow(name, f"expression {kind}", PEOPLE[0], share, chance, n_people, len(rows), len(right), wide))
+    return found
+
+
+# --- verification -----------------------------------------------------------------------------------------------------
+
+
+def verification_pairs(samples: Samples) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return ordered pairs as (first, second) (p, 2) int64, whether each is genuine (p,) bool, and its weight (p,).
+
+    For a face a of person p and an expression e that is not a's: genuine are p's faces with e in other sequences, weight 1;
+    impostors are all others' faces with e, weight (genuine ones of a with e) / (impostors of a with e).
+    """
+    names, expression = np.unique(samples.expression, return_inverse=True)           # (E,), (n,)
+    shows = np.eye(len(names))[expression]                                           # (n, E) one-hot
+    same = samples.person[:, None] == samples.person                                 # (n, n)
+    genuine = same & (expression[:, None] != expression) & (samples.sequence[:, None] != samples.sequence)
+    per_genuine, per_impostor = genuine @ shows, ~same @ shows                       # (n, E): faces with expression e, of face a
+    genuine &= (per_impostor > 0)[:, expression]                                     # a pair without an impostor counts for nothing
+    share = np.divide(per_genuine, per_impostor, out=np.zeros_like(per_genuine), where=per_impostor > 0)
+    weight = np.where(genuine, 1.0, np.where(same, 0.0, share[:, expression]))       # (n, n)
+    first, second = np.nonzero(weight)
+    return np.stack([first, second], 1), genuine[first, second], weight[first, second]
+
+
+def verification(scores: np.ndarray, genuine: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
+    """Return (EER, AUC) of scores (p,), higher meaning more alike: where as many impostors pass as genuine pairs fail.
+
+    The EER is read off the ROC curve, straight between two thresholds.
+    """
+    passed, accepted, _ = roc_curve(genuine, scores, sample_weight=weight, drop_intermediate=False)  # impostors, genuine
+    gap = passed - (1 - accepted)                                                    # rises from -1 to 1
+    after = int(np.argmax(gap >= 0))
+    part = gap[after - 1] / (gap[after - 1] - gap[after])                            # 0..1 of the way between the two
+    eer = passed[after - 1] + part * (passed[after] - passed[after - 1])
+    return float(eer), float(np.trapezoid(accepted, passed))
+
+
+def _verification(train: Samples, samples: Samples, people: str, width: int) -> list[ProbeRow]:
+    pairs, genuine, weight = verification_pairs(samples)
+    if not genuine.any():
+        raise RunError(f"probing the {people}: nobody shows an expression that another person shows beside one of their own")
+    faces, found = np.unique(pairs), []
+    for name, rows in train.features.items():
+        _, own = reduced(rows, samples.features[name], width)
+        unit = own / np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-12)
+        figures = verification((unit @ unit.T)[pairs[:, 0], pairs[:, 1]], genuine, weight)
+        wide = min(width, len(rows) - 1)
+        for kind, value in zip(("eer", "auc"), figures, strict=True):
+            n_people = len(np.unique(samples.person[faces]))
+            found.append(ProbeRow(name, f"verification {kind}", people, value, 0.5, n_people, len(rows), len(faces), wide))
+    return found

@@ -1,0 +1,275 @@
+"""What others must know of a trained model before they use it: a run, or the folds of one method, in; a card in Markdown out.
+
+In:  a run folder, or a folder of folds (fold0, fold1, ...) as `crossval` leaves them, all of one method.
+Out: card.md: what may be done with the weights, what the model reached and how that was measured, on whom it was trained and
+     how, what it is for and what not. No face is in it. The same folder gives the same bytes.
+
+A run of `pretrain` holds nobody out: its card has no figures, and says so.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fer_data import __version__
+from fer_data.faces.align import CANVAS
+from fer_data.files import make_folder, sha256_of_file, write_bytes_atomically
+from fer_data.markdown import escape, table
+from fer_data.share.terms import Terms, terms_of
+from fer_model.config import STAGES_OF
+from fer_model.errors import RunError
+from fer_model.evaluate.summary import SeedFigures, figures_of, listed, percent, seed_spread
+from fer_model.report.markdown import accuracy_table, confusion_table, folds_table
+from fer_model.report.protocol import database_name, drawn_of, findings, paper_views, protocol
+from fer_model.report.report import citations_of, figure_values, incomplete_values, spread_values
+from fer_model.runs.folder import RunFolder
+from fer_model.runs.methods import FoldRun, Method, gather, read_content
+
+__all__ = ["CARD", "CardSummary", "write_card"]
+
+CARD = "card.md"
+# stage, or kind of head -> what is trained in it, and on what
+_STAGES = {
+    "gan": "DE-GAN: an encoder and a decoder draw each training face's expression on another training person; a discriminator judges",
+    "both": "local CNNs on four layers of the encoder, and f(x)", "taps": "local CNNs on four layers of the encoder",
+    "f-mlp": "an MLP on f(x) alone", "f-svm": "a linear SVM on f(x) alone", "cnn": "the baseline: a CNN on the pixels",
+}  # fmt: skip
+_SETTINGS = ("batch", "lr", "lr_schedule", "weight_decay", "label_smoothing", "dropout")        # of a stage, named in the card
+_HELD_OUT = ("Folds", "Unit", "Average", "Interval", "Test crop", "Trained on")                 # rows that pretraining does not have
+
+
+@dataclass(frozen=True)
+class CardSummary:
+    """What was written."""
+
+    card: Path
+    title: str
+    runs: int                         # complete ones
+    incomplete: int
+
+    def __rich__(self) -> str:
+        """Return it as a sentence, for the console."""
+        from rich.markup import escape as plain
+
+        left = f"; {self.incomplete} not complete, in no figure" if self.incomplete else ""
+        return plain(f"{self.card}: {self.title}; {self.runs} complete run{'s' * (self.runs != 1)}{left}")
+
+
+def write_card(path: Path, out: Path | None = None) -> CardSummary:
+    """Write the card of a run, or of the folds of one method, to `out` (default: card.md in the folder).
+
+    Raises RunError if the folder holds no run, none that is complete, or runs of several methods.
+    """
+    path = Path(path)
+    out = path / CARD if out is None else Path(out)
+    method = _method(path)
+    title = f"{method.label} on {database_name(method)}"
+    make_folder(out.parent)
+    write_bytes_atomically(out, _card(method, title).encode())
+    complete = sum(run.complete for run in method.runs)
+    return CardSummary(out, title, complete, len(method.runs) - complete)
+
+
+def _method(path: Path) -> Method:
+    """Return the one method in a folder."""
+    if RunFolder(path).config.is_file():
+        content = read_content(path)
+        if content["config"]["method"] == "pretrain":
+            RunFolder(path).read_result()
+            return Method("DE-GAN, stage 1 alone,", {content["config"]["seed"]: (FoldRun(path, -1, content, "complete"),)})
+    methods = gather([path])
+    if len(methods) != 1:
+        held = listed(one.label for one in methods)
+        raise RunError(f"writing a card of {path}: one method is needed, it holds {held}; name the folder of one")
+    if not any(run.complete for run in methods[0].runs):
+        raise RunError(f"writing a card of {path}: no run is complete ({methods[0].runs[0].state})")
+    return methods[0]
+
+
+def _card(method: Method, title: str) -> str:
+    tested = method.config["method"] != "pretrain"
+    figures = [one for seed in method.seeds if (one := figures_of(method, seed)) is not None] if tested else []
+    terms = terms_of({"dataset": method.content["dataset"], "drawn": drawn_of(method) is True, "backend": {"name": ""}})
+    parts = [
+        [f"# {escape(title)}"], _warning(method, terms), [_in_short(method)],
+        *(_numbers(method, figures) if tested else [["## Figures", "", "Nobody was held out: nothing was tested, there are no figures."]]),
+        _use(method, terms), _limits(method, terms), _data(method, terms),
+        _training(method), _protocol(method), _weights(method),
+        ["## Cite", "", *(f"* {escape(text)}" for text in citations_of([method]))],
+        [f"Written by fer-model {escape(__version__)}."],
+    ]  # fmt: skip
+    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+def _warning(method: Method, terms: Terms) -> list[str]:
+    """Return what may be done with the weights, in one paragraph."""
+    if terms.drawn:
+        return ["> The people are drawn: nobody is in the weights, and figures of drawn people say nothing about real faces."]
+    draws = ""
+    if "gan" in STAGES_OF[method.config["method"]]:
+        draws = (
+            " Stage 1 (gan.safetensors) draws the faces of the people whom it was trained on, by name: whoever has it has pictures of them;"
+            " fer-model export leaves it out."
+        )
+    text = (
+        f"DO NOT PUBLISH THE WEIGHTS without the consent of the owners of the data. They were made from faces of people.{draws}"
+        f" The licence of the data: {terms.licence}"
+    )
+    return [f"> **{escape(text)}**"]
+
+
+def _in_short(method: Method) -> str:
+    classes = method.content.get("classes", ())
+    if method.config["method"] == "pretrain":
+        return "An encoder of expressions and a decoder that draws faces, for stage 1 of other runs to start from; it predicts nothing."
+    people = sorted({len(run.content.get("identities", ())) for run in method.runs})
+    each = " in each fold" if len(method.runs) > 1 else ""
+    return escape(
+        f"Says which of {len(classes)} expressions ({', '.join(classes)}) a single aligned face shows. Trained on"
+        f" {listed(dict.fromkeys([people[0], people[-1]]))} people{each}; tested on people whom it had not seen."
+    )
+
+
+def _numbers(method: Method, figures: Sequence[SeedFigures]) -> list[list[str]]:
+    """Return the sections that hold figures: each with its unit, its average, its interval."""
+    values = [figure_values(one) for one in figures]
+    spread = seed_spread(method)
+    folds = max(len(one["folds"]) for one in values)
+    step = 1 if folds > 1 else 2                                         # of one fold there is no mean
+    sentences = [text for one in values for text in one["sentences"][::step]]
+    quoted = "\n>\n".join(f"> {escape(text)}" for text in sentences)
+    always, share = figures[0].pooled.majority_class, percent(figures[0].pooled.majority_accuracy)
+    said = f"In brackets the 95 % interval, bootstrap over the people tested. Always answering {always}: {share} % of the images."
+    sections = [
+        ["## Figures", "", *accuracy_table(values), "", escape(said)],
+        ["As sentences that can stand elsewhere:", "", quoted],
+        [f"* {escape(text)}" for text in spread_values(spread)["sentences"]] if spread else [],
+        ["### What to know first", "", *map(_finding, findings([method], figures))],
+        ["### Folds", "", *folds_table(values, incomplete_values([method]))] if len(method.runs) > 1 else [],
+    ]  # fmt: skip
+    for one in values:
+        sections.append([f"### Expressions: {escape(one['name'])}", "", *_by_class(one["pooled"]), "", *confusion_table(one["pooled"])])
+    for view in paper_views(figures):
+        sections.append([f"### Beside the paper: {escape(view.table.name)}", "", *_paper(view)])
+    return sections
+
+
+def _finding(one) -> str:
+    return f"* {'' if one.level == 'ok' else '**Look:** '}{escape(one.text)}"
+
+
+def _by_class(pooled: dict) -> list[str]:
+    """Return recall and precision of each class: shares of images, pooled."""
+    rows, matrix = [], pooled["confusion"]
+    for i, name in enumerate(pooled["classes"]):
+        shown, said = sum(matrix[i]), sum(row[i] for row in matrix)
+        shares = (f"{percent(matrix[i][i] / total)} %" if total else "–" for total in (shown, said))
+        rows.append([name, shown, *shares])
+    return table(["expression", "images", "recall", "precision"], rows)
+
+
+def _paper(view) -> list[str]:
+    """Return why ours may not be set beside the paper's, or that nothing known speaks against it."""
+    caveats = [f"* **{escape(text)}**" for text in view.caveats] or ["* Nothing known speaks against setting them side by side."]
+    theirs = [[f"paper: {row.method}", f"{row.accuracy:.2f}", "", ""] for row in view.table.rows if row.reference is None]
+    ours = [[f"ours: {row.name}", row.mean_of_folds, row.pooled, row.sequence] for row in view.rows]
+    return [*caveats, "", *table(["", "mean of folds", "pooled, per frame", "pooled, per sequence"], [*theirs, *ours])]
+
+
+def _use(method: Method, terms: Terms) -> list[str]:
+    """Return what it is for, what it is not for, and how it is used."""
+    research = "research on the recognition of posed facial expressions: comparing methods under one protocol"
+    meant = "trying programs out" if terms.drawn else research
+    tested = method.config["method"] != "pretrain"
+    lines = [
+        f"* **Meant for** {meant}.",
+        "* **Not meant for** saying what somebody feels, thinks or intends, or who somebody is; nor for anything that has consequences"
+        " for a person, such as hiring, teaching, policing, insurance, health.",
+    ]
+    if tested:
+        lines.append(
+            "* Faces must be found and aligned as those of the training were, and seen from the front; `fer-model predict` does that and"
+            " says which faces it doubts."
+        )
+    run = next(run for run in method.runs if run.complete).path
+    call = f"fer-model predict {run.name} me.jpg" if tested else f"fer-model train --fold 0 --init {run.name}"
+    return ["## Use", "", *lines, "", "```", call, "```"]
+
+
+def _limits(method: Method, terms: Terms) -> list[str]:
+    own = [
+        ("Faces of one kind", "It was tested on faces like those it was trained on: the same database, light, camera and instructions."
+         " On another database accuracy can be far lower; fer-model evaluate --data measures that."),
+        ("Probabilities", "They were not calibrated: 0.9 does not mean right nine times in ten. A face that shows none of the expressions"
+         " gets one of them all the same."),
+    ]  # fmt: skip
+    shown = [*terms.limits, *(own if method.config["method"] != "pretrain" else [])]
+    return ["## Limits", "", *(f"* **{escape(title)}.** {escape(text)}" for title, text in shown)]
+
+
+def _data(method: Method, terms: Terms) -> list[str]:
+    content = method.content
+    folds = f", dealt out into {content['n_folds']} folds by person" if content.get("n_folds") else ""
+    return [
+        "## Data", "",
+        f"* {escape(database_name(method))}: {method.n_faces:,} faces{folds}; `fer-data card` on the prepared folder says more.",
+        *_faces(content),
+        f"* Manifest, sha256: `{content['manifest_sha256']}`",
+        f"* Licence of the data: {escape(terms.licence)}",
+    ]  # fmt: skip
+
+
+def _faces(content: dict) -> list[str]:
+    """Return how the faces were found: those of others must be, too."""
+    faces = content.get("faces")
+    if faces is None:                                                    # a run of before that was written down
+        return []
+    backend = faces["backend"]
+    by = f"found with {faces['landmarks']} {backend['version']}".strip()
+    weights = f" (model file, sha256: `{backend['weights_sha256']}`)" if backend["weights_sha256"] else ""
+    colour = "RGB" if faces["colour"] == "rgb" else "grey"
+    return [f"* Faces: {escape(by)}{weights}, aligned to {CANVAS} x {CANVAS} pixels, {colour}"]
+
+
+def _training(method: Method) -> list[str]:
+    """Return the stages with their budgets and main settings; all settings stand in config.json."""
+    results = [run.result for run in method.runs if run.complete]
+    rows = []
+    for name in STAGES_OF[method.config["method"]]:
+        stage = method.config[name]
+        mine = [result["stages"][name] for result in results]
+        kimg, passes, seconds = (sum(one[key] for one in mine) / len(mine) for key in ("kimg", "passes_over_faces", "seconds"))
+        settings = ", ".join(f"{key} {stage[key]}" for key in _SETTINGS if stage.get(key) not in (None, 0.0, ""))
+        what = _STAGES[stage.get("variant", "both") if name == "head" else name]
+        if name == "head":
+            what += ", the encoder trained on" if stage.get("encoder_lr") else ", the encoder frozen"
+        rows.append([name, what, settings, f"{1000 * kimg:,.0f}", f"{passes:.1f}", f"{seconds / 60:.1f}"])
+    head = ["stage", "what", "settings", "images shown", "passes", "minutes"]
+    each = "Images, passes over the training faces and minutes are means over the runs. " if len(results) > 1 else ""
+    network = ", ".join(f"{key} {_short(value)}" for key, value in method.config.get("network", {}).items() if value not in ([], False))
+    return [
+        "## How it was trained", "", *table(head, rows, words=3), "",
+        f"{each}Networks: {escape(network)}. All settings: `config.json` of each run.",
+    ]  # fmt: skip
+
+
+def _short(value) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _protocol(method: Method) -> list[str]:
+    rows = protocol(method)
+    if method.config["method"] == "pretrain":
+        rows = [row for row in rows if row[0] not in _HELD_OUT]
+    return ["## Protocol", "", *table(["what", "value"], [list(row) for row in rows], words=2)]
+
+
+def _weights(method: Method) -> list[str]:
+    """Return the files that this card is of, by hash."""
+    rows = []
+    for run in method.runs:
+        for stage in STAGES_OF[method.config["method"]]:
+            path = RunFolder(run.path).weights(stage)
+            if run.complete and path.is_file():
+                rows.append([f"{run.path.name}/{path.name}", f"{path.stat().st_size / 1e6:.1f} MB", sha256_of_file(path)])
+    return ["## Files", "", *table(["weights", "size", "sha256"], rows, words=3)] if rows else []

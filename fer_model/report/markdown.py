@@ -1,0 +1,87 @@
+"""The report as Markdown, for a README, an issue or a chat: the values of report.json in, one text out.
+
+In:  what report.py writes as JSON, and the charts' values left out.
+Out: str. Every value is escaped: a name with a bar, a tag or a bracket stays that name.
+"""
+
+from fer_data.markdown import escape, table
+from fer_model.evaluate.summary import percent
+
+__all__ = ["accuracy_table", "confusion_table", "folds_table", "to_markdown"]
+
+
+def to_markdown(report: dict) -> str:
+    """Return the report as Markdown."""
+    parts = [
+        [f"# {escape(report['title'])}"],
+        [f"* {'' if one['level'] == 'ok' else '**Look:** '}{escape(one['text'])}" for one in report["findings"]],
+        ["## Accuracy", "", *accuracy_table(report["figures"])],
+        *[["\n".join(f"> {escape(text)}\n>" for text in one["sentences"]).removesuffix("\n>")] for one in report["figures"]],
+        *([["## Differences", "", *[f"* {escape(one['sentence'])}" for one in report["comparisons"]]]] if report["comparisons"] else []),
+        *([["## Several seeds", "", *[f"* {escape(t)}" for one in report["seeds"] for t in one["sentences"]]]] if report["seeds"] else []),
+        ["## Folds", "", *folds_table(report["figures"], report["incomplete"])],
+        *[[f"## Confusion: {escape(one['name'])}", "", *confusion_table(one["pooled"])] for one in report["figures"]],
+        *[[f"## Probes: {escape(one['method'])}", "", *table(one["columns"], one["rows"])] for one in report["probes"]],
+        *[_paper(one) for one in report["paper"]],
+        *[[f"## Protocol: {escape(one['label'])}", "", *table(["what", "value"], one["protocol"])] for one in report["methods"]],
+        [f"Written by fer-model {escape(report['written_by'])}."],
+    ]
+    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+def accuracy_table(figures: list[dict]) -> list[str]:
+    """Return the lines of a table: a row for each method and seed, `figures` as report.json holds them."""
+    units = ["per frame, pooled", "mean of folds", "per sequence, pooled", "mean of folds"]
+    head = ["method", "folds", "images", "people", *units, "macro recall"]
+    rows = []
+    for one in figures:
+        pooled = one["pooled"]
+        shares = [
+            text
+            for unit in ("frame", "sequence")
+            for text in (_interval(pooled[f"{unit}_accuracy"]), _spread(one["mean_of_folds"][unit]))
+        ]
+        counts = [one["name"], len(one["folds"]), pooled["n_images"], pooled["n_subjects"]]
+        rows.append([*counts, *shares, f"{percent(pooled['frame_macro_recall'])} %"])
+    return table(head, rows)
+
+
+def _interval(share: dict) -> str:
+    return f"{percent(share['value'])} % ({percent(share['low'])} to {percent(share['high'])})"
+
+
+def _spread(share: dict) -> str:
+    return f"{percent(share['mean'])} %" + ("" if share["sd"] is None else f" ± {percent(share['sd'])}")
+
+
+def folds_table(figures: list[dict], incomplete: list[dict]) -> list[str]:
+    """Return the lines of a table: a row for each fold, those that are not complete last."""
+    rows = [
+        [one["name"], fold["fold"], fold["n_images"], fold["n_subjects"], f"{percent(fold['frame_accuracy'])} %",
+         f"{percent(fold['sequence_accuracy'])} %", f"{percent(fold['frame_macro_recall'])} %", ", ".join(fold["classes_absent"]) or "none"]
+        for one in figures for fold in one["folds"]
+    ]  # fmt: skip
+    rows += [[f"{one['method']}, seed {one['seed']}", one["fold"], "", "", one["state"], "", "", ""] for one in incomplete]
+    return table(["method", "fold", "images", "people", "per frame", "per sequence", "macro recall", "absent"], rows)
+
+
+def confusion_table(pooled: dict) -> list[str]:
+    """Return the lines of the confusion matrix: true classes down, predicted ones across."""
+    rows = [[name, *counts] for name, counts in zip(pooled["classes"], pooled["confusion"], strict=True)]
+    return table(["true, images", *pooled["classes"]], rows)
+
+
+def _paper(view: dict) -> list[str]:
+    rows = [
+        [row["method"] + (f" [{row['reference']}]" if row["reference"] else ""), row["setting"], f"{row['accuracy']:.2f}", "", ""]
+        for row in view["rows"]
+    ]
+    ours = []
+    for row in view["ours"]:
+        name = f"ours: {row['name']}" + (f" ({row['note']})" if row["note"] else "")
+        ours.append([name, "Static", row["mean_of_folds"], row["pooled"], row["sequence"]])
+    head = ["method", "setting", "accuracy, mean of folds", "pooled, per frame", "pooled, per sequence"]
+    return [
+        f"## The paper's table {view['number']}: {escape(view['name'])}", "", *[f"* **{escape(text)}**" for text in view["caveats"]], "",
+        *table(head, [*rows, *ours]), "", escape(view["measure"]) + ". " + escape(view["note"]),
+    ]  # fmt: skip

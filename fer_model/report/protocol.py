@@ -1,0 +1,324 @@
+"""How numbers came about, and what keeps them from being compared: Methods in, tables of facts and findings out.
+
+In:  Methods and their SeedFigures.
+Out: for each method (what, value) rows; Findings, each one sentence; the paper's table with our rows in it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fer_data.datasets.compare import ck_plus_subjects
+from fer_data.datasets.published import FILES, load_facts
+from fer_data.report.content import Finding
+from fer_model.evaluate.figures import REPLICATES
+from fer_model.evaluate.summary import SeedFigures, listed, percent
+from fer_model.report.paper import PaperTable, table_of
+from fer_model.runs.methods import Method
+
+__all__ = ["OurRow", "PaperView", "Stage", "database_name", "drawn_of", "findings", "paper_views", "protocol", "stages_of"]
+
+_UNKNOWN = "Whether the faces are photographs or drawn could not be found out: the prepared folder or its database is not where it was"
+_EVEN = 0.01                          # budgets within this share of each other are equal
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The budget of a stage, as means over the complete runs of a method."""
+
+    name: str
+    kimg: float                       # thousands of images shown
+    passes: float                     # over the training faces
+    minutes: float
+
+
+@dataclass(frozen=True)
+class OurRow:
+    """A row of ours for the paper's table, in per cent with two digits, as the paper prints."""
+
+    name: str
+    mean_of_folds: str                # per frame: the paper's "10-fold average accuracy", as far as that is known
+    sd: str
+    pooled: str
+    sequence: str                     # pooled
+    note: str                         # what is not as in the paper
+
+
+@dataclass(frozen=True)
+class PaperView:
+    """One of the paper's tables beside rows of ours."""
+
+    table: PaperTable
+    rows: tuple[OurRow, ...]
+    caveats: tuple[str, ...]          # why ours may not be compared with theirs; empty: nothing known speaks against it
+
+
+def drawn_of(method: Method) -> bool | None:
+    """Say whether a method's faces are drawn people, as the prepared folder had it; None: the run does not say."""
+    return method.content.get("drawn")
+
+
+def database_name(method: Method) -> str:
+    """Return the database as people call it, and that its people are drawn if they are."""
+    dataset = method.content["dataset"]
+    name = load_facts(dataset).name if dataset in FILES else dataset
+    return f"drawn people in the layout of {name}" if drawn_of(method) else name
+
+
+def stages_of(method: Method) -> list[Stage]:
+    """Return the budget of each stage."""
+    results = [run.result for run in method.runs if run.complete]
+    names = list(dict.fromkeys(name for result in results for name in result["stages"]))
+    found = []
+    for name in names:
+        mine = [result["stages"][name] for result in results if name in result["stages"]]
+        kimg, passes, seconds = (sum(one[key] for one in mine) / len(mine) for key in ("kimg", "passes_over_faces", "seconds"))
+        found.append(Stage(name, kimg, passes, seconds / 60))
+    return found
+
+
+def protocol(method: Method) -> list[tuple[str, str]]:
+    """Return how a method's figures came about, as (what, value)."""
+    done = [run for run in method.runs if run.complete]
+    rules = [run.result.get("rules", {}) for run in done]
+    starts = [line for run in method.runs for line in run.log if line.get("event") == "start"]
+    stages = stages_of(method)
+    n_train = sorted({int(run.content["n_train"]) for run in method.runs})
+    people = sorted({len(run.content.get("identities", ())) for run in method.runs})
+    rows = [
+        ("Database", database_name(method)),
+        ("Folds", "; ".join(_folds(method, seed) for seed in method.seeds)),
+        ("Trained on", f"{_range(n_train)} faces of {_range(people)} people in each fold"),
+        ("Unit", _rule(rules, "unit")),
+        ("Average", "pooled over folds and mean of folds, both given; macro recall pooled"),
+        ("Interval", f"95 %, bootstrap over the people of all folds, {REPLICATES:,} replicates"),
+        ("Epoch rule", _rule(rules, "epoch")),
+        ("Test crop", _rule(rules, "test_view")),
+        ("Pre-training", _pretraining(method)),
+        ("Images shown", _budget(stages, "kimg", " thousand")),
+        ("Passes over the faces", _budget(stages, "passes", "")),
+        ("Time", f"{_budget(stages, 'minutes', ' min')} a fold" if stages else ""),
+        ("Device", _distinct(_device(line) for line in starts)),
+        ("Preset", str(method.config.get("preset", ""))),
+        ("Precision", _distinct(str(run.content["config"].get("precision", "")) for run in method.runs)),
+        ("Seeds", listed(method.seeds)),
+        ("Manifest, sha256", method.content["manifest_sha256"]),
+        ("Code version", _distinct(run.content["code_version"] for run in method.runs)),
+    ]
+    return [(what, value) for what, value in rows if value]
+
+
+def findings(methods: Sequence[Method], figures: Sequence[SeedFigures]) -> list[Finding]:
+    """Return what a reader should know before the figures, each as one sentence."""
+    return [
+        *_origin(methods), *_incomplete(methods), *_coverage(figures), *_same_data(methods), *_budgets(methods), *_seeds(methods),
+        *_absent(figures), *_majority(figures), *_versions(methods),
+    ]  # fmt: skip
+
+
+def paper_views(figures: Sequence[SeedFigures]) -> list[PaperView]:
+    """Return the paper's table of each database that methods ran on, in the order of the tables."""
+    views: dict[int, list[SeedFigures]] = {}
+    for one in figures:
+        table = table_of(one.method.content["dataset"])
+        if table is not None:
+            views.setdefault(table.number, []).append(one)
+    result = []
+    for _, mine in sorted(views.items()):
+        table = table_of(mine[0].method.content["dataset"])
+        caveats = [*dict.fromkeys(caveat for one in mine for caveat in _of_other_faces(one, table)), *_other_counts(mine, table)]
+        result.append(PaperView(table, tuple(_our_row(one, table) for one in mine), tuple(caveats)))
+    return result
+
+
+def _our_row(one: SeedFigures, table: PaperTable) -> OurRow:
+    mean, pooled = one.means["frame"], one.pooled
+    notes = ["drawn people"] if drawn_of(one.method) else []
+    if len(one.folds) != table.folds:
+        notes.append(f"{len(one.folds)} of {table.folds} folds" if len(one.folds) < table.folds else f"{len(one.folds)} folds")
+    return OurRow(
+        one.name, percent(mean.mean, 2), "" if mean.sd is None else percent(mean.sd, 2), percent(pooled.frame_accuracy.value, 2),
+        percent(pooled.sequence_accuracy.value, 2), ", ".join(notes),
+    )  # fmt: skip
+
+
+def _of_other_faces(one: SeedFigures, table: PaperTable) -> list[str]:
+    """Return why the faces of a row of ours may not be those of the paper."""
+    dataset, drawn, found = one.method.content["dataset"], drawn_of(one.method), []
+    if drawn:
+        found.append(f"Our numbers are of drawn people in the layout of {table.name}: they cannot be compared with the paper's.")
+    elif drawn is None:
+        strangers = _strangers(one) if table.dataset == "ck+" else 0
+        ids = f" {strangers} people have ids that {table.name} does not have." if strangers else ""
+        found.append(f"{_UNKNOWN}.{ids} Compare only if they are {table.name}'s own.")
+    if dataset != table.dataset:
+        found.append(f"Our faces are of {load_facts(dataset).name}, not of {table.name} itself.")
+    return found
+
+
+def _other_counts(figures: Sequence[SeedFigures], table: PaperTable) -> list[str]:
+    """Return which rows of ours have other folds, or were tested on other numbers of people, sequences and faces."""
+    folds, counts = {}, {}
+    for one in figures:
+        pooled = one.pooled
+        folds.setdefault(len(one.folds), []).append(one.name)
+        counts.setdefault((pooled.n_subjects, pooled.n_sequences, pooled.n_images), []).append(one.name)
+    found = [
+        f"{listed(names)}: {number} fold{'s' * (number > 1)}, where the paper has {table.folds}."
+        for number, names in folds.items() if number != table.folds
+    ]  # fmt: skip
+    there = table.subjects, table.sequences, table.images
+    for here, names in counts.items():
+        if here != there:
+            parts = [f"{a:,} of {b:,} {what}" for a, b, what in zip(here, there, ("people", "sequences", "faces"), strict=True)]
+            found.append(f"Of what the paper counts, {listed(names)} {'was' if len(names) == 1 else 'were'} tested on {listed(parts)}.")
+    return found
+
+
+def _strangers(one: SeedFigures) -> int:
+    """Return how many people tested have an id that CK+ does not have."""
+    return len(set(one.method.predictions(one.seed)["subject"]) - set(ck_plus_subjects()))
+
+
+def _origin(methods: Sequence[Method]) -> list[Finding]:
+    states = {method.label: drawn_of(method) for method in methods}
+    drawn, unknown = ([label for label, found in states.items() if found is state] for state in (True, None))
+    found = []
+    if drawn:
+        who = "" if len(drawn) == len(methods) else f" ({listed(drawn)})"
+        text = "these numbers show what the programs do, and cannot be set beside any of real faces"
+        found.append(Finding("look", f"The people are drawn{who}: {text}."))
+    if unknown:
+        who = "" if len(unknown) == len(methods) else f" ({listed(unknown)})"
+        found.append(Finding("look", f"{_UNKNOWN}{who}."))
+    return found
+
+
+def _incomplete(methods: Sequence[Method]) -> list[Finding]:
+    found = [
+        Finding("look", f"{method.label}, seed {run.seed}, fold {run.fold} is in no figure: {run.state}.")
+        for method in methods for run in method.runs if not run.complete
+    ]  # fmt: skip
+    return found or [Finding("ok", f"Every run that was named is complete: {sum(len(method.runs) for method in methods)}.")]
+
+
+def _coverage(figures: Sequence[SeedFigures]) -> list[Finding]:
+    part = [
+        f"{one.name}: fold{'s' * (len(one.folds) > 1)} {listed(run.fold for run in one.folds)}, {one.pooled.n_images:,} of"
+        f" {one.method.n_faces:,} faces" for one in figures if not one.whole
+    ]  # fmt: skip
+    if part:
+        return [Finding("look", f"Not every fold was tested ({'; '.join(part)}).")]
+    return [Finding("ok", "Every face of the data set was tested once, by a model that had not seen its person.")] if figures else []
+
+
+def _same_data(methods: Sequence[Method]) -> list[Finding]:
+    hashes = {method.content["manifest_sha256"] for method in methods}
+    if len(methods) < 2:
+        return []
+    if len(hashes) == 1:
+        return [Finding("ok", "All methods have the same faces and the same folds: one manifest.")]
+    return [Finding("look", f"The methods were trained on {len(hashes)} different manifests: faces or folds differ.")]
+
+
+def _budgets(methods: Sequence[Method]) -> list[Finding]:
+    totals = {method.label: sum(stage.kimg for stage in stages) for method in methods if (stages := stages_of(method))}
+    if len(totals) < 2:
+        return []
+    low, high = min(totals.values()), max(totals.values())
+    if high - low <= _EVEN * high:
+        return [Finding("ok", f"Every method was shown as many images in training: {_number(high)} thousand.")]
+    text = ", ".join(f"{name} {_number(kimg)}" for name, kimg in totals.items())
+    reason = "the methods were shown different numbers of images in training"
+    return [Finding("look", f"Training alone can be the difference: {reason} (thousands: {text}).")]
+
+
+def _seeds(methods: Sequence[Method]) -> list[Finding]:
+    single = [method.label for method in methods if len(method.seeds) == 1]
+    if not single:
+        return []
+    one = "has one seed" if len(single) == 1 else "have one seed each"
+    return [Finding("look", f"{listed(single)} {one}: no interval here holds the noise of training.")]
+
+
+def _absent(figures: Sequence[SeedFigures]) -> list[Finding]:
+    where: dict[str, set[int]] = {}
+    for one in figures:
+        for run, evaluation in zip(one.folds, one.by_fold, strict=True):
+            for name in evaluation.classes_absent:
+                where.setdefault(name, set()).add(run.fold)
+    return [
+        Finding(
+            "look", f"No test face shows {name} in fold{'s' * (len(folds) > 1)} {listed(sorted(folds))}: a mean of folds of macro recall"
+            " is over fewer expressions there."
+        )
+        for name, folds in where.items()
+    ]  # fmt: skip
+
+
+def _majority(figures: Sequence[SeedFigures]) -> list[Finding]:
+    found = []
+    for one in figures:
+        share, least = one.pooled.frame_accuracy, one.pooled.majority_accuracy
+        if share.low <= least:
+            found.append(
+                Finding(
+                    "look", f"{one.name} is not shown to be better than always answering {one.pooled.majority_class}"
+                    f" ({percent(share.value)} %, from {percent(share.low)} % on, against {percent(least)} %)."
+                )
+            )  # fmt: skip
+    return found
+
+
+def _versions(methods: Sequence[Method]) -> list[Finding]:
+    versions = {run.content["code_version"] for method in methods for run in method.runs}
+    if len(versions) == 1:
+        return []
+    return [Finding("look", f"The runs were made by {len(versions)} versions of the program (below, under protocol).")]
+
+
+def _folds(method: Method, seed: int) -> str:
+    done, left = [run.fold for run in method.complete(seed)], [run.fold for run in method.seeds[seed] if not run.complete]
+    text = f"{len(done)} complete ({listed(done)})" if done else "none complete"
+    return (f"seed {seed}: " if len(method.seeds) > 1 else "") + text + (f", not complete: {listed(left)}" if left else "")
+
+
+def _rule(rules: Sequence[dict], key: str) -> str:
+    return _distinct(str(one.get(key, "not recorded")) for one in rules)
+
+
+def _pretraining(method: Method) -> str:
+    """Return what stage 1 of the runs started from."""
+    places = [run.content["init"] for run in method.runs if run.content.get("init")]
+    said = [f"{p['dataset']}: {len(p['people'])} people, {p['n_faces']} faces, {p['kimg']:g} kimg ({p['sha256'][:12]})" for p in places]
+    return _distinct(said) or "none: each fold from random weights"
+
+
+def _budget(stages: Sequence[Stage], field: str, unit: str) -> str:
+    if not stages:
+        return ""
+    parts = [f"{stage.name} {_number(getattr(stage, field))}" for stage in stages]
+    total = f"{_number(sum(getattr(stage, field) for stage in stages))}{unit}"
+    return total if len(stages) == 1 else f"{total} ({', '.join(parts)})"
+
+
+def _number(value: float) -> str:
+    """Return a number for people: three digits, or all before the point.
+
+    >>> _number(64746.3), _number(42.04), _number(0.0512)
+    ('64,746', '42', '0.0512')
+    """
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _device(line: dict) -> str:
+    threads = line.get("threads") if str(line.get("device")) == "cpu" else None
+    text = f", {threads} thread{'s' * (threads != 1)}" if threads else ""
+    return f"{line.get('device')}{text}, torch {line.get('torch')}"
+
+
+def _distinct(texts) -> str:
+    return "; ".join(dict.fromkeys(texts))
+
+
+def _range(numbers: Sequence[int]) -> str:
+    return f"{numbers[0]:,}" if len(numbers) == 1 else f"{numbers[0]:,} to {numbers[-1]:,}"

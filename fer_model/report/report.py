@@ -1,0 +1,330 @@
+"""From run folders to one page that can be believed: report.html, report.md and report.json, the same numbers in each.
+
+In:  folders: runs, and folders of folds (runs/methods.py).
+Out: three files in a folder, written atomically; the same runs give the same bytes. The page needs nothing else and asks for
+     nothing.
+
+Synthesised faces are personal data: `faces=False` leaves them out.
+"""
+
+import base64
+import json
+import struct
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from fer_data import __version__
+from fer_data.datasets.published import FILES, load_facts
+from fer_data.files import json_bytes, write_bytes_atomically
+from fer_data.report.figures import heat_level
+from fer_data.report.template import render_page
+from fer_data.share.words import counted
+from fer_model.errors import RunError
+from fer_model.evaluate.figures import REPLICATES, Evaluation
+from fer_model.evaluate.summary import (
+    UNITS,
+    Comparison,
+    SeedFigures,
+    SeedSpread,
+    compare,
+    figures_of,
+    listed,
+    percent,
+    seed_spread,
+    sentence_of_difference,
+    sentence_of_mean,
+    sentence_of_recall,
+    sentence_of_seeds,
+    sentence_pooled,
+)
+from fer_model.report import paper
+from fer_model.report.drawings import IntervalChart, Mark, curves, interval_chart
+from fer_model.report.markdown import to_markdown
+from fer_model.report.protocol import PaperView, database_name, drawn_of, findings, paper_views, protocol, stages_of
+from fer_model.runs.methods import FoldRun, Method, gather
+
+__all__ = ["ReportSummary", "citations_of", "figure_values", "incomplete_values", "spread_values", "write_report"]
+
+HERE = Path(__file__).parent
+SCHEMA_VERSION = 1                    # of report.json
+MOST_BYTES = 8_000_000                # of embedded sheets of faces, so that the page stays under about 10 MB
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class ReportSummary:
+    """What was written."""
+
+    pages: tuple[Path, ...]           # report.html, report.md, report.json
+    size: int                         # bytes of the page
+    methods: int
+    runs: int                         # complete, and therefore in the figures
+    incomplete: int
+    sheets: int                       # of synthesised faces in the page
+
+    def __rich__(self) -> str:
+        """Return it as a sentence or two, for the console."""
+        from rich.markup import escape
+
+        faces = f"{counted(self.sheets, 'sheet')} of faces, which are personal data" if self.sheets else "no picture of a face"
+        text = f"{self.pages[0]}: {self.size / 1e6:.1f} MB with {faces}; {', '.join(path.name for path in self.pages[1:])} beside it\n"
+        left = f"; {self.incomplete} not complete, named on the page and in no figure" if self.incomplete else ""
+        return escape(f"{text}{counted(self.runs, 'run')} of {counted(self.methods, 'method')}{left}")
+
+
+def write_report(runs: Sequence[Path], out: Path, faces: bool = True) -> ReportSummary:
+    """Write report.html, report.md and report.json into `out`, which is made if it is missing.
+
+    Raises RunError if a folder holds no run, if no run is complete, or if what a run left cannot be read.
+    """
+    methods = gather(runs)
+    figures = [one for method in methods for seed in method.seeds if (one := figures_of(method, seed)) is not None]
+    if not figures:
+        raise RunError(f"reporting on {methods[0].runs[0].path if methods else 'no run'}: no run is complete; train one to its end first")
+    comparisons, apart = compare(methods)
+    spreads = [found for method in methods if (found := seed_spread(method)) is not None]
+    views = paper_views(figures)
+    content = _content(methods, figures, comparisons, apart, spreads, views)
+    sheets, left_out = _sheets(methods) if faces else ([], 0)
+    values = {
+        "faces": bool(sheets), "wanted_faces": faces, "report": content, "tiles": _tiles(figures), "sheets": sheets, "left_out": left_out,
+        "accuracy_charts": _accuracy_charts(figures), "difference_charts": _difference_charts(comparisons),
+        "confusions": [(one.name, _confusion(one.pooled)) for one in figures], "curves": _curves(methods),
+        "other_tables": [_paper_view(PaperView(table, (), ())) for table in paper.TABLES.values() if not views], "replicates": REPLICATES,
+        "all_seeds": sorted({seed for one in spreads for seed in one.seeds}), "protocol_rows": _protocol_rows(methods),
+        "cite": citations_of(methods), "version": __version__,
+    }  # fmt: skip
+    page = render_page("report.html", values, styles=("page.css", "report.css"), folder=HERE)
+    texts = {"report.html": page, "report.md": to_markdown(content).encode(), "report.json": json_bytes(content)}
+    Path(out).mkdir(parents=True, exist_ok=True)
+    for name, data in texts.items():
+        write_bytes_atomically(Path(out) / name, data)
+    incomplete = len(content["incomplete"])
+    complete = sum(len(method.runs) for method in methods) - incomplete
+    return ReportSummary(tuple(Path(out) / name for name in texts), len(page), len(methods), complete, incomplete, len(sheets))
+
+
+# --- what report.json holds, and the page and the Markdown show
+
+
+def _content(methods, figures, comparisons, apart, spreads, views) -> dict:
+    databases = list(dict.fromkeys(database_name(method) for method in methods))
+    return {
+        "schema_version": SCHEMA_VERSION, "written_by": __version__, "title": f"What the models reach on {listed(databases)}",
+        "databases": databases, "drawn": {method.label: drawn_of(method) for method in methods},
+        "findings": [asdict(finding) for finding in findings(methods, figures)],
+        "methods": [_method(method) for method in methods],
+        "figures": [figure_values(one) for one in figures],
+        "seeds": [spread_values(one) for one in spreads],
+        "comparisons": [_comparison(one) for one in comparisons],
+        "nothing_in_common": [[first.label, second.label] for first, second in apart],
+        "incomplete": incomplete_values(methods),
+        "probes": [found for method in methods if (found := _probes(method)) is not None],
+        "paper": [_paper_view(view) for view in views],
+    }  # fmt: skip
+
+
+def incomplete_values(methods: Sequence[Method]) -> list[dict]:
+    """Return what report.json holds of the folds that are in no figure."""
+    return [
+        {"method": method.label, "seed": run.seed, "fold": run.fold, "run": str(run.path), "state": run.state}
+        for method in methods for run in method.runs if not run.complete
+    ]  # fmt: skip
+
+
+def _method(method: Method) -> dict:
+    return {
+        "label": method.label, "method": method.config["method"], "preset": method.config.get("preset"),
+        "dataset": method.content["dataset"], "manifest_sha256": method.content["manifest_sha256"], "seeds": list(method.seeds),
+        "n_faces": method.n_faces, "stages": [asdict(stage) for stage in stages_of(method)], "protocol": protocol(method),
+        "runs": [str(run.path) for run in method.runs],
+    }  # fmt: skip
+
+
+def figure_values(one: SeedFigures) -> dict:
+    """Return what report.json holds of one method and seed: pooled, means of folds, each fold, sentences."""
+    drawn = drawn_of(one.method)
+    pooled, means = ([make(one, unit, drawn) for unit in UNITS] for make in (sentence_pooled, sentence_of_mean))
+    return {
+        "name": one.name, "method": one.method.label, "seed": one.seed, "pooled": one.pooled.to_dict(),
+        "mean_of_folds": {name: asdict(found) for name, found in one.means.items()},
+        "folds": [_fold(run, found) for run, found in zip(one.folds, one.by_fold, strict=True)],
+        "sentences": [pooled[0], means[0], pooled[1], means[1], sentence_of_recall(one, drawn)],
+    }  # fmt: skip
+
+
+def _fold(run: FoldRun, found: Evaluation) -> dict:
+    return {
+        "fold": run.fold, "run": str(run.path),
+        "n_images": found.n_images, "n_sequences": found.n_sequences, "n_subjects": found.n_subjects,
+        "frame_accuracy": found.frame_accuracy.value, "sequence_accuracy": found.sequence_accuracy.value,
+        "frame_macro_recall": found.frame_macro_recall, "sequence_macro_recall": found.sequence_macro_recall,
+        "classes_absent": list(found.classes_absent), "minutes": sum(stage["seconds"] for stage in run.result["stages"].values()) / 60,
+    }  # fmt: skip
+
+
+def spread_values(one: SeedSpread) -> dict:
+    """Return what report.json holds of several seeds of a method."""
+    return {
+        "method": one.method.label, "seeds": list(one.seeds), "folds": list(one.folds), "n_images": one.n_images,
+        "figures": {name: asdict(found) for name, found in one.figures.items()},
+        "values": {name: list(found) for name, found in one.values.items()},
+        "sentences": [sentence_of_seeds(one, unit, drawn_of(one.method)) for unit in UNITS],
+    }  # fmt: skip
+
+
+def _comparison(one: Comparison) -> dict:
+    paired = one.paired
+    return {
+        "first": one.first.label, "second": one.second.label, "unit": one.unit, "seeds": list(one.seeds), "shared_seeds": one.shared_seeds,
+        "n": paired.n, "n_subjects": paired.n_subjects, "first_accuracy": paired.first, "second_accuracy": paired.second,
+        "difference": paired.difference, "low": paired.low, "high": paired.high, "share_above": paired.share_above,
+        "only_first": paired.only_first, "only_second": paired.only_second, "replicates": REPLICATES,
+        "sentence": sentence_of_difference(one, drawn_of(one.first) or drawn_of(one.second)),
+    }  # fmt: skip
+
+
+def _paper_view(view: PaperView) -> dict:
+    table = view.table
+    return {
+        "number": table.number, "dataset": table.dataset, "name": table.name, "caption": table.caption, "subjects": table.subjects,
+        "sequences": table.sequences, "images": table.images, "folds": table.folds, "frames": table.frames, "note": table.note,
+        "measure": paper.MEASURE, "citation": paper.CITATION, "rows": [asdict(row) for row in table.rows],
+        "ours": [asdict(row) for row in view.rows], "caveats": list(view.caveats), "comparable": bool(view.rows) and not view.caveats,
+    }  # fmt: skip
+
+
+def _probes(method: Method) -> dict | None:
+    """Return what `fer-model probe` left in a method's runs as a table: probes down, features across, means over the runs.
+
+    None: it has left nothing. Rows without features, probe and value are no probes.
+    """
+    values: dict[tuple[str, str], dict[str, list[float]]] = {}           # (probe, people) -> features or chance -> values
+    features: dict[str, None] = {}
+    runs = 0
+    for run in method.runs:
+        rows = _probe_rows(run.path / "probe.json")
+        runs += bool(rows)
+        for row in rows:
+            cells = values.setdefault((str(row["probe"]), str(row.get("people", ""))), {})
+            cells.setdefault(str(row["features"]), []).append(float(row["value"]))
+            features[str(row["features"])] = None
+            if isinstance(row.get("chance"), int | float):
+                cells.setdefault("chance", []).append(float(row["chance"]))
+    columns = ["chance", *features]
+    table = [[*key, *(percent(sum(c) / len(c)) if (c := cells.get(name)) else "" for name in columns)] for key, cells in values.items()]
+    return {"method": method.label, "runs": runs, "columns": ["probe", "people", *columns], "rows": table} if table else None
+
+
+def _probe_rows(path: Path) -> list[dict]:
+    if not path.is_file():
+        return []
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise RunError(f"reading probes: {path} is not JSON ({error})") from error
+    rows = content.get("rows") if isinstance(content, dict) else content
+    good = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    return [row for row in good if {"features", "probe"} <= set(row) and isinstance(row.get("value"), int | float)]
+
+
+# --- what the page alone shows
+
+
+def _tiles(figures: Sequence[SeedFigures]) -> list[tuple[str, object, str]]:
+    """Return the numbers at the top: who was tested, and each method's accuracy while they are few."""
+    most = max(figures, key=lambda one: one.pooled.n_images)
+    pooled = most.pooled
+    folds = len({run.fold for one in figures for run in one.folds})
+    counts = [("people tested", pooled.n_subjects), ("faces", pooled.n_images), ("sequences", pooled.n_sequences), ("folds", folds)]
+    shares = [(f"{one.name}, per frame", f"{percent(one.pooled.frame_accuracy.value)} %") for one in figures[:4]]
+    return [(name, value, "") for name, value in (*shares, *counts)]
+
+
+def _accuracy_charts(figures: Sequence[SeedFigures]) -> list[tuple[str, IntervalChart]]:
+    charts = []
+    for unit in UNITS:
+        marks = []
+        for one in figures:
+            share = getattr(one.pooled, f"{unit}_accuracy")
+            dots = tuple(getattr(found, f"{unit}_accuracy").value for found in one.by_fold)
+            marks.append(Mark(one.name, share.value, share.low, share.high, dots))
+        charts.append((f"Accuracy per {unit}, %", interval_chart(marks)))
+    return charts
+
+
+def _difference_charts(comparisons: Sequence[Comparison]) -> list[tuple[str, IntervalChart]]:
+    """Return a chart of differences per unit: of each pair the one over all its seeds."""
+    charts = []
+    for unit in UNITS:
+        seen: dict[tuple[str, str], Comparison] = {}
+        for one in comparisons:
+            if one.unit == unit:
+                seen.setdefault((one.first.label, one.second.label), one)
+        marks = [
+            Mark(f"{one.first.label} − {one.second.label}", one.paired.difference, one.paired.low, one.paired.high) for one in seen.values()
+        ]
+        if marks:
+            charts.append((f"Difference per {unit}, points", interval_chart(marks, zero=True)))
+    return charts
+
+
+def _confusion(found: Evaluation) -> dict:
+    """Return the confusion matrix as rows of cells: count, share of the row in per cent, colour, whether it is right."""
+    rows = []
+    for i, counts in enumerate(found.confusion):
+        total = sum(counts)
+        cells = [
+            {"count": count, "share": _whole(count, total), "level": heat_level(count, max(1, total)), "right": i == j}
+            for j, count in enumerate(counts)
+        ]
+        rows.append({"name": found.classes[i], "cells": cells, "total": total, "recall": _whole(counts[i], total)})
+    said = [sum(row[j] for row in found.confusion) for j in range(len(found.classes))]
+    precisions = [_whole(found.confusion[j][j], said[j]) for j in range(len(said))]
+    return {"classes": found.classes, "rows": rows, "precisions": precisions, "n": found.n_images}
+
+
+def _whole(part: int, total: int) -> str:
+    """Return a share in whole per cent; a dash where there is nothing to share."""
+    return f"{100 * part / total:.0f}" if total else "–"
+
+
+def _protocol_rows(methods: Sequence[Method]) -> list[tuple[str, list[str]]]:
+    """Return (what, its value for each method), in the order in which methods name things."""
+    tables = [dict(protocol(method)) for method in methods]
+    return [(what, [table.get(what, "") for table in tables]) for what in dict.fromkeys(what for table in tables for what in table)]
+
+
+def _curves(methods: Sequence[Method]) -> list[tuple[str, int, list]]:
+    found = [(method.label, len([run for run in method.runs if run.log]), curves(method.runs)) for method in methods]
+    return [one for one in found if one[2]]
+
+
+def _sheets(methods: Sequence[Method]) -> tuple[list[dict], int]:
+    """Return each run's sheet of synthesised faces as a data URI, as many as the page can carry, and how many it cannot."""
+    found, size, left_out = [], 0, 0
+    for method in methods:
+        for run in method.runs:
+            path = run.path / "samples.png"
+            if not path.is_file():
+                continue
+            data = path.read_bytes()
+            if not data.startswith(_PNG) or len(data) < 24:
+                raise RunError(f"reading synthesised faces: {path} is not a PNG; --no-faces leaves it out")
+            if size + len(data) > MOST_BYTES:
+                left_out += 1
+                continue
+            size += len(data)
+            width, height = struct.unpack(">II", data[16:24])            # IHDR is the first chunk
+            first = not any(one["method"] == method.label for one in found)
+            sheet = {"method": method.label, "name": f"{method.label}, seed {run.seed}, fold {run.fold}", "first": first}
+            uri = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+            found.append({**sheet, "uri": uri, "width": width, "height": height})
+    return found, left_out
+
+
+def citations_of(methods: Sequence[Method]) -> list[str]:
+    """Return what to cite: the databases whose people were tested, the paper."""
+    datasets = dict.fromkeys(method.content["dataset"] for method in methods if drawn_of(method) is not True)
+    return [*(text for dataset in datasets if dataset in FILES for text in load_facts(dataset).citation), paper.CITATION]

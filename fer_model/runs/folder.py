@@ -1,0 +1,215 @@
+"""A run folder: what it must hold to be gone on with, and what it holds when it is complete.
+
+In:  a path, a resolved configuration, a fold.
+Out: the folder, locked while a process writes to it.
+
+    runs/ck+-degan-fold0/
+      config.json           resolved configuration, hash of the manifest, code version, how faces were found, classes, identities
+      log.jsonl             one line per tick
+      checkpoints/          of the stage that is being trained
+      gan.safetensors       stage 1 is complete: encoder, decoder, discriminator; with it a run of `fer-model pretrain` ends
+      judges.safetensors    two CNNs that judge what stage 1 draws: expression, identity
+      samples.png           synthesised faces: rows inputs, columns identities
+      samples/              the same while stage 1 was training
+      head.safetensors      stage 2 is complete: encoder, head          (cnn.safetensors: the baseline)
+      predictions.csv       of the test fold, one row per image
+      result.json           the run is complete: figures, budgets, rules
+      model.onnx            encoder and head as one graph, or as model.safetensors, once `fer-model export` was asked
+      probe.json            what the features know of person and expression, once `fer-model probe` was asked
+      card.md               what others must know of it, once `fer-model card` was asked
+      diverged.json         a loss was not finite: stage, step, loss, samples of the batch
+"""
+
+import hashlib
+import json
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from functools import cache
+from pathlib import Path
+
+import filelock
+
+import fer_data
+from fer_data.errors import BusyError
+from fer_data.files import write_json_atomically
+from fer_data.store.manifest import read_settings
+from fer_data.text import natural_key
+from fer_model.config import STAGES_OF, TrainConfig, from_json
+from fer_model.data.fold import Fold, people_of
+from fer_model.engine import checkpoint, distributed
+from fer_model.errors import ConfigError, RunError
+
+__all__ = ["RunFolder", "code_version", "faces_of", "first_difference", "locked", "runs_in"]
+
+SCHEMA_VERSION = 1
+EXPORTS = ("model.onnx", "model.safetensors")
+OWN_FILES = (
+    "result.json", "predictions.csv", "probe.json", *EXPORTS, "card.md", "samples.png", "diverged.json", "log.jsonl", "config.json",
+)  # fmt: skip
+LOCK = ".lock"
+
+
+@cache
+def code_version() -> str:
+    """Return the version with the first digits of a hash over the sources, so that a changed file is another version."""
+    digest = hashlib.sha256()
+    for package in (Path(fer_data.__file__).parent, Path(__file__).parents[1]):
+        for path in sorted(package.rglob("*.py")):
+            digest.update(path.relative_to(package.parent).as_posix().encode() + b"\0" + path.read_bytes())
+    return f"{fer_data.__version__}+{digest.hexdigest()[:12]}"
+
+
+def first_difference(old: dict, new: dict, prefix: str = "") -> tuple[str, object, object] | None:
+    """Return the first field in which two dicts of the same shape differ, with both values, or None.
+
+    >>> first_difference({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}})
+    ('b.c', 2, 3)
+    """
+    for name, value in old.items():
+        if isinstance(value, dict) and isinstance(new[name], dict):
+            found = first_difference(value, new[name], f"{prefix}{name}.")
+            if found is not None:
+                return found
+        elif new[name] != value:
+            return f"{prefix}{name}", value, new[name]
+    return None
+
+
+def faces_of(settings: dict) -> dict:
+    """Return what of a prepared folder's settings decides how faces are found and aligned: a run needs it to look at new pictures."""
+    names = ("landmarks", "detector", "colour")
+    return {**{name: settings["config"][name] for name in names}, "backend": settings["backend"], "pipeline": settings["pipeline_version"]}
+
+
+def runs_in(folder: Path) -> str:
+    """Return what to take in place of a folder that is no run but holds some: the folds of a cross-validation, or just runs."""
+    inside = sorted((path.parent.name for path in folder.glob("*/config.json")), key=natural_key)
+    if not inside:
+        return ""
+    what = "the folds of a cross-validation" if all(name.startswith("fold") for name in inside) else "runs"
+    return f"; {folder} holds {what}: take one of them, such as {folder / inside[0]}"
+
+
+@contextmanager
+def locked(path: Path):
+    """Keep other processes out of a run folder.
+
+    Raises BusyError if one is in.
+    """
+    if not distributed.is_first():                                             # the first process of this training holds the lock
+        yield
+        return
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(path / LOCK, timeout=0):
+            yield
+    except filelock.Timeout as error:
+        raise BusyError(f"training into {path}: another process is writing there") from error
+
+
+class RunFolder:
+    """The files of one run, by name."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.config, self.log = path / "config.json", path / "log.jsonl"
+        self.checkpoints, self.samples, self.sheets = path / "checkpoints", path / "samples.png", path / "samples"
+        self.predictions, self.result = path / "predictions.csv", path / "result.json"
+
+    def weights(self, stage: str) -> Path:
+        """Return where the weights of a complete stage lie."""
+        return self.path / f"{stage}.safetensors"
+
+    def read_weights(self, stage: str) -> bytes:
+        """Return the file of a complete stage. Raises RunError if it is not complete."""
+        if not self.weights(stage).is_file():
+            raise RunError(f"reading a run: there is no {self.weights(stage)}; it is written when stage {stage} is complete")
+        return self.weights(stage).read_bytes()
+
+    def read_config(self) -> tuple[TrainConfig, dict]:
+        """Return the configuration that the run was started with, and all of config.json.
+
+        Raises RunError if the folder holds no run, ConfigError if the configuration is of another version.
+        """
+        content = self._read(self.config)
+        if content.get("schema_version") != SCHEMA_VERSION:
+            got = content.get("schema_version")
+            raise ConfigError(f"reading a run: version {SCHEMA_VERSION} is read, {self.config} has version {got!r}")
+        try:
+            return from_json(json.dumps(content["config"])), content
+        except ConfigError as error:
+            by = content.get("code_version", "code that is not known")
+            raise ConfigError(f"reading a run: {self.config} of {by} does not fit this code ({error})") from error
+
+    def read_result(self) -> dict:
+        """Return result.json. Raises RunError if the run is not complete."""
+        return self._read(self.result)
+
+    def _read(self, path: Path) -> dict:
+        if path == self.result and self.config.is_file() and not path.is_file():
+            raise RunError(f"reading a run: {self.path} is not complete; the command that started it goes on with it")
+        if not path.is_file():
+            raise RunError(f"reading a run: there is no {path}; `fer-model train` writes it{runs_in(self.path)}")
+        try:
+            return json.loads(path.read_bytes())
+        except ValueError as error:
+            raise RunError(f"reading a run: {path} is not JSON ({error})") from error
+
+    def refuse_strangers(self) -> None:
+        """Raise RunError if the folder holds something and no run."""
+        strangers = sorted(path.name for path in self.path.iterdir() if path.name != LOCK)
+        if strangers and not self.config.is_file():
+            raise RunError(f"starting a run: {self.path} must be empty or hold a run, it holds {strangers[0]}")
+
+    def open(self, config: TrainConfig, fold: Fold, data: Path, init: dict | None) -> TrainConfig:
+        """Start the run, or find that it is the one that was started; return its configuration.
+
+        `init` says what stage 1 starts from, if not from random weights.
+        Raises ConfigError if the folder holds a run of another configuration or manifest, naming the first field that
+        differs.
+        """
+        if not self.config.is_file():
+            settings = read_settings(data)
+            content = {
+                "schema_version": SCHEMA_VERSION, "config": asdict(config), "manifest_sha256": fold.manifest_sha256,
+                "code_version": code_version(), "dataset": fold.dataset, "data": str(data),
+                "drawn": settings["drawn"], "faces": faces_of(settings), "classes": fold.classes, "identities": fold.identities,
+                "n_train": len(fold.train), "n_test": len(fold.test), "n_folds": fold.n_folds,
+                "n_validation": len(fold.validation), "validation_people": sorted(set(people_of(fold.validation))),
+                "init": init,
+            }  # fmt: skip
+            write_json_atomically(self.config, content)
+            return config
+        started, content = self.read_config()
+        old = asdict(started) | {"manifest_sha256": content["manifest_sha256"]}
+        found = first_difference(old, asdict(config) | {"manifest_sha256": fold.manifest_sha256})
+        if found is not None:
+            name, was, now = found
+            raise ConfigError(
+                f"going on with {self.path}: {name} was {was!r} when the run was started and is {now!r} now;"
+                f" choose another --run, or --no-resume to start it anew"
+            )
+        return started
+
+    def settle_precision(self, config: TrainConfig, resolved: str) -> TrainConfig:
+        """Return the configuration with a definite precision: the one that the run was started with, if auto is asked for."""
+        if config.precision != "auto":
+            return config
+        if self.config.is_file():
+            resolved = self.read_config()[0].precision
+        return replace(config, precision=resolved)
+
+    def clear(self) -> None:
+        """Remove every file of a run, the marks of completeness first; leave what is not a run's."""
+        for name in OWN_FILES[:1]:
+            (self.path / name).unlink(missing_ok=True)
+        for stage in {"judges", *(stage for stages in STAGES_OF.values() for stage in stages)}:
+            self.weights(stage).unlink(missing_ok=True)
+            checkpoint.remove(self.checkpoints, stage)
+        for name in OWN_FILES[1:]:
+            (self.path / name).unlink(missing_ok=True)
+        for sheet in self.sheets.glob("step-*.png"):
+            sheet.unlink()
+        for inner in (self.checkpoints, self.sheets):
+            if inner.is_dir() and not any(inner.iterdir()):
+                inner.rmdir()

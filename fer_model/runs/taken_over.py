@@ -1,0 +1,69 @@
+"""What a run takes over from an earlier one: a complete run in, its stage 1 out, with what a reader must know of it.
+
+In:  the folder of a complete run; the resolved configuration and the fold that it is to serve.
+Out: GanSource: gan.safetensors as bytes, and its entry in the log. What does not fit is refused in one sentence.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from fer_data.files import sha256_of_bytes, write_bytes_atomically
+from fer_model.config import TrainConfig
+from fer_model.data.fold import Fold
+from fer_model.errors import ConfigError
+from fer_model.runs.folder import RunFolder, first_difference
+
+__all__ = ["GanSource", "read_gan", "refuse_itself"]
+
+# Fields of TrainConfig that decide stage 1, beside the data.
+DECIDING = ("fold", "fold_rule", "fold_seed", "seed", "selection", "validation_share", "init", "network", "gan")
+
+
+@dataclass(frozen=True)
+class GanSource:
+    """A trained stage 1 to be used as it is: the same fold, data, networks and settings."""
+
+    run: Path
+    weights: bytes                    # gan.safetensors
+    beside: dict[str, bytes]          # what came with it: samples.png, judges.safetensors
+    seconds: float                    # that training it took
+
+    def entry(self) -> dict:
+        """Return what log.jsonl and result.json say of it."""
+        return {"run": str(self.run), "sha256": sha256_of_bytes(self.weights), "seconds": self.seconds}
+
+    def copy_to(self, folder: RunFolder) -> None:
+        """Put stage 1 into a run folder, the weights last: with them it is complete."""
+        for name, data in self.beside.items():
+            write_bytes_atomically(folder.path / name, data)
+        write_bytes_atomically(folder.weights("gan"), self.weights)
+
+
+def refuse_itself(run: Path, source: Path | None) -> None:
+    """Raise ConfigError if a run is to take something from itself: starting it anew would remove what it needs."""
+    if source is not None and source.resolve() == run.resolve():
+        raise ConfigError(f"taking weights from {source}: it must be another run's folder, got the one to be trained")
+
+
+def read_gan(run: Path, config: TrainConfig, fold: Fold) -> GanSource:
+    """Return stage 1 of a complete run, to train another head on it.
+
+    Raises RunError if the run is not complete, ConfigError if its stage 1 is not the one that `config` and `fold` would
+    train, naming the first difference.
+    """
+    folder = RunFolder(run)
+    theirs, content = folder.read_config()
+    result = folder.read_result()
+    if "gan" not in config.stages or "gan" not in theirs.stages:
+        raise ConfigError(f"taking stage 1 from {run}: it needs two runs of degan, got {theirs.method} there and {config.method} here")
+    there, here = ({name: asdict(c)[name] for name in DECIDING} for c in (theirs, config))
+    there |= {"manifest_sha256": content["manifest_sha256"], "identities": content["identities"]}
+    here |= {"manifest_sha256": fold.manifest_sha256, "identities": list(fold.identities)}
+    found = first_difference(there, here)
+    if found is not None:
+        name, old, new = found
+        raise ConfigError(
+            f"taking stage 1 from {run}: it must be the one that would be trained here, but {name} is {old!r} there and {new!r} here"
+        )
+    beside = {path.name: path.read_bytes() for path in (folder.samples, folder.weights("judges")) if path.is_file()}
+    return GanSource(Path(run), folder.read_weights("gan"), beside, result["stages"]["gan"]["seconds"])

@@ -1,0 +1,106 @@
+"""A trained run, loaded for use: a run folder in; networks in evaluation mode, features and probabilities out.
+
+In:  the folder of a run whose stages are complete.
+Out: TrainedRun. Everything that uses a trained model (evaluation on other data, probes, transfer, prediction) starts here.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from fer_data.store.loader import Views
+from fer_model.config import TrainConfig
+from fer_model.data.fold import Fold, fold_of
+from fer_model.engine import checkpoint
+from fer_model.engine.devices import resolve_device
+from fer_model.engine.randomness import stream
+from fer_model.errors import RunError
+from fer_model.networks import BaselineCnn, Decoder, Encoder, build, make_head
+from fer_model.runs.folder import RunFolder
+from fer_model.stages.classifier import probabilities
+
+__all__ = ["TrainedRun", "load_networks", "load_run"]
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """The networks of one run, in evaluation mode, without gradients."""
+
+    run: Path
+    config: TrainConfig
+    content: dict                     # all of config.json
+    classes: tuple[str, ...]          # N_e expressions, in the order of the logits
+    identities: tuple[str, ...]       # N_i training people, in the order of the code I
+    device: torch.device
+    networks: dict[str, nn.Module]    # degan: encoder, head, decoder; cnn: cnn; pretrain: encoder, decoder
+
+    def open_data(self, data: Path | None = None) -> tuple[Path, Fold]:
+        """Return the prepared folder that the run was trained on, and its fold; `data`: where it lies by now.
+
+        Raises ManifestError if it is not there, RunError if it is another one.
+        """
+        data = Path(self.content["data"]) if data is None else data
+        fold = fold_of(data, self.config)
+        if fold.manifest_sha256 != self.content["manifest_sha256"]:
+            raise RunError(
+                f"opening the data of {self.run}: it was trained on the manifest {self.content['manifest_sha256'][:12]}...,"
+                f" {data} has {fold.manifest_sha256[:12]}...; give the folder that it was trained on"
+            )
+        return data, fold
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Return the prediction's logits (B, K) of x (B, C, S, S) in [-1, 1], as networks.to_input_size gives it.
+
+        They are the margins where the head is an SVM.
+        """
+        if "cnn" in self.networks:
+            return self.networks["cnn"](x)
+        f, taps = self.networks["encoder"].with_taps(x, self.config.head.taps_used)
+        return self.networks["head"].predict(f, taps)
+
+    def probabilities(self, views: Views, batch: int = 128) -> Tensor:
+        """Return softmax(logits) (n, K) float32 of the faces of `views`: centre crop, unrotated, fp32."""
+        return probabilities(self.logits, views, self.config.network.image_size, batch)
+
+
+def load_run(run: Path, device: str = "auto") -> TrainedRun:
+    """Return a run whose stages are complete, ready for use.
+
+    Raises RunError if it is not, CheckpointError if its weights are damaged, DeviceError for a device that is not there.
+    """
+    folder, where = RunFolder(run), resolve_device(device)
+    config, content = folder.read_config()
+    classes, identities = tuple(content["classes"]), tuple(content["identities"])
+    networks = {}
+    for stage, names in {"gan": ("encoder", "decoder"), "head": ("encoder", "head"), "cnn": ("cnn",)}.items():
+        if stage not in config.stages:
+            continue
+        path = folder.weights(stage)
+        if not path.is_file():
+            raise RunError(f"loading the run {run}: stage {stage} is not complete, there is no {path.name}; train it to its end first")
+        tensors = checkpoint.read_tensors(path)
+        networks |= load_networks(config, len(classes), len(identities), names, tensors, where, str(path))
+    return TrainedRun(Path(run), config, content, classes, identities, where, networks)
+
+
+def load_networks(
+    config: TrainConfig, n_classes: int, n_identities: int, names: tuple[str, ...], tensors: dict[str, Tensor],
+    device: torch.device, path: str,
+) -> dict[str, nn.Module]:  # fmt: skip
+    """Return networks by name with the weights of a file, in evaluation mode, without gradients.
+
+    Raises CheckpointError if the weights of one are not in `tensors`, which come from `path`.
+    """
+    net = config.network
+    makers = {
+        "encoder": lambda: Encoder(net), "decoder": lambda: Decoder(net, n_identities),
+        "head": lambda: make_head(net, config.head, n_classes), "cnn": lambda: BaselineCnn(net, config.cnn, n_classes),
+    }  # fmt: skip
+    networks = {}
+    for name in names:
+        network = build(makers[name], device, net.init_std, stream(0, "replaced by the weights read"))
+        checkpoint.load_module(name, network, tensors, path)
+        networks[name] = network.requires_grad_(False).eval()
+    return networks

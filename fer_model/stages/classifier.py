@@ -1,0 +1,154 @@
+"""What stage 2 and the baseline share: faces and expressions in, logits out; and how a trained one predicts.
+
+In:  training Views and labels, or any Views to predict.
+Out: ClassifierStage, for engine.run_stage; class probabilities per face.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fer_data.faces.views import N_VIEWS, view_of
+from fer_data.store.loader import CENTRE_VIEW, Views
+from fer_model.config import TrainConfig
+from fer_model.data.augment import strengthen
+from fer_model.data.fold import Batches, Fold
+from fer_model.engine import distributed
+from fer_model.engine.devices import autocast
+from fer_model.engine.kept import Best
+from fer_model.engine.loop import Average, Learner, Stage
+from fer_model.engine.randomness import stream
+from fer_model.errors import RunError
+from fer_model.networks import to_input_size
+
+__all__ = ["VOTES", "ClassifierStage", "centre_inputs", "probabilities", "view_inputs"]
+
+# How many views of a face vote -> which: the centre crop; five crops and their mirror images, unrotated; all of them.
+VOTES = {
+    1: (CENTRE_VIEW,),
+    10: tuple(k for k in range(N_VIEWS) if view_of(k).angle_deg == 0),
+    110: tuple(range(N_VIEWS)),
+}
+
+
+class ClassifierStage(Stage):
+    """A learner that maps views to expressions. A subclass says which networks and which loss."""
+
+    average: Average | None = None    # of the learners' weights, if they are used averaged
+    best: Best | None = None          # validation chooses: the best weights so far
+
+    def __init__(self, config: TrainConfig, fold: Fold, views: Views, device: torch.device, validation: Views | None = None):
+        super().__init__(getattr(config, self.name))
+        self.run, self.fold, self.views, self.device, self.validation = config, fold, views, device, validation
+        self.batches = Batches(views.n_faces, self.config.batch, config.seed, self.name)
+        self.expression = fold.expression_labels(device)                 # (n,) y^e
+
+    @property
+    @abstractmethod
+    def learner(self) -> Learner:
+        """The learner that has the classifier; another one, if there is one, has the encoder below it."""
+
+    @abstractmethod
+    def losses(self, x: Tensor, expression: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return the losses of a batch x (B, C, S, S), the one to minimise first."""
+
+    @abstractmethod
+    def logits(self, x: Tensor) -> Tensor:
+        """Return the prediction's logits (B, K) of x (B, C, S, S); called in evaluation mode."""
+
+    def step(self, step: int) -> dict[str, Tensor]:
+        faces, k = self.batches.at(step)                                 # (B,), (B,)
+        faces, k = distributed.part(faces), distributed.part(k)
+        x = to_input_size(self.views.batch(faces, k), self.run.network.image_size)            # (B, C, S, S)
+        x = strengthen(x, self.config.stronger_views, stream(self.run.seed, f"{self.name}/views", step))
+        expression = self.expression[faces.to(self.device)]
+        self.learner.network.train()
+        losses = self.losses(x, expression, stream(self.run.seed, f"{self.name}/dropout", step))
+        others = (learner for learner in self.learners.values() if learner is not self.learner)
+        self.learner.descend(next(iter(losses.values())), step, *others)
+        if self.average is not None:
+            self.average.follow(step)
+        return {name: value.detach() for name, value in losses.items()}
+
+    def _watch(self) -> None:
+        """Average the weights if they are used so, and have validation choose them if it does; called once the learners are there."""
+        self.used = nn.ModuleDict({name: learner.network for name, learner in self.learners.items()})      # as they predict
+        if self.config.average_half_kimg:
+            self.average = Average(self.used, self.config)
+            self.used = self.average.network
+        if self.validation is not None:
+            self.best, self.validation_labels = Best(self.used), self.fold.validation_labels(torch.device("cpu"))
+
+    def review(self, step: int) -> dict[str, float]:
+        """Look at the validation faces, if it is time to; return how many are right, and the best so far."""
+        often = self.config.tick_steps * self.run.validation_every
+        if self.best is None or (step % often and step < self.steps):
+            return {}
+        n, right = len(self.validation_labels), int((self.predict(self.validation).argmax(1) == self.validation_labels).sum())
+        self.best.offer(step, right)
+        return {
+            "validation_accuracy": round(right / n, 4), "best_validation_accuracy": round(self.best.right / n, 4),
+            "best_step": self.best.step,
+        }  # fmt: skip
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the tensors of networks(); the learners' are the best ones, if validation chooses."""
+        chosen = {} if self.best is None else {name.replace(".", "/", 1): tensor for name, tensor in self.best.tensors.items()}
+        return super().weights() | chosen
+
+    def buffers(self) -> dict[str, Tensor]:
+        best = {} if self.best is None else {f"best/{name}": tensor for name, tensor in self.best.tensors.items()}
+        return best if self.average is None else best | self.average.tensors()
+
+    def facts(self) -> dict:
+        return {} if self.best is None else self.best.facts()
+
+    def restore_facts(self, facts: dict) -> None:
+        if self.best is not None:
+            self.best.restore(facts)
+
+    def autocast(self):
+        return autocast(self.device, self.run.precision)
+
+    def samples(self, step: int) -> list[str]:
+        return self.batches.names_at(step, self.fold.train["image_id"])
+
+    def predict(self, views: Views, batch: int = 128) -> Tensor:
+        """Return class probabilities (n, K) of the faces of `views`: centre crop, unrotated, fp32, evaluation mode."""
+        self.used.eval()
+        return probabilities(self.logits, views, self.run.network.image_size, batch)
+
+
+@torch.inference_mode()
+def probabilities(
+    logits: Callable[[Tensor], Tensor],       # (b, C, S, S) in [-1, 1] -> (b, K); in evaluation mode
+    views: Views,
+    image_size: int,
+    batch: int = 128,                 # faces at once; bounds memory alone
+    vote: Sequence[int] = VOTES[1],   # the views whose probabilities are averaged
+) -> Tensor:
+    """Return softmax(logits) of every face, the mean over its views `vote`: (n, K) float32 on the CPU, in the order of `views`.
+
+    Each row depends on its own face alone. Raises RunError if an answer is not finite: argmax would call it the first class.
+    """
+    found = []
+    for faces in torch.arange(views.n_faces).split(batch):
+        each = [logits(view_inputs(views, faces, k, image_size)).float().softmax(1).cpu() for k in vote]
+        found.append(torch.stack(each).double().mean(0).float())         # (V, b, K) -> (b, K)
+    together = torch.cat(found)                                          # (n, K)
+    bad = int((~together.isfinite()).any(1).sum())
+    if bad:
+        raise RunError(f"predicting: answers must be finite, those for {bad} of {len(together)} faces are not; the weights have diverged")
+    return together
+
+
+def centre_inputs(views: Views, faces: Tensor, image_size: int) -> Tensor:
+    """Return the test view (centre crop, unrotated) of faces (B,) as networks take it: (B, C, S, S) in [-1, 1]."""
+    return view_inputs(views, faces, CENTRE_VIEW, image_size)
+
+
+def view_inputs(views: Views, faces: Tensor, k: int, image_size: int) -> Tensor:
+    """Return view k of faces (B,) as networks take it: (B, C, S, S) in [-1, 1]."""
+    return to_input_size(views.batch(faces, torch.full_like(faces, k)), image_size)

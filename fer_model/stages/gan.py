@@ -1,0 +1,225 @@
+"""Stage 1, DE-GAN: training faces in, an encoder that knows expression and a decoder that adds identity out.
+
+In:  a Fold, its Views, a TrainConfig whose budgets are resolved.
+Out: GanStage, for engine.run_stage; its weights are encoder, decoder and discriminator.
+
+    code                        paper, section 3.1
+    generator                   G: encoder G_en, decoder G_de; fake = G(x, I, z)
+    discriminator               D = [D^e, D^i]
+    codes                       I, one-hot over the N_i training identities of the fold
+    noise                       z ~ U(-1, 1)^{N_z}
+    target                      y^id2, the identity that I asks for
+"""
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
+
+from fer_data.store.loader import Views
+from fer_model.config import TrainConfig
+from fer_model.data.fold import Batches, Fold
+from fer_model.engine import distributed
+from fer_model.engine.devices import autocast
+from fer_model.engine.loop import Average, Learner, Stage
+from fer_model.engine.randomness import stream
+from fer_model.losses import DiscriminatorLoss, GeneratorLoss, discriminator_loss, generator_loss
+from fer_model.networks import Discriminator, Generator, build, spectral, to_input_size
+
+__all__ = ["PHASES", "GanStage", "Phase", "draw_codes", "training_only"]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One part of a step: which network moves, and why."""
+
+    name: str
+    trains: str                       # the learner that has gradients on
+    intent: str
+
+
+# In this order within a step. The interval of D is the schedule's, that of G is 1.
+PHASES = (
+    Phase("D", "discriminator", "eq. (1): name expression and person of real faces, call synthesised ones fake"),
+    Phase("G", "generator", "eq. (2): have D name the input's expression and the code's person"),
+)
+
+
+class GanBatch(NamedTuple):
+    """What both phases of a step work on."""
+
+    x: Tensor                         # (B, C, S, S) real faces
+    fake: Tensor                      # (B, C, S, S) G(x, I, z), with its graph
+    expression: Tensor                # (B,) y^e
+    identity: Tensor                  # (B,) y^id
+    target: Tensor                    # (B,) y^id2
+
+
+@contextmanager
+def training_only(module: nn.Module, *others: nn.Module):
+    """Give gradients to `module` alone, and keep the others' state (BN statistics, power iteration) still, for a phase."""
+    still = [m for other in others for m in other.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    iterating = [m for other in others for m in other.modules() if isinstance(m, ParametrizationList) and m.training]
+    module.requires_grad_(True)
+    for other in others:
+        other.requires_grad_(False)
+    for norm in still:
+        norm.track_running_stats = False                                 # batch statistics, running ones not touched
+    for norm in iterating:
+        norm.eval()
+    try:
+        yield
+    finally:
+        for norm in iterating:
+            norm.train()
+        for norm in still:
+            norm.track_running_stats = True
+
+
+def draw_codes(
+    identity: Tensor,                 # (B,) int64, y^id of the whole batch of all processes
+    n_identities: int,
+    n_noise: int,
+    targets: str,                     # other: any identity but the input's own; any
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Return the identities asked for (B,) int64 and the noise (B, N_z) float32 in [-1, 1), both on the CPU."""
+    n = len(identity)
+    if targets == "other":
+        target = torch.randint(n_identities - 1, (n,), generator=generator)
+        target = target + (target >= identity)                           # uniform over all but the own one
+    else:
+        target = torch.randint(n_identities, (n,), generator=generator)
+    return target, torch.rand(n, n_noise, generator=generator) * 2 - 1
+
+
+class GanStage(Stage):
+    """The two phases of DE-GAN and the schedule between them."""
+
+    name = "gan"
+
+    def __init__(
+        self, config: TrainConfig, fold: Fold, views: Views, device: torch.device,
+        watch: "Callable[[GanStage, int], dict[str, float]] | None" = None,    # called on ticks; its numbers go into the log
+    ):  # fmt: skip
+        super().__init__(config.gan)
+        self.watch = watch
+        self.run, self.fold, self.views, self.device = config, fold, views, device
+        net, n_identities = config.network, len(fold.identities)
+        self.batches = Batches(views.n_faces, config.gan.batch, config.seed, self.name)
+        self.expression = fold.expression_labels(device)                 # (n,) y^e
+        self.identity_cpu = fold.identity_labels(torch.device("cpu"))    # (n,) y^id
+        self.identity = self.identity_cpu.to(device)
+        made = {
+            "generator": lambda: Generator(net, n_identities),
+            "discriminator": lambda: Discriminator(net, len(fold.classes), n_identities),
+        }
+        self.learners = {}
+        for name, make in made.items():
+            network = build(make, device, net.init_std, stream(config.seed, f"init/{name}"))
+            if name == "discriminator" and net.d_spectral_norm:
+                spectral(network, stream(config.seed, "init/spectral"))
+            self.learners[name] = Learner(network, config.gan, self.steps)
+        self.generator = self.learners["generator"].network.train()
+        self.discriminator = self.learners["discriminator"].network.train()
+        self.average = Average(self.generator, config.gan) if config.gan.average_half_kimg else None
+        self.accuracy = torch.zeros(3, device=device)                    # running: real expression, real identity, fake
+        self.intervals = {"D": config.gan.d_interval, "G": 1}            # steps from one run of a phase to the next
+
+    def step(self, step: int) -> dict[str, Tensor]:
+        faces, k = self.batches.at(step)                                 # (B,), (B,)
+        target, noise = draw_codes(
+            self.identity_cpu[faces], len(self.fold.identities), self.run.network.noise, self.config.targets,
+            stream(self.run.seed, "gan/codes", step),
+        )  # fmt: skip
+        faces, k, target, noise = (distributed.part(drawn) for drawn in (faces, k, target, noise))
+        x = to_input_size(self.views.batch(faces, k), self.run.network.image_size)            # (B, C, S, S)
+        faces, target, noise = faces.to(self.device), target.to(self.device), noise.to(self.device)
+        expression, identity = self.expression[faces], self.identity[faces]                   # (B,), (B,)
+        # G does not move before its own phase, so the fakes that D learns from are those that G is judged by.
+        with training_only(self.generator, self.discriminator), self._autocast():
+            fake = self.generator(x, self.codes(target), noise)          # (B, C, S, S)
+        batch = GanBatch(x, fake, expression, identity, target)
+        losses: dict[str, Tensor] = {}
+        for phase in PHASES:
+            if step % self.intervals[phase.name] == 0:
+                losses |= self._phase(phase, batch, step)
+        if self.average is not None:
+            self.average.follow(step)
+        return losses
+
+    @property
+    def finished(self) -> Generator:
+        """G as it is used after training: its average, if one is kept."""
+        return self.generator if self.average is None else self.average.network
+
+    def _phase(self, phase: Phase, batch: GanBatch, step: int) -> dict[str, Tensor]:
+        """Descend on the phase's loss with gradients on its network alone; return its losses by name."""
+        learner = self.learners[phase.trains]
+        others = [other.network for name, other in self.learners.items() if name != phase.trains]
+        with training_only(learner.network, *others):
+            loss = self._discriminator(batch) if phase.name == "D" else self._generator(batch)
+            learner.descend(loss.total, step)
+        total, *parts = (value.detach() for value in loss)
+        return {phase.name: total} | {f"{phase.name}_{part}": v for part, v in zip(loss._fields[1:], parts, strict=True)}
+
+    def _discriminator(self, batch: GanBatch) -> DiscriminatorLoss:
+        (real_e, real_i), (fake_e, _) = self._judge(batch.x), self._judge(batch.fake.detach())
+        with torch.no_grad():
+            fake_class = len(self.fold.classes)
+            right = real_e.argmax(1) == batch.expression, real_i.argmax(1) == batch.identity, fake_e.argmax(1) == fake_class
+            now = torch.stack(right).float().mean(1)                     # (3,)
+            self.accuracy.lerp_(now, 1 - self.config.d_memory)
+        return discriminator_loss(real_e, real_i, fake_e, batch.expression, batch.identity, self.config.d_label_smoothing)
+
+    def _generator(self, batch: GanBatch) -> GeneratorLoss:
+        fake_e, fake_i = self._judge(batch.fake)
+        return generator_loss(fake_e, fake_i, batch.expression, batch.target)
+
+    def _judge(self, faces: Tensor) -> tuple[Tensor, Tensor]:
+        """Return D's logits (B, N_e + 1), (B, N_i) of faces that are all real or all synthesised.
+
+        BN sees one kind at a time. In a batch of both, early fakes, which are noise, fill the batch's variance and press
+        the real faces together: after 150 steps D named 27 % of the expressions and 16 % of the people, against 64 % and 47 %.
+        """
+        with self._autocast():
+            return self.discriminator(faces)
+
+    def _autocast(self):
+        return autocast(self.device, self.run.precision)
+
+    def codes(self, target: Tensor) -> Tensor:
+        """Return I (B, N_i), one-hot, for identities (B,); the decoder scales it by network.code_scale."""
+        return F.one_hot(target, len(self.fold.identities)).float()
+
+    def review(self, step: int) -> dict[str, float]:
+        """Read D's running accuracies; from now on train D less often if it is strong, as before if it is not."""
+        watched = {} if self.watch is None else self.watch(self, step)
+        real_e, real_i, fake = self.accuracy.tolist()
+        strong = (real_e + real_i + fake) / 3 > self.config.d_strong_above
+        self.intervals["D"] = self.config.d_interval_strong if strong else self.config.d_interval
+        return {
+            "accuracy_real_expression": round(real_e, 4), "accuracy_real_identity": round(real_i, 4),
+            "accuracy_fake": round(fake, 4), "interval_D": self.intervals["D"],
+        } | watched  # fmt: skip
+
+    def samples(self, step: int) -> list[str]:
+        return self.batches.names_at(step, self.fold.train["image_id"])
+
+    def facts(self) -> dict:
+        return {"intervals": self.intervals}
+
+    def restore_facts(self, facts: dict) -> None:
+        self.intervals = dict(facts["intervals"])
+
+    def buffers(self) -> dict[str, Tensor]:
+        return {"accuracy": self.accuracy} | ({} if self.average is None else self.average.tensors())
+
+    def networks(self) -> dict[str, nn.Module]:
+        parts = {"encoder": self.finished.encoder, "decoder": self.finished.decoder}
+        return parts | {"discriminator": self.discriminator}

@@ -1,0 +1,163 @@
+"""How stage 1 fares while it trains: judges that have seen real faces only, and a look at what G draws.
+
+In:  a Fold and its Views; on ticks, the GanStage.
+Out: JudgesStage, for engine.run_stage: an expression CNN and an identity CNN, trained on the real training faces and on nothing
+     else; Health, which GanStage calls on ticks: numbers for the log, a sheet of synthesised faces on disk.
+
+    number                      what it says
+    judged_expression           share of the synthesised faces G(x, I, z) that show y^e of x to the expression judge
+    judged_identity             share that show the person whom I asks for to the identity judge
+    judged_expression_real,     the same judges on the real x: what the two above could reach at best
+    judged_identity_real
+    code_effect                 how much a pixel changes with I, x and z staying: standard deviation over identities, in [-1, 1].
+                                Near 0: G ignores the code, the known failure of DR-GAN's kind on small data
+    input_effect                the same over inputs of different expressions, I and z staying
+    kid_own                     kernel distance between real and synthesised faces in the expression judge's hidden layer
+                                (torchmetrics; unbiased). Its features are the project's own: never comparable with KID on Inception's
+
+Nothing here takes part in training: no random number that training uses, no gradient, no state of G.
+"""
+
+import warnings
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fer_data.store.loader import Views, to_u8, to_unit
+from fer_model.config import CnnConfig, TrainConfig
+from fer_model.data.fold import Batches, Fold
+from fer_model.engine import distributed
+from fer_model.engine.devices import autocast
+from fer_model.engine.loop import Learner, Stage
+from fer_model.engine.randomness import stream
+from fer_model.networks import BaselineCnn, build, to_input_size
+from fer_model.stages.classifier import centre_inputs
+from fer_model.stages.gan import GanStage, draw_codes
+from fer_model.stages.sample_sheet import spread_over, write_sheet
+
+__all__ = ["Health", "JudgesStage"]
+
+N_CODES = 8                           # identities, and inputs, over which the two effects are measured
+KID_SUBSETS, KID_SUBSET_SIZE = 20, 64
+
+
+class JudgesStage(Stage):
+    """Two CNNs on the same real faces: which expression, which training person."""
+
+    name = "judges"
+
+    def __init__(self, config: TrainConfig, fold: Fold, views: Views, device: torch.device):
+        super().__init__(config.judges)
+        self.run, self.fold, self.views, self.device = config, fold, views, device
+        self.batches = Batches(views.n_faces, self.config.batch, config.seed, self.name)
+        self.labels = {"expression": fold.expression_labels(device), "identity": fold.identity_labels(device)}    # (n,) each
+        sizes = {"expression": len(fold.classes), "identity": len(fold.identities)}
+        cnn = CnnConfig(channels=self.config.channels, features=self.config.features, dropout=0.0)
+        self.learners = {}
+        for kind, n_classes in sizes.items():
+            rng = stream(config.seed, f"init/judges/{kind}")
+            judge = build(lambda n=n_classes: BaselineCnn(config.network, cnn, n), device, config.network.init_std, rng)
+            self.learners[kind] = Learner(judge, self.config, self.steps)
+
+    def step(self, step: int) -> dict[str, Tensor]:
+        faces, k = self.batches.at(step)                                 # (B,), (B,)
+        faces, k = distributed.part(faces), distributed.part(k)
+        x = to_input_size(self.views.batch(faces, k), self.run.network.image_size)            # (B, C, S, S)
+        losses = {}
+        for kind, learner in self.learners.items():
+            learner.network.train()
+            with autocast(self.device, self.run.precision):
+                logits = learner.network(x)                              # (B, K)
+            loss = F.cross_entropy(logits, self.labels[kind][faces.to(self.device)])
+            learner.descend(loss, step)
+            losses[kind] = loss.detach()
+        return losses
+
+    def samples(self, step: int) -> list[str]:
+        return self.batches.names_at(step, self.fold.train["image_id"])
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {kind: learner.network for kind, learner in self.learners.items()}
+
+
+class Health:
+    """Call it with (stage, step): it returns numbers every judges.every_kimg, and writes a sheet to folder/step-NNNNNN.png."""
+
+    def __init__(self, judges: JudgesStage, folder: Path):
+        self.judges = {kind: network.eval().requires_grad_(False) for kind, network in judges.networks().items()}
+        self.config, self.folder = judges.config, folder
+        run, fold, views = judges.run, judges.fold, judges.views
+        n = min(self.config.n_faces, views.n_faces)
+        faces = spread_over(views.n_faces, n)                            # (n,) over all people
+        self.x = centre_inputs(views, faces, run.network.image_size)                          # (n, C, S, S)
+        self.expression, identity = (judges.labels[kind][faces.to(judges.device)] for kind in ("expression", "identity"))
+        target, noise = draw_codes(
+            identity.cpu(), len(fold.identities), run.network.noise, "other", stream(run.seed, "health/codes")
+        )
+        self.target, self.noise = target.to(judges.device), noise.to(judges.device)           # (n,), (n, N_z)
+        self.real = {
+            "judged_expression_real": self._share("expression", self.x, self.expression),
+            "judged_identity_real": self._share("identity", self.x, identity),
+        }
+
+    @torch.inference_mode()
+    def __call__(self, stage: GanStage, step: int) -> dict[str, float]:
+        seen_kimg = step * stage.config.batch / 1000
+        # A resumed run looks at the same ticks as one that was never stopped: which they are follows from the step alone.
+        before_kimg = max(0, step - stage.config.tick_steps) * stage.config.batch / 1000
+        due = int(seen_kimg / self.config.every_kimg) > int(before_kimg / self.config.every_kimg)
+        if not due and step != stage.steps:
+            return {}
+        generator, training = stage.finished, stage.finished.training
+        generator.eval()
+        fake = generator(self.x, stage.codes(self.target), self.noise)   # (n, C, S, S)
+        code_effect, input_effect = self._effects(stage)
+        generator.train(training)
+        if distributed.is_first():
+            self.folder.mkdir(exist_ok=True)
+            write_sheet(self.folder / f"step-{step:06d}.png", stage)
+        found = {
+            "judged_expression": self._share("expression", fake, self.expression),
+            "judged_identity": self._share("identity", fake, self.target),
+            **self.real, "code_effect": code_effect, "input_effect": input_effect, "kid_own": self._kid(fake),
+        }  # fmt: skip
+        return {name: float(f"{value:.4g}") for name, value in found.items()}
+
+    def _share(self, kind: str, faces: Tensor, labels: Tensor) -> float:
+        with torch.inference_mode():
+            return (self.judges[kind](faces).argmax(1) == labels).float().mean().item()
+
+    def _effects(self, stage: GanStage) -> tuple[float, float]:
+        """Return the mean standard deviation of a pixel over identities, and over inputs."""
+        n = min(N_CODES, len(self.x), len(stage.fold.identities))
+        rows, people = (spread_over(total, n).to(self.x.device) for total in (len(self.x), len(stage.fold.identities)))
+        f = stage.finished.encoder(self.x[rows])                         # (n, N_f)
+        noise = self.noise[:1].expand(n, -1)
+        made = torch.stack([stage.finished.decoder(f, stage.codes(person.expand(n)), noise) for person in people])
+        return made.std(0).mean().item(), made.std(1).mean().item()      # made: (identity, input, C, S, S)
+
+    def _kid(self, fake: Tensor) -> float:
+        from torchmetrics.image.kid import KernelInceptionDistance  # a second to import
+
+        size = min(KID_SUBSET_SIZE, len(fake))
+        with warnings.catch_warnings():                                  # "will save all extracted features": a few hundred
+            warnings.filterwarnings("ignore", message="Metric `Kernel Inception Distance`", category=UserWarning)
+            metric = KernelInceptionDistance(_Hidden(self.judges["expression"]), subsets=KID_SUBSETS, subset_size=size)
+        metric.update(to_u8(self.x), real=True)
+        metric.update(to_u8(fake), real=False)
+        with torch.random.fork_rng():                                    # torchmetrics draws subsets from the global generator
+            torch.manual_seed(0)
+            return metric.compute()[0].item()
+
+
+class _Hidden(nn.Module):
+    """uint8 faces (B, C, S, S) -> a judge's hidden layer (B, features): what torchmetrics asks of a feature extractor."""
+
+    def __init__(self, judge: BaselineCnn):
+        super().__init__()
+        self.judge = judge
+
+    def forward(self, faces: Tensor) -> Tensor:
+        return self.judge.features(to_unit(faces))

@@ -1,0 +1,91 @@
+"""Sheets of synthesised faces, for the eye: an encoder and a decoder in, one picture out.
+
+In:  what to draw: input faces, identities that the code asks for, noise; or a GanStage that is being trained.
+Out: uint8 (H, W) or (H, W, 3) RGB: rows are inputs, columns are identities.
+
+Top row: a real face of each identity. Left column: the inputs. If a column does not show one person, or a row not one
+expression, something is wrong; a generator that ignores the code makes all of a row the same.
+"""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fer_data.files import write_bytes_atomically
+from fer_data.store.loader import to_u8
+from fer_model.engine.randomness import stream
+from fer_model.stages.classifier import centre_inputs
+from fer_model.stages.gan import GanStage
+
+__all__ = ["COLUMNS", "GAP", "draw_noise", "draw_sheet", "sheet", "spread_over", "tiled", "write_picture", "write_sheet"]
+
+COLUMNS = 8                           # identities shown, spread evenly over all
+GAP = 2                               # px between faces
+
+
+def spread_over(n: int, columns: int = COLUMNS) -> Tensor:
+    """Return at most `columns` of n indices, evenly spread, the first and the last among them: (I,) int64."""
+    return torch.linspace(0, n - 1, min(columns, n)).round().long()
+
+
+def draw_noise(rows: int, n_noise: int, rng: torch.Generator) -> Tensor:
+    """Return z ~ U(-1, 1) for each row, (rows, N_z): one z serves a whole row, so that its columns differ in the code alone."""
+    return torch.rand(rows, n_noise, generator=rng) * 2 - 1
+
+
+@torch.inference_mode()
+def draw_sheet(encoder: nn.Module, decoder: nn.Module, inputs: Tensor, people: Tensor, noise: Tensor, real: Tensor | None) -> np.ndarray:
+    """Return the sheet of inputs (R, C, S, S) as identities (I,) with noise (R, N_z); both networks in evaluation mode.
+
+    `real` (I, C, S, S) stands above the columns; None: there is no such row.
+    """
+    f, n_identities = encoder(inputs), decoder.inputs[1]                         # (R, N_f)
+    codes = F.one_hot(people.to(f.device), n_identities).float()                 # (I, N_i)
+    made = [decoder(f, code.expand(len(f), -1), noise.to(f.device)) for code in codes]          # I of (R, C, S, S)
+    lines = [torch.stack([face, *made_of_it]) for face, *made_of_it in zip(inputs, *made, strict=True)]
+    return tiled(lines if real is None else [torch.cat([torch.ones_like(real[:1]), real]), *lines])
+
+
+def sheet(stage: GanStage) -> np.ndarray:
+    """Return the sheet of a stage, one input for each expression. The generator is in evaluation mode meanwhile."""
+    people = spread_over(len(stage.fold.identities))                             # (I,)
+    rows = _first_of(stage.expression.cpu(), stage.expression.cpu().unique())    # (E,)
+    real = _first_of(stage.identity_cpu, people)                                 # (I,)
+    inputs, real = (centre_inputs(stage.views, faces, stage.run.network.image_size) for faces in (rows, real))
+    noise = draw_noise(len(rows), stage.run.network.noise, stream(stage.run.seed, "gan/sheet"))
+    generator, training = stage.finished, stage.finished.training
+    generator.eval()
+    picture = draw_sheet(generator.encoder, generator.decoder, inputs, people, noise, real)
+    generator.train(training)
+    return picture
+
+
+def _first_of(labels: Tensor, wanted: Tensor) -> Tensor:
+    return torch.stack([(labels == label).nonzero()[0, 0] for label in wanted])
+
+
+def tiled(grid: list[Tensor]) -> np.ndarray:
+    """Rows of (n, C, S, S) in [-1, 1] -> one picture, white between the faces: (H, W), or (H, W, 3) RGB, uint8."""
+    lines = []
+    for row in grid:
+        faces = to_u8(row).cpu().permute(0, 2, 3, 1).numpy()                     # (n, S, S, C)
+        padded = np.pad(faces, ((0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=255)
+        lines.append(np.concatenate(list(padded), axis=1))                       # (S + gap, n * (S + gap), C)
+    picture = np.concatenate(lines)
+    return picture[..., 0] if picture.shape[-1] == 1 else picture
+
+
+def write_picture(path: Path, picture: np.ndarray) -> None:
+    """Write a picture, grey or RGB, as PNG, atomically."""
+    good, data = cv2.imencode(".png", picture if picture.ndim == 2 else picture[..., ::-1])
+    assert good, "OpenCV encodes every uint8 array as PNG"
+    write_bytes_atomically(path, data.tobytes())
+
+
+def write_sheet(path: Path, stage: GanStage) -> None:
+    """Write the sheet of a stage as PNG, atomically."""
+    write_picture(path, sheet(stage))

@@ -1,0 +1,150 @@
+"""Runs trained in processes of their own, several at once: tasks in; for each what stopped it, or nothing.
+
+In:  Tasks, a device for each place, threads for each process.
+Out: trained run folders; the lines that each process prints, its name before them; a sentence for each that did not end well.
+
+A process that fails takes no other with it. All of them leave when this one does, however it ends: each holds the reading
+end of a pipe and leaves when the writing end closes. Leaving is safe at any moment, because a run goes on from its last
+checkpoint. `python -m fer_model.workers TASK` is what the processes run.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from queue import SimpleQueue
+
+from fer_data.errors import FerError
+from fer_model.config import TrainConfig, from_json
+
+__all__ = ["Task", "train_here", "train_in_children"]
+
+INTERRUPTED = 130                     # exit code of a process whose parent has gone
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run to train."""
+
+    name: str                         # stands before its lines
+    data: Path
+    run: Path
+    config: TrainConfig
+    gan: Path | None = None           # as in train
+    init: Path | None = None
+
+
+def train_here(task: Task, device: str, say: Callable[[str], None]) -> str:
+    """Train a run in this process; return why it is not complete, or nothing."""
+    from fer_model.train import train
+
+    try:
+        train(task.data, task.run, task.config, device, say=say, gan=task.gan, init=task.init)
+    except (FerError, OSError) as error:
+        return str(error)
+    return ""
+
+
+def train_in_children(tasks: Sequence[Task], devices: Sequence[str], threads: int, say: Callable[[str], None]) -> list[str]:
+    """Train runs in child processes, as many at once as there are `devices`; return for each why it is not complete, or nothing.
+
+    Whatever ends this call early, Ctrl-C included, ends the children.
+    """
+    children = _Children(devices, threads, say)
+    with ThreadPoolExecutor(len(devices)) as pool:
+        futures = [pool.submit(children.train, task) for task in tasks]
+        try:
+            return [future.result() for future in futures]
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            children.stop()
+
+
+class _Children:
+    """The processes that are alive, and the devices that are free."""
+
+    def __init__(self, devices: Sequence[str], threads: int, say: Callable[[str], None]):
+        self.threads, self.say = threads, say
+        self.lock, self.stopped = threading.Lock(), False
+        self.alive: set[subprocess.Popen] = set()
+        self.free: SimpleQueue[str] = SimpleQueue()
+        for device in devices:
+            self.free.put(device)
+
+    def train(self, task: Task) -> str:
+        device = self.free.get()
+        try:
+            with self._start(task, device) as child:
+                last = self._listen(task, child)
+            return "" if child.returncode == 0 else _why(child.returncode, last)
+        finally:
+            self.free.put(device)
+
+    def _start(self, task: Task, device: str) -> subprocess.Popen:
+        paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        threads = {"OMP_NUM_THREADS": str(self.threads), "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
+        words = {"name": task.name, "data": str(task.data), "run": str(task.run), "config": asdict(task.config), "device": device}
+        words |= {"gan": task.gan and str(task.gan), "init": task.init and str(task.init)}
+        with self.lock:
+            if self.stopped:
+                raise InterruptedError("training in child processes: interrupted")
+            child = subprocess.Popen(
+                [sys.executable, "-m", "fer_model.workers", json.dumps(words)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+                env={**os.environ, **threads, "PYTHONPATH": os.pathsep.join(paths)},
+                start_new_session=True,          # Ctrl-C reaches the parent alone, which then stops all
+            )  # fmt: skip
+            self.alive.add(child)
+        return child
+
+    def _listen(self, task: Task, child: subprocess.Popen) -> str:
+        """Pass on what a child prints until it ends; return its last line."""
+        last = ""
+        for line in child.stdout:
+            last = line.strip() or last
+            self.say(f"{task.name} | {line.rstrip()}")
+        child.wait()
+        with self.lock:
+            self.alive.discard(child)
+        return last
+
+    def stop(self) -> None:
+        with self.lock:
+            self.stopped = True
+            for child in self.alive:
+                child.stdin.close()
+
+
+def _why(code: int, last: str) -> str:
+    if code < 0:
+        return f"its process was ended by signal {-code}"
+    return "interrupted" if code == INTERRUPTED else last or f"its process ended with exit code {code}"
+
+
+def _leave_with_parent() -> None:
+    while os.read(0, 1):              # nothing is ever written: this returns when the pipe closes
+        pass
+    os._exit(INTERRUPTED)
+
+
+def _main(words: str) -> int:
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    given = json.loads(words)
+    taken = [given[name] and Path(given[name]) for name in ("gan", "init")]
+    task = Task(given["name"], Path(given["data"]), Path(given["run"]), from_json(json.dumps(given["config"])), *taken)
+    say = partial(print, flush=True)
+    why = train_here(task, given["device"], say)
+    if why:
+        say(why)                      # the last line: what the parent gives as the reason
+    return 1 if why else 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main(sys.argv[1]))
