@@ -21,16 +21,11 @@ from fer_model.engine.devices import resolve_device, resolve_precision
 from fer_model.engine.loop import Hook, Journal, Stage, run_stage
 from fer_model.engine.randomness import stream
 from fer_model.evaluate.compare import evaluate_run
-from fer_model.evaluate.figures import (
-    Evaluation,
-    evaluate,
-    predictions_frame,
-    read_predictions,
-    write_predictions,
-)
+from fer_model.evaluate.figures import Evaluation, evaluate
 from fer_model.networks import Encoder, build
 from fer_model.reader import FoldReader
 from fer_model.runs.folder import RunFolder, code_version, locked
+from fer_model.runs.predictions import predictions_frame, read_predictions, write_predictions
 from fer_model.runs.pretrained import Pretrained, read_pretrained, with_init
 from fer_model.runs.taken_over import GanSource, read_gan, refuse_itself
 from fer_model.stages.classifier import ClassifierStage

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from fer_model.config import preset, resolve_budgets
-from fer_model.evaluate.figures import evaluate, predictions_frame, write_predictions
+from fer_model.evaluate.figures import evaluate
+from fer_model.runs.predictions import predictions_frame, write_predictions
 
 __all__ = ["CLASSES", "predictions_of", "write_fold", "write_method"]
 

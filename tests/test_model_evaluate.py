@@ -11,18 +11,8 @@ from rich.console import Console
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix
 
 from fer_model.errors import RunError
-from fer_model.evaluate.figures import (
-    accuracy,
-    confusion,
-    evaluate,
-    interval_over_subjects,
-    macro_recall,
-    majority,
-    predictions_frame,
-    read_predictions,
-    to_sequences,
-    write_predictions,
-)
+from fer_model.evaluate.figures import accuracy, confusion, evaluate, interval_over_subjects, macro_recall, majority, to_sequences
+from fer_model.runs.predictions import predictions_frame, read_predictions, write_predictions
 
 CLASSES = ("anger", "fear", "happiness")
 

@@ -17,8 +17,8 @@ from fer_data.faces.views import MATRICES
 from fer_data.store.loader import open_views
 from fer_model.config import preset, with_budgets, with_head
 from fer_model.errors import CheckpointError, DeviceError, RunError
-from fer_model.evaluate.figures import read_predictions
 from fer_model.networks import to_input_size
+from fer_model.runs.predictions import read_predictions
 from fer_model.runs.trained import load_run
 from fer_model.train import train
 from fer_model.use import export as library

@@ -11,8 +11,9 @@ import pytest
 
 from fer_model.config import HEADS, preset, resolve_budgets, with_head
 from fer_model.errors import RunError
-from fer_model.evaluate.figures import accuracy, evaluate, interval_over_subjects, predictions_frame, to_sequences
+from fer_model.evaluate.figures import accuracy, evaluate, interval_over_subjects, to_sequences
 from fer_model.evaluate.pooled import pool, refuse_mixed
+from fer_model.runs.predictions import predictions_frame
 
 CLASSES = ("anger", "fear")
 

@@ -29,8 +29,8 @@ from fer_data.synthetic.people import draw_person
 from fer_data.synthetic.scene import draw_nuisance
 from fer_model.config import preset, with_budgets
 from fer_model.errors import ConfigError, RunError
-from fer_model.evaluate.figures import read_predictions
 from fer_model.runs.folder import RunFolder
+from fer_model.runs.predictions import read_predictions
 from fer_model.train import train
 from fer_model.use import predict as library
 from fer_model.use.engines import Engine

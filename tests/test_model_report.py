@@ -19,11 +19,12 @@ from click.testing import CliRunner
 from cli.fer_model import main
 from fer_data.markdown import escape, table
 from fer_model.errors import RunError
-from fer_model.evaluate.figures import accuracy, evaluate, read_predictions, write_predictions
+from fer_model.evaluate.figures import accuracy, evaluate
 from fer_model.evaluate.summary import compare, figures_of, seed_spread, sentence_of_difference, sentence_pooled
 from fer_model.report.drawings import Mark, interval_chart, line_chart, nice_ticks
 from fer_model.report.report import write_report
 from fer_model.runs.methods import gather
+from fer_model.runs.predictions import read_predictions, write_predictions
 
 spec = importlib.util.spec_from_file_location("model_runs", Path(__file__).with_name("model_runs.py"))
 runs = importlib.util.module_from_spec(spec)

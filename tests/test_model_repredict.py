@@ -19,9 +19,9 @@ from fer_model.config import preset
 from fer_model.crossval import crossval
 from fer_model.errors import RunError
 from fer_model.evaluate.compare import compare
-from fer_model.evaluate.figures import read_predictions
 from fer_model.evaluate.repredict import repredict
 from fer_model.networks import to_input_size
+from fer_model.runs.predictions import read_predictions
 from fer_model.runs.trained import load_run
 from fer_model.stages.classifier import VOTES, probabilities
 from fer_model.train import train

@@ -14,10 +14,11 @@ import pandas as pd
 
 from fer_data.text import natural_key
 from fer_model.errors import RunError
-from fer_model.evaluate.figures import Evaluation, evaluate, plain_table, read_predictions
+from fer_model.evaluate.figures import Evaluation, evaluate, plain_table
 from fer_model.evaluate.pooled import Pooled, Spread, pool, refuse_mixed, spread
 from fer_model.evaluate.repredict import Repredicted, repredict
 from fer_model.runs.folder import RunFolder
+from fer_model.runs.predictions import read_predictions
 
 __all__ = ["Comparison", "Entry", "compare", "evaluate_run"]
 

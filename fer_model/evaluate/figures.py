@@ -1,28 +1,24 @@
-"""From predictions to figures that say what they count: predictions.csv in, accuracies with their unit and interval out.
+"""Accuracy, macro recall and confusion matrix from predictions, with 95 % intervals by bootstrap over people.
 
-In:  one row per test image: image_id, subject, sequence, expression, predicted, p_<class> for each class. Several networks
-     are several such tables: the folds of a cross-validation, or networks that saw the same images.
+In:  predictions, one row per test image (runs/predictions.py). Several networks are several tables: the folds of a
+     cross-validation, or networks that saw the same images.
 Out: Evaluation. All functions are pure; the bootstrap's generator is passed in.
 """
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from fer_data.files import write_bytes_atomically
-from fer_model.errors import RunError
+from fer_model.runs.predictions import PREFIX, classes_in
 
 __all__ = [
     "Evaluation", "Interval", "accuracy", "confusion", "evaluate", "evaluate_together", "interval_over_subjects", "macro_recall",
-    "majority", "plain_table", "predictions_frame", "read_predictions", "to_sequences", "write_predictions",
+    "majority", "plain_table", "to_sequences",
 ]  # fmt: skip
 
-COLUMNS = ("image_id", "subject", "sequence", "expression", "predicted")
 REPLICATES = 2000                     # of the bootstrap
-PREFIX = "p_"
 
 
 @dataclass(frozen=True)
@@ -96,40 +92,6 @@ def plain_table(title: str, *columns: str):
     for column in table.columns[1:]:
         column.justify = "right"
     return table
-
-
-def predictions_frame(rows: pd.DataFrame, probabilities: np.ndarray, classes: tuple[str, ...]) -> pd.DataFrame:
-    """Return predictions for manifest rows: `probabilities` is (n, K) float in the order of rows and classes."""
-    frame = rows[["image_id", "subject", "sequence", "expression"]].reset_index(drop=True)
-    best = np.asarray(classes, dtype=object)[probabilities.argmax(1)]                # (n,)
-    columns = {f"{PREFIX}{name}": probabilities[:, i] for i, name in enumerate(classes)}
-    return frame.assign(predicted=best, **columns)
-
-
-def write_predictions(path: Path, frame: pd.DataFrame) -> None:
-    """Write predictions as CSV, atomically; floats are written so that they read back as the same numbers."""
-    write_bytes_atomically(path, frame.to_csv(index=False, lineterminator="\n").encode())
-
-
-def read_predictions(path: Path) -> pd.DataFrame:
-    """Return what write_predictions wrote.
-
-    Raises RunError if there is none, or a column is missing.
-    """
-    if not path.is_file():
-        raise RunError(f"reading predictions: there is no {path}; `fer-model train` writes it when a run is complete")
-    texts = dict.fromkeys(COLUMNS, str)
-    frame = pd.read_csv(path, dtype=texts, keep_default_na=False)
-    missing = [name for name in COLUMNS if name not in frame]
-    if missing or not classes_in(frame) or not len(frame):
-        what = f"no column {missing[0]!r}" if missing else "no probabilities (p_<class>)" if len(frame) else "no rows"
-        raise RunError(f"reading predictions: {path} has {what}")
-    return frame
-
-
-def classes_in(frame: pd.DataFrame) -> tuple[str, ...]:
-    """Return the classes of the probability columns, in their order."""
-    return tuple(name.removeprefix(PREFIX) for name in frame if name.startswith(PREFIX))
 
 
 def to_sequences(frame: pd.DataFrame) -> pd.DataFrame:

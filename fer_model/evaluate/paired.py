@@ -1,6 +1,6 @@
 """Two methods on the same images: how much one is above the other, and how sure that is.
 
-In:  predictions of both, as evaluate.read_predictions gives them; a generator. Several seeds of a method are several frames.
+In:  predictions of both, as runs.predictions.read_predictions gives them; a generator. Several seeds of a method are several frames.
 Out: Paired: difference of the accuracies on what both predicted, with a 95 % interval by bootstrap over people.
 
 A paired test is far sharper than two intervals side by side: images that are hard for both say nothing about which is
@@ -36,6 +36,7 @@ class Paired:
     share_above: float                # share of replicates in which the first is above the second
     only_first: float                 # rows that only the first has right; the mean over pairs of seeds, hence no whole number
     only_second: float
+
 
 def shared_rows(first: Sequence[pd.DataFrame], second: Sequence[pd.DataFrame], unit: str = "frame") -> pd.DataFrame:
     """Return a row for each image (unit frame) or sequence that every one of the frames predicts.

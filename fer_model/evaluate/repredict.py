@@ -18,8 +18,8 @@ from fer_data.store.loader import open_views
 from fer_data.store.manifest import manifest_sha256
 from fer_model.data.fold import one_name_each, people_of
 from fer_model.errors import RunError
-from fer_model.evaluate.figures import predictions_frame
 from fer_model.runs.folder import RunFolder
+from fer_model.runs.predictions import predictions_frame
 from fer_model.runs.trained import TrainedRun, load_run
 from fer_model.stages.classifier import VOTES, probabilities
 
@@ -30,7 +30,7 @@ __all__ = ["Repredicted", "repredict"]
 class Repredicted:
     """Predictions of one network, and how they came about."""
 
-    frame: pd.DataFrame               # as evaluate.predictions_frame gives it
+    frame: pd.DataFrame               # as runs.predictions.predictions_frame gives it
     elsewhere: bool                   # on another database than the run's
     notes: tuple[str, ...]            # what was left out, sentences
 

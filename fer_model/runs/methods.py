@@ -21,8 +21,8 @@ import pandas as pd
 from fer_data.text import natural_key
 from fer_model.config import METHODS, STAGES_OF
 from fer_model.errors import RunError
-from fer_model.evaluate.figures import read_predictions
 from fer_model.runs.folder import SCHEMA_VERSION, RunFolder, runs_in
+from fer_model.runs.predictions import read_predictions
 
 __all__ = ["NAMES", "FoldRun", "Method", "find_runs", "gather", "read_content", "total_kimg"]
 
