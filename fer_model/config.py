@@ -12,16 +12,20 @@ import json
 import math
 import types
 import typing
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from decimal import Decimal
+from typing import ClassVar
 
-from fer_data.faces.views import N_VIEWS, VIEW_SIZE
+from fer_data.faces.views import N_VIEWS
+from fer_data.text import either, unknown
 from fer_model.errors import ConfigError
 
 __all__ = [
-    "FOLD_RULES", "HEADS", "METHODS", "PRECISIONS", "PRESETS", "SELECTIONS",
-    "CnnConfig", "GanConfig", "HeadConfig", "NetworkConfig", "TrainConfig",
-    "budget_images", "from_json", "preset", "resolve_budgets", "step_images", "steps_of", "to_json", "to_lines",
-    "with_budgets", "with_head",
+    "FOLD_RULES", "HEADS", "METHODS", "PRECISIONS", "PRESETS", "SELECTIONS", "STAGES_OF",
+    "CnnConfig", "GanConfig", "HeadConfig", "JudgesConfig", "NetworkConfig", "Rule", "TrainConfig",
+    "budget_images", "from_json", "preset", "resolve_budgets", "shown", "step_images", "steps_of", "to_json",
+    "to_lines", "with_budgets", "with_head",
 ]  # fmt: skip
 
 METHODS = ("degan", "cnn")
@@ -38,8 +42,59 @@ STAGES_OF = {"degan": ("gan", "head"), "cnn": ("cnn",), "pretrain": ("gan",)}
 
 
 @dataclass(frozen=True)
-class NetworkConfig:
+class Rule:
+    """What a field may hold, beyond its type."""
+
+    words: str                        # for people, behind "must be"
+    holds: Callable[[typing.Any], bool]
+    choices: tuple = ()               # where only a few values are allowed
+
+
+def _among(*choices) -> Rule:
+    return Rule(either(choices), lambda value: value in choices, choices)
+
+
+def _numbers(n: int, words: str, holds: Callable[[float], bool]) -> Rule:
+    return Rule(words, lambda values: len(values) == n and all(map(holds, values)))
+
+
+_ABOVE_0 = Rule("above 0", lambda value: value > 0)
+_FROM_0 = Rule("at least 0", lambda value: value >= 0)
+_FROM_1 = Rule("at least 1", lambda value: value >= 1)
+_BELOW_1 = Rule("at least 0 and below 1", lambda value: 0 <= value < 1)
+_SHARE = Rule("from 0 to 1", lambda value: 0 <= value <= 1)
+_BETAS = _numbers(2, "two numbers, each at least 0 and below 1", _BELOW_1.holds)
+_LOSS_WEIGHTS = _numbers(5, "five numbers of at least 0", _FROM_0.holds)
+
+
+class _Checked:
+    """A dataclass whose fields keep to RULES; an error names the field as `--set` does."""
+
+    SECTION: ClassVar[str] = ""       # of TrainConfig; "" for the run itself
+    RULES: ClassVar[Mapping[str, Rule]] = {}
+
+    def __post_init__(self):
+        for one in fields(self):
+            name, value = f"{self.SECTION}.{one.name}".lstrip("."), getattr(self, one.name)
+            rule = self.RULES.get(one.name)
+            if any(isinstance(part, float) and not math.isfinite(part) for part in (value if isinstance(value, tuple) else [value])):
+                raise ConfigError(f"configuration: {name} is {shown(value)}; it must be finite")
+            if rule is None or value is None or rule.holds(value):
+                continue
+            if isinstance(value, str):
+                raise ConfigError(f"configuration: {unknown(name, value, rule.choices)}")
+            raise ConfigError(f"configuration: {name} is {shown(value)}; it must be {rule.words}")
+
+
+@dataclass(frozen=True)
+class NetworkConfig(_Checked):
     """Sizes that all networks of a run share."""
+
+    SECTION: ClassVar = "network"
+    RULES: ClassVar = {
+        "image_size": _among(96, 48, 32, 16), "channels": _among(1, 3), "width": Rule("above 0, at most 4", lambda value: 0 < value <= 4),
+        "representation": _FROM_1, "noise": _FROM_1, "code_scale": _ABOVE_0, "init_std": _ABOVE_0,
+    }  # fmt: skip
 
     image_size: int = 96              # px; the paper's. 48, 32, 16: exact means of 2x2, 3x3, 6x6 pixels
     channels: int = 1                 # open: 1 grey, 3 RGB; taken from the prepared data, CK+ being mostly grey
@@ -55,20 +110,15 @@ class NetworkConfig:
     residual: bool = False            # a 1x1 convolution round each scale of table A (He et al., CVPR 2016), in G_en and in D
     init_std: float = 0.02            # weights ~ N(0, 0.02); but BN scales 1, biases 0: open, usual
 
-    def __post_init__(self):
-        divides = self.image_size > 0 and VIEW_SIZE % self.image_size == 0 and self.image_size % 16 == 0
-        _check(divides, "image_size", "96, 48, 32 or 16", self.image_size)
-        _check(self.channels in (1, 3), "channels", "1 or 3", self.channels)
-        _check(0 < self.width <= 4, "width", "above 0, at most 4", self.width)
-        _check(self.representation >= 1, "representation", "at least 1", self.representation)
-        _check(self.noise >= 1, "noise", "at least 1", self.noise)
-        _check(self.code_scale > 0, "code_scale", "above 0", self.code_scale)
-        _check(self.init_std > 0, "init_std", "above 0", self.init_std)
-
 
 @dataclass(frozen=True)
-class _StageConfig:
+class _StageConfig(_Checked):
     """What every stage has: a budget, a batch, an optimiser."""
+
+    RULES: ClassVar = {
+        "epochs": _ABOVE_0, "kimg": _ABOVE_0, "batch": Rule("at least 2", lambda value: value >= 2), "lr": _ABOVE_0, "betas": _BETAS,
+        "weight_decay": _FROM_0, "lr_schedule": _among(*LR_SCHEDULES), "tick_steps": _FROM_1, "average_half_kimg": _FROM_0,
+    }  # fmt: skip
 
     epochs: float | None = None       # passes over all 110 views of the training faces; None: the budget is `kimg`
     kimg: float | None = None         # thousands of images shown; None: the budget is `epochs`
@@ -82,36 +132,32 @@ class _StageConfig:
                                       # stage 1 that is G, not D; 0: the weights as they were last
 
     def __post_init__(self):
-        budgets = [b for b in (self.epochs, self.kimg) if b is not None]
-        _check(len(budgets) <= 1, "epochs, kimg", "at most one of the two", [self.epochs, self.kimg])
-        _check(all(b > 0 and math.isfinite(b) for b in budgets), "epochs or kimg", "above 0", budgets)
-        _check(self.batch >= 2, "batch", "at least 2", self.batch)
-        _check(self.lr > 0, "lr", "above 0", self.lr)
-        _check(len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas), "betas", "two in [0, 1)", self.betas)
-        _check(self.weight_decay >= 0, "weight_decay", "at least 0", self.weight_decay)
-        _one_of("lr_schedule", self.lr_schedule, LR_SCHEDULES)
-        _check(self.tick_steps >= 1, "tick_steps", "at least 1", self.tick_steps)
-        _check(self.average_half_kimg >= 0, "average_half_kimg", "at least 0", self.average_half_kimg)
+        super().__post_init__()
+        if self.epochs is not None and self.kimg is not None:
+            both = f"{self.SECTION}.epochs ({shown(self.epochs)}) and {self.SECTION}.kimg ({shown(self.kimg)})"
+            raise ConfigError(f"configuration: {both} are two budgets for one stage; set one of them to none")
 
 
 @dataclass(frozen=True)
 class _ClassifierConfig(_StageConfig):
     """What the FER head and the baseline have in common, so that either may have what the other has."""
 
+    RULES: ClassVar = {**_StageConfig.RULES, "dropout": _BELOW_1, "label_smoothing": _BELOW_1, "stronger_views": _SHARE}
+
     dropout: float = 0.0              # open: on what the last classifier sees: concat(FC_1 .. FC_4, f(x)); the hidden layer
     label_smoothing: float = 0.0      # open: share of each target spread evenly over all classes, in every cross-entropy
     stronger_views: float = 0.0       # size, 0 to 1, of the random changes to each training view beyond the paper's 110; see augment.py
-
-    def __post_init__(self):
-        super().__post_init__()
-        _check(0 <= self.dropout < 1, "dropout", "in [0, 1)", self.dropout)
-        _check(0 <= self.label_smoothing < 1, "label_smoothing", "in [0, 1)", self.label_smoothing)
-        _check(0 <= self.stronger_views <= 1, "stronger_views", "in [0, 1]", self.stronger_views)
 
 
 @dataclass(frozen=True)
 class GanConfig(_StageConfig):
     """Stage 1, DE-GAN: section 3.1, eq. (1) and (2)."""
+
+    SECTION: ClassVar = "gan"
+    RULES: ClassVar = {
+        **_StageConfig.RULES, "targets": _among(*TARGETS), "d_interval": _FROM_1, "d_interval_strong": _FROM_1,
+        "d_strong_above": Rule("above 0, at most 1", lambda value: 0 < value <= 1), "d_memory": _BELOW_1, "d_label_smoothing": _BELOW_1,
+    }  # fmt: skip
 
     epochs: float | None = 300        # "DE-GAN is trained for 300 epochs"
     targets: str = "other"            # open: what I asks for: any but x's own identity, or any
@@ -121,19 +167,18 @@ class GanConfig(_StageConfig):
     d_memory: float = 0.9             # open: weight of the past in that running mean, per D batch
     d_label_smoothing: float = 0.0    # share of the target of real faces' expressions spread over all; 0: eq. (1) as printed
 
-    def __post_init__(self):
-        super().__post_init__()
-        _one_of("targets", self.targets, TARGETS)
-        _check(self.d_interval >= 1, "d_interval", "at least 1", self.d_interval)
-        _check(self.d_interval_strong >= 1, "d_interval_strong", "at least 1", self.d_interval_strong)
-        _check(0 < self.d_strong_above <= 1, "d_strong_above", "above 0, at most 1", self.d_strong_above)
-        _check(0 <= self.d_memory < 1, "d_memory", "in [0, 1)", self.d_memory)
-        _check(0 <= self.d_label_smoothing < 1, "d_label_smoothing", "in [0, 1)", self.d_label_smoothing)
-
 
 @dataclass(frozen=True)
 class HeadConfig(_ClassifierConfig):
     """Stage 2, the FER head on the frozen encoder: section 3.2, eq. (3); and its ablations."""
+
+    SECTION: ClassVar = "head"
+    RULES: ClassVar = {
+        **_ClassifierConfig.RULES, "variant": _among(*HEADS), "loss_weights": _LOSS_WEIGHTS,
+        "taps": Rule("four layers", lambda value: len(value) == 4), "local_channels": _FROM_1, "local_features": _FROM_1,
+        "encoder_lr": _FROM_0, "local_dropout": _BELOW_1, "prediction": _among(*PREDICTIONS), "mlp_features": _FROM_1,
+        "svm_c": _ABOVE_0, "svm_views": _among(*SVM_VIEWS),
+    }  # fmt: skip
 
     epochs: float | None = 50         # "the local FER CNN models are trained for 50 epochs"
     variant: str = "both"             # both: taps and f(x), the paper; taps: the local CNNs without f(x); f-mlp, f-svm: f(x)
@@ -157,21 +202,6 @@ class HeadConfig(_ClassifierConfig):
         """The layers that this variant looks at beside f(x)."""
         return self.taps if self.variant in ("both", "taps") else ()
 
-    def __post_init__(self):
-        super().__post_init__()
-        _one_of("variant", self.variant, HEADS)
-        _check(self.mlp_features >= 1, "mlp_features", "at least 1", self.mlp_features)
-        _check(self.svm_c > 0, "svm_c", "above 0", self.svm_c)
-        _check(self.svm_views in SVM_VIEWS, "svm_views", "1, 10 or 110", self.svm_views)
-        _check(len(self.taps) == 4, "taps", "four layers", self.taps)
-        good = len(self.loss_weights) == 5 and all(w >= 0 for w in self.loss_weights)
-        _check(good, "loss_weights", "five numbers of at least 0", self.loss_weights)
-        _check(self.local_channels >= 1, "local_channels", "at least 1", self.local_channels)
-        _check(self.local_features >= 1, "local_features", "at least 1", self.local_features)
-        _check(self.encoder_lr >= 0, "encoder_lr", "at least 0", self.encoder_lr)
-        _check(0 <= self.local_dropout < 1, "local_dropout", "in [0, 1)", self.local_dropout)
-        _one_of("prediction", self.prediction, PREDICTIONS)
-
 
 @dataclass(frozen=True)
 class CnnConfig(_ClassifierConfig):
@@ -180,14 +210,12 @@ class CnnConfig(_ClassifierConfig):
     With neither epochs nor kimg it is shown as many images as both stages of DE-GAN together: a fair comparison.
     """
 
+    SECTION: ClassVar = "cnn"
+    RULES: ClassVar = {**_ClassifierConfig.RULES, "channels": _FROM_1, "features": _FROM_1}
+
     channels: int = 32                # open: of the first block; each block doubles them
     features: int = 256               # open: length of the hidden layer
     dropout: float = 0.5              # open: a usual value
-
-    def __post_init__(self):
-        super().__post_init__()
-        _check(self.channels >= 1, "channels", "at least 1", self.channels)
-        _check(self.features >= 1, "features", "at least 1", self.features)
 
 
 @dataclass(frozen=True)
@@ -196,6 +224,12 @@ class JudgesConfig(_StageConfig):
 
     They say how stage 1 fares and take no part in it: not in the paper, not in a method's budget.
     """
+
+    SECTION: ClassVar = "judges"
+    RULES: ClassVar = {
+        **_StageConfig.RULES, "channels": _FROM_1, "features": _FROM_1, "n_faces": Rule("at least 4", lambda value: value >= 4),
+        "every_kimg": _ABOVE_0,
+    }  # fmt: skip
 
     epochs: float | None = 1
     lr: float = 2e-3
@@ -207,17 +241,16 @@ class JudgesConfig(_StageConfig):
     n_faces: int = 256                # synthesised faces that are judged; fewer training faces: all of them
     every_kimg: float = 100.0         # thousands of images that stage 1 sees between two judgements
 
-    def __post_init__(self):
-        super().__post_init__()
-        _check(self.channels >= 1, "channels", "at least 1", self.channels)
-        _check(self.features >= 1, "features", "at least 1", self.features)
-        _check(self.n_faces >= 4, "n_faces", "at least 4", self.n_faces)
-        _check(self.every_kimg > 0, "every_kimg", "above 0", self.every_kimg)
-
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(_Checked):
     """One run: a method on one fold. What it does not hold (device, paths) does not change the result's meaning."""
+
+    RULES: ClassVar = {
+        "method": _among(*STAGES_OF), "fold": _FROM_0, "fold_rule": _among(*FOLD_RULES), "fold_seed": _FROM_0, "seed": _FROM_0,
+        "selection": _among(*SELECTIONS), "validation_share": Rule("above 0 and below 1", lambda value: 0 < value < 1),
+        "validation_every": _FROM_1, "precision": _among(*PRECISIONS),
+    }  # fmt: skip
 
     preset: str = "paper"             # where the other values came from, before overrides
     method: str = "degan"             # degan: stages gan and head; cnn: the baseline; pretrain: stage gan on everybody
@@ -238,22 +271,17 @@ class TrainConfig:
     cnn: CnnConfig = field(default_factory=CnnConfig)
 
     def __post_init__(self):
-        _one_of("method", self.method, tuple(STAGES_OF))
-        if self.method == "pretrain":
-            _check(self.fold is None, "fold", "none for pretrain, which holds nobody out", self.fold)
-            _check(self.selection == "last", "selection", "last for pretrain", self.selection)
-        else:
-            _check(self.fold is not None and self.fold >= 0, "fold", "at least 0", self.fold)
-        _check(self.init is None or "gan" in self.stages, "init", "none for the baseline, which has no stage 1", self.init)
-        _one_of("fold_rule", self.fold_rule, FOLD_RULES)
-        _check(self.fold_seed >= 0, "fold_seed", "at least 0", self.fold_seed)
-        _check(self.seed >= 0, "seed", "at least 0", self.seed)
-        _one_of("precision", self.precision, PRECISIONS)
-        _one_of("selection", self.selection, SELECTIONS)
-        _check(0 < self.validation_share < 1, "validation_share", "between 0 and 1", self.validation_share)
-        _check(self.validation_every >= 1, "validation_every", "at least 1", self.validation_every)
-        fitted = self.method == "degan" and self.head.variant == "f-svm"
-        _check(not fitted or self.selection == "last", "selection", "last for f-svm, which has no steps to choose from", self.selection)
+        super().__post_init__()
+        if self.method == "pretrain" and self.fold is not None:
+            raise ConfigError(f"configuration: fold is {self.fold}; pretrain holds nobody out, so it must be none")
+        if self.method == "pretrain" and self.selection != "last":
+            raise ConfigError(f"configuration: selection is {self.selection}; pretrain tests nobody, so it must be last")
+        if self.method != "pretrain" and self.fold is None:
+            raise ConfigError(f"configuration: fold is none; {self.method} needs a test fold, counted from 0")
+        if self.init is not None and "gan" not in self.stages:
+            raise ConfigError(f"configuration: init is set, but {self.method} has no stage 1 that could start from a run; leave --init out")
+        if self.method == "degan" and self.head.variant == "f-svm" and self.selection != "last":
+            raise ConfigError(f"configuration: selection is {self.selection}; f-svm has no steps to choose from, so it must be last")
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -267,15 +295,6 @@ class TrainConfig:
         chosen = "-validation" if self.selection == "validation" else ""
         started = "-pretrained" if self.init is not None else ""
         return f"{self.method}{head}{started}{chosen}"
-
-
-def _one_of(name: str, got: str, allowed: tuple[str, ...]):
-    _check(got in allowed, name, " or ".join(allowed), got)
-
-
-def _check(good: bool, name: str, allowed: str, got):
-    if not good:
-        raise ConfigError(f"configuration: {name} must be {allowed}, got {got!r}")
 
 
 # smoke: seconds, for tests. It shows that the machinery turns, not that anything was learned.
@@ -318,7 +337,7 @@ def preset(name: str, **changes) -> TrainConfig:
     Raises ConfigError for an unknown name, naming the known ones.
     """
     if name not in PRESETS:
-        raise ConfigError(f"configuration: preset must be one of {', '.join(PRESETS)}, got {name!r}")
+        raise ConfigError(f"configuration: {unknown('preset', name, PRESETS)}")
     return replace(PRESETS[name], **changes)
 
 
@@ -355,18 +374,18 @@ def resolve_budgets(config: TrainConfig, n_faces: int) -> TrainConfig:
         config = with_budgets(config, head=n_faces * config.head.svm_views / 1000)
     gan, head = budget_images(config.gan, n_faces), budget_images(config.head, n_faces)
     if gan is None or head is None:
-        raise ConfigError("configuration: stages gan and head need epochs or kimg, got neither")
+        raise ConfigError("configuration: stages gan and head have no budget; set epochs or kimg of each")
     cnn = budget_images(config.cnn, n_faces)
     judges = budget_images(config.judges, n_faces)
     if judges is None:
-        raise ConfigError("configuration: judges need epochs or kimg, got neither")
+        raise ConfigError("configuration: the judges have no budget; set judges.epochs or judges.kimg")
     return with_budgets(config, gan / 1000, head / 1000, (gan + head if cnn is None else cnn) / 1000, judges / 1000)
 
 
 def step_images(stage: _StageConfig) -> int:
     """Return how many images a step is shown, over all processes: a batch; all at once to the SVM."""
     if stage.kimg is None:
-        raise ConfigError("configuration: kimg must be resolved before steps can be counted, got None")
+        raise ConfigError("configuration: kimg is none; steps can be counted once resolve_budgets has filled it in")
     return round(stage.kimg * 1000) if getattr(stage, "variant", None) == "f-svm" else stage.batch
 
 
@@ -387,11 +406,31 @@ def to_lines(config: TrainConfig) -> list[str]:
     parts = {"run": run, "network": values["network"]} | {name: values[name] for name in ("judges", *config.stages)}
     if "gan" not in config.stages:
         del parts["judges"]
-    return [f"{part}: {', '.join(f'{name} {_shown(value)}' for name, value in fields_of.items())}" for part, fields_of in parts.items()]
+    return [f"{part}: {', '.join(f'{name} {shown(value)}' for name, value in fields_of.items())}" for part, fields_of in parts.items()]
 
 
-def _shown(value) -> str:
-    return f"({', '.join(map(str, value))})" if isinstance(value, tuple) else str(value)
+def shown(value) -> str:
+    """Return a field's value as `--set` takes it.
+
+    >>> [shown(value) for value in (1e-4, 0.3, 12.0, None, True, (0.5, 0.999), (), "cosine")]
+    ['1e-4', '0.3', '12', 'none', 'true', '[0.5, 0.999]', '[]', 'cosine']
+    """
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(shown, value))}]"
+    if isinstance(value, float):
+        return _short(value)
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _short(value: float) -> str:
+    """Return the shortest text that reads back as the same number."""
+    plain = repr(value).removesuffix(".0")
+    if not math.isfinite(value) or not value:
+        return plain
+    sign, digits, exponent = Decimal(plain).normalize().as_tuple()
+    mantissa = "".join(map(str, digits))
+    power = f"{'-' * sign}{mantissa[0]}{'.' * (len(mantissa) > 1)}{mantissa[1:]}e{exponent + len(mantissa) - 1}"
+    return min(plain, power, key=len)
 
 
 def from_json(text: str) -> TrainConfig:

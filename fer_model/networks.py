@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fer_data.faces.views import VIEW_SIZE
+from fer_data.text import unknown
 from fer_model.config import CnnConfig, HeadConfig, NetworkConfig
 from fer_model.engine import distributed
 from fer_model.errors import ConfigError, ShapeError
@@ -116,7 +117,7 @@ class Trunk(nn.Module):
         known = [name for name, _, _ in TRUNK]
         for name in without_norm:
             if name not in known:
-                raise ConfigError(f"configuration: network.d_without_norm must be among {', '.join(known)}, got {name!r}")
+                raise ConfigError(f"configuration: {unknown('layer of network.d_without_norm', name, known)}")
         self.shape = (None, config.channels, config.image_size, config.image_size)
         self.sizes: dict[str, tuple[int, int]] = {}                              # layer -> (channels, pixels)
         self.layers = nn.ModuleDict()
@@ -263,7 +264,7 @@ class Head(nn.Module):
             sizes = Trunk(network).sizes
         for name in config.taps:
             if name not in sizes:
-                raise ConfigError(f"configuration: head.taps must be among {', '.join(sizes)}, got {name!r}")
+                raise ConfigError(f"configuration: {unknown('layer of head.taps', name, sizes)}")
         base = network.image_size // DOWNSAMPLING
         self.representation, self.dropout, self.with_f = network.representation, config.dropout, config.variant == "both"
         self.prediction = config.prediction

@@ -201,7 +201,7 @@ def test_weights_that_know_a_held_out_person_are_refused(tiny_prepared, others, 
 def test_what_is_no_complete_stage_one_is_refused(tiny_prepared, pretrained, others, tmp_path):
     with pytest.raises(RunError, match=r"there is no .*gan\.safetensors; it is written when stage gan is complete"):
         train(tiny_prepared, tmp_path / "r", SMOKE, "cpu", say=quiet, init=tmp_path)
-    with pytest.raises(ConfigError, match="init must be none for the baseline, which has no stage 1"):
+    with pytest.raises(ConfigError, match="init is set, but cnn has no stage 1"):
         train(tiny_prepared, tmp_path / "r", replace(SMOKE, method="cnn"), "cpu", say=quiet, init=pretrained)
     with pytest.raises(ConfigError, match="it must be another run's folder, got the one to be trained"):
         train(others, pretrained, EVERYBODY, "cpu", resume=False, say=quiet, init=pretrained)
@@ -212,9 +212,9 @@ def test_what_is_no_complete_stage_one_is_refused(tiny_prepared, pretrained, oth
 
 def test_a_fold_belongs_to_training_and_not_to_pre_training(others):
     call("pretrain", "--data", others, "--fold", 0, code=2)
-    with pytest.raises(ConfigError, match="fold must be none for pretrain, which holds nobody out, got 0"):
+    with pytest.raises(ConfigError, match="fold is 0; pretrain holds nobody out, so it must be none"):
         preset("smoke", method="pretrain", fold=0)
-    with pytest.raises(ConfigError, match="fold must be at least 0, got None"):
+    with pytest.raises(ConfigError, match="fold is none; degan needs a test fold"):
         preset("smoke", fold=None)
 
 

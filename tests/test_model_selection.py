@@ -145,7 +145,7 @@ def test_the_result_names_the_rule_and_the_step(chosen, tiny_prepared):
 
 
 def test_the_svm_has_no_steps_to_choose_from_and_the_command_chooses(tiny_prepared, tmp_path, monkeypatch):
-    with pytest.raises(ConfigError, match="selection must be last for f-svm, which has no steps to choose from"):
+    with pytest.raises(ConfigError, match="selection is validation; f-svm has no steps to choose from, so it must be last"):
         with_head(choosing("degan"), "f-svm")
     monkeypatch.chdir(tmp_path)
     words = ["train", "--data", str(tiny_prepared), "--fold", "1", "--preset", "smoke", "--method", "cnn", "--selection", "validation"]
