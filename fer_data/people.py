@@ -1,0 +1,101 @@
+"""Who is a person: the one rule by which ids of people are read and compared, wherever they come from.
+
+In:  ids as a person, a spreadsheet, a file name or an older manifest writes them.
+Out: each id in its one spelling, or None where it names nobody; ids that may be one person in two spellings.
+
+    "Rene\\u0301", "René"                one id: Unicode NFC
+    "S  1", " S 1", "S\\u00a01"          one id: white space of any kind is one blank, and none at the ends
+    "S1\\u200b", "\\ufeffS1", "S1"        one id: characters without width are out
+    "1.0", "1,0", "1"                  one id: a spreadsheet's decimals are off
+    "", "nan", "NA", "none", "-"       nobody
+
+Ids that still differ in case, leading zeros or separators alone (1 and 001, s001 and S001, S1 and S_01) may be one person or two.
+Nobody can tell from the ids: `prepare` refuses them, `audit` doubts them, until the user says that they are different people.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from functools import lru_cache
+
+from fer_data.errors import DatasetError
+from fer_data.text import natural_key
+
+__all__ = ["EMPTY_WORDS", "SAME_PEOPLE", "person", "one_name", "alike", "pairs_text", "refuse_alike"]
+
+# words that stand in a cell for nothing, in lower case; so does anything without a letter or a digit
+EMPTY_WORDS = ("", "nan", "none", "null", "na", "n/a", "#n/a", "<na>")
+SAME_PEOPLE = {"ck48": "ck+"}         # databases that show the people of another under the same names
+
+_NAMED = 3                            # so many groups of ids are named, the rest is counted
+_DECIMALS = re.compile(r"([-+]?[0-9]+)[.,]0+")
+
+
+@lru_cache(65536)
+def person(text: str) -> str | None:
+    """Return an id in its one spelling, or None if it names nobody.
+
+    >>> person(" S\\u00a0 1\\u200b"), person("7.0"), person("NaN"), person("-")
+    ('S 1', '7', None, None)
+    """
+    if not text.isascii():
+        text = "".join(one for one in text if unicodedata.category(one) != "Cf")     # Cf: zero-width and direction marks, soft hyphens
+        text = unicodedata.normalize("NFC", text)
+    text = " ".join(text.split())
+    if match := _DECIMALS.fullmatch(text):
+        text = match[1]
+    return None if text.lower() in EMPTY_WORDS or not any(map(str.isalnum, text)) else text
+
+
+def one_name(dataset: str, subject: str) -> str:
+    """Return dataset/subject with one name for each person: in one spelling, and CK+48 shows people of CK+.
+
+    >>> one_name("ck48", "S005"), one_name("mine", " S  1")
+    ('ck+/S005', 'mine/S 1')
+    """
+    return f"{SAME_PEOPLE.get(dataset, dataset)}/{person(subject) or subject}"
+
+
+def alike(ids: Iterable[str]) -> list[tuple[str, ...]]:
+    """Return the groups of ids that differ in case, leading zeros or separators alone, in natural order; ids as `person` gives them.
+
+    A separator between two numbers parts them, so that 1_12 and 11_2 are not alike, nor are 1_2 and 12.
+
+    >>> alike(["S001", "s1", "S_01", "S002", "S10", "S100"])
+    [('S001', 'S_01', 's1')]
+    """
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for one in sorted(set(ids), key=natural_key):
+        groups.setdefault(_bare(one), []).append(one)
+    return [tuple(group) for group in groups.values() if len(group) > 1]
+
+
+def _bare(text: str) -> tuple[str, ...]:
+    """Return an id without what `alike` looks away from: letters and numbers in turn."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", unicodedata.normalize("NFKC", text).casefold())
+    bare = (part.lstrip("0") or "0" if "0" <= part[0] <= "9" else _without_separators(part) for part in parts)
+    return tuple(part for part in bare if part)
+
+
+def _without_separators(text: str) -> str:
+    """Return a text without white space, punctuation and control characters; marks such as vowel signs belong to its letters."""
+    return "".join(one for one in text if unicodedata.category(one)[0] not in "ZPC")
+
+
+def pairs_text(groups: list[tuple[str, ...]]) -> str:
+    """Return the first groups of ids as words.
+
+    >>> pairs_text([("001", "1"), ("002", "2"), ("003", "3"), ("004", "4")])
+    '001 and 1, 002 and 2, 003 and 3, and 1 more'
+    """
+    named = ", ".join(" and ".join(group) for group in groups[:_NAMED])
+    return named + (f", and {len(groups) - _NAMED} more" if len(groups) > _NAMED else "")
+
+
+def refuse_alike(doing: str, ids: Iterable[str]) -> None:
+    """Raise DatasetError, naming them, if some ids differ in case, leading zeros or separators alone."""
+    if groups := alike(ids):
+        raise DatasetError(
+            f"{doing}: these subjects differ in case, leading zeros or separators alone: {pairs_text(groups)}; write each person's id"
+            " in one way, or say with --distinct-subjects that they are different people"
+        )
