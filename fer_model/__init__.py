@@ -11,8 +11,8 @@ def load(run, device="auto", landmarks=None):
 
     device      auto, cpu, cuda, cuda:N; an ONNX file runs on the CPU, and torch is not imported, except by FAN
     landmarks   fan, dlib or none, in place of the backend with which the training faces were found
-    Its `predict(image)` takes a file or an array and returns a Prediction (use/predict.py). Raises children of FerError.
+    Its `predict(image)` takes a file or an array and returns a Prediction (use/prediction.py). Raises children of FerError.
     """
-    from fer_model.use.predict import load as library
+    from fer_model.use.predictor import load as library
 
     return library(run, device, landmarks)

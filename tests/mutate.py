@@ -243,8 +243,8 @@ MUTATIONS = [
     ("fer_data/faces/finder.py", "else align(picture, one.points)", "else align(picture, one.points + 1)", "tests/test_model_predict.py -k as_the_run"),
     ("fer_model/use/recipe.py", 'content.get("faces") or _faces_of_data(content) or {}',
      'content.get("faces") or {"landmarks": "dlib", "detector": ""}', "tests/test_model_predict.py -k stands_in"),
-    ("fer_model/use/predict.py", " or len(waiting) >= batch", "", "tests/test_model_predict.py -k long_clip"),
-    ("fer_model/use/predict.py", "one.patch_px < image_size", "one.eye_distance_px < image_size", "tests/test_model_predict.py -k fewer_pixels"),
+    ("fer_model/use/predictor.py", " or len(waiting) >= batch", "", "tests/test_model_predict.py -k long_clip"),
+    ("fer_model/use/predictor.py", "one.patch_px < image_size", "one.eye_distance_px < image_size", "tests/test_model_predict.py -k fewer_pixels"),
     ("fer_model/use/export.py", "to_input_size(view, ", "to_input_size(view * 0.99, ", "tests/test_model_export.py -k torch_does"),
     ("fer_model/use/recipe.py", "    if theirs != ours:", "    if False:", "tests/test_model_export.py -k refused"),
 ]

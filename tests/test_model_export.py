@@ -153,7 +153,7 @@ def test_what_a_network_is_given_is_what_the_loader_gives(prepared_ck):
 
 
 def test_prediction_with_a_graph_needs_no_torch(graph, run, synthetic_ck):
-    """From Python and by the command, in a fresh interpreter; the same numbers as with the run. Seen red: `import torch` in predict.py."""
+    """From Python and the command, in a fresh interpreter; the same numbers as with the run. Seen red: `import torch` in use/predictor."""
     picture = sorted((synthetic_ck / "cohn-kanade-images").rglob("*.png"))[-1]
     code = f"""
 import json, sys, fer_model
@@ -235,6 +235,6 @@ def test_a_graph_that_computes_something_else_is_not_written(run, graph, tmp_pat
 
 
 def test_a_package_that_is_missing_is_named(run, monkeypatch):
-    monkeypatch.setattr("fer_model.use.engines.importlib.util.find_spec", lambda name: None if name == "onnxscript" else 1)
+    monkeypatch.setattr("fer_model.use.recipe.importlib.util.find_spec", lambda name: None if name == "onnxscript" else 1)
     said = call("export", run, code=1).replace("\n", " ")
     assert "the package onnxscript is missing; install it with: pip install 'fer-degan[onnx]'" in said

@@ -32,10 +32,10 @@ from fer_model.errors import ConfigError, RunError
 from fer_model.runs.folder import RunFolder
 from fer_model.runs.predictions import read_predictions
 from fer_model.train import train
-from fer_model.use import predict as library
 from fer_model.use.engines import Engine
-from fer_model.use.predict import FacePrediction, Prediction
+from fer_model.use.prediction import FacePrediction, Prediction
 from fer_model.use.prediction_files import TableWriter
+from fer_model.use.predictor import Predictor
 from fer_model.use.recipe import recipe_of_run
 from fer_model.use.shots import Shot, sources
 from tests.commands import call
@@ -416,7 +416,7 @@ def test_a_long_clip_takes_no_more_memory_than_a_short_one(run, keep, shape, fac
         return np.tile(np.float32([0.25, 0.75]), (len(views), 1))
 
     recipe = replace(recipe_of_run(*RunFolder(run).read_config()), classes=("anger", "fear"))
-    model, faces, peak = library.Predictor(Engine(recipe, probabilities, "cpu")), 0, 0
+    model, faces, peak = Predictor(Engine(recipe, probabilities, "cpu")), 0, 0
     model._finder = lambda picture, thorough: ([face] * (0 if faceless else 1 + (len(alive) % 3 == 0)), [])
     for number, one in enumerate(model.stream(shots(), keep=keep)):
         assert one.frame == number and (one.picture is not None) == keep and all(face.expression == "fear" for face in one.faces)

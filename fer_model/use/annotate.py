@@ -1,4 +1,4 @@
-"""What was found, drawn onto its pictures: predictions with their pictures in; a picture, a folder of pictures or a clip out.
+"""Draw what was found onto its pictures: a picture, a folder of pictures or a clip.
 
 In:  predictions in order, each with its picture (H, W, 3) RGB uint8.
 Out: box, 68 points, expression and probability on every face; doubtful ones in another colour, with the doubts in a word each.
@@ -18,7 +18,7 @@ from fer_data.datasets.tree import is_clip
 from fer_data.files import growing, make_folder, reported, write_bytes_atomically
 from fer_data.pictures.video import require_av
 from fer_model.errors import ConfigError
-from fer_model.use.predict import FacePrediction, Prediction
+from fer_model.use.prediction import FacePrediction, Prediction
 from fer_model.use.shots import Sources
 
 __all__ = ["Annotator", "draw_prediction", "open_annotator"]

@@ -19,7 +19,8 @@ from fer_data.errors import ImageError
 from fer_data.pictures.decode import decode_picture
 from fer_model.errors import RunError
 from fer_model.use.annotate import draw_prediction
-from fer_model.use.predict import Prediction, Predictor, load
+from fer_model.use.prediction import Prediction
+from fer_model.use.predictor import Predictor, load
 
 __all__ = ["HOST", "PORT", "demo", "open_page", "require_gradio", "sheet_of", "uploaded"]
 

@@ -1,4 +1,4 @@
-"""A trained network, ready to be asked: a run folder or an exported file in; a function from views to probabilities out.
+"""Open a trained network for prediction, whatever holds it: a run folder, an ONNX file or a safetensors file.
 
 In:  RUN of `fer-model train`, or what `fer-model export` made of it: *.onnx, *.safetensors.
 Out: Engine: its recipe, and probabilities (B, K) float32 of views (B, C, 96, 96) float32 in [-1, 1].
@@ -6,20 +6,17 @@ Out: Engine: its recipe, and probabilities (B, K) float32 of views (B, C, 96, 96
 torch is imported for a run and for safetensors; an ONNX file needs onnxruntime alone.
 """
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from fer_model.errors import DeviceError, RunError
-from fer_model.use.recipe import Recipe, from_metadata, recipe_of_run
+from fer_model.config import from_json
+from fer_model.errors import ConfigError, DeviceError, RunError
+from fer_model.use.recipe import CONFIG_KEY, KEY, Recipe, from_metadata, recipe_of_run, require_onnx
 
-__all__ = ["KEY", "LARGEST_BATCH", "Engine", "open_engine", "require_onnx"]
-
-KEY = "fer-degan"                     # of the recipe in an exported file's metadata
-LARGEST_BATCH = 64                    # what an exported graph takes at once
+__all__ = ["Engine", "open_engine"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,8 @@ class Engine:
 def open_engine(path: Path, device: str = "auto") -> Engine:
     """Return the engine of a run folder or an exported file.
 
-    Raises RunError if it is neither, or is not complete; DeviceError for a device that is not there.
+    Raises RunError if it is neither, or is not complete; DeviceError for a device that is not there; of an exported file also
+    ConfigError if it is of another version, CheckpointError if its weights do not fit.
     """
     if path.is_dir():
         return _of_run(path, device)
@@ -55,10 +53,25 @@ def _of_run(run: Path, device: str) -> Engine:
 
 
 def _of_safetensors(path: Path, device: str) -> Engine:
-    from fer_model.use.export import read_safetensors
+    """Return the engine of a file that `export` wrote."""
+    import safetensors
 
-    trained, recipe = read_safetensors(path, device)
-    return _of_trained(trained, recipe)
+    from fer_model.engine import checkpoint
+    from fer_model.engine.devices import resolve_device
+    from fer_model.runs.trained import TrainedRun, load_networks
+
+    where = resolve_device(device)
+    tensors = checkpoint.read_tensors(path)
+    with safetensors.safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
+    recipe = from_metadata(metadata.get(KEY), path)
+    try:
+        config = from_json(metadata.get(CONFIG_KEY, ""))
+    except ConfigError as error:
+        raise ConfigError(f"reading the exported network {path}: that of {recipe.code_version} does not fit this code ({error})") from error
+    names = ("cnn",) if config.method == "cnn" else ("encoder", "head")
+    networks = load_networks(config, len(recipe.classes), 0, names, tensors, where, str(path))
+    return _of_trained(TrainedRun(path, config, {}, recipe.classes, (), where, networks), recipe)
 
 
 def _of_trained(trained, recipe: Recipe) -> Engine:
@@ -89,10 +102,3 @@ def _of_onnx(path: Path, device: str) -> Engine:
         raise RunError(f"opening {path}: onnxruntime cannot read it ({' '.join(str(error).split())[:200]})") from error
     recipe = from_metadata(session.get_modelmeta().custom_metadata_map.get(KEY), path)
     return Engine(recipe, lambda views: session.run(["probabilities"], {"view": views})[0], "cpu")
-
-
-def require_onnx(*packages: str) -> None:
-    """Raise RunError with what to install, if a package of the extra [onnx] is missing."""
-    missing = [name for name in packages if importlib.util.find_spec(name) is None]
-    if missing:
-        raise RunError(f"working with ONNX: the package {missing[0]} is missing; install it with: pip install 'fer-degan[onnx]'")

@@ -1,4 +1,4 @@
-"""A trained network as one file for other programs: a run folder in; ONNX, or safetensors, with all that it needs to be used, out.
+"""Write a trained network as one file for other programs: ONNX or safetensors, with all that is needed to use it.
 
 In:  RUN of `fer-model train`, complete.
 Out: *.onnx         one graph, encoder and head or the baseline: view (B, C, 96, 96) float32 in [-1, 1], B in 1..64 ->
@@ -23,22 +23,19 @@ from torch import Tensor, nn
 
 from fer_data.faces.views import VIEW_SIZE
 from fer_data.files import write_bytes_atomically
-from fer_model.config import from_json, to_json
+from fer_model.config import to_json
 from fer_model.engine import checkpoint
-from fer_model.engine.devices import resolve_device
-from fer_model.errors import ConfigError, RunError
+from fer_model.errors import RunError
 from fer_model.networks import to_input_size
-from fer_model.runs.trained import TrainedRun, load_networks, load_run
-from fer_model.use.engines import KEY, LARGEST_BATCH, require_onnx
-from fer_model.use.recipe import Recipe, from_metadata, recipe_of_run
+from fer_model.runs.trained import TrainedRun, load_run
+from fer_model.use.recipe import CONFIG_KEY, KEY, LARGEST_BATCH, Recipe, recipe_of_run, require_onnx
 
-__all__ = ["FORMATS", "TOLERANCE", "Exported", "export", "read_safetensors"]
+__all__ = ["FORMATS", "TOLERANCE", "Exported", "export"]
 
 FORMATS = ("onnx", "safetensors")
 TOLERANCE = 1e-4                      # largest difference of probabilities between torch and the exported graph
 OPSET = 20
 _CHECKED = (1, 7, LARGEST_BATCH)      # batch sizes with which they are compared
-_CONFIG = "fer-degan-config"          # of the configuration in the metadata of safetensors, for the networks' sizes
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,7 @@ def export(run: Path, form: str = "onnx", out: Path | None = None) -> Exported:
     torch computes; nothing is written then.
     """
     if form not in FORMATS:
-        raise RunError(f"exporting {run}: allowed formats are {', '.join(FORMATS)}; got {form!r}")
+        raise RunError(f"exporting {run}: unknown format {form!r}; choose {' or '.join(FORMATS)}")
     if form == "onnx":
         require_onnx("onnx", "onnxscript", "onnxruntime")
     out = out or run / f"model.{form}"
@@ -105,7 +102,7 @@ def _safetensors(trained: TrainedRun, recipe: Recipe) -> bytes:
     tensors = {}
     for name, network in trained.networks.items():
         tensors |= {key: tensor.cpu().contiguous() for key, tensor in checkpoint.module_tensors(name, network).items()}
-    return _sorted(safetensors.torch.save(tensors, {"format": "pt", KEY: recipe.to_metadata(), _CONFIG: to_json(trained.config)}))
+    return _sorted(safetensors.torch.save(tensors, {"format": "pt", KEY: recipe.to_metadata(), CONFIG_KEY: to_json(trained.config)}))
 
 
 def _sorted(data: bytes) -> bytes:
@@ -116,26 +113,6 @@ def _sorted(data: bytes) -> bytes:
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)                                              # tensors begin at a multiple of 8
     return len(text).to_bytes(8, "little") + text + data[end:]
-
-
-def read_safetensors(path: Path, device: str = "auto") -> tuple[TrainedRun, Recipe]:
-    """Return the networks of a file that `export` wrote, and its recipe.
-
-    Raises RunError for another file, ConfigError if it is of another version, CheckpointError if the weights do not fit, DeviceError
-    for a device that is not there.
-    """
-    where = resolve_device(device)
-    tensors = checkpoint.read_tensors(path)
-    with safetensors.safe_open(path, "pt") as file:
-        metadata = file.metadata() or {}
-    recipe = from_metadata(metadata.get(KEY), path)
-    try:
-        config = from_json(metadata.get(_CONFIG, ""))
-    except ConfigError as error:
-        raise ConfigError(f"reading the exported network {path}: that of {recipe.code_version} does not fit this code ({error})") from error
-    names = ("cnn",) if config.method == "cnn" else ("encoder", "head")
-    networks = load_networks(config, len(recipe.classes), 0, names, tensors, where, str(path))
-    return TrainedRun(path, config, {}, recipe.classes, (), where, networks), recipe
 
 
 # --- ONNX -------------------------------------------------------------------------------------------------------------

@@ -1,238 +1,31 @@
-"""Expressions of new faces: a trained network and pictures in; for every face the probability of each expression, and doubts, out.
+"""`fer-model predict`: the expressions in a picture, a folder, a clip or a camera, printed, written to a file, drawn on the pictures.
 
-In:  RUN of `fer-model train`, or an exported file; a picture, a folder, a clip or a camera.
-Out: a Prediction for every picture, in order, those without a face and those that cannot be read too. A row, a line of JSON or a
-     line of a table each (written.py); box, points and expression drawn on the pictures (annotate.py).
-
-    import fer_model
-    found = fer_model.load("runs/ck+-degan-fold0").predict("me.jpg")
-    [(face.expression, face.probability, face.doubts) for face in found.faces]
-
-Faces are found and aligned as those of the training were. torch is not imported where the network is an ONNX file (unless the faces
-are found with FAN, which is a network of torch), nor is memory kept of pictures that are done with: a clip may be of any length.
+In:  RUN of `fer-model train`, or an exported file; a Request.
+Out: a row, a line of JSON or a line of a table for each face (prediction_files.py); box, points and expression drawn on the pictures
+     (annotate.py); PredictSummary, which counts. Pictures are forgotten when they are done: a clip may be of any length.
 """
 
-import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
 from fer_data.datasets.tree import is_clip
-from fer_data.errors import ImageError
-from fer_data.faces.finder import Finder, Found
-from fer_data.faces.landmarks import ALONE
-from fer_data.faces.landmarks.none import NO_POINTS
-from fer_data.pictures.decode import decode_picture
 from fer_model.errors import ConfigError
-from fer_model.use.engines import LARGEST_BATCH, Engine, open_engine
-from fer_model.use.recipe import SVM, Recipe, inputs
-from fer_model.use.shots import Shot, Sources, sources
+from fer_model.use.annotate import open_annotator
+from fer_model.use.prediction import Prediction
+from fer_model.use.prediction_files import open_writer
+from fer_model.use.predictor import Predictor, load
+from fer_model.use.recipe import LARGEST_BATCH
+from fer_model.use.shots import Sources, sources
 
-__all__ = ["TURNED_DEG", "UNLIKE_PX", "FacePrediction", "Prediction", "Predictor", "Request", "Summary", "load", "predict"]
+__all__ = ["PredictSummary", "Request", "predict"]
 
-TURNED_DEG = 20.0                     # a face turned further than this is doubted: training faces are frontal; 102 photographs of
-                                      # frontal people reached 13 at most, with dlib's points (faces/pose.py)
-UNLIKE_PX = 3.0                       # so are points that fit a frontal face worse than this after alignment, canvas px: the head
-                                      # nods far, or the points are wrong. The same photographs reached 2.0; a turn of 30 degrees, 3.1
 _FORM_OF = {".csv": "csv", ".jsonl": "jsonl", ".txt": "table"}     # format of a file by its name
 _NAMED = 6                            # endings of files that are passed over
 Watch = AbstractContextManager[Callable[[int, int | None], None]]
-_HELD_BYTES = 64_000_000              # of pictures that wait for a batch to be full, if they are to be drawn on
-
-
-@dataclass(frozen=True)
-class FacePrediction:
-    """One face."""
-
-    box: tuple[float, float, float, float]       # left, top, right, bottom; pixels of the picture
-    points: np.ndarray = field(repr=False, compare=False)              # (68, 2) float64, (x, y) pixels; all NaN from the backend `none`
-    probabilities: dict[str, float]   # expression -> 0..1, in the order of the classes
-    eye_distance_px: float            # between the centres of the eyes, in the picture
-    yaw_deg: float | None             # about how far it is turned, positive to the right of the picture; None without points
-    residual_px: float                # how badly its points fit a frontal face, px of the canvas of 132x132
-    doubts: tuple[str, ...]           # why it is not to be trusted, a sentence each; (): no reason is known
-
-    @property
-    def expression(self) -> str:
-        """The most probable one."""
-        return max(self.probabilities, key=self.probabilities.get)
-
-    @property
-    def probability(self) -> float:
-        """Of that expression."""
-        return self.probabilities[self.expression]
-
-    @property
-    def status(self) -> str:
-        """ok or doubtful."""
-        return "doubtful" if self.doubts else "ok"
-
-    @property
-    def in_short(self) -> str:
-        """The beginnings of the doubts: too small, turned too far, not frontal."""
-        return ", ".join(re.split("[:,]", doubt)[0] for doubt in self.doubts)
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What was found in one picture."""
-
-    source: str                       # its file, or "camera 0"
-    frame: int | None                 # 0-based position in a clip; None: it is no clip
-    time_s: float | None              # since the clip's beginning
-    size: tuple[int, int] | None      # (width, height), pixels; None: it cannot be read
-    faces: tuple[FacePrediction, ...] # the largest first, then from left to right
-    problem: str = ""                 # why it cannot be read, or which faces cannot be aligned
-    picture: np.ndarray | None = field(default=None, repr=False, compare=False)     # (H, W, 3) RGB, if asked for
-
-    @property
-    def status(self) -> str:
-        """unreadable, no-face, doubtful (a face is, or cannot be aligned) or ok."""
-        if self.size is None:
-            return "unreadable"
-        if not self.faces:
-            return "no-face"
-        return "doubtful" if self.problem or any(face.doubts for face in self.faces) else "ok"
-
-    @property
-    def note(self) -> str:
-        """A sentence on what is not ok with the picture as a whole."""
-        return self.problem or ("" if self.faces else "no face was found")
-
-
-class Predictor:
-    """A trained network with the landmark backend of its training."""
-
-    def __init__(self, engine: Engine, landmarks: str | None = None):
-        """`landmarks`: another backend than that of the training. Raises ConfigError if there is none to be used, WeightsError."""
-        self.recipe, self._engine = engine.recipe, engine
-        self._finder = _finder(engine.recipe, landmarks)
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The expressions that it tells apart."""
-        return self.recipe.classes
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Sentences on how far what it says can be trusted at all."""
-        return tuple(_notes(self.recipe, self._finder.identity))
-
-    def predict(self, image: Path | str | np.ndarray, thorough: bool = True) -> Prediction:
-        """Return the faces of one picture: a file, or an array (H, W) or (H, W, 3) RGB of uint8.
-
-        `thorough` looks for small faces beside a large one. Raises ImageError if it is no picture; no face is no error.
-        """
-        if isinstance(image, np.ndarray):
-            shot = Shot("", None, None, image)
-        else:
-            if not isinstance(image, str | Path):
-                raise ImageError(f"predicting: a file or an array is needed (of a PIL picture np.asarray(...)), got {type(image).__name__}")
-            path = Path(image)
-            if not path.is_file():
-                what = f"{path} is a folder" if path.is_dir() else f"there is no {path}"
-                raise ImageError(f"predicting: one picture is needed, {what}")
-            shot = Shot(str(image), None, None, decode_picture(path.read_bytes(), True, path.name))
-        return next(self.stream([shot], thorough=thorough))
-
-    def first_face(self, picture: np.ndarray, thorough: bool = True) -> np.ndarray | None:
-        """Return the aligned face, (132, 132[, 3]) uint8, that `predict` names first; None if there is no face."""
-        found, _ = self._finder(picture, thorough)
-        return found[0].pixels if found else None
-
-    def stream(
-        self, shots: Iterable[Shot], thorough: bool = False, batch: int = LARGEST_BATCH, keep: bool = False
-    ) -> Iterator[Prediction]:
-        """Yield a Prediction for each shot, in order; the faces of several go through the network together.
-
-        batch   faces at once, at most; 1: a picture is answered before the next is looked at
-        keep    Prediction.picture holds the picture
-        No more than `batch` faces, as many pictures and 64 MB of pictures wait at any time.
-        """
-        waiting: list[tuple[Prediction, list[Found]]] = []
-        n_faces = held = 0
-        for shot in shots:
-            faces, unusable = ([], [shot.problem]) if shot.picture is None else self._finder(shot.picture, thorough)
-            size = None if shot.picture is None else (shot.picture.shape[1], shot.picture.shape[0])
-            picture = shot.picture if keep else None
-            waiting.append((Prediction(shot.source, shot.frame, shot.time_s, size, (), "; ".join(unusable), picture), faces))
-            n_faces, held = n_faces + len(faces), held + (0 if picture is None else picture.nbytes)
-            if n_faces >= batch or len(waiting) >= batch or held >= _HELD_BYTES:
-                yield from self._answers(waiting, batch)
-                n_faces = held = 0
-        yield from self._answers(waiting, batch)
-
-    def _answers(self, waiting: list[tuple[Prediction, list[Found]]], batch: int) -> Iterator[Prediction]:
-        """Yield what waits, with the faces' probabilities, and forget it."""
-        faces = [one.pixels for _, found in waiting for one in found]
-        parts = [faces[first : first + batch] for first in range(0, len(faces), batch)]
-        rows = iter(np.concatenate([self._engine.probabilities(inputs(np.stack(part))) for part in parts]) if parts else ())     # (F, K)
-        while waiting:
-            prediction, found = waiting.pop(0)
-            yield replace(prediction, faces=tuple(self._face(one, row) for one, row in zip(found, islice(rows, len(found)), strict=True)))
-
-    def _face(self, one: Found, row: np.ndarray) -> FacePrediction:
-        probabilities = dict(zip(self.classes, map(float, row), strict=True))
-        doubts = tuple(_doubts(one, self.recipe.image_size))
-        return FacePrediction(one.box, one.points, probabilities, one.eye_distance_px, one.yaw_deg, one.residual_px, doubts)
-
-
-def _doubts(one: Found, image_size: int) -> Iterator[str]:
-    """Yield why a prediction on this face is not to be trusted."""
-    if one.patch_px < image_size:
-        yield (
-            f"too small: the network looks at {image_size}x{image_size} pixels of a face, this one has"
-            f" {one.patch_px:.0f}x{one.patch_px:.0f} (eye distance {one.eye_distance_px:.0f} px)"
-        )
-    if one.yaw_deg is not None and abs(one.yaw_deg) > TURNED_DEG:
-        yield f"turned too far: about {abs(one.yaw_deg):.0f} degrees to the {'right' if one.yaw_deg > 0 else 'left'} of the picture"
-    elif one.residual_px > UNLIKE_PX:
-        yield f"not frontal, or its points are wrong: they miss those of a frontal face by {one.residual_px:.1f} px of the canvas"
-
-
-def _finder(recipe: Recipe, landmarks: str | None) -> Finder:
-    """Return what finds the faces: with the backend of the training, or the one asked for."""
-    used = recipe.landmarks or "a backend that is not known, as the run does not say and its prepared folder is not at hand"
-    if landmarks is None and recipe.landmarks not in ALONE:
-        raise ConfigError(
-            f"finding faces as in the training of {recipe.name}: that was done with {used}; say what to take for new pictures:"
-            f" --landmarks {', '.join(ALONE)}"
-        )
-    own = landmarks in (None, recipe.landmarks)
-    return Finder(landmarks or recipe.landmarks, recipe.detector if own else "sfd", recipe.channels == 3)
-
-
-def _notes(recipe: Recipe, identity: dict) -> Iterator[str]:
-    theirs, ours = recipe.backend, identity
-    if ours["name"] == NO_POINTS != recipe.landmarks:
-        yield "each picture is taken for a face that is aligned already: nothing is found, nothing is aligned"
-    elif recipe.landmarks is not None and ours["name"] != recipe.landmarks:
-        yield f"points are found with {ours['name']}, those of the training were with {recipe.landmarks}: faces lie a little otherwise"
-    elif theirs and any(theirs.get(key) != ours[key] for key in ("version", "weights_sha256")):
-        what = "version" if theirs.get("version") != ours["version"] else "model file"
-        yield f"points are found with {ours['name']} {ours['version']}, those of the training with {theirs.get('version')}: another {what}"
-    if recipe.drawn:
-        yield "the network was trained on drawn people: what it says of real ones means nothing"
-    if recipe.probability == SVM:
-        yield f"probabilities are the {SVM}"
-
-
-def load(run: Path | str, device: str = "auto", landmarks: str | None = None) -> Predictor:
-    """Return what predicts with a trained network: a run folder, or *.onnx or *.safetensors of `fer-model export`.
-
-    device      auto, cpu, cuda, cuda:N; an ONNX file runs on the CPU
-    landmarks   fan, dlib or none, in place of the backend of the training
-    Raises children of FerError: RunError, CheckpointError, DeviceError, ConfigError, WeightsError.
-    """
-    return Predictor(open_engine(Path(run), device), landmarks)
-
-
-# --- the command ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -240,7 +33,7 @@ class Request:
     """What to look at and what to write."""
 
     source: str                       # a picture, a folder, a clip, the number of a camera
-    form: str | None = None           # of written.FORMATS; None: by the name of `out`, else table; of a camera, jsonl
+    form: str | None = None           # of prediction_files.FORMATS; None: by the name of `out`, else table; of a camera, jsonl
     out: Path | None = None           # file for it; None: it is printed
     annotate: Path | None = None      # picture, folder or clip with what was found drawn on it
     landmarks: str | None = None      # None: that of the training
@@ -252,7 +45,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Summary:
+class PredictSummary:
     """What came of it; pictures == with a face + no_face + unreadable ones that are pictures."""
 
     kind: str                         # of shots.KINDS
@@ -296,7 +89,7 @@ class Summary:
         wrote = f"\nwrote {', '.join(self.files)}" if self.files else ""
         return escape(", ".join(parts) + wrote)
 
-    def plus(self, one: Prediction) -> "Summary":
+    def plus(self, one: Prediction) -> "PredictSummary":
         """Return the summary with one more picture counted."""
         return replace(
             self, pictures=self.pictures + (one.size is not None), faces=self.faces + len(one.faces),
@@ -306,7 +99,7 @@ class Summary:
         )  # fmt: skip
 
 
-def predict(run: Path, request: Request, write=print, say=print, watch: Callable[[str], Watch] | None = None) -> Summary:
+def predict(run: Path, request: Request, write=print, say=print, watch: Callable[[str], Watch] | None = None) -> PredictSummary:
     """Predict all there is, write it, and return what came of it.
 
     write   called with what is to be printed: text without a newline at its end, or a table that rich can draw
@@ -315,9 +108,6 @@ def predict(run: Path, request: Request, write=print, say=print, watch: Callable
             function is then called with how many pictures are done, and of how many (None: not known)
     Ctrl-C ends a camera, and nothing else, in good order. Raises children of FerError; no half of a file is left then.
     """
-    from fer_model.use.annotate import open_annotator
-    from fer_model.use.prediction_files import open_writer
-
     seen = sources(request.source)
     form = _form(request, seen)
     _refuse_replacing(request, seen)
@@ -327,7 +117,7 @@ def predict(run: Path, request: Request, write=print, say=print, watch: Callable
     with ExitStack() as stack:
         writer = stack.enter_context(open_writer(form, request.out, model.classes, write))
         annotator = stack.enter_context(open_annotator(request.annotate, seen))
-        summary, begin = Summary(seen.kind, passed_over=seen.passed_over), time.perf_counter()
+        summary, begin = PredictSummary(seen.kind, passed_over=seen.passed_over), time.perf_counter()
         silent = seen.kind == "picture" or (request.out is None and form != "table")
         try:
             with watch("predicting") if watch and not silent else nullcontext(lambda done, total: None) as tick:

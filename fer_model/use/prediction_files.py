@@ -1,11 +1,11 @@
-"""Predictions on paper: Prediction after Prediction in; a table, CSV or JSON Lines out, printed or in a file.
+"""Write predictions as a table, as CSV or as JSON Lines: printed, or in a file.
 
 In:  predictions in order.
 Out: table    a line for each face, or for a picture without one; the first 200, so that memory does not grow with a clip; beneath it
               in whole sentences why a face is doubted or a picture cannot be read, the first 20
      csv      the same lines, all of them, with a column for each expression; COLUMNS
      jsonl    an object for each picture, its faces inside, with their points
-A file lies there whole or not at all.
+A file is written whole or not at all.
 """
 
 import csv
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from fer_data.files import growing, reported
 from fer_model.errors import ConfigError
-from fer_model.use.predict import FacePrediction, Prediction
+from fer_model.use.prediction import FacePrediction, Prediction
 
 __all__ = ["COLUMNS", "FORMATS", "Writer", "open_writer"]
 
@@ -195,7 +195,7 @@ def open_writer(form: str, out: Path | None, classes: tuple[str, ...], write: Ca
     Raises ConfigError for another format, StorageError if the file cannot be written; an error in the block leaves no file.
     """
     if form not in FORMATS:
-        raise ConfigError(f"writing predictions: allowed formats are {', '.join(FORMATS)}; got {form!r}")
+        raise ConfigError(f"writing predictions: unknown format {form!r}; choose {', '.join(FORMATS)}")
     if out is None:
         yield FORMATS[form](classes, write)
         return

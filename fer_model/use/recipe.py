@@ -8,6 +8,7 @@ Out: Recipe. No torch is imported here.
     view -> input                   uint8 x -> x / 127.5 - 1, float32 (B, C, 96, 96), grey or RGB
 """
 
+import importlib.util
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -20,9 +21,12 @@ from fer_data.store.schema import misfit
 from fer_model.config import TrainConfig
 from fer_model.errors import RunError
 
-__all__ = ["Recipe", "from_metadata", "inputs", "recipe_of_run"]
+__all__ = ["CONFIG_KEY", "KEY", "LARGEST_BATCH", "Recipe", "from_metadata", "inputs", "recipe_of_run", "require_onnx"]
 
 SCHEMA_VERSION = 1
+KEY = "fer-degan"                     # of the recipe in an exported file's metadata
+CONFIG_KEY = "fer-degan-config"       # of the configuration in the metadata of safetensors, for the networks' sizes
+LARGEST_BATCH = 64                    # faces that an exported graph takes at once
 SOFTMAX = "softmax"
 SVM = "softmax of a linear SVM's margins, which were not fitted to be probabilities"
 LIMITS = "posed expressions are not emotions; trained and tested on the people of one database"
@@ -126,3 +130,10 @@ def inputs(faces: np.ndarray) -> np.ndarray:
     views = np.stack([render_view(face, CENTRE_VIEW) for face in faces])         # (B, 96, 96[, 3])
     views = views[:, None] if views.ndim == 3 else views.transpose(0, 3, 1, 2)   # (B, C, 96, 96)
     return np.ascontiguousarray(views, np.float32) / np.float32(127.5) - np.float32(1)
+
+
+def require_onnx(*packages: str) -> None:
+    """Raise RunError with what to install, if a package of the extra [onnx] is missing."""
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise RunError(f"working with ONNX: the package {missing[0]} is missing; install it with: pip install 'fer-degan[onnx]'")
