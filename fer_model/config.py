@@ -10,14 +10,14 @@ stands in for them where the paper counts epochs, an epoch being one pass over a
 
 import json
 import math
-import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from decimal import Decimal
 from typing import ClassVar
 
 from fer_data.faces.views import N_VIEWS
+from fer_data.schema import read
 from fer_data.text import either, unknown
 from fer_model.errors import ConfigError
 
@@ -442,27 +442,7 @@ def from_json(text: str) -> TrainConfig:
         data = json.loads(text)
     except json.JSONDecodeError as error:
         raise ConfigError(f"configuration: not JSON ({error})") from error
-    return _read(TrainConfig, data, "configuration")
-
-
-def _read(kind, data, where: str):
-    if is_dataclass(kind):
-        if not isinstance(data, dict):
-            raise ConfigError(f"{where}: an object is needed, got {data!r}")
-        hints = typing.get_type_hints(kind)
-        names = [f.name for f in fields(kind)]
-        unknown, missing = sorted(set(data) - set(names)), [name for name in names if name not in data]
-        for word, odd in (("unknown", unknown), ("missing", missing)):
-            if odd:
-                raise ConfigError(f"{where}: {word} key {odd[0]!r}; the keys are {', '.join(names)}")
-        return kind(**{name: _read(hints[name], data[name], f"{where}.{name}") for name in names})
-    if isinstance(kind, types.UnionType):
-        return None if data is None else _read(next(k for k in kind.__args__ if k is not type(None)), data, where)
-    if typing.get_origin(kind) is tuple:
-        if not isinstance(data, list):
-            raise ConfigError(f"{where}: a list is needed, got {data!r}")
-        return tuple(_read(kind.__args__[0], item, f"{where}[{i}]") for i, item in enumerate(data))
-    fits = isinstance(data, bool) == (kind is bool) and isinstance(data, (int, float) if kind is float else kind)
-    if not fits:
-        raise ConfigError(f"{where}: {kind.__name__} is needed, got {data!r}")
-    return data
+    try:
+        return read(TrainConfig, data, "configuration")
+    except ValueError as error:
+        raise ConfigError(str(error)) from error

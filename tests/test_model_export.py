@@ -198,7 +198,7 @@ def test_a_file_that_does_not_fit_is_refused(run, graph, tmp_path):
     right = json.loads(entry.value)
     for content, message in (
         (right | {"schema_version": 2}, "version 1 is read, it has version 2"),
-        (right | {"classes": "anger"}, "classes must be list, got str"),
+        (right | {"classes": "anger"}, "classes must be a list, not 'anger'"),
         (right | {"preprocessing": right["preprocessing"] | {"canvas_px": 128}}, "aligned as this version aligns them, canvas_px differs"),
         ("x", "its metadata are not JSON"),
     ):

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import TypedDict
 
 import pandas as pd
 import pyarrow as pa
@@ -18,7 +19,7 @@ from fer_data.errors import ManifestError
 from fer_data.files import parse_object, remove_durably, sealed_json, sha256_of_bytes, unseal, write_bytes_atomically
 from fer_data.labels import EXPRESSIONS
 from fer_data.records import FRAMINGS, ROLES, Skip
-from fer_data.store.schema import misfit
+from fer_data.schema import read
 
 __all__ = ["SCHEMA_VERSION", "COLUMNS", "MATRIX", "LATER", "image_id", "pack", "unpack", "write_manifest", "withdraw",
            "read_manifest", "read_skipped", "check_csv", "read_settings", "manifest_sha256", "rows_per_fold"]  # fmt: skip
@@ -54,19 +55,50 @@ COLUMNS = {
     "invented": ("float64", "share of the face's pixels that lie outside the picture and repeat its border, 0..1"),
 }
 LATER = ("fold", "jump")              # known once all faces are
-_SETTINGS = {
-    "dataset": str, "drawn": bool, "classes": [str], "frame_rule": str,
-    "code_version": str, "opencv": str, "pipeline_version": int, "notes": [str],
-    "config": {"landmarks": str, "detector": str, "views": str, "colour": str, "folds": int, "fold_rule": str, "options": dict},
-    "backend": {"name": str, "version": str, "weights_sha256": str},
-    "found": int, "kept": int, "skipped": {str: int}, "shards": {str: str},
-    "manifest_sha256": str, "csv_sha256": {"manifest.csv": str, "skipped.csv": str},
-}  # fmt: skip
 SKIP_COLUMNS = tuple(field.name for field in fields(Skip))
 
 _SHARD = re.compile(r"[0-9]{5}\.h5")
 _ARROW = {"str": pa.string(), "int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_()}
 _PACKED = pa.schema([(name, _ARROW[dtype]) for name, (dtype, _) in COLUMNS.items() if name not in LATER])
+
+
+class _Config(TypedDict):
+    landmarks: str
+    detector: str
+    views: str
+    colour: str
+    folds: int
+    fold_rule: str
+    options: dict
+
+
+class _Backend(TypedDict):
+    name: str
+    version: str
+    weights_sha256: str
+
+_CsvHashes = TypedDict("_CsvHashes", {"manifest.csv": str, "skipped.csv": str})
+
+
+class _Settings(TypedDict):
+    """What is relied on of settings.json; more may be there."""
+
+    dataset: str
+    drawn: bool
+    classes: list[str]
+    frame_rule: str
+    code_version: str
+    opencv: str
+    pipeline_version: int
+    notes: list[str]
+    config: _Config
+    backend: _Backend
+    found: int
+    kept: int
+    skipped: dict[str, int]
+    shards: dict[str, str]
+    manifest_sha256: str
+    csv_sha256: _CsvHashes
 
 
 def image_id(dataset: str, subject: str, sequence: str, frame: int) -> str:
@@ -191,9 +223,12 @@ def read_settings(out: Path) -> dict:
         settings = unseal(data)
     except ValueError as error:
         raise ManifestError(f"{doing}: {path} is damaged ({error}); run `fer-data prepare` again") from error
-    odd = misfit(settings, _SETTINGS) or next((f"shards names {name!r}" for name in settings["shards"] if not _SHARD.fullmatch(name)), None)
-    if odd:
-        raise ManifestError(f"{doing}: {path} is not what prepare writes ({odd})")
+    try:
+        settings = read(_Settings, settings)
+        if strange := [name for name in settings["shards"] if not _SHARD.fullmatch(name)]:
+            raise ValueError(f"shards names {strange[0]!r}")
+    except ValueError as error:
+        raise ManifestError(f"{doing}: {path} is not what prepare writes ({error})") from error
     return settings
 
 

@@ -19,19 +19,27 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 import h5py
 import numpy as np
 
 from fer_data.errors import ShardError
 from fer_data.files import parse_object, sealed_json, sha256_of_bytes, unseal, write_bytes_atomically
-from fer_data.store.schema import misfit
+from fer_data.schema import read
 
 __all__ = ["SHARD_VERSION", "ShardRecord", "shard_name", "write_shard", "read_record", "row_sha256", "map_dataset"]
 
 SHARD_VERSION = 3
 _ALIGN = 4096                         # data sets start on pages, so that they can be mapped
 _OWN = 1 << 16                        # bytes, more than HDF5 takes for itself in a file of a few data sets
+
+
+class _Row(TypedDict):
+    """What is relied on of a row before there is a manifest; fer_data.store.manifest.COLUMNS has the others."""
+
+    image_id: str
+    face_sha256: str
 
 
 @dataclass(frozen=True)
@@ -42,16 +50,10 @@ class ShardRecord:
     key: str                          # sha256 of everything that decides its content (prepare.shard_key)
     size: int                         # bytes of the HDF5 file
     sha256: str                       # of the HDF5 file
-    rows: list[dict]                  # manifest rows, without fold
+    rows: list[_Row]                  # manifest rows, without fold
     skipped: list[dict]               # Skip records of its sequences, as dicts
     row_sha256: dict[str, list[str]]  # data set -> first 16 hex digits of the sha256 of each row's bytes
     shard_version: int = SHARD_VERSION
-
-
-_RECORD = {
-    "name": str, "key": str, "size": int, "sha256": str, "rows": [{"image_id": str, "face_sha256": str}], "skipped": [dict],
-    "row_sha256": {str: [str]}, "shard_version": int,
-}  # fmt: skip
 
 
 def shard_name(index: int) -> str:
@@ -104,10 +106,10 @@ def read_record(folder: Path, name: str) -> ShardRecord | None:
         content = unseal(data)
     except ValueError as error:
         raise ShardError(f"{doing}: {path} is damaged ({error})") from error
-    odd = misfit(content, _RECORD) or ", ".join(content.keys() - _RECORD.keys())
-    if odd:
-        raise ShardError(f"{doing}: {path} is not what prepare writes ({odd})")
-    return ShardRecord(**content)
+    try:
+        return read(ShardRecord, content)
+    except ValueError as error:
+        raise ShardError(f"{doing}: {path} is not what prepare writes ({error})") from error
 
 
 def map_dataset(path: Path, name: str) -> np.ndarray:

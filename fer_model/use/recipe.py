@@ -10,14 +10,14 @@ Out: Recipe. No torch is imported here.
 
 import importlib.util
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from fer_data.faces.align import CANVAS, EYE_CENTRE, EYE_DISTANCE, RIGID, TEMPLATE
 from fer_data.faces.views import CENTRE_VIEW, MATRICES, VIEW_SIZE, render_view
-from fer_data.store.schema import misfit
+from fer_data.schema import read
 from fer_model.config import TrainConfig
 from fer_model.errors import RunError
 
@@ -30,11 +30,6 @@ LARGEST_BATCH = 64                    # faces that an exported graph takes at on
 SOFTMAX = "softmax"
 SVM = "softmax of a linear SVM's margins, which were not fitted to be probabilities"
 LIMITS = "posed expressions are not emotions; trained and tested on the people of one database"
-_FORM = {
-    "name": str, "dataset": str, "drawn": bool, "fold": (int, type(None)), "classes": [str], "channels": int, "image_size": int,
-    "probability": str, "landmarks": (str, type(None)), "detector": str, "backend": dict, "code_version": str, "manifest_sha256": str,
-    "limits": str,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -112,14 +107,15 @@ def from_metadata(text: str | None, where: Path) -> Recipe:
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version != SCHEMA_VERSION:
         raise RunError(f"{doing}: version {SCHEMA_VERSION} is read, it has version {version!r}")
-    if odd := misfit(content, _FORM):
-        raise RunError(f"{doing}: its metadata are not what export writes ({odd})")
+    try:
+        recipe = read(Recipe, {name: value for name, value in content.items() if name in Recipe.__dataclass_fields__})
+    except ValueError as error:
+        raise RunError(f"{doing}: its metadata are not what export writes ({error})") from error
     theirs, ours = content.get("preprocessing"), _preprocessing()
     if theirs != ours:
         names = [name for name, value in ours.items() if not isinstance(theirs, dict) or theirs.get(name) != value]
         raise RunError(f"{doing}: its faces must be aligned as this version aligns them, {names[0] if names else 'preprocessing'} differs")
-    values = {field.name: content[field.name] for field in fields(Recipe)}
-    return Recipe(**{**values, "classes": tuple(values["classes"])})
+    return recipe
 
 
 def inputs(faces: np.ndarray) -> np.ndarray:
