@@ -159,7 +159,7 @@ class GanConfig(_StageConfig):
         "d_strong_above": Rule("above 0, at most 1", lambda value: 0 < value <= 1), "d_memory": _BELOW_1, "d_label_smoothing": _BELOW_1,
     }  # fmt: skip
 
-    epochs: float | None = 300        # "DE-GAN is trained for 300 epochs"
+    epochs: float | None = 300        # passes over all 110 views; "DE-GAN is trained for 300 epochs"
     targets: str = "other"            # open: what I asks for: any but x's own identity, or any
     d_interval: int = 1               # D is trained on every n-th batch, G on each
     d_interval_strong: int = 4        # open: the same once D is strong; DR-GAN's 4 : 1
@@ -180,7 +180,7 @@ class HeadConfig(_ClassifierConfig):
         "svm_c": _ABOVE_0, "svm_views": _among(*SVM_VIEWS),
     }  # fmt: skip
 
-    epochs: float | None = 50         # "the local FER CNN models are trained for 50 epochs"
+    epochs: float | None = 50         # passes over all 110 views; "the local FER CNN models are trained for 50 epochs"
     variant: str = "both"             # both: taps and f(x), the paper; taps: the local CNNs without f(x); f-mlp, f-svm: f(x)
                                       # alone, as in the authors' first DE-GAN (arXiv 1909.13135), which tries both
     loss_weights: tuple[float, ...] = (0.7, 0.6, 0.4, 0.3, 1.0)   # lambda_1 .. lambda_5 of eq. (3)

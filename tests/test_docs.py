@@ -11,6 +11,7 @@ import click
 import pytest
 
 from fer_data.datasets.adapters import ADAPTERS
+from fer_data.field_comments import fields_of
 from tests.browser import browser, requests_of
 from tests.doc_archives import ARCHIVES
 from tests.doc_pages import DOCS, REPOSITORY, blocks_of, pages, run_page, words_of
@@ -101,7 +102,7 @@ def test_what_the_paper_leaves_open_has_a_reason(ours):
     open_fields = choices.needs_a_reason()
     assert len(open_fields) > 15
     assert not [name for name in open_fields if name not in choices.WHY], "WHY gives no reason for these"
-    fields = {f"{stage}.{one.name}" for stage, kind in choices.STAGES.items() for one in ours("comments").fields_of(kind)}
+    fields = {f"{stage}.{one.name}" for stage, kind in choices.STAGES.items() for one in fields_of(kind)}
     assert not set(choices.WHY) - fields, "WHY names fields that are gone"
 
 
@@ -113,7 +114,7 @@ def test_the_table_of_a_stage_has_each_field_with_its_value_and_comment(ours):
 
 
 def test_doctests_of_the_extension(ours):
-    for name in ("comments", "plain"):
+    for name in ("plain",):
         assert doctest.testmod(ours(name)).attempted and not doctest.testmod(ours(name)).failed
 
 

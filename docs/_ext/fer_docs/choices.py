@@ -6,7 +6,7 @@ Out: table_of(class): one row a field: its value in the presets SHOWN, its comme
 A field whose comment says "open" needs a reason in WHY, and WHY names no field that is gone: tests/test_docs.py checks both.
 """
 
-from fer_docs.comments import fields_of
+from fer_data.field_comments import fields_of
 from fer_model import config
 
 __all__ = ["SHOWN", "STAGES", "WHY", "needs_a_reason", "table_of"]

@@ -18,8 +18,8 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 from sphinx.util.nodes import nested_parse_with_titles
 
+from fer_data.field_comments import comments_of
 from fer_docs.choices import STAGES, table_of
-from fer_docs.comments import comments_of
 from fer_docs.plain import escaped, to_rst
 from fer_docs.symbols import line_of, modules_of, resolve
 

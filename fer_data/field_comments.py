@@ -1,7 +1,8 @@
-"""Trailing comments of fields and constants, read from the source: they are this project's field documentation.
+"""Read the trailing comments of fields and constants from the source: they are this project's documentation of fields.
 
-In:  a module, or the text of one.
-Out: comments_of: (class name or "", name) -> comment. fields_of: the fields of a dataclass with default and comment. No Sphinx here.
+In:  a dataclass, or the text of a module.
+Out: comments_of: (class name or "", name) -> comment. fields_of: the fields of a dataclass with default and comment. Help texts
+     and the documentation use them. Where an installation has no sources, comments are "".
 """
 
 import ast
@@ -12,11 +13,11 @@ import tokenize
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
 
-__all__ = ["Setting", "comments_of", "fields_of"]
+__all__ = ["DocumentedField", "comments_of", "fields_of"]
 
 
 @dataclass(frozen=True)
-class Setting:
+class DocumentedField:
     """One field of a frozen dataclass."""
 
     name: str
@@ -61,20 +62,24 @@ def _above(lines: list[str], comments: dict[int, str], line: int) -> list[str]:
     return parts
 
 
-def fields_of(kind: type) -> list[Setting]:
-    """Return the fields of a dataclass in order, each with the comment of the class that declares it last."""
+def fields_of(kind: type) -> list[DocumentedField]:
+    """Return the fields of a dataclass in order, each with the comment of the class that declares it last with one."""
     found = []
     for one in fields(kind):
-        owner = next(base for base in kind.__mro__ if one.name in inspect.get_annotations(base))
-        comment = _of_module(owner.__module__).get((owner.__name__, one.name), "")
+        owners = [base for base in kind.__mro__ if one.name in inspect.get_annotations(base)]
+        comments = [_of_module(owner.__module__).get((owner.__name__, one.name), "") for owner in owners]
+        comment, owner = next(filter(None, comments), ""), owners[0]
         default = one.default if one.default_factory is MISSING else one.default_factory()
-        found.append(Setting(one.name, default, comment, owner.__name__))
+        found.append(DocumentedField(one.name, default, comment, owner.__name__))
     return found
 
 
 @cache
 def _of_module(name: str) -> dict[tuple[str, str], str]:
-    return comments_of(inspect.getsource(sys.modules[name]))
+    try:
+        return comments_of(inspect.getsource(sys.modules[name]))
+    except OSError:                   # installed without sources
+        return {}
 
 
 def _assignments(module: ast.Module):
