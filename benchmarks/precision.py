@@ -18,6 +18,7 @@ from benchmarks.table import Bar, run_module
 from fer_data.prepare.run import PrepareConfig, prepare_dataset
 from fer_data.synthetic.ck_plus import write_ck_plus
 from fer_model.config import preset, with_budgets
+from fer_model.job import Job
 from fer_model.train import train
 
 __all__ = ["beyond_noise", "bars"]
@@ -61,7 +62,7 @@ def _accuracy(data: Path, seed: int, precision: str, size: str) -> float:
     small = preset("smoke") if size == "tiny" else with_budgets(preset("small"), gan=KIMG, head=KIMG)
     config, began = replace(small, seed=seed, precision=precision), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="bench-run-") as run:
-        accuracy = 100 * train(data, Path(run), config, "cpu", say=lambda line: None).evaluation.frame_accuracy.value
+        accuracy = 100 * train(Job(data, Path(run), config), "cpu", say=lambda line: None).evaluation.frame_accuracy.value
     print(f"{precision}, seed {seed}: {accuracy:.1f} %, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     return accuracy
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -80,15 +81,9 @@ def train(
     fer-model train --fold 0 --preset small --head taps --gan runs/ck+-degan-fold0
     fer-model train --fold 0 --preset small --init runs/bu4dfe-pretrain
     """
-    from fer_model import train as library
-
     given = {"fold": fold, "method": method, "seed": seed, "fold_rule": fold_rule, "fold_seed": fold_seed, "selection": selection}
     config = with_budgets(with_head(preset(preset_name, **given), head), kimg_gan, kimg_head, kimg_cnn)
-    if dry_run:
-        common.answer(library.plan(data, config, device, gan, init), as_json)
-        return
-    run = run or library.default_run(data, library.with_init(config, init))
-    common.answer(_train(data, run, config, device, resume, as_json, gan=gan, init=init), as_json)
+    _train(data, run, config, device, resume, dry_run, as_json, gan, init)
 
 
 @main.command()
@@ -110,22 +105,24 @@ def pretrain(data, run, preset_name, device, seed, kimg_gan, resume, dry_run, as
     fer-model pretrain --data prepared-bu4dfe --preset small
     fer-model train --fold 0 --preset small --init runs/bu4dfe-pretrain
     """
-    from fer_model import train as library
-
     config = with_budgets(preset(preset_name, method="pretrain", fold=None, seed=seed), kimg_gan)
+    _train(data, run, config, device, resume, dry_run, as_json)
+
+
+def _train(data, run, config, device, resume, dry_run, as_json, gan=None, init=None):
+    """Answer with what the run would cost, or train with a bar on a terminal and answer with the Outcome."""
+    from fer_model.job import Job, default_run
+    from fer_model.plan import plan
+    from fer_model.train import train as library
+
+    job = Job(data, run or Path(), config, gan, init)
+    job = replace(job, run=run or default_run(job))
     if dry_run:
-        common.answer(library.plan(data, config, device), as_json)
+        common.answer(plan(job, device), as_json)
         return
-    run = run or library.default_run(data, config)
-    common.answer(_train(data, run, config, device, resume, as_json), as_json)
-
-
-def _train(data, run, config, device, resume, as_json, **start):
-    """Train with a bar on a terminal; return the Outcome."""
-    from fer_model.train import train as run_it
-
     with common.training_bar() as hook:
-        return run_it(data, run, config, device, resume, common.tell if as_json else common.show, hook, **start)
+        found = library(job, device, resume, common.tell if as_json else common.show, hook)
+    common.answer(found, as_json)
 
 
 @main.command("check-device")
@@ -193,15 +190,17 @@ def crossval(
     fer-model crossval --preset small --head taps --gan runs/ck+-degan
     """
     from fer_model import crossval as library
+    from fer_model.job import Job
 
     given = {"method": method, "seed": seed, "fold_seed": fold_seed, "selection": selection}
     config = with_budgets(with_head(preset(preset_name, **given), head), kimg_gan, kimg_head, kimg_cnn)
-    run = run or library.default_crossval(data, library.with_init(config, init), repeats)
+    job = Job(data, run or Path(), config, gan, init)
+    job = replace(job, run=run or library.default_crossval(job, repeats))
     if dry_run:
-        common.answer(library.plan_crossval(data, run, config, folds, repeats, devices, gan, init), as_json)
+        common.answer(library.plan_crossval(job, folds, repeats, devices), as_json)
         return
     say = common.tell if as_json else common.show
-    found = library.crossval(data, run, config, folds, repeats, jobs or len(devices), devices, say, gan, init)
+    found = library.crossval(job, folds, repeats, jobs or len(devices), devices, say)
     common.answer(found, as_json)
     found.refuse_failed()
 

@@ -1,6 +1,6 @@
-"""Cross-validation: a prepared folder and a configuration in; every fold trained, each a run of its own, and their figures out.
+"""Cross-validation: a Job in; every fold trained, each a run of its own, and their figures out.
 
-In:  OUT of `fer-data prepare`, a folder for the runs, a TrainConfig (its fold is replaced).
+In:  a Job: OUT of `fer-data prepare`, a folder for the runs, a TrainConfig (its fold is replaced).
 Out: the folder below; CrossValidated. `plan_crossval` says beforehand what it will cost.
 
     runs/ck+-degan/                    -seed<N> behind it for another seed than 0
@@ -18,18 +18,20 @@ from pathlib import Path
 
 import torch
 
-from fer_model.config import TrainConfig, to_json
-from fer_model.data.fold import fold_numbers, fold_of
+from fer_data.store.manifest import read_settings
+from fer_model.config import to_json
+from fer_model.data.fold import fold_numbers
 from fer_model.engine import distributed
 from fer_model.engine.devices import resolve_device, resolve_precision
 from fer_model.errors import ConfigError, FoldError, RunError
 from fer_model.evaluate.compare import Comparison, compare
+from fer_model.job import Job
+from fer_model.plan import RunPlan, plan
 from fer_model.runs.folder import RunFolder
-from fer_model.runs.pretrained import with_init
-from fer_model.train import Plan, plan, refuse_other_run
+from fer_model.train import refuse_other_run
 from fer_model.workers import Task, train_here, train_in_children
 
-__all__ = ["CrossPlan", "CrossValidated", "crossval", "default_crossval", "plan_crossval", "with_init"]
+__all__ = ["CrossPlan", "CrossValidated", "crossval", "default_crossval", "plan_crossval"]
 
 
 @dataclass(frozen=True)
@@ -62,24 +64,22 @@ class CrossValidated:
             raise RunError(f"cross-validation in {self.path}: {len(self.failed)} folds are not complete, the first is {run} ({why})")
 
 
-def default_crossval(data: Path, config: TrainConfig, repeats: int = 0) -> Path:
-    """Return where a cross-validation goes that names no folder: runs/<dataset>-<method>[-<head>], with -repeated and -seed<N> if so."""
-    dataset = fold_of(data, replace(config, fold=fold_numbers(data)[0])).dataset
-    repeated, seed = "-repeated" if repeats else "", f"-seed{config.seed}" if config.seed else ""
-    return Path("runs") / f"{dataset}-{config.name}{repeated}{seed}"
+def default_crossval(job: Job, repeats: int = 0) -> Path:
+    """Return where a cross-validation goes that names no folder: runs/<dataset>-<method>[-<head>], with -repeated and -seed<N> if so.
+
+    `job.run` is not looked at.
+    """
+    repeated, seed = "-repeated" if repeats else "", f"-seed{job.config.seed}" if job.config.seed else ""
+    return Path("runs") / f"{read_settings(job.data)['dataset']}-{job.config.name}{repeated}{seed}"
 
 
 def crossval(
-    data: Path,                       # OUT of `fer-data prepare`
-    path: Path,                       # the folder for the runs
-    config: TrainConfig,              # of every run; its fold is replaced, its fold rule if there are repeats
+    job: Job,                         # its run: the folder for the runs; its gan: a cross-validation of the same folds
     folds: Sequence[int] = (),        # numbers; none: all of them
-    repeats: int = 0,                 # R > 0: R times, over folds drawn by seeds config.fold_seed + 0 .. R - 1
+    repeats: int = 0,                 # R > 0: R times, over folds shuffled by seeds config.fold_seed + 0 .. R - 1
     jobs: int = 1,                    # runs at once; more than one: processes of their own, which share the threads
     devices: Sequence[str] = ("auto",),       # run i goes to whichever is free
     say: Callable[[str], None] = print,
-    gan: Path | None = None,          # a cross-validation of the same folds; each fold's stage 1 is taken as it is
-    init: Path | None = None,         # a complete run whose stage 1 every fold's starts from
 ) -> CrossValidated:
     """Train what is left to train of every fold, one after another or several at once, then pool their predictions.
 
@@ -88,26 +88,25 @@ def crossval(
     """
     if jobs > 1 and distributed.by_torchrun():
         raise ConfigError(f"cross-validating under torchrun: one run at once, each in all of its processes, is possible, got {jobs} jobs")
-    tasks = _tasks(data, path, _settled(path, with_init(config, init), devices), folds, repeats, gan, init)
-    left = [task for task in tasks if not refuse_other_run(data, task.run, task.config)]
+    tasks = _tasks(_settled(job, devices), folds, repeats)
+    left = [task for task in tasks if not refuse_other_run(task.job)]
     places = [devices[i % len(devices)] for i in range(min(jobs, len(left)))]
     if len(places) > 1:
         reasons = train_in_children(left, places, max(1, torch.get_num_threads() // len(places)), say)
     else:
         reasons = [train_here(task, devices[0], _named(say, task.name)) for task in left]
-    failed = tuple((task.run, why) for task, why in zip(left, reasons, strict=True) if why)
-    found = compare([path]) if any(RunFolder(task.run).result.is_file() for task in tasks) else None
-    return CrossValidated(path, found, len(tasks) - len(left), failed)
+    failed = tuple((task.job.run, why) for task, why in zip(left, reasons, strict=True) if why)
+    found = compare([job.run]) if any(RunFolder(task.job.run).result.is_file() for task in tasks) else None
+    return CrossValidated(job.run, found, len(tasks) - len(left), failed)
 
 
 def _named(say: Callable[[str], None], name: str) -> Callable[[str], None]:
     return lambda line: say(f"{name} | {line}")
 
 
-def _tasks(
-    data: Path, path: Path, config: TrainConfig, folds: Sequence[int], repeats: int, gan: Path | None, init: Path | None
-) -> list[Task]:
+def _tasks(job: Job, folds: Sequence[int], repeats: int) -> list[Task]:
     """Return the runs in the order in which they are started: repeat after repeat, fold after fold."""
+    path, config, gan = job.run, job.config, job.gan
     if RunFolder(path).config.is_file():
         raise RunError(f"cross-validating: {path} must be empty or hold folders of folds, it is a run itself; choose another --run")
     if gan and RunFolder(gan).config.is_file():
@@ -115,10 +114,10 @@ def _tasks(
     held = sorted(child.name for child in path.iterdir()) if path.is_dir() else []
     if held and not any(re.fullmatch(r"(fold|shuffled)\d+", name) for name in held):
         raise RunError(f"cross-validating: {path} must be empty or hold folders of folds, it holds {held[0]}; choose another --run")
-    there = fold_numbers(data, "shuffled" if repeats else config.fold_rule)
+    there = fold_numbers(job.data, "shuffled" if repeats else config.fold_rule)
     odd = sorted(set(folds) - set(there))
     if odd:
-        raise FoldError(f"choosing folds: {data} has the folds {', '.join(map(str, there)) or '(none)'}; got {odd[0]}")
+        raise FoldError(f"choosing folds: {job.data} has the folds {', '.join(map(str, there)) or '(none)'}; got {odd[0]}")
     tasks = []
     for seed in range(config.fold_seed, config.fold_seed + repeats) if repeats else [None]:
         drawn = config if seed is None else replace(config, fold_rule="shuffled", fold_seed=seed)
@@ -127,26 +126,25 @@ def _tasks(
         for fold in sorted(set(folds) or there):
             run = where / f"fold{fold}"
             taken = gan and gan / run.relative_to(path)
-            tasks.append(Task(f"{before}fold {fold}", data, run, replace(drawn, fold=fold), taken, init))
+            tasks.append(Task(f"{before}fold {fold}", replace(job, run=run, config=replace(drawn, fold=fold), gan=taken)))
     return tasks
 
 
-def _settled(path: Path, config: TrainConfig, devices: Sequence[str]) -> TrainConfig:
-    """Return the configuration with one precision for all runs: that of the runs that are there, or what the first device can."""
+def _settled(job: Job, devices: Sequence[str]) -> Job:
+    """Return the job with one precision for all runs: that of the runs that are there, or what the first device can."""
     wheres = [resolve_device(name) for name in devices]                  # those that are not there are refused first
-    if config.precision != "auto":
-        return config
-    started = sorted(path.glob("**/config.json"))
-    if started:
-        return replace(config, precision=RunFolder(started[0].parent).read_config()[0].precision)
-    return replace(config, precision=resolve_precision("auto", wheres[0]))
+    if job.config.precision != "auto":
+        return job
+    started = sorted(job.run.glob("**/config.json"))
+    found = RunFolder(started[0].parent).read_config()[0].precision if started else resolve_precision("auto", wheres[0])
+    return replace(job, config=replace(job.config, precision=found))
 
 
 @dataclass(frozen=True)
 class CrossPlan:
     """What a cross-validation costs, before it is started."""
 
-    one: Plan                         # of the first run that is left
+    one: RunPlan                       # of the first run that is left
     n_runs: int                       # in all
     n_left: int                       # not complete
     n_devices: int                    # that they are spread over
@@ -170,19 +168,8 @@ class CrossPlan:
         return escape("\n".join([to_json(self.one.config).rstrip(), *self.one.sentences(), whole, "dry run: nothing was written"]))
 
 
-def plan_crossval(
-    data: Path,
-    path: Path,
-    config: TrainConfig,
-    folds: Sequence[int] = (),
-    repeats: int = 0,
-    devices: Sequence[str] = ("auto",),
-    gan: Path | None = None,
-    init: Path | None = None,
-) -> CrossPlan:
+def plan_crossval(job: Job, folds: Sequence[int] = (), repeats: int = 0, devices: Sequence[str] = ("auto",)) -> CrossPlan:
     """Return what `crossval` with the same arguments would cost; nothing is written."""
-    tasks = _tasks(data, path, _settled(path, with_init(config, init), devices), folds, repeats, gan, init)
-    left = [task for task in tasks if not refuse_other_run(data, task.run, task.config)]
-    first = (left or tasks)[0]
-    one = plan(data, first.config, devices[0], first.gan, first.init)
-    return CrossPlan(one, len(tasks), len(left), len(set(devices)))
+    tasks = _tasks(_settled(job, devices), folds, repeats)
+    left = [task for task in tasks if not refuse_other_run(task.job)]
+    return CrossPlan(plan((left or tasks)[0].job, devices[0]), len(tasks), len(left), len(set(devices)))

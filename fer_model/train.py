@@ -1,8 +1,8 @@
 """One run from a prepared folder to the test fold's predictions: stage after stage, resumable at any point.
 
-In:  OUT of `fer-data prepare`, a run folder, a TrainConfig; perhaps earlier runs whose stage 1 is taken, or started from.
-Out: the run folder as runs/folder.py draws it; Outcome. `plan` says beforehand what it will cost. Method pretrain holds nobody out
-     and ends with stage 1.
+In:  a Job: OUT of `fer-data prepare`, a run folder, a TrainConfig; perhaps earlier runs whose stage 1 is taken, or started from.
+Out: the run folder as runs/folder.py draws it; Outcome. plan.py says beforehand what it will cost. Method pretrain holds nobody
+     out and ends with stage 1.
 """
 
 import time
@@ -14,19 +14,18 @@ import torch
 
 from fer_data.files import write_json_atomically
 from fer_data.store.loader import Views, open_views
-from fer_model.config import TrainConfig, budget_images, resolve_budgets, step_images, steps_of, to_json, to_lines
+from fer_model.config import TrainConfig, resolve_budgets, steps_of, to_lines
 from fer_model.data.fold import Fold, fold_of, people_of
 from fer_model.engine import checkpoint, distributed
 from fer_model.engine.devices import resolve_device, resolve_precision
 from fer_model.engine.loop import Hook, Journal, Stage, run_stage
-from fer_model.engine.randomness import stream
 from fer_model.evaluate.compare import evaluate_run
 from fer_model.evaluate.figures import Evaluation, evaluate
-from fer_model.networks import Encoder, build
+from fer_model.job import Job
 from fer_model.reader import FoldReader
 from fer_model.runs.folder import RunFolder, code_version, locked
 from fer_model.runs.predictions import predictions_frame, read_predictions, write_predictions
-from fer_model.runs.pretrained import Pretrained, read_pretrained, with_init
+from fer_model.runs.pretrained import Pretrained, read_pretrained
 from fer_model.runs.taken_over import GanSource, read_gan, refuse_itself
 from fer_model.stages.classifier import ClassifierStage
 from fer_model.stages.cnn import CnnStage
@@ -36,9 +35,8 @@ from fer_model.stages.health import Health, JudgesStage
 from fer_model.stages.sample_sheet import write_sheet
 from fer_model.stages.svm import SvmStage
 
-__all__ = ["Outcome", "Plan", "StagePlan", "default_run", "plan", "refuse_other_run", "train", "with_init"]
+__all__ = ["Outcome", "make_stage", "refuse_other_run", "resolved", "train"]
 
-TIMED_BATCH = 32                      # images in a timed step of `plan`
 RULES = {
     "epoch": "last",                  # or validation's; no epoch is chosen by looking at the test fold
     "test_view": "centre crop, unrotated, not mirrored",
@@ -70,25 +68,21 @@ class Outcome:
 
 
 def train(
-    data: Path,                       # OUT of `fer-data prepare`
-    run: Path,                        # the run folder
-    config: TrainConfig,
+    job: Job,
     device: str = "auto",             # auto, cpu, cuda, cuda:N
-    resume: bool = True,              # False: remove what an earlier run left in the folder, and start anew
+    resume: bool = True,              # False: remove what an earlier run left in the folder, and start again
     say: Callable[[str], None] = print,
     hook: Hook | None = None,         # as in engine.run_stage
     save_every_s: float = 60.0,       # as in engine.run_stage
-    gan: Path | None = None,          # a complete run whose stage 1 is taken as it is; None: it is trained
-    init: Path | None = None,         # a complete run whose stage 1 this one's starts from; None: random weights
 ) -> Outcome:
     """Train what is left to train, predict the test fold, evaluate.
 
     Raises children of FerError: fold, device, configuration, checkpoint, divergence.
     """
-    config = with_init(config, init)
+    data, run, config = job.data, job.run, job.config
     fold, where = fold_of(data, config), resolve_device(distributed.local_device(device))
-    refuse_itself(run, gan)
-    refuse_itself(run, init)
+    refuse_itself(run, job.gan)
+    refuse_itself(run, job.init)
     with distributed.joined(where), locked(run):
         folder = RunFolder(run)
         if distributed.is_first():
@@ -97,9 +91,9 @@ def train(
                 folder.clear()
         reader = FoldReader(data, fold, where, lambda: all(folder.weights(name).is_file() for name in config.stages))
         views = reader.train()
-        config = folder.settle_precision(_resolved(config, fold, views), resolve_precision(config.precision, where))
-        taken = None if gan is None else read_gan(gan, config, fold)
-        start = None if init is None else read_pretrained(init, config, fold)
+        config = folder.settle_precision(resolved(config, fold, views), resolve_precision(config.precision, where))
+        taken = None if job.gan is None else read_gan(job.gan, config, fold)
+        start = None if job.init is None else read_pretrained(job.init, config, fold)
         with distributed.first_one_first():
             config = folder.open(config, fold, data, start and start.entry())
         if folder.result.is_file():
@@ -120,31 +114,25 @@ def train(
         return Outcome(run, evaluation, was_complete=False)
 
 
-def default_run(data: Path, config: TrainConfig) -> Path:
-    """Return where a run goes that names no folder: runs/<dataset>-<TrainConfig.name>-fold<N>, -shuffled<S> before it if so."""
-    drawn = f"-shuffled{config.fold_seed}" if config.fold_rule == "shuffled" else ""
-    fold = "" if config.fold is None else f"-fold{config.fold}"
-    return Path("runs") / f"{fold_of(data, config).dataset}-{config.name}{drawn}{fold}"
-
-
-def refuse_other_run(data: Path, run: Path, config: TrainConfig) -> bool:
-    """Return whether a run folder holds this run, complete; nothing is trained or written.
+def refuse_other_run(job: Job) -> bool:
+    """Return whether the run folder holds this run, complete; nothing is trained or written.
 
     Raises ConfigError if it holds a run of another configuration or manifest, RunError if it holds something else.
     """
-    folder = RunFolder(run)
-    if not run.is_dir():
+    folder = RunFolder(job.run)
+    if not job.run.is_dir():
         return False
     folder.refuse_strangers()
     if not folder.config.is_file():
         return False
-    fold = fold_of(data, config)
-    config = _resolved(config, fold, open_views(data, fold.train[:1], "cpu"))
-    folder.open(folder.settle_precision(config, config.precision), fold, data, None)
+    fold = fold_of(job.data, job.config)
+    config = resolved(job.config, fold, open_views(job.data, fold.train[:1], "cpu"))
+    folder.open(folder.settle_precision(config, config.precision), fold, job.data, None)
     return folder.result.is_file()
 
 
-def _resolved(config: TrainConfig, fold: Fold, views: Views) -> TrainConfig:
+def resolved(config: TrainConfig, fold: Fold, views: Views) -> TrainConfig:
+    """Return the configuration with budgets in kimg and the channels of the data."""
     config = resolve_budgets(config, len(fold.train))
     return replace(config, network=replace(config.network, channels=views.channels))
 
@@ -172,9 +160,10 @@ def _aside(fold: Fold) -> str:
     return f" {len(set(people_of(fold.validation)))} more people set aside to choose the weights by," if len(fold.validation) else ""
 
 
-def _make(
+def make_stage(
     name: str, config: TrainConfig, fold: Fold, views: Views, validation: Views | None, device: torch.device, encoder, watch=None
 ) -> Stage:
+    """Return a stage by its name."""
     if name == "judges":
         return JudgesStage(config, fold, views, device)
     if name == "gan":
@@ -193,7 +182,7 @@ def _train_stages(
     encoder = stage = watch = None
     judges = ("judges",) if "gan" in config.stages and taken is None else ()          # they train first and are no part of the method
     for name in (*judges, *config.stages):
-        stage, path = _make(name, config, fold, views, validation, device, encoder, watch), folder.weights(name)
+        stage, path = make_stage(name, config, fold, views, validation, device, encoder, watch), folder.weights(name)
         if not path.is_file() and name == "gan" and taken is not None:
             if distributed.is_first():
                 taken.copy_to(folder)
@@ -267,101 +256,3 @@ def _result(config: TrainConfig, fold: Fold, evaluation: Evaluation | None, jour
         "manifest_sha256": fold.manifest_sha256, "code_version": code_version(),
         **({} if evaluation is None else {"evaluation": evaluation.to_dict()}),
     }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class StagePlan:
-    """What one stage costs."""
-
-    name: str
-    kimg: float
-    batch: int
-    steps: int
-    steps_per_pass: int               # batches in a pass over all 110 views of the training faces
-    images_per_s: float               # measured now, on the device at hand
-    hours: float
-    disk_mb: float                    # at its most: checkpoints and weights
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run costs, before it is started."""
-
-    config: TrainConfig
-    device: str
-    n_train: int
-    n_test: int
-    stages: tuple[StagePlan, ...]
-
-    @property
-    def hours(self) -> float:
-        return sum(stage.hours for stage in self.stages)
-
-    def to_json(self) -> dict:
-        """Return the resolved configuration and the plan."""
-        return {"dry_run": True, **asdict(self), "hours": self.hours}
-
-    def __rich__(self) -> str:
-        """Return the resolved configuration and the plan as text, for the console."""
-        from rich.markup import escape
-
-        return escape("\n".join([to_json(self.config).rstrip(), *self.sentences(), "dry run: nothing was written"]))
-
-    def sentences(self) -> list[str]:
-        """Return what the run costs, a sentence per stage."""
-        tested = "nobody held out" if self.config.fold is None else f"{self.n_test} test faces"
-        found = [f"{self.n_train} training faces, {tested}; {self.device}, {self.config.precision}"]
-        for s in self.stages:
-            found.append(
-                f"{s.name}: {s.steps} steps of {s.batch} images ({s.kimg:g} kimg; a pass over all 110 views is"
-                f" {s.steps_per_pass} batches), {s.images_per_s:.0f} img/s, {_duration(s.hours)},"
-                f" up to {s.disk_mb:.0f} MB on disk"
-            )
-        return [*found, f"together {_duration(self.hours)}"]
-
-
-def _duration(hours: float) -> str:
-    return f"{hours:.1f} hours" if hours >= 1 else f"{hours * 60:.1f} minutes"
-
-
-def plan(data: Path, config: TrainConfig, device: str = "auto", gan: Path | None = None, init: Path | None = None) -> Plan:
-    """Return what a run would cost: steps and disk exactly, time from a few small steps on the device at hand.
-
-    A stage 1 that is taken over costs nothing. What `train` would refuse to take over, or to start from, is refused.
-    """
-    config = with_init(config, init)
-    fold, where = fold_of(data, config), resolve_device(device)
-    views = open_views(data, fold.train, where)
-    config = _resolved(config, fold, views)
-    if config.precision == "auto":
-        config = replace(config, precision=resolve_precision("auto", where))
-    if gan is not None:
-        read_gan(gan, config, fold)
-    if init is not None:
-        read_pretrained(init, config, fold)
-    net, stages = config.network, []
-    encoder = build(lambda: Encoder(net), where, net.init_std, stream(config.seed, "plan"))
-    for name in config.stages[gan is not None :]:
-        given = getattr(config, name)
-        small = replace(given, batch=min(given.batch, TIMED_BATCH))
-        stage = _make(name, replace(config, **{name: small}), fold, views, None, where, encoder)
-        rate = _images_per_s(stage)
-        steps, batch = steps_of(given), step_images(given)
-        per_pass = budget_images(replace(given, kimg=None, epochs=1), len(fold.train))
-        disk = 3 * _megabytes(stage.tensors()) + _megabytes(stage.weights())          # two kept, one being written
-        hours = steps * batch / rate / 3600
-        stages.append(StagePlan(name, given.kimg, batch, steps, -(-per_pass // batch), rate, hours, disk))
-    return Plan(config, str(where), len(fold.train), len(fold.test), tuple(stages))
-
-
-def _images_per_s(stage: Stage) -> float:
-    stage.rehearse(0)
-    steps, images, start = 0, 0, time.perf_counter()
-    while steps < 2 or (steps < 20 and time.perf_counter() - start < 2):
-        steps += 1
-        images += stage.rehearse(steps)
-    return images / (time.perf_counter() - start)
-
-
-def _megabytes(tensors: dict[str, torch.Tensor]) -> float:
-    return sum(t.numel() * t.element_size() for t in tensors.values()) / 1e6

@@ -21,7 +21,8 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from fer_data.errors import FerError
-from fer_model.config import TrainConfig, from_json
+from fer_model.config import from_json
+from fer_model.job import Job
 
 __all__ = ["Task", "train_here", "train_in_children"]
 
@@ -34,11 +35,7 @@ class Task:
     """One run to train."""
 
     name: str                         # stands before its lines
-    data: Path
-    run: Path
-    config: TrainConfig
-    gan: Path | None = None           # as in train
-    init: Path | None = None
+    job: Job
 
 
 def train_here(task: Task, device: str, say: Callable[[str], None]) -> str:
@@ -46,7 +43,7 @@ def train_here(task: Task, device: str, say: Callable[[str], None]) -> str:
     from fer_model.train import train
 
     try:
-        train(task.data, task.run, task.config, device, say=say, gan=task.gan, init=task.init)
+        train(task.job, device, say=say)
     except (FerError, OSError) as error:
         return str(error)
     return ""
@@ -90,8 +87,8 @@ class _Children:
     def _start(self, task: Task, device: str) -> subprocess.Popen:
         paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         threads = {"OMP_NUM_THREADS": str(self.threads), "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
-        words = {"name": task.name, "data": str(task.data), "run": str(task.run), "config": asdict(task.config), "device": device}
-        words |= {"gan": task.gan and str(task.gan), "init": task.init and str(task.init)}
+        job = {name: value and str(value) for name, value in vars(task.job).items()} | {"config": asdict(task.job.config)}
+        words = {"name": task.name, "device": device, "job": job}
         with self.lock:
             if self.stopped:
                 raise InterruptedError("training in child processes: interrupted")
@@ -137,10 +134,10 @@ def _leave_with_parent() -> None:
 def _main(words: str) -> int:
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     given = json.loads(words)
-    taken = [given[name] and Path(given[name]) for name in ("gan", "init")]
-    task = Task(given["name"], Path(given["data"]), Path(given["run"]), from_json(json.dumps(given["config"])), *taken)
+    config, paths = from_json(json.dumps(given["job"].pop("config"))), given["job"]
+    job = Job(config=config, **{name: path and Path(path) for name, path in paths.items()})
     say = partial(print, flush=True)
-    why = train_here(task, given["device"], say)
+    why = train_here(Task(given["name"], job), given["device"], say)
     if why:
         say(why)                      # the last line: what the parent gives as the reason
     return 1 if why else 0

@@ -108,11 +108,12 @@ def _trained(out: Path, tree: Path) -> None:
     """A prepared folder, fold 0 of a cross-validation on it, and pictures to look at."""
     from fer_data.prepare.run import PrepareConfig, prepare_dataset
     from fer_model.config import preset, with_budgets
+    from fer_model.job import Job
     from fer_model.train import train
 
     prepare_dataset("ck+", tree, out / "prepared", PrepareConfig(landmarks="dlib", folds=4, views="virtual"))
     config = with_budgets(preset("smoke"), 0.064, 0.064)
-    train(out / "prepared", out / "runs" / "ck+-degan" / "fold0", config, "cpu", say=lambda _: None)
+    train(Job(out / "prepared", out / "runs" / "ck+-degan" / "fold0", config), "cpu", say=lambda _: None)
     (out / "holiday").mkdir()
     pictures = [cv2.imread(str(path)) for _, path in list(_faces(tree))[2:8:3]]
     cv2.imwrite(str(out / "me.jpg"), pictures[0])

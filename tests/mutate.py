@@ -190,7 +190,7 @@ MUTATIONS = [
     ("fer_model/data/fold.py", 'rows["fold"].nunique(), 1, seed)', 'rows["fold"].nunique(), 1)', "tests/test_model_crossval.py -k anew_are"),
     ("fer_model/data/fold.py", "config.fold_rule, config.fold_seed)", "config.fold_rule)", "tests/test_model_trained.py -k drawn"),
     ("fer_model/crossval.py", "replace(drawn, fold=fold)", "drawn", "tests/test_model_crossval.py -k alone"),
-    ("fer_model/crossval.py", "if not refuse_other_run(data, task.run, task.config)]\n    places",
+    ("fer_model/crossval.py", "if not refuse_other_run(task.job)]\n    places",
      "]\n    places", "tests/test_model_crossval.py -k before"),
     ("fer_model/workers.py", "    except (FerError, OSError) as error:\n        return str(error)",
      "    except ZeroDivisionError as error:\n        return str(error)", "tests/test_model_crossval.py -k lose"),

@@ -23,10 +23,12 @@ from fer_model.data.fold import read_fold
 from fer_model.engine import checkpoint
 from fer_model.engine.randomness import stream
 from fer_model.errors import ConfigError, RunError
+from fer_model.job import Job, default_run
 from fer_model.networks import Encoder, Head, LinearSvm, MlpHead, Trunk, build, make_head
+from fer_model.plan import plan
 from fer_model.runs.trained import load_run
 from fer_model.stages.svm import SvmStage, fit_linear_svm
-from fer_model.train import default_run, plan, train
+from fer_model.train import train
 from tests.test_model_engine import Stop, quiet, stop_at
 
 CPU = torch.device("cpu")
@@ -45,7 +47,7 @@ def same_tensors(one: Path, two: Path) -> bool:
 def whole(tiny_prepared, tmp_path_factory):
     """A complete run of the paper's method."""
     run = tmp_path_factory.mktemp("whole") / "degan"
-    train(tiny_prepared, run, SMOKE, "cpu", say=quiet)
+    train(Job(tiny_prepared, run, SMOKE), "cpu", say=quiet)
     return run
 
 
@@ -54,7 +56,7 @@ def ablated(tiny_prepared, whole, tmp_path_factory):
     """Complete runs of the other heads on its stage 1, by variant."""
     runs = {variant: tmp_path_factory.mktemp("ablated") / variant for variant in HEADS[1:]}
     for variant, run in runs.items():
-        train(tiny_prepared, run, with_head(SMOKE, variant), "cpu", say=quiet, gan=whole)
+        train(Job(tiny_prepared, run, with_head(SMOKE, variant), gan=whole), "cpu", say=quiet)
     return runs
 
 
@@ -162,9 +164,9 @@ def test_an_ablation_that_was_stopped_ends_in_the_same_bits(variant, step, ablat
     """Stage 1 is copied, not trained. Seen red: the SVM's tensors not among the stage's buffers (a checkpoint after step 1)."""
     run, config = tmp_path / "r", with_head(SMOKE, variant)
     with pytest.raises(Stop):
-        train(tiny_prepared, run, config, "cpu", say=quiet, hook=stop_at("head", step), save_every_s=0, gan=whole)
+        train(Job(tiny_prepared, run, config, gan=whole), "cpu", say=quiet, hook=stop_at("head", step), save_every_s=0)
     said = []
-    train(tiny_prepared, run, config, "cpu", say=said.append, save_every_s=0, gan=whole)
+    train(Job(tiny_prepared, run, config, gan=whole), "cpu", say=said.append, save_every_s=0)
     for name in ("gan.safetensors", "head.safetensors"):
         assert same_tensors(run / name, ablated[variant] / name)
     assert (run / "predictions.csv").read_bytes() == (ablated[variant] / "predictions.csv").read_bytes()
@@ -184,15 +186,15 @@ def test_an_svm_resumes_from_its_checkpoint(ablated, whole, tiny_prepared, tmp_p
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "write_tensors", killed)
         with pytest.raises(Stop):
-            train(tiny_prepared, run, config, "cpu", say=quiet, gan=whole)
+            train(Job(tiny_prepared, run, config, gan=whole), "cpu", say=quiet)
     monkeypatch.setattr("fer_model.stages.svm.fit_linear_svm", lambda *_: pytest.fail("it was fitted again"))
-    train(tiny_prepared, run, config, "cpu", say=quiet, gan=whole)
+    train(Job(tiny_prepared, run, config, gan=whole), "cpu", say=quiet)
     assert same_tensors(run / "head.safetensors", ablated["f-svm"] / "head.safetensors")
 
 
 def test_a_stage_that_is_taken_over_is_the_one_that_would_have_been_trained(whole, tiny_prepared, tmp_path):
     """The paper's head on a shared stage 1: every tensor and prediction equals the run that trained both. The budget counts both."""
-    train(tiny_prepared, tmp_path / "r", SMOKE, "cpu", say=quiet, gan=whole)
+    train(Job(tiny_prepared, tmp_path / "r", SMOKE, gan=whole), "cpu", say=quiet)
     for name in ("gan.safetensors", "head.safetensors"):
         assert same_tensors(tmp_path / "r" / name, whole / name)
     assert pd.read_csv(whole / "predictions.csv")["p_anger"].nunique() > 6, "the faces are told apart"
@@ -217,19 +219,19 @@ def test_a_stage_that_is_taken_over_is_the_one_that_would_have_been_trained(whol
 def test_a_stage_one_of_another_kind_is_refused_with_the_difference(whole, tiny_prepared, tmp_path, change, field):
     """Seen red, each, without the comparison."""
     with pytest.raises(ConfigError, match=f"taking stage 1 from .*{field}"):
-        train(tiny_prepared, tmp_path / "r", replace(SMOKE, **change), "cpu", say=quiet, gan=whole)
+        train(Job(tiny_prepared, tmp_path / "r", replace(SMOKE, **change), gan=whole), "cpu", say=quiet)
     with pytest.raises(ConfigError, match=f"taking stage 1 from .*{field}"):
-        plan(tiny_prepared, replace(SMOKE, **change), "cpu", gan=whole)
+        plan(Job(tiny_prepared, tmp_path / "r", replace(SMOKE, **change), gan=whole), "cpu")
 
 
 def test_a_stage_one_of_other_data_or_of_no_complete_run_is_refused(whole, write_tiny, tiny_prepared, tmp_path):
     other = write_tiny(tmp_path / "other", seed=1, people=7)
     with pytest.raises(ConfigError, match="but manifest_sha256 is"):
-        train(other, tmp_path / "r", SMOKE, "cpu", say=quiet, gan=whole)
+        train(Job(other, tmp_path / "r", SMOKE, gan=whole), "cpu", say=quiet)
     with pytest.raises(RunError, match=r"there is no .*config\.json"):
-        train(tiny_prepared, tmp_path / "r", SMOKE, "cpu", say=quiet, gan=other)
+        train(Job(tiny_prepared, tmp_path / "r", SMOKE, gan=other), "cpu", say=quiet)
     with pytest.raises(ConfigError, match="it must be another run's folder, got the one to be trained"):
-        train(tiny_prepared, whole, SMOKE, "cpu", resume=False, say=quiet, gan=whole)
+        train(Job(tiny_prepared, whole, SMOKE, gan=whole), "cpu", resume=False, say=quiet)
     assert (whole / "gan.safetensors").is_file()
 
 
@@ -238,7 +240,7 @@ def test_the_command_names_the_ablation(whole, tiny_prepared, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     given = ["train", "--data", tiny_prepared, "--fold", 1, "--preset", "smoke", "--head", "f-svm"]
     preset_run = tmp_path / "whole"
-    train(tiny_prepared, preset_run, preset("smoke", fold=1), "cpu", say=quiet)
+    train(Job(tiny_prepared, preset_run, preset("smoke", fold=1)), "cpu", say=quiet)
     words = [str(word) for word in [*given, "--gan", preset_run]]
     dry = CliRunner().invoke(main, [*words, "--dry-run"])
     assert dry.exit_code == 0 and "gan:" not in dry.output and "head: 1 steps of 240 images" in dry.output
@@ -247,6 +249,6 @@ def test_the_command_names_the_ablation(whole, tiny_prepared, tmp_path, monkeypa
     run = tmp_path / "runs" / "tiny-degan-f-svm-fold1"
     assert json.loads((run / "result.json").read_text())["name"] == "degan-f-svm"
     assert "degan-f-svm" in CliRunner().invoke(main, ["evaluate", str(run), str(whole)]).output
-    assert default_run(tiny_prepared, SMOKE) == Path("runs/tiny-degan-fold1")
+    assert default_run(Job(tiny_prepared, Path(), SMOKE)) == Path("runs/tiny-degan-fold1")
     refused = CliRunner().invoke(main, [str(word) for word in [*given, "--method", "cnn"]])
     assert refused.exit_code == 1 and "only method degan has a head to choose, got f-svm for cnn" in refused.output

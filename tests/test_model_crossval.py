@@ -22,6 +22,7 @@ from fer_model.config import preset
 from fer_model.crossval import crossval, plan_crossval
 from fer_model.data.fold import fold_numbers, people_of, read_fold
 from fer_model.errors import ConfigError, FoldError, RunError
+from fer_model.job import Job
 from tests.commands import call
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -33,11 +34,11 @@ def folds(tiny_prepared, tmp_path_factory):
     """A complete cross-validation of the baseline: folds 0 and 2 first, then the rest."""
     path = tmp_path_factory.mktemp("crossval") / "cnn"
     said = []
-    first = crossval(tiny_prepared, path, SMOKE, folds=(2, 0), say=said.append)
+    first = crossval(Job(tiny_prepared, path, SMOKE), folds=(2, 0), say=said.append)
     assert first.comparison.entries[0].notes == (f"{path}: 2 of 3 folds are complete, the figures are theirs.",)
     assert sorted(child.name for child in path.iterdir()) == ["fold0", "fold2"]
     before = {file: file.stat().st_mtime_ns for file in path.rglob("*") if file.is_file() and file.name != ".lock"}
-    second = crossval(tiny_prepared, path, SMOKE, say=said.append)
+    second = crossval(Job(tiny_prepared, path, SMOKE), say=said.append)
     assert (first.passed_over, second.passed_over, second.failed) == (0, 2, ())
     assert before == {file: file.stat().st_mtime_ns for file in before}, "complete folds are left alone"
     assert {line.split(" | ")[0] for line in said} == {"fold 0", "fold 1", "fold 2"}
@@ -119,21 +120,21 @@ def test_a_dry_run_counts_what_is_left_and_writes_nothing(folds, tiny_prepared, 
     said = call("crossval", "--data", tiny_prepared, "--run", tmp_path / "r", "--method", "cnn", "--preset", "smoke", "--dry-run")
     assert "3 of 3 runs are left; one after another about" in said and "cnn: 16 steps of 8 images" in said and not list(tmp_path.iterdir())
     shutil.copytree(folds / "fold1", tmp_path / "r" / "fold1")
-    found = plan_crossval(tiny_prepared, tmp_path / "r", SMOKE, devices=("cpu",))
+    found = plan_crossval(Job(tiny_prepared, tmp_path / "r", SMOKE), devices=("cpu",))
     assert (found.n_runs, found.n_left, found.one.config.fold) == (3, 2, 0) and found.hours == 2 * found.one.hours
-    assert plan_crossval(tiny_prepared, tmp_path / "s", SMOKE, folds=(1,), repeats=5).n_runs == 5
+    assert plan_crossval(Job(tiny_prepared, tmp_path / "s", SMOKE), folds=(1,), repeats=5).n_runs == 5
 
 
 def test_the_folder_of_another_configuration_is_refused_before_anything_is_trained(folds, tiny_prepared, tmp_path):
     path = tmp_path / "r"
     shutil.copytree(folds / "fold2", path / "fold2")
     with pytest.raises(ConfigError, match="seed was 0 when the run was started and is 1 now"):
-        crossval(tiny_prepared, path, replace(SMOKE, seed=1))
+        crossval(Job(tiny_prepared, path, replace(SMOKE, seed=1)))
     assert [child.name for child in path.iterdir()] == ["fold2"]
     with pytest.raises(RunError, match="it is a run itself"):
-        crossval(tiny_prepared, path / "fold2", SMOKE)
+        crossval(Job(tiny_prepared, path / "fold2", SMOKE))
     with pytest.raises(FoldError, match="has the folds 0, 1, 2; got 7"):
-        crossval(tiny_prepared, path, SMOKE, folds=(0, 7))
+        crossval(Job(tiny_prepared, path, SMOKE), folds=(0, 7))
 
 
 def test_a_fold_that_fails_does_not_lose_the_others(tiny_prepared, tmp_path):
@@ -152,7 +153,7 @@ def test_several_at_once_under_torchrun_are_refused(tiny_prepared, tmp_path, mon
     """Each of its processes would start children that take themselves for its own. Seen red: without the check they were started."""
     monkeypatch.setenv("RANK", "0")
     with pytest.raises(ConfigError, match=r"under torchrun: one run at once.* got 2 jobs"):
-        crossval(tiny_prepared, tmp_path / "runs", SMOKE, jobs=2, say=lambda _: None)
+        crossval(Job(tiny_prepared, tmp_path / "runs", SMOKE), jobs=2, say=lambda _: None)
     assert not (tmp_path / "runs").exists()
 
 
@@ -193,7 +194,7 @@ def test_folds_dealt_out_anew_test_each_image_once_and_part_no_person(tiny_prepa
 def test_repeats_say_whose_folds_they_used_and_how_far_they_differ(tiny_prepared, tmp_path):
     before = {file: file.read_bytes() for file in tiny_prepared.rglob("*") if file.is_file()}
     config = replace(SMOKE, fold_seed=3, cnn=replace(SMOKE.cnn, kimg=0.016))
-    found = crossval(tiny_prepared, tmp_path / "r", config, repeats=2, say=lambda _: None)
+    found = crossval(Job(tiny_prepared, tmp_path / "r", config), repeats=2, say=lambda _: None)
     assert before == {file: file.read_bytes() for file in tiny_prepared.rglob("*") if file.is_file()}
     contents = [json.loads((tmp_path / "r" / f"shuffled{s}" / "fold1" / "config.json").read_text()) for s in (3, 4)]
     named = [tuple(content["config"][name] for name in ("fold_rule", "fold_seed", "fold")) for content in contents]
@@ -215,8 +216,8 @@ def test_several_at_once_give_the_same_bits(tiny_prepared, tmp_path):
     said, threads = [], torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        crossval(tiny_prepared, tmp_path / "one", SMOKE, say=said.append)
-        found = crossval(tiny_prepared, tmp_path / "two", SMOKE, jobs=2, devices=("cpu",), say=said.append)
+        crossval(Job(tiny_prepared, tmp_path / "one", SMOKE), say=said.append)
+        found = crossval(Job(tiny_prepared, tmp_path / "two", SMOKE), jobs=2, devices=("cpu",), say=said.append)
     finally:
         torch.set_num_threads(threads)
     assert not found.failed and {line.split(" | ")[0] for line in said} == {"fold 0", "fold 1", "fold 2"}
@@ -230,7 +231,7 @@ def test_several_at_once_give_the_same_bits(tiny_prepared, tmp_path):
 def test_a_process_that_fails_takes_no_other_with_it(tiny_prepared, tmp_path):
     (tmp_path / "r" / "fold1").mkdir(parents=True)
     with filelock.FileLock(tmp_path / "r" / "fold1" / ".lock"):
-        found = crossval(tiny_prepared, tmp_path / "r", SMOKE, jobs=3, devices=("cpu",), say=lambda _: None)
+        found = crossval(Job(tiny_prepared, tmp_path / "r", SMOKE), jobs=3, devices=("cpu",), say=lambda _: None)
     (run, why), *rest = found.failed
     assert run.name == "fold1" and "another process is writing there" in why and not rest
     assert found.comparison.entries[0].pooled.evaluation.n_images == 24

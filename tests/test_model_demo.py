@@ -20,6 +20,7 @@ from fer_data.synthetic.drawing import draw_face
 from fer_data.synthetic.people import draw_person
 from fer_data.synthetic.scene import draw_nuisance
 from fer_model.config import preset, with_budgets
+from fer_model.job import Job
 from fer_model.stages.sample_sheet import GAP
 from fer_model.train import train
 from fer_model.use import demo
@@ -59,7 +60,7 @@ def run(prepared_ck, tmp_path_factory):
     """A run of DE-GAN, a step of each stage long. Its first weights are large, so that faces differ."""
     folder = tmp_path_factory.mktemp("run") / "r"
     config = with_budgets(preset("smoke"), 0.016, 0.016)
-    train(prepared_ck, folder, replace(config, network=replace(config.network, init_std=0.2)), "cpu", say=lambda _: None)
+    train(Job(prepared_ck, folder, replace(config, network=replace(config.network, init_std=0.2))), "cpu", say=lambda _: None)
     return folder
 
 

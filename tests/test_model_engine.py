@@ -18,6 +18,7 @@ from fer_model.engine import checkpoint, devices
 from fer_model.engine import loop as engine
 from fer_model.engine.loop import Journal, run_stage
 from fer_model.errors import CheckpointError, DeviceError, DivergedError
+from fer_model.job import Job
 from fer_model.stages.cnn import CnnStage
 from fer_model.train import train
 
@@ -68,7 +69,7 @@ def undisturbed(tiny_prepared, tmp_path_factory):
     runs = {}
     for method in ("degan", "cnn"):
         runs[method] = tmp_path_factory.mktemp("whole") / method
-        train(tiny_prepared, runs[method], smoke(method), "cpu", say=quiet)
+        train(Job(tiny_prepared, runs[method], smoke(method)), "cpu", say=quiet)
     return runs
 
 
@@ -81,8 +82,8 @@ def test_a_run_that_was_stopped_ends_in_the_same_bits(undisturbed, tiny_prepared
     running accuracy not restored."""
     run, config = tmp_path / "run", smoke(method)
     with pytest.raises(Stop):
-        train(tiny_prepared, run, config, "cpu", say=quiet, hook=stop_at(stage, step), save_every_s=0)
-    train(tiny_prepared, run, config, "cpu", say=quiet, save_every_s=0)
+        train(Job(tiny_prepared, run, config), "cpu", say=quiet, hook=stop_at(stage, step), save_every_s=0)
+    train(Job(tiny_prepared, run, config), "cpu", say=quiet, save_every_s=0)
     whole = undisturbed[method]
     for path in sorted(whole.glob("*.safetensors")):
         expected, got = checkpoint.read_tensors(path), checkpoint.read_tensors(run / path.name)
@@ -98,12 +99,12 @@ def test_resuming_passes_over_a_checkpoint_that_was_half_written(undisturbed, ti
     """Seen red, each: a torn line kept, ticks after the checkpoint kept."""
     run, config, said = tmp_path / "run", smoke(), []
     with pytest.raises(Stop):
-        train(tiny_prepared, run, config, "cpu", say=quiet, hook=stop_at("gan", 7), save_every_s=0)
+        train(Job(tiny_prepared, run, config), "cpu", say=quiet, hook=stop_at("gan", 7), save_every_s=0)
     newest = sorted((run / "checkpoints").glob("*.safetensors"))[-1]
     newest.write_bytes(newest.read_bytes()[:1000])
     with (run / "log.jsonl").open("a") as file:
         file.write('{"event": "tick", "sta')                             # torn by the crash
-    train(tiny_prepared, run, config, "cpu", say=said.append)
+    train(Job(tiny_prepared, run, config), "cpu", say=said.append)
     assert any("gan-00000006 is passed over" in sentence for sentence in said) and "gan goes on after step 4" in said
     assert ticks_of(run) == ticks_of(undisturbed["degan"])
 
@@ -183,7 +184,7 @@ def test_losses_are_read_once_per_tick(cnn_stage, tmp_path, monkeypatch):
 
 def test_the_line_for_people_and_the_line_for_machines_agree(undisturbed, tiny_prepared, tmp_path):
     said = []
-    train(tiny_prepared, tmp_path / "run", smoke(), "cpu", say=said.append)
+    train(Job(tiny_prepared, tmp_path / "run", smoke()), "cpu", say=said.append)
     last = [tick for tick in ticks_of(tmp_path / "run") if tick["stage"] == "gan"][-1]
     line = next(sentence for sentence in said if sentence.startswith("gan 8/8"))
     assert f"G {last['loss_G']:.3g}" in line and f"interval_D {last['interval_D']}" in line and "img/s" in line
@@ -237,7 +238,7 @@ def test_auto_precision_needs_a_processor_that_is_faster_so(monkeypatch):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_step_works_on_each_device_and_precision(tiny_prepared, tmp_path, device, precision):
     config = replace(SMOKE, precision=precision)
-    outcome = train(tiny_prepared, tmp_path / "run", config, device, say=quiet)
+    outcome = train(Job(tiny_prepared, tmp_path / "run", config), device, say=quiet)
     assert outcome.evaluation.n_images == 12
     predictions = pd.read_csv(tmp_path / "run" / "predictions.csv")
     assert predictions.filter(like="p_").sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-5)

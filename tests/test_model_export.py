@@ -17,6 +17,7 @@ from fer_data.faces.views import MATRICES
 from fer_data.store.loader import open_views
 from fer_model.config import preset, with_budgets, with_head
 from fer_model.errors import CheckpointError, DeviceError, RunError
+from fer_model.job import Job
 from fer_model.networks import to_input_size
 from fer_model.runs.predictions import read_predictions
 from fer_model.runs.trained import load_run
@@ -35,7 +36,7 @@ def short_run(data, folder, method="degan", head="both", residual=False, **setti
     """Train two steps of each stage, from weights so large that faces differ; `settings` are of the head."""
     config = with_budgets(with_head(preset("smoke", method=method), head), gan=0.016, head=0.016, cnn=0.016, judges=0.016)
     network = replace(config.network, init_std=0.2, residual=residual)
-    train(data, folder, replace(config, network=network, head=replace(config.head, **settings)), "cpu", say=lambda _: None)
+    train(Job(data, folder, replace(config, network=network, head=replace(config.head, **settings))), "cpu", say=lambda _: None)
     return folder
 
 

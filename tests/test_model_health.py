@@ -135,10 +135,11 @@ def test_average_of_the_generator_by_hand(tiny_prepared):
 
 
 def test_a_run_writes_health_into_its_log_and_sheets_beside_it(tiny_prepared, tmp_path):
+    from fer_model.job import Job
     from fer_model.train import train
 
     run = tmp_path / "run"
-    outcome = train(tiny_prepared, run, preset("smoke"), "cpu", say=lambda _: None)
+    outcome = train(Job(tiny_prepared, run, preset("smoke")), "cpu", say=lambda _: None)
     ticks = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     looked = [tick["step"] for tick in ticks if tick["event"] == "tick" and tick["stage"] == "gan" and "kid_own" in tick]
     assert looked == [4, 8] and sorted(path.name for path in (run / "samples").iterdir()) == ["step-000004.png", "step-000008.png"]

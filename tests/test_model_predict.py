@@ -29,6 +29,7 @@ from fer_data.synthetic.people import draw_person
 from fer_data.synthetic.scene import draw_nuisance
 from fer_model.config import preset, with_budgets
 from fer_model.errors import ConfigError, RunError
+from fer_model.job import Job
 from fer_model.runs.folder import RunFolder
 from fer_model.runs.predictions import read_predictions
 from fer_model.train import train
@@ -56,7 +57,7 @@ def run(prepared_ck, tmp_path_factory):
     """A run of the baseline on fold 0 of the drawn people, two steps long. Its first weights are large, so that faces differ."""
     folder = tmp_path_factory.mktemp("run") / "r"
     config = with_budgets(preset("smoke", method="cnn"), cnn=0.016)
-    train(prepared_ck, folder, replace(config, network=replace(config.network, init_std=0.2)), "cpu", say=lambda _: None)
+    train(Job(prepared_ck, folder, replace(config, network=replace(config.network, init_std=0.2))), "cpu", say=lambda _: None)
     return folder
 
 

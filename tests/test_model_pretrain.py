@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,11 +15,13 @@ from fer_model.crossval import crossval
 from fer_model.data.fold import read_fold
 from fer_model.engine import checkpoint
 from fer_model.errors import ConfigError, FoldError, RunError
+from fer_model.job import Job, default_run
 from fer_model.networks import Decoder
-from fer_model.runs.pretrained import read_pretrained, with_init
+from fer_model.plan import plan
+from fer_model.runs.pretrained import read_pretrained
 from fer_model.runs.trained import load_run
 from fer_model.stages.gan import GanStage
-from fer_model.train import default_run, plan, train
+from fer_model.train import train
 from tests import commands
 from tests.test_model_ablations import same_tensors
 from tests.test_model_engine import Stop, quiet, stop_at, ticks_of
@@ -52,7 +55,7 @@ def pretrained(others, tmp_path_factory):
 def started(tiny_prepared, pretrained, tmp_path_factory):
     """A complete run that starts from it."""
     run = tmp_path_factory.mktemp("started") / "s"
-    train(tiny_prepared, run, SMOKE, "cpu", say=quiet, init=pretrained)
+    train(Job(tiny_prepared, run, SMOKE, init=pretrained), "cpu", say=quiet)
     return run
 
 
@@ -75,8 +78,8 @@ def test_pre_training_is_stage_one_on_everybody(pretrained, others):
 def test_pre_training_that_was_stopped_ends_in_the_same_bits(pretrained, others, tmp_path, step):
     run = tmp_path / "r"
     with pytest.raises(Stop):
-        train(others, run, EVERYBODY, "cpu", say=quiet, hook=stop_at("gan", step), save_every_s=0)
-    train(others, run, EVERYBODY, "cpu", say=quiet, save_every_s=0)
+        train(Job(others, run, EVERYBODY), "cpu", say=quiet, hook=stop_at("gan", step), save_every_s=0)
+    train(Job(others, run, EVERYBODY), "cpu", say=quiet, save_every_s=0)
     assert same_tensors(run / "gan.safetensors", pretrained / "gan.safetensors") and ticks_of(run) == ticks_of(pretrained)
 
 
@@ -132,7 +135,7 @@ def test_a_run_names_what_it_started_from(started, pretrained, tiny_prepared, tm
     assert "carried over: encoder" in rule and "made new: discriminator's heads" in rule
     assert result["name"] == "degan-pretrained"
     said = []
-    train(tiny_prepared, tmp_path / "plain", SMOKE, "cpu", say=said.append)
+    train(Job(tiny_prepared, tmp_path / "plain", SMOKE), "cpu", say=said.append)
     assert not any("starts from" in sentence for sentence in said)
     assert json.loads((tmp_path / "plain" / "result.json").read_text())["rules"]["pre_training"] == "none"
     assert not same_tensors(tmp_path / "plain" / "gan.safetensors", started / "gan.safetensors")
@@ -140,7 +143,7 @@ def test_a_run_names_what_it_started_from(started, pretrained, tiny_prepared, tm
     weights = [name for name in mine if name.startswith(("encoder/", "discriminator/trunk")) and name.endswith("0.weight")]
     assert len(weights) == 28 and not any(torch.equal(mine[name], theirs[name]) for name in weights), "it was trained on"
     with pytest.raises(ConfigError, match=f"init was None when the run was started and is '{digest}' now"):
-        train(tiny_prepared, tmp_path / "plain", SMOKE, "cpu", say=quiet, init=pretrained)
+        train(Job(tiny_prepared, tmp_path / "plain", SMOKE, init=pretrained), "cpu", say=quiet)
 
 
 @pytest.mark.parametrize("step", [0, 3, 6])
@@ -148,9 +151,9 @@ def test_a_started_run_that_was_stopped_ends_in_the_same_bits(started, pretraine
     """Seen red: what is carried over put in after the checkpoint."""
     run, said = tmp_path / "r", []
     with pytest.raises(Stop):
-        train(tiny_prepared, run, SMOKE, "cpu", say=said.append, hook=stop_at("gan", step), save_every_s=0, init=pretrained)
+        train(Job(tiny_prepared, run, SMOKE, init=pretrained), "cpu", say=said.append, hook=stop_at("gan", step), save_every_s=0)
     assert any("gan starts from" in line and "5 people" in line and "made new" in line for line in said)
-    train(tiny_prepared, run, SMOKE, "cpu", say=quiet, save_every_s=0, init=pretrained)
+    train(Job(tiny_prepared, run, SMOKE, init=pretrained), "cpu", say=quiet, save_every_s=0)
     for name in ("gan.safetensors", "head.safetensors"):
         assert same_tensors(run / name, started / name)
     assert ticks_of(run) == ticks_of(started)
@@ -166,8 +169,8 @@ def test_a_started_run_that_was_stopped_ends_in_the_same_bits(started, pretraine
 )
 def test_networks_of_other_sizes_are_refused(pretrained, tiny_prepared, tmp_path, change, message):
     config = replace(SMOKE, network=replace(SMOKE.network, **change))
-    for doing in (lambda: train(tiny_prepared, tmp_path / "r", config, "cpu", say=quiet, init=pretrained),
-                  lambda: plan(tiny_prepared, config, "cpu", init=pretrained)):  # fmt: skip
+    for doing in (lambda: train(Job(tiny_prepared, tmp_path / "r", config, init=pretrained), "cpu", say=quiet),
+                  lambda: plan(Job(tiny_prepared, tmp_path / "r", config, init=pretrained), "cpu")):  # fmt: skip
         with pytest.raises(ConfigError, match=f"networks must have the same sizes, but {message}"):
             doing()
     assert not (tmp_path / "r" / "config.json").exists()
@@ -177,36 +180,36 @@ def test_weights_that_know_a_held_out_person_are_refused(tiny_prepared, others, 
     """The same database, its cropped copy, somebody set aside, and people that the source has from its own source. Seen red, each:
     the validation side, the copy's other name, or the source's source left out."""
     own = tmp_path / "own"
-    train(tiny_prepared, own, EVERYBODY, "cpu", say=quiet)
+    train(Job(tiny_prepared, own, EVERYBODY), "cpu", say=quiet)
     with pytest.raises(FoldError, match=r"anybody of the held-out side of fold 1, it was trained on tiny/S001 \(2 such people\)"):
-        train(tiny_prepared, tmp_path / "r", SMOKE, "cpu", say=quiet, init=own)
+        train(Job(tiny_prepared, tmp_path / "r", SMOKE, init=own), "cpu", say=quiet)
 
     names = {name: write_tiny(tmp_path / name, dataset=name) for name in ("ck+", "ck48")}
-    train(names["ck48"], tmp_path / "copy", EVERYBODY, "cpu", say=quiet)
+    train(Job(names["ck48"], tmp_path / "copy", EVERYBODY), "cpu", say=quiet)
     with pytest.raises(FoldError, match=r"it was trained on ck\+/S001 \(2 such people\)"):
-        train(names["ck+"], tmp_path / "r", SMOKE, "cpu", say=quiet, init=tmp_path / "copy")
+        train(Job(names["ck+"], tmp_path / "r", SMOKE, init=tmp_path / "copy"), "cpu", say=quiet)
 
     fold = {0: 1, 1: 0, 2: 1, 3: 1, 4: 1, 5: 1}                          # nobody of a run on fold 0 here but S001 is tested
     alone = write_tiny(tmp_path / "alone", fold_of=lambda person, sequence: fold[person])
-    train(alone, tmp_path / "knows", replace(SMOKE, fold=0), "cpu", say=quiet)
+    train(Job(alone, tmp_path / "knows", replace(SMOKE, fold=0)), "cpu", say=quiet)
     aside = preset("smoke", fold=0, selection="validation")
     with pytest.raises(FoldError, match=r"held-out side of fold 0, it was trained on tiny/S00\d"):
-        train(alone, tmp_path / "r", aside, "cpu", say=quiet, init=tmp_path / "knows")
+        train(Job(alone, tmp_path / "r", aside, init=tmp_path / "knows"), "cpu", say=quiet)
 
     with pytest.raises(FoldError, match=r"held-out side of fold 2, it was trained on others/S002"):
-        train(others, tmp_path / "r", replace(SMOKE, fold=2), "cpu", say=quiet, init=started)
+        train(Job(others, tmp_path / "r", replace(SMOKE, fold=2), init=started), "cpu", say=quiet)
     assert not (tmp_path / "r" / "config.json").exists()
 
 
 def test_what_is_no_complete_stage_one_is_refused(tiny_prepared, pretrained, others, tmp_path):
     with pytest.raises(RunError, match=r"there is no .*gan\.safetensors; it is written when stage gan is complete"):
-        train(tiny_prepared, tmp_path / "r", SMOKE, "cpu", say=quiet, init=tmp_path)
+        train(Job(tiny_prepared, tmp_path / "r", SMOKE, init=tmp_path), "cpu", say=quiet)
     with pytest.raises(ConfigError, match="init is set, but cnn has no stage 1"):
-        train(tiny_prepared, tmp_path / "r", replace(SMOKE, method="cnn"), "cpu", say=quiet, init=pretrained)
+        train(Job(tiny_prepared, tmp_path / "r", replace(SMOKE, method="cnn"), init=pretrained), "cpu", say=quiet)
     with pytest.raises(ConfigError, match="it must be another run's folder, got the one to be trained"):
-        train(others, pretrained, EVERYBODY, "cpu", resume=False, say=quiet, init=pretrained)
+        train(Job(others, pretrained, EVERYBODY, init=pretrained), "cpu", resume=False, say=quiet)
     with pytest.raises(ConfigError, match="method was 'pretrain' when the run was started and is 'degan' now"):
-        train(others, pretrained, SMOKE, "cpu", say=quiet)
+        train(Job(others, pretrained, SMOKE), "cpu", say=quiet)
     assert (pretrained / "gan.safetensors").is_file()
 
 
@@ -233,16 +236,16 @@ def test_a_dry_run_of_pre_training_writes_nothing(others, pretrained, tiny_prepa
 
 
 def test_default_folders_tell_pre_training_apart(others, tiny_prepared, pretrained):
-    assert str(default_run(others, EVERYBODY)) == "runs/others-pretrain"
-    assert str(default_run(tiny_prepared, with_init(SMOKE, pretrained))) == "runs/tiny-degan-pretrained-fold1"
+    assert str(default_run(Job(others, Path(), EVERYBODY))) == "runs/others-pretrain"
+    assert str(default_run(Job(tiny_prepared, Path(), SMOKE, init=pretrained))) == "runs/tiny-degan-pretrained-fold1"
 
 
 def test_an_ablation_on_a_pretrained_stage_one_says_so_too(started, pretrained, tiny_prepared, tmp_path):
     """--gan takes what --init has started; without --init it is another stage 1."""
     config = with_head(SMOKE, "f-svm")
     with pytest.raises(ConfigError, match=r"but init is '[0-9a-f]{64}' there and None here"):
-        train(tiny_prepared, tmp_path / "r", config, "cpu", say=quiet, gan=started)
-    train(tiny_prepared, tmp_path / "r", config, "cpu", say=quiet, gan=started, init=pretrained)
+        train(Job(tiny_prepared, tmp_path / "r", config, gan=started), "cpu", say=quiet)
+    train(Job(tiny_prepared, tmp_path / "r", config, gan=started, init=pretrained), "cpu", say=quiet)
     result = json.loads((tmp_path / "r" / "result.json").read_text())
     assert result["name"] == "degan-f-svm-pretrained" and "others: 5 people" in result["rules"]["pre_training"]
     assert same_tensors(tmp_path / "r" / "gan.safetensors", started / "gan.safetensors")
@@ -252,13 +255,14 @@ def test_an_ablation_on_a_pretrained_stage_one_says_so_too(started, pretrained, 
 def test_cross_validation_passes_both_on(started, pretrained, tiny_prepared, tmp_path, jobs):
     """Every fold starts from the pre-trained run; an ablation takes each fold's own stage 1. Seen red: fold 0's for all."""
     tiny = with_budgets(SMOKE, gan=0.016, head=0.016)
-    given = {"folds": (0, 1), "jobs": jobs, "say": quiet, "init": pretrained}
-    first = crossval(tiny_prepared, tmp_path / "both", tiny, **given)
-    second = crossval(tiny_prepared, tmp_path / "svm", with_head(tiny, "f-svm"), gan=tmp_path / "both", **given)
+    given = {"folds": (0, 1), "jobs": jobs, "say": quiet}
+    both = Job(tiny_prepared, tmp_path / "both", tiny, init=pretrained)
+    first = crossval(both, **given)
+    second = crossval(Job(tiny_prepared, tmp_path / "svm", with_head(tiny, "f-svm"), both.run, pretrained), **given)
     assert not first.failed and not second.failed
     for fold in ("fold0", "fold1"):
         assert same_tensors(tmp_path / "both" / fold / "gan.safetensors", tmp_path / "svm" / fold / "gan.safetensors")
         result = json.loads((tmp_path / "svm" / fold / "result.json").read_text())
         assert result["stages"]["gan"]["taken_from"].endswith(f"both/{fold}") and "others" in result["rules"]["pre_training"]
-    again = crossval(tiny_prepared, tmp_path / "both", tiny, **given)
+    again = crossval(both, **given)
     assert again.passed_over == 2

@@ -15,6 +15,7 @@ from sklearn.metrics import roc_auc_score
 from cli.fer_model import main
 from fer_model.config import preset
 from fer_model.errors import RunError
+from fer_model.job import Job
 from fer_model.probe.features import Samples, few_frames
 from fer_model.probe.probes import PEOPLE, ProbeRow, identity_rounds, probe, reduced, verification, verification_pairs
 from fer_model.probe.probing import mean_over_folds
@@ -192,7 +193,7 @@ def runs(tiny_prepared, tmp_path_factory):
     """A folder with complete runs of both methods on fold 0."""
     folder = tmp_path_factory.mktemp("runs")
     for method in ("degan", "cnn"):
-        train(tiny_prepared, folder / method, preset("smoke", method=method), "cpu", say=lambda _: None)
+        train(Job(tiny_prepared, folder / method, preset("smoke", method=method)), "cpu", say=lambda _: None)
     return folder
 
 

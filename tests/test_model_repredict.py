@@ -20,6 +20,7 @@ from fer_model.crossval import crossval
 from fer_model.errors import RunError
 from fer_model.evaluate.compare import compare
 from fer_model.evaluate.repredict import repredict
+from fer_model.job import Job
 from fer_model.networks import to_input_size
 from fer_model.runs.predictions import read_predictions
 from fer_model.runs.trained import load_run
@@ -36,7 +37,7 @@ def folds(tiny_prepared, tmp_path_factory):
     for method, which in (("cnn", ()), ("degan", (0,))):
         config = preset("smoke", method=method)
         config = replace(config, network=replace(config.network, init_std=0.3))
-        crossval(tiny_prepared, path / method, config, which, devices=("cpu",), say=lambda _: None)
+        crossval(Job(tiny_prepared, path / method, config), which, devices=("cpu",), say=lambda _: None)
     return path
 
 
@@ -201,7 +202,7 @@ def test_data_that_have_changed_are_refused(folds, write_tiny, tmp_path):
 
 def test_pre_training_alone_predicts_nothing(tiny_prepared, other, tmp_path):
     """Seen red: KeyError on its missing head."""
-    train(tiny_prepared, tmp_path / "run", preset("smoke", method="pretrain", fold=None), "cpu", say=lambda _: None)
+    train(Job(tiny_prepared, tmp_path / "run", preset("smoke", method="pretrain", fold=None)), "cpu", say=lambda _: None)
     with pytest.raises(RunError, match="a run that predicts is needed, this one is pre-training alone"):
         repredict(tmp_path / "run", other(), device="cpu")
 

@@ -26,6 +26,7 @@ from fer_model.engine import checkpoint
 from fer_model.engine.kept import Best
 from fer_model.engine.loop import Journal, run_stage
 from fer_model.errors import ConfigError, FoldError, RunError
+from fer_model.job import Job
 from fer_model.reader import FoldReader
 from fer_model.stages.cnn import CnnStage
 from fer_model.train import train
@@ -109,7 +110,7 @@ def chosen(tiny_prepared, tmp_path_factory):
     """Complete runs that chose by validation, never stopped, by method."""
     runs = {method: tmp_path_factory.mktemp("chosen") / method for method in ("degan", "cnn")}
     for method, run in runs.items():
-        train(tiny_prepared, run, choosing(method), "cpu", say=quiet)
+        train(Job(tiny_prepared, run, choosing(method)), "cpu", say=quiet)
     return runs
 
 
@@ -118,8 +119,8 @@ def test_a_run_that_chooses_resumes_to_the_same_choice(chosen, tiny_prepared, tm
     """Seen red, each: the best weights not in the checkpoint; what they had right not in it."""
     run, config = tmp_path / "run", choosing(method)
     with pytest.raises(Stop):
-        train(tiny_prepared, run, config, "cpu", say=quiet, hook=stop_at(stage, step), save_every_s=0)
-    train(tiny_prepared, run, config, "cpu", say=quiet, save_every_s=0)
+        train(Job(tiny_prepared, run, config), "cpu", say=quiet, hook=stop_at(stage, step), save_every_s=0)
+    train(Job(tiny_prepared, run, config), "cpu", say=quiet, save_every_s=0)
     assert same_tensors(run / f"{stage}.safetensors", chosen[method] / f"{stage}.safetensors")
     assert ticks_of(run) == ticks_of(chosen[method])
     ours, theirs = (json.loads((folder / "result.json").read_text()) for folder in (run, chosen[method]))
@@ -182,7 +183,7 @@ def noisy(tiny_prepared, tmp_path_factory):
 def test_noise_in_the_place_of_the_test_people_changes_no_weight(tiny_prepared, noisy, tmp_path, config):
     """Every tensor of every stage is the same bits; what is predicted differs. Seen red: training on all rows of the manifest."""
     for data, run in ((tiny_prepared, tmp_path / "clean"), (noisy, tmp_path / "noise")):
-        train(data, run, config, "cpu", say=quiet)
+        train(Job(data, run, config), "cpu", say=quiet)
     files = sorted(path.name for path in (tmp_path / "clean").glob("*.safetensors"))
     assert {f"{stage}.safetensors" for stage in config.stages} <= set(files)
     assert all(same_tensors(tmp_path / "clean" / name, tmp_path / "noise" / name) for name in files)
@@ -195,7 +196,7 @@ def test_noise_in_the_place_of_a_training_person_changes_weights(tiny_prepared, 
     """The test above can fail: fold 0 trains on the people of fold 1."""
     config = preset("smoke", method="cnn", fold=0)
     for data, run in ((tiny_prepared, tmp_path / "clean"), (noisy, tmp_path / "noise")):
-        train(data, run, config, "cpu", say=quiet)
+        train(Job(data, run, config), "cpu", say=quiet)
     assert not same_tensors(tmp_path / "clean" / "cnn.safetensors", tmp_path / "noise" / "cnn.safetensors")
 
 
@@ -225,8 +226,8 @@ def test_nothing_opens_a_test_face_before_the_last_stage_is_complete(tiny_prepar
         if name.startswith("fer_model") and hasattr(module, "open_views"):
             monkeypatch.setattr(module, "open_views", watched)
     with pytest.raises(Stop):
-        train(tiny_prepared, run, config, "cpu", say=quiet, hook=stop_at(config.stages[-1], 3), save_every_s=0)
+        train(Job(tiny_prepared, run, config), "cpu", say=quiet, hook=stop_at(config.stages[-1], 3), save_every_s=0)
     assert not opened
-    train(tiny_prepared, run, config, "cpu", say=quiet)
+    train(Job(tiny_prepared, run, config), "cpu", say=quiet)
     assert opened == [12], "once"
     assert checkpoint.latest(run / "checkpoints", config.stages[-1]) is None

@@ -7,6 +7,7 @@ import pytest
 
 from fer_model.config import preset
 from fer_model.errors import RunError
+from fer_model.job import Job
 from fer_model.train import train
 from fer_model.use.tensorboard import EventFiles, write_events
 
@@ -16,7 +17,7 @@ pytest.importorskip("tensorboard")
 @pytest.fixture(scope="module")
 def run(tiny_prepared, tmp_path_factory):
     path = tmp_path_factory.mktemp("tensorboard") / "run"
-    train(tiny_prepared, path, preset("smoke"), "cpu", say=lambda _: None)
+    train(Job(tiny_prepared, path, preset("smoke")), "cpu", say=lambda _: None)
     return path
 
 

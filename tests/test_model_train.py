@@ -19,7 +19,9 @@ from rich.console import Console
 from fer_model.config import from_json, preset
 from fer_model.data.fold import read_fold
 from fer_model.errors import FoldError
-from fer_model.train import plan, train
+from fer_model.job import Job
+from fer_model.plan import plan
+from fer_model.train import train
 from tests.commands import call
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -130,7 +132,7 @@ def test_a_dry_run_says_what_it_costs_and_writes_nothing(tiny_prepared, tmp_path
     assert not list(tmp_path.iterdir())
     assert "gan: 8 steps of 8 images (0.064 kimg; a pass over all 110 views is 330 batches)" in said       # 24 * 110 / 8
     assert "MB on disk" in said and "nothing was written" in said and '"d_strong_above": 0.9' in said
-    found = plan(tiny_prepared, preset("smoke"), "cpu")
+    found = plan(Job(tiny_prepared, tmp_path / "r", preset("smoke")), "cpu")
     for stage in found.stages:
         assert stage.hours == pytest.approx(stage.steps * stage.batch / stage.images_per_s / 3600)
     assert found.hours == sum(stage.hours for stage in found.stages)
@@ -174,7 +176,7 @@ def test_an_expression_can_be_learned_and_is_found_on_other_people(tiny_prepared
     """The only test that asks for accuracy: discs in three places."""
     config = preset("smoke", method="cnn", fold=0)
     config = replace(config, cnn=replace(config.cnn, kimg=1.5, lr=3e-3))
-    outcome = train(tiny_prepared, tmp_path / "run", config, "cpu", say=lambda _: None)
+    outcome = train(Job(tiny_prepared, tmp_path / "run", config), "cpu", say=lambda _: None)
     assert outcome.evaluation.frame_accuracy.value == 1.0
 
 

@@ -14,6 +14,7 @@ from fer_data.store.loader import open_views
 from fer_model.config import preset
 from fer_model.data.fold import read_fold
 from fer_model.errors import CheckpointError, ConfigError, DeviceError, RunError
+from fer_model.job import Job
 from fer_model.runs.trained import load_run
 from fer_model.train import train
 
@@ -24,7 +25,7 @@ def run(request, tiny_prepared, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained") / request.param
     config = preset("smoke", method=request.param, fold=1, seed=3)
     config = replace(config, network=replace(config.network, init_std=0.3))
-    train(tiny_prepared, folder, config, "cpu", say=lambda _: None)
+    train(Job(tiny_prepared, folder, config), "cpu", say=lambda _: None)
     return folder
 
 
@@ -110,7 +111,7 @@ def test_the_data_are_those_of_the_run_or_are_refused(run, write_tiny, tiny_prep
 
 def test_the_fold_is_the_one_that_was_drawn(tiny_prepared, tmp_path):
     """Seen red: open_data with the number of the fold alone; the seed left out wherever folds are read."""
-    train(tiny_prepared, tmp_path / "r", preset("smoke", method="cnn", fold_rule="shuffled", fold_seed=1), "cpu", say=lambda _: None)
+    train(Job(tiny_prepared, tmp_path / "r", preset("smoke", method="cnn", fold_rule="shuffled", fold_seed=1)), "cpu", say=lambda _: None)
     _, fold = load_run(tmp_path / "r", "cpu").open_data()
     assert fold.test["image_id"].tolist() == read_fold(tiny_prepared, 0, "shuffled", 1).test["image_id"].tolist()
     assert fold.test["image_id"].tolist() == pd.read_csv(tmp_path / "r" / "predictions.csv")["image_id"].tolist()

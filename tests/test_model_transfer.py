@@ -16,6 +16,7 @@ from fer_data.single import align_files
 from fer_data.store.shards import map_dataset
 from fer_model.config import preset
 from fer_model.engine.randomness import stream
+from fer_model.job import Job
 from fer_model.runs.trained import load_run
 from fer_model.stages.sample_sheet import GAP
 from fer_model.train import train
@@ -30,7 +31,7 @@ def run(tiny_prepared, tmp_path_factory):
     """A complete run of DE-GAN on fold 0. Its first weights are large, so that its faces differ at all."""
     folder = tmp_path_factory.mktemp("run") / "r"
     config = preset("smoke")
-    train(tiny_prepared, folder, replace(config, network=replace(config.network, init_std=0.3)), "cpu", say=lambda _: None)
+    train(Job(tiny_prepared, folder, replace(config, network=replace(config.network, init_std=0.3))), "cpu", say=lambda _: None)
     return folder
 
 

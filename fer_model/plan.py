@@ -1,0 +1,123 @@
+"""What a run costs, before it is started: a Job in; steps, hours and disk of each stage out.
+
+In:  a Job, a device.
+Out: RunPlan. Steps and disk are exact; time is measured on a few small steps. Nothing is written.
+"""
+
+import time
+from dataclasses import asdict, dataclass, replace
+
+import torch
+
+from fer_data.store.loader import open_views
+from fer_model.config import TrainConfig, budget_images, step_images, steps_of, to_json
+from fer_model.data.fold import fold_of
+from fer_model.engine.devices import resolve_device, resolve_precision
+from fer_model.engine.loop import Stage
+from fer_model.engine.randomness import stream
+from fer_model.job import Job
+from fer_model.networks import Encoder, build
+from fer_model.runs.pretrained import read_pretrained
+from fer_model.runs.taken_over import read_gan
+from fer_model.train import make_stage, resolved
+
+__all__ = ["RunPlan", "StagePlan", "plan"]
+
+TIMED_BATCH = 32                      # images in a timed step
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """What one stage costs."""
+
+    name: str
+    kimg: float
+    batch: int
+    steps: int
+    steps_per_pass: int               # batches in a pass over all 110 views of the training faces
+    images_per_s: float               # measured now, on the device at hand
+    hours: float
+    disk_mb: float                    # at its most: checkpoints and weights
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run costs, before it is started."""
+
+    config: TrainConfig
+    device: str
+    n_train: int
+    n_test: int
+    stages: tuple[StagePlan, ...]
+
+    @property
+    def hours(self) -> float:
+        return sum(stage.hours for stage in self.stages)
+
+    def to_json(self) -> dict:
+        """Return the resolved configuration and the plan."""
+        return {"dry_run": True, **asdict(self), "hours": self.hours}
+
+    def __rich__(self) -> str:
+        """Return the resolved configuration and the plan as text, for the console."""
+        from rich.markup import escape
+
+        return escape("\n".join([to_json(self.config).rstrip(), *self.sentences(), "dry run: nothing was written"]))
+
+    def sentences(self) -> list[str]:
+        """Return what the run costs, a sentence per stage."""
+        tested = "nobody held out" if self.config.fold is None else f"{self.n_test} test faces"
+        found = [f"{self.n_train} training faces, {tested}; {self.device}, {self.config.precision}"]
+        for s in self.stages:
+            found.append(
+                f"{s.name}: {s.steps} steps of {s.batch} images ({s.kimg:g} kimg; a pass over all 110 views is"
+                f" {s.steps_per_pass} batches), {s.images_per_s:.0f} img/s, {_duration(s.hours)},"
+                f" up to {s.disk_mb:.0f} MB on disk"
+            )
+        return [*found, f"together {_duration(self.hours)}"]
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:.1f} hours" if hours >= 1 else f"{hours * 60:.1f} minutes"
+
+
+def plan(job: Job, device: str = "auto") -> RunPlan:
+    """Return what a run would cost: steps and disk exactly, time from a few small steps on the device at hand.
+
+    A stage 1 that is taken over costs nothing. What `train` would refuse to take over, or to start from, is refused.
+    """
+    fold, where = fold_of(job.data, job.config), resolve_device(device)
+    views = open_views(job.data, fold.train, where)
+    config = resolved(job.config, fold, views)
+    if config.precision == "auto":
+        config = replace(config, precision=resolve_precision("auto", where))
+    if job.gan is not None:
+        read_gan(job.gan, config, fold)
+    if job.init is not None:
+        read_pretrained(job.init, config, fold)
+    net, stages = config.network, []
+    encoder = build(lambda: Encoder(net), where, net.init_std, stream(config.seed, "plan"))
+    for name in config.stages[job.gan is not None :]:
+        given = getattr(config, name)
+        small = replace(given, batch=min(given.batch, TIMED_BATCH))
+        stage = make_stage(name, replace(config, **{name: small}), fold, views, None, where, encoder)
+        rate = _images_per_s(stage)
+        steps, batch = steps_of(given), step_images(given)
+        per_pass = budget_images(replace(given, kimg=None, epochs=1), len(fold.train))
+        disk = 3 * _megabytes(stage.tensors()) + _megabytes(stage.weights())          # two kept, one being written
+        hours = steps * batch / rate / 3600
+        stages.append(StagePlan(name, given.kimg, batch, steps, -(-per_pass // batch), rate, hours, disk))
+    return RunPlan(config, str(where), len(fold.train), len(fold.test), tuple(stages))
+
+
+def _images_per_s(stage: Stage) -> float:
+    stage.rehearse(0)
+    steps, images, start = 0, 0, time.perf_counter()
+    while steps < 2 or (steps < 20 and time.perf_counter() - start < 2):
+        steps += 1
+        images += stage.rehearse(steps)
+    return images / (time.perf_counter() - start)
+
+
+def _megabytes(tensors: dict[str, torch.Tensor]) -> float:
+    return sum(t.numel() * t.element_size() for t in tensors.values()) / 1e6
