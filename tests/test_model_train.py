@@ -91,7 +91,7 @@ def test_starting_anew_removes_the_run_and_nothing_else(tiny_prepared, tmp_path)
     run = tmp_path / "r"
     given = ["train", "--data", tiny_prepared, "--run", run, "--fold", 0, "--preset", "smoke", "--method", "cnn"]
     said = call(*given)
-    assert "cnn: epochs None, kimg 0.128, batch 8, lr 0.001, betas (0.5, 0.999)" in said, "the resolved configuration is printed"
+    assert "cnn: epochs none, kimg 0.128, batch 8, lr 1e-3, betas [0.5, 0.999]" in said, "the resolved configuration is printed"
     (run / "notes.txt").write_text("mine")
     first = (run / "cnn.safetensors").read_bytes()
     call(*given, "--seed", 1, "--no-resume")
