@@ -1,4 +1,4 @@
-"""What both commands share: errors -> exit codes, the console, progress bars, option types.
+"""What both programs share: errors -> exit codes, the console, progress bars, help with examples.
 
 Exit codes: 0 done, 1 data or run error (one sentence on stderr), 2 wrong usage, 130 interrupted.
 """
@@ -8,7 +8,6 @@ import json
 import os
 import sys
 from contextlib import contextmanager
-from pathlib import Path
 
 import click
 from rich.console import Console
@@ -17,47 +16,26 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from fer_data import __version__
 from fer_data.errors import FerError, did_you_mean
 
-__all__ = ["console", "stderr", "Group", "Choice", "DIR", "PREPARED", "RUN", "RUN_OR_FILE", "ROOT", "OUT_DIR", "FILE", "NEW_FILE",
-           "counted", "answer", "show", "show_json", "show_line", "tell", "training_bar", "progress", "version_option",
-           "COMPLETION"]  # fmt: skip
+__all__ = [
+    "COMMANDS", "COMPLETION", "Group", "answer", "console", "counted", "progress", "show", "show_json", "show_line", "stderr", "tell",
+    "training_bar", "version_option",
+]  # fmt: skip
 
 console = Console(highlight=False, soft_wrap=True)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-class Choice(click.Choice):
-    """One of a few words; of another one say which it is near."""
-
-    def get_invalid_choice_message(self, value, ctx):
-        return super().get_invalid_choice_message(value, ctx) + did_you_mean(str(value), map(str, self.choices))
-
-
-class Existing(click.Path):
-    """A file or folder that is there; of a missing one say which name beside it is near, and what writes such a one."""
-
-    def __init__(self, written_by: str = "", **settings):
-        super().__init__(exists=True, path_type=Path, **settings)
-        self.written_by = written_by
-
-    def convert(self, value, param, ctx):
-        try:
-            return super().convert(value, param, ctx)
-        except click.BadParameter as error:
-            path = Path(value)
-            if not path.exists():
-                beside = [one.name for one in path.parent.iterdir()] if os.access(path.parent, os.R_OK) else []
-                error.message += did_you_mean(path.name, beside) or (f" `{self.written_by}` writes one." if self.written_by else "")
-            raise click.ClickException(error.format_message()) from error  # the command is right, what it names is not: 1, one sentence
-
-
-DIR = Existing(file_okay=False)
-PREPARED = Existing("fer-data prepare", file_okay=False)
-RUN = Existing("fer-model train", file_okay=False)
-RUN_OR_FILE = Existing("fer-model train")   # a run, or what export made of it
-ROOT = Existing()   # of a database; a file is let through: the library says what it is
-OUT_DIR = click.Path(file_okay=False, path_type=Path)
-FILE = Existing(dir_okay=False)
-NEW_FILE = click.Path(dir_okay=False, path_type=Path)
+# Where commands are, of both programs: a near miss is answered from this table, not by importing the other program.
+COMMANDS = {
+    "fer-data": ("audit", "card", "doctor", "export", "inspect", "prepare", "report", "synth", "verify", "weights"),
+    "fer-data prepare": ("bu4dfe", "ck+", "ck48", "folder", "mmi", "oulu"),
+    "fer-data synth": ("bu4dfe", "ck+", "mmi", "oulu"),
+    "fer-data weights": ("fetch", "list", "verify"),
+    "fer-model": (
+        "card", "check-device", "crossval", "demo", "evaluate", "export", "predict", "pretrain", "probe", "report", "tensorboard", "train",
+        "transfer",
+    ),
+}  # fmt: skip
 
 version_option = click.version_option(__version__, message="%(prog)s %(version)s")
 COMPLETION = """\b
@@ -120,7 +98,7 @@ class Group(_Help, click.Group):
             error.show()
             sys.exit(error.exit_code)
         except click.Abort:  # Ctrl-C
-            stderr.print("Interrupted. Run the same command again to go on.")
+            stderr.print("Interrupted. Run the same command again to resume.")
             sys.exit(130)
         except (FerError, OSError) as error:
             stderr.print(f"Error: {error}", style="red", markup=False)
@@ -129,12 +107,7 @@ class Group(_Help, click.Group):
 
 def _elsewhere(name: str) -> str:
     """Return ` Did you mean 'fer-model train'?` if a command of this name is in another place, of either program."""
-    from cli import fer_data, fer_model
-
-    places = [("fer-data", fer_data.main), ("fer-model", fer_model.main)]
-    for path, group in places:                                # grows while it is gone through
-        places += [(f"{path} {inner}", command) for inner, command in getattr(group, "commands", {}).items()]
-    found = [repr(path) for path, _ in places if path.split()[1:] and path.split()[-1] == name]
+    found = [repr(f"{place} {name}") for place, names in COMMANDS.items() if name in names]
     return f" Did you mean {' or '.join(found)}?" if found else ""
 
 

@@ -9,8 +9,9 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from cli import common
+from cli import common, options
 from cli.common import counted
+from cli.options import choice, flag, number, several
 
 __all__ = ["main"]
 
@@ -65,69 +66,45 @@ def prepare():
 def prepare_options(*backends):
     """Return a decorator that adds the options that every database has; the first of its landmark backends is the default."""
     detector = [choice("--detector", ["sfd", "dlib"], "Face detector of the fan backend.")] if backends[0] == "fan" else []
-    openface = [click.option("--openface", type=common.DIR, metavar="DIR", help=_OPENFACE)] if "openface" in backends else []
-    options = [
-        choice("--landmarks", list(backends), "Landmark backend; never swapped for another."), *detector, *openface,
+    openface = [click.option("--openface", type=options.DIR, metavar="DIR", help=_OPENFACE)] if "openface" in backends else []
+    added = [
+        choice("--landmarks", backends, "Landmark backend; never swapped for another."), *detector, *openface,
         choice("--neutral", ["off", "class", "reference"], "First frame of each sequence: left out, as a class, or as rows apart."),
         choice("--views", ["stored", "virtual"], "Write all 110 views, or render them on demand (1/58 of the disk)."),
         choice("--colour", ["grey", "rgb"], "Channels of the faces."),
         number("--folds", 10, 2, "Number of subject-disjoint folds."),
         choice("--fold-rule", ["step", "stratified", "shuffled"], "step: subjects[i::N], as in the literature; stratified: by expression."),
-        click.option("--seed", "fold_seed", type=click.IntRange(0), default=0, show_default=True, metavar="S",
-                     help="Of stratified and shuffled folds."),
-        number("--workers", 1, 1, "Processes. The bytes do not depend on it."),
+        options.seed("fold_seed"), options.workers(),
         click.option("--scheduler", metavar="ADDRESS", help=_SCHEDULER),
-        flag("--dry-run", "Say what would be done; write nothing."),
-        flag("--strict", "Exit 1 if anything that was wanted could not be used."),
-        flag("--json", "Print the summary, or what --dry-run says, as JSON.", name="as_json"),
+        options.dry_run(), flag("--strict", "Exit 1 if anything that was wanted could not be used."), options.json(),
     ]  # fmt: skip
 
     def add(command):
-        for option in reversed(options):
+        for option in reversed(added):
             command = option(command)
         return command
 
     return add
 
 
-def choice(name, allowed, text):
-    """Return an option with a few allowed words; the first is the default."""
-    return click.option(name, type=common.Choice(allowed), default=allowed[0], show_default=True, help=text)
-
-
-def several(name, allowed, text):
-    """Return an option with a few allowed words that may be given several times; the first is the default."""
-    return click.option(name, type=common.Choice(allowed), multiple=True, default=allowed[:1], show_default=True, help=text)
-
-
-def number(name, default, least, text):
-    """Return an option that takes a whole number."""
-    return click.option(name, type=click.IntRange(least), default=default, show_default=True, metavar="N", help=text)
-
-
-def flag(option, text, name=None):
-    """Return an option that is on or off."""
-    return click.option(option, *([name] if name else []), is_flag=True, default=False, help=text)
-
-
 @prepare.command("ck+")
-@click.argument("root", type=common.ROOT)
-@click.argument("out", type=common.OUT_DIR)
+@click.argument("root", type=options.ROOT)
+@click.argument("out", type=options.OUT_DIR)
 @prepare_options("fan", "dlib", "dataset", "openface")
-def prepare_ck_plus(root, out, **options):
+def prepare_ck_plus(root, out, **given):
     """CK+ from its unpacked archives: the last three frames of each labelled sequence.
 
     \b
     fer-data prepare ck+ ~/data/CK+ prepared --landmarks dlib --workers 2
     """
-    _prepare("ck+", root, out, {}, **options)
+    _prepare("ck+", root, out, {}, **given)
 
 
 @prepare.command("ck48")
-@click.argument("root", type=common.ROOT)
-@click.argument("out", type=common.OUT_DIR)
+@click.argument("root", type=options.ROOT)
+@click.argument("out", type=options.OUT_DIR)
 @prepare_options("none", "dlib", "fan")
-def prepare_ck48(root, out, **options):
+def prepare_ck48(root, out, **given):
     """CK+48, the 981 faces of 48x48 pixels in a folder for each expression.
 
     With --landmarks none each picture becomes the face as it is; dlib and fan take it whole as the face's box.
@@ -135,62 +112,62 @@ def prepare_ck48(root, out, **options):
     \b
     fer-data prepare ck48 ~/data/CK+48 prepared
     """
-    _prepare("ck48", root, out, {}, **options, detector="whole")
+    _prepare("ck48", root, out, {}, **given, detector="whole")
 
 
 @prepare.command("mmi")
-@click.argument("root", type=common.ROOT)
-@click.argument("out", type=common.OUT_DIR)
-@click.option("--list", "listing", type=common.FILE, help="Only these sequences: lines `happiness;50;3`, or `S050_003_030.png`.")
+@click.argument("root", type=options.ROOT)
+@click.argument("out", type=options.OUT_DIR)
+@click.option("--list", "listing", type=options.FILE, help="Only these sequences: lines `happiness;50;3`, or `S050_003_030.png`.")
 @choice("--frames", ["apex-or-middle-three", "middle-three", "all"], "Which frames of a clip; apex: where it is coded.")
 @prepare_options("fan", "dlib", "openface")
-def prepare_mmi(root, out, listing, **options):
+def prepare_mmi(root, out, listing, **given):
     """MMI from one or several downloads: three frames round the peak of each clip of a basic expression, seen from the front.
 
     \b
     fer-data prepare mmi ~/data/MMI prepared --landmarks dlib --workers 2
     """
-    _prepare("mmi", root, out, {"listing": listing} if listing else {}, **options)
+    _prepare("mmi", root, out, {"listing": listing} if listing else {}, **given)
 
 
 @prepare.command("oulu")
-@click.argument("root", type=common.ROOT)
-@click.argument("out", type=common.OUT_DIR)
+@click.argument("root", type=options.ROOT)
+@click.argument("out", type=options.OUT_DIR)
 @choice("--light", ["strong", "weak", "dark"], "Which light.")
 @choice("--spectrum", ["vis", "nir"], "Visible light or near infrared.")
 @choice("--tree", ["auto", "original", "cropped"], "As filmed, or cropped by the authors; auto: as filmed, if that is there.")
 @prepare_options("fan", "dlib", "openface")
-def prepare_oulu(root, out, light, spectrum, tree, **options):
+def prepare_oulu(root, out, light, spectrum, tree, **given):
     """Oulu-CASIA NIR&VIS: the last three frames of each sequence of one camera and one light.
 
     \b
     fer-data prepare oulu ~/data/Oulu_CASIA prepared --landmarks dlib --workers 2
     """
-    _prepare("oulu", root, out, {"light": light, "spectrum": spectrum, "tree": tree}, **options)
+    _prepare("oulu", root, out, {"light": light, "spectrum": spectrum, "tree": tree}, **given)
 
 
 @prepare.command("bu4dfe")
-@click.argument("root", type=common.ROOT)
-@click.argument("out", type=common.OUT_DIR)
+@click.argument("root", type=options.ROOT)
+@click.argument("out", type=options.OUT_DIR)
 @click.option("--every", type=click.IntRange(1, 9999), default=1, show_default=True, metavar="N", help="One frame in N, from the first.")
 @prepare_options("fan", "dlib", "openface")
-def prepare_bu4dfe(root, out, every, **options):
+def prepare_bu4dfe(root, out, every, **given):
     """BU-4DFE, for pre-training: all textures of all sequences, about 60,600; virtual views are advised (1 GB for 61).
 
     \b
     fer-data prepare bu4dfe ~/data/BU_4DFE prepared --every 10 --views virtual --landmarks dlib --workers 2
     """
-    _prepare("bu4dfe", root, out, {}, **options, frames=f"every-{every}")
+    _prepare("bu4dfe", root, out, {}, **given, frames=f"every-{every}")
 
 
 @prepare.command("folder")
-@click.argument("root", type=common.ROOT)
-@click.argument("out", type=common.OUT_DIR)
-@click.option("--index", type=common.FILE, help="CSV with the columns path, subject, expression[, sequence, frame].")
+@click.argument("root", type=options.ROOT)
+@click.argument("out", type=options.OUT_DIR)
+@click.option("--index", type=options.FILE, help="CSV with the columns path, subject, expression[, sequence, frame].")
 @click.option("--pattern", metavar="TEXT", help="File names, e.g. '{subject}/{subject}_{sequence}_{expression}.jpg'.")
 @choice("--frames", ["all", "last-three"], "Which frames of a sequence.")
 @prepare_options("fan", "dlib", "openface", "none")
-def prepare_folder(root, out, index, pattern, **options):
+def prepare_folder(root, out, index, pattern, **given):
     """Any folder of face pictures, by a CSV index or a pattern of file names.
 
     \b
@@ -198,21 +175,21 @@ def prepare_folder(root, out, index, pattern, **options):
     """
     if (index is None) == (pattern is None):
         raise click.UsageError("Give either --index FILE.csv or --pattern TEXT.")
-    _prepare("folder", root, out, {"index": index} if index else {"pattern": pattern}, **options)
+    _prepare("folder", root, out, {"index": index} if index else {"pattern": pattern}, **given)
 
 
-def _prepare(dataset, root, out, adapter_options, dry_run, strict, as_json, **options):
+def _prepare(dataset, root, out, adapter_options, dry_run, strict, as_json, **given):
     """Plan, then run or tell; exit 1 under --strict if something was unusable."""
     from fer_data.prepare.run import PrepareConfig, make_plan, prepare_dataset
     from fer_data.store.folder import check_out
 
-    if (options["landmarks"] == "openface") != (options.get("openface") is not None):
+    if (given["landmarks"] == "openface") != (given.get("openface") is not None):
         raise click.UsageError("--landmarks openface and --openface DIR go together.")
-    if options["scheduler"] is not None and options["workers"] > 1:
+    if given["scheduler"] is not None and given["workers"] > 1:
         raise click.UsageError("--workers counts processes of this machine: leave it out with --scheduler.")
-    if options.get("detector") == "whole" and options["landmarks"] == "none":
-        del options["detector"]
-    config = PrepareConfig(options=adapter_options, **options)
+    if given.get("detector") == "whole" and given["landmarks"] == "none":
+        del given["detector"]
+    config = PrepareConfig(options=adapter_options, **given)
     if dry_run:
         check_out(dataset, root, out)
         content = _plan_content(make_plan(dataset, root, config), config, out)
@@ -278,9 +255,9 @@ def _summary_text(summary) -> str:
 
 
 @main.command()
-@click.argument("out", type=common.PREPARED)
-@click.option("--json", "as_json", is_flag=True, default=False, help="Print as JSON.")
-def inspect(out, as_json):
+@options.prepared()
+@options.json()
+def inspect(prepared, as_json):
     """Images and subjects per fold and expression, and why frames were skipped.
 
     \b
@@ -289,7 +266,7 @@ def inspect(out, as_json):
     from fer_data.protocol.balance import image_table, subject_table
     from fer_data.store.manifest import read_manifest, read_settings, read_skipped
 
-    frame, settings, skipped = read_manifest(out), read_settings(out), read_skipped(out)
+    frame, settings, skipped = read_manifest(prepared), read_settings(prepared), read_skipped(prepared)
     counted = frame[frame["role"] == "peak"]  # neutral references are never trained or tested on
     images, subjects = image_table(counted), subject_table(counted)
     reasons = skipped.groupby("reason")["frames"].sum().to_dict()
@@ -319,9 +296,9 @@ def _table(title, frame) -> Table:
 
 
 @main.command()
-@click.argument("out", type=common.PREPARED)
-@flag("--json", "Print as JSON.", name="as_json")
-def verify(out, as_json):
+@options.prepared()
+@options.json()
+def verify(prepared, as_json):
     """Check every shard, data set and row against the hashes that were written with it.
 
     \b
@@ -330,7 +307,7 @@ def verify(out, as_json):
     from fer_data.store.verify import verify as check
 
     with common.progress("verifying shards") as progress:
-        checked, problems = check(out, progress)
+        checked, problems = check(prepared, progress)
     if as_json:
         common.show_json({"shards": checked, "problems": problems})
     else:
@@ -342,13 +319,13 @@ def verify(out, as_json):
 
 
 @main.command()
-@click.argument("paths", nargs=-1, required=True, metavar="FILE...", type=common.ROOT)
+@click.argument("paths", nargs=-1, required=True, metavar="FILE...", type=options.ROOT)
 @click.option("--subject-pattern", default=None, metavar="REGEX", help="Its first group, or the one named subject, is who is in a picture.")
-@click.option("--images", type=common.DIR, default=None, help="Where the listed pictures lie; they are compared for duplicates.")
+@click.option("--images", type=options.DIR, default=None, help="Where the listed pictures lie; they are compared for duplicates.")
 @click.option("--near-bits", type=click.IntRange(0, 64), default=24, show_default=True, metavar="N",
               help="Pictures are near if at most so many of the 256 bits of their hashes differ.")
-@click.option("--strict", is_flag=True, default=False, help="Exit 1 for doubts too: tested twice, never, classes missing.")
-@click.option("--json", "as_json", is_flag=True, default=False, help="Print the report as JSON.")
+@flag("--strict", "Exit 1 for doubts too: tested twice, never, classes missing.")
+@options.json()
 def audit(paths, subject_pattern, images, near_bits, strict, as_json):
     """Who is both trained on and tested, in any split: exit code 1 if anybody is.
 
@@ -375,31 +352,31 @@ def audit(paths, subject_pattern, images, near_bits, strict, as_json):
 
 
 @main.command()
-@click.argument("out", type=common.PREPARED)
-@click.option("--to", type=common.NEW_FILE, help="Where to write the page; default: report.html in the folder.")
+@options.prepared()
+@options.out_file("report.html in the folder", formerly="--to")
 @flag("--no-faces", "Leave out every face picture, drawn point and mean face.")
-def report(out, to, no_faces):
+def report(prepared, out, no_faces):
     """One HTML page that shows what is in a prepared folder: balance, faces, misalignments, what was left out.
 
     \b
-    fer-data report prepared --to prepared.html
+    fer-data report prepared -o prepared.html
     """
     from fer_data.report.page import write_report
 
-    done = write_report(out, to, faces=not no_faces)
+    done = write_report(prepared, out, faces=not no_faces)
     faces = "no picture of a face" if no_faces else f"{done.shown:,} of {done.faces:,} faces, which are personal data"
     common.show(f"{done.path}: {done.size / 1e6:.1f} MB with {faces}")
     common.show(f"flagged {done.flagged}: look at them first" if done.flagged else "flagged 0")
 
 
 @main.command()
-@click.option("--out", type=common.OUT_DIR, default=Path(), help="Folder that you want to write to; default: here.")
-@flag("--json", "Print as JSON.", name="as_json")
+@options.out_folder(Path(), "here")
+@options.json()
 def doctor(out, as_json):
-    """Look for what keeps this installation from working, and say the way out. Takes some seconds.
+    """Check the installation, and the disk of the folder that you want to write to; suggest fixes. Takes some seconds.
 
     \b
-    fer-data doctor --out prepared
+    fer-data doctor -o prepared
     """
     from fer_data.doctor.checks import diagnose, look_around, ready
 
@@ -426,18 +403,18 @@ def _finding_text(finding) -> Text:
 
 
 @main.command("export")
-@click.argument("out", type=common.PREPARED)
-@click.argument("dest", type=common.OUT_DIR)
-@click.option("--format", "form", type=common.Choice(["imagefolder", "webdataset", "hf", "parquet"]), required=True,
+@options.prepared()
+@click.argument("dest", type=options.OUT_DIR)
+@click.option("--format", "form", type=options.Choice(["imagefolder", "webdataset", "hf", "parquet"]), required=True,
               help="imagefolder: PNG files in folders; webdataset: tar files; hf: for the library datasets; parquet: for pandas.")
 @click.option("--view", type=click.IntRange(0, 109), default=None, metavar="K",
               help="One of the 110 views, 96x96; 0 is the one that models are tested on.  [default: the whole face, 132x132]")
-@flag("--dry-run", "Say what would be written; write nothing.")
-@flag("--json", "Print the summary, or what --dry-run says, as JSON.", name="as_json")
-def export(out, dest, form, view, dry_run, as_json):
+@options.dry_run()
+@options.json()
+def export(prepared, dest, form, view, dry_run, as_json):
     """A prepared folder in a format that other libraries read, folds kept. Licensed faces must not be published in any format.
 
-    OUT is the prepared folder, DEST a new one. Run the same command again to go on after an interruption.
+    DEST is a new folder. After an interruption, run the same command again to resume.
 
     \b
     fer-data export prepared exported --format hf
@@ -445,7 +422,7 @@ def export(out, dest, form, view, dry_run, as_json):
     """
     from fer_data.share.export import export_faces, plan_export
 
-    plan = plan_export(out, dest, form, view)
+    plan = plan_export(prepared, dest, form, view)
     common.stderr.print(plan.terms.warning, style=None if plan.terms.public else "bold red", markup=False)
     if dry_run:
         common.show_json({"dry_run": True, **plan.to_dict()}) if as_json else common.show(plan)
@@ -456,9 +433,9 @@ def export(out, dest, form, view, dry_run, as_json):
 
 
 @main.command()
-@click.argument("out", type=common.PREPARED)
-@click.option("--to", type=common.OUT_DIR, help="Folder for both files; default: the prepared folder.")
-def card(out, to):
+@options.prepared()
+@options.out_folder(None, "the prepared folder", formerly="--to")
+def card(prepared, out):
     """A card of a prepared folder for people (card.md) and for programs (croissant.json, Croissant 1.1). No face is in them.
 
     \b
@@ -466,7 +443,7 @@ def card(out, to):
     """
     from fer_data.share.card import write_card
 
-    common.show(write_card(out, to))
+    common.show(write_card(prepared, out))
 
 
 # --- model files ------------------------------------------------------------------------------------------------------
@@ -483,7 +460,7 @@ def weights():
 
 
 @weights.command("list")
-@flag("--json", "Print as JSON.", name="as_json")
+@options.json()
 def weights_list(as_json):
     """Which files there are, where, and which backend needs them.
 
@@ -503,7 +480,7 @@ def weights_list(as_json):
 
 @weights.command("fetch")
 @click.argument("names", nargs=-1, metavar="[BACKEND|FILE]...")
-@click.option("--from", "source", type=common.FILE, help="Take the file from here: for one that was downloaded elsewhere.")
+@click.option("--from", "source", type=options.FILE, help="Take the file from here: for one that was downloaded elsewhere.")
 @flag("--accept-licence", "You have read the licence of each file (weights list) and accept it.")
 def weights_fetch(names, source, accept_licence):
     """Download model files, or take one that you brought; each is checked before it gets its name.
@@ -530,7 +507,7 @@ def weights_fetch(names, source, accept_licence):
 
 @weights.command("verify")
 @click.argument("names", nargs=-1, metavar="[BACKEND|FILE]...")
-@flag("--json", "Print as JSON.", name="as_json")
+@options.json()
 def weights_verify(names, as_json):
     """Hash the model files that are there; exit 1 if one is wrong, or if one that was named is missing.
 
@@ -563,13 +540,13 @@ def synth():
 
 
 @synth.command("ck+")
-@click.argument("out", type=common.OUT_DIR)
+@click.argument("out", type=options.OUT_DIR)
 @number("--subjects", 20, 1, "People; 123 gives the real counts.")
-@number("--seed", 0, 0, "Same seed, same bytes.")
+@options.seed()
 @flag("--litter", "Add .DS_Store, ._* and __MACOSX, as on a disk that a Mac has seen.")
-@number("--workers", 1, 1, "Processes.")
-@flag("--json", "Print the counts as JSON.", name="as_json")
-def synth_ck_plus(out, as_json, **options):
+@options.workers()
+@options.json()
+def synth_ck_plus(out, as_json, **given):
     """A CK+ tree: pictures, labels, landmarks, and truth.csv beside them.
 
     \b
@@ -577,7 +554,7 @@ def synth_ck_plus(out, as_json, **options):
     """
     from fer_data.synthetic.ck_plus import write_ck_plus
 
-    drawn = asdict(_draw(write_ck_plus, out, **options))
+    drawn = asdict(_draw(write_ck_plus, out, **given))
     names = {"subjects": "subjects", "sequences": "sequences", "labelled_sequences": "of them labelled", "frames": "frames"}
     _show_drawn(drawn if as_json else {text: drawn[name] for name, text in names.items()}, out, as_json)
 
@@ -587,12 +564,10 @@ def synth_options(subjects, text):
 
     def add(command):
         for option in (
-            flag("--json", "Print the counts as JSON.", name="as_json"),
-            number("--workers", 1, 1, "Processes."),
+            options.json(), options.workers(),
             flag("--traps", "Add what adapters must not fall into: litter, duplicates, broken files, sessions of no use."),
-            click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="S", help="Same seed, same bytes."),
-            click.option("--subjects", type=click.IntRange(1), default=subjects, show_default=True, metavar="N", help=text),
-            click.argument("out", type=common.OUT_DIR),
+            options.seed(), number("--subjects", subjects, 1, text),
+            click.argument("out", type=options.OUT_DIR),
         ):
             command = option(command)
         return command
@@ -602,7 +577,7 @@ def synth_options(subjects, text):
 
 @synth.command("mmi")
 @synth_options(31, "People; 31 gives the published 208 clips.")
-def synth_mmi(out, as_json, **options):
+def synth_mmi(out, as_json, **given):
     """An MMI tree: AVI clips in numbered sessions, upright, sideways and dual, with their XML files.
 
     \b
@@ -610,7 +585,7 @@ def synth_mmi(out, as_json, **options):
     """
     from fer_data.synthetic.mmi import write_mmi
 
-    _show_drawn(_draw(write_mmi, out, **options), out, as_json)
+    _show_drawn(_draw(write_mmi, out, **given), out, as_json)
 
 
 @synth.command("oulu")
@@ -618,7 +593,7 @@ def synth_mmi(out, as_json, **options):
 @several("--spectrum", ["vis", "nir"], "Cameras to draw.")
 @flag("--cropped", "Add the tree of pictures cropped by the authors.")
 @synth_options(80, "People; 80 gives the published 480 sequences.")
-def synth_oulu(out, light, spectrum, as_json, **options):
+def synth_oulu(out, light, spectrum, as_json, **given):
     """An Oulu-CASIA tree: colour pictures of 320x240 from neutral to the peak.
 
     \b
@@ -627,13 +602,13 @@ def synth_oulu(out, light, spectrum, as_json, **options):
     from fer_data.synthetic.oulu_casia import write_oulu
 
     parts = {"lights": list(dict.fromkeys(light)), "spectra": list(dict.fromkeys(spectrum))}
-    _show_drawn(_draw(write_oulu, out, **parts, **options), out, as_json)
+    _show_drawn(_draw(write_oulu, out, **parts, **given), out, as_json)
 
 
 @synth.command("bu4dfe")
 @number("--frames", 10, 1, "Of each sequence; the real ones have about 100.")
 @synth_options(101, "People; 101 gives the published 606 sequences.")
-def synth_bu4dfe(out, as_json, **options):
+def synth_bu4dfe(out, as_json, **given):
     """A BU-4DFE tree: textures from neutral to the peak and back, with stubs of the meshes.
 
     \b
@@ -641,13 +616,13 @@ def synth_bu4dfe(out, as_json, **options):
     """
     from fer_data.synthetic.bu4dfe import write_bu4dfe
 
-    _show_drawn(_draw(write_bu4dfe, out, **options), out, as_json)
+    _show_drawn(_draw(write_bu4dfe, out, **given), out, as_json)
 
 
-def _draw(write, out, **options):
+def _draw(write, out, **given):
     """Draw a database; say how far it is."""
     with common.progress(f"drawing people into {out}") as progress:
-        return write(out, progress=progress, **options)
+        return write(out, progress=progress, **given)
 
 
 def _show_drawn(counts, out, as_json) -> None:

@@ -15,7 +15,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from cli import common, fer_data, fer_model
+from cli import fer_data, fer_model, options
 from tests.doc_pages import REPOSITORY, words_of
 
 PROGRAMS = {"fer-data": fer_data.main, "fer-model": fer_model.main}
@@ -59,7 +59,7 @@ def test_each_help_has_examples_that_are_valid_calls(path, command, tmp_path, mo
     Seen red: an example away; --preset huge; --light bright; an argument too many.
     """
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(common.Existing, "convert", lambda self, value, param, ctx: Path(value))
+    monkeypatch.setattr(options.Existing, "convert", lambda self, value, param, ctx: Path(value))
     shown = run(f"{path} --help").output
     below = shown.partition("\nExamples:\n")[2].partition("\n\n")[0]
     examples = words_of(below)
@@ -212,5 +212,5 @@ def test_ctrl_c_ends_with_130_and_leaves_nothing_half_written(installed, tmp_pat
         child.send_signal(signal.SIGINT)
         out, told = child.communicate(timeout=60)
     assert (child.returncode, out) == (130, "")
-    assert told.strip().endswith("Interrupted. Run the same command again to go on.")
+    assert told.strip().endswith("Interrupted. Run the same command again to resume.")
     assert [path.name for path in tmp_path.iterdir()] == ["bin"]

@@ -202,7 +202,9 @@ def test_a_folder_loses_nothing(run, folder, tmp_path):
     out = tmp_path / "all.csv"
     assert f"wrote {out}" in call("predict", run, folder, "-o", out, "--strict", code=1).replace("\n", "")
     assert out.read_text() == done.stdout
-    lines = CliRunner().invoke(main, ["predict", str(run), str(folder), "--format", "jsonl"]).stdout.splitlines()
+    lines = CliRunner().invoke(main, ["predict", str(run), str(folder), "--json"]).stdout.splitlines()
+    first = CliRunner().invoke(main, ["predict", str(run), str(folder), "--format", "jsonl", "--limit", "1"]).stdout
+    assert first == f"{lines[0]}\n"
     objects = [json.loads(line) for line in lines]
     assert [(one["source"], one["frame"], one["status"], len(one["faces"])) for one in objects] == [
         (row["source"], int(row["frame"]) if row["frame"] else None, row["status"], int(row["face"])) for row in rows

@@ -216,7 +216,7 @@ def test_ctrl_c_ends_within_five_seconds_and_can_go_on(tiny_ck, undisturbed, tmp
     began = time.monotonic()
     _, text = process.communicate(timeout=30)
     assert time.monotonic() - began < 5 and process.returncode == 130
-    assert "Interrupted. Run the same command again to go on." in text and "Traceback" not in text
+    assert "Interrupted. Run the same command again to resume." in text and "Traceback" not in text
     assert not list(out.rglob("*.part"))
     prepare_dataset("ck+", tiny_ck, out, CONFIG)
     assert bytes_of(out) == undisturbed

@@ -1,0 +1,183 @@
+"""Options that commands share: each has one name, one type, one default and one sentence of help, in both programs.
+
+In:  what differs from command to command: the words of a choice, what is written where nothing is said.
+Out: decorators for commands, and the types of their paths.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import click
+
+from fer_data.errors import did_you_mean
+
+__all__ = [
+    "Choice", "Existing", "Option", "DIR", "FILE", "NEW_FILE", "OUT_DIR", "PREPARED", "ROOT", "RUN", "RUN_OR_FILE", "choice", "flag",
+    "listed", "number", "several", "data", "data_of_run", "device", "dry_run", "json", "landmarks", "out_file", "out_folder", "prepared",
+    "run", "seed", "workers",
+]  # fmt: skip
+
+
+# --- types ------------------------------------------------------------------------------------------------------------
+
+
+class Choice(click.Choice):
+    """A choice that suggests the closest valid value."""
+
+    def get_invalid_choice_message(self, value, ctx):
+        return super().get_invalid_choice_message(value, ctx) + did_you_mean(str(value), map(str, self.choices))
+
+
+class Existing(click.Path):
+    """An existing file or folder; for a missing one the error suggests the closest name, or the command that writes such a one."""
+
+    def __init__(self, written_by: str = "", **settings):
+        super().__init__(exists=True, path_type=Path, **settings)
+        self.written_by = written_by
+
+    def convert(self, value, param, ctx):
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            path = Path(value)
+            if not path.exists():
+                near = [one.name for one in path.parent.iterdir()] if os.access(path.parent, os.R_OK) else []
+                error.message += did_you_mean(path.name, near) or (f" `{self.written_by}` writes one." if self.written_by else "")
+            raise click.ClickException(error.format_message()) from error  # the command is right, what it names is not: 1, one sentence
+
+
+DIR = Existing(file_okay=False)
+PREPARED = Existing("fer-data prepare", file_okay=False)
+RUN = Existing("fer-model train", file_okay=False)
+RUN_OR_FILE = Existing("fer-model train")   # a run, or what export made of it
+ROOT = Existing()   # of a database; a file is let through: the library says what it is
+OUT_DIR = click.Path(file_okay=False, path_type=Path)
+FILE = Existing(dir_okay=False)
+NEW_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+class Option(click.Option):
+    """An option whose default may be told in words, and whose name of before may still work.
+
+    show_default   text: what happens where the option is not given
+    formerly       another name that scripts use; neither help nor completion shows it
+    """
+
+    def __init__(self, *names, formerly: str = "", **settings):
+        super().__init__(*names, **settings)
+        self.formerly = formerly
+
+    def add_to_parser(self, parser, ctx):
+        super().add_to_parser(parser, ctx)
+        if self.formerly:
+            parser.add_option(self, [self.formerly], dest=self.name)
+
+    def get_help_extra(self, ctx):
+        extra = super().get_help_extra(ctx)
+        return {**extra, "default": self.show_default} if isinstance(self.show_default, str) else extra
+
+
+# --- kinds ------------------------------------------------------------------------------------------------------------
+
+
+def choice(option: str, allowed: Iterable[str], text: str, name: str | None = None, default: str | None = None) -> Callable:
+    """Return an option with a few allowed words; without `default` it is the first of them."""
+    allowed = list(allowed)
+    names = [option, *([name] if name else [])]
+    return click.option(*names, type=Choice(allowed), default=default or allowed[0], show_default=True, help=text)
+
+
+def several(option: str, allowed: list[str], text: str) -> Callable:
+    """Return an option with a few allowed words that may be given several times; the first is the default."""
+    return click.option(option, type=Choice(allowed), multiple=True, default=allowed[:1], show_default=True, help=text)
+
+
+def number(option: str, default: int, least: int, text: str) -> Callable:
+    """Return an option that takes a whole number."""
+    return click.option(option, type=click.IntRange(least), default=default, show_default=True, metavar="N", help=text)
+
+
+def flag(option: str, text: str, name: str | None = None) -> Callable:
+    """Return an option that is on or off."""
+    return click.option(option, *([name] if name else []), is_flag=True, default=False, help=text)
+
+
+def listed(option: str, kind: type, metavar: str, text: str, default: str | None = None, unset: str | bool = True) -> Callable:
+    """Return an option that takes words or numbers between commas; `unset` says what happens where it is not given."""
+
+    def read(context, parameter, given):
+        try:
+            return tuple(kind(word) for word in given.split(",")) if given else ()
+        except ValueError as error:
+            raise click.BadParameter(f"{given!r} is not a list of numbers between commas, such as 0,1,2") from error
+
+    return click.option(option, cls=Option, callback=read, default=default, metavar=metavar, show_default=unset, help=text)
+
+
+# --- the same in every command ----------------------------------------------------------------------------------------
+
+_DATA = "A folder that fer-data prepare wrote."
+
+
+def prepared() -> Callable:
+    """Return the argument PREPARED of commands that read a prepared folder."""
+    return click.argument("prepared", type=PREPARED)
+
+
+def data() -> Callable:
+    """Return --data of commands that train."""
+    return click.option("--data", type=PREPARED, default=Path("prepared"), show_default=True, help=_DATA)
+
+
+def data_of_run() -> Callable:
+    """Return --data of commands that take a finished run, which knows its data; None: that."""
+    return click.option("--data", cls=Option, type=PREPARED, show_default="the one of the run", help=_DATA)
+
+
+def run(unset: str) -> Callable:
+    """Return --run of commands that train: where the run is written, and resumed. `unset` says which folder that is by default."""
+    return click.option("--run", cls=Option, type=OUT_DIR, show_default=unset, help="Folder of the run, or of the runs of all folds.")
+
+
+def device() -> Callable:
+    """Return --device."""
+    return click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or cuda:N.")
+
+
+def seed(name: str | None = None) -> Callable:
+    """Return --seed; `name` is the parameter's where it is another one."""
+    names = ["--seed", *([name] if name else [])]
+    return click.option(*names, type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Seed of all random choices.")
+
+
+def out_file(unset: str, formerly: str = "") -> Callable:
+    """Return -o/--out of commands that write a file; None: `unset` says where."""
+    return click.option("-o", "--out", cls=Option, formerly=formerly, type=NEW_FILE, show_default=unset, help="File to write.")
+
+
+def out_folder(default: Path | None, unset: str | bool = True, formerly: str = "") -> Callable:
+    """Return -o/--out of commands that write several files."""
+    shown = {"default": default, "show_default": unset, "help": "Folder to write to."}
+    return click.option("-o", "--out", cls=Option, formerly=formerly, type=OUT_DIR, **shown)
+
+
+def json() -> Callable:
+    """Return --json of commands that print a result."""
+    return flag("--json", "Print the result as JSON; all else goes to stderr.", "as_json")
+
+
+def dry_run() -> Callable:
+    """Return --dry-run of commands that take long."""
+    return flag("--dry-run", "Say what would be done; write nothing.")
+
+
+def workers() -> Callable:
+    """Return --workers."""
+    return number("--workers", 1, 1, "Processes. The result does not depend on it.")
+
+
+def landmarks() -> Callable:
+    """Return --landmarks of commands that look for faces in new pictures; None: as in the training."""
+    shown = {"show_default": "that of the training", "help": "Landmark backend that finds the faces."}
+    return click.option("--landmarks", cls=Option, type=Choice(["fan", "dlib", "none"]), **shown)
