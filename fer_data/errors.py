@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 __all__ = ["did_you_mean", "FerError", "DatasetError", "ImageError", "LandmarkError", "WeightsError", "ManifestError", "ShardError",
-           "BusyError", "SplitError", "StorageError", "ClusterError"]  # fmt: skip
+           "BusyError", "SplitError", "StorageError", "ClusterError", "UnreadableError"]  # fmt: skip
 
 
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:
@@ -58,6 +58,14 @@ class SplitError(FerError):
 
 class ClusterError(FerError):
     """A Dask cluster cannot be reached, has no workers or others than it should, or lost what it was given."""
+
+
+class UnreadableError(FerError):
+    """A file cannot be opened or read; `why` goes on from its name: `is a link to a.png, which is not there`."""
+
+    def __init__(self, path, why: str):
+        super().__init__(f"{path} {why}")
+        self.path, self.why = path, why
 
 
 class StorageError(FerError):

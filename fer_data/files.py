@@ -1,27 +1,35 @@
-"""The one way in which a file comes to lie on disk: complete under its name, or not there at all.
+"""Reads files that may be anything, and writes files that are complete under their name or not there at all.
 
-In:  bytes and a path.
-Out: `name.part` written, flushed and synced, then renamed to `name`; the folder synced after it.
+In:  a path; bytes to be written.
+Out: the bytes of a regular file, or UnreadableError: a FIFO or a device is never opened.
+     `name.part` written, flushed and synced, then renamed to `name`; the folder synced after it.
 """
 
 import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
-from fer_data.errors import StorageError
+from fer_data.errors import StorageError, UnreadableError
 
 __all__ = ["write_bytes_atomically", "write_json_atomically", "growing", "make_folder", "remove_durably", "reported", "json_bytes",
-           "sealed_json", "parse_object", "unseal", "sha256_of_bytes", "sha256_of_file"]  # fmt: skip
+           "sealed_json", "parse_object", "unseal", "sha256_of_bytes", "sha256_of_file", "opened", "read_file", "why_unreadable",
+           "why_not_listed"]  # fmt: skip
 
 _SEAL = b' "seal": "%s"\n}\n'            # the last of a sealed object; the sha256 is of all that stands before it
 _SEAL_SIZE = len(_SEAL % (b"0" * 64))
 _FULL = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space")
 _CLOSED = dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "allow writing there, or give another folder")
 _WAYS_OUT = {**_FULL, **_CLOSED, errno.EIO: "check the disk"}
+_OURS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)          # no fault of the file: the next one would fail as well
+_SPECIAL = (
+    (stat.S_ISFIFO, "FIFO"), (stat.S_ISSOCK, "socket"), (stat.S_ISCHR, "device"), (stat.S_ISBLK, "device"), (stat.S_ISDIR, "folder"),
+)  # fmt: skip
 
 
 @contextmanager
@@ -143,9 +151,73 @@ def sha256_of_bytes(data) -> str:
 
 
 def sha256_of_file(path: Path) -> str:
-    """Return the sha256 of a file's bytes as 64 hex digits."""
-    with Path(path).open("rb") as file:
+    """Return the sha256 of a file's bytes as 64 hex digits. Raises UnreadableError."""
+    with opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_file(path: Path) -> bytes:
+    """Return the bytes of a regular file. Raises UnreadableError."""
+    with opened(path) as file:
+        return file.read()
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """Yield a regular file, open for reading; a FIFO, a socket or a device is not opened.
+
+    Raises UnreadableError if it is no regular file, or cannot be opened or read.
+    """
+    if problem := why_unreadable(path):
+        raise UnreadableError(path, problem)
+    try:
+        # Not blocking, and looked at again: the name may have become a FIFO's by now, which would wait for a writer for ever.
+        with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+            if problem := _kind(os.fstat(file.fileno()).st_mode):
+                raise UnreadableError(path, problem)
+            yield file
+    except OSError as error:
+        raise UnreadableError(path, _words(path, error)) from error
+
+
+def why_unreadable(path: Path) -> str:
+    """Return why a path cannot be opened as a file, as the end of a sentence, or "" for a regular file; nothing is opened.
+
+    Whether reading is permitted only opening tells.
+    """
+    try:
+        return _kind(Path(path).stat().st_mode)
+    except OSError as error:
+        return _words(path, error)
+
+
+def why_not_listed(folder: Path, error: OSError) -> str:
+    """Return why the content of a folder is not known, as the end of a sentence."""
+    return _words(folder, error)
+
+
+def _kind(mode: int) -> str:
+    """Return what is not a regular file, as the end of a sentence; "" for one."""
+    return "" if stat.S_ISREG(mode) else next((f"is a {name}, not a file" for test, name in _SPECIAL if test(mode)), "is not a file")
+
+
+def _words(path: Path, error: OSError) -> str:
+    """Return what the file system says of a path, as the end of a sentence. Raises the error again if the path is not its cause."""
+    if error.errno in _OURS:
+        raise error
+    link = f"is a link to {_shown(Path(path).readlink())}, " if Path(path).is_symlink() else ""
+    if error.errno == errno.ELOOP:
+        return f"{link or 'is a link, '}which leads back to itself"
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return f"{link}which is not there" if link else "is not there"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"{link}which may not be read" if link else "may not be read (no permission)"
+    return f"{link}which cannot be read ({error.strerror})" if link else f"cannot be read ({error.strerror})"
+
+
+def _shown(name: Path) -> str:
+    """Return a name as UTF-8 can write it."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -20,7 +20,7 @@ NOT_SELECTED = {
     "unlabelled": "the database gives no expression for its sequence",
     "not-peak": "the sequence is used, but the frame rule takes other frames",
     "other-part": "it belongs to a part of the database that was not asked for",
-    "litter": "a file that an operating system left behind",
+    "litter": "a file that an operating system left behind, or no file: a FIFO, socket or device",
 }
 # ... or it was wanted and cannot be used (these make --strict fail):
 UNUSABLE = {
@@ -28,7 +28,7 @@ UNUSABLE = {
     "bad-label": "the label is not one that the database defines",
     "duplicate": "the same frame was found at another place and is taken from there",
     "too-few-frames": "the frame rule needs more frames than the sequence has",
-    "unreadable": "the picture cannot be decoded",
+    "unreadable": "the file cannot be read, or the picture not be decoded",
     "no-face": "no face was found",
     "no-landmarks": "no points are given for it where the landmark backend reads them",
     "bad-landmarks": "the points found or given cannot be aligned",

@@ -10,8 +10,7 @@ import numpy as np
 
 from fer_data.errors import ImageError, LandmarkError
 from fer_data.faces.landmarks import ALONE, open_backend
-from fer_data.files import sha256_of_file
-from fer_data.prepare.sequence import Task, process
+from fer_data.prepare.sequence import Task, hash_source, process
 from fer_data.records import UNUSABLE, Frame, Sequence
 
 __all__ = ["BACKENDS", "align_files"]
@@ -33,7 +32,7 @@ def align_files(paths: tuple[Path, ...], landmarks: str = "fan", colour: bool = 
 def _align_file(path: Path, landmarks: str, identity: dict, colour: bool) -> np.ndarray:
     """Return the face of one picture, a sequence of one frame: (132, 132[, 3]) uint8."""
     sequence = Sequence("picture", "somebody", path.stem, None, (Frame(path.name, 0),))
-    task = Task(str(path.parent), sequence, (sha256_of_file(path),), (landmarks, {}), identity, [], colour, cache=None)
+    task = Task(str(path.parent), sequence, (hash_source(path),), (landmarks, {}), identity, [], colour, cache=None)
     result = process(task)
     if len(result.faces):
         return result.faces[0]

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 
 import numpy as np
 import pandas as pd
@@ -118,14 +119,9 @@ def test_the_bytes_do_not_depend_on_workers_place_or_order(small_ck, tmp_path, m
     prepare_dataset("ck+", small_ck, tmp_path / "two", PrepareConfig(**{**SMALL.__dict__, "workers": 2}))
     assert bytes_of(tmp_path / "two") == expected
     shutil.copytree(small_ck, tmp_path / "moved" / "elsewhere")
-    real_walk = os.walk
+    real_scandir = os.scandir
 
-    def shuffled(*arguments, **options):
-        for folder, subfolders, names in real_walk(*arguments, **options):
-            subfolders.reverse()
-            yield folder, subfolders, names[::-1]
-
-    monkeypatch.setattr(os, "walk", shuffled)
+    monkeypatch.setattr(os, "scandir", lambda folder: nullcontext(list(real_scandir(folder))[::-1]))
     prepare_dataset("ck+", tmp_path / "moved" / "elsewhere", tmp_path / "three", SMALL)
     assert bytes_of(tmp_path / "three") == expected
 

@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from fer_data.audit.forms import SUFFIXES, Tree
@@ -16,8 +17,8 @@ from fer_data.audit.near_duplicates import THRESHOLD, PictureHash, find_duplicat
 from fer_data.audit.places import is_listed_picture, names_a_place, place_of
 from fer_data.audit.read import ReadSplit, read_split
 from fer_data.datasets.tree import is_picture, walk
-from fer_data.errors import ImageError, SplitError
-from fer_data.files import sha256_of_bytes, sha256_of_file
+from fer_data.errors import ImageError, SplitError, UnreadableError
+from fer_data.files import opened, read_file, sha256_of_bytes, sha256_of_file
 from fer_data.pictures.decode import decode_picture
 from fer_data.store.folder import MARK
 from fer_data.store.manifest import read_manifest
@@ -26,6 +27,8 @@ from fer_data.text import natural_key
 __all__ = ["check_split"]
 
 _AT_ONCE = 64                         # pictures handed to the threads together
+_NAMED = 3                            # entries that cannot be read
+_UNREAD = "cannot be read"
 
 Progress = Callable[[int, int], None]   # (pictures done, pictures in all)
 
@@ -43,9 +46,12 @@ def check_split(
     `images` is where the listed pictures lie; a folder of pictures needs it not. Raises SplitError if the split cannot be
     read or if the subjects in it cannot be known, ManifestError as read_manifest does.
     """
-    files, trees = _inputs([Path(path) for path in paths])
-    read = read_split(files, trees, subject_pattern, sha256_of_file)
+    files, trees, unread = _inputs([Path(path) for path in paths])
+    read = read_split(files, trees, subject_pattern, _digest)
     report = audit(read.split)
+    if unread:
+        more = f" and {len(unread) - _NAMED} more" if len(unread) > _NAMED else ""
+        report = replace(report, warnings=(*report.warnings, f"{len(unread)} entries cannot be read: {'; '.join(unread[:_NAMED])}{more}"))
     if images is not None or trees:
         return with_pixels(report, _compare(read, images, threshold, progress))
     if read.digests:
@@ -54,9 +60,9 @@ def check_split(
     return report
 
 
-def _inputs(paths: list[Path]) -> tuple[list[Path], list[Tree]]:
-    """Return the files and the folders of pictures that `paths` stand for."""
-    files, trees = [], []
+def _inputs(paths: list[Path]) -> tuple[list[Path], list[Tree], list[str]]:
+    """Return the files and the folders of pictures that `paths` stand for, and a clause for each entry that cannot be read."""
+    files, trees, unread = [], [], []
     for path in paths:
         if not path.is_dir():
             files.append(path)
@@ -64,17 +70,37 @@ def _inputs(paths: list[Path]) -> tuple[list[Path], list[Tree]]:
             read_manifest(path)  # refuses one that is unfinished, damaged, or of another schema version
             files.append(path / "manifest.parquet")
         else:
-            found, _ = walk(path)
+            found, left = walk(path)
+            unread += [f"{path / skip.source} {skip.detail.removeprefix('it ')}" for skip in left if skip.detail]
             pictures = tuple(name for name in found if is_listed_picture(name))
             lists = [name for name in found if name.lower().endswith(SUFFIXES) and names_a_place(Path(name).stem)]
             placed = any(place_of(name.split("/")[:-1])[:2] != (None, None) for name in pictures)
             if lists and not placed:
-                files += [path / name for name in lists]
+                problems = {name: _problem(path / name) for name in lists}
+                files += [path / name for name, problem in problems.items() if not problem]
+                unread += [problem for problem in problems.values() if problem and problem not in unread]
             elif pictures:
                 trees.append(Tree(path, pictures))
             else:
                 raise SplitError(f"reading the split {path}: allowed are folders of pictures, or lists such as train_1.txt; it has neither")
-    return files, trees
+    return files, trees, unread
+
+
+def _problem(path: Path) -> str:
+    """Return why a file cannot be read, a clause, or ""."""
+    try:
+        with opened(path):
+            return ""
+    except UnreadableError as error:
+        return str(error)
+
+
+def _digest(path: Path) -> str:
+    """Return the sha256 of a file's bytes; of one that cannot be read its path: it is like no other."""
+    try:
+        return sha256_of_file(path)
+    except UnreadableError:
+        return sha256_of_bytes(str(path).encode())
 
 
 # --- pixels -----------------------------------------------------------------------------------------------------------
@@ -111,7 +137,9 @@ def _compare(read: ReadSplit, images: Path | None, threshold: int, progress: Pro
         else:
             problems[result] += 1
         progress(done, len(found))
+    unread = problems.pop(_UNREAD, 0)
     notes += [f"{count} pictures {problem}: compared byte by byte only" for problem, count in problems.items() if problem]
+    notes += [f"{unread} files {_UNREAD} and were not compared"] if unread else []
     return find_duplicates(read.split, digests, hashes, threshold, tuple(notes))
 
 
@@ -142,9 +170,12 @@ def _read_pictures(found: dict[str, Path]) -> Iterator[tuple[str, str, PictureHa
 
     def read(name: str) -> tuple[str, str, PictureHash | str]:
         path = found[name]
-        if not is_picture(path.name):
-            return name, sha256_of_file(path), ""                        # a clip, counted already
-        data = path.read_bytes()
+        try:
+            if not is_picture(path.name):
+                return name, sha256_of_file(path), ""                    # a clip, counted already
+            data = read_file(path)
+        except UnreadableError:
+            return name, _digest(path), _UNREAD
         try:
             return name, sha256_of_bytes(data), hash_picture(decode_picture(data, False, str(path))) or "are of one tone"
         except ImageError:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_data.audit.places import SIDES, UNTESTED, fold_of, is_listed_picture, only_places, place_of, plain_number, side_of
-from fer_data.errors import SplitError
+from fer_data.errors import SplitError, UnreadableError
+from fer_data.files import read_file
 from fer_data.labels import WORDS
 
 __all__ = ["ROLES", "SUFFIXES", "Row", "Tree", "rows_of_file", "rows_of_tree"]
@@ -113,8 +114,15 @@ def rows_of_tree(tree: Tree) -> tuple[list[Row], int]:
 # --- text -------------------------------------------------------------------------------------------------------------
 
 
+def _bytes(path: Path) -> bytes:
+    try:
+        return read_file(path)
+    except UnreadableError as error:
+        raise SplitError(f"reading the split {error}") from error
+
+
 def _text(path: Path) -> str:
-    data = path.read_bytes()
+    data = _bytes(path)
     for mark, what in _NO_TEXT.items():
         if data.startswith(mark):
             raise SplitError(f"reading the split {path}: it is {what}")
@@ -142,7 +150,7 @@ def _parquet(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     import pandas as pd
 
     try:
-        frame = pd.read_parquet(path)
+        frame = pd.read_parquet(io.BytesIO(_bytes(path)))
     except (OSError, ValueError) as error:  # pyarrow's errors are children of these two
         raise SplitError(f"reading the split {path}: it is not a whole Parquet file ({str(error).splitlines()[0]})") from error
     columns = [str(column) for column in frame.columns]

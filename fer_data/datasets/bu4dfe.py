@@ -23,7 +23,7 @@ from pathlib import Path
 
 from fer_data.datasets.compare import counts_note, difference_notes
 from fer_data.datasets.recognise import BASIC_FOLDERS, wrong_tree
-from fer_data.datasets.tree import is_picture, litter_skips, walk
+from fer_data.datasets.tree import is_picture, walk
 from fer_data.labels import BASIC
 from fer_data.records import Frame, Scan, Sequence, Skip
 from fer_data.text import natural_key
@@ -42,7 +42,7 @@ def scan(root: Path) -> Scan:
 
     Raises DatasetError if this is no BU-4DFE tree; the sentence says what it looks like instead.
     """
-    files, litter = walk(root)
+    files, left = walk(root)
     found: dict[tuple[str, str], dict[int, str]] = {}
     skipped = []
     for path in sorted(files, key=lambda path: (path.count("/"), natural_key(path))):
@@ -60,7 +60,7 @@ def scan(root: Path) -> Scan:
     sequences = [_sequence(key, found[key]) for key in sorted(found, key=lambda key: tuple(map(natural_key, key)))]
     expected = [f"{subject}/{word}" for subject in _SUBJECTS for word in BASIC_FOLDERS["bu4dfe"]]
     notes = (counts_note("bu4dfe", sequences), *difference_notes(sequences, expected))
-    return Scan("bu4dfe", tuple(sequences), tuple(skipped + litter_skips(litter)), notes)
+    return Scan("bu4dfe", tuple(sequences), tuple(skipped + left), notes)
 
 
 def _sequence(key: tuple[str, str], frames: dict[int, str]) -> Sequence:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from fer_data.datasets.compare import ck_plus_subjects, counts_note, subject_notes
 from fer_data.datasets.recognise import wrong_tree
-from fer_data.datasets.tree import is_picture, litter_skips, walk
+from fer_data.datasets.tree import is_picture, walk
 from fer_data.labels import WORDS
 from fer_data.records import Frame, Scan, Sequence, Skip
 from fer_data.text import natural_key
@@ -36,7 +36,7 @@ def scan(root: Path) -> Scan:
 
     Raises DatasetError if this is no CK+48 tree; the sentence says what it looks like instead.
     """
-    files, litter = walk(root)
+    files, left = walk(root)
     found: dict[tuple[str, str], dict[int, list[tuple[str, str]]]] = {}
     skipped = []
     for path in files:
@@ -54,7 +54,7 @@ def scan(root: Path) -> Scan:
         sequences += sequence
         skipped += unusable
     notes = (counts_note("ck48", sequences, by_expression=True), *subject_notes(sequences, ck_plus_subjects()))
-    return Scan("ck48", tuple(sequences), tuple(skipped + litter_skips(litter)), notes)
+    return Scan("ck48", tuple(sequences), tuple(skipped + left), notes)
 
 
 def _sequence(key: tuple[str, str], frames: dict[int, list[tuple[str, str]]]) -> tuple[list[Sequence], list[Skip]]:

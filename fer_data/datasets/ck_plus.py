@@ -28,8 +28,9 @@ from pathlib import Path
 from fer_data.datasets.compare import ck_plus_subjects, counts_note, subject_notes
 from fer_data.datasets.published import load_facts
 from fer_data.datasets.recognise import what_it_is, where_it_lies, wrong_tree
-from fer_data.datasets.tree import is_picture, litter_skips, walk
-from fer_data.errors import DatasetError
+from fer_data.datasets.tree import is_picture, walk
+from fer_data.errors import DatasetError, UnreadableError
+from fer_data.files import read_file
 from fer_data.labels import CK_PLUS_CODES, WORDS
 from fer_data.records import Frame, Scan, Sequence, Skip
 from fer_data.text import natural_key
@@ -47,12 +48,12 @@ def scan(root: Path) -> Scan:
 
     Raises DatasetError if this is no CK+ tree; the sentence says what it looks like instead.
     """
-    files, litter = walk(root)
+    files, left = walk(root)
     frames, skipped = _frames(files)
     labels, bad = _labels(root, files)
     _refuse_other_trees(root, files, frames, labels, bad)
     sequences, unused = _sequences(frames, labels, bad, _points(files))
-    return Scan("ck+", tuple(sequences), tuple(skipped + unused + litter_skips(litter)), _notes(sequences, frames, labels))
+    return Scan("ck+", tuple(sequences), tuple(skipped + unused + left), _notes(sequences, frames, labels))
 
 
 def read_emotion(text: str, where: str) -> int:
@@ -107,7 +108,10 @@ def _labels(root: Path, files: list[str]) -> tuple[dict[tuple[str, str], tuple[i
             continue
         key = (match[1].upper(), match[2])
         try:
-            code = read_emotion((root / path).read_text(encoding="utf-8"), path)
+            code = read_emotion(read_file(root / path).decode("utf-8"), path)
+        except UnreadableError as error:
+            bad[key] = Skip(path, "unreadable", *key, detail=f"the label {error.why}")
+            continue
         except (DatasetError, UnicodeDecodeError) as error:
             bad[key] = Skip(path, "bad-label", *key, detail=str(error))
             continue

@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 from fer_data.datasets.recognise import what_it_is
-from fer_data.datasets.tree import is_picture, litter_skips, walk
+from fer_data.datasets.tree import is_picture, walk
 from fer_data.errors import DatasetError
 from fer_data.labels import expression_from_word
 from fer_data.records import Frame, Scan, Sequence, Skip
@@ -36,14 +36,14 @@ def scan(root: Path, index: Path | None = None, pattern: str | None = None) -> S
     """
     if (index is None) == (pattern is None):
         raise DatasetError("reading a folder: give either --index FILE.csv or --pattern TEXT")
-    files, litter = walk(root)
+    files, left = walk(root)
     pictures = [path for path in files if is_picture(path)]
     entries, skipped = _from_index(index, pictures) if index else _from_pattern(pattern, pictures)
     sequences, unusable = _group(entries)
     if not sequences:
         hint = f"; the first picture found is {pictures[0]}" if pictures else f"; there is no picture{what_it_is(root, files, 'folder')}"
         raise DatasetError(f"reading a folder: nothing below {root} fits {index or pattern!r}{hint}")
-    skipped += unusable + litter_skips(litter)
+    skipped += unusable + left
     return Scan("folder", tuple(sequences), tuple(skipped))
 
 

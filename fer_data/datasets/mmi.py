@@ -29,8 +29,9 @@ from pathlib import Path
 from fer_data.datasets import mmi_xml
 from fer_data.datasets.compare import counts_note
 from fer_data.datasets.recognise import is_mahnob, wrong_tree
-from fer_data.datasets.tree import is_clip, is_picture, litter_skips, walk
-from fer_data.errors import DatasetError, ImageError
+from fer_data.datasets.tree import is_clip, is_picture, walk
+from fer_data.errors import DatasetError, ImageError, UnreadableError
+from fer_data.files import read_file
 from fer_data.labels import MMI_CODES, WORDS
 from fer_data.pictures import video
 from fer_data.records import Frame, Scan, Sequence, Skip
@@ -64,7 +65,7 @@ def scan(root: Path, listing: Path | None = None) -> Scan:
     Raises DatasetError if this is no MMI tree (the sentence says what it looks like instead), if the listing cannot be read,
     or if PyAV is missing.
     """
-    files, litter = walk(root)
+    files, left = walk(root)
     if is_mahnob(root, files):
         raise wrong_tree("MMI", "mmi", root, files, _MEMBER)
     clips = [path for path in files if is_clip(path) and _CLIP.fullmatch(path)]
@@ -76,7 +77,7 @@ def scan(root: Path, listing: Path | None = None) -> Scan:
     chosen, unwanted = _choose(root, clips, {path.lower(): path for path in files}, wanted)
     sequences, unusable, notes = _sequences(root, chosen, wanted or {})
     notes = [counts_note("mmi", sequences), *notes, *_absent(wanted, clips)]
-    return Scan("mmi", tuple(sequences), tuple(skipped + unwanted + unusable + litter_skips(litter)), tuple(notes))
+    return Scan("mmi", tuple(sequences), tuple(skipped + unwanted + unusable + left), tuple(notes))
 
 
 def read_listing(path: Path) -> dict[tuple[str, str], tuple[str | None, tuple[int, ...]]]:
@@ -88,7 +89,7 @@ def read_listing(path: Path) -> dict[tuple[str, str], tuple[str | None, tuple[in
     Raises DatasetError naming the file and the first line that is neither.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_file(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DatasetError(f"reading the list {path}: it is not UTF-8 text ({error.reason} at byte {error.start})") from error
     found: dict[tuple[str, str], tuple[str | None, tuple[int, ...]]] = {}
@@ -141,6 +142,8 @@ def _choose(root: Path, clips: list[str], files: dict[str, str], wanted) -> tupl
             reason = _unwanted(session, wanted)
         except DatasetError as error:
             reason = ("bad-label", str(error))
+        except UnreadableError as error:
+            reason = ("unreadable", f"the XML beside it cannot be read: {Path(error.path).relative_to(root).as_posix()} {error.why}")
         if reason is None and key in chosen:
             reason = ("duplicate", f"taken from {chosen[key].clip}")
         if reason is None:
@@ -153,13 +156,13 @@ def _choose(root: Path, clips: list[str], files: dict[str, str], wanted) -> tupl
 def _session(root: Path, clip: str, key: tuple[str, str], files: dict[str, str]) -> _Session:
     """Return what the XML files beside a clip say; `files` are all paths by their lower-case names.
 
-    Raises DatasetError if one of the files cannot be read.
+    Raises DatasetError or UnreadableError if one of the files cannot be read.
     """
     stem = clip.rpartition(".")[0].lower()
     meta = files.get((Path(clip.lower()).parent / "session.xml").as_posix())
     label, coding = files.get(f"{stem}.xml"), files.get(f"{stem}-oao_aucs.xml")
-    view = mmi_xml.read_view((root / meta).read_bytes(), Path(clip).name, meta) if meta else None
-    code = mmi_xml.read_emotion((root / label).read_bytes(), label) if label else None
+    view = mmi_xml.read_view(read_file(root / meta), Path(clip).name, meta) if meta else None
+    code = mmi_xml.read_emotion(read_file(root / label), label) if label else None
     return _Session(clip, key, view, code, coding)
 
 
@@ -211,8 +214,8 @@ def _apex(root: Path, session: _Session, count: int, numbers: tuple[int, ...]) -
     if session.coding is None:
         return None, ""
     try:
-        return mmi_xml.read_apex((root / session.coding).read_bytes(), count, session.coding), ""
-    except DatasetError as error:
+        return mmi_xml.read_apex(read_file(root / session.coding), count, session.coding), ""
+    except (DatasetError, UnreadableError) as error:
         return None, f"{error}; the middle of the clip is taken"
 
 

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from fer_data.datasets.compare import counts_note, difference_notes
 from fer_data.datasets.recognise import BASIC_FOLDERS, wrong_tree
-from fer_data.datasets.tree import is_picture, litter_skips, walk
+from fer_data.datasets.tree import is_picture, walk
 from fer_data.errors import DatasetError
 from fer_data.labels import BASIC
 from fer_data.records import Frame, Scan, Sequence, Skip
@@ -66,7 +66,7 @@ def scan(root: Path, light: str = "strong", spectrum: str = "vis", tree: str = "
     for value, allowed, what in ((light, LIGHTS, "a light"), (spectrum, SPECTRA, "a spectrum"), (tree, TREES, "a tree")):
         if value not in allowed:
             raise DatasetError(f"choosing {what} of Oulu-CASIA: allowed are {', '.join(allowed)}; got {value!r}")
-    files, litter = walk(root)
+    files, left = walk(root)
     parts, skipped = _parts(files, _names_above(root))
     if not parts:
         raise wrong_tree("Oulu-CASIA", "oulu", root, files, _MEMBER)
@@ -75,7 +75,7 @@ def scan(root: Path, light: str = "strong", spectrum: str = "vis", tree: str = "
     for part, found in parts.items():
         if part != wanted:
             skipped += [_other(part, key, frames) for key, frames in sorted(found.items(), key=_in_natural_order)]
-    return Scan("oulu", tuple(sequences), tuple(skipped + litter_skips(litter)), _notes(parts, wanted, sequences))
+    return Scan("oulu", tuple(sequences), tuple(skipped + left), _notes(parts, wanted, sequences))
 
 
 def _names_above(root: Path) -> str:

@@ -1,7 +1,7 @@
 """Walk what a user unzipped, years ago and perhaps on another system, in an order that does not depend on the disk.
 
 In:  a root folder.
-Out: its files, relative paths with '/', natural order; litter of operating systems apart from the rest.
+Out: its files, relative paths with '/', natural order; a Skip for each entry that is none, or cannot be opened. Nothing is opened.
 """
 
 import os
@@ -9,10 +9,11 @@ from pathlib import Path
 
 from fer_data.datasets.recognise import what_file_it_is
 from fer_data.errors import DatasetError
+from fer_data.files import why_not_listed, why_unreadable
 from fer_data.records import Skip
 from fer_data.text import natural_key
 
-__all__ = ["PICTURES", "CLIPS", "walk", "is_picture", "is_clip", "litter_skips"]
+__all__ = ["PICTURES", "CLIPS", "walk", "is_picture", "is_clip"]
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 CLIPS = (".avi", ".mp4", ".mov", ".mkv", ".mpg", ".mpeg", ".wmv", ".flv", ".webm")
@@ -30,43 +31,73 @@ def is_clip(path: str) -> bool:
     return path.lower().endswith(CLIPS)
 
 
-def walk(root: Path) -> tuple[list[str], list[str]]:
-    """Return (files, litter) below `root`: relative paths, '/' separated, each in natural order.
+def walk(root: Path) -> tuple[list[str], list[Skip]]:
+    """Return (files, left) below `root`: relative paths, '/' separated, and what is left out, each in natural order.
 
-    A folder of litter is not entered and stands for all that is in it, with a '/' at its end. A name that is not UTF-8
-    cannot be written into a manifest: it counts as litter, its bytes shown as \\xNN. Links to folders are followed once,
-    so that a loop of links ends. Raises DatasetError if `root` is no folder (of a file the sentence says what it is) or if
-    a folder in it cannot be read.
+    left    litter       what operating systems leave behind; FIFOs, sockets and devices; names that are not UTF-8 and cannot be
+                         written into a manifest, their bytes shown as \\xNN. A folder of litter is not entered and stands for
+                         all that is in it, with a '/' at its end
+            unreadable   a folder that cannot be listed, a link that leads nowhere
+    A file that cannot be opened, such as a link that leads nowhere, is in both: its name says what is missing, and nothing
+    else is taken in its place. There its Skip stands for no frame: whoever wanted it counts it.
+    Links to folders are followed once, so that a loop of links ends. Raises DatasetError if `root` is no folder (of a file the
+    sentence says what it is), or if it cannot be listed.
     """
     root = Path(root)
     if root.is_file():
         raise DatasetError(f"looking for a database: {root} is a file, not a folder{what_file_it_is(root)}")
     if not root.is_dir():
         raise DatasetError(f"looking for a database: {root} is not a folder")
-    files, litter, seen = [], [], set()
-
-    def fail(error: OSError):
-        raise DatasetError(f"looking for a database: {error.filename} cannot be read ({error.strerror})") from error
-
-    for folder, subfolders, names in os.walk(root, followlinks=True, onerror=fail):
-        status = Path(folder).stat()
-        identity = (status.st_dev, status.st_ino)
-        if identity in seen:
-            subfolders.clear()
+    files, left, seen, waiting = [], [], set(), [""]
+    while waiting:
+        prefix = waiting.pop()
+        try:
+            status = (root / prefix).stat()
+            with os.scandir(root / prefix) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError as error:
+            why = why_not_listed(root / prefix, error)
+            if not prefix:
+                raise DatasetError(f"looking for a database: {root} {why}") from error
+            left.append(Skip(prefix, "unreadable", detail=f"the folder {why}"))
             continue
-        seen.add(identity)
-        place = Path(folder).relative_to(root).as_posix()
-        prefix = "" if place == "." else f"{place}/"
-        litter += [_utf8(f"{prefix}{name}/") for name in subfolders if _is_litter(name, _LITTER_FOLDERS)]
-        subfolders[:] = sorted(name for name in subfolders if not _is_litter(name, _LITTER_FOLDERS))
-        for name in names:
-            (litter if _is_litter(name, _LITTER_NAMES) or name.startswith("._") else files).append(_utf8(prefix + name))
-    return sorted(files, key=natural_key), sorted(litter, key=natural_key)
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders = [entry.name for entry in entries if _is_folder(entry)]
+        left += [_litter(f"{prefix}{name}/") for name in folders if _is_litter(name, _LITTER_FOLDERS)]
+        waiting += [f"{prefix}{name}/" for name in reversed(folders) if not _is_litter(name, _LITTER_FOLDERS)]
+        for entry in entries:
+            if not _is_folder(entry):
+                skip = _problem_of(entry, prefix + entry.name)
+                files += [prefix + entry.name] if skip is None or skip.reason != "litter" else []
+                left += [skip] if skip else []
+    return sorted(files, key=natural_key), sorted(left, key=lambda skip: (natural_key(skip.source), skip))
 
 
-def litter_skips(litter: list[str]) -> list[Skip]:
-    """Return a Skip for each piece of litter; it stands for no frame."""
-    return [Skip(path, "litter", frames=0) for path in litter]
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:                   # a link that leads back to itself
+        return False
+
+
+def _problem_of(entry: os.DirEntry, path: str) -> Skip | None:
+    """Return what is wrong with an entry that is no folder. Of most the listing tells that they are files: the disk is not asked."""
+    if _is_litter(entry.name, _LITTER_NAMES) or entry.name.startswith("._"):
+        return _litter(path)
+    why = "" if entry.is_file(follow_symlinks=False) else why_unreadable(entry.path)
+    if not why:
+        return None
+    if why.endswith("not a file"):
+        return _litter(path, why)
+    # What has no suffix may have been a folder: then nobody else knows that anything is missing.
+    return Skip(path, "unreadable", frames=0 if Path(path).suffix else 1, detail=f"it {why}")
+
+
+def _litter(path: str, why: str = "") -> Skip:
+    """Return the Skip of a piece of litter; it stands for no frame."""
+    return Skip(_utf8(path), "litter", frames=0, detail=why and f"it {why}")
 
 
 def _is_litter(name: str, known: set[str]) -> bool:

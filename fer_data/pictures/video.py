@@ -13,14 +13,16 @@ reported as damaged and never handed on. Needs the extra [video] (PyAV, which br
 
 import importlib.util
 import io
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from fer_data.errors import DatasetError, ImageError
+from fer_data.errors import DatasetError, ImageError, UnreadableError
+from fer_data.files import opened
 from fer_data.pictures.file_kinds import not_media
 
 __all__ = ["MAX_FRAME_PIXELS", "Clip", "require_av", "measure_clip", "read_frames", "each_frame"]
@@ -59,9 +61,8 @@ def measure_clip(path: Path, where: str) -> Clip:
 
     Raises ImageError naming `where` if the file is no clip, is cut short, or holds no frame.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(_SECTORS)
+    with _file(path, where) as file:
+        size, head = os.fstat(file.fileno()).st_size, file.read(_SECTORS)
         _refuse_cut(head, size, where)
         file.seek(0)
         with _opened(file, head, where) as (container, stream):
@@ -99,8 +100,8 @@ def each_frame(path: Path, where: str, every: int = 1) -> Iterator[tuple[int, fl
     held otherwise. In place of a damaged frame, whose time is not known, stands a sentence. Raises ImageError naming `where` if
     the clip cannot be opened or decoded further, and after its last frame if the file is cut short.
     """
-    with path.open("rb") as file:
-        head = file.read(_SECTORS)
+    with _file(path, where) as file:
+        size, head = os.fstat(file.fileno()).st_size, file.read(_SECTORS)
         file.seek(0)
         with _opened(file, head, where) as (container, stream):
             begin = float(stream.start_time * stream.time_base) if stream.start_time else 0.0
@@ -115,7 +116,17 @@ def each_frame(path: Path, where: str, every: int = 1) -> Iterator[tuple[int, fl
                 yield position, time_s, _upright(frame.to_ndarray(format="rgb24"), frame.rotation)
             if position < 0:
                 raise ImageError(f"reading a clip: {where} holds no frame")
-        _refuse_cut(head, path.stat().st_size, where)
+        _refuse_cut(head, size, where)
+
+
+@contextmanager
+def _file(path: Path, where: str) -> Iterator[BinaryIO]:
+    """Yield a clip's file; that it cannot be read becomes an ImageError."""
+    try:
+        with opened(path) as file:
+            yield file
+    except UnreadableError as error:
+        raise ImageError(f"reading a clip: {where} {error.why}") from error
 
 
 def _upright(picture: np.ndarray, rotation_deg: int) -> np.ndarray:

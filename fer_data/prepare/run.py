@@ -30,10 +30,10 @@ from fer_data.datasets.adapters import ADAPTERS
 from fer_data.errors import DatasetError, ShardError
 from fer_data.faces.landmarks import backend_options, open_backend
 from fer_data.faces.views import N_VIEWS, VIEW_SIZE, render_views
-from fer_data.files import sha256_of_file, write_json_atomically
+from fer_data.files import write_json_atomically
 from fer_data.labels import classes_of
 from fer_data.prepare.cluster import cluster
-from fer_data.prepare.sequence import PIPELINE_VERSION, Result, Task, process
+from fer_data.prepare.sequence import PIPELINE_VERSION, Result, Task, hash_source, process
 from fer_data.protocol import folds, peaks
 from fer_data.records import NOT_SELECTED, UNUSABLE, Scan, Sequence, Skip
 from fer_data.store import cache, manifest, shards
@@ -167,7 +167,7 @@ def make_plan(dataset: str, root: Path, config: PrepareConfig) -> Plan:
     backend = open_backend(backend_name, **backend_options)
     evidence = tuple(backend.evidence(Path(root), one.sequence) for one in selected)
     scan = replace(scan, notes=(*scan.notes, *_neutral_notes(selected, config.neutral)))
-    return Plan(scan, rule, tuple(selected), tuple(skipped), tuple(_group(selected)), backend.identity(), evidence)
+    return Plan(scan, rule, tuple(selected), tuple(_once(skipped, selected)), tuple(_group(selected)), backend.identity(), evidence)
 
 
 def prepare_dataset(
@@ -235,6 +235,13 @@ def _select(sequence: Sequence, rule: str, neutral: str) -> tuple[list[Sequence]
         used.insert(0, replace(sequence, expression="neutral", role=role, frames=sequence.frames[:1], apex=None))
     left = count - sum(len(one.frames) for one in used)
     return used, [Skip(where, "not-peak", *key, frames=left, detail=f"rule {rule}")] if left else []
+
+
+def _once(skipped: list[Skip], selected: list[Selected]) -> list[Skip]:
+    """Return the Skips without those of unreadable files that stand for no frame and are counted elsewhere."""
+    counted = {frame.source for one in selected for frame in one.sequence.frames}
+    counted |= {skip.source for skip in skipped if skip.frames and skip.reason == "unreadable"}
+    return [skip for skip in skipped if skip.frames or skip.reason != "unreadable" or skip.source not in counted]
 
 
 def _neutral_notes(selected: list[Selected], neutral: str) -> list[str]:
@@ -387,11 +394,11 @@ class _Run:
 
 
 def _hash_sources(root: Path, plan: Plan) -> dict[str, str]:
-    """Return source -> sha256 of its bytes, for all that is used. Threads suffice: hashing and reading let others run."""
+    """Return source -> hash_source of it, for all that is used. Threads suffice: hashing and reading let others run."""
     sources = sorted({frame.source for one in plan.selected for frame in one.sequence.frames})
     batches = [sources[first : first + _HASHED_AT_ONCE] for first in range(0, len(sources), _HASHED_AT_ONCE)]
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        hashed = pool.map(lambda batch: [sha256_of_file(root / source) for source in batch], batches)
+        hashed = pool.map(lambda batch: [hash_source(root / source) for source in batch], batches)
         return dict(zip(sources, chain.from_iterable(hashed), strict=True))
 
 

@@ -11,22 +11,22 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fer_data.errors import DatasetError, ImageError, LandmarkError, WeightsError
+from fer_data.errors import DatasetError, ImageError, LandmarkError, UnreadableError, WeightsError
 from fer_data.faces.align import align, fit_of, place_whole
 from fer_data.faces.landmarks import open_backend
 from fer_data.faces.landmarks.base import Origin
 from fer_data.faces.landmarks.none import NO_POINTS
-from fer_data.files import sha256_of_bytes
+from fer_data.files import read_file, sha256_of_bytes, sha256_of_file
 from fer_data.pictures.decode import decode_picture, frame_picture, grey_of
 from fer_data.pictures.video import read_frames
 from fer_data.records import Landmarks, Sequence, Skip
 from fer_data.store import cache, manifest
 
-__all__ = ["PIPELINE_VERSION", "Result", "Task", "locate", "process"]
+__all__ = ["PIPELINE_VERSION", "Result", "Task", "hash_source", "locate", "process"]
 
 PIPELINE_VERSION = 2                  # part of every key: raise it when the same input would give other bytes
 _UPRIGHT_RAD = 1.0                    # a face turned further than this is looked for in another framing first
-
+_UNREADABLE = "unreadable: "          # what stands before the reason where there is no hash
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Task:
 
     root: str
     sequence: Sequence
-    sha256: tuple[str, ...]           # of the source of each frame
+    sha256: tuple[str, ...]           # of the source of each frame, as hash_source gives it
     backend: tuple[str, dict]
     identity: dict
     evidence: list
@@ -69,6 +69,14 @@ def _open_once(task: Task):
             raise WeightsError(f"opening the landmark backend: {task.identity} is wanted, {backend.identity()} is here")
         _backends[key] = backend
     return _backends[key]
+
+
+def hash_source(path: Path) -> str:
+    """Return the sha256 of a picture or clip, or "unreadable: " and why it cannot be read."""
+    try:
+        return sha256_of_file(path)
+    except UnreadableError as error:
+        return f"{_UNREADABLE}{error.why}"
 
 
 def process(task: Task) -> Result:
@@ -138,10 +146,18 @@ def _clip(task: Task, index: int) -> dict[int, np.ndarray | str]:
 
 
 def _read(task: Task, index: int) -> bytes:
-    """Return the bytes of the source of a frame. Raises DatasetError if they are no longer those that were hashed."""
-    source = task.sequence.frames[index].source
-    data = (Path(task.root) / source).read_bytes()
-    if sha256_of_bytes(data) != task.sha256[index]:
+    """Return the bytes of the source of a frame.
+
+    Raises ImageError if it could not be read when it was hashed, DatasetError if the bytes are no longer those.
+    """
+    source, sha256 = task.sequence.frames[index].source, task.sha256[index]
+    if sha256.startswith(_UNREADABLE):
+        raise ImageError(f"reading {source}: it {sha256.removeprefix(_UNREADABLE)}")
+    try:
+        data = read_file(Path(task.root) / source)
+    except UnreadableError:
+        data = b""
+    if sha256_of_bytes(data) != sha256:
         raise DatasetError(f"reading {source}: the file changed while it was being prepared; run the command again")
     return data
 

@@ -5,6 +5,7 @@ Out: a row, a line of JSON or a line of a table for each face (prediction_files.
      (annotate.py); PredictSummary, which counts. Pictures are forgotten when they are done: a clip may be of any length.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -159,8 +160,8 @@ def _total(request: Request, seen: Sources) -> int | None:
 
 def _refuse_replacing(request: Request, seen: Sources) -> None:
     """Raise ConfigError if what is written would replace what is looked at."""
-    files = {(seen.root / name).resolve() for name in seen.files}
-    if request.out is not None and request.out.resolve() in files:
+    files = {os.path.realpath(seen.root / name) for name in seen.files}
+    if request.out is not None and os.path.realpath(request.out) in files:
         raise ConfigError(f"writing predictions to {request.out}: it must be another file than the ones that are looked at")
 
 

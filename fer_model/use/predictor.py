@@ -11,6 +11,7 @@ Faces are found and aligned as those of the training were. torch is not imported
 are found with FAN, which is a network of torch).
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
@@ -18,10 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_data.errors import ImageError
+from fer_data.errors import ImageError, UnreadableError
 from fer_data.faces.finder import Finder, Found
 from fer_data.faces.landmarks import ALONE
 from fer_data.faces.landmarks.none import NO_POINTS
+from fer_data.files import read_file
 from fer_data.pictures.decode import decode_picture
 from fer_model.errors import ConfigError
 from fer_model.use.engines import Engine, open_engine
@@ -67,10 +69,11 @@ class Predictor:
             if not isinstance(image, str | Path):
                 raise ImageError(f"predicting: a file or an array is needed (of a PIL picture np.asarray(...)), got {type(image).__name__}")
             path = Path(image)
-            if not path.is_file():
-                what = f"{path} is a folder" if path.is_dir() else f"there is no {path}"
-                raise ImageError(f"predicting: one picture is needed, {what}")
-            shot = Shot(str(image), None, None, decode_picture(path.read_bytes(), True, path.name))
+            try:
+                shot = Shot(str(image), None, None, decode_picture(read_file(path), True, path.name))
+            except UnreadableError as error:
+                what = error if os.path.lexists(path) else f"there is no {path}"
+                raise ImageError(f"predicting: one picture is needed, {what}") from error
         return next(self.stream([shot], thorough=thorough))
 
     def first_face(self, picture: np.ndarray, thorough: bool = True) -> np.ndarray | None:

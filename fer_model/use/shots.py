@@ -4,6 +4,7 @@ In:  a picture, a folder of pictures and clips, a clip, or the number of a camer
 Out: Shot after Shot; a file that cannot be read is one too, with the reason in place of the picture.
 """
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ import cv2
 import numpy as np
 
 from fer_data.datasets.tree import is_clip, is_picture, walk
-from fer_data.errors import ImageError, did_you_mean
+from fer_data.errors import ImageError, UnreadableError, did_you_mean
+from fer_data.files import read_file, why_unreadable
 from fer_data.pictures.decode import decode_picture
 from fer_data.pictures.video import each_frame, require_av
 from fer_data.text import natural_key
@@ -45,11 +47,14 @@ class Sources:
     files: tuple[str, ...]            # pictures and clips, natural order
     passed_over: tuple[str, ...]      # other files of the folder
     camera: int = -1
+    unread: tuple[tuple[str, str], ...] = ()     # (name, why) of entries that are no files, or folders that cannot be listed
 
     def shots(self, every: int = 1) -> Iterator[Shot]:
         """Yield every picture; of clips and a camera each n-th."""
         if self.kind == "camera":
             yield from _camera(self.camera, every)
+        for name, why in self.unread:
+            yield Shot(name, None, None, None, why)
         for name in self.files:
             yield from _clip(self.root / name, name, every) if is_clip(name) else _picture(self.root / name, name)
 
@@ -65,18 +70,22 @@ def sources(argument: str) -> Sources:
     if argument.isdecimal() and not path.exists():
         return Sources("camera", path, (), (), int(argument))
     if path.is_dir():
-        files, litter = walk(path)
+        files, left = walk(path)
         seen = tuple(name for name in files if is_picture(name) or is_clip(name))
-        if not seen:
-            count = len(files) + len(litter)
+        unread = {skip.source: skip.detail for skip in left if skip.detail and skip.source not in seen}
+        if not seen and not unread:
+            count = len(files) + len(left)
             others = f", but {count} other file{'s' * (count > 1)}" if count else "; it is empty"
             raise ImageError(f"looking for pictures: there is neither picture nor clip in {path}{others}")
-        found = Sources("folder", path, seen, (*(name for name in files if name not in set(seen)), *litter))
+        others = [name for name in (*files, *(skip.source for skip in left)) if name not in {*seen, *unread}]
+        found = Sources("folder", path, seen, tuple(others), unread=tuple(unread.items()))
     elif path.is_file():
         found = Sources("video" if is_clip(path.name) else "picture", path.parent, (path.name,), ())
     else:
         beside = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
         missing = f"there is no {argument}.{did_you_mean(path.name, beside)}".removesuffix(".")
+        if os.path.lexists(path):
+            missing = f"{argument} {why_unreadable(path)}"
         raise ImageError(f"looking for pictures: a picture, a folder, a clip or the number of a camera is needed; {missing}")
     if any(is_clip(name) for name in found.files):
         require_av()
@@ -85,9 +94,11 @@ def sources(argument: str) -> Sources:
 
 def _picture(path: Path, name: str) -> Iterator[Shot]:
     try:
-        yield Shot(name, None, None, decode_picture(path.read_bytes(), True, name))
-    except (ImageError, OSError) as error:
-        yield Shot(name, None, None, None, _words(error))
+        yield Shot(name, None, None, decode_picture(read_file(path), True, name))
+    except ImageError as error:
+        yield Shot(name, None, None, None, str(error))
+    except UnreadableError as error:
+        yield Shot(name, None, None, None, f"it {error.why}")
 
 
 def _clip(path: Path, name: str, every: int) -> Iterator[Shot]:
@@ -95,13 +106,9 @@ def _clip(path: Path, name: str, every: int) -> Iterator[Shot]:
     try:
         for frame, time_s, one in each_frame(path, name, every):
             yield Shot(name, frame, time_s, None, one) if isinstance(one, str) else Shot(name, frame, time_s, one)
-    except (ImageError, OSError) as error:
+    except ImageError as error:
         after = "" if frame is None else f" (after frame {frame})"
-        yield Shot(name, None, None, None, _words(error) + after)
-
-
-def _words(error: Exception) -> str:
-    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        yield Shot(name, None, None, None, f"{error}{after}")
 
 
 def _camera(number: int, every: int) -> Iterator[Shot]:

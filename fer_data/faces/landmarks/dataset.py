@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_data.errors import LandmarkError
+from fer_data.errors import LandmarkError, UnreadableError
 from fer_data.faces.landmarks.given import POINTS, GivenBackend, checked
-from fer_data.files import sha256_of_bytes
+from fer_data.files import read_file, sha256_of_bytes
 from fer_data.records import Sequence
 
 __all__ = ["DatasetBackend", "parse_points"]
@@ -30,9 +30,9 @@ class DatasetBackend(GivenBackend):
         self.settings = {}
 
     def evidence(self, root: Path, sequence: Sequence) -> list[str | None]:
-        """Return the sha256 of each frame's file of points, None where there is none."""
+        """Return the sha256 of each frame's file of points, None where there is none, the reason where it cannot be read."""
         files = [_bytes(root, frame.points) for frame in sequence.frames]
-        return [None if data is None else sha256_of_bytes(data) for data in files]
+        return [sha256_of_bytes(data) if isinstance(data, bytes) else data for data in files]
 
     def read(self, root: Path, sequence: Sequence) -> list[tuple[np.ndarray, int] | str]:
         """Return the points of each frame, or "no-landmarks" or "bad-landmarks" with a sentence."""
@@ -61,16 +61,20 @@ def parse_points(data: bytes) -> np.ndarray:
     return checked(np.array(lines))
 
 
-def _read(data: bytes | None) -> tuple[np.ndarray, int] | str:
+def _read(data: bytes | str | None) -> tuple[np.ndarray, int] | str:
     if data is None:
         return "no-landmarks: the database has no file of points for it"
+    if isinstance(data, str):
+        return f"no-landmarks: its file of points {data}"
     try:
         return parse_points(data), 1
     except LandmarkError as error:
         return f"bad-landmarks: {error}"
 
 
-def _bytes(root: Path, points: str | None) -> bytes | None:
-    """Return the bytes of a file of points, None if there is none."""
-    path = None if points is None else root / points
-    return path.read_bytes() if path is not None and path.is_file() else None
+def _bytes(root: Path, points: str | None) -> bytes | str | None:
+    """Return the bytes of a file of points, why it cannot be read, or None if there is none."""
+    try:
+        return None if points is None else read_file(root / points)
+    except UnreadableError as error:
+        return error.why

@@ -31,9 +31,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from fer_data.errors import LandmarkError
+from fer_data.errors import LandmarkError, UnreadableError
 from fer_data.faces.landmarks.given import POINTS, GivenBackend, checked
-from fer_data.files import sha256_of_bytes
+from fer_data.files import read_file, sha256_of_bytes
 from fer_data.records import Frame, Sequence
 
 __all__ = ["OpenFaceBackend", "Faces", "parse_csv"]
@@ -70,7 +70,7 @@ class OpenFaceBackend(GivenBackend):
     def evidence(self, root: Path, sequence: Sequence) -> list:
         """Return for each frame the sha256 of its file (None: there is none), which frame of it, of how many."""
         found = [(self._file(frame, sequence), *_place(root, frame)) for frame in sequence.frames]
-        hashes = {path: sha256_of_bytes(path.read_bytes()) for path in {path for path, _, _ in found if path}}
+        hashes = {path: _sha256(path) for path in {path for path, _, _ in found if path}}
         return [[hashes.get(path), number, count] for path, number, count in found]
 
     def read(self, root: Path, sequence: Sequence) -> list[tuple[np.ndarray, int] | str]:
@@ -124,11 +124,20 @@ def parse_csv(data: bytes) -> Faces:
     return Faces(frames, last, of_picture)
 
 
+def _sha256(path: Path) -> str:
+    try:
+        return sha256_of_bytes(read_file(path))
+    except UnreadableError as error:
+        return error.why
+
+
 def _parsed(path: Path) -> Faces | str:
     try:
-        return parse_csv(path.read_bytes())
+        return parse_csv(read_file(path))
     except LandmarkError as error:
         return f"bad-landmarks: {error}"
+    except UnreadableError as error:
+        return f"no-landmarks: OpenFace's file {error.why}"
 
 
 def _largest(faces: Faces | str, frame: Frame, path: Path, number: int, count: int | None) -> tuple[np.ndarray, int] | str:
