@@ -21,8 +21,8 @@ from fer_data.store.loader import VirtualViews, render
 from fer_model.config import TrainConfig, preset, resolve_budgets
 from fer_model.data.fold import Fold
 from fer_model.engine.devices import resolve_device, resolve_precision
-from fer_model.engine.loop import Stage
 from fer_model.engine.randomness import stream
+from fer_model.engine.stage import Stage
 from fer_model.stages.cnn import CnnStage
 from fer_model.stages.gan import GanStage
 from fer_model.stages.head import HeadStage

@@ -13,8 +13,8 @@ from fer_data.store.loader import open_views
 from fer_model.config import TrainConfig, budget_images, step_images, steps_of, to_json
 from fer_model.data.fold import fold_of
 from fer_model.engine.devices import resolve_device, resolve_precision
-from fer_model.engine.loop import Stage
 from fer_model.engine.randomness import stream
+from fer_model.engine.stage import Stage
 from fer_model.job import Job
 from fer_model.networks import Encoder, build
 from fer_model.runs.pretrained import read_pretrained

@@ -15,14 +15,15 @@ import torch
 from fer_data.files import write_json_atomically
 from fer_data.store.loader import Views, open_views
 from fer_model.config import TrainConfig, resolve_budgets, steps_of, to_lines
-from fer_model.data.fold import Fold, fold_of, people_of
+from fer_model.data.fold import Fold, FoldReader, fold_of, people_of
 from fer_model.engine import checkpoint, distributed
 from fer_model.engine.devices import resolve_device, resolve_precision
-from fer_model.engine.loop import Hook, Journal, Stage, run_stage
+from fer_model.engine.journal import Journal
+from fer_model.engine.loop import Hook, run_stage
+from fer_model.engine.stage import Stage
 from fer_model.evaluate.compare import evaluate_run
 from fer_model.evaluate.figures import Evaluation, evaluate
 from fer_model.job import Job
-from fer_model.reader import FoldReader
 from fer_model.runs.folder import RunFolder, code_version, locked
 from fer_model.runs.predictions import predictions_frame, read_predictions, write_predictions
 from fer_model.runs.pretrained import Pretrained, read_pretrained
@@ -31,7 +32,8 @@ from fer_model.stages.classifier import ClassifierStage
 from fer_model.stages.cnn import CnnStage
 from fer_model.stages.gan import GanStage
 from fer_model.stages.head import HeadStage
-from fer_model.stages.health import Health, JudgesStage
+from fer_model.stages.health import Health
+from fer_model.stages.judges import JudgesStage
 from fer_model.stages.sample_sheet import write_sheet
 from fer_model.stages.svm import SvmStage
 
@@ -72,8 +74,8 @@ def train(
     device: str = "auto",             # auto, cpu, cuda, cuda:N
     resume: bool = True,              # False: remove what an earlier run left in the folder, and start again
     say: Callable[[str], None] = print,
-    hook: Hook | None = None,         # as in engine.run_stage
-    save_every_s: float = 60.0,       # as in engine.run_stage
+    hook: Hook | None = None,         # as in engine.loop.run_stage
+    save_every_s: float = 60.0,       # as in engine.loop.run_stage
 ) -> Outcome:
     """Train what is left to train, predict the test fold, evaluate.
 

@@ -17,7 +17,7 @@ from fer_model.engine import checkpoint, distributed
 from fer_model.stages.cnn import CnnStage
 from fer_model.stages.gan import GanStage
 from fer_model.stages.head import HeadStage
-from fer_model.stages.health import JudgesStage
+from fer_model.stages.judges import JudgesStage
 
 __all__ = ["one_step"]
 

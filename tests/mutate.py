@@ -229,7 +229,7 @@ MUTATIONS = [
     ("fer_model/engine/kept.py", "right > self.right", "right >= self.right", "tests/test_model_selection.py -k best_stays"),
     ("fer_model/engine/kept.py", "name: tensor.clone() for", "name: tensor for", "tests/test_model_selection.py -k best_stays"),
     ("fer_model/stages/classifier.py", "super().weights() | chosen", "super().weights()", "tests/test_model_selection.py -k best_step"),
-    ("fer_model/reader.py", "if not self.complete():", "if False:", "tests/test_model_selection.py -k after_training"),
+    ("fer_model/data/fold.py", "if not self.complete():", "if False:", "tests/test_model_selection.py -k after_training"),
     ("fer_model/data/fold.py", "train, tested = rows[~test].reset_index(drop=True)",
      "train, tested = rows.reset_index(drop=True)", "tests/test_model_selection.py -k noise_in"),
     ("fer_model/runs/pretrained.py", "*people_of(fold.test), *people_of(fold.validation)",

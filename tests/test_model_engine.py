@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from fer_data.faces.views import N_VIEWS
 from fer_model.config import preset, resolve_budgets
-from fer_model.data.fold import Batches, read_fold
-from fer_model.engine import checkpoint, devices
-from fer_model.engine import loop as engine
-from fer_model.engine.loop import Journal, run_stage
+from fer_model.data.batches import Batches
+from fer_model.data.fold import read_fold
+from fer_model.engine import checkpoint, devices, distributed
+from fer_model.engine.journal import Journal
+from fer_model.engine.loop import run_stage
+from fer_model.engine.stage import lr_at
 from fer_model.errors import CheckpointError, DeviceError, DivergedError
 from fer_model.job import Job
 from fer_model.stages.cnn import CnnStage
@@ -154,7 +156,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_name_and_samples_on_disk(cnn_
 def test_the_first_of_several_processes_writes_down_what_was_not_finite(cnn_stage, tmp_path, monkeypatch):
     """The others stop too. Seen red: each wrote, over what the other was writing."""
     cnn_stage.step = lambda step: {"cnn": torch.tensor(math.nan)}
-    monkeypatch.setattr(engine.distributed, "is_first", lambda: False)
+    monkeypatch.setattr(distributed, "is_first", lambda: False)
     with pytest.raises(DivergedError):
         run_stage(cnn_stage, tmp_path / "checkpoints", Journal(tmp_path / "log.jsonl", quiet))
     assert not (tmp_path / "diverged.json").exists()
@@ -199,7 +201,7 @@ def test_the_line_for_people_and_the_line_for_machines_agree(undisturbed, tiny_p
 @given(steps=st.integers(1, 3000))
 def test_cosine_rises_falls_and_never_leaves_its_range(steps):
     """Seen red: the fall counted from step 0."""
-    rates = [engine.lr_at(step, steps, 2.0, "cosine") for step in range(steps)]
+    rates = [lr_at(step, steps, 2.0, "cosine") for step in range(steps)]
     top = rates.index(max(rates))
     assert all(0 < rate <= 2 for rate in rates) and rates == sorted(rates[: top + 1]) + sorted(rates[top + 1 :], reverse=True)
     assert max(rates) == 2

@@ -10,7 +10,8 @@ from fer_data.store.loader import open_views
 from fer_model.config import preset, resolve_budgets
 from fer_model.data.fold import read_fold
 from fer_model.stages.gan import GanStage
-from fer_model.stages.health import Health, JudgesStage
+from fer_model.stages.health import Health
+from fer_model.stages.judges import JudgesStage
 
 CPU = torch.device("cpu")
 NAMES = {

@@ -21,13 +21,13 @@ from cli.fer_model import main
 from fer_data.errors import DatasetError
 from fer_data.store.loader import open_views
 from fer_model.config import preset, resolve_budgets, with_head
-from fer_model.data.fold import fold_of, people_of, read_fold, set_aside
+from fer_model.data.fold import FoldReader, fold_of, people_of, read_fold, set_aside
 from fer_model.engine import checkpoint
+from fer_model.engine.journal import Journal
 from fer_model.engine.kept import Best
-from fer_model.engine.loop import Journal, run_stage
+from fer_model.engine.loop import run_stage
 from fer_model.errors import ConfigError, FoldError, RunError
 from fer_model.job import Job
-from fer_model.reader import FoldReader
 from fer_model.stages.cnn import CnnStage
 from fer_model.train import train
 from tests.test_model_ablations import same_tensors

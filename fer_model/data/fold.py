@@ -1,10 +1,11 @@
-"""One fold of a prepared folder: who is trained on and who is tested, and which samples a step is made of.
+"""One fold of a prepared folder: who is trained on and who is tested, and their faces.
 
 In:  OUT of `fer-data prepare`, the number of the test fold.
-Out: Fold (rows, classes, identities) and Batches (step -> sample ids), both functions of manifest and seed alone.
+Out: Fold (rows, classes, identities), a function of manifest and seed alone; FoldReader, which opens the faces of each side, the
+     test side only after training. In a training run nothing else opens faces, so no pixel of the test fold can reach a weight.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,16 +14,14 @@ import torch
 from torch import Tensor
 
 import fer_data
-from fer_data.faces.views import N_VIEWS
 from fer_data.labels import classes_of
 from fer_data.protocol.folds import inner_validation, refuse_shared_subjects, repeated
-from fer_data.store.loader import sample_order
+from fer_data.store.loader import Views, open_views
 from fer_data.store.manifest import manifest_sha256
 from fer_model.config import TrainConfig
-from fer_model.engine.randomness import stream
-from fer_model.errors import FoldError
+from fer_model.errors import FoldError, RunError
 
-__all__ = ["Batches", "Fold", "everybody", "fold_numbers", "fold_of", "one_name_each", "people_of", "read_fold", "set_aside"]
+__all__ = ["Fold", "FoldReader", "everybody", "fold_numbers", "fold_of", "one_name_each", "people_of", "read_fold", "set_aside"]
 
 SAME_PEOPLE = {"ck48": "ck+"}         # databases that show the people of another under the same names
 
@@ -159,37 +158,22 @@ def set_aside(fold: Fold, share: float, seed: int) -> Fold:
     return replace(fold, train=kept, validation=moved, identities=identities)
 
 
-class Batches:
-    """Which samples each step is made of: a pure function of (n_faces, batch, seed, stage, step).
+class FoldReader:
+    """Opens each side of a fold when it may be opened."""
 
-    Passes over all 110 views of all faces follow each other in one stream; every batch is full, so one may end a pass
-    and begin the next. Order does not depend on device, process count or where training was resumed.
-    """
+    def __init__(self, data: Path, fold: Fold, device: torch.device, complete: Callable[[], bool]):
+        self.data, self.fold, self.device, self.complete = data, fold, device, complete
 
-    def __init__(self, n_faces: int, batch: int, seed: int, stage: str):
-        self.n_faces, self.batch = n_faces, batch
-        self.per_pass = n_faces * N_VIEWS                                # samples in a pass ("epoch")
-        self.seed = int(torch.randint(2**31, (), generator=stream(seed, f"order/{stage}")))
-        self._orders: dict[int, Tensor] = {}
+    def train(self) -> Views:
+        """Return the training faces."""
+        return open_views(self.data, self.fold.train, self.device)
 
-    def _order(self, epoch: int) -> Tensor:
-        if epoch not in self._orders:
-            kept = {e: order for e, order in self._orders.items() if e == epoch - 1}
-            self._orders = {**kept, epoch: sample_order(self.n_faces, N_VIEWS, self.seed, epoch)}
-        return self._orders[epoch]                                       # (per_pass,) int64
+    def validation(self) -> Views | None:
+        """Return the faces of the training people who were set aside, None if nobody was."""
+        return open_views(self.data, self.fold.validation, self.device) if len(self.fold.validation) else None
 
-    def at(self, step: int) -> tuple[Tensor, Tensor]:
-        """Return the global batch of a step: indices of faces (B,) and of views (B,), both int64 on the CPU."""
-        first, last, parts = step * self.batch, (step + 1) * self.batch, []
-        while first < last:
-            epoch, start = divmod(first, self.per_pass)
-            end = min(self.per_pass, start + last - first)
-            parts.append(self._order(epoch)[start:end])
-            first += end - start
-        samples = torch.cat(parts)                                       # (B,)
-        return samples // N_VIEWS, samples % N_VIEWS
-
-    def names_at(self, step: int, image_ids: pd.Series) -> list[str]:
-        """Return the samples of a step by name: image_id#view."""
-        faces, k = self.at(step)
-        return [f"{image_ids.iloc[face]}#{view}" for face, view in zip(faces.tolist(), k.tolist(), strict=True)]
+    def test(self) -> Views:
+        """Return the test faces. Raises RunError while a stage is not complete."""
+        if not self.complete():
+            raise RunError(f"opening test fold {self.fold.number} of {self.data}: every stage must be complete first, one is not")
+        return open_views(self.data, self.fold.test, self.device)

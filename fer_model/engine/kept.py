@@ -1,15 +1,39 @@
-"""Model choice by validation: accuracies at some steps in, the weights of the best step out.
+"""Weights that are kept beside those being trained: their moving average, and those of the best step by validation.
 
 In:  a network that is being trained; after some steps, how many validation faces it got right.
-Out: Best: the weights after the best of those steps. It is saved with a checkpoint, so that a resumed run chooses the same.
+Out: Average; Best. Both are saved with a checkpoint, so that a resumed run ends with the same weights.
 
 The validation people are training people who are set aside (fold.set_aside); the test fold has no part in this.
 """
 
-import torch
-from torch import nn
+import copy
 
-__all__ = ["Best"]
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Average", "Best"]
+
+
+class Average:
+    """The moving average of a network that is being trained, BN's statistics too: the network as it is used (EMA of weights)."""
+
+    def __init__(self, network: nn.Module, config):
+        """`config`: the stage's; its average_half_kimg is above 0."""
+        self.trained, self.config = network, config
+        self.network = copy.deepcopy(network).requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def follow(self, step: int) -> None:
+        """Move towards the network after `step`. The half-life grows with a tenth of the images seen, so that the start is forgotten."""
+        batch_kimg = self.config.batch / 1000
+        share = 1 - 0.5 ** (batch_kimg / min(self.config.average_half_kimg, (step + 1) * batch_kimg / 10))
+        now = self.trained.state_dict()
+        for name, tensor in self.network.state_dict().items():
+            tensor.lerp_(now[name], share) if tensor.is_floating_point() else tensor.copy_(now[name])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return its state, to be restored in place."""
+        return {f"average/{name}": tensor for name, tensor in self.network.state_dict().items()}
 
 
 class Best:

@@ -1,7 +1,7 @@
 """What stage 2 and the baseline share: faces and expressions in, logits out; and how a trained one predicts.
 
 In:  training Views and labels, or any Views to predict.
-Out: ClassifierStage, for engine.run_stage; class probabilities per face.
+Out: ClassifierStage, for engine.loop.run_stage; class probabilities per face.
 """
 
 from abc import abstractmethod
@@ -14,12 +14,13 @@ from fer_data.faces.views import N_VIEWS, view_of
 from fer_data.store.loader import CENTRE_VIEW, Views
 from fer_model.config import TrainConfig
 from fer_model.data.augment import strengthen
-from fer_model.data.fold import Batches, Fold
+from fer_model.data.batches import Batches
+from fer_model.data.fold import Fold
 from fer_model.engine import distributed
 from fer_model.engine.devices import autocast
-from fer_model.engine.kept import Best
-from fer_model.engine.loop import Average, Learner, Stage
+from fer_model.engine.kept import Average, Best
 from fer_model.engine.randomness import stream
+from fer_model.engine.stage import Learner, Stage
 from fer_model.errors import RunError
 from fer_model.networks import to_input_size
 

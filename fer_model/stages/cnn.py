@@ -1,7 +1,7 @@
 """The paper's CNN (baseline): training faces in, expressions out, on the same views and in the same harness as DE-GAN.
 
 In:  a Fold, its Views, a TrainConfig whose budgets are resolved.
-Out: CnnStage, for engine.run_stage; its weights are cnn.
+Out: CnnStage, for engine.loop.run_stage; its weights are cnn.
 
 The paper gives its accuracy and no description. Here it is a plain CNN of eight 3x3 convolutions with one hidden layer,
 trained on expressions from scratch, with its own settings and as many images as both stages of DE-GAN together unless told
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from fer_data.store.loader import Views
 from fer_model.config import TrainConfig
 from fer_model.data.fold import Fold
-from fer_model.engine.loop import Learner
 from fer_model.engine.randomness import stream
+from fer_model.engine.stage import Learner
 from fer_model.networks import BaselineCnn, build
 from fer_model.stages.classifier import ClassifierStage
 

@@ -1,7 +1,7 @@
 """Stage 1, DE-GAN: training faces in, an encoder that knows expression and a decoder that adds identity out.
 
 In:  a Fold, its Views, a TrainConfig whose budgets are resolved.
-Out: GanStage, for engine.run_stage; its weights are encoder, decoder and discriminator.
+Out: GanStage, for engine.loop.run_stage; its weights are encoder, decoder and discriminator.
 
     code                        paper, section 3.1
     generator                   G: encoder G_en, decoder G_de; fake = G(x, I, z)
@@ -23,11 +23,13 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from fer_data.store.loader import Views
 from fer_model.config import TrainConfig
-from fer_model.data.fold import Batches, Fold
+from fer_model.data.batches import Batches
+from fer_model.data.fold import Fold
 from fer_model.engine import distributed
 from fer_model.engine.devices import autocast
-from fer_model.engine.loop import Average, Learner, Stage
+from fer_model.engine.kept import Average
 from fer_model.engine.randomness import stream
+from fer_model.engine.stage import Learner, Stage
 from fer_model.losses import DiscriminatorLoss, GeneratorLoss, discriminator_loss, generator_loss
 from fer_model.networks import Discriminator, Generator, build, spectral, to_input_size
 

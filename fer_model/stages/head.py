@@ -1,7 +1,7 @@
 """Stage 2, the FER head: the frozen encoder's taps and f(x) in, expressions out.
 
 In:  the encoder of stage 1, a Fold, its Views, a TrainConfig whose budgets are resolved.
-Out: HeadStage, for engine.run_stage; its weights are encoder and head.
+Out: HeadStage, for engine.loop.run_stage; its weights are encoder and head.
 
     code                        paper, section 3.2
     encoder                     G_en, detached, its parameters fixed; in evaluation mode too: BN stands still. With encoder_lr
@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from fer_data.store.loader import Views
 from fer_model.config import TrainConfig
 from fer_model.data.fold import Fold
-from fer_model.engine.loop import Learner
 from fer_model.engine.randomness import stream
+from fer_model.engine.stage import Learner
 from fer_model.losses import head_loss
 from fer_model.networks import build, make_head
 from fer_model.stages.classifier import ClassifierStage

@@ -1,8 +1,7 @@
-"""How stage 1 fares while it trains: judges that have seen real faces only, and a look at what G draws.
+"""How stage 1 fares while it trains: what judges that have seen real faces only say of what it synthesises.
 
-In:  a Fold and its Views; on ticks, the GanStage.
-Out: JudgesStage, for engine.run_stage: an expression CNN and an identity CNN, trained on the real training faces and on nothing
-     else; Health, which GanStage calls on ticks: numbers for the log, a sheet of synthesised faces on disk.
+In:  a JudgesStage that is trained; on ticks, the GanStage.
+Out: Health, which GanStage calls on ticks: numbers for the log, a sheet of synthesised faces on disk.
 
     number                      what it says
     judged_expression           share of the synthesised faces G(x, I, z) that show y^e of x to the expression judge
@@ -22,64 +21,21 @@ import warnings
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fer_data.store.loader import Views, to_u8, to_unit
-from fer_model.config import CnnConfig, TrainConfig
-from fer_model.data.fold import Batches, Fold
+from fer_data.store.loader import to_u8, to_unit
 from fer_model.engine import distributed
-from fer_model.engine.devices import autocast
-from fer_model.engine.loop import Learner, Stage
 from fer_model.engine.randomness import stream
-from fer_model.networks import BaselineCnn, build, to_input_size
+from fer_model.networks import BaselineCnn
 from fer_model.stages.classifier import centre_inputs
 from fer_model.stages.gan import GanStage, draw_codes
+from fer_model.stages.judges import JudgesStage
 from fer_model.stages.sample_sheet import spread_over, write_sheet
 
-__all__ = ["Health", "JudgesStage"]
+__all__ = ["Health"]
 
 N_CODES = 8                           # identities, and inputs, over which the two effects are measured
 KID_SUBSETS, KID_SUBSET_SIZE = 20, 64
-
-
-class JudgesStage(Stage):
-    """Two CNNs on the same real faces: which expression, which training person."""
-
-    name = "judges"
-
-    def __init__(self, config: TrainConfig, fold: Fold, views: Views, device: torch.device):
-        super().__init__(config.judges)
-        self.run, self.fold, self.views, self.device = config, fold, views, device
-        self.batches = Batches(views.n_faces, self.config.batch, config.seed, self.name)
-        self.labels = {"expression": fold.expression_labels(device), "identity": fold.identity_labels(device)}    # (n,) each
-        sizes = {"expression": len(fold.classes), "identity": len(fold.identities)}
-        cnn = CnnConfig(channels=self.config.channels, features=self.config.features, dropout=0.0)
-        self.learners = {}
-        for kind, n_classes in sizes.items():
-            rng = stream(config.seed, f"init/judges/{kind}")
-            judge = build(lambda n=n_classes: BaselineCnn(config.network, cnn, n), device, config.network.init_std, rng)
-            self.learners[kind] = Learner(judge, self.config, self.steps)
-
-    def step(self, step: int) -> dict[str, Tensor]:
-        faces, k = self.batches.at(step)                                 # (B,), (B,)
-        faces, k = distributed.part(faces), distributed.part(k)
-        x = to_input_size(self.views.batch(faces, k), self.run.network.image_size)            # (B, C, S, S)
-        losses = {}
-        for kind, learner in self.learners.items():
-            learner.network.train()
-            with autocast(self.device, self.run.precision):
-                logits = learner.network(x)                              # (B, K)
-            loss = F.cross_entropy(logits, self.labels[kind][faces.to(self.device)])
-            learner.descend(loss, step)
-            losses[kind] = loss.detach()
-        return losses
-
-    def samples(self, step: int) -> list[str]:
-        return self.batches.names_at(step, self.fold.train["image_id"])
-
-    def networks(self) -> dict[str, nn.Module]:
-        return {kind: learner.network for kind, learner in self.learners.items()}
 
 
 class Health:

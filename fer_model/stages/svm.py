@@ -1,7 +1,7 @@
 """Stage 2 by a linear SVM (HeadConfig.variant f-svm): f(x) of the frozen encoder in, margins per expression out.
 
 In:  the encoder of stage 1, a Fold, its Views, a TrainConfig whose budgets are resolved.
-Out: SvmStage, for engine.run_stage; its weights are encoder and head, head being plain tensors: weight, bias, mean, scale.
+Out: SvmStage, for engine.loop.run_stage; its weights are encoder and head, head being plain tensors: weight, bias, mean, scale.
 
     code                        first DE-GAN, arXiv 1909.13135
     f                           f(x), the expression representation, the only thing that the SVM sees
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from fer_data.store.loader import Views
 from fer_model.config import TrainConfig
 from fer_model.data.fold import Fold
-from fer_model.engine.loop import Stage
+from fer_model.engine.stage import Stage
 from fer_model.errors import RunError
 from fer_model.networks import LinearSvm, to_input_size
 from fer_model.stages.classifier import VOTES, probabilities

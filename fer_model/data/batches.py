@@ -1,0 +1,51 @@
+"""Which samples each step of a stage is made of: a step's number in, faces and views out.
+
+In:  the number of training faces, the batch size, the run's seed, the name of the stage.
+Out: Batches, a pure function of these and of the step: nothing in it has a state, so a resumed run sees the same samples.
+"""
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from fer_data.faces.views import N_VIEWS
+from fer_data.store.loader import sample_order
+from fer_model.engine.randomness import stream
+
+__all__ = ["Batches"]
+
+
+class Batches:
+    """Which samples each step is made of: a pure function of (n_faces, batch, seed, stage, step).
+
+    Passes over all 110 views of all faces follow each other in one stream; every batch is full, so one may end a pass
+    and begin the next. Order does not depend on device, process count or where training was resumed.
+    """
+
+    def __init__(self, n_faces: int, batch: int, seed: int, stage: str):
+        self.n_faces, self.batch = n_faces, batch
+        self.per_pass = n_faces * N_VIEWS                                # samples in a pass ("epoch")
+        self.seed = int(torch.randint(2**31, (), generator=stream(seed, f"order/{stage}")))
+        self._orders: dict[int, Tensor] = {}
+
+    def _order(self, epoch: int) -> Tensor:
+        if epoch not in self._orders:
+            kept = {e: order for e, order in self._orders.items() if e == epoch - 1}
+            self._orders = {**kept, epoch: sample_order(self.n_faces, N_VIEWS, self.seed, epoch)}
+        return self._orders[epoch]                                       # (per_pass,) int64
+
+    def at(self, step: int) -> tuple[Tensor, Tensor]:
+        """Return the global batch of a step: indices of faces (B,) and of views (B,), both int64 on the CPU."""
+        first, last, parts = step * self.batch, (step + 1) * self.batch, []
+        while first < last:
+            epoch, start = divmod(first, self.per_pass)
+            end = min(self.per_pass, start + last - first)
+            parts.append(self._order(epoch)[start:end])
+            first += end - start
+        samples = torch.cat(parts)                                       # (B,)
+        return samples // N_VIEWS, samples % N_VIEWS
+
+    def names_at(self, step: int, image_ids: pd.Series) -> list[str]:
+        """Return the samples of a step by name: image_id#view."""
+        faces, k = self.at(step)
+        return [f"{image_ids.iloc[face]}#{view}" for face, view in zip(faces.tolist(), k.tolist(), strict=True)]
