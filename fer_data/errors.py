@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 __all__ = ["did_you_mean", "FerError", "DatasetError", "ImageError", "LandmarkError", "WeightsError", "ManifestError", "ShardError",
-           "BusyError", "SplitError", "StorageError", "ClusterError", "UnreadableError"]  # fmt: skip
+           "BusyError", "SplitError", "TableError", "StorageError", "ClusterError", "UnreadableError"]  # fmt: skip
 
 
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:
@@ -54,6 +54,10 @@ class BusyError(FerError):
 
 class SplitError(FerError):
     """A split that a user brought cannot be read, or says nothing of the people in it."""
+
+
+class TableError(FerError):
+    """A table or list that a person made cannot be read; its reader says which file, and the sentence ends with this."""
 
 
 class ClusterError(FerError):

@@ -21,14 +21,23 @@ from functools import lru_cache
 from fer_data.errors import DatasetError
 from fer_data.text import natural_key
 
-__all__ = ["EMPTY_WORDS", "SAME_PEOPLE", "person", "one_name", "alike", "pairs_text", "refuse_alike"]
+__all__ = ["EMPTY_WORDS", "SAME_PEOPLE", "says_nothing", "person", "one_name", "alike", "pairs_text", "refuse_alike"]
 
-# words that stand in a cell for nothing, in lower case; so does anything without a letter or a digit
+# words that stand in a cell for nothing, in lower case
 EMPTY_WORDS = ("", "nan", "none", "null", "na", "n/a", "#n/a", "<na>")
 SAME_PEOPLE = {"ck48": "ck+"}         # databases that show the people of another under the same names
 
 _NAMED = 3                            # so many groups of ids are named, the rest is counted
 _DECIMALS = re.compile(r"([-+]?[0-9]+)[.,]0+")
+
+
+def says_nothing(text: str) -> bool:
+    """Say whether a cell stands for nothing: it has no letter and no digit, or is a word for nothing.
+
+    >>> says_nothing(" N/A "), says_nothing("?"), says_nothing("Nana")
+    (True, True, False)
+    """
+    return not any(map(str.isalnum, text)) or text.strip().lower() in EMPTY_WORDS
 
 
 @lru_cache(65536)
@@ -44,7 +53,7 @@ def person(text: str) -> str | None:
     text = " ".join(text.split())
     if match := _DECIMALS.fullmatch(text):
         text = match[1]
-    return None if text.lower() in EMPTY_WORDS or not any(map(str.isalnum, text)) else text
+    return None if says_nothing(text) else text
 
 
 def one_name(dataset: str, subject: str) -> str:
