@@ -9,7 +9,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from cli.common import console, counted
+from cli.common import console
+from fer_data.text import counted, listed
 
 __all__ = ["show_audit"]
 
@@ -45,19 +46,19 @@ def _verdict_text(report) -> str:
     total, several = report.overall, len(report.folds) > 1
     where = f", in {sum(fold.leaks for fold in report.folds)} of {len(report.folds)} folds" if several else ""
     if total.leaked_images:
-        people = counted(total.test_subjects, "people")
+        people = counted(total.test_subjects, "person", "people")
         return (
-            f"{total.leaked_images:,} of {counted(total.test_images, f'test {report.unit}s')} ({total.leaked_percent:.1f} %)"
+            f"{total.leaked_images:,} of {counted(total.test_images, f'test {report.unit}')} ({total.leaked_percent:.1f} %)"
             f" {_show(total.leaked_images)} a person who is also in training: {total.leaked_subjects} of {people}{where}"
         )
     if total.leaks:
         return f"validation shares people with training or test{where}; test shares nobody with training"
     if report.leaks:
-        return f"{counted(report.pixels.exact, 'pairs')} of identical pictures stand on different sides under different names"
-    folds = f" in {counted(len(report.folds), 'folds')}" if several else ""
+        return f"{counted(report.pixels.exact, 'pair')} of identical pictures stand on different sides under different names"
+    folds = f" in {counted(len(report.folds), 'fold')}" if several else ""
     once = ", each tested once" if several and not (total.tested_twice or total.never_tested) else ""
     doubt = "; but read on below the table" if report.doubtful else ""
-    what = f"{counted(total.test_images, f'test {report.unit}s')} of {counted(total.test_subjects, 'people')}"
+    what = f"{counted(total.test_images, f'test {report.unit}')} of {counted(total.test_subjects, 'person', 'people')}"
     return f"nobody is both trained on and tested: {what}{folds}{once}{doubt}"
 
 
@@ -80,7 +81,7 @@ def _table(report) -> Table:
         cells = [Text(tally.name), f"{tally.test_images:,}", f"{tally.leaked_images:,}", Text(f"{percent:.1f}", colour)]
         cells += [Text(_bar(percent), colour)] if console.is_terminal else []
         cells += [f"{tally.test_subjects:,}", f"{tally.leaked_subjects:,}", *((f"{tally.shared_sequences:,}",) if sequences else ())]
-        cells += [Text(_some(tally.missing))] if missing else []
+        cells += [Text(listed(tally.missing, 4))] if missing else []
         table.add_row(*cells, style="bold" if tally is report.overall else None)
     return table
 
@@ -95,35 +96,32 @@ def _bar(percent: float) -> str:
     return "█" * (eighths // 8) + (" ▏▎▍▌▋▊▉"[eighths % 8] if eighths % 8 else "")
 
 
-def _some(names, most: int = 4) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
 def _besides(report) -> list[str]:
     """Return sentences on coverage, copies, classes and validation."""
-    total, units = report.overall, f"{report.unit}s"
+    total = report.overall
     lines = []
     if total.shared_images:
         are, them = ("is itself", "it") if total.shared_images == 1 else ("are themselves", "them")
-        lines.append(f"{counted(total.shared_images, f'test {units}')} {are} in training, or a copy of {them} is")
+        lines.append(f"{counted(total.shared_images, f'test {report.unit}')} {are} in training, or a copy of {them} is")
     if total.shared_sequences:
-        lines.append(f"{counted(total.shared_sequences, 'sequences')} on both sides: neighbouring frames of one recording")
+        lines.append(f"{counted(total.shared_sequences, 'sequence')} on both sides: neighbouring frames of one recording")
     if report.kind == "cross-validation" and (total.tested_twice or total.never_tested):
-        lines.append(f"{counted(total.tested_twice, units)} tested more than once, {total.never_tested:,} never; {report.images:,} in all")
+        twice = counted(total.tested_twice, report.unit)
+        lines.append(f"{twice} tested more than once, {total.never_tested:,} never; {report.images:,} in all")
     elif total.tested_twice:
-        lines.append(f"{counted(total.tested_twice, units)} listed more than once for testing")
+        lines.append(f"{counted(total.tested_twice, report.unit)} listed more than once for testing")
     for fold in report.folds:
         if fold.missing_in_training:
-            lines.append(f"fold {fold.name} has no {_some(fold.missing_in_training)} to train on")
+            lines.append(f"fold {fold.name} has no {listed(fold.missing_in_training, 4)} to train on")
     without = [fold.name for fold in report.folds if fold.missing]
     if without:
-        where = f"fold{'s' if len(without) > 1 else ''} {_some(without, 10)}" if len(report.folds) > 1 else "the split"
+        where = f"fold{'s' if len(without) > 1 else ''} {listed(without, 10)}" if len(report.folds) > 1 else "the split"
         lines.append(f"{where}: some expression is not tested and has no recall there; pool predictions before averaging over expressions")
     if total.validation_leaked:
-        of = counted(total.validation_images, f"validation {units}")
+        of = counted(total.validation_images, f"validation {report.unit}")
         lines.append(f"{total.validation_leaked:,} of {of} {_show(total.validation_leaked)} a person who is in training")
     if total.test_in_validation:
-        images = counted(total.test_in_validation, f"test {units}")
+        images = counted(total.test_in_validation, f"test {report.unit}")
         lines.append(f"{images} {_show(total.test_in_validation)} a person on whom the model is chosen (validation)")
     return lines
 
@@ -132,12 +130,12 @@ def _worst(report) -> list[str]:
     lines = []
     for example in report.examples[:_EXAMPLES]:
         several = len(report.folds) > 1
-        folds = f" in fold{'s' if len(example.folds) > 1 else ''} {_some(example.folds, 6)}" if several else ""
+        folds = f" in fold{'s' if len(example.folds) > 1 else ''} {listed(example.folds, 6)}" if several else ""
         place = f"fold {example.fold}" if several else "it"
-        count = counted(example.leaked_images, f"test {report.unit}s")
+        count = counted(example.leaked_images, f"test {report.unit}")
         lines.append(f"{example.subject}: {count}{folds}; {place} tests {example.test_image} and trains on {example.train_image}")
     if len(report.examples) > _EXAMPLES:
-        lines.append(f"and {counted(len(report.examples) - _EXAMPLES, 'more people')}; --json names them all")
+        lines.append(f"and {counted(len(report.examples) - _EXAMPLES, 'more person', 'more people')}; --json names them all")
     return lines
 
 
@@ -146,9 +144,9 @@ def _pixels(report) -> list[str]:
     pixels = report.pixels
     if pixels is None:
         return []
-    what = f"{counted(pixels.compared, 'pictures')} compared: {counted(pixels.exact, 'pairs')} of identical files on different sides"
+    what = f"{counted(pixels.compared, 'picture')} compared: {counted(pixels.exact, 'pair')} of identical files on different sides"
     if pixels.threshold is not None:
-        what += f", {counted(pixels.near, 'pairs')} of different people that look the same (at most {pixels.threshold} of 256 bits differ)"
+        what += f", {counted(pixels.near, 'pair')} of different people that look the same (at most {pixels.threshold} of 256 bits differ)"
     lines = [what, *pixels.notes]
     for kind in ("exact", "near"):
         for pair in [pair for pair in pixels.pairs if pair.kind == kind][:_PAIRS]:
@@ -159,7 +157,7 @@ def _pixels(report) -> list[str]:
 
 
 def _size(report) -> str:
-    return f"{report.kind}, {report.images:,} {report.unit}s of {counted(report.subjects, 'people')} in all"
+    return f"{report.kind}, {report.images:,} {report.unit}s of {counted(report.subjects, 'person', 'people')} in all"
 
 
 def _advice(report) -> list[str]:
@@ -179,7 +177,7 @@ def _advice(report) -> list[str]:
     if total.leaked_images:
         lines.append("figures measured on this split do not compare with person-independent ones: train again")
     if 0 < total.leaked_images < total.test_images:
-        unknown = counted(total.test_images - total.leaked_images, f"test {report.unit}s")
+        unknown = counted(total.test_images - total.leaked_images, f"test {report.unit}")
         lines.append(f"until then, report the {unknown} of people unknown to the model apart")
     return lines
 

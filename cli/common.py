@@ -14,10 +14,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from fer_data import __version__
-from fer_data.errors import FerError, did_you_mean
+from fer_data.errors import FerError
+from fer_data.text import did_you_mean, either
 
 __all__ = [
-    "COMMANDS", "COMPLETION", "Group", "answer", "console", "counted", "progress", "show", "show_json", "show_line", "stderr", "tell",
+    "COMMANDS", "COMPLETION", "Group", "answer", "console", "progress", "show", "show_json", "show_line", "stderr", "tell",
     "training_bar", "version_option",
 ]  # fmt: skip
 
@@ -86,7 +87,7 @@ class Group(_Help, click.Group):
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             there = self.list_commands(ctx)
             meant = _elsewhere(args[0]) or did_you_mean(args[0], there)
-            ctx.fail(f"No such command {args[0]!r}; there are {', '.join(there)}.{meant}")
+            ctx.fail(f"No such command {args[0]!r}; there are {', '.join(there)}{meant or '.'}")
         return super().resolve_command(ctx, args)
 
     def main(self, *args, standalone_mode=True, **settings):
@@ -106,16 +107,9 @@ class Group(_Help, click.Group):
 
 
 def _elsewhere(name: str) -> str:
-    """Return ` Did you mean 'fer-model train'?` if a command of this name is in another place, of either program."""
-    found = [repr(f"{place} {name}") for place, names in COMMANDS.items() if name in names]
-    return f" Did you mean {' or '.join(found)}?" if found else ""
-
-
-def counted(number: int, noun: str) -> str:
-    """Return `3 images`, `1 image`, `1 person`."""
-    if number == 1:
-        noun = noun.replace("people", "person").removesuffix("s")
-    return f"{number:,} {noun}"
+    """Return ` (did you mean fer-model train?)` if a command of this name is in another place, of either program."""
+    found = [f"{place} {name}" for place, names in COMMANDS.items() if name in names]
+    return f" (did you mean {either(found)}?)" if found else ""
 
 
 def _speaks() -> bool:

@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cli import common, options
-from cli.common import counted
 from cli.options import choice, flag, number, several
+from fer_data.text import counted
 
 __all__ = ["main"]
 
@@ -219,8 +219,8 @@ def _plan_content(plan, config, out) -> dict:
 
 def _plan_text(content) -> str:
     """Return what a run would do."""
-    found, subjects = counted(content["sequences_found"], "sequences"), counted(content["subjects"], "subjects")
-    faces, folds, shards = (counted(content[name], name) for name in ("faces", "folds", "shards"))
+    found, subjects = counted(content["sequences_found"], "sequence"), counted(content["subjects"], "subject")
+    faces, folds, shards = (counted(content[f"{name}s"], name) for name in ("face", "fold", "shard"))
     landmarks = f"{content['landmarks']['name']} {content['landmarks']['version']}".strip()
     lines = [
         f"{content['dataset']}: {found} found, {content['sequences']:,} labelled and selected, {subjects}",
@@ -244,8 +244,8 @@ def _summary_text(summary) -> str:
             *(f"note: {note}" for note in summary.notes),
             f"decoded {summary.decoded}, detected {summary.detected}, rendered {summary.rendered:,} views; "
             f"shards: {summary.shards_written} written, {summary.shards_kept} kept; {summary.seconds:.1f} s",
-            f"{counted(summary.kept, 'faces')}{references} of {counted(summary.sequences, 'sequences')},"
-            f" {counted(summary.subjects, 'subjects')}, {summary.folds} folds in {summary.out}",
+            f"{counted(summary.kept, 'face')}{references} of {counted(summary.sequences, 'sequence')},"
+            f" {counted(summary.subjects, 'subject')}, {summary.folds} folds in {summary.out}",
             f"skipped {summary.unusable}{reasons}",
         ]
     )
@@ -267,8 +267,8 @@ def inspect(prepared, as_json):
     from fer_data.store.manifest import read_manifest, read_settings, read_skipped
 
     frame, settings, skipped = read_manifest(prepared), read_settings(prepared), read_skipped(prepared)
-    counted = frame[frame["role"] == "peak"]  # neutral references are never trained or tested on
-    images, subjects = image_table(counted), subject_table(counted)
+    tested = frame[frame["role"] == "peak"]  # neutral references are never trained or tested on
+    images, subjects = image_table(tested), subject_table(tested)
     reasons = skipped.groupby("reason")["frames"].sum().to_dict()
     if as_json:
         tables = {"images": images, "subjects": subjects}
@@ -279,7 +279,7 @@ def inspect(prepared, as_json):
     common.show(_table("Subjects per fold and expression", subjects))
     common.show("")
     left = "".join(f", {reason} {count}" for reason, count in reasons.items())
-    references = f" ({len(frame) - len(counted)} as neutral references)" if len(frame) > len(counted) else ""
+    references = f" ({len(frame) - len(tested)} as neutral references)" if len(frame) > len(tested) else ""
     common.show(f"found {settings['found']} frames: kept {settings['kept']}{references}{left}")
 
 
@@ -313,7 +313,7 @@ def verify(prepared, as_json):
     else:
         for problem in problems:
             common.stderr.print(problem, markup=False)
-        common.show(f"{counted(checked, 'shards')} checked, {counted(len(problems), 'problems')}")
+        common.show(f"{counted(checked, 'shard')} checked, {counted(len(problems), 'problem')}")
     if problems:
         sys.exit(1)
 

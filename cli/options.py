@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from fer_data.errors import did_you_mean
+from fer_data.text import did_you_mean
 
 __all__ = [
     "Choice", "Existing", "Option", "DIR", "FILE", "NEW_FILE", "OUT_DIR", "PREPARED", "ROOT", "RUN", "RUN_OR_FILE", "choice", "flag",
@@ -22,11 +22,16 @@ __all__ = [
 # --- types ------------------------------------------------------------------------------------------------------------
 
 
+def _with(sentence: str, end: str) -> str:
+    """Return a sentence of click with something behind it, in place of its full stop."""
+    return sentence.removesuffix(".") + end if end else sentence
+
+
 class Choice(click.Choice):
     """A choice that suggests the closest valid value."""
 
     def get_invalid_choice_message(self, value, ctx):
-        return super().get_invalid_choice_message(value, ctx) + did_you_mean(str(value), map(str, self.choices))
+        return _with(super().get_invalid_choice_message(value, ctx), did_you_mean(str(value), map(str, self.choices)))
 
 
 class Existing(click.Path):
@@ -43,7 +48,8 @@ class Existing(click.Path):
             path = Path(value)
             if not path.exists():
                 near = [one.name for one in path.parent.iterdir()] if os.access(path.parent, os.R_OK) else []
-                error.message += did_you_mean(path.name, near) or (f" `{self.written_by}` writes one." if self.written_by else "")
+                writer = f". `{self.written_by}` writes one." if self.written_by else ""
+                error.message = _with(error.message, did_you_mean(path.name, near) or writer)
             raise click.ClickException(error.format_message()) from error  # the command is right, what it names is not: 1, one sentence
 
 

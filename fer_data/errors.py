@@ -1,23 +1,7 @@
 """Errors that a user can act on: each is one sentence that says what was being done, what was allowed, what came, where."""
 
-from collections.abc import Iterable
-from difflib import get_close_matches
-
-__all__ = ["did_you_mean", "FerError", "DatasetError", "ImageError", "LandmarkError", "WeightsError", "ManifestError", "ShardError",
+__all__ = ["FerError", "DatasetError", "ImageError", "LandmarkError", "WeightsError", "ManifestError", "ShardError",
            "BusyError", "SplitError", "TableError", "StorageError", "ClusterError", "UnreadableError"]  # fmt: skip
-
-
-def did_you_mean(word: str, allowed: Iterable[str]) -> str:
-    """Return ` Did you mean 'train'?` where a word is near one or a few of the allowed, else nothing. Case does not count.
-
-    >>> did_you_mean("CK", ["ck+", "ck48", "mmi"])
-    " Did you mean 'ck+' or 'ck48'?"
-    >>> did_you_mean("affectnet", ["ck+", "ck48", "mmi"])
-    ''
-    """
-    lower = {one.lower(): one for one in allowed}
-    near = [lower[hit] for hit in get_close_matches(word.lower(), lower)]
-    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 class FerError(Exception):

@@ -23,8 +23,9 @@ from typing import BinaryIO
 
 from filelock import FileLock
 
-from fer_data.errors import WeightsError, did_you_mean
+from fer_data.errors import WeightsError
 from fer_data.files import sha256_of_file
+from fer_data.text import unknown
 
 __all__ = ["Weights", "CATALOGUE", "choose", "folder", "path_of", "problem_of", "state_of", "require", "fetch"]
 
@@ -64,8 +65,7 @@ def choose(names: tuple[str, ...] = ()) -> tuple[Weights, ...]:
     allowed = [*dict.fromkeys(entry.backend for entry in CATALOGUE), *(entry.name for entry in CATALOGUE)]
     for name in names:
         if name not in allowed:
-            got = f"got {name!r}.{did_you_mean(name, allowed)}".removesuffix(".")
-            raise WeightsError(f"choosing model files: allowed are {', '.join(allowed)}; {got}")
+            raise WeightsError(f"choosing model files: {unknown('model file or backend', name, allowed)}")
     return tuple(entry for entry in CATALOGUE if not names or entry.name in names or entry.backend in names)
 
 

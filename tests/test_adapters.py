@@ -210,7 +210,7 @@ def test_every_other_tree_is_named_for_what_it_is(tree, tmp_path):
 
 
 SIGNS = {
-    "unpack Emotion_labels.zip, extended-cohn-kanade-images.zip first": ["Emotion_labels.zip", "extended-cohn-kanade-images.zip"],
+    "unpack Emotion_labels.zip and extended-cohn-kanade-images.zip first": ["Emotion_labels.zip", "extended-cohn-kanade-images.zip"],
     "unpack 1.zip, 2.zip, 3.zip, 4.zip and 2 more first": [f"{number}.zip" for number in range(1, 7)],
     "ckextended.csv has no subject ids and cannot be split by subject": ["data/ckextended.csv"],
     "FER2013": ["fer2013.csv"],

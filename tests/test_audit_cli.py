@@ -69,7 +69,7 @@ def test_the_text_begins_with_the_verdict_and_ends_with_what_to_do(popular_split
     assert rows[0] == ["1", "99", "36", "36.4", "13", "6", "0"] and rows[-1] == ["all", "990", "627", "63.3", "118", "67", "0"]
     assert "besides   33 images tested more than once, 24 never; 981 in all" in lines
     assert "read as   subjects: by the names of CK+, e.g. S010 in S010_004_00000017.png; 1014 of 1014 entries" in lines
-    assert any(line.startswith("worst     S132: 18 test images in folds 7, 9, 10; fold 7 tests ") for line in lines)
+    assert any(line.startswith("worst     S132: 18 test images in folds 7, 9 and 10; fold 7 tests ") for line in lines)
     assert lines[-1].endswith("until then, report the 363 test images of people unknown to the model apart")
     assert "\x1b" not in done.output and "█" not in done.output
 
@@ -105,7 +105,7 @@ def test_doubts_fail_only_if_asked(tmp_path):
     done = run(path)
     assert done.exit_code == 0 and run(path, "--strict").exit_code == 1
     assert "read on below the table" in done.output.splitlines()[0] and "0 images tested more than once, 1 never; 3 in all" in done.output
-    assert "folds 0, 1: some expression is not tested" in done.output and "fold 1 has no anger to train on" in done.output
+    assert "folds 0 and 1: some expression is not tested" in done.output and "fold 1 has no anger to train on" in done.output
     assert "fold 0 has no" not in done.output
 
 

@@ -10,12 +10,12 @@ from click.testing import CliRunner
 
 from cli.fer_data import main
 from fer_data.datasets.published import load_facts
-from fer_data.markdown import escape
 from fer_data.share.card import CARD, CROISSANT, write_card
 from fer_data.share.croissant import describe
 from fer_data.share.terms import terms_of
 from fer_data.store.manifest import COLUMNS, read_manifest, read_settings
 from fer_data.store.verify import verify
+from fer_data.text import escape
 
 
 @pytest.fixture

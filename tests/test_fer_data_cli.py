@@ -45,7 +45,7 @@ def test_a_list_that_names_absent_clips_only_says_so(tmp_path):
     assert (done.exit_code, done.output) == (
         1,
         f"Error: preparing mmi: two subjects with a labelled sequence are needed, below {tmp_path / 'in'} there is none; "
-        "0 of 208 labelled sequences, 0 of 31 subjects; 2 of 2 listed sequences are not there: S050/003, S051/004; "
+        "0 of 208 labelled sequences, 0 of 31 subjects; 2 of 2 listed sequences are not there: S050/003 and S051/004; "
         "left out: 2 other-part (the list does not name it)\n",
     )
     (tmp_path / "list.csv").write_text("happiness;50;3\nhappiness;1;3\n")

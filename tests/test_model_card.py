@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from fer_data.datasets.published import load_facts
-from fer_data.markdown import escape
+from fer_data.text import escape
 from fer_model.errors import RunError
 from fer_model.evaluate.figures import evaluate
 from fer_model.report.card import CARD, write_card

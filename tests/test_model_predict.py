@@ -323,7 +323,7 @@ def test_what_was_found_is_drawn_on_a_clip_and_a_folder(run, folder, tmp_path):
         (["odd"], "there is neither picture nor clip in odd, but 1 other file"),
         ([os.fsdecode(b"odd/\xe9.png")], "a name must be UTF-8, so that it can be written down; rename odd/\\xe9.png"),
         (["99999999999"], "opening camera 99999999999: it cannot be opened; cameras of this machine, by number: "),
-        (["b.png"], "there is no b.png. Did you mean 'a.png'?"),
+        (["b.png"], "there is no b.png (did you mean a.png?)"),
         (["a.png", "--annotate", "a.mp4"], "the file must be named *.png, *.jpg"),
         (["a.png", "--annotate", "a.png"], "it must be another file than the picture that is looked at"),
         (["a.png", "--annotate", "no/b.png"], "there is no folder no"),

@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli.fer_model import main
-from fer_data.markdown import escape, table
+from fer_data.text import escape, table
 from fer_model.errors import RunError
 from fer_model.evaluate.figures import accuracy, evaluate
 from fer_model.evaluate.summary import compare, figures_of, seed_spread, sentence_of_difference, sentence_pooled

@@ -157,7 +157,7 @@ def test_the_folder_is_torchs_own(monkeypatch, variables):
 def test_names_are_files_or_backends():
     """Broken on purpose once by ignoring unknown names: the whole list came back."""
     assert [one.name for one in weights.choose(("dlib", NAME))] == [NAME, "shape_predictor_68_face_landmarks.dat"]
-    with pytest.raises(WeightsError, match=r"allowed are fan, dlib, 2DFAN4.*; got 'ceclm'"):
+    with pytest.raises(WeightsError, match=r"unknown model file or backend 'ceclm'; choose fan, dlib, 2DFAN4"):
         weights.choose(("ceclm",))
 
 

@@ -35,7 +35,7 @@ from fer_data.files import read_file
 from fer_data.labels import MMI_CODES, WORDS
 from fer_data.pictures import video
 from fer_data.records import Frame, Scan, Sequence, Skip
-from fer_data.text import natural_key
+from fer_data.text import listed, natural_key
 
 __all__ = ["FRAMINGS_OF_VIEW", "scan", "read_listing"]
 
@@ -224,8 +224,7 @@ def _notes(coded: Counter, short: list[str]) -> list[str]:
     rests = {"list": "on the list", "coding": "on the coded apex", "middle": "on the middle of the clip (no coding that holds)"}
     notes = ["the peak rests " + ", ".join(f"{rests[name]} in {coded[name]}" for name in rests if coded[name])] if coded else []
     if short:
-        more = f" and {len(short) - _NAMED} more" if len(short) > _NAMED else ""
-        notes.append(f"the header promises more frames than the clip has, what is there counts: {', '.join(short[:_NAMED])}{more}")
+        notes.append(f"the header promises more frames than the clip has, what is there counts: {listed(short, _NAMED)}")
     return notes
 
 
@@ -235,5 +234,4 @@ def _absent(wanted, clips: list[str]) -> list[str]:
     absent = sorted(("/".join(key) for key in (wanted or {}) if key not in there), key=natural_key)
     if not absent:
         return []
-    more = f" and {len(absent) - 2 * _NAMED} more" if len(absent) > 2 * _NAMED else ""
-    return [f"{len(absent)} of {len(wanted)} listed sequences are not there: {', '.join(absent[: 2 * _NAMED])}{more}"]
+    return [f"{len(absent)} of {len(wanted)} listed sequences are not there: {listed(absent, 2 * _NAMED)}"]

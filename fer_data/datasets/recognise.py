@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fer_data.errors import DatasetError
+from fer_data.text import listed
 
 __all__ = ["BASIC_FOLDERS", "wrong_tree", "what_it_is", "where_it_lies", "what_file_it_is", "is_mahnob"]
 
@@ -50,8 +51,7 @@ def what_it_is(root: Path, files: list[str], expected: str) -> str:
             return f"; {clause}"
     archives = [path for path in files if path.lower().endswith(_ARCHIVES)]
     if archives:
-        more = f" and {len(archives) - 4} more" if len(archives) > 4 else ""
-        return f"; unpack {', '.join(archives[:4])}{more} first"
+        return f"; unpack {listed(archives, 4)} first"
     return ""
 
 

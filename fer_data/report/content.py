@@ -4,7 +4,6 @@ In:  manifest, skipped.csv, settings.json, published facts of the database (data
 Out: plain values for data.html.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -13,10 +12,12 @@ from fer_data.datasets.published import FILES, Facts, load_facts
 from fer_data.labels import classes_of
 from fer_data.protocol.balance import image_table
 from fer_data.protocol.folds import SEEDED
+from fer_data.text import counted, listed
 
 __all__ = ["Finding", "LeftOut", "citations", "facts_of", "findings", "left_out", "provenance", "shared_subjects", "with_all_folds"]
 
 _MOST_NOTES = 6
+_NAMED = 8                            # so many people, folds or expressions are named, the rest is counted
 MOST_UNUSABLE, MOST_NOT_SELECTED = 500, 100  # rows of skipped.csv that the page lists, of each kind
 _UNEVEN = 3.0                         # from this ratio of the largest to the smallest class on, accuracy alone misleads
 
@@ -101,14 +102,14 @@ def provenance(settings: dict, frame: pd.DataFrame) -> list[tuple[str, str]]:
     options = {key: value for key, value in config["options"].items() if value not in (None, "", False)}
     rows = [
         ("Database", settings["dataset"]),
-        ("Options of its adapter", _listed(options)),
+        ("Options of its adapter", _pairs(options)),
         ("Frames taken", f"rule {settings['frame_rule']}"),
         ("Notes of the adapter", _notes(settings.get("notes", []))),
         ("Neutral first frames", {"class": "taken as a class", "reference": "taken as references"}.get(config.get("neutral"), "")),
         ("Folds", f"{config['folds']} by subject, rule {config['fold_rule']}" + (f", seed {seed}" if seeded else "")),
         ("Views", f"110 of each face, {config['views']}"),
         ("Colour", config["colour"]),
-        ("Landmarks", f"{backend['name']} {backend['version']}" + (f" ({_listed(details)})" if details else "")),
+        ("Landmarks", f"{backend['name']} {backend['version']}" + (f" ({_pairs(details)})" if details else "")),
         ("Weights, sha256", backend["weights_sha256"] or "none"),
         ("Manifest, sha256", settings["manifest_sha256"]),
         ("Written by", f"fer-data {settings['code_version']}, pipeline {settings['pipeline_version']}, OpenCV {settings['opencv']}"),
@@ -129,7 +130,7 @@ def shared_subjects(frame: pd.DataFrame) -> Finding:
     names = list(map(str, shared[shared > 1].index))
     if not names:
         return Finding("ok", f"No person is in two folds ({frame['subject'].nunique():,} people, {frame['fold'].nunique()} folds).")
-    return Finding("look", f"People are in more than one fold, so that test results would be too good: {_first_few(names)}.")
+    return Finding("look", f"People are in more than one fold, so that test results would be too good: {listed(names, _NAMED)}.")
 
 
 def _empty_cells(frame: pd.DataFrame, folds: int) -> Finding:
@@ -140,7 +141,7 @@ def _empty_cells(frame: pd.DataFrame, folds: int) -> Finding:
     lacking.pop((), None)
     if not lacking:
         return Finding("ok", "Every fold has every expression.")
-    cells = [f"{_first_few(names)} in fold{'' if len(folds) == 1 else 's'} {_first_few(folds)}" for folds, names in lacking.items()]
+    cells = [f"{listed(names, _NAMED)} in fold{'' if len(folds) == 1 else 's'} {listed(folds, _NAMED)}" for folds, names in lacking.items()]
     return Finding("look", f"No face shows {'; '.join(cells)}: recall cannot be measured there.")
 
 
@@ -167,9 +168,9 @@ def _cut_close(frame: pd.DataFrame) -> list[Finding]:
 
 def _flagged(number: int, faces: int) -> Finding:
     if number == 0:
-        return Finding("ok", f"None of {_faces(faces)} is flagged as badly aligned.")
+        return Finding("ok", f"None of {counted(faces, 'face')} is flagged as badly aligned.")
     verb, them = ("is", "it") if number == 1 else ("are", "them")
-    return Finding("look", f"{_faces(number)} of {faces:,} {verb} flagged: look at {them} first.")
+    return Finding("look", f"{counted(number, 'face')} of {faces:,} {verb} flagged: look at {them} first.")
 
 
 def _unusable(frames: int) -> Finding:
@@ -182,7 +183,7 @@ def _unusable(frames: int) -> Finding:
 def _published(frame: pd.DataFrame, facts: Facts) -> Finding:
     """Compare with what was published, which has no neutral class; `frame` may have one."""
     neutral = frame["expression"].eq("neutral") & ("neutral" not in facts.expressions)
-    frame, besides = frame[~neutral], f"; {_faces(neutral.sum())} of class neutral not counted" if neutral.any() else ""
+    frame, besides = frame[~neutral], f"; {counted(neutral.sum(), 'face')} of class neutral not counted" if neutral.any() else ""
     here = frame["subject"].nunique(), len(frame[["subject", "sequence"]].drop_duplicates()), len(frame)
     there = facts.subjects, facts.sequences, facts.images
     if here == there:
@@ -198,23 +199,11 @@ def _sum(frame: pd.DataFrame, settings: dict) -> Finding:
     return Finding("ok", text) if whole else Finding("look", f"The counts do not add up; the manifest has {len(frame):,} rows. {text}")
 
 
-def _first_few(names: Sequence[str], most: int = 8) -> str:
-    """Return names as people list them: `a, b and c`, or `a, b ... and 9 more`."""
-    shown, left = names[:most], len(names) - most
-    if left > 0:
-        return f"{', '.join(shown)} and {left} more"
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
-
-
 def _notes(notes: list[str]) -> str:
     """Return the first of them as one text; all stand in settings.json."""
     left = len(notes) - _MOST_NOTES
     return "; ".join([*notes[:_MOST_NOTES], *([f"and {left} more in settings.json"] if left > 0 else [])])
 
 
-def _faces(number: int) -> str:
-    return f"{number:,} face{'' if number == 1 else 's'}"
-
-
-def _listed(values: dict) -> str:
+def _pairs(values: dict) -> str:
     return ", ".join(f"{key}: {value}" for key, value in sorted(values.items()))

@@ -14,13 +14,13 @@ import pandas as pd
 from fer_data import __version__
 from fer_data.faces.align import CANVAS
 from fer_data.files import json_bytes, make_folder, write_bytes_atomically
-from fer_data.markdown import escape, table
 from fer_data.records import NOT_SELECTED, UNUSABLE
 from fer_data.report import content
 from fer_data.share import words
 from fer_data.share.croissant import describe
 from fer_data.share.terms import Terms, terms_of
 from fer_data.store.manifest import COLUMNS, read_manifest, read_settings, read_skipped
+from fer_data.text import counted, escape, paragraphs, table
 
 __all__ = ["CARD", "CROISSANT", "CardSummary", "write_card"]
 
@@ -61,7 +61,7 @@ def write_card(out: Path, to: Path | None = None) -> CardSummary:
 
 def _card(frame: pd.DataFrame, settings: dict, skipped: pd.DataFrame, terms: Terms) -> str:
     peaks = frame[frame["role"] == "peak"]
-    return words.joined(
+    return paragraphs(
         [
             [f"# {escape(terms.name)}, prepared"], words.warning(terms), _in_short(frame, peaks, settings),
             ["## At a glance", "", *_findings(frame, peaks, settings, skipped)],
@@ -77,12 +77,12 @@ def _in_short(frame: pd.DataFrame, peaks: pd.DataFrame, settings: dict) -> list[
     config, sequences = settings["config"], len(peaks[["subject", "sequence"]].drop_duplicates())
     references = len(frame) - len(peaks)
     counts = [
-        words.counted(len(peaks), "face"), words.counted(peaks["subject"].nunique(), "person", "people"),
-        words.counted(sequences, "sequence"), words.counted(peaks["expression"].nunique(), "expression"),
-        words.counted(config["folds"], "fold"),
+        counted(len(peaks), "face"), counted(peaks["subject"].nunique(), "person", "people"),
+        counted(sequences, "sequence"), counted(peaks["expression"].nunique(), "expression"),
+        counted(config["folds"], "fold"),
     ]  # fmt: skip
     pixels = f"aligned to {CANVAS} x {CANVAS} pixels, {'RGB' if config['colour'] == 'rgb' else 'grey'}"
-    besides = f" Besides, {words.counted(references, 'neutral face')}, neither trained nor tested on." if references else ""
+    besides = f" Besides, {counted(references, 'neutral face')}, neither trained nor tested on." if references else ""
     return [f"{', '.join(counts)}; {pixels}.{besides}"]
 
 
@@ -121,7 +121,7 @@ def _alignment(frame: pd.DataFrame, settings: dict) -> list[str]:
 def _files(settings: dict) -> list[str]:
     channels = ", 3" if settings["config"]["colour"] == "rgb" else ""
     views = f", views (N, 110, 96, 96{channels})" if settings["config"]["views"] == "stored" else ""
-    shards = words.counted(len(settings["shards"]), "HDF5 file")
+    shards = counted(len(settings["shards"]), "HDF5 file")
     return [
         "## Files", "",
         f"* `manifest.parquet`: one row for each face; sha256 `{settings['manifest_sha256']}`. `manifest.csv` is the same in text.",

@@ -24,7 +24,7 @@ from fer_data.share.formats import FORMATS
 from fer_data.share.readme import readme
 from fer_data.share.samples import Samples
 from fer_data.share.terms import Terms
-from fer_data.share.words import counted
+from fer_data.text import counted
 
 __all__ = ["MARK", "Plan", "Summary", "export_faces", "plan_export"]
 

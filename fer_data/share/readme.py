@@ -3,10 +3,10 @@
 import json
 
 from fer_data import __version__
-from fer_data.markdown import escape
 from fer_data.share import words
 from fer_data.share.samples import KEPT, Samples
 from fer_data.store.manifest import COLUMNS
+from fer_data.text import counted, escape, paragraphs
 
 __all__ = ["readme"]
 
@@ -53,8 +53,8 @@ def readme(samples: Samples, form: str) -> str:
     where, code = _LOADING[form]
     terms, rows = samples.terms, samples.rows
     what = "aligned faces" if samples.view is None else f"view {samples.view} of aligned faces"
-    counts = f"{words.counted(len(samples), 'picture')} of {words.counted(rows['subject'].nunique(), 'person', 'people')}"
-    references = words.counted(samples.n_references, "neutral reference")
+    counts = f"{counted(len(samples), 'picture')} of {counted(rows['subject'].nunique(), 'person', 'people')}"
+    references = counted(samples.n_references, "neutral reference")
     left = f" Not in here: {references}, neither trained nor tested on." if samples.n_references else ""
     about = (
         f"{counts}, {samples.size} x {samples.size} pixels, {'RGB' if samples.colour else 'grey'}: {what}, as PNG."
@@ -69,7 +69,7 @@ def readme(samples: Samples, form: str) -> str:
         words.limits(terms), words.rights(terms),
         [f"Made by fer-data {__version__} from the prepared folder whose manifest has the sha256 `{samples.manifest_sha256}`."],
     ]  # fmt: skip
-    return (_front_matter(samples) if form == "hf" else "") + words.joined(parts)
+    return (_front_matter(samples) if form == "hf" else "") + paragraphs(parts)
 
 
 def _front_matter(samples: Samples) -> str:

@@ -1,30 +1,14 @@
 """Parts of the texts that go with a set of faces: a card of the prepared folder, the read-me of an export. Values in, Markdown out."""
 
-from collections.abc import Sequence
-
 import pandas as pd
 
-from fer_data.markdown import escape, table
 from fer_data.protocol.balance import image_table, subject_table
 from fer_data.report.content import shared_subjects, with_all_folds
 from fer_data.share.terms import Terms
 from fer_data.store.manifest import MATRIX
+from fer_data.text import escape, table
 
-__all__ = ["balance", "columns", "counted", "joined", "limits", "rights", "use_of", "warning"]
-
-
-def joined(parts: Sequence[list[str]]) -> str:
-    """Return parts, each a list of lines, as one text with an empty line between them."""
-    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
-
-
-def counted(number: int, one: str, several: str = "") -> str:
-    """Return a number with its noun.
-
-    >>> counted(1, "face"), counted(1440, "face"), counted(2, "person", "people")
-    ('1 face', '1,440 faces', '2 people')
-    """
-    return f"{number:,} {one if number == 1 else several or one + 's'}"
+__all__ = ["balance", "columns", "limits", "rights", "use_of", "warning"]
 
 
 def warning(terms: Terms) -> list[str]:

@@ -10,13 +10,14 @@ from itertools import combinations
 
 import numpy as np
 
+from fer_data.text import listed, percent
 from fer_model.evaluate.figures import Evaluation, accuracy, evaluate, macro_recall, to_sequences
 from fer_model.evaluate.paired import Paired, paired_difference
 from fer_model.evaluate.pooled import Spread, spread
 from fer_model.runs.methods import FoldRun, Method
 
 __all__ = [
-    "UNITS", "Comparison", "SeedFigures", "SeedSpread", "compare", "figures_of", "listed", "percent", "seed_spread",
+    "UNITS", "Comparison", "SeedFigures", "SeedSpread", "compare", "figures_of", "seed_spread",
     "sentence_of_difference", "sentence_of_mean", "sentence_of_recall", "sentence_of_seeds", "sentence_pooled",
 ]  # fmt: skip
 
@@ -133,26 +134,6 @@ def _comparison(first: Method, second: Method, mine, theirs, shared: bool, unit:
 
 
 # --- sentences
-
-
-def percent(share: float, digits: int = 1) -> str:
-    """Return a share in per cent, without the sign for per cent; below 0 with a minus sign, not a hyphen.
-
-    >>> percent(0.9735), percent(-0.0004), percent(-0.031)
-    ('97.4', '0.0', '−3.1')
-    """
-    text = f"{100 * share:.{digits}f}"
-    return text.removeprefix("-") if not float(text) else text.replace("-", "−")
-
-
-def listed(parts) -> str:
-    """Return parts as people list them.
-
-    >>> listed([0, 1, 2]), listed(["a"]), listed([])
-    ('0, 1 and 2', 'a', '')
-    """
-    texts = [str(part) for part in parts]
-    return f"{', '.join(texts[:-1])} and {texts[-1]}" if len(texts) > 1 else "".join(texts)
 
 
 def sentence_pooled(figures: SeedFigures, unit: str, drawn: bool | None) -> str:

@@ -14,11 +14,11 @@ from pathlib import Path
 from fer_data import __version__
 from fer_data.faces.align import CANVAS
 from fer_data.files import make_folder, sha256_of_file, write_bytes_atomically
-from fer_data.markdown import escape, table
 from fer_data.share.terms import Terms, terms_of
+from fer_data.text import escape, listed, paragraphs, percent, table
 from fer_model.config import STAGES_OF
 from fer_model.errors import RunError
-from fer_model.evaluate.summary import SeedFigures, figures_of, listed, percent, seed_spread
+from fer_model.evaluate.summary import SeedFigures, figures_of, seed_spread
 from fer_model.report.markdown import accuracy_table, confusion_table, folds_table
 from fer_model.report.protocol import database_name, drawn_of, findings, paper_views, protocol
 from fer_model.report.report import citations_of, figure_values, incomplete_values, spread_values
@@ -98,7 +98,7 @@ def _card(method: Method, title: str) -> str:
         ["## Cite", "", *(f"* {escape(text)}" for text in citations_of([method]))],
         [f"Written by fer-model {escape(__version__)}."],
     ]  # fmt: skip
-    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+    return paragraphs(parts)
 
 
 def _warning(method: Method, terms: Terms) -> list[str]:

@@ -4,8 +4,7 @@ In:  what report.py writes as JSON, and the charts' values left out.
 Out: str. Every value is escaped: a name with a bar, a tag or a bracket stays that name.
 """
 
-from fer_data.markdown import escape, table
-from fer_model.evaluate.summary import percent
+from fer_data.text import escape, paragraphs, percent, table
 
 __all__ = ["accuracy_table", "confusion_table", "folds_table", "to_markdown"]
 
@@ -26,7 +25,7 @@ def to_markdown(report: dict) -> str:
         *[[f"## Protocol: {escape(one['label'])}", "", *table(["what", "value"], one["protocol"])] for one in report["methods"]],
         [f"Written by fer-model {escape(report['written_by'])}."],
     ]
-    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+    return paragraphs(parts)
 
 
 def accuracy_table(figures: list[dict]) -> list[str]:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from fer_data.datasets.compare import ck_plus_subjects
 from fer_data.datasets.published import FILES, load_facts
 from fer_data.report.content import Finding
+from fer_data.text import listed, percent
 from fer_model.evaluate.figures import REPLICATES
-from fer_model.evaluate.summary import SeedFigures, listed, percent
+from fer_model.evaluate.summary import SeedFigures
 from fer_model.report.paper import PaperTable, table_of
 from fer_model.runs.methods import Method
 

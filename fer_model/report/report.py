@@ -19,7 +19,7 @@ from fer_data.datasets.published import FILES, load_facts
 from fer_data.files import json_bytes, write_bytes_atomically
 from fer_data.report.figures import heat_level
 from fer_data.report.template import render_page
-from fer_data.share.words import counted
+from fer_data.text import counted, listed, percent
 from fer_model.errors import RunError
 from fer_model.evaluate.figures import REPLICATES, Evaluation
 from fer_model.evaluate.summary import (
@@ -29,8 +29,6 @@ from fer_model.evaluate.summary import (
     SeedSpread,
     compare,
     figures_of,
-    listed,
-    percent,
     seed_spread,
     sentence_of_difference,
     sentence_of_mean,

@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 from fer_data.datasets.tree import is_clip
+from fer_data.text import counted, listed
 from fer_model.errors import ConfigError
 from fer_model.use.annotate import open_annotator
 from fer_model.use.prediction import Prediction
@@ -74,9 +75,6 @@ class PredictSummary:
         """Return it as a sentence, for the console."""
         from rich.markup import escape
 
-        def counted(number: int, noun: str) -> str:
-            return f"{number:,} {noun}" + ("" if number == 1 else "s")
-
         unit = "frame" if self.kind in ("video", "camera") else "picture"
         parts = [f"{counted(self.pictures, unit)} in {self.seconds:.1f} s: {counted(self.faces, 'face')}, {self.doubtful:,} doubtful"]
         parts.append(f"{self.no_face:,} without a face")
@@ -85,8 +83,7 @@ class PredictSummary:
         parts.append(f"{self.unreadable:,} unreadable")
         if self.passed_over:
             endings = sorted({Path(name).suffix.lower() or Path(name).name for name in self.passed_over})
-            named = f"{', '.join(endings[:_NAMED])}{', ...' if len(endings) > _NAMED else ''}"
-            parts.append(f"{counted(len(self.passed_over), 'other file')} passed over ({named})")
+            parts.append(f"{counted(len(self.passed_over), 'other file')} passed over ({listed(endings, _NAMED)})")
         wrote = f"\nwrote {', '.join(self.files)}" if self.files else ""
         return escape(", ".join(parts) + wrote)
 

@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 
 from fer_data.datasets.tree import is_clip, is_picture, walk
-from fer_data.errors import ImageError, UnreadableError, did_you_mean
+from fer_data.errors import ImageError, UnreadableError
 from fer_data.files import read_file, why_unreadable
 from fer_data.pictures.decode import decode_picture
 from fer_data.pictures.video import each_frame, require_av
-from fer_data.text import natural_key
+from fer_data.text import counted, did_you_mean, natural_key
 
 __all__ = ["KINDS", "Shot", "Sources", "sources"]
 
@@ -75,7 +75,7 @@ def sources(argument: str) -> Sources:
         unread = {skip.source: skip.detail for skip in left if skip.detail and skip.source not in seen}
         if not seen and not unread:
             count = len(files) + len(left)
-            others = f", but {count} other file{'s' * (count > 1)}" if count else "; it is empty"
+            others = f", but {counted(count, 'other file')}" if count else "; it is empty"
             raise ImageError(f"looking for pictures: there is neither picture nor clip in {path}{others}")
         others = [name for name in (*files, *(skip.source for skip in left)) if name not in {*seen, *unread}]
         found = Sources("folder", path, seen, tuple(others), unread=tuple(unread.items()))
@@ -83,7 +83,7 @@ def sources(argument: str) -> Sources:
         found = Sources("video" if is_clip(path.name) else "picture", path.parent, (path.name,), ())
     else:
         beside = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
-        missing = f"there is no {argument}.{did_you_mean(path.name, beside)}".removesuffix(".")
+        missing = f"there is no {argument}{did_you_mean(path.name, beside)}"
         if os.path.lexists(path):
             missing = f"{argument} {why_unreadable(path)}"
         raise ImageError(f"looking for pictures: a picture, a folder, a clip or the number of a camera is needed; {missing}")

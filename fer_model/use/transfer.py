@@ -19,11 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fer_data.errors import did_you_mean
 from fer_data.files import write_bytes_atomically
 from fer_data.single import BACKENDS, align_files
 from fer_data.store.loader import open_views, virtual_views
 from fer_data.store.manifest import read_settings
+from fer_data.text import unknown
 from fer_model.data.fold import Fold
 from fer_model.engine.randomness import stream
 from fer_model.errors import ConfigError, RunError
@@ -186,8 +186,7 @@ def _mean_f(trained: TrainedRun, data: Path, fold: Fold, expression: str) -> Ten
     """Return the mean of f(x) over the training faces with an expression, (N_f,)."""
     rows = fold.train[fold.train["expression"] == expression]
     if not len(rows):
-        meant = f"got {expression!r}.{did_you_mean(expression, trained.classes)}".removesuffix(".")
-        raise ConfigError(f"drawing a sheet: expressions of the training faces are {', '.join(trained.classes)}; {meant}")
+        raise ConfigError(f"drawing a sheet: {unknown('expression', expression, trained.classes)}")
     views, size = open_views(data, rows, trained.device), trained.config.network.image_size
     parts = [trained.networks["encoder"](centre_inputs(views, faces, size)) for faces in torch.arange(len(rows)).split(128)]
     return torch.cat(parts).mean(0)
