@@ -217,9 +217,9 @@ def evaluate(runs, data, vote, device, as_json):
     fer-model evaluate runs/ck+-cnn runs/ck+-degan
     fer-model evaluate runs/ck+-degan --data prepared-mmi --vote 10
     """
-    from fer_model.evaluate.compare import compare
+    from fer_model.evaluate.run_table import evaluate_runs
 
-    found = compare(runs, data, int(vote), device)
+    found = evaluate_runs(runs, data, int(vote), device)
     common.answer(found, as_json)
 
 

@@ -11,7 +11,6 @@ Out: the folder below; CrossValidated. `plan_crossval` says beforehand what it w
 Complete folds are passed over, half trained ones go on. A fold that fails does not stop the others.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,9 +23,10 @@ from fer_model.data.fold import fold_numbers
 from fer_model.engine import distributed
 from fer_model.engine.devices import resolve_device, resolve_precision
 from fer_model.errors import ConfigError, FoldError, RunError
-from fer_model.evaluate.compare import Comparison, compare
+from fer_model.evaluate.run_table import RunTable, evaluate_runs
 from fer_model.job import Job
 from fer_model.plan import RunPlan, plan
+from fer_model.runs.fold_runs import holds_folds
 from fer_model.runs.folder import RunFolder
 from fer_model.train import refuse_other_run
 from fer_model.workers import Task, train_here, train_in_children
@@ -39,7 +39,7 @@ class CrossValidated:
     """What `crossval` ends with."""
 
     path: Path
-    comparison: Comparison | None     # None: no fold is complete
+    table: RunTable | None            # None: no fold is complete
     passed_over: int                  # folds that were complete before
     failed: tuple[tuple[Path, str], ...]      # runs that are not complete, and why
 
@@ -49,12 +49,12 @@ class CrossValidated:
         from rich.markup import escape
 
         over = f"; {self.passed_over} folds were complete before" if self.passed_over else ""
-        return Group(escape(f"{self.path}: {'complete' if not self.failed else 'not complete'}{over}"), self.comparison or "")
+        return Group(escape(f"{self.path}: {'complete' if not self.failed else 'not complete'}{over}"), self.table or "")
 
     def to_json(self) -> dict:
         """Return the folder, what is not complete, and the figures as `evaluate --json` prints them."""
         failed = [{"run": str(run), "why": why} for run, why in self.failed]
-        figures = self.comparison.to_json() if self.comparison else []
+        figures = self.table.to_json() if self.table else []
         return {"run": str(self.path), "passed_over": self.passed_over, "failed": failed, "evaluations": figures}
 
     def refuse_failed(self) -> None:
@@ -96,7 +96,7 @@ def crossval(
     else:
         reasons = [train_here(task, devices[0], _named(say, task.name)) for task in left]
     failed = tuple((task.job.run, why) for task, why in zip(left, reasons, strict=True) if why)
-    found = compare([job.run]) if any(RunFolder(task.job.run).result.is_file() for task in tasks) else None
+    found = evaluate_runs([job.run]) if any(RunFolder(task.job.run).result.is_file() for task in tasks) else None
     return CrossValidated(job.run, found, len(tasks) - len(left), failed)
 
 
@@ -112,7 +112,7 @@ def _tasks(job: Job, folds: Sequence[int], repeats: int) -> list[Task]:
     if gan and RunFolder(gan).config.is_file():
         raise RunError(f"taking stage 1 of each fold: a cross-validation, with a folder for each fold, is needed; {gan} is a single run")
     held = sorted(child.name for child in path.iterdir()) if path.is_dir() else []
-    if held and not any(re.fullmatch(r"(fold|shuffled)\d+", name) for name in held):
+    if held and not holds_folds(path):
         raise RunError(f"cross-validating: {path} must be empty or hold folders of folds, it holds {held[0]}; choose another --run")
     there = fold_numbers(job.data, "shuffled" if repeats else config.fold_rule)
     odd = sorted(set(folds) - set(there))

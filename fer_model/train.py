@@ -21,8 +21,8 @@ from fer_model.engine.devices import resolve_device, resolve_precision
 from fer_model.engine.journal import Journal
 from fer_model.engine.loop import Hook, run_stage
 from fer_model.engine.stage import Stage
-from fer_model.evaluate.compare import evaluate_run
 from fer_model.evaluate.figures import Evaluation, evaluate
+from fer_model.evaluate.run_table import evaluate_run
 from fer_model.job import Job
 from fer_model.runs.folder import RunFolder, code_version, locked
 from fer_model.runs.predictions import predictions_frame, read_predictions, write_predictions

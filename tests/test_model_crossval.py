@@ -35,7 +35,7 @@ def folds(tiny_prepared, tmp_path_factory):
     path = tmp_path_factory.mktemp("crossval") / "cnn"
     said = []
     first = crossval(Job(tiny_prepared, path, SMOKE), folds=(2, 0), say=said.append)
-    assert first.comparison.entries[0].notes == (f"{path}: 2 of 3 folds are complete, the figures are theirs.",)
+    assert first.table.rows[0].notes == (f"{path}: 2 of 3 folds are complete, the figures are theirs.",)
     assert sorted(child.name for child in path.iterdir()) == ["fold0", "fold2"]
     before = {file: file.stat().st_mtime_ns for file in path.rglob("*") if file.is_file() and file.name != ".lock"}
     second = crossval(Job(tiny_prepared, path, SMOKE), say=said.append)
@@ -104,16 +104,16 @@ def test_a_run_that_is_not_complete_and_a_folder_of_runs_are_told_apart(folds, t
     shutil.copytree(folds / "fold1", tmp_path / "runs" / "mine")
     said = call("evaluate", tmp_path / "runs", code=1)
     hint = f"; {tmp_path}/runs holds runs: take one of them, such as {tmp_path}/runs/mine\n"
-    way = f"there is no {tmp_path}/runs/result.json; `fer-model train` writes it{hint}"
-    assert said == f"Error: reading a run: {way}"
+    neither = "is neither a run (config.json) nor a folder of folds (fold0, fold1, ...)"
+    assert said == f"Error: reading runs: {tmp_path}/runs {neither}{hint}"
     said = call("report", tmp_path / "runs", "--out", tmp_path / "x", code=1)
-    assert said.endswith("is neither" + hint)
+    assert said == f"Error: reading runs: {tmp_path}/runs {neither}{hint}"
     (tmp_path / "runs" / "mine" / "result.json").unlink()
     said = call("evaluate", tmp_path / "runs" / "mine", code=1)
     assert said == f"Error: reading a run: {tmp_path}/runs/mine is not complete; the command that started it goes on with it\n"
     (tmp_path / "empty").mkdir()
     said = call("evaluate", tmp_path / "empty", code=1)
-    assert said == f"Error: reading a run: there is no {tmp_path}/empty/result.json; `fer-model train` writes it\n"
+    assert said == f"Error: reading runs: {tmp_path}/empty {neither}\n"
 
 
 def test_a_dry_run_counts_what_is_left_and_writes_nothing(folds, tiny_prepared, tmp_path):
@@ -199,15 +199,15 @@ def test_repeats_say_whose_folds_they_used_and_how_far_they_differ(tiny_prepared
     contents = [json.loads((tmp_path / "r" / f"shuffled{s}" / "fold1" / "config.json").read_text()) for s in (3, 4)]
     named = [tuple(content["config"][name] for name in ("fold_rule", "fold_seed", "fold")) for content in contents]
     assert named == [("shuffled", 3, 1), ("shuffled", 4, 1)]
-    entries = found.comparison.entries
+    entries = found.table.rows
     assert [entry.path.name for entry in entries] == ["shuffled3", "shuffled4"]
     assert all(entry.evaluation.n_images == 36 for entry in entries)
-    path, frame, _ = found.comparison.repeats[0]
+    path, frame, _ = found.table.repeats[0]
     shares = [entry.evaluation.frame_accuracy.value for entry in entries]
     assert path == tmp_path / "r" and (frame.n, frame.low, frame.high) == (2, min(shares), max(shares))
     assert frame.mean == pytest.approx(sum(shares) / 2) and frame.sd == pytest.approx(abs(shares[0] - shares[1]) / 2**0.5)
     said = call("evaluate", tmp_path / "r")
-    assert "dealt out to folds 2 times; pooled accuracy per frame" in said
+    assert "split into folds 2 times; pooled accuracy per frame" in said
 
 
 @pytest.mark.slow
@@ -234,7 +234,7 @@ def test_a_process_that_fails_takes_no_other_with_it(tiny_prepared, tmp_path):
         found = crossval(Job(tiny_prepared, tmp_path / "r", SMOKE), jobs=3, devices=("cpu",), say=lambda _: None)
     (run, why), *rest = found.failed
     assert run.name == "fold1" and "another process is writing there" in why and not rest
-    assert found.comparison.entries[0].pooled.evaluation.n_images == 24
+    assert found.table.rows[0].pooled.evaluation.n_images == 24
 
 
 @pytest.mark.slow

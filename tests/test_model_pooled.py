@@ -1,6 +1,7 @@
-"""Folds together: pooled against mean of folds by hand, and which runs are not pooled."""
+"""Folds together: pooled against mean of folds by hand, and which runs are not pooled, by `evaluate` and by `report` alike."""
 
-import copy
+import json
+import re
 import statistics
 from dataclasses import asdict
 from pathlib import Path
@@ -12,8 +13,13 @@ import pytest
 from fer_model.config import HEADS, preset, resolve_budgets, with_head
 from fer_model.errors import RunError
 from fer_model.evaluate.figures import accuracy, evaluate, interval_over_subjects, to_sequences
-from fer_model.evaluate.pooled import pool, refuse_mixed
+from fer_model.evaluate.pooled import pool
+from fer_model.evaluate.run_table import evaluate_runs
+from fer_model.report.report import write_report
+from fer_model.runs.fold_runs import FoldRun
+from fer_model.runs.methods import gather, one_method
 from fer_model.runs.predictions import predictions_frame
+from tests import model_runs
 
 CLASSES = ("anger", "fear")
 
@@ -33,11 +39,13 @@ def test_pooled_weighs_images_and_the_mean_weighs_folds():
     n - 1 under the deviation."""
     found = pool([0, 3], [fold_of("A", 9, 1), fold_of("B", 0, 2)], 10)
     assert found.evaluation.frame_accuracy.value == pytest.approx(9 / 12)
-    assert found.frame.mean == pytest.approx(0.45) and found.frame.sd == pytest.approx(statistics.stdev([0.9, 0.0]))
-    assert [(fold.fold, fold.n_images, fold.n_subjects, fold.frame_accuracy) for fold in found.folds] == [(0, 10, 1, 0.9), (3, 2, 1, 0.0)]
+    mean = found.means["frame"]
+    assert mean.mean == pytest.approx(0.45) and mean.sd == pytest.approx(statistics.stdev([0.9, 0.0]))
+    each = [(one["fold"], one["n_images"], one["n_subjects"], one["frame_accuracy"]) for one in found.to_dict()["folds"]]
+    assert each == [(0, 10, 1, 0.9), (3, 2, 1, 0.0)]
     assert found.evaluation.confusion == ((9, 3), (0, 0)) and found.evaluation.classes_absent == ("fear",)
-    assert (found.frame.low, found.frame.high, found.n_folds) == (0.0, 0.9, 10)
-    assert pool([0], [fold_of("A", 9, 1)], 10).frame.sd is None
+    assert (mean.low, mean.high, found.n_folds) == (0.0, 0.9, 10)
+    assert pool([0], [fold_of("A", 9, 1)], 10).means["frame"].sd is None
 
 
 def test_folds_pooled_are_the_figures_of_all_rows_together():
@@ -50,7 +58,7 @@ def test_folds_pooled_are_the_figures_of_all_rows_together():
 
 
 def test_an_image_in_two_folds_is_refused():
-    with pytest.raises(RunError, match="an image must be tested in one fold, d/A/0/00000001 is tested in several"):
+    with pytest.raises(RunError, match="d/A/0/00000001 is tested in more than one fold"):
         pool([0, 1], [fold_of("A", 3, 0), fold_of("A", 1, 0)], 2)
 
 
@@ -64,58 +72,121 @@ def test_networks_that_saw_the_same_images_count_each_but_form_no_sequence_toget
     assert (found.evaluation.n_images, found.evaluation.n_sequences, found.evaluation.n_subjects) == (4, 4, 1)
 
 
-def content_of(fold, n_train, method="cnn", name="small", **more):
-    """Return what config.json of a fold holds, as far as pooling reads it."""
-    config = resolve_budgets(preset(name, method=method, fold=fold), n_train)
-    return {"config": asdict(config), "manifest_sha256": "a" * 64, "code_version": "1", "n_train": n_train, **more}
+def run_of(fold, n_train, method="cnn", name="small", path="", head="both"):
+    """Return a run as pooling sees it."""
+    config = resolve_budgets(with_head(preset(name, method=method, fold=fold), head), n_train)
+    content = {"config": asdict(config), "manifest_sha256": "a" * 64, "code_version": "1", "n_train": n_train, "dataset": "ck+"}
+    return FoldRun(Path(path or "ab"[fold]), fold, json.loads(json.dumps(content)), "complete")
 
 
 @pytest.mark.parametrize("name", ["small", "paper"])
 @pytest.mark.parametrize("method", ["cnn", "degan"])
 def test_budgets_in_images_or_in_passes_agree(name, method):
     """Seen red: `paper` counts passes, so its folds were shown different numbers of images and were refused."""
-    assert refuse_mixed([Path("a"), Path("b")], [content_of(i, n, method, name) for i, n in enumerate((883, 861))]) == []
+    assert one_method([run_of(i, n, method, name) for i, n in enumerate((883, 861))]) == []
 
 
 @pytest.mark.parametrize("head", HEADS)
 def test_every_head_can_be_pooled(head):
-    contents = []
-    for fold, n_train in enumerate((883, 861)):
-        config = resolve_budgets(with_head(preset("paper", fold=fold), head), n_train)
-        contents.append({**content_of(fold, n_train), "config": asdict(config)})
-    assert refuse_mixed([Path("a"), Path("b")], contents) == []
+    assert one_method([run_of(i, n, "degan", "paper", head=head) for i, n in enumerate((883, 861))]) == []
 
 
 def test_a_baseline_with_images_and_passes_together_agrees():
     """Stage 1 in images, stage 2 in passes: the baseline's budget is neither."""
-    both = [content_of(i, n, "cnn", "paper") for i, n in enumerate((883, 861))]
+    both = [run_of(i, n, "cnn", "paper") for i, n in enumerate((883, 861))]
     for one in both:
-        one["config"]["gan"]["kimg"] = 100.0
-        one["config"]["cnn"]["kimg"] = 100.0 + one["config"]["head"]["kimg"]
-    assert refuse_mixed([Path("a"), Path("b")], both) == []
+        config = one.content["config"]
+        config["gan"]["kimg"] = 100.0
+        config["cnn"]["kimg"] = 100.0 + config["head"]["kimg"]
+    assert one_method(both) == []
 
 
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
         (("config", "seed"), 1, "seed is 0 in a and 1 in b"),
-        (("config", "cnn", "lr"), 0.5, "cnn.lr is 0.002 in a and 0.5 in b"),
+        (("config", "cnn", "lr"), 0.5, "cnn.lr is 2e-3 in a and 0.5 in b"),
         (("config", "fold_seed"), 2, "fold_seed is 0 in a and 2 in b"),
-        (("config", "cnn", "kimg"), 1.0, "cnn.kimg is .* in a and 1.0 in b"),
-        (("manifest_sha256",), "b" * 64, "manifest is 'aaa.* in a and 'bbb.* in b"),
+        (("config", "cnn", "kimg"), 1.0, "cnn.kimg is .* in a and 1 in b"),
+        (("manifest_sha256",), "b" * 64, "manifest is aaa.* in a and bbb.* in b"),
+        (("config", "ablation"), "x", "ablation is none in a and x in b"),
     ],
 )
 def test_runs_that_differ_in_more_than_their_fold_are_refused(path, value, message):
-    one, other = content_of(0, 883), copy.deepcopy(content_of(1, 861))
-    place = other
+    one, other = run_of(0, 883), run_of(1, 861)
+    place = other.content
     for key in path[:-1]:
         place = place[key]
     place[path[-1]] = value
-    with pytest.raises(RunError, match=message):
-        refuse_mixed([Path("a"), Path("b")], [one, other])
+    with pytest.raises(RunError, match=f"^pooling folds: {message}; folds that belong together"):
+        one_method([one, other])
+
+
+@pytest.mark.parametrize("stage", ["gan", "head", "judges"])
+@pytest.mark.parametrize("field", ["lr", "kimg", "not_known"])
+def test_a_setting_of_a_stage_that_is_not_trained_does_not_count(stage, field):
+    """Seen red: the judges not counted as a stage of DE-GAN."""
+    one, other = run_of(0, 883), run_of(1, 861)
+    other.content["config"][stage][field] = 0.5
+    assert one_method([one, other]) == []
+
+
+def two_folds(path, stage, field, value, method="cnn"):
+    """Write two folds of a method that differ in a field of a stage."""
+    model_runs.write_fold(path / "fold0", method)
+    model_runs.write_fold(path / "fold1", method, fold=1, change=lambda content: content["config"][stage].update({field: value}))
+    return path
+
+
+def test_evaluate_and_report_pool_folds_that_differ_in_an_idle_stage_alone(tmp_path):
+    """A fold of the baseline was trained when DE-GAN's preset was another. Seen red: `evaluate` compared every field, and refused."""
+    path = two_folds(tmp_path / "cnn", "gan", "lr", 0.5)
+    (row,) = evaluate_runs([path]).rows
+    write_report([path], tmp_path / "report")
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    (figures,) = report["figures"]
+    assert row.pooled.folds == (0, 1) and len(figures["folds"]) == 2
+    assert json.loads(json.dumps(row.evaluation.to_dict())) == figures["pooled"]
+    assert row.pooled.to_dict()["mean_of_folds"]["frame_accuracy"] == figures["mean_of_folds"]["frame"]
+    assert report["settings"] == []
+
+
+@pytest.mark.parametrize(("stage", "method"), [("cnn", "cnn"), ("network", "cnn"), ("judges", "degan")])
+def test_folds_that_differ_in_a_trained_stage_are_refused_by_evaluate_and_kept_apart_by_report(stage, method, tmp_path):
+    """Both name the field. Seen red: the network's fields left out with the stages."""
+    field = "init_std" if stage == "network" else "lr"
+    path = two_folds(tmp_path / "runs", stage, field, 0.5, method)
+    said = rf"{stage}\.{field} is \S+ in {path}/fold0 and 0\.5 in {path}/fold1"
+    with pytest.raises(RunError, match=said):
+        evaluate_runs([path])
+    write_report([path], tmp_path / "report")
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert [len(one["folds"]) for one in report["figures"]] == [1, 1]
+    (finding,) = [one["text"] for one in report["findings"] if "are not pooled" in one["text"]]
+    assert re.fullmatch(rf"The folds in {path} are of 2 methods and are not pooled: {said}\.", finding)
+    (row,) = report["settings"]
+    assert row["name"] == f"{stage}.{field}" and row["values"][1] == "0.5" and row["values"][0] != "0.5"
+
+
+def test_folds_that_were_trained_longer_are_kept_apart_by_both(tmp_path):
+    """More images of as many faces, so more passes too. Seen red: `report` told budgets apart only where a fold was there twice."""
+    path = two_folds(tmp_path / "runs", "cnn", "kimg", 99.0)
+    with pytest.raises(RunError, match=r"cnn\.kimg is \S+ in \S+ and 99 in"):
+        evaluate_runs([path])
+    assert [method.label.split(", ")[1] for method in gather([path])] == ["0.128 kimg", "99 kimg"]
+
+
+def test_a_repeat_without_a_complete_fold_is_named_and_the_others_are_shown(tmp_path):
+    """Before: the whole table was refused. Seen red: the first group's runs looked at alone."""
+    model_runs.write_fold(tmp_path / "cv" / "shuffled0" / "fold0")
+    model_runs.write_fold(tmp_path / "cv" / "shuffled1" / "fold0", stop="gan")
+    (row,) = evaluate_runs([tmp_path / "cv"]).rows
+    assert row.notes[-1] == f"{tmp_path / 'cv' / 'shuffled1'}: no fold is complete, it is in no figure."
+    with pytest.raises(RunError, match=r"none of the 1 folds in \S+shuffled1 is complete"):
+        evaluate_runs([tmp_path / "cv" / "shuffled1"])
 
 
 def test_other_code_is_said():
-    assert refuse_mixed([Path("a"), Path("b")], [content_of(0, 9), content_of(1, 9, code_version="2")]) == [
-        "The folds were trained by 2 versions of the code."
-    ]
+    one, other = run_of(0, 9), run_of(1, 9)
+    other.content["code_version"] = "2"
+    assert one_method([one, other]) == ["The folds were trained by 2 versions of the code."]

@@ -20,9 +20,11 @@ from cli.fer_model import main
 from fer_data.text import escape, table
 from fer_model.errors import RunError
 from fer_model.evaluate.figures import accuracy, evaluate
-from fer_model.evaluate.summary import compare, figures_of, seed_spread, sentence_of_difference, sentence_pooled
+from fer_model.evaluate.paired import compare_methods
+from fer_model.evaluate.pooled import figures_of, seed_spread
 from fer_model.report.drawings import Mark, interval_chart, line_chart, nice_ticks
 from fer_model.report.report import write_report
+from fer_model.report.sentences import sentence_of_difference, sentence_pooled
 from fer_model.runs.methods import gather
 from fer_model.runs.predictions import read_predictions, write_predictions
 
@@ -136,17 +138,21 @@ def test_stages_that_a_method_does_not_train_do_not_make_another_method(tmp_path
 
 
 def test_budgets_that_follow_from_the_number_of_faces_do_not_part_folds(tmp_path):
-    """In preset `paper` each fold has its own kimg; but a fold that was trained twice as long is another method.
+    """In preset `paper` a fold with more faces is shown more images; but a fold that was trained twice as long is another method.
 
     Seen red: kimg in the signature; no grouping by budget (a fold twice)."""
 
     def longer(content):
         content["config"]["cnn"]["kimg"] *= 2
 
-    cnn = [runs.write_fold(tmp_path / str(fold), "cnn", fold, change=longer if fold else lambda content: None) for fold in (0, 1)]
+    def larger(content):
+        longer(content)
+        content["n_train"] *= 2
+
+    cnn = [runs.write_fold(tmp_path / "0", "cnn"), runs.write_fold(tmp_path / "1", "cnn", 1, change=larger)]
     assert len(gather(cnn)) == 1
     again = runs.write_fold(tmp_path / "again", "cnn", 0, change=longer)
-    assert [len(method.runs) for method in gather([*cnn, again])] == [1, 2]
+    assert [len(method.runs) for method in gather([*cnn, again])] == [2, 1]
 
 
 def test_a_fold_that_is_there_twice_is_refused_and_a_folder_named_twice_counts_once(tmp_path):
@@ -168,7 +174,7 @@ def test_folds_that_were_dealt_out_anew_are_methods_of_their_own_and_compared_wi
             runs.write_fold(tmp_path / method / f"shuffled{seed}" / "fold0", method, change=dealt(seed))
     methods = gather([tmp_path / "degan", tmp_path / "cnn"])
     assert [method.label for method in methods] == [f"{name}, fold_seed {seed}" for name in ("DE-GAN", "CNN (baseline)") for seed in (0, 1)]
-    pairs = {(one.first.label, one.second.label) for one in compare(methods)[0]}
+    pairs = {(one.first.label, one.second.label) for one in compare_methods(methods)[0]}
     assert pairs == {(f"DE-GAN, fold_seed {seed}", f"CNN (baseline), fold_seed {seed}") for seed in (0, 1)}
 
 
@@ -220,7 +226,7 @@ def test_an_image_in_two_folds_is_refused(tmp_path):
     """Seen red: no check, the image counted twice."""
     for fold in (0, 1):
         runs.write_fold(tmp_path / f"fold{fold}", fold=fold, frame=runs.predictions_of(0, 0.9))
-    with pytest.raises(RunError, match=r"tiny/S000/000/00000000 is in several of DE-GAN"):
+    with pytest.raises(RunError, match=r"tiny/S000/000/00000000 is tested in more than one fold"):
         figures_of(gather([tmp_path])[0], 0)
 
 
@@ -245,7 +251,7 @@ def test_a_part_of_the_folds_is_said_to_be_a_part(tmp_path):
 def test_differences_are_those_of_the_shares(two):
     """On the same images the difference is that of the pooled accuracies. Seen red: the methods exchanged."""
     first, second = gather(two)
-    found, apart = compare([first, second])
+    found, apart = compare_methods([first, second])
     assert apart == [] and [one.unit for one in found] == ["frame", "sequence"]
     shares = [accuracy(method.predictions(0)) for method in (first, second)]
     assert found[0].paired.difference == pytest.approx(shares[0] - shares[1]) and found[0].paired.low > 0
@@ -259,7 +265,7 @@ def test_seeds_are_compared_with_the_same_seed_and_together(tmp_path):
     paths = [runs.write_fold(tmp_path / f"degan{seed}", seed=seed, share=0.9) for seed in (0, 1, 2)]
     paths += [runs.write_fold(tmp_path / f"cnn{seed}", "cnn", seed=seed, share=0.6) for seed in (0, 1)]
     methods = gather(paths)
-    found, _ = compare(methods)
+    found, _ = compare_methods(methods)
     assert [one.seeds for one in found if one.unit == "frame"] == [(0, 1), (0,), (1,)]
     singles = [one.paired.difference for one in found if one.unit == "frame"][1:]
     assert found[0].paired.difference == pytest.approx(np.mean(singles))
@@ -270,7 +276,7 @@ def test_seeds_are_compared_with_the_same_seed_and_together(tmp_path):
 def test_methods_without_a_common_seed_are_compared_all_together(tmp_path):
     """Seen red: nothing compared."""
     methods = gather([runs.write_fold(tmp_path / "a", seed=1), runs.write_fold(tmp_path / "b", "cnn", seed=2)])
-    assert [one.shared_seeds for one in compare(methods)[0]] == [False, False]
+    assert [one.shared_seeds for one in compare_methods(methods)[0]] == [False, False]
 
 
 def test_the_spread_over_seeds_counts_the_folds_that_all_have(tmp_path):
@@ -288,7 +294,7 @@ def test_the_spread_over_seeds_counts_the_folds_that_all_have(tmp_path):
 # --- the three files --------------------------------------------------------------------------------------------------
 
 KEYS = {
-    "schema_version", "written_by", "title", "databases", "drawn", "findings", "methods", "figures", "seeds", "comparisons",
+    "schema_version", "written_by", "title", "databases", "drawn", "findings", "methods", "settings", "figures", "seeds", "comparisons",
     "nothing_in_common", "incomplete", "probes", "paper",
 }  # fmt: skip
 

@@ -18,8 +18,8 @@ from fer_data.store.manifest import COLUMNS, read_settings, write_manifest
 from fer_model.config import preset
 from fer_model.crossval import crossval
 from fer_model.errors import RunError
-from fer_model.evaluate.compare import compare
 from fer_model.evaluate.repredict import repredict
+from fer_model.evaluate.run_table import evaluate_runs
 from fer_model.job import Job
 from fer_model.networks import to_input_size
 from fer_model.runs.predictions import read_predictions
@@ -110,9 +110,9 @@ def test_votes_do_not_depend_on_batch_or_order(folds, tiny_prepared, method, bat
 
 def test_a_cross_validation_votes_and_nothing_is_written(folds):
     before = {file: file.stat().st_mtime_ns for file in folds.rglob("*")}
-    found = compare([folds / "cnn", folds / "degan" / "fold0"], vote=10, device="cpu")
+    found = evaluate_runs([folds / "cnn", folds / "degan" / "fold0"], vote=10, device="cpu")
     assert before == {file: file.stat().st_mtime_ns for file in folds.rglob("*")}
-    one, two = found.entries
+    one, two = found.rows
     assert one.pooled.n_folds == len(one.pooled.folds) == 3 and one.evaluation.n_images == 36 and two.evaluation.n_images == 12
     assert found.to_json()[0]["rules"]["test_view"] == found.to_json()[1]["rules"]["test_view"] == (
         "mean of the probabilities of 10 views of each image"
@@ -138,11 +138,11 @@ def test_another_database_is_answered_among_the_classes_that_both_have(folds, ot
 
 def test_every_network_of_a_cross_validation_sees_all_of_another_database(folds, other):
     data = other(expressions=("anger", "happiness", "surprise"))
-    found = compare([folds / "cnn"], data, device="cpu").entries[0]
-    assert found.pooled.elsewhere and found.evaluation.n_images == 24 and [fold.n_images for fold in found.pooled.folds] == [24] * 3
+    found = evaluate_runs([folds / "cnn"], data, device="cpu").rows[0]
+    assert found.pooled.elsewhere and found.evaluation.n_images == 24 and [one.n_images for one in found.pooled.by_fold] == [24] * 3
     each = [repredict(folds / "cnn" / f"fold{i}", data, device="cpu").frame for i in range(3)]
     shares = [(frame["expression"] == frame["predicted"]).mean() for frame in each]
-    assert found.evaluation.frame_accuracy.value == pytest.approx(np.mean(shares)) == pytest.approx(found.pooled.frame.mean)
+    assert found.evaluation.frame_accuracy.value == pytest.approx(np.mean(shares)) == pytest.approx(found.pooled.means["frame"].mean)
     done = CliRunner().invoke(main, ["evaluate", str(folds / "cnn"), "--data", str(data), "--device", "cpu"])
     assert done.exit_code == 0 and "24 images, 12 sequences, 4 people seen by each of 3 networks" in done.output
     done = CliRunner().invoke(main, ["evaluate", str(folds / "cnn"), "--data", str(data), "--device", "cpu", "--json"])
@@ -150,7 +150,7 @@ def test_every_network_of_a_cross_validation_sees_all_of_another_database(folds,
 
 
 def test_the_runs_own_manifest_means_its_test_fold(folds, tiny_prepared):
-    found = compare([folds / "cnn"], tiny_prepared, device="cpu").entries[0]
+    found = evaluate_runs([folds / "cnn"], tiny_prepared, device="cpu").rows[0]
     assert found.evaluation.n_images == 36 and not found.pooled.elsewhere
     assert found.notes == (f"{tiny_prepared} is what was trained on: each network is tested on its own test fold alone.",)
 

@@ -155,7 +155,7 @@ def test_evaluate_prints_a_table_and_json(run):
 
 
 def test_evaluating_what_is_no_complete_run_is_one_sentence(tmp_path):
-    assert re.search(r"there is no .*result.json; `fer-model train` writes it", call("evaluate", tmp_path, code=1))
+    assert "is neither a run (config.json) nor a folder of folds" in call("evaluate", tmp_path, code=1)
 
 
 def test_a_device_that_is_not_there_is_one_sentence(tiny_prepared, tmp_path):

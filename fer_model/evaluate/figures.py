@@ -19,6 +19,7 @@ __all__ = [
 ]  # fmt: skip
 
 REPLICATES = 2000                     # of the bootstrap
+UNITS = ("frame", "sequence")         # of which accuracy is the share
 
 
 @dataclass(frozen=True)

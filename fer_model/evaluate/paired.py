@@ -1,7 +1,9 @@
-"""Two methods on the same images: how much one is above the other, and how sure that is.
+"""Compare two methods on the same images: how much one is above the other, and how sure that is.
 
 In:  predictions of both, as runs.predictions.read_predictions gives them; a generator. Several seeds of a method are several frames.
-Out: Paired: difference of the accuracies on what both predicted, with a 95 % interval by bootstrap over people.
+     Or Methods, every two of which are compared.
+Out: Paired: difference of the accuracies on what both predicted, with a 95 % interval by bootstrap over people. PairedComparison:
+     that of two methods, seed against the same seed.
 
 A paired test is far sharper than two intervals side by side: images that are hard for both say nothing about which is
 better, and people, not images, are drawn anew, because the frames of a person stand or fall together. What no interval
@@ -10,14 +12,16 @@ here holds is the noise of training: that is what seeds are for.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
 from fer_model.errors import RunError
-from fer_model.evaluate.figures import REPLICATES, to_sequences
+from fer_model.evaluate.figures import REPLICATES, UNITS, to_sequences
+from fer_model.runs.methods import Method
 
-__all__ = ["Paired", "paired_difference", "shared_rows"]
+__all__ = ["Paired", "PairedComparison", "compare_methods", "paired_difference", "shared_rows"]
 
 _KEYS = {"frame": ["image_id"], "sequence": ["subject", "sequence", "expression"]}   # what makes two rows the same thing
 
@@ -36,6 +40,18 @@ class Paired:
     share_above: float                # share of replicates in which the first is above the second
     only_first: float                 # rows that only the first has right; the mean over pairs of seeds, hence no whole number
     only_second: float
+
+
+@dataclass(frozen=True)
+class PairedComparison:
+    """Two methods on what both predicted, seed against the same seed."""
+
+    first: Method
+    second: Method
+    seeds: tuple[int, ...]            # over which the rightness of each image is averaged; those of the first, if none is shared
+    shared_seeds: bool                # whether both methods have these seeds
+    unit: str                         # frame, sequence
+    paired: Paired
 
 
 def shared_rows(first: Sequence[pd.DataFrame], second: Sequence[pd.DataFrame], unit: str = "frame") -> pd.DataFrame:
@@ -89,3 +105,36 @@ def _right(frame: pd.DataFrame, unit: str) -> pd.DataFrame:
     index = pd.Index(rows[keys[0]]) if len(keys) == 1 else pd.MultiIndex.from_frame(rows[keys])
     found = rows[["subject", "expression"]].set_axis(index)
     return found.assign(right=(rows["expression"] == rows["predicted"]).to_numpy())
+
+
+def compare_methods(methods: list[Method], seed: int = 0) -> tuple[list[PairedComparison], list[tuple[Method, Method]]]:
+    """Return the comparisons of every two methods, and the pairs that predicted nothing in common; `seed` is the bootstrap's.
+
+    Only methods with the same folds are compared: how much the choice of folds moves is another question.
+    Seeds that both have are compared together, each image counting by its mean over seeds, and one by one. Where no seed is
+    shared, all seeds of one stand against all seeds of the other.
+    """
+    found, apart = [], []
+    for first, second in combinations(methods, 2):
+        mine, theirs = ([s for s in method.seeds if method.complete(s)] for method in (first, second))
+        if not mine or not theirs or _fold_choice(first) != _fold_choice(second):
+            continue
+        shared = [s for s in mine if s in theirs]
+        sets = [(shared, shared)] if shared else [(mine, theirs)]
+        sets += [([s], [s]) for s in shared] if len(shared) > 1 else []
+        pairs = [one for a, b in sets for unit in UNITS if (one := _comparison(first, second, a, b, bool(shared), unit, seed))]
+        found += pairs
+        if not pairs:
+            apart.append((first, second))
+    return found, apart
+
+
+def _fold_choice(method: Method) -> tuple:
+    """Return by what rule and seed folds were dealt out; runs from before there was a choice have those of the manifest."""
+    return method.config.get("fold_rule", "manifest"), method.config.get("fold_seed", 0)
+
+
+def _comparison(first: Method, second: Method, mine, theirs, shared: bool, unit: str, seed: int) -> PairedComparison | None:
+    a, b = [first.predictions(s) for s in mine], [second.predictions(s) for s in theirs]
+    paired = paired_difference(a, b, np.random.default_rng(seed), unit)
+    return None if paired is None else PairedComparison(first, second, tuple(mine), shared, unit, paired)

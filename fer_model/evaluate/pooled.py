@@ -1,7 +1,7 @@
-"""The folds of one cross-validation together: complete runs in; pooled figures, the mean of folds and each fold out.
+"""Pool the folds of one cross-validation: pooled figures, the mean of folds, each fold, and the spread over seeds.
 
-In:  predictions of runs that differ in their test fold alone.
-Out: Pooled, its Spread over folds; sentences about what is missing or differs.
+In:  predictions of runs that differ in their test fold alone; Methods (runs/methods.py), which say which runs those are.
+Out: Pooled, its Spread over folds; SeedFigures (one method, one seed), SeedSpread (several seeds of one method). Shares are 0..1.
 
 Pooled and mean of folds are two numbers: folds are not equally large, and a small hard fold weighs more in the mean. Both
 are shown, always. The standard deviation over folds is that of folds, not of the method: folds hold different people.
@@ -9,18 +9,17 @@ are shown, always. The standard deviation over folds is that of folds, not of th
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
-from fer_model.config import STAGES_OF
-from fer_model.errors import RunError
-from fer_model.evaluate.figures import Evaluation, accuracy, evaluate_together, macro_recall, plain_table, to_sequences
+from fer_model.evaluate.figures import Evaluation, accuracy, evaluate, evaluate_together, macro_recall, plain_table, to_sequences
+from fer_model.runs.fold_runs import FoldRun
+from fer_model.runs.methods import Method
+from fer_model.runs.predictions import together
 
-__all__ = ["FoldFigures", "Pooled", "Spread", "pool", "refuse_mixed", "spread"]
-
-_BUDGETS = ("kimg", "epochs")         # they follow from the number of training faces, which differs between folds
+__all__ = ["Pooled", "SeedFigures", "SeedSpread", "Spread", "figures_of", "pool", "seed_spread", "spread"]
 
 
 @dataclass(frozen=True)
@@ -48,49 +47,39 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 @dataclass(frozen=True)
-class FoldFigures:
-    """What the network of one fold reached. Shares are 0..1."""
-
-    fold: int
-    n_images: int
-    n_sequences: int
-    n_subjects: int
-    frame_accuracy: float
-    sequence_accuracy: float
-    frame_macro_recall: float         # over the classes that occur in this fold
-
-
-@dataclass(frozen=True)
 class Pooled:
     """Several networks of one method and seed: their predictions pooled, and one by one."""
 
     evaluation: Evaluation
-    folds: tuple[FoldFigures, ...]
+    folds: tuple[int, ...]            # their numbers
+    by_fold: tuple[Evaluation, ...]   # of each of them, in the same order
     n_folds: int                      # how many there are, complete or not
     elsewhere: bool                   # each network was tested on all images, none of them its fold
 
-    @property
-    def frame(self) -> Spread:
-        return spread([fold.frame_accuracy for fold in self.folds])
-
-    @property
-    def sequence(self) -> Spread:
-        return spread([fold.sequence_accuracy for fold in self.folds])
-
-    @property
-    def macro(self) -> Spread:
-        return spread([fold.frame_macro_recall for fold in self.folds])
+    @cached_property
+    def means(self) -> dict[str, Spread]:
+        """Mean of folds of frame and sequence (accuracy), frame_macro_recall, sequence_macro_recall."""
+        return {
+            "frame": spread([one.frame_accuracy.value for one in self.by_fold]),
+            "sequence": spread([one.sequence_accuracy.value for one in self.by_fold]),
+            "frame_macro_recall": spread([one.frame_macro_recall for one in self.by_fold]),
+            "sequence_macro_recall": spread([one.sequence_macro_recall for one in self.by_fold]),
+        }  # fmt: skip
 
     def to_dict(self) -> dict:
         """Return it as what JSON holds."""
-        means = {"frame_accuracy": self.frame, "sequence_accuracy": self.sequence, "frame_macro_recall": self.macro}
-        return {
-            "evaluation": self.evaluation.to_dict(), "folds": [asdict(fold) for fold in self.folds], "n_folds": self.n_folds,
-            "mean_of_folds": {name: asdict(mean) for name, mean in means.items()},
-        }  # fmt: skip
+        folds = [
+            {"fold": fold, "n_images": one.n_images, "n_sequences": one.n_sequences, "n_subjects": one.n_subjects,
+             "frame_accuracy": one.frame_accuracy.value, "sequence_accuracy": one.sequence_accuracy.value,
+             "frame_macro_recall": one.frame_macro_recall}
+            for fold, one in zip(self.folds, self.by_fold, strict=True)
+        ]  # fmt: skip
+        names = {"frame_accuracy": "frame", "sequence_accuracy": "sequence", "frame_macro_recall": "frame_macro_recall"}
+        means = {name: asdict(self.means[key]) for name, key in names.items()}
+        return {"evaluation": self.evaluation.to_dict(), "folds": folds, "n_folds": self.n_folds, "mean_of_folds": means}
 
     def __rich__(self):
-        """Return pooled figures, means, folds and confusion matrix as tables, for the console."""
+        """Return pooled figures, the means of folds, the folds and the pooled confusion matrix, for the console."""
         from rich.console import Group
 
         number = f"{len(self.folds)}" + (f" of {self.n_folds}" if self.n_folds != len(self.folds) else "")
@@ -100,19 +89,19 @@ class Pooled:
 
     def _means(self):
         title = "Mean of networks" if self.elsewhere else "Mean of folds, each weighing the same"
-        means = plain_table(title, "", "mean ± sd", "least to greatest")
-        named = {"accuracy per frame": self.frame, "accuracy per sequence": self.sequence, "macro recall per frame": self.macro}
-        for name, share in named.items():
-            means.add_row(name, str(share), f"{share.low:.1%} to {share.high:.1%}")
-        return means
+        table = plain_table(title, "", "mean ± sd", "least to greatest")
+        named = {"accuracy per frame": "frame", "accuracy per sequence": "sequence", "macro recall per frame": "frame_macro_recall"}
+        for name, key in named.items():
+            share = self.means[key]
+            table.add_row(name, str(share), f"{share.low:.1%} to {share.high:.1%}")
+        return table
 
     def _each(self):
         title = "Networks, by the fold that they were not trained on" if self.elsewhere else "Folds"
         table = plain_table(title, "fold", "images", "sequences", "people", "per frame", "per sequence", "macro recall")
-        for fold in self.folds:
-            shares = (fold.frame_accuracy, fold.sequence_accuracy, fold.frame_macro_recall)
-            counts = (fold.fold, fold.n_images, fold.n_sequences, fold.n_subjects)
-            table.add_row(*map(str, counts), *(f"{share:.1%}" for share in shares))
+        for fold, one in zip(self.folds, self.by_fold, strict=True):
+            shares = (one.frame_accuracy.value, one.sequence_accuracy.value, one.frame_macro_recall)
+            table.add_row(*map(str, (fold, one.n_images, one.n_sequences, one.n_subjects)), *(f"{share:.1%}" for share in shares))
         return table
 
 
@@ -121,53 +110,80 @@ def pool(folds: Sequence[int], frames: Sequence[pd.DataFrame], n_folds: int, els
 
     Raises RunError if two of them tested the same image, unless `elsewhere`: then all of them saw all images.
     """
-    ids = pd.concat([frame["image_id"] for frame in frames], ignore_index=True)
-    if not elsewhere and ids.duplicated().any():
-        raise RunError(f"pooling folds: an image must be tested in one fold, {ids[ids.duplicated()].iloc[0]} is tested in several")
-    figures = tuple(_figures(fold, frame) for fold, frame in zip(folds, frames, strict=True))
-    return Pooled(evaluate_together(frames), figures, n_folds, elsewhere)
+    if not elsewhere:
+        together(frames)
+    return Pooled(evaluate_together(frames), tuple(folds), tuple(evaluate(frame) for frame in frames), n_folds, elsewhere)
 
 
-def _figures(fold: int, frame: pd.DataFrame) -> FoldFigures:
-    sequences = to_sequences(frame)
-    counts = len(frame), len(sequences), frame["subject"].nunique()
-    return FoldFigures(fold, *counts, accuracy(frame), accuracy(sequences), macro_recall(frame))
+# --- the seeds of a method
 
 
-def refuse_mixed(runs: Sequence[Path], contents: Sequence[dict]) -> list[str]:
-    """Raise RunError unless the runs (config.json of each) differ in their test fold alone; return remarks on the code.
+@dataclass(frozen=True)
+class SeedFigures:
+    """What one seed of a method reached, over its complete folds."""
 
-    Budgets agree if every fold was shown as many images, or passed as often over its faces.
-    """
-    first, flat = contents[0], [_flat({**content["config"], "manifest": content["manifest_sha256"]}) for content in contents]
-    for run, mine in zip(runs, flat, strict=True):
-        for name in sorted(set(flat[0]) | set(mine)):
-            if name != "fold" and name.rpartition(".")[2] not in _BUDGETS and flat[0].get(name) != mine.get(name):
-                raise RunError(_differs(runs[0], run, name, flat[0].get(name), mine.get(name)))
-    for stage in STAGES_OF[first["config"]["method"]]:
-        if not _same_budget(contents, stage):
-            i = next(i for i, other in enumerate(flat) if other[f"{stage}.kimg"] != flat[0][f"{stage}.kimg"])
-            raise RunError(_differs(runs[0], runs[i], f"{stage}.kimg", flat[0][f"{stage}.kimg"], flat[i][f"{stage}.kimg"]))
-    versions = {content["code_version"] for content in contents}
-    return [f"The folds were trained by {len(versions)} versions of the code."] if len(versions) > 1 else []
+    method: Method
+    seed: int
+    folds: tuple[FoldRun, ...]        # complete
+    all_folds: Pooled
+
+    @property
+    def pooled(self) -> Evaluation:
+        """Of all their images together."""
+        return self.all_folds.evaluation
+
+    @property
+    def by_fold(self) -> tuple[Evaluation, ...]:
+        """Of each fold, in the order of `folds`."""
+        return self.all_folds.by_fold
+
+    @property
+    def means(self) -> dict[str, Spread]:
+        """Mean of folds, as Pooled.means."""
+        return self.all_folds.means
+
+    @property
+    def name(self) -> str:
+        """The method, and its seed where the method has several."""
+        return f"{self.method.label}, seed {self.seed}" if len(self.method.seeds) > 1 else self.method.label
+
+    @property
+    def whole(self) -> bool:
+        """Whether every face of the data set was tested."""
+        return self.pooled.n_images == self.method.n_faces
 
 
-def _differs(first: Path, other: Path, name: str, old, new) -> str:
-    return f"pooling folds: runs must agree in all but their fold, {name} is {old!r} in {first} and {new!r} in {other}"
+@dataclass(frozen=True)
+class SeedSpread:
+    """Several seeds of one method, on the folds that all of them have: the noise of training."""
+
+    method: Method
+    seeds: tuple[int, ...]
+    folds: tuple[int, ...]
+    n_images: int
+    figures: dict[str, Spread]        # frame, sequence: accuracy, pooled; frame_macro_recall
+    values: dict[str, tuple[float, ...]]      # the same for each seed
 
 
-def _flat(values: dict, prefix: str = "") -> dict:
-    found = {}
-    for name, value in values.items():
-        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return found
+def figures_of(method: Method, seed: int) -> SeedFigures | None:
+    """Return what a seed reached over its complete folds; None if there is none."""
+    runs = method.complete(seed)
+    if not runs:
+        return None
+    n_folds = method.content.get("n_folds", len(method.seeds[seed]))
+    return SeedFigures(method, seed, runs, pool([run.fold for run in runs], [run.predictions for run in runs], n_folds))
 
 
-def _same_budget(contents: Sequence[dict], stage: str) -> bool:
-    """The baseline has its own budget, or both stages' of DE-GAN, of which one may be images and the other passes."""
-    kimg = [content["config"][stage]["kimg"] for content in contents]
-    passes = [k / content["n_train"] for k, content in zip(kimg, contents, strict=True)]
-    if np.ptp(kimg) == 0 or np.ptp(passes) < 1e-4 * max(passes):
-        return True
-    both = [content["config"]["gan"]["kimg"] + content["config"]["head"]["kimg"] for content in contents]
-    return stage == "cnn" and np.allclose(kimg, both) and all(_same_budget(contents, part) for part in ("gan", "head"))
+def seed_spread(method: Method) -> SeedSpread | None:
+    """Return the spread over seeds, on the folds that are complete in all; None if there are not two seeds with one in common."""
+    done = {seed: {run.fold for run in method.complete(seed)} for seed in method.seeds if method.complete(seed)}
+    folds = set.intersection(*done.values()) if done else set()
+    if len(done) < 2 or not folds:
+        return None
+    frames = [method.predictions(seed, folds) for seed in done]
+    values = {
+        "frame": tuple(accuracy(frame) for frame in frames), "sequence": tuple(accuracy(to_sequences(frame)) for frame in frames),
+        "frame_macro_recall": tuple(macro_recall(frame) for frame in frames),
+    }  # fmt: skip
+    figures = {name: spread(found) for name, found in values.items()}
+    return SeedSpread(method, tuple(done), tuple(sorted(folds)), len(frames[0]), figures, values)

@@ -1,10 +1,9 @@
-"""Probes of runs on disk: run folders in, probe.json in each and a table out.
+"""Probe runs on disk, write probe.json into each and show a table.
 
 In:  a complete run, or a folder of folds (fold0, fold1, ... each a run), perhaps the baseline's beside it.
 Out: RUN/probe.json; Probed. For a folder of folds each fold's probe on its own held-out people, and their mean in FOLDER/probe.json.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from fer_model.errors import RunError
 from fer_model.evaluate.figures import plain_table
 from fer_model.probe.features import GRID, samples_of
 from fer_model.probe.probes import HIDDEN, PEOPLE, ProbeRow, probe
+from fer_model.runs.fold_runs import find_runs
 from fer_model.runs.folder import RunFolder, code_version
 from fer_model.runs.trained import load_run
 
@@ -92,20 +92,14 @@ def probe_run(
     Raises RunError if the run is not complete, if the baseline was trained on other people, or if too few people can be
     probed; children of FerError of the data.
     """
-    names = [] if RunFolder(run).config.is_file() else _folds_in(run)
-    if not names:
+    if RunFolder(run).config.is_file():
         return _probe_one(run, baseline, data, device, seed)
+    folds = [one.path for one in find_runs([run]) if one.started]
     found = []
-    for number, name in enumerate(names, 1):
-        found.append(_probe_one(run / name, baseline and baseline / name, data, device, seed))
-        say(f"{run / name}: {number} of {len(names)} probed")
+    for number, fold in enumerate(folds, 1):
+        found.append(_probe_one(fold, baseline and baseline / fold.relative_to(run), data, device, seed))
+        say(f"{fold}: {number} of {len(folds)} probed")
     return _written(Probed(run, baseline, len(found), seed, mean_over_folds([one.rows for one in found])))
-
-
-def _folds_in(folder: Path) -> list[str]:
-    """Return the names of the runs in a folder of folds, in the order of folds."""
-    found = {path.parent.name for path in folder.glob("fold*/config.json")}
-    return sorted((name for name in found if re.fullmatch(r"fold\d+", name)), key=lambda name: int(name[4:]))
 
 
 def _probe_one(run: Path, baseline: Path | None, data: Path | None, device: str, seed: int) -> Probed:

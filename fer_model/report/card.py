@@ -18,12 +18,13 @@ from fer_data.share.terms import Terms, terms_of
 from fer_data.text import escape, listed, paragraphs, percent, table
 from fer_model.config import STAGES_OF
 from fer_model.errors import RunError
-from fer_model.evaluate.summary import SeedFigures, figures_of, seed_spread
+from fer_model.evaluate.pooled import SeedFigures, figures_of, seed_spread
 from fer_model.report.markdown import accuracy_table, confusion_table, folds_table
-from fer_model.report.protocol import database_name, drawn_of, findings, paper_views, protocol
+from fer_model.report.protocol import database_name, drawn_of, findings, paper_views, protocol, stages_of
 from fer_model.report.report import citations_of, figure_values, incomplete_values, spread_values
+from fer_model.runs.fold_runs import FoldRun, read_content
 from fer_model.runs.folder import RunFolder
-from fer_model.runs.methods import FoldRun, Method, gather, read_content
+from fer_model.runs.methods import Method, gather
 
 __all__ = ["CARD", "CardSummary", "write_card"]
 
@@ -233,19 +234,17 @@ def _faces(content: dict) -> list[str]:
 
 def _training(method: Method) -> list[str]:
     """Return the stages with their budgets and main settings; all settings stand in config.json."""
-    results = [run.result for run in method.runs if run.complete]
     rows = []
-    for name in STAGES_OF[method.config["method"]]:
-        stage = method.config[name]
-        mine = [result["stages"][name] for result in results]
-        kimg, passes, seconds = (sum(one[key] for one in mine) / len(mine) for key in ("kimg", "passes_over_faces", "seconds"))
+    for done in stages_of(method):
+        name, stage = done.name, method.config[done.name]
         settings = ", ".join(f"{key} {stage[key]}" for key in _SETTINGS if stage.get(key) not in (None, 0.0, ""))
         what = _STAGES[stage.get("variant", "both") if name == "head" else name]
         if name == "head":
             what += ", the encoder trained on" if stage.get("encoder_lr") else ", the encoder frozen"
-        rows.append([name, what, settings, f"{1000 * kimg:,.0f}", f"{passes:.1f}", f"{seconds / 60:.1f}"])
+        rows.append([name, what, settings, f"{1000 * done.kimg:,.0f}", f"{done.passes:.1f}", f"{done.minutes:.1f}"])
     head = ["stage", "what", "settings", "images shown", "passes", "minutes"]
-    each = "Images, passes over the training faces and minutes are means over the runs. " if len(results) > 1 else ""
+    several = sum(run.complete for run in method.runs) > 1
+    each = "Images, passes over the training faces and minutes are means over the runs. " if several else ""
     network = ", ".join(f"{key} {_short(value)}" for key, value in method.config.get("network", {}).items() if value not in ([], False))
     return [
         "## How it was trained", "", *table(head, rows, words=3), "",

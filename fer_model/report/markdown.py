@@ -23,6 +23,7 @@ def to_markdown(report: dict) -> str:
         *[[f"## Probes: {escape(one['method'])}", "", *table(one["columns"], one["rows"])] for one in report["probes"]],
         *[_paper(one) for one in report["paper"]],
         *[[f"## Protocol: {escape(one['label'])}", "", *table(["what", "value"], one["protocol"])] for one in report["methods"]],
+        _settings(report),
         [f"Written by fer-model {escape(report['written_by'])}."],
     ]
     return paragraphs(parts)
@@ -68,6 +69,13 @@ def confusion_table(pooled: dict) -> list[str]:
     """Return the lines of the confusion matrix: true classes down, predicted ones across."""
     rows = [[name, *counts] for name, counts in zip(pooled["classes"], pooled["confusion"], strict=True)]
     return table(["true, images", *pooled["classes"]], rows)
+
+
+def _settings(report: dict) -> list[str]:
+    """Return the settings that differ between methods, a column each; an empty cell: the method does not train that stage."""
+    rows = [[one["name"], *("" if value is None else value for value in one["values"])] for one in report["settings"]]
+    columns = ["setting", *(method["label"] for method in report["methods"])]
+    return ["## Settings that differ", "", *table(columns, rows, words=len(columns))] if rows else []
 
 
 def _paper(view: dict) -> list[str]:

@@ -6,15 +6,17 @@ Out: for each method (what, value) rows; Findings, each one sentence; the paper'
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from fer_data.datasets.compare import ck_plus_subjects
 from fer_data.datasets.published import FILES, load_facts
 from fer_data.report.content import Finding
 from fer_data.text import listed, percent
 from fer_model.evaluate.figures import REPLICATES
-from fer_model.evaluate.summary import SeedFigures
+from fer_model.evaluate.pooled import SeedFigures
 from fer_model.report.paper import PaperTable, table_of
-from fer_model.runs.methods import Method
+from fer_model.runs.fold_runs import FoldRun, is_fold
+from fer_model.runs.methods import Method, difference
 
 __all__ = ["OurRow", "PaperView", "Stage", "database_name", "drawn_of", "findings", "paper_views", "protocol", "stages_of"]
 
@@ -111,8 +113,8 @@ def protocol(method: Method) -> list[tuple[str, str]]:
 def findings(methods: Sequence[Method], figures: Sequence[SeedFigures]) -> list[Finding]:
     """Return what a reader should know before the figures, each as one sentence."""
     return [
-        *_origin(methods), *_incomplete(methods), *_coverage(figures), *_same_data(methods), *_budgets(methods), *_seeds(methods),
-        *_absent(figures), *_majority(figures), *_versions(methods),
+        *_origin(methods), *_incomplete(methods), *_kept_apart(methods), *_coverage(figures), *_same_data(methods), *_budgets(methods),
+        *_seeds(methods), *_absent(figures), *_majority(figures), *_versions(methods),
     ]  # fmt: skip
 
 
@@ -200,6 +202,18 @@ def _incomplete(methods: Sequence[Method]) -> list[Finding]:
         for method in methods for run in method.runs if not run.complete
     ]  # fmt: skip
     return found or [Finding("ok", f"Every run that was named is complete: {sum(len(method.runs) for method in methods)}.")]
+
+
+def _kept_apart(methods: Sequence[Method]) -> list[Finding]:
+    """Name the folders whose folds belong to several methods, and the first setting that tells them apart."""
+    homes: dict[Path, list[FoldRun]] = {}                                # folder of folds -> a run of each method that has folds in it
+    for method in methods:
+        for folder in dict.fromkeys(run.path.parent for run in method.runs if is_fold(run.path)):
+            homes.setdefault(folder, []).append(next(run for run in method.runs if run.path.parent == folder))
+    return [
+        Finding("look", f"The folds in {folder} are of {len(runs)} methods and are not pooled: {difference(runs)}.")
+        for folder, runs in homes.items() if len(runs) > 1
+    ]  # fmt: skip
 
 
 def _coverage(figures: Sequence[SeedFigures]) -> list[Finding]:

@@ -1,6 +1,6 @@
 """From run folders to one page that can be believed: report.html, report.md and report.json, the same numbers in each.
 
-In:  folders: runs, and folders of folds (runs/methods.py).
+In:  folders: runs, and folders of folds (runs/fold_runs.py).
 Out: three files in a folder, written atomically; the same runs give the same bytes. The page needs nothing else and asks for
      nothing.
 
@@ -21,26 +21,22 @@ from fer_data.report.figures import heat_level
 from fer_data.report.template import render_page
 from fer_data.text import counted, listed, percent
 from fer_model.errors import RunError
-from fer_model.evaluate.figures import REPLICATES, Evaluation
-from fer_model.evaluate.summary import (
-    UNITS,
-    Comparison,
-    SeedFigures,
-    SeedSpread,
-    compare,
-    figures_of,
-    seed_spread,
+from fer_model.evaluate.figures import REPLICATES, UNITS, Evaluation
+from fer_model.evaluate.paired import PairedComparison, compare_methods
+from fer_model.evaluate.pooled import SeedFigures, SeedSpread, figures_of, seed_spread
+from fer_model.report import paper
+from fer_model.report.drawings import IntervalChart, Mark, curves, interval_chart
+from fer_model.report.markdown import to_markdown
+from fer_model.report.protocol import PaperView, database_name, drawn_of, findings, paper_views, protocol, stages_of
+from fer_model.report.sentences import (
     sentence_of_difference,
     sentence_of_mean,
     sentence_of_recall,
     sentence_of_seeds,
     sentence_pooled,
 )
-from fer_model.report import paper
-from fer_model.report.drawings import IntervalChart, Mark, curves, interval_chart
-from fer_model.report.markdown import to_markdown
-from fer_model.report.protocol import PaperView, database_name, drawn_of, findings, paper_views, protocol, stages_of
-from fer_model.runs.methods import FoldRun, Method, gather
+from fer_model.runs.fold_runs import FoldRun
+from fer_model.runs.methods import Method, differing_settings, gather
 
 __all__ = ["ReportSummary", "citations_of", "figure_values", "incomplete_values", "spread_values", "write_report"]
 
@@ -80,7 +76,7 @@ def write_report(runs: Sequence[Path], out: Path, faces: bool = True) -> ReportS
     figures = [one for method in methods for seed in method.seeds if (one := figures_of(method, seed)) is not None]
     if not figures:
         raise RunError(f"reporting on {methods[0].runs[0].path if methods else 'no run'}: no run is complete; train one to its end first")
-    comparisons, apart = compare(methods)
+    comparisons, apart = compare_methods(methods)
     spreads = [found for method in methods if (found := seed_spread(method)) is not None]
     views = paper_views(figures)
     content = _content(methods, figures, comparisons, apart, spreads, views)
@@ -113,6 +109,7 @@ def _content(methods, figures, comparisons, apart, spreads, views) -> dict:
         "databases": databases, "drawn": {method.label: drawn_of(method) for method in methods},
         "findings": [asdict(finding) for finding in findings(methods, figures)],
         "methods": [_method(method) for method in methods],
+        "settings": [{"name": name, "values": values} for name, values in differing_settings([m.content for m in methods]).items()],
         "figures": [figure_values(one) for one in figures],
         "seeds": [spread_values(one) for one in spreads],
         "comparisons": [_comparison(one) for one in comparisons],
@@ -172,7 +169,7 @@ def spread_values(one: SeedSpread) -> dict:
     }  # fmt: skip
 
 
-def _comparison(one: Comparison) -> dict:
+def _comparison(one: PairedComparison) -> dict:
     paired = one.paired
     return {
         "first": one.first.label, "second": one.second.label, "unit": one.unit, "seeds": list(one.seeds), "shared_seeds": one.shared_seeds,
@@ -252,11 +249,11 @@ def _accuracy_charts(figures: Sequence[SeedFigures]) -> list[tuple[str, Interval
     return charts
 
 
-def _difference_charts(comparisons: Sequence[Comparison]) -> list[tuple[str, IntervalChart]]:
+def _difference_charts(comparisons: Sequence[PairedComparison]) -> list[tuple[str, IntervalChart]]:
     """Return a chart of differences per unit: of each pair the one over all its seeds."""
     charts = []
     for unit in UNITS:
-        seen: dict[tuple[str, str], Comparison] = {}
+        seen: dict[tuple[str, str], PairedComparison] = {}
         for one in comparisons:
             if one.unit == unit:
                 seen.setdefault((one.first.label, one.second.label), one)

@@ -38,8 +38,9 @@ from fer_model.config import STAGES_OF, TrainConfig, from_json
 from fer_model.data.fold import Fold, people_of
 from fer_model.engine import checkpoint, distributed
 from fer_model.errors import ConfigError, RunError
+from fer_model.runs.differences import first_difference
 
-__all__ = ["RunFolder", "code_version", "faces_of", "first_difference", "locked", "runs_in"]
+__all__ = ["RunFolder", "code_version", "faces_of", "locked", "runs_below", "runs_in"]
 
 SCHEMA_VERSION = 1
 EXPORTS = ("model.onnx", "model.safetensors")
@@ -59,22 +60,6 @@ def code_version() -> str:
     return f"{fer_data.__version__}+{digest.hexdigest()[:12]}"
 
 
-def first_difference(old: dict, new: dict, prefix: str = "") -> tuple[str, object, object] | None:
-    """Return the first field in which two dicts of the same shape differ, with both values, or None.
-
-    >>> first_difference({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}})
-    ('b.c', 2, 3)
-    """
-    for name, value in old.items():
-        if isinstance(value, dict) and isinstance(new[name], dict):
-            found = first_difference(value, new[name], f"{prefix}{name}.")
-            if found is not None:
-                return found
-        elif new[name] != value:
-            return f"{prefix}{name}", value, new[name]
-    return None
-
-
 def faces_of(settings: dict) -> dict:
     """Return what of a prepared folder's settings decides how faces are found and aligned: a run needs it to look at new pictures."""
     names = ("landmarks", "detector", "colour")
@@ -88,6 +73,11 @@ def runs_in(folder: Path) -> str:
         return ""
     what = "the folds of a cross-validation" if all(name.startswith("fold") for name in inside) else "runs"
     return f"; {folder} holds {what}: take one of them, such as {folder / inside[0]}"
+
+
+def runs_below(folder: Path) -> list[Path]:
+    """Return the run folders in a folder, at any depth, itself included, in natural order; complete or not."""
+    return sorted((path.parent for path in folder.rglob("config.json")), key=lambda path: natural_key(path.as_posix()))
 
 
 @contextmanager

@@ -1,68 +1,31 @@
-"""From run folders to methods: which runs are folds of the same thing, and which of them are complete.
+"""Say which runs are folds of the same method, and what differs between methods. Nothing else decides that.
 
-In:  folders: runs, as runs/folder.py draws them, and folders of folds (fold0, fold1, ... each a run), as `crossval` leaves them.
-     A folder of shuffled0, shuffled1, ... holds such folders.
-Out: Methods, each with its seeds, each with its folds; a fold that is not complete is one of them and says what it lacks.
+In:  folders, as runs/fold_runs.py finds runs in them; or runs.
+Out: Methods, each with its seeds, each with its folds; or the first field that keeps runs apart.
 
-Runs belong to one method if database, manifest, method, preset and every other field of the configuration agree, but for
-fold, seed and the budgets, which follow from the number of training faces; budgets tell runs apart where a fold was
-trained with several. A field that is not known here counts as well.
+Runs belong to one method if database, manifest, method, preset and every other setting agree, but for fold and seed. A setting of
+a stage that the method does not train does not count. Budgets agree if every fold was shown as many images, or passed as often
+over its training faces.
 """
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from fer_data.text import natural_key
-from fer_model.config import METHODS, STAGES_OF
+from fer_model.config import METHODS, STAGES_OF, shown
 from fer_model.errors import RunError
-from fer_model.runs.folder import SCHEMA_VERSION, RunFolder, runs_in
-from fer_model.runs.predictions import read_predictions
+from fer_model.runs.differences import first_difference, idle_stages, settings_of
+from fer_model.runs.fold_runs import FoldRun, find_runs
+from fer_model.runs.predictions import together
 
-__all__ = ["NAMES", "FoldRun", "Method", "find_runs", "gather", "read_content", "total_kimg"]
+__all__ = ["NAMES", "Method", "difference", "differing_settings", "gather", "one_method"]
 
 NAMES = {"degan": "DE-GAN", "cnn": "CNN (baseline)"}
-_FOLD, _REPEAT = re.compile(r"fold(\d+)"), re.compile(r"shuffled\d+")
-_NEEDED = ("config", "manifest_sha256", "dataset", "data", "n_train", "n_test", "code_version")   # of config.json
-_MOST_DIFFERENCES = 3                 # fields that tell methods of one name apart, in a label
-
-
-@dataclass(frozen=True)
-class FoldRun:
-    """One run folder, complete or not."""
-
-    path: Path
-    fold: int
-    content: dict                     # config.json; of a fold that was not started, that of another fold beside it
-    state: str                        # "complete", or what it lacks, in words
-
-    @property
-    def complete(self) -> bool:
-        return self.state == "complete"
-
-    @property
-    def seed(self) -> int:
-        return int(self.content["config"]["seed"])
-
-    @cached_property
-    def result(self) -> dict:
-        """result.json. Raises RunError if the run is not complete."""
-        return RunFolder(self.path).read_result()
-
-    @cached_property
-    def log(self) -> tuple[dict, ...]:
-        """The whole lines of log.jsonl."""
-        return _read_log(RunFolder(self.path).log)
-
-    @cached_property
-    def predictions(self) -> pd.DataFrame:
-        """Of the test fold, one row per image. Raises RunError if they cannot be read."""
-        return read_predictions(RunFolder(self.path).predictions)
+_MOST_LETTERS = 24                    # of a setting's value in a label
 
 
 @dataclass(frozen=True)
@@ -100,30 +63,7 @@ class Method:
         Raises RunError if two folds tested the same image.
         """
         runs = [run for run in self.complete(seed) if folds is None or run.fold in set(folds)]
-        frame = pd.concat([run.predictions for run in runs], ignore_index=True)
-        twice = frame["image_id"][frame["image_id"].duplicated()]
-        if len(twice):
-            raise RunError(f"reading runs: an image must be tested in one fold, {twice.iloc[0]} is in several of {self.label}")
-        return frame
-
-
-def find_runs(paths: Sequence[Path]) -> list[FoldRun]:
-    """Return the runs of the folders given: a folder is a run, or holds fold0, fold1, ...; one that is named twice counts once.
-
-    Raises RunError if a folder is neither, or if none of its folds was started.
-    """
-    found: dict[Path, FoldRun] = {}
-    for path in paths:
-        if (path / "config.json").is_file():
-            content = read_content(path)
-            if content["config"]["fold"] is None:
-                raise RunError(f"reading runs: {path} is a run of pretrain: nobody was held out, there are no figures")
-            runs = [FoldRun(path, int(content["config"]["fold"]), content, _state(path))]
-        else:
-            runs = _folds_of(path)
-        for run in runs:
-            found.setdefault(run.path.resolve(), run)
-    return list(found.values())
+        return together([run.predictions for run in runs])
 
 
 def gather(paths: Sequence[Path]) -> list[Method]:
@@ -131,47 +71,80 @@ def gather(paths: Sequence[Path]) -> list[Method]:
 
     Raises RunError if a folder is no run, or if a fold of a method and seed is there twice.
     """
-    groups: dict[str, list[FoldRun]] = {}
+    families: dict[str, list[FoldRun]] = {}
     for run in find_runs(paths):
-        groups.setdefault(_signature(run.content), []).append(run)
-    seeds = [_by_seed(group) for whole in groups.values() for group in _by_budget(whole)]
+        families.setdefault(_signature(run.content), []).append(run)
+    seeds = [_by_seed(group) for family in families.values() for group in _by_budget(family)]
     labels = _labels([next(iter(group.values()))[0].content for group in seeds])
     methods = [Method(label, group) for label, group in zip(labels, seeds, strict=True)]
     return sorted(methods, key=lambda method: _place(method.config["method"]))
 
 
-def _folds_of(path: Path) -> list[FoldRun]:
-    repeats = _folders(path, _REPEAT)
-    if repeats:
-        return [run for name in repeats for run in _folds_of(path / name)]
-    names = _folders(path, _FOLD)
-    if not names:
-        needed = "a run (config.json) or a folder of folds (fold0, fold1, ...)"
-        raise RunError(f"reading runs: {needed} is needed, {path} is neither{runs_in(path)}")
-    contents = {name: read_content(path / name) for name in names if (path / name / "config.json").is_file()}
-    if not contents:
-        raise RunError(f"reading runs: no fold in {path} was started; `fer-model train` or `fer-model crossval` does that")
-    some = next(iter(contents.values()))
-    runs = []
-    for name in names:
-        content = contents.get(name, some)
-        fold = int(content["config"]["fold"]) if name in contents else int(_FOLD.fullmatch(name)[1])
-        runs.append(FoldRun(path / name, fold, content, _state(path / name) if name in contents else "not started"))
-    return runs
+def one_method(runs: Sequence[FoldRun]) -> list[str]:
+    """Return remarks on runs that differ in their fold alone. Raises RunError if they differ in more, naming the first field."""
+    if apart := difference(runs, seeds=True):
+        raise RunError(f"pooling folds: {apart}; folds that belong together differ in their test fold alone: evaluate these one by one")
+    versions = {run.content["code_version"] for run in runs}
+    return [f"The folds were trained by {len(versions)} versions of the code."] if len(versions) > 1 else []
 
 
-def _folders(path: Path, pattern: re.Pattern) -> list[str]:
-    return sorted((child.name for child in path.iterdir() if child.is_dir() and pattern.fullmatch(child.name)), key=natural_key)
+def difference(runs: Sequence[FoldRun], seeds: bool = False) -> str:
+    """Return what keeps runs from being folds of one method: `cnn.lr is 0.002 in A and 0.5 in B`; "" if nothing does.
+
+    `seeds`: another seed does.
+    """
+    first = runs[0]
+    for run in runs[1:]:
+        more = [{"seed": one.seed} if seeds else {} for one in (first, run)]
+        if found := first_difference(_identity(first.content) | more[0], _identity(run.content) | more[1]):
+            name, old, new = found
+            return f"{name} is {shown(old)} in {first.path} and {shown(new)} in {run.path}"
+    stage = _other_budget(runs)
+    if stage is None:
+        return ""
+    other = next(run for run in runs if _kimg(run, stage) != _kimg(first, stage))
+    return f"{stage}.kimg is {shown(_kimg(first, stage))} in {first.path} and {shown(_kimg(other, stage))} in {other.path}"
+
+
+def _identity(content: dict) -> dict:
+    """Return what the runs of one method share, budgets aside."""
+    return {"dataset": content["dataset"], "manifest": content["manifest_sha256"], **settings_of(content["config"])}
+
+
+def _signature(content: dict) -> str:
+    """Return the same as text. A setting that is missing counts as one that is None."""
+    return json.dumps({name: value for name, value in _identity(content).items() if value is not None}, sort_keys=True)
+
+
+def _kimg(run: FoldRun, stage: str) -> float | None:
+    return run.content["config"].get(stage, {}).get("kimg")
+
+
+def _other_budget(runs: Sequence[FoldRun]) -> str | None:
+    """Return the first stage that was not trained equally long in all runs of one method, if there is one."""
+    stages = STAGES_OF.get(runs[0].content["config"]["method"], ())
+    return next((stage for stage in stages if not _same_budget(runs, stage)), None)
+
+
+def _same_budget(runs: Sequence[FoldRun], stage: str) -> bool:
+    """The baseline has its own budget, or both stages' of DE-GAN, of which one may be images and the other passes."""
+    kimg = [_kimg(run, stage) for run in runs]
+    if None in kimg:
+        return set(kimg) == {None}
+    passes = [k / run.content["n_train"] for k, run in zip(kimg, runs, strict=True)]
+    if np.ptp(kimg) == 0 or np.ptp(passes) < 1e-4 * max(passes):
+        return True
+    both = [(_kimg(run, "gan") or 0) + (_kimg(run, "head") or 0) for run in runs]
+    return stage == "cnn" and np.allclose(kimg, both) and all(_same_budget(runs, part) for part in ("gan", "head"))
 
 
 def _by_budget(runs: list[FoldRun]) -> list[list[FoldRun]]:
-    """Return runs of one method as they are, or apart by budget if a fold was trained with several."""
-    if len({(run.seed, run.fold) for run in runs}) == len(runs):
-        return [runs]
-    groups: dict[float, list[FoldRun]] = {}
+    """Return runs that agree in all settings apart by budget."""
+    groups: list[list[FoldRun]] = []
     for run in runs:
-        groups.setdefault(total_kimg(run.content), []).append(run)
-    return list(groups.values())
+        home = next((group for group in groups if _other_budget([*group, run]) is None), None)
+        groups.append([run]) if home is None else home.append(run)
+    return groups
 
 
 def _by_seed(runs: list[FoldRun]) -> dict[int, tuple[FoldRun, ...]]:
@@ -186,93 +159,26 @@ def _by_seed(runs: list[FoldRun]) -> dict[int, tuple[FoldRun, ...]]:
     return {seed: tuple(folds[i] for i in sorted(folds)) for seed, folds in sorted(seeds.items())}
 
 
-def total_kimg(content: dict) -> float:
-    """Return the budget of all stages of a run together, in thousands of images shown."""
-    config = content["config"]
-    budgets = (config.get(stage, {}).get("kimg") for stage in STAGES_OF.get(config["method"], ()))
-    return round(sum(kimg for kimg in budgets if kimg is not None), 6)
-
-
-def read_content(path: Path) -> dict:
-    """Return config.json as it is: a run of an older program, with fewer fields, is still evidence."""
-    content = _json_or_none(path / "config.json")
-    if content is None:
-        raise RunError(f"reading a run: {path / 'config.json'} is not a JSON object")
-    if content.get("schema_version") != SCHEMA_VERSION:
-        got = content.get("schema_version")
-        raise RunError(f"reading a run: version {SCHEMA_VERSION} is read, {path / 'config.json'} has version {got!r}")
-    missing = [name for name in _NEEDED if name not in content]
-    if missing:
-        raise RunError(f"reading a run: {path / 'config.json'} has no {missing[0]!r}")
-    config = content["config"]
-    if not isinstance(config, dict) or not {"method", "fold", "seed"} <= set(config):
-        raise RunError(f"reading a run: the configuration in {path / 'config.json'} must name method, fold and seed")
-    return content
-
-
-def _json_or_none(path: Path) -> dict | None:
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
-def _state(path: Path) -> str:
-    folder = RunFolder(path)
-    if folder.result.is_file():
-        return "complete"
-    diverged = _json_or_none(path / "diverged.json")
-    if diverged is not None:
-        stage, step, loss, value = (diverged.get(key) for key in ("stage", "step", "loss", "value"))
-        return f"stopped: loss {loss} was {value} in stage {stage}, step {step}"
-    ticks = [line for line in _read_log(folder.log) if line.get("event") == "tick"]
-    if not ticks:
-        return "started, no step logged"
-    last = ticks[-1]
-    return f"not complete: stage {last.get('stage')}, step {last.get('step')} of {last.get('steps')}"
-
-
-def _read_log(path: Path) -> tuple[dict, ...]:
-    data = path.read_bytes() if path.is_file() else b""
-    whole = data[: data.rfind(b"\n") + 1]                                # a line that a crash has torn is no line
-    try:
-        lines = tuple(json.loads(line) for line in whole.splitlines())
-    except ValueError as error:
-        raise RunError(f"reading a run: {path} is not one JSON object a line ({error})") from error
-    return tuple(line for line in lines if isinstance(line, dict))
-
-
-def _signature(content: dict) -> str:
-    """Return what runs of one method share, as text."""
-    return json.dumps([content["dataset"], content["manifest_sha256"], _settings(content)], sort_keys=True)
-
-
-def _settings(content: dict) -> dict:
-    """Return the fields that make a method, flat: `head.dropout` -> 0.5. Stages that the method does not train are left out."""
-    config = content["config"]
-    every = {stage for stages in STAGES_OF.values() for stage in stages}
-    idle = every - set(STAGES_OF.get(config["method"], every))
-    own = {key: value for key, value in config.items() if key not in ("fold", "seed") and key not in idle}
-    flat = dict(_flat(own, ""))
-    return {key: value for key, value in flat.items() if key.rsplit(".", 1)[-1] not in ("kimg", "epochs")}
-
-
-def _flat(values: dict, prefix: str):
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def _place(method: str) -> int:
     return METHODS.index(method) if method in METHODS else len(METHODS)
 
 
+def differing_settings(contents: Sequence[dict]) -> dict[str, list[str | None]]:
+    """Return the settings that differ between methods (config.json of each): name -> its value in each as text.
+
+    None: the method does not train the setting's stage. A stage that one of the methods alone trains differs from nothing.
+    """
+    settings = [(settings_of(content["config"]), idle_stages(content["config"])) for content in contents]
+    found = {}
+    for name in dict.fromkeys(name for one, _ in settings for name in one if name != "method"):
+        texts = [None if name.partition(".")[0] in idle else shown(one.get(name)) for one, idle in settings]
+        if len({text for text in texts if text is not None}) > 1:
+            found[name] = texts
+    return found
+
+
 def _labels(contents: list[dict]) -> list[str]:
-    """Return a label for each method: its name, and as much of what tells it from others of the same name as is needed."""
-    settings = [_settings(content) for content in contents]
+    """Return a label for each method: its name, and as few settings as tell it from the others of the same name."""
     parts = [[NAMES.get(content["config"]["method"], str(content["config"]["method"]))] for content in contents]
 
     def clashes() -> list[list[int]]:
@@ -280,26 +186,40 @@ def _labels(contents: list[dict]) -> list[str]:
         return [same for name in dict.fromkeys(names) if len(same := [i for i, other in enumerate(names) if other == name]) > 1]
 
     for same in clashes():
-        if len({settings[i].get("preset") for i in same}) > 1:
-            for i in same:
-                parts[i].append(f"preset {settings[i].get('preset')}")
-    for same in clashes():
-        keys = dict.fromkeys(key for i in same for key in settings[i])
-        differing = [key for key in keys if len({json.dumps(settings[i].get(key)) for i in same}) > 1][:_MOST_DIFFERENCES]
-        for i in same:
-            parts[i] += [f"{key.rsplit('.', 1)[-1]} {_short(settings[i].get(key))}" for key in differing]
-    for same in clashes():
-        if len({total_kimg(contents[i]) for i in same}) > 1:
-            for i in same:
-                parts[i].append(f"{total_kimg(contents[i]):g} kimg")
-    for same in clashes():
-        for i in same:
-            parts[i].append(f"manifest {contents[i]['manifest_sha256'][:8]}")
+        for i, words in zip(same, _telling([contents[i] for i in same]), strict=True):
+            parts[i] += words
+    for what in (lambda content: f"{_total_kimg(content):g} kimg", lambda content: f"manifest {content['manifest_sha256'][:8]}"):
+        for same in clashes():
+            if len({what(contents[i]) for i in same}) > 1:
+                for i in same:
+                    parts[i].append(what(contents[i]))
     for same in clashes():
         for number, i in enumerate(same, 1):
             parts[i].append(f"no. {number}")
     return [", ".join(part) for part in parts]
 
 
-def _short(value) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else "none" if value is None else str(value)
+def _telling(contents: list[dict]) -> list[list[str]]:
+    """Return for each method the values of the fewest settings, taken in order, that tell them all apart as far as settings can."""
+    differing = differing_settings(contents)
+    words: list[list[str]] = [[] for _ in contents]
+    for name, values in differing.items():
+        if len(set(map(tuple, words))) == len(words):
+            break
+        short = name.rpartition(".")[2]
+        clear = sum(other.rpartition(".")[2] == short for other in differing) == 1
+        added = [[*mine, f"{short if clear else name} {_cut(value)}"] for mine, value in zip(words, values, strict=True)]
+        if len(set(map(tuple, added))) > len(set(map(tuple, words))):
+            words = added
+    return words
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MOST_LETTERS else text[:_MOST_LETTERS] + "…"
+
+
+def _total_kimg(content: dict) -> float:
+    """Return the budget of all stages of a run together, in thousands of images shown."""
+    config = content["config"]
+    budgets = (config.get(stage, {}).get("kimg") for stage in STAGES_OF.get(config["method"], ()))
+    return round(sum(kimg for kimg in budgets if kimg is not None), 6)

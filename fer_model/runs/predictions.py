@@ -4,6 +4,7 @@ In:  manifest rows and their probabilities; or the file.
 Out: one row per test image: image_id, subject, sequence, expression, predicted, and p_<class> for each class.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pandas as pd
 from fer_data.files import write_bytes_atomically
 from fer_model.errors import RunError
 
-__all__ = ["COLUMNS", "PREFIX", "classes_in", "predictions_frame", "read_predictions", "write_predictions"]
+__all__ = ["COLUMNS", "PREFIX", "classes_in", "predictions_frame", "read_predictions", "together", "write_predictions"]
 
 COLUMNS = ("image_id", "subject", "sequence", "expression", "predicted")
 PREFIX = "p_"                         # of the columns that hold probabilities, before the name of the class
@@ -50,3 +51,12 @@ def read_predictions(path: Path) -> pd.DataFrame:
 def classes_in(frame: pd.DataFrame) -> tuple[str, ...]:
     """Return the classes of the probability columns, in their order."""
     return tuple(name.removeprefix(PREFIX) for name in frame if name.startswith(PREFIX))
+
+
+def together(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return the predictions of several folds, one below the other. Raises RunError if two of them tested the same image."""
+    frame = pd.concat(frames, ignore_index=True)
+    twice = frame["image_id"][frame["image_id"].duplicated()]
+    if len(twice):
+        raise RunError(f"pooling folds: {twice.iloc[0]} is tested in more than one fold; give each fold of a cross-validation once")
+    return frame

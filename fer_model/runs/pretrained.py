@@ -19,7 +19,8 @@ from fer_model.config import TrainConfig
 from fer_model.data.fold import Fold, one_name_each, people_of
 from fer_model.engine import checkpoint
 from fer_model.errors import ConfigError, FoldError
-from fer_model.runs.folder import RunFolder, first_difference
+from fer_model.runs.differences import first_difference
+from fer_model.runs.folder import RunFolder
 from fer_model.stages.gan import GanStage
 
 __all__ = ["CARRIED", "NEW", "Pretrained", "read_pretrained", "with_init"]

@@ -11,7 +11,8 @@ from fer_data.files import sha256_of_bytes, write_bytes_atomically
 from fer_model.config import TrainConfig
 from fer_model.data.fold import Fold
 from fer_model.errors import ConfigError
-from fer_model.runs.folder import RunFolder, first_difference
+from fer_model.runs.differences import first_difference
+from fer_model.runs.folder import RunFolder
 
 __all__ = ["GanSource", "read_gan", "refuse_itself"]
 

@@ -1,4 +1,4 @@
-"""TensorBoard: the logs of runs in, event files out.
+"""Write the logs of runs as event files for TensorBoard.
 
 In:  run folders or folders of them, finished or still training.
 Out: LOGDIR/<run>/: one curve a number of log.jsonl, against images seen; the sheets of synthesised faces.
@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from fer_model.errors import RunError
-from fer_model.runs.folder import RunFolder
+from fer_model.runs.folder import RunFolder, runs_below
 
 __all__ = ["EventFiles", "write_events"]
 
@@ -48,9 +48,10 @@ def _folders(runs: Sequence[Path]) -> dict[str, Path]:
     """Return name -> run folder of everything below `runs` that has a log."""
     found = {}
     for run in runs:
-        for log in sorted(run.rglob("log.jsonl")):
-            inner = log.parent.relative_to(run).as_posix()
-            found["/".join(part for part in (run.resolve().name, inner) if part != ".")] = log.parent
+        for folder in runs_below(run):
+            if RunFolder(folder).log.is_file():
+                inner = folder.relative_to(run).as_posix()
+                found["/".join(part for part in (run.resolve().name, inner) if part != ".")] = folder
     return found
 
 

@@ -1,26 +1,24 @@
-"""Complete runs and cross-validations beside each other: folders in, one table out.
+"""Evaluate complete runs and cross-validations and show them in one table.
 
 In:  run folders, and folders of them, as `crossval` leaves them: fold0, fold1, ...; or shuffled0, shuffled1, ..., each with
      folds of its own. Perhaps another prepared database, or the number of views that vote.
-Out: Comparison, for the console or JSON. Nothing is written.
+Out: RunTable, for the console or JSON. Nothing is written.
 """
 
-import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import pandas as pd
-
-from fer_data.text import natural_key
 from fer_model.errors import RunError
-from fer_model.evaluate.figures import Evaluation, evaluate, plain_table
-from fer_model.evaluate.pooled import Pooled, Spread, pool, refuse_mixed, spread
+from fer_model.evaluate.figures import UNITS, Evaluation, evaluate, plain_table
+from fer_model.evaluate.pooled import Pooled, Spread, pool, spread
 from fer_model.evaluate.repredict import Repredicted, repredict
+from fer_model.runs.fold_runs import FoldRun, RunGroup, find_groups
 from fer_model.runs.folder import RunFolder
+from fer_model.runs.methods import one_method
 from fer_model.runs.predictions import read_predictions
 
-__all__ = ["Comparison", "Entry", "compare", "evaluate_run"]
+__all__ = ["RunRow", "RunTable", "evaluate_run", "evaluate_runs"]
 
 
 def evaluate_run(run: Path) -> Evaluation:
@@ -30,8 +28,8 @@ def evaluate_run(run: Path) -> Evaluation:
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One line of a comparison: a run, or the folds of one cross-validation."""
+class RunRow:
+    """One row of the table: a run, or the folds of one cross-validation."""
 
     path: Path
     runs: tuple[Path, ...]            # complete ones
@@ -54,7 +52,7 @@ class Entry:
         return sum(stage[name] for result in self.results for stage in result["stages"].values()) / len(self.results)
 
     def to_json(self, more: dict) -> dict:
-        """Return a run's path and result with the figures of this comparison; of several runs what they share."""
+        """Return a run's path and result with the figures of this table; of several runs what they share."""
         notes = {"notes": list(self.notes)} if self.notes else {}
         same = {key: value for key, value in self.results[0].items() if all(result.get(key) == value for result in self.results)}
         if "vote" in more:
@@ -66,50 +64,51 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RunTable:
     """Runs and cross-validations, in the order given."""
 
-    entries: tuple[Entry, ...]
+    rows: tuple[RunRow, ...]
     repeats: tuple[tuple[Path, Spread, Spread], ...] = ()     # folder, pooled accuracy per frame and per sequence over its repeats
     vote: int = 1                     # views whose probabilities were averaged
     data: Path | None = None          # the database tested on; None: each run's own
 
     def to_json(self) -> list[dict]:
-        """Return one object per entry: path, result, figures, notes; then one per folder of repeats."""
+        """Return one object per row: path, result, figures, notes; then one per folder of repeats."""
         more = ({} if self.vote == 1 else {"vote": self.vote}) | ({} if self.data is None else {"tested_on": str(self.data)})
         repeats = [
             {"repeats": str(path), "pooled_frame_accuracy": asdict(frame), "pooled_sequence_accuracy": asdict(sequence)}
             for path, frame, sequence in self.repeats
         ]
-        return [entry.to_json(more) for entry in self.entries] + repeats
+        return [row.to_json(more) for row in self.rows] + repeats
 
     def __rich__(self):
-        """Return one entry with its confusion matrix, several as one table, for the console."""
+        """Return one row with its confusion matrix, several as one table, for the console."""
         from rich.console import Group
 
         views = [] if self.vote == 1 else [f"Test view: {_voting(self.vote)}."]
-        notes = dict.fromkeys(note for entry in self.entries for note in entry.notes)                # each once, in order
-        one = self.entries[0]
-        body = self._table() if len(self.entries) > 1 else one.evaluation if one.pooled is None else one.pooled
+        notes = dict.fromkeys(note for row in self.rows for note in row.notes)                    # each once, in order
+        one = self.rows[0]
+        body = self._table() if len(self.rows) > 1 else one.evaluation if one.pooled is None else one.pooled
         return Group(body, *views, *notes, *(_repeat_sentence(*repeat) for repeat in self.repeats))
 
     def _table(self):
-        first, folds = self.entries[0].evaluation, any(entry.pooled for entry in self.entries)
+        first, folds = self.rows[0].evaluation, any(row.pooled for row in self.rows)
         always = f"{first.n_images} images of {first.n_subjects} people, always {first.majority_class}: {first.majority_accuracy:.1%}"
-        same = len({(e.evaluation.n_images, e.evaluation.n_subjects, e.evaluation.majority_accuracy) for e in self.entries}) == 1
+        same = len({(e.n_images, e.n_subjects, e.majority_accuracy) for e in (row.evaluation for row in self.rows)}) == 1
         title = f"{always if same else 'Of different images'}; in brackets 95 % over people"
         names = ["run", *([] if same else ["images"]), "kimg", "min", "per frame", "per sequence", "macro recall"]
         table = plain_table(title, *names, *(["mean of folds ± sd"] if folds else []))
         table.columns[0].overflow = "fold"
-        for entry in self.entries:
-            found, images = entry.evaluation, [] if same else [str(entry.evaluation.n_images)]
+        for row in self.rows:
+            found = row.evaluation
+            images = [] if same else [str(found.n_images)]
             shares = (
                 f"{share.value:.1%}\n({100 * share.low:.1f} to {100 * share.high:.1f})"
                 for share in (found.frame_accuracy, found.sequence_accuracy)
             )
-            means = [] if not folds else [""] if entry.pooled is None else [f"{entry.pooled.frame}\n{entry.pooled.sequence}"]
-            cells = (*images, f"{entry.kimg:g}", f"{entry.minutes:.1f}", *shares, f"{found.frame_macro_recall:.1%}", *means)
-            table.add_row(f"{entry.results[0]['name']}\n{entry.path}", *cells)
+            means = [] if not folds else [""] if row.pooled is None else [f"{row.pooled.means['frame']}\n{row.pooled.means['sequence']}"]
+            cells = (*images, f"{row.kimg:g}", f"{row.minutes:.1f}", *shares, f"{found.frame_macro_recall:.1%}", *means)
+            table.add_row(f"{row.results[0]['name']}\n{row.path}", *cells)
         if folds:
             table.caption = "Accuracies are pooled over the folds; beside them the mean of folds, per frame and below it per sequence."
             table.caption_justify = "left"
@@ -122,68 +121,55 @@ def _voting(vote: int) -> str:
 
 def _repeat_sentence(path: Path, frame: Spread, sequence: Spread) -> str:
     return (
-        f"{path}: the same people dealt out to folds {frame.n} times; pooled accuracy per frame {frame}"
+        f"{path}: the same people split into folds {frame.n} times; pooled accuracy per frame {frame}"
         f" ({frame.low:.1%} to {frame.high:.1%}), per sequence {sequence} ({sequence.low:.1%} to {sequence.high:.1%})"
     )
 
 
-def compare(
+def evaluate_runs(
     paths: Sequence[Path],
     data: Path | None = None,         # another prepared database to test on; None: each run's own test fold
     vote: int = 1,                    # 1, 10, 110: views whose probabilities are averaged
-    device: str = "auto",             # where predictions are made anew; not looked at otherwise
-) -> Comparison:
-    """Return the figures of runs and cross-validations: from predictions.csv, or predicted anew for other data or views.
+    device: str = "auto",             # where predictions are made again; not looked at otherwise
+) -> RunTable:
+    """Return the figures of runs and cross-validations: from predictions.csv, or predicted again for other data or views.
 
     Raises RunError if a folder holds no complete run, if folds do not belong together, or as repredict does.
     """
-    entries, repeats = [], []
+    rows, repeats = [], []
     for path in map(Path, paths):
-        drawn = _children(path, "shuffled")
-        parts = [_entry(part, data, vote, device) for part in drawn]
-        if _children(path, "fold") or not drawn:
-            entries.append(_entry(path, data, vote, device))
-        entries += parts
-        if drawn:
-            found = [part.evaluation for part in parts]
-            repeats.append((path, spread([e.frame_accuracy.value for e in found]), spread([e.sequence_accuracy.value for e in found])))
-    return Comparison(tuple(entries), tuple(repeats), vote, data)
+        groups = find_groups(path)
+        done = [group for group in groups if group.alone or group.complete]
+        if not done:
+            n = sum(len(group.runs) for group in groups)
+            raise RunError(f"reading a cross-validation: none of the {n} folds in {path} is complete; `fer-model crossval` resumes it")
+        found = [_row(group, data, vote, device) for group in done]
+        left = tuple(f"{group.path}: no fold is complete, it is in no figure." for group in groups if group not in done)
+        rows += [*found[:-1], replace(found[-1], notes=found[-1].notes + left)]
+        shuffled = [row.evaluation for group, row in zip(done, found, strict=True) if group.repeat]
+        if shuffled:
+            frame, sequence = ([getattr(one, f"{unit}_accuracy").value for one in shuffled] for unit in UNITS)
+            repeats.append((path, spread(frame), spread(sequence)))
+    return RunTable(tuple(rows), tuple(repeats), vote, data)
 
 
-def _children(path: Path, name: str) -> list[Path]:
-    """Return the folders <name>0, <name>1, ... in a folder that is no run itself, in order."""
-    if (path / "config.json").is_file() or not path.is_dir():
-        return []
-    found = [child for child in path.iterdir() if child.is_dir() and re.fullmatch(rf"{name}\d+", child.name)]
-    return sorted(found, key=lambda child: natural_key(child.name))
-
-
-def _entry(path: Path, data: Path | None, vote: int, device: str) -> Entry:
-    folds = _children(path, "fold")
-    runs = [run for run in folds if RunFolder(run).result.is_file()] if folds else [path]
-    if not runs:
-        raise RunError(f"reading a cross-validation: none of the {len(folds)} folds in {path} is complete; `fer-model crossval` goes on")
-    results = tuple(RunFolder(run).read_result() for run in runs)
-    contents = [RunFolder(run).read_config()[1] for run in runs]
-    notes = refuse_mixed(runs, contents)
+def _row(group: RunGroup, data: Path | None, vote: int, device: str) -> RunRow:
+    runs = group.runs if group.alone else group.complete
+    results, notes = tuple(run.result for run in runs), one_method(runs)
     found = [_predictions(run, data, vote, device) for run in runs]
     frames, elsewhere = [one.frame for one in found], found[0].elsewhere
     notes += dict.fromkeys(note for one in found for note in one.notes)
-    if not folds:
-        return Entry(path, tuple(runs), results, evaluate(frames[0]), None, tuple(notes))
-    numbers, n_folds = [content["config"]["fold"] for content in contents], contents[0]["n_folds"]
-    missing = sorted(set(range(n_folds)) - set(numbers))
-    if missing:
-        notes.append(f"{path}: {len(runs)} of {n_folds} folds are complete, the figures are theirs.")
+    paths = tuple(run.path for run in runs)
+    if group.alone:
+        return RunRow(group.path, paths, results, evaluate(frames[0]), None, tuple(notes))
+    numbers, n_folds = [run.fold for run in runs], runs[0].content.get("n_folds", len(group.runs))
+    if set(range(n_folds)) - set(numbers):
+        notes.append(f"{group.path}: {len(runs)} of {n_folds} folds are complete, the figures are theirs.")
     pooled = pool(numbers, frames, n_folds, elsewhere)
-    return Entry(path, tuple(runs), results, pooled.evaluation, pooled, tuple(notes))
+    return RunRow(group.path, paths, results, pooled.evaluation, pooled, tuple(notes))
 
 
-def _predictions(run: Path, data: Path | None, vote: int, device: str) -> Repredicted:
+def _predictions(run: FoldRun, data: Path | None, vote: int, device: str) -> Repredicted:
     if data is None and vote == 1:
-        return Repredicted(_stored(run), False, ())
-    return repredict(run, data, vote, device)
-
-
-def _stored(run: Path) -> pd.DataFrame:
-    return read_predictions(RunFolder(run).predictions)
+        return Repredicted(run.predictions, False, ())
+    return repredict(run.path, data, vote, device)

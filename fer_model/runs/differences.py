@@ -1,0 +1,53 @@
+"""Where two configurations differ: the first field, and which fields make a method.
+
+In:  configurations as config.json holds them: an object with an object for each stage inside.
+Out: fields by name, such as `head.dropout`, with their values. A field that is missing counts as one that is None.
+"""
+
+from fer_model.config import STAGES_OF
+
+__all__ = ["first_difference", "flat", "idle_stages", "settings_of"]
+
+_BUDGETS = ("kimg", "epochs")         # they follow from the number of training faces, which differs between folds
+_ALL_STAGES = {"judges", *(stage for stages in STAGES_OF.values() for stage in stages)}
+
+
+def flat(values: dict, prefix: str = "") -> dict[str, object]:
+    """Return the fields of nested objects by name; lists become tuples.
+
+    >>> flat({"a": 1, "b": {"c": [2, 3]}})
+    {'a': 1, 'b.c': (2, 3)}
+    """
+    found = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = tuple(value) if isinstance(value, list) else value
+    return found
+
+
+def first_difference(old: dict, new: dict) -> tuple[str, object, object] | None:
+    """Return the first field in which two objects differ, in the order of the first, with both values; None if there is none.
+
+    >>> first_difference({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}})
+    ('b.c', 2, 3)
+    """
+    old, new = flat(old), flat(new)
+    return next(((name, old.get(name), new.get(name)) for name in {**old, **new} if old.get(name) != new.get(name)), None)
+
+
+def idle_stages(config: dict) -> set[str]:
+    """Return the stages that a method does not train, although its configuration holds them: of the baseline, those of DE-GAN."""
+    trained = STAGES_OF.get(config["method"], _ALL_STAGES)
+    return _ALL_STAGES - {*trained, *(["judges"] if "gan" in trained else [])}
+
+
+def settings_of(config: dict) -> dict[str, object]:
+    """Return the fields that make a method: all but the fold, the seed, the budgets, and the stages that it does not train.
+
+    A field that this program does not know counts.
+    """
+    idle = idle_stages(config)
+    own = flat({name: value for name, value in config.items() if name not in ("fold", "seed") and name not in idle})
+    return {name: value for name, value in own.items() if name.rpartition(".")[2] not in _BUDGETS}

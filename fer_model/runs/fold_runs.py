@@ -1,0 +1,182 @@
+"""Find the runs in folders: runs, folders of folds, folders of repeats. Every command that takes several runs asks here.
+
+In:  folders: runs, as runs/folder.py draws them, and folders of folds (fold0, fold1, ... each a run), as `crossval` leaves them.
+     A folder of shuffled0, shuffled1, ... holds such folders.
+Out: RunGroups, folder by folder, or their FoldRuns. A fold that is not complete is one of them and says what it lacks.
+
+config.json is read as it is: a run of an older program, with fewer fields, still counts.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from fer_data.text import natural_key
+from fer_model.errors import RunError
+from fer_model.runs.folder import SCHEMA_VERSION, RunFolder, runs_in
+from fer_model.runs.predictions import read_predictions
+
+__all__ = ["FoldRun", "RunGroup", "find_groups", "find_runs", "holds_folds", "is_fold", "read_content"]
+
+_FOLD, _REPEAT = re.compile(r"fold(\d+)"), re.compile(r"shuffled\d+")
+_NOT_STARTED = "not started"
+_NEEDED = ("config", "manifest_sha256", "dataset", "data", "n_train", "n_test", "code_version")   # of config.json
+
+
+@dataclass(frozen=True)
+class FoldRun:
+    """One run folder, complete or not."""
+
+    path: Path
+    fold: int
+    content: dict                     # config.json; of a fold that was not started, that of another fold beside it
+    state: str                        # "complete", or what it lacks, in words
+
+    @property
+    def complete(self) -> bool:
+        return self.state == "complete"
+
+    @property
+    def started(self) -> bool:
+        return self.state != _NOT_STARTED
+
+    @property
+    def seed(self) -> int:
+        return int(self.content["config"]["seed"])
+
+    @cached_property
+    def result(self) -> dict:
+        """result.json. Raises RunError if the run is not complete."""
+        return RunFolder(self.path).read_result()
+
+    @cached_property
+    def log(self) -> tuple[dict, ...]:
+        """The whole lines of log.jsonl."""
+        return _read_log(RunFolder(self.path).log)
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """Of the test fold, one row per image. Raises RunError if they cannot be read."""
+        return read_predictions(RunFolder(self.path).predictions)
+
+
+@dataclass(frozen=True)
+class RunGroup:
+    """The runs of one folder: a run by itself, or the folds of one cross-validation."""
+
+    path: Path
+    runs: tuple[FoldRun, ...]         # in the order of folds
+    alone: bool                       # `path` is a run itself
+    repeat: bool = False              # `path` is one of shuffled0, shuffled1, ... in a folder
+
+    @property
+    def complete(self) -> tuple[FoldRun, ...]:
+        return tuple(run for run in self.runs if run.complete)
+
+
+def find_groups(path: Path) -> list[RunGroup]:
+    """Return what a folder holds: itself if it is a run; else its folds, then the folds of each shuffled<S> in it.
+
+    Raises RunError if it is neither, if none of its folds was started, or if it is a run of pretrain.
+    """
+    if (path / "config.json").is_file():
+        content = read_content(path)
+        if content["config"]["fold"] is None:
+            raise RunError(f"reading runs: {path} is a run of pretrain: nobody was held out, there are no figures")
+        return [RunGroup(path, (FoldRun(path, int(content["config"]["fold"]), content, _state(path)),), alone=True)]
+    folds, repeats = _folders(path, _FOLD), _folders(path, _REPEAT)
+    if not folds and not repeats:
+        raise RunError(f"reading runs: {path} is neither a run (config.json) nor a folder of folds (fold0, fold1, ...){runs_in(path)}")
+    own = [RunGroup(path, _folds_of(path, folds), alone=False)] if folds else []
+    return own + [replace(group, repeat=True) for name in repeats for group in find_groups(path / name)]
+
+
+def find_runs(paths: Sequence[Path]) -> list[FoldRun]:
+    """Return the runs in some folders; one that is named twice counts once. Raises RunError as find_groups does."""
+    found: dict[Path, FoldRun] = {}
+    for run in (run for path in paths for group in find_groups(path) for run in group.runs):
+        found.setdefault(run.path.resolve(), run)
+    return list(found.values())
+
+
+def is_fold(path: Path) -> bool:
+    """Say whether a folder is named as a fold of a cross-validation is: fold0, fold1, ..."""
+    return _FOLD.fullmatch(path.name) is not None
+
+
+def holds_folds(path: Path) -> bool:
+    """Say whether a folder holds folders of folds, as `crossval` makes them, whatever is in them."""
+    return bool(_folders(path, _FOLD) or _folders(path, _REPEAT))
+
+
+def _folds_of(path: Path, names: Sequence[str]) -> tuple[FoldRun, ...]:
+    contents = {name: read_content(path / name) for name in names if (path / name / "config.json").is_file()}
+    if not contents:
+        raise RunError(f"reading runs: no fold in {path} was started; `fer-model crossval` trains them")
+    some = next(iter(contents.values()))
+    runs = []
+    for name in names:
+        content = contents.get(name, some)
+        fold = int(content["config"]["fold"]) if name in contents else int(_FOLD.fullmatch(name)[1])
+        runs.append(FoldRun(path / name, fold, content, _state(path / name) if name in contents else _NOT_STARTED))
+    return tuple(runs)
+
+
+def _folders(path: Path, pattern: re.Pattern) -> list[str]:
+    children = path.iterdir() if path.is_dir() else ()
+    return sorted((child.name for child in children if child.is_dir() and pattern.fullmatch(child.name)), key=natural_key)
+
+
+def read_content(path: Path) -> dict:
+    """Return config.json as it is: a run of an older program, with fewer fields, is still evidence."""
+    content = _json_or_none(path / "config.json")
+    if content is None:
+        raise RunError(f"reading a run: {path / 'config.json'} is not a JSON object")
+    if content.get("schema_version") != SCHEMA_VERSION:
+        got = content.get("schema_version")
+        raise RunError(f"reading a run: version {SCHEMA_VERSION} is read, {path / 'config.json'} has version {got!r}")
+    missing = [name for name in _NEEDED if name not in content]
+    if missing:
+        raise RunError(f"reading a run: {path / 'config.json'} has no {missing[0]!r}")
+    config = content["config"]
+    if not isinstance(config, dict) or not {"method", "fold", "seed"} <= set(config):
+        raise RunError(f"reading a run: the configuration in {path / 'config.json'} must name method, fold and seed")
+    return content
+
+
+def _json_or_none(path: Path) -> dict | None:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _state(path: Path) -> str:
+    folder = RunFolder(path)
+    if folder.result.is_file():
+        return "complete"
+    diverged = _json_or_none(path / "diverged.json")
+    if diverged is not None:
+        stage, step, loss, value = (diverged.get(key) for key in ("stage", "step", "loss", "value"))
+        return f"stopped: loss {loss} was {value} in stage {stage}, step {step}"
+    ticks = [line for line in _read_log(folder.log) if line.get("event") == "tick"]
+    if not ticks:
+        return "started, no step logged"
+    last = ticks[-1]
+    return f"not complete: stage {last.get('stage')}, step {last.get('step')} of {last.get('steps')}"
+
+
+def _read_log(path: Path) -> tuple[dict, ...]:
+    data = path.read_bytes() if path.is_file() else b""
+    whole = data[: data.rfind(b"\n") + 1]                                # a line that a crash has torn is no line
+    try:
+        lines = tuple(json.loads(line) for line in whole.splitlines())
+    except ValueError as error:
+        raise RunError(f"reading a run: {path} is not one JSON object a line ({error})") from error
+    return tuple(line for line in lines if isinstance(line, dict))
