@@ -1,6 +1,6 @@
 """Model files of the landmark backends: where they lie, whether they are the right ones, how to get them.
 
-In:  weights.json beside this file: name, backend, url or package, sha256, size, licence.
+In:  weights.json next to this file: name, backend, url or package, sha256, size, licence.
 Out: a path whose bytes have the sha256 of the list, or WeightsError with what to put where.
 
 Files that are downloaded lie where face-alignment looks for them, $TORCH_HOME/hub/checkpoints (default
@@ -107,7 +107,7 @@ def state_of(entry: Weights) -> tuple[str, str]:
 
 
 def require(name: str, doing: str) -> Path:
-    """Return the path of a model file that was checked. Raises WeightsError with the way out if it is missing or wrong."""
+    """Return the path of a model file that was checked. Raises WeightsError with what to do if it is missing or wrong."""
     (entry,) = choose((name,))
     path = path_of(entry)
     problem = f"the package {entry.package}, which holds {name}, is missing" if path is None else problem_of(entry, path)
@@ -201,9 +201,9 @@ def _pour(entry: Weights, answer, file: BinaryIO, done: int, progress: Progress)
         try:
             chunk = answer.read(min(_CHUNK, entry.size - done))
         except (OSError, http.client.HTTPException) as error:
-            raise _Broken(f"the connection broke after {done:,} of {entry.size:,} bytes ({error}); a new try goes on from there") from error
+            raise _Broken(f"the connection broke after {done:,} of {entry.size:,} bytes ({error}); a new try continues from there") from error
         if not chunk:
-            raise _Broken(f"the server stopped after {done:,} of {entry.size:,} bytes; a new try goes on from there")
+            raise _Broken(f"the server stopped after {done:,} of {entry.size:,} bytes; a new try continues from there")
         if done == 0 and _is_web_page(chunk):
             raise _Broken("the server sent a web page, not the file")
         file.write(chunk)

@@ -47,7 +47,7 @@ def similarity_from_landmarks(points: np.ndarray) -> np.ndarray:
     """
     points = np.asarray(points, np.float64)
     if points.shape != (68, 2):
-        raise LandmarkError(f"aligning a face: allowed are 68 points (x, y), got an array of shape {points.shape}")
+        raise LandmarkError(f"aligning a face: 68 points (x, y) are needed, not an array of shape {points.shape}")
     if not np.isfinite(points).all():
         raise LandmarkError(f"aligning a face: all points must be finite, {np.sum(~np.isfinite(points).all(1))} of 68 are not")
     rigid = points[list(RIGID)]  # (13, 2)

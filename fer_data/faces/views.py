@@ -44,7 +44,7 @@ def view_of(k: int) -> View:
     Raises ValueError outside 0..109.
     """
     if not 0 <= k < N_VIEWS:
-        raise ValueError(f"looking up a view: allowed are 0..{N_VIEWS - 1}, got {k}")
+        raise ValueError(f"looking up a view: choose 0 to {N_VIEWS - 1}, not {k}")
     crop, rest = divmod(k, len(ANGLES_DEG) * 2)
     angle, flip = divmod(rest, 2)
     return View(k, tuple(CROPS)[crop], float(ANGLES_DEG[angle]), bool(flip))

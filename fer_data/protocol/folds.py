@@ -43,7 +43,7 @@ def stratified(labels: Labels, folds: int, seed: int = 0) -> dict[str, int]:
     expressions = [expression for subject in subjects for expression in sorted(labels[subject])]
     most = max(Counter(expressions).values())
     if most < folds:
-        raise DatasetError(f"stratifying folds: allowed are up to {most}, the sequences of the commonest expression; got {folds} folds")
+        raise DatasetError(f"stratifying folds: {folds} folds are too many; choose at most {most}, the sequences of the commonest expression")
     fold_of = {}
     with warnings.catch_warnings():
         # Expressions with fewer sequences than folds are a fact of these databases; the audit names the folds without them.
@@ -71,7 +71,7 @@ def repeated(subjects: Iterable[str], folds: int, repetitions: int, seed: int = 
     Raises DatasetError as `assign` does, or for fewer than one repetition.
     """
     if repetitions < 1:
-        raise DatasetError(f"repeating cross-validation: allowed is 1 or more repetitions, got {repetitions}")
+        raise DatasetError(f"repeating cross-validation: choose 1 or more repetitions, not {repetitions}")
     labels = dict.fromkeys(subjects, ("any",))
     return [assign(labels, "shuffled", folds, seed + repetition) for repetition in range(repetitions)]
 
@@ -98,7 +98,7 @@ def assign(labels: Labels, rule: str, folds: int, seed: int = 0) -> dict[str, in
         raise DatasetError(f"assigning folds: two labelled subjects or more are needed, {there}")
     if not 2 <= folds <= len(labels):
         way_out = f"; use --folds {len(labels)}" if folds > len(labels) else ""
-        raise DatasetError(f"assigning folds: allowed are 2 up to the number of labelled subjects ({len(labels)}), got {folds}{way_out}")
+        raise DatasetError(f"assigning folds: {folds} folds cannot be made of {len(labels)} labelled subjects; choose 2 to {len(labels)}{way_out}")
     _check(labels, seed, "assigning folds")
     return RULES[rule](labels, folds, seed)
 
@@ -112,7 +112,7 @@ def inner_validation(labels: Labels, share: float, seed: int = 0) -> tuple[str, 
     training. Raises DatasetError if nobody can be taken.
     """
     if not 0 < share < 1:
-        raise DatasetError(f"splitting off validation: allowed is a share between 0 and 1, got {share}")
+        raise DatasetError(f"splitting off validation: choose a share between 0 and 1, not {share}")
     _check(labels, seed, "splitting off validation")
     subjects = _in_order(labels)
     classes = sorted({expression for some in labels.values() for expression in some})
@@ -136,7 +136,7 @@ def inner_validation(labels: Labels, share: float, seed: int = 0) -> tuple[str, 
 
 
 def refuse_shared_subjects(frame) -> None:
-    """Raise ManifestError if a subject stands in two folds.
+    """Raise ManifestError if a subject is in two folds.
 
     `frame` is a manifest: a DataFrame with the columns subject and fold; where it has a column dataset, people of
     different data sets are different people.
@@ -147,7 +147,7 @@ def refuse_shared_subjects(frame) -> None:
     if len(shared):
         where = " and ".join(map(str, sorted(shared.iloc[0])))
         raise ManifestError(
-            f"checking folds: a person may stand in one fold only, {shared.index[0]} stands in folds {where}"
+            f"checking folds: a person may be in one fold only, {shared.index[0]} is in folds {where}"
             f" ({len(shared)} such people); a model tested on them would know them already"
         )
 

@@ -155,7 +155,7 @@ def _class_balance(frame: pd.DataFrame) -> Finding:
     ratio = counts[most] / counts[least]
     if ratio < _UNEVEN:
         return Finding("ok", f"{text} (a ratio of {ratio:.1f}).")
-    return Finding("look", f"{text} (a ratio of {ratio:.1f}): state macro recall beside accuracy.")
+    return Finding("look", f"{text} (a ratio of {ratio:.1f}): state macro recall next to accuracy.")
 
 
 def _cut_close(frame: pd.DataFrame) -> list[Finding]:
@@ -200,7 +200,7 @@ def _sum(frame: pd.DataFrame, settings: dict) -> Finding:
 
 
 def _notes(notes: list[str]) -> str:
-    """Return the first of them as one text; all stand in settings.json."""
+    """Return the first of them as one text; all are listed in settings.json."""
     left = len(notes) - _MOST_NOTES
     return "; ".join([*notes[:_MOST_NOTES], *([f"and {left} more in settings.json"] if left > 0 else [])])
 

@@ -1,6 +1,6 @@
 """From a template and plain values to one HTML page that needs nothing else, and that a strict policy keeps from asking.
 
-In:  the name of a template that extends base.html, its values, names of style sheets and scripts beside it.
+In:  the name of a template that extends base.html, its values, names of style sheets and scripts in the same folder.
 Out: the bytes of the page: styles and scripts inside, a Content-Security-Policy that allows these (by hash) and pictures
      that are part of the page, and nothing else: no request, no inline handler, no form that is sent.
 

@@ -1,7 +1,7 @@
 """A prepared folder in the words of Croissant 1.1 (and its RAI vocabulary), the JSON-LD that catalogues of data sets read.
 
 In:  a prepared folder's manifest, settings, terms; the sizes of its files.
-Out: a dict, to be written as croissant.json beside manifest.parquet: file names in it are relative to it.
+Out: a dict, to be written as croissant.json next to manifest.parquet: file names in it are relative to it.
 
     distribution   manifest.parquet, skipped.csv, settings.json, each shard, with sha256; the manifest's hash is the one that all else names
     recordSet      faces: a record for each row of the manifest; expressions, folds: what its columns refer to
@@ -59,13 +59,13 @@ def describe(out: Path, frame: pd.DataFrame, settings: dict, terms: Terms) -> di
         "rai:dataCollection": f"Frames by rule {settings['frame_rule']}; every frame found is used, or left out with its reason.",
         "rai:dataCollectionMissingData": _missing(settings),
         "rai:dataPreprocessingProtocol": [f"{what}: {value}" for what, value in provenance(settings, frame)],
-        "rai:dataAnnotationProtocol": "Expressions are the database's own labels under one set of names; nothing was labelled anew.",
+        "rai:dataAnnotationProtocol": "Expressions are the database's own labels under one set of names; nothing was labelled again.",
         "rai:machineAnnotationTools": [f"{settings['backend']['name']} {settings['backend']['version']}".strip()],
         "rai:personalSensitiveInformation": [terms.warning],
         "rai:dataLimitations": limits,
         "rai:dataBiases": limits[:1] if terms.drawn else limits[-1:],
         "rai:dataUseCases": [use_of(terms)],
-        "rai:dataReleaseMaintenancePlan": "Drawn anew from a seed." if terms.drawn else "Made from the database; not released.",
+        "rai:dataReleaseMaintenancePlan": "Drawn again from a seed." if terms.drawn else "Made from the database; not released.",
     }  # fmt: skip
 
 

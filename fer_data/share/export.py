@@ -1,10 +1,10 @@
 """A prepared folder into a format that other libraries read, folds kept.
 
 In:  a prepared folder, a new or empty folder to write to, one of FORMATS, perhaps one of the 110 views.
-Out: the export; beside its files README.md, which begins with what may be done with it, and export.json.
+Out: the export; next to its files README.md, which begins with what may be done with it, and export.json.
 
     export.json     what it was made from, sha256 of each file; "complete" is false until all are there. It marks the folder as
-                    ours: an interrupted export is gone on with, and nothing is ever written into a folder of anything else
+                    ours: an interrupted export resumes, and nothing is ever written into a folder of anything else
     .gitignore      `*`, unless nobody's face is in it: what must not be published is not committed by mistake
 
 Same prepared folder, same bytes (of one version of OpenCV and pyarrow). Nothing is taken from pixels that are not those
@@ -130,7 +130,7 @@ def plan_export(out: Path, dest: Path, form: str, view: int | None = None) -> Pl
 
 
 def export_faces(plan: Plan, progress: Callable[[int, int], None] = lambda done, total: None) -> Summary:
-    """Write what was planned. Run again, it goes on, and repairs what is not as it was written.
+    """Write what was planned. Run again, it resumes, and repairs what is not as it was written.
 
     Raises ShardError where the prepared folder is damaged, StorageError if a file cannot be written.
     """
@@ -199,7 +199,7 @@ def _check_dest(plan: Plan) -> None:
     others = sorted(path.name for path in dest.iterdir() if path.name != f"{MARK}.part")
     if others:
         what = f"{', '.join(others[:3])}{', ...' if len(others) > 3 else ''}"
-        raise DatasetError(f"exporting into {dest}: allowed is a new or an empty folder; this one holds {what}; give another folder")
+        raise DatasetError(f"exporting into {dest}: the folder must be new or empty, but it holds {what}; give another folder")
 
 
 def _mark(plan: Plan) -> dict | None:

@@ -23,7 +23,7 @@ _LOADING = {
     ),
     "webdataset": (
         "Tar files for each fold. A sample is `<key>.png`, `<key>.cls` (the number of its class: the line of `classes.txt`, from 0) and"
-        " `<key>.json` (all columns). Samples lie in the order of the manifest, person by person: shuffle before training.",
+        " `<key>.json` (all columns). Samples are in the order of the manifest, person by person: shuffle before training.",
         "from glob import glob\n\nimport webdataset as wds\n\n\n"
         "def faces(tars):\n"
         '    return wds.WebDataset(sorted(tars), shardshuffle=False).decode("l8").to_tuple("png", "cls", "json")\n\n\n'
@@ -38,7 +38,7 @@ _LOADING = {
         'test = folds["fold_0"]\n',
     ),
     "parquet": (
-        "Plain Parquet files for each fold; `image` holds the bytes of a PNG. What may be done with it stands in each file's own metadata"
+        "Plain Parquet files for each fold; `image` holds the bytes of a PNG. What may be done with it is written in each file's own metadata"
         " too.",
         "import io\n\nimport pandas as pd\nfrom PIL import Image\n\n"
         'faces = pd.read_parquet("faces")\n'

@@ -28,7 +28,7 @@ _UNKNOWN = (
     " model does on other people, in other light or on unposed faces cannot be said from them.",
 )
 _DRAWN = (
-    "Drawn people",
+    "Synthetic people",
     "A program draws them from a few numbers. What a model reaches on them says that programs do what they should; it says nothing about"
     " people.",
 )
@@ -56,7 +56,7 @@ def terms_of(settings: dict) -> Terms:
     facts, drawn = facts_of(settings["dataset"]), settings["drawn"]
     name = facts.name if facts else f"Faces of a {settings['dataset']}"
     if drawn:
-        name = f"Drawn people in the layout of {facts.name if facts else settings['dataset']}"
+        name = f"Synthetic people in the layout of {facts.name if facts else settings['dataset']}"
         return Terms(name, True, _OF_DRAWN, "Drawn by fer-data (MIT licence)", tuple(citations(None, settings)), (_DRAWN, _POSED))
     licence = facts.licence if facts else "Unknown: ask whoever owns the pictures."
     return Terms(name, False, _warning(facts), licence, tuple(citations(facts, settings)), (_PERSONAL, _POSED, _UNKNOWN))

@@ -33,7 +33,7 @@ def load(folder: Path, key: str) -> tuple[str, list[Landmarks | str]] | None:
         return content["framing"], frames
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError):  # a damaged entry is a miss: it is computed and written anew
+    except (ValueError, KeyError, TypeError):  # a damaged entry is a miss: it is computed and written again
         return None
 
 
@@ -55,6 +55,6 @@ def _path(folder: Path, key: str) -> Path:
 def _landmarks(content: dict) -> Landmarks:
     points = np.array(content["points"], np.float64)
     if points.shape != (68, 2):
-        raise ValueError(f"allowed are 68 points, got {points.shape}")
+        raise ValueError(f"68 points are needed, not {points.shape}")
     left, top, right, bottom = content["box"]
     return Landmarks(points, (left, top, right, bottom), content["faces_found"])

@@ -1,4 +1,4 @@
-"""The manifest: one row per selected frame, and beside it what was not selected and how all was made.
+"""The manifest: one row per selected frame, with a list of what was not selected and a record of how all was made.
 
 In:  rows of prepare, Skip records, settings.
 Out: manifest.parquet (authoritative), manifest.csv (derived from it), skipped.csv, settings.json. They open in pandas
@@ -123,7 +123,7 @@ def unpack(batches: list[pa.RecordBatch]) -> pd.DataFrame:
 
 
 def write_manifest(out: Path, rows: list[dict] | pd.DataFrame, skipped: list[Skip], settings: dict) -> pd.DataFrame:
-    """Write the manifest and what stands beside it into `out`; return it as a DataFrame.
+    """Write the manifest and the files that go with it into `out`; return it as a DataFrame.
 
     Where the Parquet file lies, all that it tells of is there: it is removed first and written last, unless nothing changes.
     Same rows, same bytes.
@@ -194,7 +194,7 @@ def check_csv(out: Path) -> None:
 
 
 def _written(doing: str, path: Path, sha256: Callable[[dict], str]) -> bytes:
-    """Return the bytes of a file, which must be the ones that the settings beside it name; nothing else is ever parsed."""
+    """Return the bytes of a file, which must be the ones that the settings next to it name; nothing else is ever parsed."""
     if not path.is_file():
         raise ManifestError(f"{doing}: there is no {path}; `fer-data prepare` writes one when all else is done")
     wanted = sha256(read_settings(path.parent))  # refuses another schema version first, with both numbers

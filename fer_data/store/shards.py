@@ -1,4 +1,4 @@
-"""Shards: small immutable HDF5 files of faces (and, if wanted, their 110 views), each with a JSON file beside it.
+"""Shards: small immutable HDF5 files of faces (and, if wanted, their 110 views), each with a JSON file next to it.
 
 In:  faces of a few sequences, in the order of the manifest.
 Out: shards/00000.h5 with contiguous, uncompressed data sets, and shards/00000.json with its key, hashes and rows.
@@ -69,7 +69,7 @@ def write_shard(folder: Path, name: str, key: str, data: dict[str, np.ndarray], 
     """Write one shard and its record, both atomically, the record last; return the record.
 
     `data` holds the data sets of the module's docstring but image_id, N rows each. HDF5 lays the file out; what the data sets
-    hold is written there as it lies in memory, while threads take its hashes: hashing takes longer than a fast disk.
+    hold is written there as it is in memory, while threads take its hashes: hashing takes longer than a fast disk.
     """
     ids = [row["image_id"].encode() for row in rows]
     data = {**data, "image_id": np.array(ids, dtype=f"S{max(map(len, ids), default=1)}")}
@@ -141,7 +141,7 @@ def map_dataset(path: Path, name: str) -> np.ndarray:
 
 
 def _pieces(key: str, data: dict[str, np.ndarray]) -> list[memoryview]:
-    """Return the bytes of the HDF5 file in order: what HDF5 writes for itself, and between that each data set as it lies in memory."""
+    """Return the bytes of the HDF5 file in order: what HDF5 writes for itself, and between that each data set as it is in memory."""
     outline = _Outline(sum(values.nbytes + _ALIGN for values in data.values()) + _OWN)
     form = {"libver": ("earliest", "v110"), "alignment_threshold": _ALIGN, "alignment_interval": _ALIGN}
     with h5py.File(outline, "w", driver="fileobj", **form) as file:

@@ -1,10 +1,10 @@
-"""A look into shards of which nothing is known, in a child process that is given a time limit.
+"""Inspect untrusted shards in a child process with a time limit.
 
 In:  the path of a shard, its record, the shapes that its data sets must have.
 Out: a list of problems, each one sentence with file, data set and first bad row; empty if all is well.
 
 A file whose bytes are not the ones that were written, or were written by somebody else, may make the HDF5 library crash
-or hang. The child is started anew after that; it imports little, so that it starts in a moment.
+or hang. The child is started again after that; it imports little, so that it starts in a moment.
 """
 
 from collections.abc import Callable

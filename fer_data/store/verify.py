@@ -1,4 +1,4 @@
-"""Check that what lies on disk is what was written: every table, shard, data set and row, against the hashes beside them.
+"""Verify a prepared folder: every table, shard, data set and row against the hashes stored with them.
 
 In:  a prepared folder. Out: a list of problems, each one sentence with file, data set and first bad row; empty if all is well.
 

@@ -1,4 +1,4 @@
-"""A BU-4DFE tree of drawn people: textures from neutral to peak and back, and stubs of everything else.
+"""A BU-4DFE tree of synthetic people: textures from neutral to peak and back, and stubs of everything else.
 
 In:  a folder that is missing, empty or an earlier synthetic tree; number of subjects; frames a sequence; seed.
 Out: the tree below; counts.
@@ -59,7 +59,7 @@ def write_bu4dfe(
     Raises DatasetError for numbers that cannot be drawn, and if `out` holds anything but an earlier synthetic tree.
     """
     if not 1 <= subjects <= len(SUBJECTS) or not 1 <= frames <= 999:
-        raise DatasetError(f"drawing BU-4DFE: allowed are 1 to {len(SUBJECTS)} subjects and 1 to 999 frames; got {subjects} and {frames}")
+        raise DatasetError(f"drawing BU-4DFE: {subjects} subjects with {frames} frames each cannot be drawn; choose 1 to {len(SUBJECTS)} subjects and 1 to 999 frames")
     require_seed(seed)
     chosen = [round(index * len(SUBJECTS) / subjects) for index in range(subjects)]
     with new_tree(out) as part:

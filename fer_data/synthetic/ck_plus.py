@@ -1,4 +1,4 @@
-"""A CK+ tree of drawn people, as the real one lies on disk after unpacking.
+"""A CK+ tree of synthetic people, with the folders and names of the real one after unpacking.
 
 In:  a folder that is missing, empty or an earlier synthetic tree; number of subjects; seed.
 Out: the tree below; a Summary.
@@ -11,7 +11,7 @@ Out: the tree below; a Summary.
       truth.csv                                                 one row a frame: everything that was drawn
       synthetic.json                                            generator, version, settings, counts
 
-The tree is built in a hidden folder beside `out` and moved there when it is whole, so `out` is never half a tree.
+The tree is built in a hidden folder next to `out` and moved there when it is whole, so `out` is never half a tree.
 """
 
 from collections.abc import Iterable, Iterator
@@ -99,7 +99,7 @@ def write_ck_plus(
     Raises DatasetError if `out` holds anything that is not an earlier synthetic tree, or for numbers that cannot be planned.
     """
     if workers < 1:
-        raise DatasetError(f"drawing synthetic people: allowed is at least 1 worker, got {workers}")
+        raise DatasetError(f"drawing synthetic people: at least 1 worker is needed, not {workers}")
     plan = plan_ck_plus(subjects, seed, frames, labelled)
     with new_tree(out) as part:
         rows = run_jobs(_write_subject, [(part, subject, seed) for subject in plan], workers, progress)

@@ -1,4 +1,4 @@
-"""An MMI tree of drawn people: real AVI clips in numbered sessions, with their XML files.
+"""An MMI tree of synthetic people: real AVI clips in numbered sessions, with their XML files.
 
 In:  a folder that is missing, empty or an earlier synthetic tree; number of subjects; seed.
 Out: the tree below; counts.
@@ -78,7 +78,7 @@ def plan_mmi(subjects: int, seed: int, frames: tuple[int, int] = (12, 16)) -> tu
     facts = load_facts("mmi")
     if not 1 <= subjects <= MAX_SUBJECTS or not 11 <= frames[0] <= frames[1] <= 200:
         allowed = f"1 to {MAX_SUBJECTS} subjects and clips of 11 to 200 frames"
-        raise DatasetError(f"drawing MMI: allowed are {allowed}; got {subjects} and {frames}")
+        raise DatasetError(f"drawing MMI: {subjects} subjects and clips of {frames} frames cannot be drawn; choose {allowed}")
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_LAYOUT,)))
     shown = [name for name, count in facts.expressions.items() for _ in range(max(1, round(count * subjects / facts.subjects)))]
     owners = sorted([*range(subjects), *rng.integers(0, subjects, max(0, len(shown) - subjects)).tolist()])[: len(shown)]
@@ -148,7 +148,7 @@ class _Job(NamedTuple):
 
 
 def _plan_clip(owner, subject, number, session, expression, frames, rng) -> PlannedClip:
-    """Return one clip; in coded ones the apex lies in the last third, in others round the middle."""
+    """Return one clip; in coded ones the apex is in the last third, in others round the middle."""
     kind = str(rng.choice(list(_KINDS), p=list(_KINDS.values())))
     coded = kind != "sideways" and bool(rng.random() < _CODED)
     length = int(rng.integers(frames[0], frames[1] + 1))
@@ -184,7 +184,7 @@ def _draw(seed: int, one: PlannedClip, adapt=lambda scene: scene):
 
 
 def _stored(seed: int, one: PlannedClip, drawn: list[Drawn]) -> list[np.ndarray]:
-    """Return the frames as they are stored: as drawn, lying on their side, or two halves beside each other."""
+    """Return the frames as they are stored: as drawn, turned by 90 degrees, or two halves next to each other."""
     pictures = [frame.picture for frame in drawn]
     if one.kind == "upright":
         return pictures

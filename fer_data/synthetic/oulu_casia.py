@@ -1,4 +1,4 @@
-"""An Oulu-CASIA tree of drawn people, as the real one lies on disk after unpacking.
+"""An Oulu-CASIA tree of synthetic people, with the folders and names of the real one after unpacking.
 
 In:  a folder that is missing, empty or an earlier synthetic tree; number of subjects; which parts; seed.
 Out: the tree below; counts.
@@ -70,7 +70,7 @@ def write_oulu(
     """
     if not 1 <= subjects <= MAX_SUBJECTS or not 3 <= frames[0] <= frames[1] <= 999:
         raise DatasetError(
-            f"drawing Oulu-CASIA: allowed are 1 to {MAX_SUBJECTS} subjects and sequences of 3 to 999 frames; got {subjects} and {frames}"
+            f"drawing Oulu-CASIA: {subjects} subjects with {frames} frames each cannot be drawn; choose 1 to {MAX_SUBJECTS} subjects and 3 to 999 frames"
         )
     require_seed(seed)
     parts = tuple((spectrum, light) for spectrum in spectra for light in lights)

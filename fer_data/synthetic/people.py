@@ -1,4 +1,4 @@
-"""Identity of a drawn person: geometry, skin, hair, eyes, glasses, and the own way of moving the face.
+"""Identity of a synthetic person: geometry, skin, hair, eyes, glasses, and the own way of moving the face.
 
 In:  a numpy Generator.
 Out: Person (frozen, plain numbers and words); neutral_points(person): (68, 3) float64.

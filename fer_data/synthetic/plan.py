@@ -75,7 +75,7 @@ def plan_ck_plus(subjects: int, seed: int, frames: tuple[int, int] = (4, 8), lab
     Raises DatasetError for numbers that cannot be planned.
     """
     if not 1 <= subjects <= MAX_SUBJECTS:
-        raise DatasetError(f"planning synthetic people: allowed are 1 to {MAX_SUBJECTS} subjects, got {subjects}")
+        raise DatasetError(f"planning synthetic people: choose 1 to {MAX_SUBJECTS} subjects, not {subjects}")
     if not 3 <= frames[0] <= frames[1]:
         raise DatasetError(
             f"planning synthetic people: a sequence has at least 3 frames, shortest before longest; got {frames[0]} to {frames[1]}"
@@ -85,7 +85,7 @@ def plan_ck_plus(subjects: int, seed: int, frames: tuple[int, int] = (4, 8), lab
     if labelled is None:
         labelled = max(1, round(subjects * LABELLED_SUBJECTS / SUBJECTS))
     if not 1 <= labelled <= subjects:
-        raise DatasetError(f"planning synthetic people: allowed are 1 to {subjects} labelled subjects, got {labelled}")
+        raise DatasetError(f"planning synthetic people: choose 1 to {subjects} labelled subjects, not {labelled}")
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
     with_labels = np.sort(rng.permutation(subjects)[:labelled])
     shown = _assign(_class_counts(labelled), labelled, rng)

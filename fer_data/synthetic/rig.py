@@ -1,7 +1,7 @@
 """One person with one expression, seen in one picture: what every part of the drawing needs to know.
 
 In:  Person, levels of action units, Nuisance, the picture's size.
-Out: Rig: the 68 points in face coordinates and in pixels, and places between and beside them.
+Out: Rig: the 68 points in face coordinates and in pixels, and places between and next to them.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""One sequence of a drawn person: how the expression comes and goes, and its pictures.
+"""One sequence of a synthetic person: how the expression comes and goes, and its pictures.
 
 In:  a person's number, an expression, an intensity for each frame, the size of the picture.
 Out: Drawn records: the factors, the picture, its 68 true points.

@@ -1,4 +1,4 @@
-"""What lies in databases besides the database, and what downloads and disks do to it: adapters must not fall into it.
+"""Files that real downloads hold besides the database, and damaged ones: adapters must not be misled by them.
 
 In:  the root of a written tree, a folder of its first subject.
 Out: more files in it, some of its own damaged; the number of files touched.
@@ -37,7 +37,7 @@ def for_bu4dfe(root: Path, subject: Path) -> int:
     """Damage and surround the sequences of one subject of a BU-4DFE tree.
 
     Disgust: the first texture is a Git LFS pointer. Surprise: the first texture is cut in half. A folder is named like a
-    subject, but for one digit; landmark files lie beside; the viewer has a picture of its own.
+    subject, but for one digit; landmark files are next to it; the viewer has a picture of its own.
     """
     disgust, surprise = (sorted((subject / word).glob("*.jpg")) for word in ("Disgust", "Surprise"))
     disgust[0].write_bytes(LFS_POINTER)

@@ -1,4 +1,4 @@
-"""Write a tree of drawn people so that it is there whole or not at all, and say beside it what was drawn.
+"""Write a tree of synthetic people, whole or not at all, with a table of what was drawn.
 
 In:  a folder that is missing, empty or an earlier synthetic tree; files to put into it.
 Out: the folder, with truth.csv (one row a frame: everything that was drawn) and synthetic.json (generator, version,
@@ -40,14 +40,14 @@ def silent(done: int, total: int) -> None:
 
 
 def is_drawn(root: Path) -> bool:
-    """Return whether a folder lies in a tree of drawn people: finish_tree leaves its marker at the top."""
+    """Return whether a folder is inside a tree of synthetic people: finish_tree leaves its marker at the top."""
     root = Path(root).resolve()
     return any((folder / MARKER).is_file() for folder in (root, *root.parents))
 
 
 @contextmanager
 def new_tree(out: Path) -> Iterator[Path]:
-    """Yield a hidden folder beside `out` in which to build the tree; if nothing is raised, it takes the place of `out`.
+    """Yield a hidden folder next to `out` in which to build the tree; if nothing is raised, it takes the place of `out`.
 
     Whatever is raised, the hidden folder goes; what a killed run left there goes with the next one.
     Raises DatasetError if `out` holds anything that is not an earlier synthetic tree.

@@ -24,11 +24,11 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom; pixels
 
 BOX_SERVES = 4                        # frames in a row that one detection may serve, and that are predicted in one batch
 _REDUCED_SIDE_PX = 200                # the shorter side is reduced to no less than this before detection
-_DRIFT = 0.15                         # a face that moved further than this share of its size is detected anew
+_DRIFT = 0.15                         # a face that moved further than this share of its size is detected again
 _ALIKE = 0.5                          # ... and one that correlates less with the first (sequence: 0.58 to 1, other person: 0.4, no face: 0)
 _PATCH_PX = 32                        # side to which boxes are reduced for that
-_SEARCHED_PIXELS = 4_000_000          # the search for small faces beside a large one reduces a picture to no less than this
-_SAME_FACE = 0.5                      # a box of which more than this lies in another one is no other face
+_SEARCHED_PIXELS = 4_000_000          # the search for small faces next to a large one reduces a picture to no less than this
+_SAME_FACE = 0.5                      # a box of which more than this is inside another one is no other face
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Backend(ABC):
     def locate_all(self, picture: np.ndarray, thorough: bool = False) -> list[Landmarks]:
         """Return the Landmarks of every face in a picture of no database, the one that `locate` takes first; none: an empty list.
 
-        `thorough` looks for small faces beside a large one, which takes longer.
+        `thorough` looks for small faces next to a large one, which takes longer.
         """
         return [one for one in self.locate([picture], None) if isinstance(one, Landmarks)]
 
@@ -144,7 +144,7 @@ def _largest_of(boxes: list[Box]) -> Box | None:
 
 
 def _overlap(one: Box, other: Box) -> float:
-    """Return which share of the smaller of two boxes lies in the other one, 0..1."""
+    """Return which share of the smaller of two boxes is inside the other one, 0..1."""
     wide, high = (min(one[i + 2], other[i + 2]) - max(one[i], other[i]) for i in (0, 1))
     smaller = min((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
     return max(wide, 0.0) * max(high, 0.0) / max(smaller, 1e-9)
@@ -181,7 +181,7 @@ def _likeness(before: np.ndarray, after: np.ndarray, box: Box) -> float:
 
 
 def _patch(picture: np.ndarray, box: Box) -> np.ndarray:
-    """Return what lies in a box, reduced to 32x32, float64, mean 0; the box is cut at the picture's border."""
+    """Return what is inside a box, reduced to 32x32, float64, mean 0; the box is cut at the picture's border."""
     height, width = picture.shape[:2]
     left, right = (int(np.clip(round(side), 0, width)) for side in (box[0], box[2] + 1))
     top, bottom = (int(np.clip(round(side), 0, height)) for side in (box[1], box[3] + 1))

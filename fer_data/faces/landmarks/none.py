@@ -2,7 +2,7 @@
 
 In:  pictures. Out: Landmarks that are all NaN (NoBackend), or those of another backend with the whole picture as the box.
 
-`--landmarks none` is a choice, never a way out: it is right only where every picture is a face and nothing else.
+`--landmarks none` is a choice, never a fallback: it is right only where every picture is a face and nothing else.
 """
 
 import numpy as np
