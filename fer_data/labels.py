@@ -5,6 +5,7 @@ Out: a name from EXPRESSIONS; class indices are positions in a database's own tu
 """
 
 from fer_data.errors import DatasetError
+from fer_data.text import unknown
 
 __all__ = ["EXPRESSIONS", "BASIC", "CK_PLUS_CODES", "MMI_CODES", "WORDS", "expression_from_word", "classes_of"]
 
@@ -43,7 +44,7 @@ def expression_from_word(word: str, where: str) -> str:
     """
     name = WORDS.get(word.strip().lower())
     if name is None:
-        raise DatasetError(f"reading an expression: allowed are {', '.join(WORDS)}; got {word!r} in {where}")
+        raise DatasetError(f"reading an expression in {where}: {unknown('expression', word, WORDS)}")
     return name
 
 
@@ -54,7 +55,7 @@ def classes_of(expressions) -> tuple[str, ...]:
     ('anger', 'surprise')
     """
     present = set(expressions)
-    unknown = present - set(EXPRESSIONS)
-    if unknown:
-        raise DatasetError(f"indexing classes: allowed are {', '.join(EXPRESSIONS)}; got {', '.join(sorted(map(str, unknown)))}")
+    odd = present - set(EXPRESSIONS)
+    if odd:
+        raise DatasetError(f"indexing classes: {unknown('expression', min(map(str, odd)), EXPRESSIONS)}")
     return tuple(name for name in EXPRESSIONS if name in present)

@@ -201,9 +201,9 @@ def _pour(entry: Weights, answer, file: BinaryIO, done: int, progress: Progress)
         try:
             chunk = answer.read(min(_CHUNK, entry.size - done))
         except (OSError, http.client.HTTPException) as error:
-            raise _Broken(f"the connection broke after {done:,} of {entry.size:,} bytes ({error}); a new try continues from there") from error
+            raise _Broken(f"the connection broke after {done:,} of {entry.size:,} bytes ({error}); a new try resumes there") from error
         if not chunk:
-            raise _Broken(f"the server stopped after {done:,} of {entry.size:,} bytes; a new try continues from there")
+            raise _Broken(f"the server stopped after {done:,} of {entry.size:,} bytes; a new try resumes there")
         if done == 0 and _is_web_page(chunk):
             raise _Broken("the server sent a web page, not the file")
         file.write(chunk)

@@ -112,7 +112,7 @@ def test_drawn_people_have_no_date_and_no_licence_of_a_database(write_tiny, tmp_
     found = json.loads((out / CROISSANT).read_text())
     assert "datePublished" not in found and found["license"] == "Drawn by fer-data (MIT licence)"
     assert found["rai:dataUseCases"] == ["Trying programs out."]
-    assert "DO NOT" not in (out / CARD).read_text() and "Drawn people in the layout of CK+" in found["name"]
+    assert "DO NOT" not in (out / CARD).read_text() and "Synthetic people in the layout of CK+" in found["name"]
 
 
 def plain(value):

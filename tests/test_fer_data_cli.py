@@ -30,7 +30,7 @@ def test_too_few_people_for_the_usual_folds(tmp_path):
     ck48_tree(tmp_path / "in")
     done = run("prepare", "ck48", tmp_path / "in", tmp_path / "out")
     assert (done.exit_code, done.output) == (
-        1, "Error: assigning folds: allowed are 2 up to the number of labelled subjects (2), got 10; use --folds 2\n",
+        1, "Error: assigning folds: 10 folds cannot be made of 2 labelled subjects; choose 2 to 2; use --folds 2\n",
     )  # fmt: skip
     assert not (tmp_path / "out").exists()
 

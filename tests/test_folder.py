@@ -48,7 +48,7 @@ def test_a_folder_with_files_of_others_is_refused_and_not_touched(pictures, tmp_
         (out / name).write_text("mine")
     before = bytes_of(out, apart=())
     done = prepare_text(pictures, out, *more)
-    assert done.exit_code == 1 and "allowed is a new or an empty folder" in done.stderr and sorted(names)[0].split("/")[0] in done.stderr
+    assert done.exit_code == 1 and "the folder must be new, empty, or hold" in done.stderr and sorted(names)[0].split("/")[0] in done.stderr
     assert bytes_of(out, apart=()) == before
 
 

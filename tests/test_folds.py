@@ -75,7 +75,7 @@ def test_every_rule_puts_each_person_into_one_fold_and_nobody_stays_out(labels, 
     folds = min(folds, len(labels))
     most = max(Counter(name for names in labels.values() for name in names).values())
     if rule == "stratified" and most < folds:
-        with pytest.raises(DatasetError, match=f"allowed are up to {most}"):
+        with pytest.raises(DatasetError, match=f"choose at most {most}"):
             assign(labels, rule, folds, seed)
         return
     fold_of = assign(labels, rule, folds, seed)
@@ -176,16 +176,16 @@ def test_inner_validation_takes_the_share_of_each_expression(ck_plus_sequences):
     ("call", "sentence"),
     [
         (lambda: assign({"a": ["x"], "b": ["x"]}, "random", 2), "allowed rules are step, stratified, shuffled; got 'random'"),
-        (lambda: assign({"a": ["x"], "b": ["x"]}, "step", 3), r"up to the number of labelled subjects \(2\), got 3; use --folds 2$"),
-        (lambda: assign({"a": ["x"], "b": ["x"]}, "step", 1), r"allowed are 2 up to the number of labelled subjects \(2\), got 1$"),
+        (lambda: assign({"a": ["x"], "b": ["x"]}, "step", 3), r"3 folds cannot be made of 2 labelled subjects; .*use --folds 2$"),
+        (lambda: assign({"a": ["x"], "b": ["x"]}, "step", 1), r"1 folds cannot be made of 2 labelled subjects; choose 2 to 2$"),
         (lambda: assign({}, "step", 2), r"^assigning folds: two labelled subjects or more are needed, there is none$"),
         (lambda: assign({"a": ["x"]}, "step", 2), r"^assigning folds: two labelled subjects or more are needed, there is one \(a\)$"),
         (lambda: assign({"a": ["x"], "b": ["x"]}, "shuffled", 2, -1), "allowed seeds are 0 and above, got -1"),
         (lambda: assign({"a": ["x"], "b": []}, "stratified", 2), r"one or more expressions, got \[\] for b"),
         (lambda: assign({"a": ["x"], "b": "anger"}, "step", 2), "got 'anger' for b"),
-        (lambda: assign({"a": ["x"], "b": ["y"]}, "stratified", 2), "allowed are up to 1, the sequences of the commonest"),
-        (lambda: repeated(["a", "b"], 2, 0), "allowed is 1 or more repetitions, got 0"),
-        (lambda: inner_validation({"a": ["x"], "b": ["x"]}, 1.0), "allowed is a share between 0 and 1, got 1.0"),
+        (lambda: assign({"a": ["x"], "b": ["y"]}, "stratified", 2), "choose at most 1, the sequences of the commonest"),
+        (lambda: repeated(["a", "b"], 2, 0), "choose 1 or more repetitions, not 0"),
+        (lambda: inner_validation({"a": ["x"], "b": ["x"]}, 1.0), "choose a share between 0 and 1, not 1.0"),
         (lambda: inner_validation({"a": ["x"]}, 0.5), "each of the 1 subjects is the only one to show some expression"),
     ],
 )
@@ -198,9 +198,9 @@ def test_what_cannot_be_is_one_sentence(call, sentence):
 def test_a_person_in_two_folds_is_refused():
     frame = pd.DataFrame({"dataset": ["ck+", "ck+", "mmi"], "subject": ["S005", "S006", "S005"], "fold": [0, 1, 1]})
     refuse_shared_subjects(frame)                                        # S005 of MMI is somebody else
-    with pytest.raises(ManifestError, match=r"ck\+/S005 stands in folds 0 and 1 \(1 such people\)"):
+    with pytest.raises(ManifestError, match=r"ck\+/S005 is in folds 0 and 1 \(1 such people\)"):
         refuse_shared_subjects(frame.assign(dataset="ck+"))
-    with pytest.raises(ManifestError, match="S005 stands in folds 0 and 1"):
+    with pytest.raises(ManifestError, match="S005 is in folds 0 and 1"):
         refuse_shared_subjects(frame[["subject", "fold"]])
 
 

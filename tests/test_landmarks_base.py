@@ -149,7 +149,7 @@ def test_the_rules_of_the_search_are_part_of_the_identity(monkeypatch):
 
 def test_an_unknown_backend_is_named_with_those_there_are():
     """Broken on purpose once by naming only the default: "openface" was not in the message."""
-    with pytest.raises(LandmarkError, match=r"allowed are .*dlib.*openface.*; got 'haar'"):
+    with pytest.raises(LandmarkError, match=r"unknown backend 'haar'; choose .*dlib.*openface"):
         open_backend("haar")
     assert {"fan", "dlib", "dataset", "openface"} <= BACKENDS.keys()
 

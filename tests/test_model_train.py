@@ -102,7 +102,7 @@ def test_starting_anew_removes_the_run_and_nothing_else(tiny_prepared, tmp_path)
 def test_a_person_in_two_folds_is_refused(write_tiny, tmp_path):
     leaky = write_tiny(tmp_path / "leaky", fold_of=lambda person, sequence: (person + (person == 3 and sequence == 2)) % 3)
     said = call("train", "--data", leaky, "--fold", 0, "--preset", "smoke", code=1)
-    assert "a person may stand in one fold only, tiny/S003 stands in folds 0 and 1" in said and "(1 such people)" in said
+    assert "a person may be in one fold only, tiny/S003 is in folds 0 and 1" in said and "(1 such people)" in said
 
 
 def test_a_fold_that_is_not_there_is_refused_with_those_that_are(tiny_prepared):

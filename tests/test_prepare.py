@@ -196,7 +196,7 @@ def test_a_dry_run_writes_nothing(small_ck, tmp_path):
 
 def test_more_folds_than_people_is_one_sentence(small_ck, tmp_path):
     out = CliRunner().invoke(main, ["prepare", "ck+", str(small_ck), str(tmp_path / "out"), "--landmarks", "dlib", "--folds", "9"])
-    assert out.exit_code == 1 and "allowed are 2 up to the number of labelled subjects (4), got 9; use --folds 4\n" in out.output
+    assert out.exit_code == 1 and "9 folds cannot be made of 4 labelled subjects; choose 2 to 4; use --folds 4\n" in out.output
     assert not (tmp_path / "out").exists()
 
 

@@ -101,11 +101,11 @@ def test_labelled_subjects_can_be_chosen():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"subjects": 0}, "allowed are 1 to 585 subjects, got 0"),
-        ({"subjects": MAX_SUBJECTS + 1}, "allowed are 1 to 585 subjects, got 586"),
+        ({"subjects": 0}, "choose 1 to 585 subjects, not 0"),
+        ({"subjects": MAX_SUBJECTS + 1}, "choose 1 to 585 subjects, not 586"),
         ({"subjects": 5, "frames": (2, 5)}, "at least 3 frames.*got 2 to 5"),
         ({"subjects": 5, "frames": (6, 5)}, "shortest before longest; got 6 to 5"),
-        ({"subjects": 5, "labelled": 6}, "allowed are 1 to 5 labelled subjects, got 6"),
+        ({"subjects": 5, "labelled": 6}, "choose 1 to 5 labelled subjects, not 6"),
         ({"subjects": 5, "seed": -1}, "a seed is a whole number from 0 on, got -1"),
         ({"subjects": 5, "workers": 0}, "at least 1 worker, got 0"),
     ],

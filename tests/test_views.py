@@ -40,7 +40,7 @@ def test_view_numbers_are_a_bijection_onto_crops_angles_and_flips():
 
 @pytest.mark.parametrize("k", [-1, 110])
 def test_other_view_numbers_are_refused(k):
-    with pytest.raises(ValueError, match=r"allowed are 0..109"):
+    with pytest.raises(ValueError, match=r"choose 0 to 109"):
         view_of(k)
 
 

@@ -190,7 +190,7 @@ def test_the_licence_must_be_accepted(server, entry):
         ("500", "the server answered 500 Internal Server Error"),
         ("other", "must have sha256 [0-9a-f]{64}, got [0-9a-f]{64}"),
         ("silent", "the server cannot be reached"),
-        ("cut", r"the server stopped after 1,536,000 of 2,560,000 bytes; a new try goes on from there"),
+        ("cut", r"the server stopped after 1,536,000 of 2,560,000 bytes; a new try resumes there"),
     ],
 )
 def test_what_goes_wrong_is_one_sentence_with_a_way_out(server, entry, mode, message):

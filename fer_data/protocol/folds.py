@@ -43,7 +43,7 @@ def stratified(labels: Labels, folds: int, seed: int = 0) -> dict[str, int]:
     expressions = [expression for subject in subjects for expression in sorted(labels[subject])]
     most = max(Counter(expressions).values())
     if most < folds:
-        raise DatasetError(f"stratifying folds: {folds} folds are too many; choose at most {most}, the sequences of the commonest expression")
+        raise DatasetError(f"stratifying folds: {folds} folds are too many; choose at most {most}, the sequences of the commonest class")
     fold_of = {}
     with warnings.catch_warnings():
         # Expressions with fewer sequences than folds are a fact of these databases; the audit names the folds without them.
@@ -97,8 +97,9 @@ def assign(labels: Labels, rule: str, folds: int, seed: int = 0) -> dict[str, in
         there = f"there is one ({next(iter(labels))})" if labels else "there is none"
         raise DatasetError(f"assigning folds: two labelled subjects or more are needed, {there}")
     if not 2 <= folds <= len(labels):
-        way_out = f"; use --folds {len(labels)}" if folds > len(labels) else ""
-        raise DatasetError(f"assigning folds: {folds} folds cannot be made of {len(labels)} labelled subjects; choose 2 to {len(labels)}{way_out}")
+        fix = f"; use --folds {len(labels)}" if folds > len(labels) else ""
+        n = len(labels)
+        raise DatasetError(f"assigning folds: {folds} folds cannot be made of {n} labelled subjects; choose 2 to {n}{fix}")
     _check(labels, seed, "assigning folds")
     return RULES[rule](labels, folds, seed)
 

@@ -38,7 +38,7 @@ _LOADING = {
         'test = folds["fold_0"]\n',
     ),
     "parquet": (
-        "Plain Parquet files for each fold; `image` holds the bytes of a PNG. What may be done with it is written in each file's own metadata"
+        "Plain Parquet files for each fold; `image` holds the bytes of a PNG. What may be done with it is in each file's own metadata"
         " too.",
         "import io\n\nimport pandas as pd\nfrom PIL import Image\n\n"
         'faces = pd.read_parquet("faces")\n'

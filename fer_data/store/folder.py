@@ -50,7 +50,7 @@ def check_out(dataset: str, root: Path, out: Path) -> None:
     if others:
         what = f"{', '.join(others[:3])}{', ...' if len(others) > 3 else ''}"
         raise DatasetError(
-            f"preparing {dataset} into {out}: allowed is a new or an empty folder, or one with the {MARK} of an earlier run;"
+            f"preparing {dataset} into {out}: the folder must be new, empty, or hold the {MARK} of an earlier run;"
             f" this one holds {what}; give another folder"
         )
 

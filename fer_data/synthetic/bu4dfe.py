@@ -59,7 +59,7 @@ def write_bu4dfe(
     Raises DatasetError for numbers that cannot be drawn, and if `out` holds anything but an earlier synthetic tree.
     """
     if not 1 <= subjects <= len(SUBJECTS) or not 1 <= frames <= 999:
-        raise DatasetError(f"drawing BU-4DFE: {subjects} subjects with {frames} frames each cannot be drawn; choose 1 to {len(SUBJECTS)} subjects and 1 to 999 frames")
+        raise DatasetError(f"drawing BU-4DFE: choose 1 to {len(SUBJECTS)} subjects and 1 to 999 frames, not {subjects} and {frames}")
     require_seed(seed)
     chosen = [round(index * len(SUBJECTS) / subjects) for index in range(subjects)]
     with new_tree(out) as part:

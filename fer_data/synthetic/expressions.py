@@ -127,7 +127,7 @@ def both_sides(levels: Mapping[str, float]) -> dict[str, tuple[float, float]]:
     """
     unknown = sorted(name for name in levels if name.lstrip("RL") not in ACTION_UNITS)
     if unknown:
-        raise KeyError(f"unknown action units {', '.join(unknown)}; choose among {', '.join(ACTION_UNITS)}, each also with R or L before it")
+        raise KeyError(f"unknown action units {', '.join(unknown)}; choose among {', '.join(ACTION_UNITS)}, perhaps with R or L before")
     return {
         unit: (levels.get(unit, 0.0) + levels.get("R" + unit, 0.0), levels.get(unit, 0.0) + levels.get("L" + unit, 0.0))
         for unit in ACTION_UNITS

@@ -78,7 +78,7 @@ def plan_mmi(subjects: int, seed: int, frames: tuple[int, int] = (12, 16)) -> tu
     facts = load_facts("mmi")
     if not 1 <= subjects <= MAX_SUBJECTS or not 11 <= frames[0] <= frames[1] <= 200:
         allowed = f"1 to {MAX_SUBJECTS} subjects and clips of 11 to 200 frames"
-        raise DatasetError(f"drawing MMI: {subjects} subjects and clips of {frames} frames cannot be drawn; choose {allowed}")
+        raise DatasetError(f"drawing MMI: choose {allowed}, not {subjects} and {frames}")
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_LAYOUT,)))
     shown = [name for name, count in facts.expressions.items() for _ in range(max(1, round(count * subjects / facts.subjects)))]
     owners = sorted([*range(subjects), *rng.integers(0, subjects, max(0, len(shown) - subjects)).tolist()])[: len(shown)]

@@ -70,7 +70,7 @@ def write_oulu(
     """
     if not 1 <= subjects <= MAX_SUBJECTS or not 3 <= frames[0] <= frames[1] <= 999:
         raise DatasetError(
-            f"drawing Oulu-CASIA: {subjects} subjects with {frames} frames each cannot be drawn; choose 1 to {MAX_SUBJECTS} subjects and 3 to 999 frames"
+            f"drawing Oulu-CASIA: choose 1 to {MAX_SUBJECTS} subjects and 3 to 999 frames, not {subjects} and {frames}"
         )
     require_seed(seed)
     parts = tuple((spectrum, light) for spectrum in spectra for light in lights)

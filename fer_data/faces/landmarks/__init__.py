@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fer_data.errors import LandmarkError
 from fer_data.faces.landmarks.base import Backend
+from fer_data.text import unknown
 
 __all__ = ["ALONE", "BACKENDS", "backend_options", "open_backend"]
 
@@ -63,7 +64,7 @@ def open_backend(name: str, **options) -> Backend:
     missing; the sentence says what to put where.
     """
     if name not in BACKENDS:
-        raise LandmarkError(f"opening a landmark backend: allowed are {', '.join(BACKENDS)}; got {name!r}")
+        raise LandmarkError(f"opening a landmark backend: {unknown('backend', name, BACKENDS)}")
     if options.get("detector") != "whole":
         return BACKENDS[name](**options)
     from fer_data.faces.landmarks.none import WholePicture
