@@ -29,7 +29,7 @@ from fer_data.store.loader import open_views
 from fer_data.store.manifest import COLUMNS, image_id, write_manifest
 from fer_data.store.shards import shard_name, write_shard
 from fer_model.config import preset, resolve_budgets
-from fer_model.data.fold import everybody
+from fer_model.data.fold import read_prepared
 from fer_model.engine.devices import resolve_precision
 from fer_model.stages.gan import GanStage
 
@@ -94,7 +94,7 @@ def _measure(out: Path, steps: int) -> dict:
 
 def _one(out: Path, steps: int) -> dict:
     """Open the faces and train; return what memory it took, in MB."""
-    fold = everybody(out)
+    fold = read_prepared(out).everybody()
     config = resolve_budgets(replace(preset("small"), precision=resolve_precision("auto", CPU)), len(fold.train))
     before = _resident_mb("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")                        # the peak is counted from here

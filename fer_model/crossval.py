@@ -19,12 +19,12 @@ import torch
 
 from fer_data.store.manifest import read_settings
 from fer_model.config import to_json
-from fer_model.data.fold import fold_numbers
+from fer_model.data.fold import Prepared, read_prepared
 from fer_model.engine import distributed
-from fer_model.engine.devices import resolve_device, resolve_precision
+from fer_model.engine.devices import resolve_device
 from fer_model.errors import ConfigError, FoldError, RunError
 from fer_model.evaluate.run_table import RunTable, evaluate_runs
-from fer_model.job import Job
+from fer_model.job import Job, precision_of
 from fer_model.plan import RunPlan, plan
 from fer_model.runs.fold_runs import holds_folds
 from fer_model.runs.folder import RunFolder
@@ -88,13 +88,12 @@ def crossval(
     """
     if jobs > 1 and distributed.by_torchrun():
         raise ConfigError(f"cross-validating under torchrun: one run at once, each in all of its processes, is possible, got {jobs} jobs")
-    tasks = _tasks(_settled(job, devices), folds, repeats)
-    left = [task for task in tasks if not refuse_other_run(task.job)]
+    prepared, tasks, left = _tasks_left(job, folds, repeats, devices)
     places = [devices[i % len(devices)] for i in range(min(jobs, len(left)))]
     if len(places) > 1:
         reasons = train_in_children(left, places, max(1, torch.get_num_threads() // len(places)), say)
     else:
-        reasons = [train_here(task, devices[0], _named(say, task.name)) for task in left]
+        reasons = [train_here(task, devices[0], _named(say, task.name), prepared) for task in left]
     failed = tuple((task.job.run, why) for task, why in zip(left, reasons, strict=True) if why)
     found = evaluate_runs([job.run]) if any(RunFolder(task.job.run).result.is_file() for task in tasks) else None
     return CrossValidated(job.run, found, len(tasks) - len(left), failed)
@@ -104,7 +103,15 @@ def _named(say: Callable[[str], None], name: str) -> Callable[[str], None]:
     return lambda line: say(f"{name} | {line}")
 
 
-def _tasks(job: Job, folds: Sequence[int], repeats: int) -> list[Task]:
+def _tasks_left(job: Job, folds: Sequence[int], repeats: int, devices: Sequence[str]) -> tuple[Prepared, list[Task], list[Task]]:
+    """Return the data, read once for all runs; the runs; and those that are not complete. One precision serves all."""
+    wheres = [resolve_device(name) for name in devices]                  # those that are not there are refused first
+    prepared = read_prepared(job.data)
+    tasks = _tasks(replace(job, config=replace(job.config, precision=precision_of(job, wheres[0]))), prepared, folds, repeats)
+    return prepared, tasks, [task for task in tasks if not refuse_other_run(task.job, prepared, wheres[0])]
+
+
+def _tasks(job: Job, prepared: Prepared, folds: Sequence[int], repeats: int) -> list[Task]:
     """Return the runs in the order in which they are started: repeat after repeat, fold after fold."""
     path, config, gan = job.run, job.config, job.gan
     if RunFolder(path).config.is_file():
@@ -114,7 +121,7 @@ def _tasks(job: Job, folds: Sequence[int], repeats: int) -> list[Task]:
     held = sorted(child.name for child in path.iterdir()) if path.is_dir() else []
     if held and not holds_folds(path):
         raise RunError(f"cross-validating: {path} must be empty or hold folders of folds, it holds {held[0]}; choose another --run")
-    there = fold_numbers(job.data, "shuffled" if repeats else config.fold_rule)
+    there = prepared.numbers("shuffled" if repeats else config.fold_rule)
     odd = sorted(set(folds) - set(there))
     if odd:
         raise FoldError(f"choosing folds: {job.data} has the folds {', '.join(map(str, there)) or '(none)'}; got {odd[0]}")
@@ -128,16 +135,6 @@ def _tasks(job: Job, folds: Sequence[int], repeats: int) -> list[Task]:
             taken = gan and gan / run.relative_to(path)
             tasks.append(Task(f"{before}fold {fold}", replace(job, run=run, config=replace(drawn, fold=fold), gan=taken)))
     return tasks
-
-
-def _settled(job: Job, devices: Sequence[str]) -> Job:
-    """Return the job with one precision for all runs: that of the runs that are there, or what the first device can."""
-    wheres = [resolve_device(name) for name in devices]                  # those that are not there are refused first
-    if job.config.precision != "auto":
-        return job
-    started = sorted(job.run.glob("**/config.json"))
-    found = RunFolder(started[0].parent).read_config()[0].precision if started else resolve_precision("auto", wheres[0])
-    return replace(job, config=replace(job.config, precision=found))
 
 
 @dataclass(frozen=True)
@@ -170,6 +167,5 @@ class CrossPlan:
 
 def plan_crossval(job: Job, folds: Sequence[int] = (), repeats: int = 0, devices: Sequence[str] = ("auto",)) -> CrossPlan:
     """Return what `crossval` with the same arguments would cost; nothing is written."""
-    tasks = _tasks(_settled(job, devices), folds, repeats)
-    left = [task for task in tasks if not refuse_other_run(task.job)]
-    return CrossPlan(plan((left or tasks)[0].job, devices[0]), len(tasks), len(left), len(set(devices)))
+    prepared, tasks, left = _tasks_left(job, folds, repeats, devices)
+    return CrossPlan(plan((left or tasks)[0].job, devices[0], prepared), len(tasks), len(left), len(set(devices)))

@@ -1,17 +1,26 @@
 """What one training is asked to do, as one record: the data, the run's folder, the configuration, and the runs that it builds on.
 
 In:  paths and a TrainConfig, from the command line or from Python.
-Out: Job, which train, plan and crossval take; default_run, the folder of a run that names none.
+Out: Job, which train, plan and crossval take; default_run, the folder of a run that names none; settled, its configuration once
+     data and device are known. Here is decided whether a run computes in bf16.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from fer_data.store.manifest import read_settings
-from fer_model.config import TrainConfig
+from fer_model.config import TrainConfig, resolve_budgets
+from fer_model.data.fold import Fold, Prepared
+from fer_model.engine.devices import resolve_precision
+from fer_model.runs.folder import RunFolder
 from fer_model.runs.pretrained import with_init
 
-__all__ = ["Job", "default_run"]
+__all__ = ["Job", "default_run", "precision_of", "settled"]
+
+# Where runs of a job are: its own folder, those of a cross-validation, of one with repeats.
+_RUNS = ("config.json", "fold*/config.json", "shuffled*/fold*/config.json")
 
 
 @dataclass(frozen=True)
@@ -43,3 +52,17 @@ def default_run(job: Job) -> Path:
     shuffled = f"-shuffled{config.fold_seed}" if config.fold_rule == "shuffled" else ""
     fold = "" if config.fold is None else f"-fold{config.fold}"
     return Path("runs") / f"{read_settings(job.data)['dataset']}-{config.name}{shuffled}{fold}"
+
+
+def settled(job: Job, prepared: Prepared, fold: Fold, device: torch.device) -> TrainConfig:
+    """Return the configuration as the run is trained: every budget in kimg, the channels of the data, a definite precision."""
+    config = resolve_budgets(job.config, len(fold.train))
+    return replace(config, network=replace(config.network, channels=prepared.channels), precision=precision_of(job, device))
+
+
+def precision_of(job: Job, device: torch.device) -> str:
+    """Return fp32 or bf16. `auto` is what the runs in the job's folder were started with; if there is none, what the device does best."""
+    started = sorted(path for pattern in _RUNS for path in job.run.glob(pattern))
+    if job.config.precision == "auto" and started:
+        return RunFolder(started[0].parent).read_config()[0].precision
+    return resolve_precision(job.config.precision, device)

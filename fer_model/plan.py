@@ -11,15 +11,15 @@ import torch
 
 from fer_data.store.loader import open_views
 from fer_model.config import TrainConfig, budget_images, step_images, steps_of, to_json
-from fer_model.data.fold import fold_of
-from fer_model.engine.devices import resolve_device, resolve_precision
+from fer_model.data.fold import Prepared, read_prepared
+from fer_model.engine.devices import resolve_device
 from fer_model.engine.randomness import stream
 from fer_model.engine.stage import Stage
-from fer_model.job import Job
+from fer_model.job import Job, settled
 from fer_model.networks import Encoder, build
 from fer_model.runs.pretrained import read_pretrained
 from fer_model.runs.taken_over import read_gan
-from fer_model.train import make_stage, resolved
+from fer_model.train import make_stage
 
 __all__ = ["RunPlan", "StagePlan", "plan"]
 
@@ -81,16 +81,15 @@ def _duration(hours: float) -> str:
     return f"{hours:.1f} hours" if hours >= 1 else f"{hours * 60:.1f} minutes"
 
 
-def plan(job: Job, device: str = "auto") -> RunPlan:
+def plan(job: Job, device: str = "auto", prepared: Prepared | None = None) -> RunPlan:
     """Return what a run would cost: steps and disk exactly, time from a few small steps on the device at hand.
 
-    A stage 1 that is taken over costs nothing. What `train` would refuse to take over, or to start from, is refused.
+    `prepared` is job.data, where the caller has read it already. A stage 1 that is taken over costs nothing. What `train` would
+    refuse to take over, or to start from, is refused.
     """
-    fold, where = fold_of(job.data, job.config), resolve_device(device)
-    views = open_views(job.data, fold.train, where)
-    config = resolved(job.config, fold, views)
-    if config.precision == "auto":
-        config = replace(config, precision=resolve_precision("auto", where))
+    prepared = prepared or read_prepared(job.data)
+    fold, where = prepared.fold_of(job.config), resolve_device(device)
+    config, views = settled(job, prepared, fold, where), open_views(job.data, fold.train, where)
     if job.gan is not None:
         read_gan(job.gan, config, fold)
     if job.init is not None:

@@ -7,23 +7,23 @@ Out: the run folder as runs/folder.py draws it; Outcome. plan.py says beforehand
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
 from fer_data.files import write_json_atomically
-from fer_data.store.loader import Views, open_views
-from fer_model.config import TrainConfig, resolve_budgets, steps_of, to_lines
-from fer_model.data.fold import Fold, FoldReader, fold_of, people_of
+from fer_data.store.loader import Views
+from fer_model.config import TrainConfig, steps_of, to_lines
+from fer_model.data.fold import Fold, FoldReader, Prepared, people_of, read_prepared
 from fer_model.engine import checkpoint, distributed
-from fer_model.engine.devices import resolve_device, resolve_precision
+from fer_model.engine.devices import resolve_device
 from fer_model.engine.journal import Journal
 from fer_model.engine.loop import Hook, run_stage
 from fer_model.engine.stage import Stage
 from fer_model.evaluate.figures import Evaluation, evaluate
 from fer_model.evaluate.run_table import evaluate_run
-from fer_model.job import Job
+from fer_model.job import Job, settled
 from fer_model.runs.folder import RunFolder, code_version, locked
 from fer_model.runs.predictions import predictions_frame, read_predictions, write_predictions
 from fer_model.runs.pretrained import Pretrained, read_pretrained
@@ -37,7 +37,7 @@ from fer_model.stages.judges import JudgesStage
 from fer_model.stages.sample_sheet import write_sheet
 from fer_model.stages.svm import SvmStage
 
-__all__ = ["Outcome", "make_stage", "refuse_other_run", "resolved", "train"]
+__all__ = ["Outcome", "make_stage", "refuse_other_run", "train"]
 
 RULES = {
     "epoch": "last",                  # or validation's; no epoch is chosen by looking at the test fold
@@ -76,13 +76,14 @@ def train(
     say: Callable[[str], None] = print,
     hook: Hook | None = None,         # as in engine.loop.run_stage
     save_every_s: float = 60.0,       # as in engine.loop.run_stage
+    prepared: Prepared | None = None,         # job.data, where the caller has read it already
 ) -> Outcome:
     """Train what is left to train, predict the test fold, evaluate.
 
     Raises children of FerError: fold, device, configuration, checkpoint, divergence.
     """
-    data, run, config = job.data, job.run, job.config
-    fold, where = fold_of(data, config), resolve_device(distributed.local_device(device))
+    run, prepared = job.run, prepared or read_prepared(job.data)
+    fold, where = prepared.fold_of(job.config), resolve_device(distributed.local_device(device))
     refuse_itself(run, job.gan)
     refuse_itself(run, job.init)
     with distributed.joined(where), locked(run):
@@ -91,13 +92,13 @@ def train(
             folder.refuse_strangers()
             if not resume:
                 folder.clear()
-        reader = FoldReader(data, fold, where, lambda: all(folder.weights(name).is_file() for name in config.stages))
+        config = settled(job, prepared, fold, where)
+        reader = FoldReader(job.data, fold, where, lambda: all(folder.weights(name).is_file() for name in config.stages))
         views = reader.train()
-        config = folder.settle_precision(resolved(config, fold, views), resolve_precision(config.precision, where))
         taken = None if job.gan is None else read_gan(job.gan, config, fold)
         start = None if job.init is None else read_pretrained(job.init, config, fold)
         with distributed.first_one_first():
-            config = folder.open(config, fold, data, start and start.entry())
+            config = folder.open(config, fold, prepared, start and start.entry())
         if folder.result.is_file():
             return Outcome(run, evaluate_run(run) if len(fold.test) else None, was_complete=True)
         distributed.wait()
@@ -116,7 +117,7 @@ def train(
         return Outcome(run, evaluation, was_complete=False)
 
 
-def refuse_other_run(job: Job) -> bool:
+def refuse_other_run(job: Job, prepared: Prepared, device: torch.device) -> bool:
     """Return whether the run folder holds this run, complete; nothing is trained or written.
 
     Raises ConfigError if it holds a run of another configuration or manifest, RunError if it holds something else.
@@ -127,16 +128,9 @@ def refuse_other_run(job: Job) -> bool:
     folder.refuse_strangers()
     if not folder.config.is_file():
         return False
-    fold = fold_of(job.data, job.config)
-    config = resolved(job.config, fold, open_views(job.data, fold.train[:1], "cpu"))
-    folder.open(folder.settle_precision(config, config.precision), fold, job.data, None)
+    fold = prepared.fold_of(job.config)
+    folder.open(settled(job, prepared, fold, device), fold, prepared, None)
     return folder.result.is_file()
-
-
-def resolved(config: TrainConfig, fold: Fold, views: Views) -> TrainConfig:
-    """Return the configuration with budgets in kimg and the channels of the data."""
-    config = resolve_budgets(config, len(fold.train))
-    return replace(config, network=replace(config.network, channels=views.channels))
 
 
 def _announce(config: TrainConfig, fold: Fold, device: torch.device, journal: Journal) -> None:

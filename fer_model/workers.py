@@ -22,6 +22,7 @@ from queue import SimpleQueue
 
 from fer_data.errors import FerError
 from fer_model.config import from_json
+from fer_model.data.fold import Prepared
 from fer_model.job import Job
 
 __all__ = ["Task", "train_here", "train_in_children"]
@@ -38,12 +39,12 @@ class Task:
     job: Job
 
 
-def train_here(task: Task, device: str, say: Callable[[str], None]) -> str:
-    """Train a run in this process; return why it is not complete, or nothing."""
+def train_here(task: Task, device: str, say: Callable[[str], None], prepared: Prepared | None = None) -> str:
+    """Train a run in this process; return why it is not complete, or nothing. `prepared`: as in train."""
     from fer_model.train import train
 
     try:
-        train(task.job, device, say=say)
+        train(task.job, device, say=say, prepared=prepared)
     except (FerError, OSError) as error:
         return str(error)
     return ""

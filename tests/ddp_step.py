@@ -12,7 +12,7 @@ from torch import nn
 
 from fer_data.store.loader import open_views
 from fer_model.config import preset, resolve_budgets
-from fer_model.data.fold import read_fold
+from fer_model.data.fold import read_prepared
 from fer_model.engine import checkpoint, distributed
 from fer_model.stages.cnn import CnnStage
 from fer_model.stages.gan import GanStage
@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 
 def one_step(data: Path) -> dict[str, torch.Tensor]:
     """Return the gradients and samples of step 3 of each stage, with BN frozen, by name."""
-    fold = read_fold(data, 0)
+    fold = read_prepared(data).fold(0)
     views = open_views(data, fold.train)
     config = resolve_budgets(preset("smoke"), len(fold.train))
     config = replace(config, cnn=replace(config.cnn, dropout=0.5), head=replace(config.head, dropout=0.5))

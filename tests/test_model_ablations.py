@@ -19,7 +19,7 @@ from cli.fer_model import main
 from fer_data.faces.views import N_VIEWS, view_of
 from fer_data.store.loader import open_views
 from fer_model.config import HEADS, preset, resolve_budgets, step_images, steps_of, with_budgets, with_head
-from fer_model.data.fold import read_fold
+from fer_model.data.fold import read_prepared
 from fer_model.engine import checkpoint
 from fer_model.engine.randomness import stream
 from fer_model.errors import ConfigError, RunError
@@ -114,7 +114,7 @@ def test_an_svm_that_does_not_converge_is_one_sentence(monkeypatch):
 
 def test_the_svm_sees_the_views_that_its_config_names_once_each(tiny_prepared):
     """Ten: unrotated crops and their mirrors. Seen red: all 110."""
-    fold = read_fold(tiny_prepared, 1)
+    fold = read_prepared(tiny_prepared).fold(1)
     encoder = build(lambda: Encoder(SMOKE.network), CPU, 0.2, stream(0, "encoder"))
     config = resolve_budgets(with_head(SMOKE, "f-svm"), len(fold.train))
     samples = SvmStage(config, fold, open_views(tiny_prepared, fold.train), CPU, encoder).samples(0)
@@ -135,7 +135,7 @@ def test_the_svm_is_stored_as_plain_tensors_and_its_probabilities_are_named(abla
     assert {name: tuple(t.shape) for name, t in tensors.items() if name.startswith("head/")} == {
         "head/weight": (3, n_f), "head/bias": (3,), "head/mean": (n_f,), "head/scale": (n_f,),
     }  # fmt: skip
-    trained, fold = load_run(run, "cpu"), read_fold(tiny_prepared, 1)
+    trained, fold = load_run(run, "cpu"), read_prepared(tiny_prepared).fold(1)
     views = open_views(tiny_prepared, fold.test)
     x = views.batch(torch.arange(views.n_faces), torch.zeros(views.n_faces, dtype=torch.int64))
     f = trained.networks["encoder"](torch.nn.functional.avg_pool2d(x, 2)).numpy()
@@ -152,7 +152,7 @@ def test_a_loaded_run_predicts_what_training_predicted(variant, whole, ablated, 
     """Seen red: all four taps given to variant taps in another order."""
     run = ablated.get(variant, whole)
     trained = load_run(run, "cpu")
-    found = trained.probabilities(open_views(tiny_prepared, read_fold(tiny_prepared, 1).test))
+    found = trained.probabilities(open_views(tiny_prepared, read_prepared(tiny_prepared).fold(1).test))
     predicted = pd.read_csv(run / "predictions.csv").filter(like="p_").to_numpy()
     assert found.numpy() == pytest.approx(predicted, abs=1e-6)
     kinds = {"both": Head, "taps": Head, "f-mlp": MlpHead, "f-svm": LinearSvm}

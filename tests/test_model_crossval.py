@@ -20,7 +20,7 @@ import fer_data
 from cli.fer_model import main
 from fer_model.config import preset
 from fer_model.crossval import crossval, plan_crossval
-from fer_model.data.fold import fold_numbers, people_of, read_fold
+from fer_model.data.fold import people_of, read_prepared
 from fer_model.errors import ConfigError, FoldError, RunError
 from fer_model.job import Job
 from tests.commands import call
@@ -175,16 +175,16 @@ def test_folds_dealt_out_anew_are_those_that_prepare_would_make(prepared_ck, syn
 
     out = shutil.copytree(prepared_ck, tmp_path / "ck")
     prepare_dataset("ck+", synthetic_ck, out, PrepareConfig(landmarks="dlib", folds=4, views="virtual", fold_rule="shuffled", fold_seed=5))
-    drawn = fold_numbers(prepared_ck, "shuffled")
-    assert drawn == fold_numbers(out)
-    tested = [read_fold(prepared_ck, number, "shuffled", 5).test["image_id"].tolist() for number in drawn]
-    assert tested == [read_fold(out, number).test["image_id"].tolist() for number in drawn]
-    assert tested != [read_fold(prepared_ck, number).test["image_id"].tolist() for number in drawn]
-    assert tested != [read_fold(prepared_ck, number, "shuffled", 6).test["image_id"].tolist() for number in drawn]
+    drawn = read_prepared(prepared_ck).numbers("shuffled")
+    assert drawn == read_prepared(out).numbers()
+    tested = [read_prepared(prepared_ck).fold(number, "shuffled", 5).test["image_id"].tolist() for number in drawn]
+    assert tested == [read_prepared(out).fold(number).test["image_id"].tolist() for number in drawn]
+    assert tested != [read_prepared(prepared_ck).fold(number).test["image_id"].tolist() for number in drawn]
+    assert tested != [read_prepared(prepared_ck).fold(number, "shuffled", 6).test["image_id"].tolist() for number in drawn]
 
 
 def test_folds_dealt_out_anew_test_each_image_once_and_part_no_person(tiny_prepared):
-    parts = [read_fold(tiny_prepared, number, "shuffled", 1) for number in fold_numbers(tiny_prepared, "shuffled")]
+    parts = [read_prepared(tiny_prepared).fold(number, "shuffled", 1) for number in read_prepared(tiny_prepared).numbers("shuffled")]
     ids = [name for part in parts for name in part.test["image_id"]]
     assert sorted(ids) == sorted(fer_data.read_manifest(tiny_prepared)["image_id"])
     for part in parts:

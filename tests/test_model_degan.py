@@ -8,7 +8,7 @@ import torch
 
 from fer_data.store.loader import open_views
 from fer_model.config import preset, resolve_budgets
-from fer_model.data.fold import read_fold
+from fer_model.data.fold import read_prepared
 from fer_model.engine.randomness import stream
 from fer_model.networks import Discriminator, build, spectral
 from fer_model.stages.gan import PHASES, GanBatch, GanStage, draw_codes, training_only
@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 
 def gan(prepared, **changes):
     """Return a fresh stage on fold 0 with fields of its configuration changed."""
-    fold = read_fold(prepared, 0)
+    fold = read_prepared(prepared).fold(0)
     views = open_views(prepared, fold.train)
     config = resolve_budgets(preset("smoke"), len(fold.train))
     return GanStage(replace(config, gan=replace(config.gan, **changes)), fold, views, CPU)
@@ -186,7 +186,7 @@ def test_losses_of_the_first_step_are_those_of_a_blind_discriminator(stage):
 
 @pytest.fixture
 def spectral_stage(tiny_prepared):
-    fold = read_fold(tiny_prepared, 0)
+    fold = read_prepared(tiny_prepared).fold(0)
     config = resolve_budgets(preset("smoke"), len(fold.train))
     config = replace(config, network=replace(config.network, d_spectral_norm=True))
     return GanStage(config, fold, open_views(tiny_prepared, fold.train), CPU)

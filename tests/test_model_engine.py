@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fer_data.faces.views import N_VIEWS
 from fer_model.config import preset, resolve_budgets
 from fer_model.data.batches import Batches
-from fer_model.data.fold import read_fold
+from fer_model.data.fold import read_prepared
 from fer_model.engine import checkpoint, devices, distributed
 from fer_model.engine.journal import Journal
 from fer_model.engine.loop import run_stage
@@ -132,7 +132,7 @@ def cnn_stage(tiny_prepared):
     """A stage of 8 steps, ticks of 2."""
     from fer_data.store.loader import open_views
 
-    fold = read_fold(tiny_prepared, 0)
+    fold = read_prepared(tiny_prepared).fold(0)
     views = open_views(tiny_prepared, fold.train)
     return CnnStage(resolve_budgets(preset("smoke", method="cnn"), len(fold.train)), fold, views, torch.device("cpu"))
 

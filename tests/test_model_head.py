@@ -7,7 +7,7 @@ import torch
 
 from fer_data.store.loader import open_views
 from fer_model.config import preset, resolve_budgets
-from fer_model.data.fold import read_fold
+from fer_model.data.fold import read_prepared
 from fer_model.engine.checkpoint import Checkpoint
 from fer_model.engine.randomness import stream
 from fer_model.errors import RunError
@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def fold(tiny_prepared):
-    return read_fold(tiny_prepared, 0)
+    return read_prepared(tiny_prepared).fold(0)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import torch
 
 from fer_data.store.loader import open_views
 from fer_model.config import preset, resolve_budgets
-from fer_model.data.fold import read_fold
+from fer_model.data.fold import read_prepared
 from fer_model.stages.gan import GanStage
 from fer_model.stages.health import Health
 from fer_model.stages.judges import JudgesStage
@@ -22,7 +22,7 @@ NAMES = {
 @pytest.fixture
 def parts(tiny_prepared, tmp_path):
     """(config, fold, views, health) with judges that have been trained for a moment."""
-    fold = read_fold(tiny_prepared, 0)
+    fold = read_prepared(tiny_prepared).fold(0)
     views = open_views(tiny_prepared, fold.train)
     config = resolve_budgets(preset("smoke"), len(fold.train))
     judges = JudgesStage(config, fold, views, CPU)
@@ -121,7 +121,7 @@ def test_the_global_generator_is_left_alone(parts):
 
 def test_average_of_the_generator_by_hand(tiny_prepared):
     """Half-life of one step: after each step half of the way. Seen red: share and 1 - share the other way round."""
-    fold = read_fold(tiny_prepared, 0)
+    fold = read_prepared(tiny_prepared).fold(0)
     config = resolve_budgets(preset("smoke"), len(fold.train))
     config = replace(config, gan=replace(config.gan, average_half_kimg=0.008))
     stage = GanStage(config, fold, open_views(tiny_prepared, fold.train), CPU)

@@ -12,7 +12,7 @@ import torch
 from fer_data.store.loader import open_views
 from fer_model.config import preset, resolve_budgets, with_budgets, with_head
 from fer_model.crossval import crossval
-from fer_model.data.fold import read_fold
+from fer_model.data.fold import read_prepared
 from fer_model.engine import checkpoint
 from fer_model.errors import ConfigError, FoldError, RunError
 from fer_model.job import Job, default_run
@@ -87,7 +87,8 @@ def test_pre_training_that_was_stopped_ends_in_the_same_bits(pretrained, others,
 def test_what_is_carried_over_and_what_is_new(pretrained, tiny_prepared, average):
     """Every tensor, against the file and against a fresh stage. Seen red, each: D's heads carried over where they fit; the
     columns of the noise left as drawn; the decoder's code columns carried over."""
-    fold, config = read_fold(tiny_prepared, 1), resolve_budgets(replace(SMOKE, gan=replace(SMOKE.gan, average_half_kimg=average)), 24)
+    fold = read_prepared(tiny_prepared).fold(1)
+    config = resolve_budgets(replace(SMOKE, gan=replace(SMOKE.gan, average_half_kimg=average)), 24)
     views = open_views(tiny_prepared, fold.train)
     stage, fresh = (GanStage(config, fold, views, CPU) for _ in range(2))
     read_pretrained(pretrained, config, fold).start(stage)
@@ -109,7 +110,7 @@ def test_what_is_carried_over_and_what_is_new(pretrained, tiny_prepared, average
 
 def test_without_a_code_the_decoder_draws_what_it_drew(pretrained, tiny_prepared):
     """An identity: codes of zeros, the same f(x) and noise, networks for 5 and for 4 people."""
-    fold, config = read_fold(tiny_prepared, 1), resolve_budgets(SMOKE, 24)
+    fold, config = read_prepared(tiny_prepared).fold(1), resolve_budgets(SMOKE, 24)
     stage = GanStage(config, fold, open_views(tiny_prepared, fold.train), CPU)
     read_pretrained(pretrained, config, fold).start(stage)
     theirs = Decoder(SMOKE.network, 5)

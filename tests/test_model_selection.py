@@ -21,7 +21,7 @@ from cli.fer_model import main
 from fer_data.errors import DatasetError
 from fer_data.store.loader import open_views
 from fer_model.config import preset, resolve_budgets, with_head
-from fer_model.data.fold import FoldReader, fold_of, people_of, read_fold, set_aside
+from fer_model.data.fold import FoldReader, people_of, read_prepared, set_aside
 from fer_model.engine import checkpoint
 from fer_model.engine.journal import Journal
 from fer_model.engine.kept import Best
@@ -57,7 +57,7 @@ def choosing(method="cnn", fold=1, **changes):
 
 def test_people_set_aside_are_whole_and_in_no_other_side(tiny_prepared):
     """Seen red: images set aside in the place of people."""
-    whole, fold = read_fold(tiny_prepared, 1), fold_of(tiny_prepared, choosing())
+    whole, fold = read_prepared(tiny_prepared).fold(1), read_prepared(tiny_prepared).fold_of(choosing())
     sides = [set(people_of(rows)) for rows in (fold.train, fold.validation, fold.test)]
     assert all(sides) and sum(map(len, sides)) == len(set.union(*sides)) == 6
     assert sorted([*fold.train["image_id"], *fold.validation["image_id"]]) == sorted(whole.train["image_id"])
@@ -69,9 +69,9 @@ def test_people_set_aside_are_whole_and_in_no_other_side(tiny_prepared):
 
 def test_setting_aside_needs_somebody_and_leaves_two(write_tiny, tmp_path):
     """Three people to train on can spare one; of two, neither."""
-    three = read_fold(write_tiny(tmp_path / "three", people=4, folds=4), 0)
+    three = read_prepared(write_tiny(tmp_path / "three", people=4, folds=4)).fold(0)
     assert len(set_aside(three, 0.3, 0).identities) == 2
-    two = read_fold(write_tiny(tmp_path / "two", people=3), 0)
+    two = read_prepared(write_tiny(tmp_path / "two", people=3)).fold(0)
     with pytest.raises((FoldError, DatasetError), match=r"at least 2 must stay in training, got 1|is the only one to show"):
         set_aside(two, 0.3, 0)
 
@@ -81,7 +81,7 @@ def test_a_stage_ends_with_the_weights_of_its_best_step(tiny_prepared, tmp_path,
     weights written; a look at each tick; none at the end."""
     config = choosing(validation_every=2)
     config = replace(config, cnn=replace(config.cnn, kimg=0.144))                # 18 steps: looks after 4, 8, 12, 16 and 18
-    fold = fold_of(tiny_prepared, config)
+    fold = read_prepared(tiny_prepared).fold_of(config)
     views, validation = (open_views(tiny_prepared, rows) for rows in (fold.train, fold.validation))
     stage = CnnStage(resolve_budgets(config, len(fold.train)), fold, views, CPU, validation)
     labels, script, after, looks = fold.validation_labels(CPU), [4, 6, 6, 5, 6], [], []
@@ -131,7 +131,7 @@ def test_a_run_that_chooses_resumes_to_the_same_choice(chosen, tiny_prepared, tm
 def test_the_result_names_the_rule_and_the_step(chosen, tiny_prepared):
     for method, stage in (("degan", "head"), ("cnn", "cnn")):
         result = json.loads((chosen[method] / "result.json").read_text())
-        fold = fold_of(tiny_prepared, choosing(method))
+        fold = read_prepared(tiny_prepared).fold_of(choosing(method))
         people = len(set(people_of(fold.validation)))
         assert re.match(rf"the best on {len(fold.validation)} faces of {people} training people set aside", result["rules"]["epoch"])
         ticks = [tick for tick in ticks_of(chosen[method]) if tick["stage"] == stage]
@@ -202,7 +202,7 @@ def test_noise_in_the_place_of_a_training_person_changes_weights(tiny_prepared, 
 
 def test_the_test_side_opens_after_training_only(tiny_prepared):
     """Seen red: without the check."""
-    done, fold = [], read_fold(tiny_prepared, 1)
+    done, fold = [], read_prepared(tiny_prepared).fold(1)
     reader = FoldReader(tiny_prepared, fold, CPU, lambda: bool(done))
     assert reader.train().n_faces == 24 and reader.validation() is None
     with pytest.raises(RunError, match=r"opening test fold 1 of .*: every stage must be complete first, one is not"):
@@ -214,7 +214,7 @@ def test_the_test_side_opens_after_training_only(tiny_prepared):
 @pytest.mark.parametrize("config", [WAYS[0], choosing()], ids=lambda config: config.name)
 def test_nothing_opens_a_test_face_before_the_last_stage_is_complete(tiny_prepared, tmp_path, monkeypatch, config):
     """Whichever module of the project asks, resumed or not. Seen red: the test faces opened at the start of train."""
-    run, test, opened = tmp_path / "run", set(read_fold(tiny_prepared, 1).test["image_id"]), []
+    run, test, opened = tmp_path / "run", set(read_prepared(tiny_prepared).fold(1).test["image_id"]), []
 
     def watched(data, rows, device="cpu"):
         if test & set(rows["image_id"]):

@@ -16,8 +16,9 @@ import torch
 from filelock import FileLock
 from rich.console import Console
 
+from fer_data.store import manifest
 from fer_model.config import from_json, preset
-from fer_model.data.fold import read_fold
+from fer_model.data.fold import read_prepared
 from fer_model.errors import FoldError
 from fer_model.job import Job
 from fer_model.plan import plan
@@ -44,7 +45,7 @@ def test_a_run_folder_holds_what_it_promises(run, tiny_prepared):
     assert (resolved.fold, resolved.method, resolved.preset, resolved.precision) == (2, "degan", "smoke", "fp32")
     assert resolved.gan.epochs is None and resolved.gan.kimg == 0.064 and resolved.cnn.kimg == 0.128
     assert re.fullmatch(r"[0-9a-f]{64}", config["manifest_sha256"]) and re.fullmatch(r"[\d.]+\+[0-9a-f]{12}", config["code_version"])
-    fold = read_fold(tiny_prepared, 2)
+    fold = read_prepared(tiny_prepared).fold(2)
     predictions = pd.read_csv(run / "predictions.csv")
     assert predictions["image_id"].tolist() == fold.test["image_id"].tolist()
     assert predictions["expression"].tolist() == fold.test["expression"].tolist()
@@ -111,13 +112,13 @@ def test_a_fold_that_is_not_there_is_refused_with_those_that_are(tiny_prepared):
 
 def test_reference_frames_are_neither_trained_nor_tested_on(write_tiny, tmp_path):
     data = write_tiny(tmp_path / "with", expressions=("anger", "surprise", "neutral"), reference=("neutral",))
-    fold = read_fold(data, 0)
+    fold = read_prepared(data).fold(0)
     assert fold.classes == ("anger", "surprise") and (len(fold.train), len(fold.test)) == (16, 8)
 
 
 def test_too_few_people_to_train_on_are_refused(write_tiny, tmp_path):
     with pytest.raises(FoldError, match="at least 2 people and 2 expressions outside the test fold, got 1 and 3"):
-        read_fold(write_tiny(tmp_path / "two", people=2, folds=2), 0)
+        read_prepared(write_tiny(tmp_path / "two", people=2, folds=2)).fold(0)
 
 
 def test_wrong_usage_exits_with_2():
@@ -142,6 +143,25 @@ def test_the_default_run_folder_names_data_method_and_fold(tiny_prepared, tmp_pa
     monkeypatch.chdir(tmp_path)
     call("train", "--data", tiny_prepared, "--fold", 1, "--preset", "smoke", "--method", "cnn")
     assert (tmp_path / "runs" / "tiny-cnn-fold1" / "result.json").is_file()
+
+
+@pytest.mark.parametrize("words", [
+    ["train", "--fold", 0], ["train", "--fold", 0, "--dry-run"], ["pretrain"], ["crossval", "--folds", "0,1"],
+    ["crossval", "--folds", "0,1", "--repeats", 1, "--dry-run"],
+])  # fmt: skip
+def test_the_manifest_is_read_and_checked_once(words, tiny_prepared, tmp_path, monkeypatch):
+    """By each command, the second time too, when all is complete. Seen red: read by each fold of crossval, 3 times; by the name of
+    the default folder and by train, 2 times."""
+    monkeypatch.chdir(tmp_path)
+    reads, read, check = [], manifest._written, manifest._checked
+    monkeypatch.setattr(manifest, "_written", lambda *given: reads.append("bytes") or read(*given))
+    monkeypatch.setattr(manifest, "_checked", lambda *given: reads.append("rows") or check(*given))
+    monkeypatch.setattr(manifest, "manifest_sha256", lambda out: pytest.fail("the file was read again for its hash"))
+    for _ in range(2):
+        reads.clear()
+        cnn = [] if words == ["pretrain"] else ["--method", "cnn"]
+        call(*words, *cnn, "--data", tiny_prepared, "--preset", "smoke")
+        assert reads == ["bytes", "rows"]
 
 
 def test_evaluate_prints_a_table_and_json(run):

@@ -12,7 +12,7 @@ import torch
 from fer_data.errors import ManifestError
 from fer_data.store.loader import open_views
 from fer_model.config import preset
-from fer_model.data.fold import read_fold
+from fer_model.data.fold import read_prepared
 from fer_model.errors import CheckpointError, ConfigError, DeviceError, RunError
 from fer_model.job import Job
 from fer_model.runs.trained import load_run
@@ -113,5 +113,5 @@ def test_the_fold_is_the_one_that_was_drawn(tiny_prepared, tmp_path):
     """Seen red: open_data with the number of the fold alone; the seed left out wherever folds are read."""
     train(Job(tiny_prepared, tmp_path / "r", preset("smoke", method="cnn", fold_rule="shuffled", fold_seed=1)), "cpu", say=lambda _: None)
     _, fold = load_run(tmp_path / "r", "cpu").open_data()
-    assert fold.test["image_id"].tolist() == read_fold(tiny_prepared, 0, "shuffled", 1).test["image_id"].tolist()
+    assert fold.test["image_id"].tolist() == read_prepared(tiny_prepared).fold(0, "shuffled", 1).test["image_id"].tolist()
     assert fold.test["image_id"].tolist() == pd.read_csv(tmp_path / "r" / "predictions.csv")["image_id"].tolist()

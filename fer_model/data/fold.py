@@ -1,8 +1,9 @@
 """One fold of a prepared folder: who is trained on and who is tested, and their faces.
 
 In:  OUT of `fer-data prepare`, the number of the test fold.
-Out: Fold (rows, classes, identities), a function of manifest and seed alone; FoldReader, which opens the faces of each side, the
-     test side only after training. In a training run nothing else opens faces, so no pixel of the test fold can reach a weight.
+Out: Prepared, the folder read once; its Folds (rows, classes, identities), functions of manifest and seed alone; FoldReader, which
+     opens the faces of each side, the test side only after training. In a training run nothing else opens faces, so no pixel of
+     the test fold can reach a weight.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,11 +18,11 @@ import fer_data
 from fer_data.labels import classes_of
 from fer_data.protocol.folds import inner_validation, refuse_shared_subjects, repeated
 from fer_data.store.loader import Views, open_views
-from fer_data.store.manifest import manifest_sha256
+from fer_data.store.manifest import read_settings
 from fer_model.config import TrainConfig
 from fer_model.errors import FoldError, RunError
 
-__all__ = ["Fold", "FoldReader", "everybody", "fold_numbers", "fold_of", "one_name_each", "people_of", "read_fold", "set_aside"]
+__all__ = ["Fold", "FoldReader", "Prepared", "one_name_each", "people_of", "read_prepared", "set_aside"]
 
 SAME_PEOPLE = {"ck48": "ck+"}         # databases that show the people of another under the same names
 
@@ -73,69 +74,91 @@ def one_name_each(people: Iterable[str]) -> set[str]:
     return {f"{SAME_PEOPLE.get(dataset, dataset)}/{subject}" for dataset, _, subject in parts}
 
 
-def fold_numbers(out: Path, rule: str = "manifest") -> tuple[int, ...]:
-    """Return the numbers of the folds of a prepared folder, in order. Rule and errors: as read_fold."""
-    return tuple(sorted(set(_rows(out, rule, 0)["fold"].tolist())))
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared folder whose manifest has been read and checked, which takes seconds on a large one: folds are cut from here."""
+
+    path: Path
+    rows: pd.DataFrame                # of the manifest, role peak: a reference frame is neither trained nor tested on
+    settings: dict                    # settings.json: how the folder was made
+
+    @property
+    def manifest_sha256(self) -> str:
+        """The identity of the prepared data, folds included."""
+        return self.settings["manifest_sha256"]                          # read_manifest has compared it with the file
+
+    @property
+    def channels(self) -> int:
+        """Channels of the faces: 1 grey, 3 RGB."""
+        return 3 if self.settings["config"]["colour"] == "rgb" else 1
+
+    def _rows(self, rule: str, seed: int) -> pd.DataFrame:
+        """Return the rows, their fold being that of the rule."""
+        if rule == "manifest":
+            return self.rows
+        people = people_of(self.rows)
+        dealt = repeated(people, self.rows["fold"].nunique(), 1, seed)[0]      # person -> fold
+        return self.rows.assign(fold=people.map(dealt).astype("int64"))
+
+    def numbers(self, rule: str = "manifest") -> tuple[int, ...]:
+        """Return the numbers of the folds, in order. `rule`: as in fold()."""
+        return tuple(sorted(set(self._rows(rule, 0)["fold"].tolist())))
+
+    def fold(self, number: int, rule: str = "manifest", seed: int = 0) -> Fold:
+        """Return one fold.
+
+        Rule `manifest` takes the folds as they were prepared; `shuffled` deals the people out again, by `seed`, to as many folds,
+        and leaves the folder alone: the folds of `fer-data prepare --fold-rule shuffled --seed`, if every labelled person has a
+        face in the manifest.
+
+        Raises FoldError if the fold does not exist, or if there is nothing to tell apart (fewer than two people or two
+        expressions to train on).
+        """
+        rows = self._rows(rule, seed)
+        folds = sorted(set(rows["fold"].tolist()))
+        if number not in folds:
+            raise FoldError(f"choosing fold {number}: {self.path} has the folds {', '.join(map(str, folds)) or '(none)'}")
+        test = rows["fold"] == number
+        train, tested = rows[~test].reset_index(drop=True), rows[test].reset_index(drop=True)
+        identities = tuple(sorted(set(people_of(train))))
+        n_expressions = train["expression"].nunique()
+        if len(identities) < 2 or n_expressions < 2:
+            raise FoldError(
+                f"choosing fold {number}: training needs at least 2 people and 2 expressions outside the test fold,"
+                f" got {len(identities)} and {n_expressions} in {self.path}"
+            )
+        return self._cut(number, identities, train, tested, len(folds))
+
+    def everybody(self) -> Fold:
+        """Return all people as a training side, for pre-training. Raises FoldError if there is nothing to tell apart."""
+        rows = self.rows.reset_index(drop=True)
+        identities, n_expressions = tuple(sorted(set(people_of(rows)))), rows["expression"].nunique()
+        if len(identities) < 2 or n_expressions < 2:
+            raise FoldError(
+                f"pre-training: at least 2 people and 2 expressions are needed, got {len(identities)} and {n_expressions} in {self.path}"
+            )
+        return self._cut(None, identities, rows, rows[:0], 0)
+
+    def _cut(self, number: int | None, identities: tuple[str, ...], train: pd.DataFrame, test: pd.DataFrame, n_folds: int) -> Fold:
+        dataset = "+".join(sorted(set(self.rows["dataset"])))
+        return Fold(number, dataset, classes_of(self.rows["expression"]), identities, train, test, self.manifest_sha256, n_folds, train[:0])
+
+    def fold_of(self, config: TrainConfig) -> Fold:
+        """Return the fold that a run's configuration names. Errors: as fold, everybody; and as set_aside if it validates."""
+        if config.fold is None:
+            return self.everybody()
+        fold = self.fold(config.fold, config.fold_rule, config.fold_seed)
+        return set_aside(fold, config.validation_share, config.seed) if config.selection == "validation" else fold
 
 
-def _rows(out: Path, rule: str, seed: int) -> pd.DataFrame:
-    """Return the rows that are trained and tested on, their fold being that of the rule."""
+def read_prepared(out: Path) -> Prepared:
+    """Return what `fer-data prepare` wrote.
+
+    Raises ManifestError as fer_data.read_manifest does, and if a person is in two folds.
+    """
     rows = fer_data.read_manifest(out)
     refuse_shared_subjects(rows)
-    rows = rows[rows["role"] == "peak"]                                  # a reference frame is neither trained nor tested on
-    if rule == "manifest":
-        return rows
-    people = people_of(rows)
-    drawn = repeated(people, rows["fold"].nunique(), 1, seed)[0]         # person -> fold
-    return rows.assign(fold=people.map(drawn).astype("int64"))
-
-
-def read_fold(out: Path, number: int, rule: str = "manifest", seed: int = 0) -> Fold:
-    """Return fold `number` of the prepared folder `out`.
-
-    Rule `manifest` takes the folds as they were prepared; `shuffled` deals the people out anew, by `seed`, to as many folds,
-    and leaves the folder alone: the folds of `fer-data prepare --fold-rule shuffled --seed`, if every labelled person has a
-    face in the manifest.
-
-    Raises FoldError if the fold does not exist, or if there is nothing to tell apart (fewer than two people or two
-    expressions to train on); ManifestError if a person stands in two folds, and as fer_data.read_manifest does.
-    """
-    rows = _rows(out, rule, seed)
-    folds = sorted(set(rows["fold"].tolist()))
-    if number not in folds:
-        raise FoldError(f"choosing fold {number}: {out} has the folds {', '.join(map(str, folds)) or '(none)'}")
-    test = rows["fold"] == number
-    train, tested = rows[~test].reset_index(drop=True), rows[test].reset_index(drop=True)
-    identities = tuple(sorted(set(people_of(train))))
-    n_expressions = train["expression"].nunique()
-    if len(identities) < 2 or n_expressions < 2:
-        raise FoldError(
-            f"choosing fold {number}: training needs at least 2 people and 2 expressions outside the test fold,"
-            f" got {len(identities)} and {n_expressions} in {out}"
-        )
-    classes = classes_of(rows["expression"])
-    return Fold(number, _dataset(rows), classes, identities, train, tested, manifest_sha256(out), len(folds), train[:0])
-
-
-def _dataset(rows: pd.DataFrame) -> str:
-    return "+".join(sorted(set(rows["dataset"])))
-
-
-def everybody(out: Path) -> Fold:
-    """Return all of the prepared folder `out` as a training side, for pre-training. Raises FoldError, ManifestError as read_fold."""
-    rows = _rows(out, "manifest", 0).reset_index(drop=True)
-    identities, n_expressions = tuple(sorted(set(people_of(rows)))), rows["expression"].nunique()
-    if len(identities) < 2 or n_expressions < 2:
-        raise FoldError(f"pre-training: at least 2 people and 2 expressions are needed, got {len(identities)} and {n_expressions} in {out}")
-    return Fold(None, _dataset(rows), classes_of(rows["expression"]), identities, rows, rows[:0], manifest_sha256(out), 0, rows[:0])
-
-
-def fold_of(out: Path, config: TrainConfig) -> Fold:
-    """Return the fold that a run's configuration names. Errors: as read_fold, everybody; and as set_aside if it validates."""
-    if config.fold is None:
-        return everybody(out)
-    fold = read_fold(out, config.fold, config.fold_rule, config.fold_seed)
-    return set_aside(fold, config.validation_share, config.seed) if config.selection == "validation" else fold
+    return Prepared(out, rows[rows["role"] == "peak"], read_settings(out))
 
 
 def set_aside(fold: Fold, share: float, seed: int) -> Fold:

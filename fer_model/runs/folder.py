@@ -23,7 +23,7 @@ Out: the folder, locked while a process writes to it.
 import hashlib
 import json
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
@@ -32,10 +32,9 @@ import filelock
 import fer_data
 from fer_data.errors import BusyError
 from fer_data.files import write_json_atomically
-from fer_data.store.manifest import read_settings
 from fer_data.text import natural_key
 from fer_model.config import STAGES_OF, TrainConfig, from_json
-from fer_model.data.fold import Fold, people_of
+from fer_model.data.fold import Fold, Prepared, people_of
 from fer_model.engine import checkpoint, distributed
 from fer_model.errors import ConfigError, RunError
 from fer_model.runs.differences import first_difference
@@ -151,7 +150,7 @@ class RunFolder:
         if strangers and not self.config.is_file():
             raise RunError(f"starting a run: {self.path} must be empty or hold a run, it holds {strangers[0]}")
 
-    def open(self, config: TrainConfig, fold: Fold, data: Path, init: dict | None) -> TrainConfig:
+    def open(self, config: TrainConfig, fold: Fold, prepared: Prepared, init: dict | None) -> TrainConfig:
         """Start the run, or find that it is the one that was started; return its configuration.
 
         `init` says what stage 1 starts from, if not from random weights.
@@ -159,11 +158,11 @@ class RunFolder:
         differs.
         """
         if not self.config.is_file():
-            settings = read_settings(data)
             content = {
                 "schema_version": SCHEMA_VERSION, "config": asdict(config), "manifest_sha256": fold.manifest_sha256,
-                "code_version": code_version(), "dataset": fold.dataset, "data": str(data),
-                "drawn": settings["drawn"], "faces": faces_of(settings), "classes": fold.classes, "identities": fold.identities,
+                "code_version": code_version(), "dataset": fold.dataset, "data": str(prepared.path),
+                "drawn": prepared.settings["drawn"], "faces": faces_of(prepared.settings),
+                "classes": fold.classes, "identities": fold.identities,
                 "n_train": len(fold.train), "n_test": len(fold.test), "n_folds": fold.n_folds,
                 "n_validation": len(fold.validation), "validation_people": sorted(set(people_of(fold.validation))),
                 "init": init,
@@ -180,14 +179,6 @@ class RunFolder:
                 f" choose another --run, or --no-resume to start it anew"
             )
         return started
-
-    def settle_precision(self, config: TrainConfig, resolved: str) -> TrainConfig:
-        """Return the configuration with a definite precision: the one that the run was started with, if auto is asked for."""
-        if config.precision != "auto":
-            return config
-        if self.config.is_file():
-            resolved = self.read_config()[0].precision
-        return replace(config, precision=resolved)
 
     def clear(self) -> None:
         """Remove every file of a run, the marks of completeness first; leave what is not a run's."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fer_data.store.loader import Views
 from fer_model.config import TrainConfig
-from fer_model.data.fold import Fold, fold_of
+from fer_model.data.fold import Fold, read_prepared
 from fer_model.engine import checkpoint
 from fer_model.engine.devices import resolve_device
 from fer_model.engine.randomness import stream
@@ -42,7 +42,7 @@ class TrainedRun:
         Raises ManifestError if it is not there, RunError if it is another one.
         """
         data = Path(self.content["data"]) if data is None else data
-        fold = fold_of(data, self.config)
+        fold = read_prepared(data).fold_of(self.config)
         if fold.manifest_sha256 != self.content["manifest_sha256"]:
             raise RunError(
                 f"opening the data of {self.run}: it was trained on the manifest {self.content['manifest_sha256'][:12]}...,"
