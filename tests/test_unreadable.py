@@ -14,10 +14,11 @@ from click.testing import CliRunner
 from cli.fer_data import main
 from fer_data import files
 from fer_data.audit.check_split import check_split
-from fer_data.datasets.tree import is_picture, walk
+from fer_data.datasets.tree import walk
 from fer_data.errors import DatasetError, ImageError, SplitError, UnreadableError
 from fer_data.files import opened, read_file, why_unreadable
 from fer_data.labels import classes_of
+from fer_data.pictures.file_kinds import is_picture
 from fer_data.prepare.run import PrepareConfig, make_plan, prepare_dataset
 from fer_data.store.manifest import read_manifest, read_skipped
 from fer_model.use.shots import sources

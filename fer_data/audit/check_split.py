@@ -16,10 +16,11 @@ from fer_data.audit.leaks import AuditReport, PixelReport, audit, with_pixels
 from fer_data.audit.near_duplicates import THRESHOLD, PictureHash, find_duplicates, hash_picture
 from fer_data.audit.places import is_listed_picture, names_a_place, place_of
 from fer_data.audit.read import ReadSplit, read_split
-from fer_data.datasets.tree import is_picture, walk
+from fer_data.datasets.tree import walk
 from fer_data.errors import ImageError, SplitError, UnreadableError
 from fer_data.files import opened, read_file, sha256_of_bytes, sha256_of_file
 from fer_data.pictures.decode import decode_picture
+from fer_data.pictures.file_kinds import is_picture
 from fer_data.store.folder import MARK
 from fer_data.store.manifest import read_manifest
 from fer_data.text import natural_key

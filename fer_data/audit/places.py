@@ -6,6 +6,8 @@ In:  a name, or the folders above a file. Out: train, validation, test; the numb
 import re
 from functools import lru_cache
 
+from fer_data.pictures.file_kinds import is_clip, is_picture
+
 __all__ = ["SIDES", "UNTESTED", "side_of", "fold_of", "place_of", "names_a_place", "only_places", "plain_number", "is_listed_picture"]
 
 # word -> side; in columns any of them, in names of files and folders only those of four letters and more
@@ -19,12 +21,10 @@ _IN_NAMES = {word for word in SIDES if len(word) > 3} | {"val", "dev"}
 
 UNTESTED = "untested"                 # the side of a row whose fold is empty or -1: trained on in every fold
 
-_MEDIA = re.compile(r"\.(png|jpe?g|bmp|tiff?|webp|pgm|ppm|gif|avi|mp4|mov|mkv|mpe?g|wmv|flv|webm)$", re.IGNORECASE)
-
 
 def is_listed_picture(path: str) -> bool:
     """Say whether a path ends like the name of a picture or a clip."""
-    return _MEDIA.search(path) is not None
+    return is_picture(path) or is_clip(path)
 
 
 @lru_cache(4096)

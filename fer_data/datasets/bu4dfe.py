@@ -23,15 +23,16 @@ from pathlib import Path
 
 from fer_data.datasets.compare import counts_note, difference_notes
 from fer_data.datasets.recognise import BASIC_FOLDERS, wrong_tree
-from fer_data.datasets.tree import is_picture, walk
+from fer_data.datasets.tree import PICTURE, stray, walk
 from fer_data.labels import BASIC
+from fer_data.pictures.file_kinds import is_picture
 from fer_data.records import Frame, Scan, Sequence, Skip
 from fer_data.text import natural_key
 
 __all__ = ["scan"]
 
 _EXPRESSION = {word.lower(): (word, name) for word, name in zip(BASIC_FOLDERS["bu4dfe"], BASIC, strict=True)}
-_FRAME = re.compile(rf"(?:.*/)?([FM]\d{{3}})/({'|'.join(_EXPRESSION)})/(\d{{1,6}})\.(?:jpe?g|png|bmp)", re.IGNORECASE | re.ASCII)
+_FRAME = re.compile(rf"(?:.*/)?([FM]\d{{3}})/({'|'.join(_EXPRESSION)})/(\d{{1,6}})\.{PICTURE}", re.IGNORECASE | re.ASCII)
 _VIEWER = re.compile(r"(?:.*/)?BU_WrlViewer[^/]*/.*", re.IGNORECASE | re.ASCII)
 _SUBJECTS = (*(f"F{number:03d}" for number in range(1, 59)), *(f"M{number:03d}" for number in range(1, 44)))
 _MEMBER = "a BU-4DFE texture is named F001/Angry/000.jpg"
@@ -54,7 +55,7 @@ def scan(root: Path) -> Scan:
                 skipped.append(Skip(path, "duplicate", *key, number, detail=f"taken from {earlier}"))
         elif is_picture(path):
             viewer = _VIEWER.fullmatch(path)
-            skipped.append(Skip(path, "other-part", detail="the viewer") if viewer else Skip(path, "no-match", detail=_MEMBER))
+            skipped.append(Skip(path, "other-part", detail="the viewer") if viewer else stray(path, _MEMBER))
     if not found:
         raise wrong_tree("BU-4DFE", "bu4dfe", root, files, _MEMBER)
     sequences = [_sequence(key, found[key]) for key in sorted(found, key=lambda key: tuple(map(natural_key, key)))]

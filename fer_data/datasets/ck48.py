@@ -20,14 +20,15 @@ from pathlib import Path
 
 from fer_data.datasets.compare import ck_plus_subjects, counts_note, subject_notes
 from fer_data.datasets.recognise import wrong_tree
-from fer_data.datasets.tree import is_picture, walk
+from fer_data.datasets.tree import PICTURE, stray, walk
 from fer_data.labels import WORDS
+from fer_data.pictures.file_kinds import is_picture
 from fer_data.records import Frame, Scan, Sequence, Skip
 from fer_data.text import natural_key
 
 __all__ = ["scan"]
 
-_PICTURE = re.compile(r"(?:.*/)?([^/]+)/(S\d{3})_(\d{3})_(\d{8})\.(?:png|tiff?|jpe?g|bmp)", re.IGNORECASE | re.ASCII)
+_PICTURE = re.compile(rf"(?:.*/)?([^/]+)/(S\d{{3}})_(\d{{3}})_(\d{{8}})\.{PICTURE}", re.IGNORECASE | re.ASCII)
 _MEMBER = "a CK+48 picture is named anger/S010_004_00000017.png"
 
 
@@ -45,7 +46,7 @@ def scan(root: Path) -> Scan:
             key, number = (match[2].upper(), match[3]), int(match[4])
             found.setdefault(key, {}).setdefault(number, []).append((WORDS[match[1].lower()], path))
         elif is_picture(path):
-            skipped.append(Skip(path, "no-match", detail=_MEMBER))
+            skipped.append(stray(path, _MEMBER))
     if not found:
         raise wrong_tree("CK+48", "ck48", root, files, _MEMBER)
     sequences = []

@@ -28,16 +28,17 @@ from pathlib import Path
 from fer_data.datasets.compare import ck_plus_subjects, counts_note, subject_notes
 from fer_data.datasets.published import load_facts
 from fer_data.datasets.recognise import what_it_is, where_it_lies, wrong_tree
-from fer_data.datasets.tree import is_picture, walk
+from fer_data.datasets.tree import PICTURE, stray, walk
 from fer_data.errors import DatasetError, UnreadableError
 from fer_data.files import read_file
 from fer_data.labels import CK_PLUS_CODES, WORDS
+from fer_data.pictures.file_kinds import is_picture
 from fer_data.records import Frame, Scan, Sequence, Skip
 from fer_data.text import natural_key
 
 __all__ = ["scan", "read_emotion"]
 
-_FRAME = re.compile(r"(?:.*/)?(S\d{3})_(\d{3})_(\d{8})\.(?:png|tiff?|jpe?g|bmp)", re.IGNORECASE | re.ASCII)
+_FRAME = re.compile(rf"(?:.*/)?(S\d{{3}})_(\d{{3}})_(\d{{8}})\.{PICTURE}", re.IGNORECASE | re.ASCII)
 _EMOTION = re.compile(r"(?:.*/)?(S\d{3})_(\d{3})_(\d{8})_emotion\.txt", re.IGNORECASE | re.ASCII)
 _POINTS = re.compile(r"(?:.*/)?(S\d{3})_(\d{3})_(\d{8})_landmarks\.txt", re.IGNORECASE | re.ASCII)
 _MEMBER = "a CK+ picture is named S005_001_00000011.png"
@@ -89,7 +90,7 @@ def _frames(files: list[str]) -> tuple[dict[tuple[str, str], dict[int, str]], li
         earlier = found.setdefault((subject, sequence), {}).setdefault(number, path)
         if earlier != path:
             skipped.append(Skip(path, "duplicate", subject, sequence, number, detail=f"taken from {earlier}"))
-    skipped += [Skip(path, "no-match", detail=_MEMBER) for path in files if is_picture(path) and path not in matches]
+    skipped += [stray(path, _MEMBER) for path in files if is_picture(path) and path not in matches]
     return found, skipped
 
 

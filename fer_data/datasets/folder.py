@@ -12,20 +12,24 @@ An expression is one of the words in fer_data.labels.WORDS; an empty one in the 
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from fer_data.datasets.recognise import what_it_is
-from fer_data.datasets.tree import is_picture, walk
-from fer_data.errors import DatasetError
+from fer_data.datasets.tree import walk
+from fer_data.errors import DatasetError, UnreadableError
+from fer_data.files import opened
 from fer_data.labels import expression_from_word
+from fer_data.pictures.file_kinds import is_clip, is_picture, shows_picture
 from fer_data.records import Frame, Scan, Sequence, Skip
 from fer_data.text import natural_key
 
 __all__ = ["FIELDS", "scan", "pattern_to_regex"]
 
 FIELDS = ("subject", "sequence", "frame", "expression")
+_CLIP = "a clip: `prepare folder` reads pictures; save its frames as pictures, in a folder of their own"
 _TOKEN = re.compile(r"\{([^{}:]*)(?::([^{}]*))?\}|\*")
 
 
@@ -37,9 +41,12 @@ def scan(root: Path, index: Path | None = None, pattern: str | None = None) -> S
     if (index is None) == (pattern is None):
         raise DatasetError("reading a folder: give either --index FILE.csv or --pattern TEXT")
     files, left = walk(root)
-    pictures = [path for path in files if is_picture(path)]
-    entries, skipped = _from_index(index, pictures) if index else _from_pattern(pattern, pictures)
-    sequences, unusable = _group(entries)
+    pictures = [path for path in files if is_picture(path) or is_clip(path)]
+    others = [path for path in files if not (is_picture(path) or is_clip(path))]
+    entries, skipped = _from_index(index, pictures, others) if index else _from_pattern(pattern, pictures, root, others)
+    skipped = [replace(skip, reason="other-part", detail=_CLIP) if is_clip(skip.source) and skip.frames else skip for skip in skipped]
+    skipped += [Skip(entry["path"], "unreadable", entry["subject"], detail=_CLIP) for entry in entries if is_clip(entry["path"])]
+    sequences, unusable = _group([entry for entry in entries if not is_clip(entry["path"])])
     if not sequences:
         hint = f"; the first picture found is {pictures[0]}" if pictures else f"; there is no picture{what_it_is(root, files, 'folder')}"
         raise DatasetError(f"reading a folder: nothing below {root} fits {index or pattern!r}{hint}")
@@ -78,11 +85,14 @@ def pattern_to_regex(pattern: str) -> re.Pattern:
     return re.compile(regex + re.escape(pattern[position:]))
 
 
-def _from_pattern(pattern: str, pictures: list[str]) -> tuple[list[dict], list[Skip]]:
-    """Return an entry for each picture that fits, and a Skip for each that does not."""
+def _from_pattern(pattern: str, pictures: list[str], root: Path, others: list[str]) -> tuple[list[dict], list[Skip]]:
+    """Return an entry for each picture that fits, and a Skip for each that does not.
+
+    Of `others`, whose names do not say that they are pictures, those that fit are looked into.
+    """
     regex = pattern_to_regex(pattern)
     entries, skipped = [], []
-    for path in pictures:
+    for path in [*pictures, *(path for path in others if regex.fullmatch(path) and _shows_picture(root / path))]:
         match = regex.fullmatch(path)
         if match is None:
             skipped.append(Skip(path, "no-match", detail=f"it does not fit {pattern}"))
@@ -91,8 +101,19 @@ def _from_pattern(pattern: str, pictures: list[str]) -> tuple[list[dict], list[S
     return entries, skipped
 
 
-def _from_index(index: Path, pictures: list[str]) -> tuple[list[dict], list[Skip]]:
-    """Return an entry for each row whose picture exists, a Skip for each other row and each picture without a row."""
+def _shows_picture(path: Path) -> bool:
+    try:
+        with opened(path) as file:
+            return shows_picture(file.read(512))
+    except UnreadableError:
+        return False
+
+
+def _from_index(index: Path, pictures: list[str], others: list[str]) -> tuple[list[dict], list[Skip]]:
+    """Return an entry for each row whose picture exists, a Skip for each other row and each picture without a row.
+
+    A row may name one of `others` too, whose names do not say that they are pictures.
+    """
     try:
         table = pd.read_csv(index, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
@@ -101,7 +122,7 @@ def _from_index(index: Path, pictures: list[str]) -> tuple[list[dict], list[Skip
     missing = [name for name in ("path", "subject", "expression") if name not in table.columns]
     if missing:
         raise DatasetError(f"reading the index {index}: it must have the columns path, subject, expression; missing: {', '.join(missing)}")
-    entries, skipped, known, used = [], [], set(pictures), {}
+    entries, skipped, known, used = [], [], {*pictures, *others}, {}
     for number, row in enumerate(table.to_dict("records"), start=2):
         path = Path(row["path"].strip().replace("\\", "/")).as_posix()
         where = f"line {number} of {index.name}"

@@ -29,11 +29,12 @@ from pathlib import Path
 from fer_data.datasets import mmi_xml
 from fer_data.datasets.compare import counts_note
 from fer_data.datasets.recognise import is_mahnob, wrong_tree
-from fer_data.datasets.tree import is_clip, is_picture, walk
+from fer_data.datasets.tree import stray, walk
 from fer_data.errors import DatasetError, ImageError, UnreadableError
 from fer_data.files import read_file
 from fer_data.labels import MMI_CODES, WORDS
 from fer_data.pictures import video
+from fer_data.pictures.file_kinds import is_clip, is_picture
 from fer_data.records import Frame, Scan, Sequence, Skip
 from fer_data.text import listed, natural_key
 
@@ -126,7 +127,7 @@ def _strays(files: list[str], clips: list[str]) -> list[Skip]:
         if is_picture(path) and "/" in path and Path(path).parent.name.isdigit():
             skipped.append(Skip(path, "other-part", detail="a still image; the paper uses the clips"))
         elif is_picture(path) or (is_clip(path) and path not in clips):
-            skipped.append(Skip(path, "no-match", detail=_MEMBER))
+            skipped.append(stray(path, _MEMBER))
     return skipped
 
 

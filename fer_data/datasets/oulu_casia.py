@@ -24,9 +24,10 @@ from typing import NamedTuple
 
 from fer_data.datasets.compare import counts_note, difference_notes
 from fer_data.datasets.recognise import BASIC_FOLDERS, wrong_tree
-from fer_data.datasets.tree import is_picture, walk
+from fer_data.datasets.tree import PICTURE, stray, walk
 from fer_data.errors import DatasetError
 from fer_data.labels import BASIC
+from fer_data.pictures.file_kinds import is_picture
 from fer_data.records import Frame, Scan, Sequence, Skip
 from fer_data.text import natural_key
 
@@ -39,7 +40,7 @@ TREES = ("auto", "original", "cropped")                              # auto: the
 _EXPRESSION = {word.lower(): (word, name) for word, name in zip(BASIC_FOLDERS["oulu"], BASIC, strict=True)}
 _FRAME = re.compile(
     r"(?P<above>.*/)?(?P<spectrum>NI|VL)(?P<cropped>_Acropped)?/(?P<light>Strong|Weak|Dark)/(?P<subject>P\d{3})/"
-    rf"(?P<expression>{'|'.join(_EXPRESSION)})/(?P<number>\d{{1,6}})\.(?:jpe?g|png|bmp)",
+    rf"(?P<expression>{'|'.join(_EXPRESSION)})/(?P<number>\d{{1,6}})\.{PICTURE}",
     re.IGNORECASE | re.ASCII,
 )
 _MEMBER = "an Oulu-CASIA picture is named VL/Strong/P001/Anger/000.jpeg"
@@ -93,7 +94,7 @@ def _parts(files: list[str], above: str) -> tuple[dict[_Part, dict[tuple[str, st
         match = _FRAME.fullmatch(above + path)
         if match is None:
             if is_picture(path):
-                skipped.append(Skip(path, "no-match", detail=_MEMBER))
+                skipped.append(stray(path, _MEMBER))
             continue
         cropped = match["cropped"] or re.search(r"(?:^|/)PreProcess(?:_?Img)?/", match["above"] or "", re.IGNORECASE | re.ASCII)
         part = _Part("cropped" if cropped else "original", match["spectrum"].upper(), match["light"].capitalize())

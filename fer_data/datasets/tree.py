@@ -10,25 +10,15 @@ from pathlib import Path
 from fer_data.datasets.recognise import what_file_it_is
 from fer_data.errors import DatasetError
 from fer_data.files import why_not_listed, why_unreadable
+from fer_data.pictures.file_kinds import PICTURES, unread_kind
 from fer_data.records import Skip
 from fer_data.text import natural_key
 
-__all__ = ["PICTURES", "CLIPS", "walk", "is_picture", "is_clip"]
+__all__ = ["PICTURE", "stray", "walk"]
 
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
-CLIPS = (".avi", ".mp4", ".mov", ".mkv", ".mpg", ".mpeg", ".wmv", ".flv", ".webm")
+PICTURE = "(?:" + "|".join(suffix[1:] for suffix in PICTURES) + ")"     # of a regular expression, after the dot
 _LITTER_NAMES = {".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini", ".localized", "icon\r"}
 _LITTER_FOLDERS = {"__macosx", ".git", ".trashes", ".spotlight-v100", ".fseventsd", "@eadir", "$recycle.bin", "system volume information"}
-
-
-def is_picture(path: str) -> bool:
-    """Say whether a file name ends like a picture's."""
-    return path.lower().endswith(PICTURES)
-
-
-def is_clip(path: str) -> bool:
-    """Say whether a file name ends like a video clip's."""
-    return path.lower().endswith(CLIPS)
 
 
 def walk(root: Path) -> tuple[list[str], list[Skip]]:
@@ -73,6 +63,16 @@ def walk(root: Path) -> tuple[list[str], list[Skip]]:
                 files += [prefix + entry.name] if skip is None or skip.reason != "litter" else []
                 left += [skip] if skip else []
     return sorted(files, key=natural_key), sorted(left, key=lambda skip: (natural_key(skip.source), skip))
+
+
+def stray(path: str, member: str) -> Skip:
+    """Return the Skip of a picture that fits no name of its database; `member` says how one is named.
+
+    One of a kind that is not read is unreadable whatever its name, with what to do about it.
+    """
+    if kind := unread_kind(path):
+        return Skip(path, "unreadable", detail=f"by its name it {kind}")
+    return Skip(path, "no-match", detail=member)
 
 
 def _is_folder(entry: os.DirEntry) -> bool:

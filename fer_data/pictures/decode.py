@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from fer_data.errors import ImageError
-from fer_data.pictures.file_kinds import not_media
-from fer_data.pictures.header import claimed_size, cut_short
+from fer_data.pictures.file_kinds import not_media, other_picture, unread_kind
+from fer_data.pictures.header import claimed_size, cut_short, is_raw
 
 __all__ = ["MAX_PIXELS", "decode_picture", "grey_of", "frame_picture", "unframe_points"]
 
@@ -26,7 +26,7 @@ def decode_picture(data: bytes, colour: bool, where: str) -> np.ndarray:
     Grey is always the luminance of the RGB picture, so that it does not depend on the file's format; 16 bits a channel
     become 8 by their upper byte; alpha is left out.
     """
-    problem = _problem(data)
+    problem = _problem(data, where)
     if problem:
         raise ImageError(f"decoding a picture: {where} {problem}")
     try:
@@ -66,13 +66,16 @@ def unframe_points(points: np.ndarray, framing: str, size: tuple[int, int]) -> n
     return np.stack(back, -1)
 
 
-def _problem(data: bytes) -> str | None:
-    """Return what keeps `data` from being a whole picture, or None."""
-    if other := not_media(data[:512]):
+def _problem(data: bytes, where: str) -> str | None:
+    """Return what keeps `data` from being a whole picture that is read here, or None."""
+    if other := not_media(data[:512]) or other_picture(data[:512]):
         return other
     size = claimed_size(data)
     if size is None:
-        return "is none of PNG, JPEG, BMP, TIFF, WebP and PNM, or its header is damaged"
+        by_name = unread_kind(where)
+        return f"{by_name or 'is none of PNG, JPEG, BMP, TIFF, WebP and PNM, or its header is damaged'}"
+    if is_raw(data):
+        return unread_kind(".raw")
     if size[0] * size[1] > MAX_PIXELS:
         return f"claims {size[0]}x{size[1]} pixels; allowed are {MAX_PIXELS} in all"
     if cut_short(data):

@@ -7,12 +7,14 @@ Out: (width, height), and whether the file is cut short. A decoder would reserve
 import re
 import struct
 
-__all__ = ["claimed_size", "cut_short", "jpeg_scan"]
+__all__ = ["claimed_size", "cut_short", "is_raw", "jpeg_scan"]
 
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _STANDALONE = {0x01, *range(0xD0, 0xD8)}                                          # JPEG markers without a length
 _FRAME_HEADERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}                        # JPEG markers that give the size
-_PNM = re.compile(rb"P[1-7](?:\s+#[^\n]*)*\s+(\d{1,9})(?:\s+#[^\n]*)*\s+(\d{1,9})\s")
+_PNM = re.compile(rb"P[1-6](?:\s+#[^\n]*)*\s+(\d{1,9})(?:\s+#[^\n]*)*\s+(\d{1,9})\s")
+_PAM = re.compile(rb"P7\s(?=.*?^WIDTH\s+(\d{1,9})\s)(?=.*?^HEIGHT\s+(\d{1,9})\s).*?^ENDHDR\s", re.DOTALL | re.MULTILINE)
+_SUBFILE, _WIDTH, _HEIGHT, _SUB_DIRECTORIES, _DNG = 254, 256, 257, 330, 50706     # tags of TIFF
 
 
 def claimed_size(data: bytes) -> tuple[int, int] | None:
@@ -32,7 +34,7 @@ def claimed_size(data: bytes) -> tuple[int, int] | None:
             return _tiff(data)
         if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
             return _webp(data)
-        match = _PNM.match(data[:4096])
+        match = _PNM.match(data[:4096]) or _PAM.match(data[:4096])
         return (int(match[1]), int(match[2])) if match else None
     except (struct.error, IndexError):
         return None
@@ -80,17 +82,33 @@ def _bmp(data: bytes) -> tuple[int, int]:
 
 
 def _tiff(data: bytes) -> tuple[int, int] | None:
-    """Read ImageWidth (256) and ImageLength (257) of the first directory."""
+    """Return (width, height) as the first directory has them."""
+    tags = _tags(data)
+    return (tags[_WIDTH], tags[_HEIGHT]) if _WIDTH in tags and _HEIGHT in tags else None
+
+
+def is_raw(data: bytes) -> bool:
+    """Say whether a TIFF is a camera's raw file: its first picture is a thumbnail, and no decoder says so."""
+    if data[:4] not in (b"II*\0", b"MM\0*"):
+        return False
+    try:
+        tags = _tags(data)
+    except (struct.error, IndexError):
+        return False
+    return _DNG in tags or (_SUB_DIRECTORIES in tags and tags.get(_SUBFILE, 0) & 1 == 1)
+
+
+def _tags(data: bytes) -> dict[int, int]:
+    """Return tag -> value, or where the values lie, of the first directory of a TIFF."""
     end = "<" if data[:2] == b"II" else ">"
     start = struct.unpack(end + "I", data[4:8])[0]
     count = struct.unpack(end + "H", data[start : start + 2])[0]
-    sides = {}
+    tags = {}
     for index in range(count):
         entry = data[start + 2 + 12 * index : start + 14 + 12 * index]
         tag, kind = struct.unpack(end + "HH", entry[:4])
-        if tag in (256, 257):
-            sides[tag] = struct.unpack(end + ("H" if kind == 3 else "I"), entry[8 : 10 if kind == 3 else 12])[0]
-    return (sides[256], sides[257]) if len(sides) == 2 else None
+        tags[tag] = struct.unpack(end + ("H" if kind == 3 else "I"), entry[8 : 10 if kind == 3 else 12])[0]
+    return tags
 
 
 def _webp(data: bytes) -> tuple[int, int] | None:

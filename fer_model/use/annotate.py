@@ -14,8 +14,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fer_data.datasets.tree import is_clip
 from fer_data.files import growing, make_folder, reported, write_bytes_atomically
+from fer_data.pictures.file_kinds import is_clip
 from fer_data.pictures.video import require_av
 from fer_model.errors import ConfigError
 from fer_model.use.prediction import FacePrediction, Prediction

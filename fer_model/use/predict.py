@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from fer_data.datasets.tree import is_clip
+from fer_data.pictures.file_kinds import is_clip
 from fer_data.text import counted, listed
 from fer_model.errors import ConfigError
 from fer_model.use.annotate import open_annotator

@@ -13,10 +13,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fer_data.datasets.tree import is_clip, is_picture, walk
+from fer_data.datasets.tree import walk
 from fer_data.errors import ImageError, UnreadableError
 from fer_data.files import read_file, why_unreadable
 from fer_data.pictures.decode import decode_picture
+from fer_data.pictures.file_kinds import is_clip, is_picture
 from fer_data.pictures.video import each_frame, require_av
 from fer_data.text import counted, did_you_mean, natural_key
 
