@@ -1,17 +1,12 @@
 """`fer-data`: from a database on disk to faces and folds. Each command parses, calls one library function, prints."""
 
-import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import click
-from rich.table import Table
-from rich.text import Text
 
 from cli import common, options
 from cli.options import choice, flag, number, several
-from fer_data.text import counted
 
 __all__ = ["main"]
 
@@ -179,9 +174,8 @@ def prepare_folder(root, out, index, pattern, **given):
 
 
 def _prepare(dataset, root, out, adapter_options, dry_run, strict, as_json, **given):
-    """Plan, then run or tell; exit 1 under --strict if something was unusable."""
-    from fer_data.prepare.run import PrepareConfig, make_plan, prepare_dataset
-    from fer_data.store.folder import check_out
+    """Prepare, or say what would be done; exit 1 under --strict if something was unusable."""
+    from fer_data.prepare import run as library
 
     if (given["landmarks"] == "openface") != (given.get("openface") is not None):
         raise click.UsageError("--landmarks openface and --openface DIR go together.")
@@ -189,66 +183,14 @@ def _prepare(dataset, root, out, adapter_options, dry_run, strict, as_json, **gi
         raise click.UsageError("--workers counts processes of this machine: leave it out with --scheduler.")
     if given.get("detector") == "whole" and given["landmarks"] == "none":
         del given["detector"]
-    config = PrepareConfig(options=adapter_options, **given)
+    config = library.PrepareConfig(options=adapter_options, **given)
     if dry_run:
-        check_out(dataset, root, out)
-        content = _plan_content(make_plan(dataset, root, config), config, out)
-        common.show_json(content) if as_json else common.show(_plan_text(content))
+        common.answer(library.dry_run(dataset, root, out, config), as_json)
         return
     with common.progress(f"preparing {dataset}") as progress:
-        summary = prepare_dataset(dataset, root, out, config, progress)
-    if as_json:
-        common.show_json({key: str(value) if isinstance(value, Path) else value for key, value in asdict(summary).items()})
-    else:
-        common.show(_summary_text(summary))
-    if strict and summary.unusable:
-        sys.exit(1)
-
-
-def _plan_content(plan, config, out) -> dict:
-    """Return what a run would do, as it is printed with --json."""
-    return {
-        "dry_run": True, "dataset": plan.scan.dataset, "sequences_found": len(plan.scan.sequences),
-        "sequences": len({one.sequence.sequence_id for one in plan.selected}),
-        "subjects": len({one.sequence.subject for one in plan.selected}),
-        "faces": plan.n_faces, "frame_rule": plan.rule, "folds": config.folds, "fold_rule": config.fold_rule,
-        "landmarks": plan.backend, "shards": len(plan.shards), "views": config.views, "bytes": plan.bytes_needed(config),
-        "out": str(out), "notes": list(plan.scan.notes),
-    }  # fmt: skip
-
-
-def _plan_text(content) -> str:
-    """Return what a run would do."""
-    found, subjects = counted(content["sequences_found"], "sequence"), counted(content["subjects"], "subject")
-    faces, folds, shards = (counted(content[f"{name}s"], name) for name in ("face", "fold", "shard"))
-    landmarks = f"{content['landmarks']['name']} {content['landmarks']['version']}".strip()
-    lines = [
-        f"{content['dataset']}: {found} found, {content['sequences']:,} labelled and selected, {subjects}",
-        f"{faces} by rule {content['frame_rule']}, {folds} by rule {content['fold_rule']}, landmarks by {landmarks}",
-        f"{shards} with {content['views']} views, about {content['bytes'] / 1e6:,.0f} MB, into {content['out']}",
-        *(f"note: {note}" for note in content["notes"]),
-        "dry run: nothing was written",
-    ]
-    return "\n".join(lines)
-
-
-def _summary_text(summary) -> str:
-    """Return what a run did, the skipped last."""
-    from fer_data.records import UNUSABLE
-
-    unusable = {reason: count for reason, count in summary.skipped.items() if reason in UNUSABLE}
-    references = f" ({summary.references} of them neutral references)" if summary.references else ""
-    reasons = f" ({', '.join(f'{reason} {count}' for reason, count in unusable.items())}; see skipped.csv)" if unusable else ""
-    return "\n".join(
-        [
-            *(f"note: {note}" for note in summary.notes),
-            f"decoded {summary.decoded}, detected {summary.detected}, rendered {summary.rendered:,} views; "
-            f"shards: {summary.shards_written} written, {summary.shards_kept} kept; {summary.seconds:.1f} s",
-            f"{counted(summary.kept, 'face')}{references} of {counted(summary.sequences, 'sequence')},"
-            f" {counted(summary.subjects, 'subject')}, {summary.folds} folds in {summary.out}",
-            f"skipped {summary.unusable}{reasons}",
-        ]
-    )
+        summary = library.prepare_dataset(dataset, root, out, config, progress)
+    common.answer(summary, as_json)
+    sys.exit(1 if strict and summary.unusable else 0)
 
 
 # --- look at what is there --------------------------------------------------------------------------------------------
@@ -263,36 +205,9 @@ def inspect(prepared, as_json):
     \b
     fer-data inspect prepared
     """
-    from fer_data.protocol.balance import image_table, subject_table
-    from fer_data.store.manifest import read_manifest, read_settings, read_skipped
+    from fer_data.report.overview import overview
 
-    frame, settings, skipped = read_manifest(prepared), read_settings(prepared), read_skipped(prepared)
-    tested = frame[frame["role"] == "peak"]  # neutral references are never trained or tested on
-    images, subjects = image_table(tested), subject_table(tested)
-    reasons = skipped.groupby("reason")["frames"].sum().to_dict()
-    if as_json:
-        tables = {"images": images, "subjects": subjects}
-        content = {name: json.loads(table.to_json(orient="index")) for name, table in tables.items()}
-        common.show_json({**content, "skipped": {reason: int(count) for reason, count in reasons.items()}, "settings": settings})
-        return
-    common.show(_table("Images per fold and expression", images))
-    common.show(_table("Subjects per fold and expression", subjects))
-    common.show("")
-    left = "".join(f", {reason} {count}" for reason, count in reasons.items())
-    references = f" ({len(frame) - len(tested)} as neutral references)" if len(frame) > len(tested) else ""
-    common.show(f"found {settings['found']} frames: kept {settings['kept']}{references}{left}")
-
-
-def _table(title, frame) -> Table:
-    """Return counts whose headings are not cut at 80 characters, with all eight classes neither."""
-    columns = ["fold", *map(str, frame.columns)]
-    gap = 2 if sum(len(name) + 2 for name in columns) <= common.console.width else 1
-    table = Table(*columns, title=f"\n{title}", title_justify="left", box=None, pad_edge=False, padding=(0, gap, 0, 0))
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for fold, *counts in frame.itertuples():
-        table.add_row(str(fold), *map(str, counts), style="bold" if fold == "all" else None)
-    return table
+    common.answer(overview(prepared), as_json)
 
 
 @main.command()
@@ -307,15 +222,9 @@ def verify(prepared, as_json):
     from fer_data.store.verify import verify as check
 
     with common.progress("verifying shards") as progress:
-        checked, problems = check(prepared, progress)
-    if as_json:
-        common.show_json({"shards": checked, "problems": problems})
-    else:
-        for problem in problems:
-            common.stderr.print(problem, markup=False)
-        common.show(f"{counted(checked, 'shard')} checked, {counted(len(problems), 'problem')}")
-    if problems:
-        sys.exit(1)
+        found = check(prepared, progress)
+    common.answer(found, as_json)
+    sys.exit(1 if found.problems else 0)
 
 
 @main.command()
@@ -338,17 +247,12 @@ def audit(paths, subject_pattern, images, near_bits, strict, as_json):
     fer-data audit train.txt test.txt
     fer-data audit my_split.csv --images ~/faces --subject-pattern '/person_([0-9]+)/'
     """
-    from cli.audit_text import show_audit
     from fer_data.audit.check_split import check_split
 
     with common.progress("auditing") as progress:
         report = check_split(paths, subject_pattern, images, near_bits, progress)
-    if as_json:
-        common.show_json(report.to_json())
-    else:
-        show_audit(report)
-    if report.leaks or (strict and report.doubtful):
-        sys.exit(1)
+    common.answer(report, as_json)
+    sys.exit(1 if report.leaks or (strict and report.doubtful) else 0)
 
 
 @main.command()
@@ -363,10 +267,7 @@ def report(prepared, out, no_faces):
     """
     from fer_data.report.page import write_report
 
-    done = write_report(prepared, out, faces=not no_faces)
-    faces = "no picture of a face" if no_faces else f"{done.shown:,} of {done.faces:,} faces, which are personal data"
-    common.show(f"{done.path}: {done.size / 1e6:.1f} MB with {faces}")
-    common.show(f"flagged {done.flagged}: look at them first" if done.flagged else "flagged 0")
+    common.show(write_report(prepared, out, faces=not no_faces))
 
 
 @main.command()
@@ -378,25 +279,11 @@ def doctor(out, as_json):
     \b
     fer-data doctor -o prepared
     """
-    from fer_data.doctor.checks import diagnose, look_around, ready
+    from fer_data.doctor.checks import check_installation
 
-    findings = diagnose(look_around(out))
-    able = ready(findings)
-    if as_json:
-        common.show_json({"ready": able, "findings": [asdict(finding) for finding in findings]})
-    else:
-        for finding in findings:
-            common.console.print(_finding_text(finding))
-        common.show("; ".join(f"--landmarks {name}: {'ready' if works else 'not ready'}" for name, works in able.items()))
-    if not any(able.values()):
-        sys.exit(1)
-
-
-def _finding_text(finding) -> Text:
-    """Return a line of the doctor, its way out below it."""
-    style = {"ok": "green", "note": "yellow", "problem": "bold red"}[finding.level]
-    way_out = f"\n{'':9}-> {finding.way_out}" if finding.way_out else ""
-    return Text.assemble((f"{finding.level:9}", style), finding.text, (way_out, "cyan"))
+    found = check_installation(out)
+    common.answer(found, as_json)
+    sys.exit(0 if any(found.ready.values()) else 1)
 
 
 # --- hand on ----------------------------------------------------------------------------------------------------------
@@ -425,11 +312,11 @@ def export(prepared, dest, form, view, dry_run, as_json):
     plan = plan_export(prepared, dest, form, view)
     common.stderr.print(plan.terms.warning, style=None if plan.terms.public else "bold red", markup=False)
     if dry_run:
-        common.show_json({"dry_run": True, **plan.to_dict()}) if as_json else common.show(plan)
+        common.answer(plan, as_json)
         return
     with common.progress(f"exporting to {form}") as progress:
         summary = export_faces(plan, progress)
-    common.show_json(summary.to_dict()) if as_json else common.show(summary)
+    common.answer(summary, as_json)
 
 
 @main.command()
@@ -467,15 +354,9 @@ def weights_list(as_json):
     \b
     fer-data weights list
     """
-    from fer_data.weights import CATALOGUE, state_of
+    from fer_data.weights import check_files
 
-    rows = [{**asdict(entry), **dict(zip(("state", "where"), state_of(entry), strict=True))} for entry in CATALOGUE]
-    if as_json:
-        common.show_json(rows)
-        return
-    for row in rows:
-        common.show(f"{row['name']}: {row['state']}\n  {row['where']}")
-        common.show(f"  backend {row['backend']}: {row['use']}; {row['size'] / 1e6:.1f} MB\n  {row['licence']}")
+    common.answer(check_files(in_full=True), as_json)
 
 
 @weights.command("fetch")
@@ -514,16 +395,11 @@ def weights_verify(names, as_json):
     \b
     fer-data weights verify
     """
-    from fer_data.weights import choose, state_of
+    from fer_data.weights import check_files
 
-    states = {entry.name: state_of(entry) for entry in choose(names)}
-    if as_json:
-        common.show_json([{"name": name, "state": state, "where": where} for name, (state, where) in states.items()])
-    else:
-        for name, (state, where) in states.items():
-            common.show(f"{name}: {state}\n  {where}")
-    if any(state == "wrong" or (names and state == "missing") for state, _ in states.values()):
-        sys.exit(1)
+    found = check_files(names)
+    common.answer(found, as_json)
+    sys.exit(0 if found.good else 1)
 
 
 # --- synthetic people -------------------------------------------------------------------------------------------------
@@ -554,9 +430,7 @@ def synth_ck_plus(out, as_json, **given):
     """
     from fer_data.synthetic.ck_plus import write_ck_plus
 
-    drawn = asdict(_draw(write_ck_plus, out, **given))
-    names = {"subjects": "subjects", "sequences": "sequences", "labelled_sequences": "of them labelled", "frames": "frames"}
-    _show_drawn(drawn if as_json else {text: drawn[name] for name, text in names.items()}, out, as_json)
+    _draw(write_ck_plus, out, as_json, **given)
 
 
 def synth_options(subjects, text):
@@ -585,7 +459,7 @@ def synth_mmi(out, as_json, **given):
     """
     from fer_data.synthetic.mmi import write_mmi
 
-    _show_drawn(_draw(write_mmi, out, **given), out, as_json)
+    _draw(write_mmi, out, as_json, **given)
 
 
 @synth.command("oulu")
@@ -602,7 +476,7 @@ def synth_oulu(out, light, spectrum, as_json, **given):
     from fer_data.synthetic.oulu_casia import write_oulu
 
     parts = {"lights": list(dict.fromkeys(light)), "spectra": list(dict.fromkeys(spectrum))}
-    _show_drawn(_draw(write_oulu, out, **parts, **given), out, as_json)
+    _draw(write_oulu, out, as_json, **parts, **given)
 
 
 @synth.command("bu4dfe")
@@ -616,21 +490,14 @@ def synth_bu4dfe(out, as_json, **given):
     """
     from fer_data.synthetic.bu4dfe import write_bu4dfe
 
-    _show_drawn(_draw(write_bu4dfe, out, **given), out, as_json)
+    _draw(write_bu4dfe, out, as_json, **given)
 
 
-def _draw(write, out, **given):
-    """Draw a database; say how far it is."""
+def _draw(write, out, as_json, **given):
+    """Draw a database; say how far it is, and what it holds."""
     with common.progress(f"drawing people into {out}") as progress:
-        return write(out, progress=progress, **given)
-
-
-def _show_drawn(counts, out, as_json) -> None:
-    """Print what was drawn."""
-    if as_json:
-        common.show_json({"out": str(out), **counts})
-    else:
-        common.show(f"{', '.join(f'{name} {count:,}' for name, count in counts.items())} in {out}")
+        drawn = write(out, progress=progress, **given)
+    common.answer(drawn, as_json)
 
 
 if __name__ == "__main__":

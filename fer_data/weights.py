@@ -17,7 +17,7 @@ import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,7 +27,8 @@ from fer_data.errors import WeightsError
 from fer_data.files import sha256_of_file
 from fer_data.text import unknown
 
-__all__ = ["Weights", "CATALOGUE", "choose", "folder", "path_of", "problem_of", "state_of", "require", "fetch"]
+__all__ = ["Weights", "CATALOGUE", "FileState", "States", "check_files", "choose", "folder", "path_of", "problem_of", "state_of", "require",
+           "fetch"]  # fmt: skip
 
 _CHUNK = 1 << 20                      # bytes read, checked and written at a time
 _TIMEOUT_S = 60                       # of a connection that says nothing
@@ -104,6 +105,49 @@ def state_of(entry: Weights) -> tuple[str, str]:
         return "missing", _way_out(entry)
     problem = problem_of(entry, path)
     return ("wrong", f"{problem}; {_way_out(entry)}") if problem else ("right", str(path))
+
+
+@dataclass(frozen=True)
+class FileState:
+    """A model file and what was found of it."""
+
+    entry: Weights
+    state: str                        # right, missing or wrong
+    where: str                        # its path, or what to do
+
+
+@dataclass(frozen=True)
+class States:
+    """Model files as they are on this machine."""
+
+    files: tuple[FileState, ...]
+    named: bool                       # some were asked for: then none may be missing
+    in_full: bool                     # with use, size and licence
+
+    @property
+    def good(self) -> bool:
+        """Whether none is wrong, and none that was asked for is missing."""
+        return not any(one.state == "wrong" or (self.named and one.state == "missing") for one in self.files)
+
+    def to_json(self) -> list[dict]:
+        keys = asdict if self.in_full else lambda entry: {"name": entry.name}
+        return [{**keys(one.entry), "state": one.state, "where": one.where} for one in self.files]
+
+    def __rich__(self):
+        from rich.text import Text
+
+        lines = []
+        for one in self.files:
+            entry = one.entry
+            lines += [f"{entry.name}: {one.state}", f"  {one.where}"]
+            if self.in_full:
+                lines += [f"  backend {entry.backend}: {entry.use}; {entry.size / 1e6:.1f} MB", f"  {entry.licence}"]
+        return Text("\n".join(lines))
+
+
+def check_files(names: tuple[str, ...] = (), in_full: bool = False) -> States:
+    """Hash the model files with these names, or of these backends; all of them for no name. Raises WeightsError as `choose` does."""
+    return States(tuple(FileState(entry, *state_of(entry)) for entry in choose(names)), bool(names), in_full)
 
 
 def require(name: str, doing: str) -> Path:

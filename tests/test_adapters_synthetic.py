@@ -166,7 +166,7 @@ def test_the_frames_of_a_drawn_clip_are_those_drawn(mmi_tree):
 def oulu_tree(tmp_path_factory):
     root = tmp_path_factory.mktemp("drawn") / "oulu"
     written = write_oulu(root, subjects=2, seed=3, frames=(4, 5), lights=("strong", "dark"), cropped=True, traps=True)
-    return root, written
+    return root, written.counts
 
 
 def test_a_drawn_oulu_tree_has_the_form_of_the_real_one(oulu_tree):
@@ -212,7 +212,7 @@ def test_oulu_traps_are_not_fallen_into_and_the_last_three_are_faces(oulu_tree, 
 
 def test_a_drawn_bu4dfe_tree_goes_through_prepare(tmp_path):
     """Broken once by every-1 for every-2: 60 faces for 36; once by a viewer that counts as a subject."""
-    written = write_bu4dfe(tmp_path / "in", subjects=2, seed=1, frames=5, size=(260, 332), traps=True)
+    written = write_bu4dfe(tmp_path / "in", subjects=2, seed=1, frames=5, size=(260, 332), traps=True).counts
     assert (written["subjects"], written["sequences"], written["frames"]) == (2, 12, 60)
     assert sorted(path.name for path in (tmp_path / "in").glob("[FM][0-9][0-9][0-9]")) == ["F001", "F051", "M999"]
     assert len(list((tmp_path / "in/F001/Sad").glob("*.wrl"))) == 5

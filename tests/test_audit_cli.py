@@ -7,7 +7,6 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from cli import audit_text
 from cli.fer_data import main
 from fer_data.audit.check_split import check_split
 
@@ -74,13 +73,12 @@ def test_the_text_begins_with_the_verdict_and_ends_with_what_to_do(popular_split
     assert "\x1b" not in done.output and "█" not in done.output
 
 
-def test_a_terminal_gets_colours_and_bars(popular_split, tmp_path, monkeypatch):
+def test_a_terminal_gets_colours_and_bars(popular_split, tmp_path):
     """Every line fits the window; a longer bar is a worse fold."""
     report = check_split([write_table(tmp_path / "folds.csv", popular_split)])
     settings = {"force_terminal": True, "color_system": "standard", "width": 100, "highlight": False, "soft_wrap": True}
     console = Console(record=True, file=io.StringIO(), **settings)
-    monkeypatch.setattr(audit_text, "console", console)
-    audit_text.show_audit(report)
+    console.print(report)
     plain, styled = console.export_text(clear=False).splitlines(), console.export_text(styles=True)
     bars = [line.count("█") for line in plain if "█" in line]
     assert len(bars) == 11 and bars[8] == max(bars) == 17 and bars[0] == min(bars) == 7

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from cli.fer_data import main
 from fer_data.files import sealed_json
 from fer_data.labels import EXPRESSIONS
+from fer_data.store.verify import Verified
 from tests.mmi_sessions import write_session
 from tests.test_adapters import ck48_tree, write
 
@@ -86,7 +87,8 @@ def test_no_face_at_all_names_the_reasons_and_one_file(tmp_path):
 
 def test_counts_agree_with_their_nouns(tmp_path, monkeypatch):
     """Before: "1 shards checked" and "1 of 1 test image (100.0 %) show a person ...: 1 of 1 people"."""
-    for answer, words in (((1, []), "1 shard checked, 0 problems\n"), ((1200, ["bad"]), "1,200 shards checked, 1 problem\n")):
+    for found, words in ((1, []), "1 shard checked, 0 problems\n"), ((1200, ["bad"]), "bad\n1,200 shards checked, 1 problem\n"):
+        answer = Verified(*found)
         monkeypatch.setattr("fer_data.store.verify.verify", lambda *_, answer=answer: answer)
         assert run("verify", tmp_path).stdout == words
     (tmp_path / "split.csv").write_text("path,split\nS005_001_00000011.png,train\nS005_001_00000010.png,test\n")

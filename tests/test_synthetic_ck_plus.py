@@ -35,8 +35,8 @@ def digest(root: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
     root = tmp_path_factory.mktemp("synthetic") / "ck"
-    summary = write_ck_plus(root, subjects=3, seed=4, frames=(3, 4))
-    return root, summary
+    written = write_ck_plus(root, subjects=3, seed=4, frames=(3, 4))
+    return root, written.counts
 
 
 @pytest.fixture
@@ -127,11 +127,11 @@ def test_names_reach_three_digits_at_most():
 
 def test_the_tree_is_laid_out_like_ck_plus(tree):
     """Broken once by 7 digits in a frame's number: S005_001_0000001.png."""
-    root, summary = tree
+    root, counts = tree
     assert sorted(path.name for path in root.iterdir()) == ["Emotion", "Landmarks", "cohn-kanade-images", "synthetic.json", "truth.csv"]
     planned = {(subject.subject, sequence.sequence): sequence for subject in plan_ck_plus(3, 4, (3, 4)) for sequence in subject.sequences}
     images = sorted((root / "cohn-kanade-images").rglob("*.*"))
-    assert len(images) == summary.frames == sum(sequence.frames for sequence in planned.values())
+    assert len(images) == counts["frames"] == sum(sequence.frames for sequence in planned.values())
     for path in images:
         subject, sequence, number = path.stem.split("_")
         assert path.relative_to(root) == Path("cohn-kanade-images", subject, sequence, f"{subject}_{sequence}_{int(number):08d}.png")
@@ -151,7 +151,7 @@ def test_pictures_are_grey_640_by_490(tree):
 
 def test_emotion_files_are_read_back_by_numpy(tree):
     """Broken once by naming the file after frame 1 of 4: 1 instead of 4."""
-    root, summary = tree
+    root, counts = tree
     found = {}
     for path in sorted((root / "Emotion").rglob("*_emotion.txt")):
         subject, sequence, number, _ = path.stem.split("_")
@@ -162,17 +162,17 @@ def test_emotion_files_are_read_back_by_numpy(tree):
         found[subject, sequence] = CODES[int(np.loadtxt(path))]
     expected = {(s.subject, q.sequence): q.expression for s in plan_ck_plus(3, 4, (3, 4)) for q in s.sequences if q.expression}
     assert found == expected
-    assert Counter(found.values()) == summary.expressions and len(found) == summary.labelled_sequences
+    assert Counter(found.values()) == counts["expressions"] and len(found) == counts["labelled_sequences"]
 
 
 def test_unlabelled_sequences_have_an_empty_folder_or_none(tree):
     """Broken once by making every folder: none was missing."""
-    root, summary = tree
+    root, counts = tree
     bare = [path for path in (root / "Emotion").glob("S*/*") if not list(path.iterdir())]
     drawn = (root / "cohn-kanade-images").glob("S*/*")
     missing = [path for path in drawn if not (root / "Emotion" / path.parent.name / path.name).exists()]
     assert bare and missing
-    assert len(bare) + len(missing) == summary.sequences - summary.labelled_sequences
+    assert len(bare) + len(missing) == counts["sequences"] - counts["labelled_sequences"]
 
 
 def test_landmark_files_hold_the_true_points(tree):
@@ -193,10 +193,10 @@ def test_landmark_files_hold_the_true_points(tree):
 
 def test_truth_tells_every_factor_of_every_frame(tree):
     """Broken once by an intensity of 1 in each row: frame 1 was not at 0."""
-    root, summary = tree
+    root, counts = tree
     with open(root / "truth.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == summary.frames
+    assert len(rows) == counts["frames"]
     wanted = {"subject", "sequence", "frame", "label", "expression", "intensity", "action_units"}
     wanted |= {"glasses", "yaw_deg", "scale", "light_x", "grain"}
     assert wanted <= set(rows[0])
@@ -218,11 +218,11 @@ def test_truth_tells_every_factor_of_every_frame(tree):
 
 def test_the_marker_names_generator_version_settings_and_counts(tree):
     """Broken once by leaving out the seed: the settings differed."""
-    root, summary = tree
+    root, counts = tree
     marker = json.loads((root / "synthetic.json").read_text())
     assert marker["version"] == VERSION and marker["layout"] == "ck+"
     assert marker["settings"] == {"subjects": 3, "labelled": None, "frames": [3, 4], "seed": 4, "litter": False}
-    assert marker["counts"]["frames"] == summary.frames and marker["counts"]["subjects"] == 3
+    assert marker["counts"] == counts and marker["counts"]["subjects"] == 3
 
 
 # ---- equal bytes
@@ -230,9 +230,9 @@ def test_the_marker_names_generator_version_settings_and_counts(tree):
 
 def test_same_seed_same_bytes_for_any_number_of_workers_and_any_place(tree, tmp_path):
     """Broken once by one generator for all sequences: with two workers other pictures."""
-    root, summary = tree
+    root, counts = tree
     again = write_ck_plus(tmp_path / "elsewhere" / "again", subjects=3, seed=4, frames=(3, 4), workers=2)
-    assert again == summary
+    assert again.counts == counts
     assert digest(tmp_path / "elsewhere" / "again") == digest(root)
     other = plan_ck_plus(3, 5, (3, 4))
     assert person_of(4, 0) != person_of(5, 0) and other != plan_ck_plus(3, 4, (3, 4))
@@ -258,10 +258,10 @@ def test_litter_is_added_and_changes_nothing_else(tree, tmp_path):
     """Broken once by a magic of 00051600: the first bytes differed."""
     root, _ = tree
     out = tmp_path / "litter"
-    summary = write_ck_plus(out, subjects=3, seed=4, frames=(3, 4), litter=True)
+    written = write_ck_plus(out, subjects=3, seed=4, frames=(3, 4), litter=True)
     clean, dirty = digest(root), digest(out)
     added = set(dirty) - set(clean)
-    assert len(added) == summary.litter
+    assert len(added) == written.counts["litter"]
     assert {name: value for name, value in dirty.items() if name in clean and name != "synthetic.json"} == {
         name: value for name, value in clean.items() if name != "synthetic.json"
     }
@@ -325,9 +325,9 @@ def test_a_failure_leaves_the_earlier_tree_and_no_traces(tmp_path, monkeypatch, 
 @pytest.mark.timeout(1200)
 def test_a_full_size_tree_has_every_file_of_the_real_one(tmp_path):
     """Seen red with 592 sequences in the plan."""
-    summary = write_ck_plus(tmp_path / "ck", subjects=123, seed=0, frames=(3, 4), workers=2)
-    assert (summary.subjects, summary.labelled_subjects, summary.sequences, summary.labelled_sequences) == (123, 118, 593, 327)
-    assert summary.expressions == REAL_CLASSES
+    counts = write_ck_plus(tmp_path / "ck", subjects=123, seed=0, frames=(3, 4), workers=2).counts
+    assert [counts[name] for name in ("subjects", "labelled_subjects", "sequences", "labelled_sequences")] == [123, 118, 593, 327]
+    assert counts["expressions"] == REAL_CLASSES
     labels = sorted((tmp_path / "ck" / "Emotion").rglob("*_emotion.txt"))
     assert Counter(CODES[int(np.loadtxt(path))] for path in labels) == REAL_CLASSES
     images = tmp_path / "ck" / "cohn-kanade-images"

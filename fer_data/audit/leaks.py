@@ -155,6 +155,11 @@ class AuditReport:
         content["leaks"], content["doubtful"] = self.leaks, self.doubtful
         return content
 
+    def __rich_console__(self, console, options):
+        from fer_data.audit.text import told
+
+        yield from told(self, options)
+
 
 def audit(split: Split) -> AuditReport:
     """Return what is shared between the sides of each fold of `split`, what is tested twice or never, what is missing.

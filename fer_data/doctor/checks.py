@@ -3,19 +3,20 @@
 In:  Surroundings (environment.py), or made up ones.
 Out: findings: ok, note or problem; a problem says which landmark backends it stops.
 
-`diagnose(look_around(folder))` is what `fer-data doctor` shows. Its exit code is 1 if problems stop both dlib and fan: then no face
+`check_installation(folder)` is what `fer-data doctor` shows. Its exit code is 1 if problems stop both dlib and fan: then no face
 can be found at all.
 """
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from fer_data import weights
 from fer_data.datasets.published import FILES, load_facts
 from fer_data.doctor.environment import Place, Surroundings, look_around
 
-__all__ = ["BACKENDS", "CHECKS", "KNOWN_BAD", "Finding", "diagnose", "fits", "look_around", "ready"]
+__all__ = ["BACKENDS", "CHECKS", "KNOWN_BAD", "Diagnosis", "Finding", "check_installation", "diagnose", "fits", "look_around", "ready"]
 
 BACKENDS = ("dlib", "fan")            # those that find faces themselves; the others read points
 BOTH = BACKENDS
@@ -39,6 +40,38 @@ class Finding:
     text: str                         # one sentence
     way_out: str = ""                 # what to do, one sentence; "" where nothing need be done
     stops: tuple[str, ...] = ()       # of BACKENDS: what cannot work because of it
+
+    def __rich__(self):
+        from rich.text import Text
+
+        style = {"ok": "green", "note": "yellow", "problem": "bold red"}[self.level]
+        return Text.assemble((f"{self.level:9}", style), self.text, (f"\n{'':9}-> {self.way_out}" if self.way_out else "", "cyan"))
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was found, and whether faces can be found with it."""
+
+    findings: list[Finding]
+
+    @property
+    def ready(self) -> dict[str, bool]:
+        """Of each of BACKENDS, whether no problem stops it."""
+        return ready(self.findings)
+
+    def to_json(self) -> dict:
+        return {"ready": self.ready, "findings": [asdict(finding) for finding in self.findings]}
+
+    def __rich__(self):
+        from rich.console import Group
+
+        last = "; ".join(f"--landmarks {name}: {'ready' if works else 'not ready'}" for name, works in self.ready.items())
+        return Group(*self.findings, last)
+
+
+def check_installation(out: Path) -> Diagnosis:
+    """Check this installation, and the disk of the folder `out` that is to be written."""
+    return Diagnosis(diagnose(look_around(out)))
 
 
 def diagnose(facts: Surroundings) -> list[Finding]:

@@ -1,7 +1,7 @@
 """The pipeline: a database on disk -> sequences -> frames -> points -> faces -> shards -> manifest.
 
 In:  the root of a database, a folder to write to, PrepareConfig.
-Out: OUT/manifest.parquet, manifest.csv, skipped.csv, settings.json, run.json, shards/, cache/; a Summary.
+Out: OUT/manifest.parquet, manifest.csv, skipped.csv, settings.json, run.json, shards/, cache/; a Summary. Or DryRun, and no file.
 
 One process writes; any concurrent.futures.Executor works. Results are taken in the order of the manifest, so that the
 bytes do not depend on the number of workers. A shard that is there with the right key is not made again, nor is a face
@@ -38,8 +38,9 @@ from fer_data.protocol import folds, peaks
 from fer_data.records import NOT_SELECTED, UNUSABLE, Scan, Sequence, Skip
 from fer_data.store import cache, manifest, shards
 from fer_data.store.folder import check_out, only_writer, remove_surplus
+from fer_data.text import counted
 
-__all__ = ["PrepareConfig", "Plan", "Summary", "make_plan", "prepare_dataset", "find_jumps", "NEUTRAL"]
+__all__ = ["DryRun", "PrepareConfig", "Plan", "Summary", "dry_run", "make_plan", "prepare_dataset", "find_jumps", "NEUTRAL"]
 
 SHARD_FACES = 48                      # a shard is closed once it has this many faces; stored views make it about 49 MB
 JUMP = 6.0                            # a face that moved more than this multiple of the median motion per frame is flagged
@@ -138,6 +139,61 @@ class Summary:
         """How many frames or files were wanted and could not be used."""
         return sum(count for reason, count in self.skipped.items() if reason in UNUSABLE)
 
+    def to_json(self) -> dict:
+        return {**asdict(self), "out": str(self.out)}
+
+    def __rich__(self):
+        from rich.text import Text
+
+        unusable = {reason: count for reason, count in self.skipped.items() if reason in UNUSABLE}
+        references = f" ({self.references} of them neutral references)" if self.references else ""
+        reasons = f" ({', '.join(f'{reason} {count}' for reason, count in unusable.items())}; see skipped.csv)" if unusable else ""
+        lines = [
+            *(f"note: {note}" for note in self.notes),
+            f"decoded {self.decoded}, detected {self.detected}, rendered {self.rendered:,} views; "
+            f"shards: {self.shards_written} written, {self.shards_kept} kept; {self.seconds:.1f} s",
+            f"{counted(self.kept, 'face')}{references} of {counted(self.sequences, 'sequence')},"
+            f" {counted(self.subjects, 'subject')}, {self.folds} folds in {self.out}",
+            f"skipped {self.unusable}{reasons}",
+        ]
+        return Text("\n".join(lines))
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What a run would do."""
+
+    plan: Plan
+    config: PrepareConfig
+    out: Path
+
+    def to_json(self) -> dict:
+        plan, config = self.plan, self.config
+        return {
+            "dry_run": True, "dataset": plan.scan.dataset, "sequences_found": len(plan.scan.sequences),
+            "sequences": len({one.sequence.sequence_id for one in plan.selected}),
+            "subjects": len({one.sequence.subject for one in plan.selected}),
+            "faces": plan.n_faces, "frame_rule": plan.rule, "folds": config.folds, "fold_rule": config.fold_rule,
+            "landmarks": plan.backend, "shards": len(plan.shards), "views": config.views, "bytes": plan.bytes_needed(config),
+            "out": str(self.out), "notes": list(plan.scan.notes),
+        }  # fmt: skip
+
+    def __rich__(self):
+        from rich.text import Text
+
+        said = self.to_json()
+        found, subjects = counted(said["sequences_found"], "sequence"), counted(said["subjects"], "subject")
+        faces, folds, shards = (counted(said[f"{noun}s"], noun) for noun in ("face", "fold", "shard"))
+        landmarks = f"{said['landmarks']['name']} {said['landmarks']['version']}".strip()
+        lines = [
+            f"{said['dataset']}: {found} found, {said['sequences']:,} labelled and selected, {subjects}",
+            f"{faces} by rule {said['frame_rule']}, {folds} by rule {said['fold_rule']}, landmarks by {landmarks}",
+            f"{shards} with {said['views']} views, about {said['bytes'] / 1e6:,.0f} MB, into {said['out']}",
+            *(f"note: {note}" for note in said["notes"]),
+            "dry run: nothing was written",
+        ]
+        return Text("\n".join(lines))
+
 
 def make_plan(dataset: str, root: Path, config: PrepareConfig) -> Plan:
     """Return what `prepare_dataset` will do; reads names, labels and the backend's weights, no pictures.
@@ -168,6 +224,12 @@ def make_plan(dataset: str, root: Path, config: PrepareConfig) -> Plan:
     evidence = tuple(backend.evidence(Path(root), one.sequence) for one in selected)
     scan = replace(scan, notes=(*scan.notes, *_neutral_notes(selected, config.neutral)))
     return Plan(scan, rule, tuple(selected), tuple(_once(skipped, selected)), tuple(_group(selected)), backend.identity(), evidence)
+
+
+def dry_run(dataset: str, root: Path, out: Path, config: PrepareConfig) -> DryRun:
+    """Return what `prepare_dataset` would do with the same arguments; writes nothing. Raises as it does before it writes."""
+    check_out(dataset, Path(root), Path(out))
+    return DryRun(make_plan(dataset, root, config), config, Path(out))
 
 
 def prepare_dataset(
@@ -455,12 +517,11 @@ def find_jumps(rows: list[dict]) -> list[bool]:
 
 def _write_run(out: Path, root: Path, config: PrepareConfig, summary: Summary) -> None:
     """Write what differs between runs that give the same data: where, when, how fast."""
-    content = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(summary).items()}
     write_json_atomically(
         out / "run.json",
         {
             "command": sys.argv, "root": str(root.resolve()), "workers": config.workers, "scheduler": config.scheduler,
-            "finished": time.time(), "summary": content,
+            "finished": time.time(), "summary": summary.to_json(),
         },
     )  # fmt: skip
 

@@ -39,6 +39,14 @@ class ReportSummary:
     faces: int                        # in the manifest
     shown: int                        # in the contact sheets
     flagged: int
+    pictures: bool                    # whether pictures of faces are in it
+
+    def __rich__(self):
+        from rich.text import Text
+
+        faces = f"{self.shown:,} of {self.faces:,} faces, which are personal data" if self.pictures else "no picture of a face"
+        flagged = f"flagged {self.flagged}: look at them first" if self.flagged else "flagged 0"
+        return Text(f"{self.path}: {self.size / 1e6:.1f} MB with {faces}\n{flagged}")
 
 
 def write_report(out: Path, to: Path | None = None, faces: bool = True) -> ReportSummary:
@@ -82,7 +90,7 @@ def write_report(out: Path, to: Path | None = None, faces: bool = True) -> Repor
     }  # fmt: skip
     page = render_page("data.html", values, scripts=("page.js",) if faces else ())
     write_bytes_atomically(to, page)
-    return ReportSummary(to, len(page), len(frame), len(shown), n_flagged)
+    return ReportSummary(to, len(page), len(frame), len(shown), n_flagged, faces)
 
 
 def _draw(out: Path, frame: pd.DataFrame, first: pd.DataFrame) -> tuple[pd.DataFrame, dict[object, pictures.Drawn]]:

@@ -58,12 +58,12 @@ class Plan:
         some = [len(sample.png) for sample in self.samples.some(_WEIGHED)]
         return round(sum(some) / len(some) * len(self.samples))
 
-    def to_dict(self) -> dict:
+    def to_json(self) -> dict:
         """Return it as what JSON holds."""
         samples = self.samples
         counts = samples.rows["fold"].value_counts()
         return {
-            **self.key, "dest": str(self.dest), "dataset": samples.settings["dataset"], "images": len(samples),
+            "dry_run": True, **self.key, "dest": str(self.dest), "dataset": samples.settings["dataset"], "images": len(samples),
             "people": int(samples.rows["subject"].nunique()), "folds": {str(fold): int(counts.get(fold, 0)) for fold in samples.folds},
             "classes": list(samples.classes), "size_px": samples.size, "references_left_out": samples.n_references,
             "bytes": self.bytes_needed(), "warning": self.terms.warning,
@@ -73,7 +73,7 @@ class Plan:
         """Return it as a few lines, for the console."""
         from rich.markup import escape
 
-        said = self.to_dict()
+        said = self.to_json()
         shown = "faces" if said["view"] is None else f"view {said['view']} of faces"
         left = f"; {counted(said['references_left_out'], 'neutral reference')} left out" if said["references_left_out"] else ""
         lines = [
@@ -97,7 +97,7 @@ class Summary:
     bytes: int                        # of all of them
     public: bool                      # nothing known here speaks against publishing it
 
-    def to_dict(self) -> dict:
+    def to_json(self) -> dict:
         """Return it as what JSON holds."""
         return {**asdict(self), "dest": str(self.dest)}
 

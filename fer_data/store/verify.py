@@ -1,12 +1,14 @@
 """Verify a prepared folder: every table, shard, data set and row against the hashes stored with them.
 
-In:  a prepared folder. Out: a list of problems, each one sentence with file, data set and first bad row; empty if all is well.
+In:  a prepared folder.
+Out: Verified: how many shards there are, and the problems, each one sentence with file, data set and first bad row.
 
 The HDF5 library opens a shard in a child process only (store/guard.py).
 """
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from fer_data.errors import FerError
 from fer_data.faces.align import CANVAS
@@ -16,14 +18,31 @@ from fer_data.store.folder import MARK, marked
 from fer_data.store.manifest import COLUMNS, LATER, check_csv, read_manifest, read_settings, read_skipped
 from fer_data.store.shards import read_record
 from fer_data.store.untrusted import Guard, look_into
+from fer_data.text import counted
 
-__all__ = ["verify"]
+__all__ = ["Verified", "verify"]
 
 _OF_RECORD = [name for name in COLUMNS if name not in LATER]
 
 
-def verify(out: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> tuple[int, list[str]]:
-    """Return (number of shards checked, problems).
+class Verified(NamedTuple):
+    """What was checked, and what is wrong with it."""
+
+    shards: int
+    problems: list[str]               # empty: the folder is what was written
+
+    def to_json(self) -> dict:
+        return self._asdict()
+
+    def __rich__(self):
+        from rich.text import Text
+
+        last = f"{counted(self.shards, 'shard')} checked, {counted(len(self.problems), 'problem')}"
+        return Text("\n".join([*self.problems, last]))
+
+
+def verify(out: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> Verified:
+    """Check the folder `out` and return what is wrong with it.
 
     Raises ManifestError if there are no settings to check against, or ones of another schema version.
     """
@@ -47,7 +66,7 @@ def verify(out: Path, progress: Callable[[int, int], None] = lambda done, total:
             except FerError as error:
                 problems.append(f"{name}: {error}")
             progress(index + 1, len(settings["shards"]))
-    return len(settings["shards"]), problems
+    return Verified(len(settings["shards"]), problems)
 
 
 def _read_or_say(read: Callable, *arguments) -> tuple[object | None, list[str]]:

@@ -21,7 +21,7 @@ from fer_data.errors import DatasetError
 from fer_data.labels import BASIC
 from fer_data.synthetic import traps as trap_files
 from fer_data.synthetic.sequences import draw_sequence, rise_and_fall
-from fer_data.synthetic.trees import Progress, finish_tree, new_tree, require_seed, run_jobs, silent, write_jpeg
+from fer_data.synthetic.trees import Progress, Written, finish_tree, new_tree, require_seed, run_jobs, silent, write_jpeg
 
 __all__ = ["SIZE", "SUBJECTS", "write_bu4dfe"]
 
@@ -48,8 +48,8 @@ def write_bu4dfe(
     traps: bool = False,
     workers: int = 1,
     progress: Progress = silent,
-) -> dict[str, int]:
-    """Draw people and write them as a BU-4DFE tree; return the counts.
+) -> Written:
+    """Draw people and write them as a BU-4DFE tree; return what was written.
 
     subjects  with fewer than 101, women and men keep their proportion
     frames    of each sequence
@@ -74,7 +74,7 @@ def write_bu4dfe(
         }  # fmt: skip
         settings = {"subjects": subjects, "seed": seed, "frames": frames, "size": list(size), "traps": traps}
         finish_tree(part, "bu4dfe", settings, written, rows)
-    return written
+    return Written(out, written)
 
 
 def _write_subject(job: _Job) -> list[dict]:

@@ -1,7 +1,7 @@
 """A CK+ tree of synthetic people, with the folders and names of the real one after unpacking.
 
 In:  a folder that is missing, empty or an earlier synthetic tree; number of subjects; seed.
-Out: the tree below; a Summary.
+Out: the tree below; Written.
 
     out/
       cohn-kanade-images/S005/001/S005_001_00000001.png         640x490, 8-bit grey, neutral
@@ -15,7 +15,6 @@ The tree is built in a hidden folder next to `out` and moved there when it is wh
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
@@ -29,28 +28,15 @@ from fer_data.synthetic.expressions import ACTION_UNITS, perform
 from fer_data.synthetic.people import Person, draw_person
 from fer_data.synthetic.plan import CLASS_COUNTS, PlannedSequence, PlannedSubject, plan_ck_plus
 from fer_data.synthetic.scene import Nuisance, draw_nuisance, drift
-from fer_data.synthetic.trees import Progress, factors_of, finish_tree, new_tree, run_jobs, silent
+from fer_data.synthetic.trees import Progress, Written, factors_of, finish_tree, new_tree, run_jobs, silent
 
-__all__ = ["SIZE", "Summary", "person_of", "frames_of", "write_ck_plus"]
+__all__ = ["SIZE", "person_of", "frames_of", "write_ck_plus"]
 
 SIZE = (640, 490)  # width, height
 MIXTURE = "mixture"  # truth.csv: action units that make up no expression
 _CODES = {name: code for code, name in CK_PLUS_CODES.items()}
 _PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE,
         cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What was written."""
-
-    subjects: int
-    labelled_subjects: int
-    sequences: int
-    labelled_sequences: int
-    frames: int
-    expressions: dict[str, int]  # labelled sequences of each class
-    litter: int  # files that are no part of the database
 
 
 def person_of(seed: int, index: int) -> Person:
@@ -90,7 +76,7 @@ def write_ck_plus(
     frames: tuple[int, int] = (4, 8),
     workers: int = 1,
     progress: Progress = silent,
-) -> Summary:
+) -> Written:
     """Draw people and write them as a CK+ tree; the same settings and seed give the same bytes.
 
     subjects, labelled, frames   see plan.plan_ck_plus
@@ -103,10 +89,10 @@ def write_ck_plus(
     plan = plan_ck_plus(subjects, seed, frames, labelled)
     with new_tree(out) as part:
         rows = run_jobs(_write_subject, [(part, subject, seed) for subject in plan], workers, progress)
-        summary = _summary(plan, litter_files.write(part) if litter else 0)
+        counts = _counts(plan, litter_files.write(part) if litter else 0)
         settings = {"subjects": subjects, "labelled": labelled, "frames": list(frames), "seed": seed, "litter": litter}
-        finish_tree(part, "ck+", settings, asdict(summary), (row for of_subject in rows for row in of_subject))
-    return summary
+        finish_tree(part, "ck+", settings, counts, (row for of_subject in rows for row in of_subject))
+    return Written(out, counts)
 
 
 def _rise(number: int, frames: int) -> float:
@@ -171,16 +157,12 @@ def _truth(subject, planned, number, drawn, intensity, levels, nuisance: Nuisanc
     }  # fmt: skip
 
 
-def _summary(plan: tuple[PlannedSubject, ...], litter: int) -> Summary:
-    """Count what the plan holds."""
+def _counts(plan: tuple[PlannedSubject, ...], litter: int) -> dict:
+    """Count what the plan holds; `litter` is how many files are no part of the database."""
     sequences = [sequence for subject in plan for sequence in subject.sequences]
     shown = [sequence.expression for sequence in sequences if sequence.expression]
-    return Summary(
-        subjects=len(plan),
-        labelled_subjects=sum(any(s.expression for s in subject.sequences) for subject in plan),
-        sequences=len(sequences),
-        labelled_sequences=len(shown),
-        frames=sum(sequence.frames for sequence in sequences),
-        expressions={name: shown.count(name) for name in sorted(set(shown))},
-        litter=litter,
-    )
+    return {
+        "subjects": len(plan), "labelled_subjects": sum(any(s.expression for s in subject.sequences) for subject in plan),
+        "sequences": len(sequences), "labelled_sequences": len(shown), "frames": sum(sequence.frames for sequence in sequences),
+        "expressions": {name: shown.count(name) for name in sorted(set(shown))}, "litter": litter,
+    }  # fmt: skip

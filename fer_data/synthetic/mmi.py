@@ -30,7 +30,7 @@ from fer_data.pictures.video import require_av
 from fer_data.synthetic import traps as trap_files
 from fer_data.synthetic.scene import Nuisance
 from fer_data.synthetic.sequences import Drawn, draw_sequence, rise_and_fall
-from fer_data.synthetic.trees import Progress, finish_tree, new_tree, require_seed, run_jobs, silent
+from fer_data.synthetic.trees import Progress, Written, finish_tree, new_tree, require_seed, run_jobs, silent
 
 __all__ = ["SIZE", "MAX_SUBJECTS", "PlannedClip", "plan_mmi", "write_mmi", "encode_avi"]
 
@@ -100,8 +100,8 @@ def write_mmi(
     traps: bool = False,
     workers: int = 1,
     progress: Progress = silent,
-) -> dict[str, int]:
-    """Draw people and write them as an MMI tree; return the counts.
+) -> Written:
+    """Draw people and write them as an MMI tree; return what was written.
 
     subjects, frames  see plan_mmi
     traps             also write what adapters must not fall into (_traps)
@@ -120,7 +120,7 @@ def write_mmi(
             "traps": _traps(part, plan) if traps else 0,
         }  # fmt: skip
         finish_tree(part, "mmi", {"subjects": subjects, "seed": seed, "frames": list(frames), "traps": traps}, written, rows)
-    return written
+    return Written(out, written)
 
 
 def encode_avi(pictures: list[np.ndarray]) -> bytes:

@@ -26,7 +26,7 @@ from fer_data.errors import DatasetError
 from fer_data.labels import BASIC
 from fer_data.synthetic import traps as trap_files
 from fer_data.synthetic.sequences import draw_sequence, rise
-from fer_data.synthetic.trees import Progress, finish_tree, new_tree, require_seed, run_jobs, silent, write_jpeg
+from fer_data.synthetic.trees import Progress, Written, finish_tree, new_tree, require_seed, run_jobs, silent, write_jpeg
 
 __all__ = ["SIZE", "MAX_SUBJECTS", "write_oulu"]
 
@@ -58,8 +58,8 @@ def write_oulu(
     traps: bool = False,
     workers: int = 1,
     progress: Progress = silent,
-) -> dict[str, int]:
-    """Draw people and write them as an Oulu-CASIA tree; return the counts.
+) -> Written:
+    """Draw people and write them as an Oulu-CASIA tree; return what was written.
 
     frames           shortest and longest sequence, at least 3
     spectra, lights  keys of datasets.oulu_casia.SPECTRA and LIGHTS: the parts to draw
@@ -83,7 +83,7 @@ def write_oulu(
         }  # fmt: skip
         settings = {"subjects": subjects, "seed": seed, "frames": list(frames), "spectra": list(spectra), "lights": list(lights)}
         finish_tree(part, "oulu", {**settings, "cropped": cropped, "traps": traps}, written, rows)
-    return written
+    return Written(out, written)
 
 
 def _first_folders(root: Path, part: tuple[str, str], cropped: bool) -> tuple[Path, Path]:

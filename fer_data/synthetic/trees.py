@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -25,14 +25,35 @@ from fer_data.synthetic.people import Person
 from fer_data.synthetic.scene import Nuisance
 from fer_data.synthetic.version import VERSION
 
-__all__ = ["Progress", "silent", "is_drawn", "MARKER", "TRUTH", "new_tree", "require_seed", "finish_tree", "run_jobs", "factors_of",
-           "write_jpeg"]  # fmt: skip
+__all__ = ["Progress", "silent", "is_drawn", "MARKER", "TRUTH", "Written", "new_tree", "require_seed", "finish_tree", "run_jobs",
+           "factors_of", "write_jpeg"]  # fmt: skip
 
 MARKER, TRUTH = "synthetic.json", "truth.csv"
 
 Progress = Callable[[int, int], None]   # (people or sessions done, in all)
 
 _GENERATOR = "fer_data.datasets.synthetic"      # where the module was when the format was fixed; a tree of then is still ours
+
+
+# What is said of a tree, of what is counted in it.
+_TOLD = {"subjects": "subjects", "sequences": "sequences", "labelled_sequences": "of them labelled", "frames": "frames", "traps": "traps"}
+
+
+@dataclass(frozen=True)
+class Written:
+    """A tree that was written."""
+
+    out: Path
+    counts: dict                      # subjects, sequences, frames ..., as in its marker
+
+    def to_json(self) -> dict:
+        return {"out": str(self.out), **self.counts}
+
+    def __rich__(self):
+        from rich.text import Text
+
+        told = ", ".join(f"{said} {self.counts[name]:,}" for name, said in _TOLD.items() if name in self.counts)
+        return Text(f"{told} in {self.out}")
 
 
 def silent(done: int, total: int) -> None:

@@ -1,45 +1,42 @@
-"""How the audit of a split reads: the verdict first, then a line for each fold, then examples and what to do now.
+"""How the audit of a split is told: the verdict first, then a row for each fold, then examples and what to do now.
 
-In:  fer_data.audit.leaks.AuditReport.
-Out: text and a table on the console; colours and bars only on a terminal.
+In:  fer_data.audit.leaks.AuditReport; rich's options of the console: its width, and whether it is a terminal.
+Out: lines and a table for rich; colours, bars and wrapped lines on a terminal only.
 """
 
-from rich.markup import escape
+from collections.abc import Iterator, Sequence
+
+from rich.console import ConsoleOptions, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from cli.common import console
 from fer_data.text import counted, listed
 
-__all__ = ["show_audit"]
+__all__ = ["told"]
 
 _BAR = 20                             # characters for 100 %
 _EXAMPLES, _PAIRS = 5, 5
 
 
-def show_audit(report) -> None:
-    """Print a report for people."""
-    _verdict(report)
-    console.print()
-    console.print(_table(report))
-    console.print()
+def told(report, options: ConsoleOptions) -> Iterator[RenderableType]:
+    """Yield what the console shows of a report."""
+    yield from (_verdict(report, options.is_terminal), "", _table(report, options.is_terminal), "")
     for title, lines in (
         ("besides", _besides(report)), ("worst", _worst(report)), ("pixels", _pixels(report)), ("look at", report.warnings),
         ("read as", (*report.notes, _size(report))), ("do now", _advice(report)),
     ):  # fmt: skip
-        _section(title, lines)
+        yield from _section(title, lines, options.is_terminal)
 
 
 def _show(number: int) -> str:
     return "shows" if number == 1 else "show"
 
 
-def _verdict(report) -> None:
-    """Print one word and the sentence that goes with it."""
+def _verdict(report, terminal: bool) -> Text:
+    """Return one word and the sentence that goes with it."""
     word, style = ("LEAK", "bold white on red") if report.leaks else ("CLEAN", "bold black on green")
-    line = Text(f" {word} ", style=style) if console.is_terminal else Text(word)
-    console.print(Text.assemble(line, "  ", (_verdict_text(report), "bold")))
+    return Text.assemble(Text(f" {word} ", style) if terminal else word, "  ", (_verdict_text(report), "bold"))
 
 
 def _verdict_text(report) -> str:
@@ -54,7 +51,7 @@ def _verdict_text(report) -> str:
     if total.leaks:
         return f"validation shares people with training or test{where}; test shares nobody with training"
     if report.leaks:
-        return f"{counted(report.pixels.exact, 'pair')} of identical pictures stand on different sides under different names"
+        return f"{counted(report.pixels.exact, 'pair')} of identical pictures are on different sides under different names"
     folds = f" in {counted(len(report.folds), 'fold')}" if several else ""
     once = ", each tested once" if several and not (total.tested_twice or total.never_tested) else ""
     doubt = "; but read on below the table" if report.doubtful else ""
@@ -62,7 +59,7 @@ def _verdict_text(report) -> str:
     return f"nobody is both trained on and tested: {what}{folds}{once}{doubt}"
 
 
-def _table(report) -> Table:
+def _table(report, terminal: bool) -> Table:
     """Return a line for each fold and one for all."""
     sequences = report.overall.shared_sequences is not None
     missing = any(fold.missing for fold in report.folds)
@@ -70,7 +67,7 @@ def _table(report) -> Table:
     table.add_column("fold", no_wrap=True)
     for title in (f"test\n{report.unit}s", "person in\ntraining", "%"):
         table.add_column(title, justify="right", no_wrap=True)
-    if console.is_terminal:
+    if terminal:
         table.add_column("", no_wrap=True, width=_BAR)
     for title in ("people\ntested", "of them\ntrained on", *(("sequences\nshared",) if sequences else ())):
         table.add_column(title, justify="right", no_wrap=True)
@@ -79,7 +76,7 @@ def _table(report) -> Table:
     for tally in (*report.folds, *((report.overall,) if len(report.folds) > 1 else ())):
         percent, colour = tally.leaked_percent, _colour(tally)
         cells = [Text(tally.name), f"{tally.test_images:,}", f"{tally.leaked_images:,}", Text(f"{percent:.1f}", colour)]
-        cells += [Text(_bar(percent), colour)] if console.is_terminal else []
+        cells += [Text(_bar(percent), colour)] if terminal else []
         cells += [f"{tally.test_subjects:,}", f"{tally.leaked_subjects:,}", *((f"{tally.shared_sequences:,}",) if sequences else ())]
         cells += [Text(listed(tally.missing, 4))] if missing else []
         table.add_row(*cells, style="bold" if tally is report.overall else None)
@@ -112,7 +109,7 @@ def _besides(report) -> list[str]:
         lines.append(f"{counted(total.tested_twice, report.unit)} listed more than once for testing")
     for fold in report.folds:
         if fold.missing_in_training:
-            lines.append(f"fold {fold.name} has no {listed(fold.missing_in_training, 4)} to train on")
+            lines.append(f"fold {fold.name} has no {listed(fold.missing_in_training, 4, 'or')} to train on")
     without = [fold.name for fold in report.folds if fold.missing]
     if without:
         where = f"fold{'s' if len(without) > 1 else ''} {listed(without, 10)}" if len(report.folds) > 1 else "the split"
@@ -182,17 +179,15 @@ def _advice(report) -> list[str]:
     return lines
 
 
-def _section(title: str, lines) -> None:
-    """Print sentences behind a title; wrapped on a terminal, one a line elsewhere."""
-    if not lines:
-        return
-    if not console.is_terminal:
-        for number, line in enumerate(lines):
-            console.print(f"{'' if number else title:8}  {line}", markup=False)
-        return
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True, width=8)
-    table.add_column(overflow="fold")
-    for number, line in enumerate(lines):
-        table.add_row("" if number else title, escape(line))
-    console.print(Padding(table, (0, 0, 1, 0)), soft_wrap=False)
+def _section(title: str, lines: Sequence[str], terminal: bool) -> Iterator[RenderableType]:
+    """Yield sentences behind a title; wrapped on a terminal, one a line elsewhere."""
+    titles = [title, *[""] * (len(lines) - 1)]
+    if not terminal:
+        yield from (Text(f"{title:8}  {line}") for title, line in zip(titles, lines, strict=False))
+    elif lines:
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_column(style="dim", no_wrap=True, width=8)
+        table.add_column(overflow="fold")
+        for title, line in zip(titles, lines, strict=True):
+            table.add_row(title, Text(line))
+        yield Padding(table, (0, 0, 1, 0))
