@@ -80,6 +80,9 @@ MUTATIONS = [
      "rows.groupby(np.arange(len(rows)), sort=True)", "tests/test_model_paired.py -k scipy"),
     ("fer_model/evaluate/paired.py", "        if differs.any():", "        if False:", "tests/test_model_paired.py -k disagree"),
     ("fer_model/runs/differences.py", 'name not in ("fold", "seed")', 'name not in ("fold",)', "tests/test_model_report.py -k configuration"),
+    ("fer_model/runs/differences.py", " and name not in idle}", "}", "tests/test_model_pooled.py -k idle_stage"),
+    ("fer_model/runs/methods.py", "None if name.partition(\".\")[0] in idle else ", "", "tests/test_model_report.py -k settings_that_differ"),
+    ("fer_model/runs/methods.py", "short if clear else name", "short", "tests/test_model_report.py -k two_stages"),
     ("fer_model/runs/predictions.py", "    if len(twice):", "    if False:", "tests/test_model_report.py -k two_folds"),
     ("fer_model/evaluate/paired.py", "paired = paired_difference(a, b,",
      "paired = paired_difference(b, a,", "tests/test_model_report.py -k those_of_the_shares"),
@@ -218,7 +221,7 @@ MUTATIONS = [
     ("fer_model/runs/trained.py", 'if fold.manifest_sha256 != self.content["manifest_sha256"]:', "if False:", "tests/test_model_trained.py -k data_are"),
     ("fer_model/runs/trained.py", "requires_grad_(False).eval()", "requires_grad_(False)", "tests/test_model_trained.py -k run_predicted"),
     ("fer_model/runs/trained.py", "requires_grad_(False).eval()", "eval()", "tests/test_model_trained.py -k learn"),
-    ("fer_model/runs/trained.py", '["head"](f, taps)[-1]', '["head"](f, taps)[0]', "tests/test_model_trained.py -k run_predicted"),
+    ("fer_model/runs/trained.py", '["head"].predict(f, taps)', '["head"](f, taps)[0]', "tests/test_model_trained.py -k run_predicted"),
     # ablations, model choice, pre-training
     ("fer_model/networks.py", 'config.variant == "both"\n', "True\n", "tests/test_model_ablations.py -k looks_at"),
     ("fer_model/stages/svm.py", "svm.fit((f - mean) / scale, labels)", "svm.fit(f, labels)", "tests/test_model_ablations.py -k scikit"),

@@ -131,6 +131,56 @@ def test_methods_are_told_apart_by_what_differs(tmp_path):
     assert [label for label in labels if "manifest cdcdcdcd" in label]
 
 
+def setting(**values):
+    """Return what sets fields of config.json: gan__lr=0.1 sets gan.lr."""
+
+    def change(content):
+        for name, value in values.items():
+            stage, field = name.split("__")
+            content["config"][stage][field] = value
+
+    return change
+
+
+def labels_of(tmp_path, *settings):
+    paths = [runs.write_fold(tmp_path / str(number), change=setting(**values)) for number, values in enumerate(settings)]
+    return [method.label for method in gather(paths)]
+
+
+def test_labels_name_as_few_settings_as_tell_methods_apart(tmp_path):
+    """A grid is named by what spans it, whatever follows from it. Seen red: every setting that differs in the label."""
+    cells = [(scale, lr) for scale in (1, 10) for lr in (0.1, 0.2)]
+    grid = [{"network__code_scale": scale, "network__init_std": scale / 50, "gan__lr": lr, "head__batch": 10 * lr} for scale, lr in cells]
+    assert labels_of(tmp_path, *grid) == [f"DE-GAN, code_scale {scale}, lr {lr}" for scale, lr in cells]
+
+
+def test_a_setting_that_two_stages_have_is_named_with_its_stage(tmp_path):
+    """Seen red: `lr` alone, twice."""
+    settings = [{"gan__lr": lr, "head__lr": other} for lr, other in ((0.1, 0.1), (0.2, 0.1), (0.2, 0.2))]
+    assert labels_of(tmp_path, *settings) == [f"DE-GAN, gan.lr {a}, head.lr {b}" for a, b in ((0.1, 0.1), (0.2, 0.1), (0.2, 0.2))]
+
+
+def test_a_long_setting_is_cut_and_the_labels_stay_distinct(tmp_path):
+    """Seen red: only its beginning kept, so that both were numbered."""
+    taps = ["conv12", "conv23", "conv33", "conv43"]
+    found = labels_of(tmp_path, {"head__taps": taps}, {"head__taps": [*taps[:3], "conv53"]})
+    assert found == [f"DE-GAN, taps [conv12, con…v33, {last}]" for last in ("conv43", "conv53")]
+
+
+def test_settings_that_differ_are_a_table_of_the_report(tmp_path):
+    """A column for each method; empty where a method does not train the stage. Seen red: the baseline's own value of an idle stage."""
+    one = runs.write_fold(tmp_path / "a", change=setting(gan__lr=0.1))
+    other = runs.write_fold(tmp_path / "b", change=setting(gan__lr=0.2, network__residual=True))
+    cnn = runs.write_fold(tmp_path / "c", "cnn", change=setting(gan__lr=0.3, cnn__lr=0.4))
+    page, report = write([cnn, one, other], tmp_path / "out")
+    assert report["settings"] == [
+        {"name": "network.residual", "values": ["false", "true", "false"]}, {"name": "gan.lr", "values": ["0.1", "0.2", None]},
+    ]  # fmt: skip
+    assert [method["label"] for method in report["methods"]] == ["DE-GAN, residual false", "DE-GAN, residual true", "CNN (baseline)"]
+    assert "network.residual false true false gan.lr 0.1 0.2 " in page.text
+    assert "| gan.lr | 0.1 | 0.2 |  |" in (tmp_path / "out" / "report.md").read_text()
+
+
 def test_stages_that_a_method_does_not_train_do_not_make_another_method(tmp_path):
     """The baseline's configuration holds DE-GAN's too. Seen red: the whole configuration as signature."""
     other = runs.write_fold(tmp_path / "b", "cnn", 1, change=lambda content: content["config"]["gan"].update(lr=0.5))

@@ -215,7 +215,8 @@ def _telling(contents: list[dict]) -> list[list[str]]:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _MOST_LETTERS else text[:_MOST_LETTERS] + "…"
+    half = _MOST_LETTERS // 2
+    return text if len(text) <= _MOST_LETTERS else f"{text[:half]}…{text[-half:]}"
 
 
 def _total_kimg(content: dict) -> float:
