@@ -5,12 +5,13 @@ BASE    ?= python3
 PY      := $(VENV)/bin/python
 STAMP   := $(VENV)/.installed
 DEMO    ?= demo
+PICTURES ?= build/pictures
 THREADS ?= $(shell nproc 2>/dev/null || echo 2)
 # The tests' networks are small and take one thread each; what waits for a process leaves its core to another test.
 PYTEST  := $(PY) -m pytest -q -n $(THREADS) --maxprocesses 8 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo docs lint test test-slow torture mutate bench bench-long clean
+.PHONY: help install demo pictures docs lint test test-slow torture mutate bench bench-long clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 12
@@ -25,6 +26,9 @@ install: $(STAMP)  ## Make a virtual environment in .venv and install everything
 
 demo: $(STAMP)  ## Draw 60 people, prepare them, train both methods on one fold, print the table.
 	bash benchmarks/demo.sh $(VENV)/bin $(DEMO) $(THREADS)
+
+pictures: $(STAMP)  ## Draw the two pictures of the read-me into build/pictures (10 minutes).
+	bash benchmarks/pictures.sh $(VENV)/bin $(PICTURES) $(THREADS)
 
 lint: $(STAMP)  ## Check the style.
 	$(VENV)/bin/ruff check .

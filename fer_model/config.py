@@ -160,7 +160,7 @@ class GanConfig(_StageConfig):
     }  # fmt: skip
 
     epochs: float | None = 300        # passes over all 110 views; "DE-GAN is trained for 300 epochs"
-    targets: str = "other"            # open: what I asks for: any but x's own identity, or any
+    targets: str = "other"            # other: I names another person than x's, as in the paper; any: x's own too
     d_interval: int = 1               # D is trained on every n-th batch, G on each
     d_interval_strong: int = 4        # open: the same once D is strong; DR-GAN's 4 : 1
     d_strong_above: float = 0.9       # open: D is strong above this mean accuracy; DR-GAN's ports
