@@ -11,7 +11,7 @@ say "draw 30 synthetic people and prepare them"
 "$bin/fer-data" prepare ck+ "$work/ck" "$work/prepared" --landmarks dlib --folds 5 --views virtual --workers "$threads"
 
 say "the data report, and a picture of it"
-"$bin/fer-data" report "$work/prepared" --to "$out/report.html"
+"$bin/fer-data" report "$work/prepared" --out "$out/report.html"
 browser=$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)
 if [ -n "$browser" ]; then
   flags=(--headless --disable-gpu --hide-scrollbars --no-first-run --disable-background-networking --user-data-dir="$work/browser")

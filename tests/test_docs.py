@@ -1,5 +1,6 @@
 """The documentation does what it says: commands and examples run, symbols exist, reasons are given, pages ask nothing of the network."""
 
+import ast
 import doctest
 import importlib
 import re
@@ -16,7 +17,10 @@ from tests.browser import browser, requests_of
 from tests.doc_archives import ARCHIVES
 from tests.doc_pages import DOCS, REPOSITORY, blocks_of, pages, run_page, words_of
 
-FAST = {"audit.md", "extend/database.md", "extend/landmarks.md", "howto/export-faces.md", "howto/folder.md", "howto/shards.md"}
+FAST = {
+    "audit.md", "extend/database.md", "extend/landmarks.md", "extend/report.md", "howto/export-faces.md", "howto/folder.md",
+    "howto/shards.md", "results.md",
+}  # fmt: skip
 # the others take 8 to 25 s
 RUN = [page for page in pages() if any(block.kind in ("console", "python") for block in blocks_of(DOCS / page))]
 TEXTS = [*(DOCS / page for page in pages()), *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"))]
@@ -156,6 +160,48 @@ def test_commands_that_alter_numbers_are_marked():
     changes = (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
     assert changes.count("**[numbers]**") >= 2 and "train again" in changes
     assert "`[numbers]`" in (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+# --- the map ----------------------------------------------------------------------------------------------------------
+
+
+MAP = (DOCS / "architecture.md").read_text(encoding="utf-8")
+ROOMS = {
+    path.parent.relative_to(REPOSITORY).as_posix()
+    for package in ("cli", "data_manifests", "fer_data", "fer_model") for path in (REPOSITORY / package).rglob("__init__.py")
+} | {"tests", "benchmarks", "docs"}  # fmt: skip
+
+
+def rows_under(title: str) -> list[list[str]]:
+    """Return the cells of the table below a heading of the map, without its head."""
+    section = MAP.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+    rows = [re.split(r" *\| *", line.strip("| ")) for line in section.splitlines() if line.startswith("|")]
+    return rows[2:]
+
+
+def quoted(text: str) -> list[str]:
+    return re.findall(r"`([^`\n]+)`", text)
+
+
+def test_the_map_names_files_and_names_that_exist():
+    """Seen red: fer_data/find.py; `resolve_precision` looked for in fer_model/config.py."""
+    paths = [name for name in quoted(MAP) if name.startswith(tuple(f"{room}/" for room in ROOMS))]
+    assert len(paths) > 50
+    assert not [name for name in paths if not (REPOSITORY / name).exists()]
+    rows = rows_under("Where do I look for ...")
+    assert len(rows) >= 20
+    for what, file, names in rows:
+        (file,) = quoted(file)
+        body = ast.parse((REPOSITORY / file).read_text(encoding="utf-8")).body
+        there = {one.name for one in body if isinstance(one, ast.ClassDef | ast.FunctionDef)}
+        there |= {name.id for one in body for name in ast.walk(one) if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store)}
+        assert quoted(names) and not set(quoted(names)) - there, f"{what}: {file} has no {set(quoted(names)) - there}"
+
+
+def test_the_map_names_every_folder():
+    """Seen red: a folder fer_model/later; `fer_data/doctor` taken out of the table."""
+    named = [quoted(row[0])[0] for row in rows_under("The folders")]
+    assert sorted(named) == sorted(ROOMS)
 
 
 # --- the site ---------------------------------------------------------------------------------------------------------
