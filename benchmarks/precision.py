@@ -15,7 +15,8 @@ import numpy as np
 
 from benchmarks.bu4dfe import write_prepared
 from benchmarks.table import Bar, run_module
-from fer_data.prepare.run import PrepareConfig, prepare_dataset
+from fer_data.prepare.plan import PrepareConfig
+from fer_data.prepare.run import prepare_dataset
 from fer_data.synthetic.ck_plus import write_ck_plus
 from fer_model.config import preset, with_budgets
 from fer_model.job import Job

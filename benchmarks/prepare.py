@@ -33,7 +33,8 @@ from fer_data import weights
 from fer_data.faces.align import RIGID, TEMPLATE
 from fer_data.faces.landmarks.dlib68 import MODEL_NAME, import_dlib
 from fer_data.faces.views import CROP_AREA, MARGIN
-from fer_data.prepare.run import PrepareConfig, Summary, prepare_dataset
+from fer_data.prepare.plan import PrepareConfig
+from fer_data.prepare.run import Summary, prepare_dataset
 from fer_data.synthetic.ck_plus import write_ck_plus
 
 __all__ = ["UsualScript", "write_tree", "steady_s", "bars"]

@@ -22,7 +22,7 @@ from PIL import Image, ImageOps
 from benchmarks.table import Bar, compare, pairs, run_module, threads
 from fer_data.faces.align import CANVAS
 from fer_data.faces.views import ANGLES_DEG, CROP_AREA, CROPS, MARGIN, N_VIEWS, VIEW_SIZE, render_views
-from fer_data.prepare.run import SHARD_FACES
+from fer_data.prepare.plan import SHARD_FACES
 from fer_data.store.shards import map_dataset, write_shard
 
 __all__ = ["pil_views", "warp_views", "bars"]

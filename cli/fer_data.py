@@ -175,7 +175,7 @@ def prepare_folder(root, out, index, pattern, **given):
 
 def _prepare(dataset, root, out, adapter_options, dry_run, strict, as_json, **given):
     """Prepare, or say what would be done; exit 1 under --strict if something was unusable."""
-    from fer_data.prepare import run as library
+    from fer_data.prepare import plan, run
 
     if (given["landmarks"] == "openface") != (given.get("openface") is not None):
         raise click.UsageError("--landmarks openface and --openface DIR go together.")
@@ -183,12 +183,12 @@ def _prepare(dataset, root, out, adapter_options, dry_run, strict, as_json, **gi
         raise click.UsageError("--workers counts processes of this machine: leave it out with --scheduler.")
     if given.get("detector") == "whole" and given["landmarks"] == "none":
         del given["detector"]
-    config = library.PrepareConfig(options=adapter_options, **given)
+    config = plan.PrepareConfig(options=adapter_options, **given)
     if dry_run:
-        common.answer(library.dry_run(dataset, root, out, config), as_json)
+        common.answer(plan.dry_run(dataset, root, out, config), as_json)
         return
     with common.progress(f"preparing {dataset}") as progress:
-        summary = library.prepare_dataset(dataset, root, out, config, progress)
+        summary = run.prepare_dataset(dataset, root, out, config, progress)
     common.answer(summary, as_json)
     sys.exit(1 if strict and summary.unusable else 0)
 

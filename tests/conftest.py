@@ -32,7 +32,8 @@ def synthetic_ck(tmp_path_factory):
 @pytest.fixture(scope="session")
 def prepared_ck(synthetic_ck, tmp_path_factory):
     """The tree of `synthetic_ck`, prepared with dlib into 4 folds with virtual views."""
-    from fer_data.prepare.run import PrepareConfig, prepare_dataset
+    from fer_data.prepare.plan import PrepareConfig
+    from fer_data.prepare.run import prepare_dataset
 
     out = tmp_path_factory.mktemp("prepared") / "ck"
     prepare_dataset("ck+", synthetic_ck, out, PrepareConfig(landmarks="dlib", folds=4, views="virtual"))

@@ -92,7 +92,8 @@ def _bu4dfe(out: Path, tree: Path) -> None:
 
 def _prepared(out: Path, tree: Path) -> None:
     """A prepared folder without looking for faces: for pages that are about splits."""
-    from fer_data.prepare.run import PrepareConfig, prepare_dataset
+    from fer_data.prepare.plan import PrepareConfig
+    from fer_data.prepare.run import prepare_dataset
 
     _ck48(out, tree)
     with zipfile.ZipFile(out / "CK+48.zip") as file:
@@ -106,7 +107,8 @@ def _cluster(out: Path, tree: Path) -> None:
 
 def _trained(out: Path, tree: Path) -> None:
     """A prepared folder, fold 0 of a cross-validation on it, and pictures to look at."""
-    from fer_data.prepare.run import PrepareConfig, prepare_dataset
+    from fer_data.prepare.plan import PrepareConfig
+    from fer_data.prepare.run import prepare_dataset
     from fer_model.config import preset, with_budgets
     from fer_model.job import Job
     from fer_model.train import train

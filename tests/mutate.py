@@ -183,7 +183,7 @@ MUTATIONS = [
      "middle - scale * width / 2]", "tests/test_adapters_prepare.py -k cropped"),
     ("fer_data/prepare/sequence.py", 'framing not in ("left", "right"):', "framing:", "tests/test_adapters_prepare.py -k halves"),
     ("fer_data/prepare/sequence.py", "            if frame.source not in clips:\n", "            if True:\n", "tests/test_adapters_prepare.py -k clip"),
-    ("fer_data/prepare/run.py", 'if neutral != "off" and 0 not in chosen:',
+    ("fer_data/prepare/plan.py", 'if neutral != "off" and 0 not in chosen:',
      'if neutral != "off":', "tests/test_adapters_prepare.py -k first_frame"),
     ("fer_data/synthetic/mmi.py", "    apex = length - 5 if coded else length // 2 - 1",
      "    apex = length // 2 - 1", "tests/test_adapters_synthetic.py -k thirty"),

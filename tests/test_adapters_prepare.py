@@ -12,7 +12,8 @@ from fer_data.faces.align import CANVAS, RIGID, TEMPLATE, canvas_to_picture, pla
 from fer_data.faces.landmarks.none import WholePicture
 from fer_data.pictures.decode import frame_picture
 from fer_data.prepare import sequence as work
-from fer_data.prepare.run import PrepareConfig, make_plan, prepare_dataset
+from fer_data.prepare.plan import PrepareConfig, make_plan
+from fer_data.prepare.run import prepare_dataset
 from fer_data.records import Landmarks
 from fer_data.store.manifest import read_manifest, read_settings, read_skipped
 from fer_data.store.shards import map_dataset

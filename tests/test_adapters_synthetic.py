@@ -18,7 +18,8 @@ from fer_data.datasets.published import load_facts
 from fer_data.errors import DatasetError
 from fer_data.faces.align import points_on_canvas
 from fer_data.pictures.video import measure_clip, read_frames
-from fer_data.prepare.run import PrepareConfig, prepare_dataset
+from fer_data.prepare.plan import PrepareConfig
+from fer_data.prepare.run import prepare_dataset
 from fer_data.store.manifest import MATRIX, read_manifest, read_skipped
 from fer_data.store.shards import map_dataset
 from fer_data.store.verify import verify

@@ -15,7 +15,8 @@ from fer_data.datasets.adapters import ADAPTERS
 from fer_data.faces.views import CROP_AREA, MARGIN, N_VIEWS, VIEW_SIZE, render_views
 from fer_data.files import sha256_of_file
 from fer_data.pictures.decode import decode_picture
-from fer_data.prepare.run import PrepareConfig, prepare_dataset
+from fer_data.prepare.plan import PrepareConfig
+from fer_data.prepare.run import prepare_dataset
 from fer_data.store.loader import open_views
 from fer_data.store.manifest import read_manifest
 

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from concurrent.futures import Executor, Future
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -17,7 +18,8 @@ from click.testing import CliRunner
 from cli.fer_data import main
 from fer_data.errors import ClusterError
 from fer_data.prepare import cluster
-from fer_data.prepare.run import _IN_FLIGHT, PrepareConfig, prepare_dataset
+from fer_data.prepare.plan import PrepareConfig
+from fer_data.prepare.run import _IN_FLIGHT, prepare_dataset
 from tests.trees import bytes_of
 
 distributed = pytest.importorskip("distributed")
@@ -169,7 +171,7 @@ def test_what_a_worker_cannot_see_is_said_with_its_address(dask, tree, tmp_path,
     from fer_data.prepare import run as prepare
 
     elsewhere = prepare._Run._task
-    monkeypatch.setattr(prepare._Run, "_task", lambda *given: prepare.replace(elsewhere(*given), root="/not/here"))
+    monkeypatch.setattr(prepare._Run, "_task", lambda *given: replace(elsewhere(*given), root="/not/here"))
     with pytest.raises(ClusterError, match=r"worker tcp://.*No such file.*/not/here.*must see the same files under the same path"):
         prepare_dataset("ck+", tree, tmp_path / "out", on(dask))
 

@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from cli.fer_data import main
 from fer_data.datasets.adapters import ADAPTERS
 from fer_data.errors import DatasetError
-from fer_data.prepare.run import PrepareConfig, prepare_dataset
+from fer_data.prepare.plan import PrepareConfig
+from fer_data.prepare.run import prepare_dataset
 from tests.trees import bytes_of
 
 PATTERN = "{subject}/{sequence}_{expression}.png"
@@ -118,7 +119,7 @@ def test_what_was_written_about_it_does_not_outlive_the_manifest(pictures, tmp_p
 def test_fewer_shards_leave_no_surplus(pictures, tmp_path, monkeypatch):
     out = tmp_path / "out"
     prepare_dataset("folder", pictures, tmp_path / "few", PLAIN)
-    monkeypatch.setattr("fer_data.prepare.run.SHARD_FACES", 2)
+    monkeypatch.setattr("fer_data.prepare.plan.SHARD_FACES", 2)
     prepare_dataset("folder", pictures, out, PLAIN)
     assert len(list((out / "shards").iterdir())) == 6
     monkeypatch.undo()
@@ -131,7 +132,7 @@ def test_two_processes_cannot_write_to_one_folder(pictures, tmp_path):
     out = tmp_path / "out"
     code = (
         "import sys, time\nfrom pathlib import Path\n"
-        "from fer_data.prepare import run as prepare\nfrom fer_data.prepare.run import PrepareConfig\n"
+        "from fer_data.prepare import run as prepare\nfrom fer_data.prepare.plan import PrepareConfig\n"
         "def wait(done, total):\n    print('writing', flush=True)\n    time.sleep(60)\n"
         f"config = PrepareConfig(landmarks='none', folds=2, views='virtual', options={{'pattern': {PATTERN!r}}})\n"
         f"prepare.prepare_dataset('folder', Path({str(pictures)!r}), Path({str(out)!r}), config, wait)\n"

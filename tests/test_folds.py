@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_data.errors import DatasetError, ManifestError
-from fer_data.prepare.run import PrepareConfig, prepare_dataset
+from fer_data.prepare.plan import PrepareConfig
+from fer_data.prepare.run import prepare_dataset
 from fer_data.protocol.folds import RULES, SEEDED, assign, inner_validation, refuse_shared_subjects, repeated, shuffled, step, stratified
 from fer_data.store.manifest import read_manifest, read_settings
 

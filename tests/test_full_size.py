@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import fer_data
-from fer_data.prepare.run import PrepareConfig, prepare_dataset
+from fer_data.prepare.plan import PrepareConfig
+from fer_data.prepare.run import prepare_dataset
 from fer_data.store.manifest import read_settings
 from fer_data.store.shards import map_dataset
 from fer_data.store.verify import verify

@@ -18,7 +18,8 @@ from fer_data.faces.landmarks.base import Origin
 from fer_data.faces.landmarks.dataset import parse_points
 from fer_data.faces.landmarks.given import frame_points
 from fer_data.pictures.decode import frame_picture, unframe_points
-from fer_data.prepare.run import PrepareConfig, prepare_dataset
+from fer_data.prepare.plan import PrepareConfig
+from fer_data.prepare.run import prepare_dataset
 from fer_data.records import FRAMINGS, Frame, Landmarks, Sequence
 from fer_data.store.manifest import read_skipped
 from fer_data.store.shards import map_dataset

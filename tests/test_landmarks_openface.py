@@ -21,7 +21,8 @@ from fer_data.errors import LandmarkError
 from fer_data.faces.landmarks import open_backend
 from fer_data.faces.landmarks.base import Origin
 from fer_data.faces.landmarks.openface import parse_csv
-from fer_data.prepare.run import PrepareConfig, prepare_dataset
+from fer_data.prepare.plan import PrepareConfig
+from fer_data.prepare.run import prepare_dataset
 from fer_data.records import Frame, Landmarks, Sequence
 from fer_data.store.manifest import read_settings, read_skipped
 

@@ -171,7 +171,8 @@ def test_the_default_folder_names_data_method_and_seed(tiny_prepared, tmp_path, 
 
 def test_folds_dealt_out_anew_are_those_that_prepare_would_make(prepared_ck, synthetic_ck, tmp_path):
     """Seen red: the folds of the manifest in place of those drawn; the seed left out."""
-    from fer_data.prepare.run import PrepareConfig, prepare_dataset
+    from fer_data.prepare.plan import PrepareConfig
+    from fer_data.prepare.run import prepare_dataset
 
     out = shutil.copytree(prepared_ck, tmp_path / "ck")
     prepare_dataset("ck+", synthetic_ck, out, PrepareConfig(landmarks="dlib", folds=4, views="virtual", fold_rule="shuffled", fold_seed=5))

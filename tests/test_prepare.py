@@ -21,8 +21,8 @@ from fer_data.errors import DatasetError, ManifestError
 from fer_data.faces.align import align
 from fer_data.faces.views import render_views
 from fer_data.pictures.decode import decode_picture
-from fer_data.prepare import run as prepare
-from fer_data.prepare.run import PrepareConfig, prepare_dataset
+from fer_data.prepare.plan import PrepareConfig, make_plan
+from fer_data.prepare.run import prepare_dataset
 from fer_data.store.loader import open_views
 from fer_data.store.manifest import COLUMNS, read_settings, read_skipped
 from fer_data.store.shards import map_dataset, read_record
@@ -158,7 +158,7 @@ def test_a_changed_picture_is_noticed_whatever_its_name_and_time(small_ck, tmp_p
 def test_what_cannot_be_used_is_listed_and_counted(small_ck, tmp_path):
     root = tmp_path / "ck"
     shutil.copytree(small_ck, root)
-    plan = prepare.make_plan("ck+", root, SMALL)
+    plan = make_plan("ck+", root, SMALL)
     empty, blank, cut = (root / plan.selected[index].sequence.frames[2].source for index in (0, 1, 2))
     empty.write_bytes(b"")
     import cv2

@@ -16,7 +16,8 @@ from click.testing import CliRunner
 
 from cli.fer_data import main
 from fer_data import files
-from fer_data.prepare.run import PrepareConfig, prepare_dataset
+from fer_data.prepare.plan import PrepareConfig
+from fer_data.prepare.run import prepare_dataset
 from fer_data.store.verify import verify
 from tests.trees import bytes_of
 
@@ -37,7 +38,7 @@ def tiny_ck(synthetic_ck, tmp_path_factory):
 def small_shards():
     """So that a tiny tree has several; _command does the same in child processes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fer_data.prepare.run.SHARD_FACES", 9)
+        patch.setattr("fer_data.prepare.plan.SHARD_FACES", 9)
         yield
 
 
@@ -64,7 +65,7 @@ def start(request, earlier):
 
 def _command(root, out, workers):
     code = (
-        "import sys, fer_data.prepare.run as p; p.SHARD_FACES = 9\n"
+        "import sys, fer_data.prepare.plan as p; p.SHARD_FACES = 9\n"
         "from cli.fer_data import main\n"
         f"sys.argv = ['fer-data', 'prepare', 'ck+', {str(root)!r}, {str(out)!r}, '--workers', '{workers}']\n"
         "sys.argv += ['--landmarks', 'dataset', '--folds', '2']\n"

@@ -19,7 +19,8 @@ from fer_data.errors import DatasetError, ImageError, SplitError, UnreadableErro
 from fer_data.files import opened, read_file, why_unreadable
 from fer_data.labels import classes_of
 from fer_data.pictures.file_kinds import is_picture
-from fer_data.prepare.run import PrepareConfig, make_plan, prepare_dataset
+from fer_data.prepare.plan import PrepareConfig, make_plan
+from fer_data.prepare.run import prepare_dataset
 from fer_data.store.manifest import read_manifest, read_skipped
 from fer_model.use.shots import sources
 from tests.test_adapters import OPTIONS, TREES

@@ -222,7 +222,8 @@ def test_damage_to_any_file_is_found_and_named(damage_me, name):
 @pytest.fixture
 def damage_me(tmp_path):
     """A folder small enough to be verified in a moment."""
-    from fer_data.prepare.run import PrepareConfig, prepare_dataset
+    from fer_data.prepare.plan import PrepareConfig
+    from fer_data.prepare.run import prepare_dataset
 
     root = tmp_path / "faces"
     for subject in ("a", "b"):
@@ -232,7 +233,7 @@ def damage_me(tmp_path):
     (root / "a" / "stray.png").write_bytes(b"")
     config = PrepareConfig(landmarks="none", folds=2, views="virtual", options={"pattern": "{subject}/{sequence}_{expression}.png"})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fer_data.prepare.run.SHARD_FACES", 2)
+        patch.setattr("fer_data.prepare.plan.SHARD_FACES", 2)
         prepare_dataset("folder", root, tmp_path / "out", config)
     return tmp_path / "out"
 
@@ -256,7 +257,8 @@ def test_a_record_that_was_edited_with_care_is_found(damage_me, change, said):
 
 def test_a_damaged_record_is_made_anew_and_a_damaged_cache_is_not_believed(prepared_ck, synthetic_ck, tmp_path):
     """A flipped digit in a cached point is a miss: the same bytes come out as from an empty cache."""
-    from fer_data.prepare.run import PrepareConfig, prepare_dataset
+    from fer_data.prepare.plan import PrepareConfig
+    from fer_data.prepare.run import prepare_dataset
     from tests.trees import bytes_of
 
     out = tmp_path / "out"

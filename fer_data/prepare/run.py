@@ -9,16 +9,14 @@ detected twice: an interrupted run goes on where it was.
 """
 
 import os
-import signal
 import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from itertools import chain, pairwise
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -26,91 +24,26 @@ import numpy as np
 import pyarrow as pa
 
 from fer_data import __version__
-from fer_data.datasets.adapters import ADAPTERS
 from fer_data.errors import DatasetError, ShardError
-from fer_data.faces.landmarks import backend_options, open_backend
 from fer_data.faces.views import N_VIEWS, VIEW_SIZE, render_views
 from fer_data.files import write_json_atomically
 from fer_data.labels import classes_of
 from fer_data.prepare.cluster import cluster
+from fer_data.prepare.plan import Plan, PrepareConfig, make_plan
 from fer_data.prepare.sequence import PIPELINE_VERSION, Result, Task, hash_source, process
-from fer_data.protocol import folds, peaks
-from fer_data.records import NOT_SELECTED, UNUSABLE, Scan, Sequence, Skip
+from fer_data.prepare.workers import open_pool
+from fer_data.records import NOT_SELECTED, UNUSABLE, Skip
 from fer_data.store import cache, manifest, shards
 from fer_data.store.folder import check_out, only_writer, remove_surplus
 from fer_data.text import counted
 
-__all__ = ["DryRun", "PrepareConfig", "Plan", "Summary", "dry_run", "make_plan", "prepare_dataset", "find_jumps", "NEUTRAL"]
+__all__ = ["Summary", "find_jumps", "prepare_dataset"]
 
-SHARD_FACES = 48                      # a shard is closed once it has this many faces; stored views make it about 49 MB
 JUMP = 6.0                            # a face that moved more than this multiple of the median motion per frame is flagged
-NEUTRAL = ("off", "class", "reference")          # what becomes of the first frame of each sequence
-_REASONS = 3                          # so many reasons are named where next to nothing could be selected
 _IN_FLIGHT = 8                        # sequences ahead for each worker: memory stays flat, and while a shard is written none is idle
 _HASHED_AT_ONCE = 64                  # files a thread hashes in one piece: what waits for a thread takes 1 kB
 
 Progress = Callable[[int, int], None]   # (sequences done, sequences in all)
-
-
-@dataclass(frozen=True)
-class PrepareConfig:
-    """How a database is prepared. All but `workers`, `scheduler` and the place of `openface` (not its content) decides the bytes."""
-
-    landmarks: str = "fan"            # landmark backend; never swapped for another
-    detector: str = "sfd"             # face detector of the fan backend; "whole" (fan, dlib): the picture is the face's box
-    openface: Path | None = None      # folder of OpenFace's CSV files, for the openface backend
-    views: str = "stored"             # stored: all 110 views in the shards; virtual: rendered on demand
-    colour: str = "grey"              # grey or rgb
-    folds: int = 10                   # number of folds (paper: 10)
-    fold_rule: str = "step"           # protocol.folds.RULES
-    fold_seed: int = 0                # for the rules in protocol.folds.SEEDED
-    frames: str | None = None         # protocol.peaks.RULES; None: the paper's rule for the database
-    neutral: str = "off"              # NEUTRAL: first frames left out (paper), taken as class neutral, or as reference rows
-    options: dict = field(default_factory=dict)  # of the adapter, e.g. {"pattern": "{subject}/..."}
-    workers: int = 1                  # processes
-    scheduler: str | None = None      # address of a Dask scheduler whose workers take the place of processes
-
-    def backend(self) -> tuple[str, dict]:
-        """Return name and options for faces.landmarks.open_backend."""
-        openface = self.openface and Path(self.openface).absolute()
-        return self.landmarks, backend_options(self.landmarks, self.detector, openface)
-
-
-@dataclass(frozen=True)
-class Selected:
-    """A sequence and the frames of it that are used; its neutral first frame, if that is wanted, is one of its own."""
-
-    sequence: Sequence                # its `frames` are the used ones, in order
-    fold: int
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run will do, known before any picture is decoded."""
-
-    scan: Scan
-    rule: str                         # frame rule
-    selected: tuple[Selected, ...]
-    skipped: tuple[Skip, ...]         # before detection
-    shards: tuple[tuple[int, int], ...]          # [first, last) of `selected` for each shard
-    backend: dict                     # identity of the landmark backend: name, version, sha256 of its weights
-    evidence: tuple[list, ...]        # for each of `selected` what its points depend on besides its pictures
-
-    @property
-    def n_faces(self) -> int:
-        """How many frames were selected."""
-        return sum(len(one.sequence.frames) for one in self.selected)
-
-    @property
-    def n_found(self) -> int:
-        """How many frames were found: selected plus what skipped rows stand for."""
-        return self.n_faces + sum(skip.frames for skip in self.skipped)
-
-    def bytes_needed(self, config: PrepareConfig) -> int:
-        """Return about how many bytes the shards will take."""
-        channels = 3 if config.colour == "rgb" else 1
-        views = N_VIEWS * VIEW_SIZE**2 if config.views == "stored" else 0
-        return self.n_faces * ((132 * 132 + views) * channels + 1400)
 
 
 @dataclass
@@ -159,79 +92,6 @@ class Summary:
         return Text("\n".join(lines))
 
 
-@dataclass(frozen=True)
-class DryRun:
-    """What a run would do."""
-
-    plan: Plan
-    config: PrepareConfig
-    out: Path
-
-    def to_json(self) -> dict:
-        plan, config = self.plan, self.config
-        return {
-            "dry_run": True, "dataset": plan.scan.dataset, "sequences_found": len(plan.scan.sequences),
-            "sequences": len({one.sequence.sequence_id for one in plan.selected}),
-            "subjects": len({one.sequence.subject for one in plan.selected}),
-            "faces": plan.n_faces, "frame_rule": plan.rule, "folds": config.folds, "fold_rule": config.fold_rule,
-            "landmarks": plan.backend, "shards": len(plan.shards), "views": config.views, "bytes": plan.bytes_needed(config),
-            "out": str(self.out), "notes": list(plan.scan.notes),
-        }  # fmt: skip
-
-    def __rich__(self):
-        from rich.text import Text
-
-        said = self.to_json()
-        found, subjects = counted(said["sequences_found"], "sequence"), counted(said["subjects"], "subject")
-        faces, folds, shards = (counted(said[f"{noun}s"], noun) for noun in ("face", "fold", "shard"))
-        landmarks = f"{said['landmarks']['name']} {said['landmarks']['version']}".strip()
-        lines = [
-            f"{said['dataset']}: {found} found, {said['sequences']:,} labelled and selected, {subjects}",
-            f"{faces} by rule {said['frame_rule']}, {folds} by rule {said['fold_rule']}, landmarks by {landmarks}",
-            f"{shards} with {said['views']} views, about {said['bytes'] / 1e6:,.0f} MB, into {said['out']}",
-            *(f"note: {note}" for note in said["notes"]),
-            "dry run: nothing was written",
-        ]
-        return Text("\n".join(lines))
-
-
-def make_plan(dataset: str, root: Path, config: PrepareConfig) -> Plan:
-    """Return what `prepare_dataset` will do; reads names, labels and the backend's weights, no pictures.
-
-    Raises DatasetError if the tree is not the database's, or if it has too few labelled subjects for the folds;
-    WeightsError if the backend cannot run.
-    """
-    if dataset not in ADAPTERS:
-        raise DatasetError(f"preparing a database: allowed are {', '.join(ADAPTERS)}; got {dataset!r}")
-    if config.neutral not in NEUTRAL:
-        raise DatasetError(f"taking neutral frames: allowed are {', '.join(NEUTRAL)}; got {config.neutral!r}")
-    scan = ADAPTERS[dataset](root, **config.options)
-    rule = config.frames or peaks.DEFAULT_RULE[dataset]
-    labelled: dict[str, list[str]] = {}
-    for sequence in scan.sequences:
-        if sequence.expression:
-            labelled.setdefault(sequence.subject, []).append(sequence.expression)
-    if len(labelled) < 2:
-        raise DatasetError(_too_few(dataset, root, scan, labelled))
-    fold_of = folds.assign(labelled, config.fold_rule, config.folds, config.fold_seed)
-    selected, skipped = [], list(scan.skipped)
-    for sequence in scan.sequences:
-        used, left = _select(sequence, rule, config.neutral)
-        skipped += left
-        selected += [Selected(one, fold_of[sequence.subject]) for one in used]
-    backend_name, backend_options = config.backend()
-    backend = open_backend(backend_name, **backend_options)
-    evidence = tuple(backend.evidence(Path(root), one.sequence) for one in selected)
-    scan = replace(scan, notes=(*scan.notes, *_neutral_notes(selected, config.neutral)))
-    return Plan(scan, rule, tuple(selected), tuple(_once(skipped, selected)), tuple(_group(selected)), backend.identity(), evidence)
-
-
-def dry_run(dataset: str, root: Path, out: Path, config: PrepareConfig) -> DryRun:
-    """Return what `prepare_dataset` would do with the same arguments; writes nothing. Raises as it does before it writes."""
-    check_out(dataset, Path(root), Path(out))
-    return DryRun(make_plan(dataset, root, config), config, Path(out))
-
-
 def prepare_dataset(
     dataset: str,
     root: Path,
@@ -257,7 +117,7 @@ def prepare_dataset(
         stack.enter_context(only_writer(dataset, root, out))
         summary = Summary(out, dataset, found=plan.n_found, notes=plan.scan.notes)
         run = _Run(root, out, config, plan, summary, progress)
-        with _workers(config, executor) as pool:
+        with open_pool(config.workers, executor) as pool:
             made = _Made()
             for record in run.records(pool):
                 made.add(record)
@@ -266,65 +126,6 @@ def prepare_dataset(
         summary.seconds = time.time() - began
         _write_run(out, root, config, summary)
     return summary
-
-
-# --- planning ---------------------------------------------------------------------------------------------------------
-
-
-def _too_few(dataset: str, root: Path, scan: Scan, labelled: dict[str, list[str]]) -> str:
-    """Return the sentence about fewer than two labelled subjects, with what the adapter says of the tree."""
-    left = Counter(f"{skip.reason} ({skip.detail})" if skip.detail else skip.reason for skip in scan.skipped if skip.frames)
-    notes = [*scan.notes, *(f"left out: {count} {reason}" for reason, count in left.most_common(_REASONS))]
-    found = f"only {next(iter(labelled))} has one" if labelled else "there is none"
-    return "; ".join([f"preparing {dataset}: two subjects with a labelled sequence are needed, below {root} {found}", *notes])
-
-
-def _select(sequence: Sequence, rule: str, neutral: str) -> tuple[list[Sequence], list[Skip]]:
-    """Return the sequence with the frames that the rule takes, and Skips for those that it leaves.
-
-    With `neutral`, a sequence of the first frame alone comes before it, unless the rule takes that frame already.
-    """
-    key, count = (sequence.subject, sequence.sequence), len(sequence.frames)
-    where = sequence.frames[0].source
-    if sequence.expression is None:
-        return [], [Skip(where, "unlabelled", *key, frames=count)]
-    chosen = peaks.select(sequence, rule)
-    if isinstance(chosen, str):
-        return [], [Skip(where, chosen, *key, frames=count, detail=f"{count} frames, rule {rule}")]
-    used = [replace(sequence, frames=tuple(sequence.frames[index] for index in chosen))]
-    if neutral != "off" and 0 not in chosen:
-        role = "reference" if neutral == "reference" else "peak"
-        used.insert(0, replace(sequence, expression="neutral", role=role, frames=sequence.frames[:1], apex=None))
-    left = count - sum(len(one.frames) for one in used)
-    return used, [Skip(where, "not-peak", *key, frames=left, detail=f"rule {rule}")] if left else []
-
-
-def _once(skipped: list[Skip], selected: list[Selected]) -> list[Skip]:
-    """Return the Skips without those of unreadable files that stand for no frame and are counted elsewhere."""
-    counted = {frame.source for one in selected for frame in one.sequence.frames}
-    counted |= {skip.source for skip in skipped if skip.frames and skip.reason == "unreadable"}
-    return [skip for skip in skipped if skip.frames or skip.reason != "unreadable" or skip.source not in counted]
-
-
-def _neutral_notes(selected: list[Selected], neutral: str) -> list[str]:
-    """Return a sentence about sequences that give no neutral frame."""
-    with_neutral = {one.sequence.sequence_id for one in selected if one.sequence.expression == "neutral"}
-    without = [one.sequence.sequence_id for one in selected if one.sequence.sequence_id not in with_neutral]
-    if neutral == "off" or not without:
-        return []
-    return [f"sequences without a neutral frame, their first being a peak frame already: {len(without)}, such as {without[0]}"]
-
-
-def _group(selected: list[Selected]) -> Iterator[tuple[int, int]]:
-    """Yield [first, last) of the sequences of each shard."""
-    first, faces = 0, 0
-    for index, one in enumerate(selected):
-        faces += len(one.sequence.frames)
-        if faces >= SHARD_FACES:
-            yield first, index + 1
-            first, faces = index + 1, 0
-    if first < len(selected):
-        yield first, len(selected)
 
 
 # --- all sequences, in the one process that writes --------------------------------------------------------------------
@@ -524,61 +325,3 @@ def _write_run(out: Path, root: Path, config: PrepareConfig, summary: Summary) -
             "finished": time.time(), "summary": summary.to_json(),
         },
     )  # fmt: skip
-
-
-# --- processes --------------------------------------------------------------------------------------------------------
-
-
-class _Inline(Executor):
-    """Runs each call at once in this process: what one worker needs."""
-
-    def submit(self, fn, /, *args, **kwargs) -> Future:
-        future: Future = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001 - handed on, as every Executor does
-            future.set_exception(error)
-        return future
-
-
-@contextmanager
-def _workers(config: PrepareConfig, given: Executor | None) -> Iterator[Executor]:
-    """Yield the given executor, left open; or our own processes, which end with the run, however it ends."""
-    if given is not None:
-        yield given
-        return
-    own = _Inline() if config.workers <= 1 else _processes(config.workers)
-    try:
-        yield own
-    except BaseException:
-        if isinstance(own, ProcessPoolExecutor):
-            own.kill_workers() if hasattr(own, "kill_workers") else _kill(own)  # do not wait for detections under way
-        raise
-    finally:
-        own.shutdown(wait=True, cancel_futures=True)
-
-
-def _kill(pool: ProcessPoolExecutor) -> None:
-    """What ProcessPoolExecutor.kill_workers does from Python 3.14 on."""
-    for worker in list((pool._processes or {}).values()):
-        worker.kill()
-
-
-def _processes(workers: int) -> ProcessPoolExecutor:
-    """Return a pool whose processes have started with Ctrl-C held back: one that is still importing would answer it with a traceback."""
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})     # the processes inherit it; here it arrives a moment later
-    try:
-        for _ in range(workers):
-            pool.submit(int)                                             # each starts one: none is idle yet
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
-    return pool
-
-
-def _start_worker() -> None:
-    """Leave Ctrl-C to the process that writes; one thread each, for the workers are the parallelism."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(1)
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)

@@ -1,0 +1,71 @@
+"""Worker processes that end with the run, however it ends: done, failed, or stopped with Ctrl-C.
+
+In:  how many processes; or an Executor that somebody else opened.
+Out: a concurrent.futures.Executor.
+"""
+
+import signal
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+
+import cv2
+
+__all__ = ["open_pool"]
+
+
+class _Inline(Executor):
+    """Runs each call at once in this process: what one worker needs."""
+
+    def submit(self, fn, /, *args, **kwargs) -> Future:
+        future: Future = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 - handed on, as every Executor does
+            future.set_exception(error)
+        return future
+
+
+@contextmanager
+def open_pool(workers: int, given: Executor | None = None) -> Iterator[Executor]:
+    """Yield the given executor, left open; or our own processes, which end with the run, however it ends."""
+    if given is not None:
+        yield given
+        return
+    own = _Inline() if workers <= 1 else _processes(workers)
+    try:
+        yield own
+    except BaseException:
+        if isinstance(own, ProcessPoolExecutor):
+            own.kill_workers() if hasattr(own, "kill_workers") else _kill(own)  # do not wait for detections under way
+        raise
+    finally:
+        own.shutdown(wait=True, cancel_futures=True)
+
+
+def _kill(pool: ProcessPoolExecutor) -> None:
+    """What ProcessPoolExecutor.kill_workers does from Python 3.14 on."""
+    for worker in list((pool._processes or {}).values()):
+        worker.kill()
+
+
+def _processes(workers: int) -> ProcessPoolExecutor:
+    """Return a pool whose processes have started with Ctrl-C held back: one that is still importing would answer it with a traceback."""
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})     # the processes inherit it; here it arrives a moment later
+    try:
+        for _ in range(workers):
+            pool.submit(int)                                             # each starts one: none is idle yet
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+    return pool
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the process that writes; one thread each, for the workers are the parallelism."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
