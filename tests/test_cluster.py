@@ -172,7 +172,7 @@ def test_what_a_worker_cannot_see_is_said_with_its_address(dask, tree, tmp_path,
 
     elsewhere = prepare._Run._task
     monkeypatch.setattr(prepare._Run, "_task", lambda *given: replace(elsewhere(*given), root="/not/here"))
-    with pytest.raises(ClusterError, match=r"worker tcp://.*No such file.*/not/here.*must see the same files under the same path"):
+    with pytest.raises(ClusterError, match=r"worker tcp://.*reading /not/here.*is not there.*must see the same files under the same path"):
         prepare_dataset("ck+", tree, tmp_path / "out", on(dask))
 
 

@@ -148,15 +148,16 @@ def _clip(task: Task, index: int) -> dict[int, np.ndarray | str]:
 def _read(task: Task, index: int) -> bytes:
     """Return the bytes of the source of a frame.
 
-    Raises ImageError if it could not be read when it was hashed, DatasetError if the bytes are no longer those.
+    Raises ImageError if it could not be read when it was hashed, DatasetError if it has changed or gone since.
     """
     source, sha256 = task.sequence.frames[index].source, task.sha256[index]
     if sha256.startswith(_UNREADABLE):
         raise ImageError(f"reading {source}: it {sha256.removeprefix(_UNREADABLE)}")
     try:
         data = read_file(Path(task.root) / source)
-    except UnreadableError:
-        data = b""
+    except UnreadableError as error:
+        seen = "it could be read when the run began, and every worker must see the same files under the same path"
+        raise DatasetError(f"reading {error.path}: it {error.why}; {seen}") from error
     if sha256_of_bytes(data) != sha256:
         raise DatasetError(f"reading {source}: the file changed while it was being prepared; run the command again")
     return data
