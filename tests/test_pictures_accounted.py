@@ -16,7 +16,8 @@ from fer_data.datasets.tree import walk
 from fer_data.errors import ImageError
 from fer_data.pictures.decode import decode_picture
 from fer_data.pictures.file_kinds import CLIPS, PICTURES, is_clip, is_picture, not_media, other_picture, shows_picture
-from fer_data.prepare.run import PrepareConfig, prepare_dataset
+from fer_data.prepare.plan import PrepareConfig
+from fer_data.prepare.run import prepare_dataset
 from fer_data.store.manifest import read_manifest, read_skipped
 from fer_model.use.shots import sources
 from tests.conftest import REPOSITORY
