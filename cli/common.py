@@ -33,8 +33,8 @@ COMMANDS = {
     "fer-data synth": ("bu4dfe", "ck+", "mmi", "oulu"),
     "fer-data weights": ("fetch", "list", "verify"),
     "fer-model": (
-        "card", "check-device", "crossval", "demo", "evaluate", "export", "predict", "pretrain", "probe", "report", "tensorboard", "train",
-        "transfer",
+        "card", "check-device", "config", "crossval", "demo", "evaluate", "export", "predict", "pretrain", "probe", "report", "sweep",
+        "tensorboard", "train", "transfer",
     ),
 }  # fmt: skip
 

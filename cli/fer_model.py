@@ -9,7 +9,7 @@ import click
 
 from cli import common, options
 from cli.options import choice, flag
-from fer_model.config import FOLD_RULES, HEADS, METHODS, PRESETS, SELECTIONS, preset, with_budgets, with_head
+from fer_model.config import FOLD_RULES, HEADS, METHODS, PRESETS, SELECTIONS, STAGES_OF
 
 __all__ = ["main"]
 
@@ -25,13 +25,17 @@ def main():
 
     \b
     fer-model train --fold 0 --preset small
-    fer-model crossval --preset small
+    fer-model crossval --preset small --set gan.lr=1e-4
     fer-model evaluate runs/ck+-degan-fold0
     """
 
 
+# --- settings: the options that choose a configuration ----------------------------------------------------------------
+
 PRESET_HELP = "smoke: seconds; small: minutes a fold on 2 cores; best: small with what came after the paper; paper: its own."
 preset_option = choice("--preset", PRESETS, PRESET_HELP, "preset_name", default="small")
+
+
 
 
 def kimg(stage, text):
@@ -40,54 +44,127 @@ def kimg(stage, text):
     return click.option(f"--kimg-{stage}", type=kind, metavar="KIMG", help=f"{text}, in thousands of images.")
 
 
+def complete_key(context, option, begun):
+    """Return the settings whose names begin like this."""
+    from fer_model.settings import ELSEWHERE, kinds
+
+    return [f"{key}=" for key in kinds() if key.startswith(begun) and key not in ELSEWHERE]
+
+
+def set_option(text, value):
+    """Return --set."""
+    return click.option("--set", "sets", multiple=True, metavar=f"NAME={value}", shell_complete=complete_key, help=text)
+
+
+SETTINGS = (
+    preset_option,
+    click.option("--config", "file", type=options.FILE, metavar="YAML", help="Settings from a file, as `fer-model config` prints them."),
+)
+SET = set_option("Any setting by its name, such as gan.lr=1e-4; `fer-model config` lists them. May be repeated.", "VALUE")
+METHOD = (
+    choice("--method", METHODS, "DE-GAN and its head, or the paper's CNN baseline."),
+    choice("--head", HEADS, "What predicts: taps and f(x), the paper; taps alone; an MLP or a linear SVM on f(x) alone."),
+    choice("--selection", SELECTIONS, "The weights after the last step, or the best on training people set aside."),
+)
+BUDGETS = (
+    kimg("gan", "Budget of DE-GAN (stage 1)"),
+    kimg("head", "Budget of the FER head (stage 2)"),
+    kimg("cnn", "Budget of the baseline; default: stages 1 and 2 together"),
+)
+# Parameter -> setting. One that was not given on the command line leaves its setting to the file, or to the preset.
+NAMED = {
+    "preset_name": "preset", "method": "method", "fold": "fold", "fold_rule": "fold_rule", "fold_seed": "fold_seed", "seed": "seed",
+    "selection": "selection", "head": "head.variant", "kimg_gan": "gan.kimg", "kimg_head": "head.kimg", "kimg_cnn": "cnn.kimg",
+}  # fmt: skip
+
+
+def together(*decorators):
+    """Return several options as one decorator, in this order in the help."""
+
+    def decorate(command):
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+def layers(**fixed):
+    """Return what settings.configure needs of this command's options: named settings, a file, texts of --set."""
+    context = click.get_current_context()
+    given = {name for name in context.params if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT}
+    named = {key: context.params[name] for name, key in NAMED.items() if name in given}
+    return {**named, **fixed}, context.params["file"], context.params["sets"]
+
+
+@main.command()
+@choice("--method", STAGES_OF, "Whose stages are trained.")
+@together(*SETTINGS, SET)
+@click.option("--of", "run", type=options.RUN, metavar="RUN", help="What this run was trained with, in place of a preset.")
+@options.json()
+def config(run, as_json, **_):
+    """Print every setting with its value, type, allowed values and a line of help, as YAML that --config takes back.
+
+    \b
+    fer-model config --preset paper
+    fer-model config --of runs/ck+-degan-fold0
+    fer-model config --set gan.lr=1e-4 --json
+    """
+    from fer_model import settings_text
+
+    named, *others = layers()
+    if run and (named or any(others)):
+        raise click.UsageError("--of RUN shows a run as it is: leave out all other settings, or --of.")
+    common.answer(settings_text.of_run(run) if run else settings_text.of_layers(named, *others), as_json)
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
 @main.command()
 @click.option("--fold", type=click.IntRange(0), required=True, metavar="N", help="The test fold, counted from 0.")
 @options.data()
-@options.run("runs/<dataset>-<method>[-<head>...]-fold<N>")
-@choice("--method", METHODS, "DE-GAN and its head, or the paper's CNN baseline.")
-@choice("--head", HEADS, "What predicts: taps and f(x), the paper; taps alone; an MLP or a linear SVM on f(x) alone.")
+@options.run("runs/<dataset>-<method>[-<head>...][-<settings>]-fold<N>")
+@together(*METHOD)
 @click.option("--gan", type=options.RUN, metavar="RUN", help="Take stage 1 as it is from this run of the same fold and settings.")
 @click.option("--init", type=options.RUN, metavar="RUN", help="Start stage 1 from this run of pretrain.")
-@choice("--selection", SELECTIONS, "The weights after the last step, or the best on training people set aside.")
-@preset_option
+@together(*SETTINGS, SET)
 @options.device()
 @options.seed()
 @choice("--fold-rule", FOLD_RULES, "The folds of the prepared folder, or as many drawn anew over its people.")
 @click.option("--fold-seed", type=click.IntRange(0), default=0, show_default=True, help="Of shuffled folds.")
-@kimg("gan", "Budget of DE-GAN (stage 1)")
-@kimg("head", "Budget of the FER head (stage 2)")
-@kimg("cnn", "Budget of the baseline; default: stages 1 and 2 together")
+@together(*BUDGETS)
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Go on with the run folder, or start it anew.")
 @options.dry_run()
 @options.json()
-def train(
-    fold, data, run, method, head, gan, init, selection, preset_name, device, seed, fold_rule, fold_seed,
-    kimg_gan, kimg_head, kimg_cnn, resume, dry_run, as_json,
-):  # fmt: skip
+def train(data, run, gan, init, device, resume, dry_run, as_json, **_):
     """Train on all folds but one, then predict that one.
+
+    Settings: the preset's; over them those of --config, of --set, of the other options.
 
     \b
     fer-model train --fold 0 --preset small
     fer-model train --fold 0 --preset paper --dry-run
+    fer-model train --fold 0 --preset small --set gan.lr=1e-4 --set head.dropout=0.3
     fer-model train --fold 0 --preset small --head taps --gan runs/ck+-degan-fold0
     fer-model train --fold 0 --preset small --init runs/bu4dfe-pretrain
     """
-    given = {"fold": fold, "method": method, "seed": seed, "fold_rule": fold_rule, "fold_seed": fold_seed, "selection": selection}
-    config = with_budgets(with_head(preset(preset_name, **given), head), kimg_gan, kimg_head, kimg_cnn)
-    _train(data, run, config, device, resume, dry_run, as_json, gan, init)
+    from fer_model.settings import configure
+
+    _train(data, run, configure(*layers()), device, resume, dry_run, as_json, gan, init)
 
 
 @main.command()
 @options.data()
-@options.run("runs/<dataset>-pretrain")
-@preset_option
+@options.run("runs/<dataset>-pretrain[-<settings>]")
+@together(*SETTINGS, SET)
 @options.device()
 @options.seed()
 @kimg("gan", "Budget")
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Go on with the run folder, or start it anew.")
 @options.dry_run()
 @options.json()
-def pretrain(data, run, preset_name, device, seed, kimg_gan, resume, dry_run, as_json):
+def pretrain(data, run, device, resume, dry_run, as_json, **_):
     """Train DE-GAN (stage 1) on all people of a database, for runs on another one to start from.
 
     Nobody is held out: train --init refuses a fold that tests on one of these people. Both need the networks of the same preset.
@@ -96,8 +173,9 @@ def pretrain(data, run, preset_name, device, seed, kimg_gan, resume, dry_run, as
     fer-model pretrain --data prepared-bu4dfe --preset small
     fer-model train --fold 0 --preset small --init runs/bu4dfe-pretrain
     """
-    config = with_budgets(preset(preset_name, method="pretrain", fold=None, seed=seed), kimg_gan)
-    _train(data, run, config, device, resume, dry_run, as_json)
+    from fer_model.settings import configure
+
+    _train(data, run, configure(*layers(method="pretrain"), ["pretrain"]), device, resume, dry_run, as_json)
 
 
 def _train(data, run, config, device, resume, dry_run, as_json, gan=None, init=None):
@@ -134,30 +212,29 @@ def check_device(device, preset_name, as_json):
     sys.exit(0 if found.good else 1)
 
 
+JOBS = together(
+    click.option("--jobs", type=click.IntRange(1), metavar="N", help="Runs at once; they share the cores.  [default: one per device]"),
+    options.listed("--devices", str, "NAME,NAME", "auto, cpu, or cuda:0,cuda:1.", default="auto"),
+)
+FOLDS = options.listed("--folds", int, "N,N", "Only these folds, counted from 0.", unset="all")
+
+
 @main.command()
 @options.data()
-@options.run("runs/<dataset>-<method>, -seed<N> behind it if not 0")
-@choice("--method", METHODS, "DE-GAN and its head, or the paper's CNN baseline.")
-@choice("--head", HEADS, "What predicts: taps and f(x), the paper; taps alone; an MLP or a linear SVM on f(x) alone.")
+@options.run("runs/<dataset>-<method>[-<settings>][-seed<N>]")
+@together(*METHOD)
 @click.option("--gan", type=options.RUN, metavar="RUNS", help="Take each fold's stage 1 as it is from this cross-validation.")
 @click.option("--init", type=options.RUN, metavar="RUN", help="Start each fold's stage 1 from this run of pretrain.")
-@choice("--selection", SELECTIONS, "The weights after the last step, or the best on training people set aside.")
-@preset_option
-@options.listed("--folds", int, "N,N", "Only these folds, counted from 0.", unset="all")
+@together(*SETTINGS, SET)
+@FOLDS
 @click.option("--repeats", type=click.IntRange(0), default=0, metavar="R", help="R times, the people dealt out to folds anew each time.")
 @click.option("--fold-seed", type=click.IntRange(0), default=0, show_default=True, help="Of the first of the repeats.")
 @options.seed()
-@click.option("--jobs", type=click.IntRange(1), metavar="N", help="Runs at once; they share the cores.  [default: one per device]")
-@options.listed("--devices", str, "NAME,NAME", "auto, cpu, or cuda:0,cuda:1.", default="auto")
-@kimg("gan", "Budget of DE-GAN (stage 1)")
-@kimg("head", "Budget of the FER head (stage 2)")
-@kimg("cnn", "Budget of the baseline; default: stages 1 and 2 together")
+@JOBS
+@together(*BUDGETS)
 @options.dry_run()
 @options.json()
-def crossval(
-    data, run, method, head, gan, init, selection, preset_name, folds, repeats, fold_seed, seed, jobs, devices,
-    kimg_gan, kimg_head, kimg_cnn, dry_run, as_json,
-):  # fmt: skip
+def crossval(data, run, gan, init, folds, repeats, jobs, devices, dry_run, as_json, **_):
     """Train on all folds but one, for every fold; then pool what they predict.
 
     Run the same command again to go on: complete folds are passed over. --repeats shows how much of a figure is owed to who
@@ -166,20 +243,55 @@ def crossval(
     \b
     fer-model crossval --preset small --method cnn --jobs 2
     fer-model crossval --preset small --method cnn --repeats 5
+    fer-model crossval --preset small --set head.dropout=0.3
     fer-model crossval --preset small --head taps --gan runs/ck+-degan
     """
     from fer_model import crossval as library
     from fer_model.job import Job
+    from fer_model.settings import configure
 
-    given = {"method": method, "seed": seed, "fold_seed": fold_seed, "selection": selection}
-    config = with_budgets(with_head(preset(preset_name, **given), head), kimg_gan, kimg_head, kimg_cnn)
-    job = Job(data, run or Path(), config, gan, init)
+    job = Job(data, run or Path(), configure(*layers()), gan, init)
     job = replace(job, run=run or library.default_crossval(job, repeats))
     if dry_run:
         common.answer(library.plan_crossval(job, folds, repeats, devices), as_json)
         return
-    say = common.tell if as_json else common.show
-    found = library.crossval(job, folds, repeats, jobs or len(devices), devices, say)
+    found = library.crossval(job, folds, repeats, jobs or len(devices), devices, common.tell if as_json else common.show)
+    common.answer(found, as_json)
+    found.refuse_failed()
+
+
+@main.command()
+@options.data()
+@options.run("runs/<dataset>-<method>-sweep-<setting>...")
+@set_option("A setting with the values to try, such as gan.lr=1e-4,2e-4; repeat it: every combination is trained.", "VALUE,VALUE")
+@together(*METHOD)
+@click.option("--init", type=options.RUN, metavar="RUN", help="Start each stage 1 from this run of pretrain.")
+@together(*SETTINGS)
+@FOLDS
+@options.listed("--seeds", int, "N,N", "Each combination with each of these seeds.", default="0")
+@JOBS
+@together(*BUDGETS)
+@options.dry_run()
+@options.json()
+def sweep(data, run, init, folds, seeds, jobs, devices, dry_run, as_json, **_):
+    """Train every combination of a few settings on the same folds and seeds; one table says what each reaches and costs.
+
+    Run the same command again to go on: complete runs are passed over. Lists need brackets: gan.betas=[0,0.9],[0.5,0.999]. The
+    table is kept as sweep.json.
+
+    \b
+    fer-model sweep --set gan.lr=1e-4,2e-4 --set network.code_scale=1,10 --folds 0,1 --seeds 0,1
+    fer-model sweep --set cnn.dropout=0,0.3,0.5 --method cnn --jobs 2
+    fer-model sweep --set head.dropout=0.3,0.5 --selection validation --dry-run
+    """
+    from fer_model import sweep as library
+
+    points = library.grid(*layers())
+    asked = library.Sweep(data, run or library.default_sweep(data, points), points, folds, seeds, init)
+    if dry_run:
+        common.answer(library.plan_sweep(asked, devices), as_json)
+        return
+    found = library.sweep(asked, jobs or len(devices), devices, common.tell if as_json else common.show)
     common.answer(found, as_json)
     found.refuse_failed()
 

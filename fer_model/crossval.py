@@ -3,7 +3,7 @@
 In:  a Job: OUT of `fer-data prepare`, a folder for the runs, a TrainConfig (its fold is replaced).
 Out: the folder below; CrossValidated. `plan_crossval` says beforehand what it will cost.
 
-    runs/ck+-degan/                    -seed<N> behind it for another seed than 0
+    runs/ck+-degan/                    behind it: settings that differ from the preset, and -seed<N> for another seed than 0
       fold0/ ... fold9/                a run folder each, as runs/folder.py draws it
     runs/ck+-degan-repeated/           the people dealt out anew, several times: how much of a figure is the choice of folds
       shuffled0/fold0/ ...             shuffled<S>: the folds that seed S draws
@@ -18,20 +18,19 @@ from pathlib import Path
 import torch
 
 from fer_data.store.manifest import read_settings
-from fer_model.config import to_json
 from fer_model.data.fold import Prepared, read_prepared
 from fer_model.engine import distributed
 from fer_model.engine.devices import resolve_device
 from fer_model.errors import ConfigError, FoldError, RunError
 from fer_model.evaluate.run_table import RunTable, evaluate_runs
-from fer_model.job import Job, precision_of
+from fer_model.job import Job, name_of, precision_of
 from fer_model.plan import RunPlan, plan
 from fer_model.runs.fold_runs import holds_folds
 from fer_model.runs.folder import RunFolder
 from fer_model.train import refuse_other_run
 from fer_model.workers import Task, train_here, train_in_children
 
-__all__ = ["CrossPlan", "CrossValidated", "crossval", "default_crossval", "plan_crossval"]
+__all__ = ["CrossPlan", "CrossValidated", "crossval", "default_crossval", "plan_crossval", "tasks_of", "train_tasks"]
 
 
 @dataclass(frozen=True)
@@ -65,12 +64,12 @@ class CrossValidated:
 
 
 def default_crossval(job: Job, repeats: int = 0) -> Path:
-    """Return where a cross-validation goes that names no folder: runs/<dataset>-<method>[-<head>], with -repeated and -seed<N> if so.
+    """Return where a cross-validation goes that names no folder: runs/<dataset>-<name_of>, with -repeated if so.
 
     `job.run` is not looked at.
     """
-    repeated, seed = "-repeated" if repeats else "", f"-seed{job.config.seed}" if job.config.seed else ""
-    return Path("runs") / f"{read_settings(job.data)['dataset']}-{job.config.name}{repeated}{seed}"
+    config = replace(job.config, fold_rule="manifest") if repeats else job.config
+    return Path("runs") / f"{read_settings(job.data)['dataset']}-{name_of(config, what='-repeated' if repeats else '')}"
 
 
 def crossval(
@@ -86,17 +85,27 @@ def crossval(
     Raises children of FerError before anything is trained: folds, devices, runs of another configuration in the folder;
     several runs at once under torchrun, whose processes would each start them.
     """
-    if jobs > 1 and distributed.by_torchrun():
-        raise ConfigError(f"cross-validating under torchrun: one run at once, each in all of its processes, is possible, got {jobs} jobs")
     prepared, tasks, left = _tasks_left(job, folds, repeats, devices)
-    places = [devices[i % len(devices)] for i in range(min(jobs, len(left)))]
-    if len(places) > 1:
-        reasons = train_in_children(left, places, max(1, torch.get_num_threads() // len(places)), say)
-    else:
-        reasons = [train_here(task, devices[0], _named(say, task.name), prepared) for task in left]
-    failed = tuple((task.job.run, why) for task, why in zip(left, reasons, strict=True) if why)
+    failed = train_tasks(left, jobs, devices, say, prepared)
     found = evaluate_runs([job.run]) if any(RunFolder(task.job.run).result.is_file() for task in tasks) else None
     return CrossValidated(job.run, found, len(tasks) - len(left), failed)
+
+
+def train_tasks(
+    tasks: Sequence[Task], jobs: int, devices: Sequence[str], say: Callable[[str], None], prepared: Prepared
+) -> tuple[tuple[Path, str], ...]:
+    """Train runs on the same data, one after another or several at once; return those that are not complete then, and why.
+
+    Raises ConfigError for several at once under torchrun, whose processes would each start them.
+    """
+    if jobs > 1 and distributed.by_torchrun():
+        raise ConfigError(f"training several runs under torchrun: all of its processes train one run, so {jobs} jobs are too many; use 1")
+    places = [devices[i % len(devices)] for i in range(min(jobs, len(tasks)))]
+    if len(places) > 1:
+        reasons = train_in_children(tasks, places, max(1, torch.get_num_threads() // len(places)), say)
+    else:
+        reasons = [train_here(task, devices[0], _named(say, task.name), prepared) for task in tasks]
+    return tuple((task.job.run, why) for task, why in zip(tasks, reasons, strict=True) if why)
 
 
 def _named(say: Callable[[str], None], name: str) -> Callable[[str], None]:
@@ -107,12 +116,15 @@ def _tasks_left(job: Job, folds: Sequence[int], repeats: int, devices: Sequence[
     """Return the data, read once for all runs; the runs; and those that are not complete. One precision serves all."""
     wheres = [resolve_device(name) for name in devices]                  # those that are not there are refused first
     prepared = read_prepared(job.data)
-    tasks = _tasks(replace(job, config=replace(job.config, precision=precision_of(job, wheres[0]))), prepared, folds, repeats)
+    tasks = tasks_of(replace(job, config=replace(job.config, precision=precision_of(job, wheres[0]))), prepared, folds, repeats)
     return prepared, tasks, [task for task in tasks if not refuse_other_run(task.job, prepared, wheres[0])]
 
 
-def _tasks(job: Job, prepared: Prepared, folds: Sequence[int], repeats: int) -> list[Task]:
-    """Return the runs in the order in which they are started: repeat after repeat, fold after fold."""
+def tasks_of(job: Job, prepared: Prepared, folds: Sequence[int], repeats: int = 0) -> list[Task]:
+    """Return the runs in the order in which they are started: repeat after repeat, fold after fold.
+
+    Raises RunError if the folder of the job, or of its stage 1, is not one of folds; FoldError for a fold that does not exist.
+    """
     path, config, gan = job.run, job.config, job.gan
     if RunFolder(path).config.is_file():
         raise RunError(f"cross-validating: {path} must be empty or hold folders of folds, it is a run itself; choose another --run")
@@ -141,7 +153,7 @@ def _tasks(job: Job, prepared: Prepared, folds: Sequence[int], repeats: int) -> 
 class CrossPlan:
     """What a cross-validation costs, before it is started."""
 
-    one: RunPlan                       # of the first run that is left
+    one: RunPlan                      # of the first run that is left
     n_runs: int                       # in all
     n_left: int                       # not complete
     n_devices: int                    # that they are spread over
@@ -162,7 +174,7 @@ class CrossPlan:
 
         places = f"spread over {self.n_devices} devices" if self.n_devices > 1 else "one after another"
         whole = f"{self.n_left} of {self.n_runs} runs are left; {places} about {self.hours:.1f} hours, judging by this one"
-        return escape("\n".join([to_json(self.one.config).rstrip(), *self.one.sentences(), whole, "dry run: nothing was written"]))
+        return escape("\n".join([*self.one.sentences(), whole, "dry run: nothing was written"]))
 
 
 def plan_crossval(job: Job, folds: Sequence[int] = (), repeats: int = 0, devices: Sequence[str] = ("auto",)) -> CrossPlan:

@@ -1,10 +1,11 @@
 """What one training is asked to do, as one record: the data, the run's folder, the configuration, and the runs that it builds on.
 
 In:  paths and a TrainConfig, from the command line or from Python.
-Out: Job, which train, plan and crossval take; default_run, the folder of a run that names none; settled, its configuration once
-     data and device are known. Here is decided whether a run computes in bf16.
+Out: Job, which train, plan and crossval take; name_of, what tells a configuration from others; default_run, the folder of a run
+     that names none; settled, its configuration once data and device are known. Here is decided whether a run computes in bf16.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,11 +17,12 @@ from fer_model.data.fold import Fold, Prepared
 from fer_model.engine.devices import resolve_precision
 from fer_model.runs.folder import RunFolder
 from fer_model.runs.pretrained import with_init
+from fer_model.settings_text import name_suffix
 
-__all__ = ["Job", "default_run", "precision_of", "settled"]
+__all__ = ["Job", "default_run", "name_of", "precision_of", "settled"]
 
-# Where runs of a job are: its own folder, those of a cross-validation, of one with repeats.
-_RUNS = ("config.json", "fold*/config.json", "shuffled*/fold*/config.json")
+# Where runs of a job are: its own folder, those of a cross-validation, of one with repeats or of a sweep.
+_RUNS = ("config.json", "fold*/config.json", "*/fold*/config.json")
 
 
 @dataclass(frozen=True)
@@ -43,15 +45,20 @@ class Job:
             object.__setattr__(self, "config", with_init(self.config, self.init))
 
 
-def default_run(job: Job) -> Path:
-    """Return where a run goes that names no folder: runs/<dataset>-<TrainConfig.name>-fold<N>, -shuffled<S> before it if so.
+def name_of(config: TrainConfig, always: Sequence[str] = (), what: str = "") -> str:
+    """Return what tells a configuration from others, as a folder's name: degan-gan.lr1e-4-shuffled3-seed1.
 
-    `job.run` is not looked at.
+    It holds the settings that differ from the preset, and those in `always`; then `what`, -shuffled<S> and -seed<N> if so.
     """
-    config = job.config
     shuffled = f"-shuffled{config.fold_seed}" if config.fold_rule == "shuffled" else ""
-    fold = "" if config.fold is None else f"-fold{config.fold}"
-    return Path("runs") / f"{read_settings(job.data)['dataset']}-{config.name}{shuffled}{fold}"
+    seed = f"-seed{config.seed}" if config.seed else ""
+    return f"{config.name}{name_suffix(config, always)}{what}{shuffled}{seed}"
+
+
+def default_run(job: Job) -> Path:
+    """Return where a run goes that names no folder: runs/<dataset>-<name_of>-fold<N>. `job.run` is not looked at."""
+    fold = "" if job.config.fold is None else f"-fold{job.config.fold}"
+    return Path("runs") / f"{read_settings(job.data)['dataset']}-{name_of(job.config)}{fold}"
 
 
 def settled(job: Job, prepared: Prepared, fold: Fold, device: torch.device) -> TrainConfig:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 import torch
 
 from fer_data.store.loader import open_views
-from fer_model.config import TrainConfig, budget_images, step_images, steps_of, to_json
+from fer_model.config import TrainConfig, budget_images, step_images, steps_of
 from fer_model.data.fold import Prepared, read_prepared
 from fer_model.engine.devices import resolve_device
 from fer_model.engine.randomness import stream
@@ -19,6 +19,7 @@ from fer_model.job import Job, settled
 from fer_model.networks import Encoder, build
 from fer_model.runs.pretrained import read_pretrained
 from fer_model.runs.taken_over import read_gan
+from fer_model.settings_text import describe, differences
 from fer_model.train import make_stage
 
 __all__ = ["RunPlan", "StagePlan", "plan"]
@@ -44,7 +45,9 @@ class StagePlan:
 class RunPlan:
     """What a run costs, before it is started."""
 
-    config: TrainConfig
+    run: str                          # folder
+    config: TrainConfig               # resolved
+    changed: dict[str, tuple]         # settings that differ from the preset: key -> (value, the preset's)
     device: str
     n_train: int
     n_test: int
@@ -62,12 +65,12 @@ class RunPlan:
         """Return the resolved configuration and the plan as text, for the console."""
         from rich.markup import escape
 
-        return escape("\n".join([to_json(self.config).rstrip(), *self.sentences(), "dry run: nothing was written"]))
+        return escape("\n".join([*self.sentences(), f"dry run: nothing was written; the run would go to {self.run}"]))
 
     def sentences(self) -> list[str]:
-        """Return what the run costs, a sentence per stage."""
+        """Return what differs from the preset, the whole configuration, and what the run costs, a line per stage."""
         tested = "nobody held out" if self.config.fold is None else f"{self.n_test} test faces"
-        found = [f"{self.n_train} training faces, {tested}; {self.device}, {self.config.precision}"]
+        found = [*describe(self.config, self.changed), f"{self.n_train} training faces, {tested}; {self.device}, {self.config.precision}"]
         for s in self.stages:
             found.append(
                 f"{s.name}: {s.steps} steps of {s.batch} images ({s.kimg:g} kimg; a pass over all 110 views is"
@@ -106,7 +109,7 @@ def plan(job: Job, device: str = "auto", prepared: Prepared | None = None) -> Ru
         disk = 3 * _megabytes(stage.tensors()) + _megabytes(stage.weights())          # two kept, one being written
         hours = steps * batch / rate / 3600
         stages.append(StagePlan(name, given.kimg, batch, steps, -(-per_pass // batch), rate, hours, disk))
-    return RunPlan(config, str(where), len(fold.train), len(fold.test), tuple(stages))
+    return RunPlan(str(job.run), config, differences(job.config), str(where), len(fold.train), len(fold.test), tuple(stages))
 
 
 def _images_per_s(stage: Stage) -> float:

@@ -17,8 +17,8 @@ from fer_data.text import either, meant, unknown
 from fer_model.config import METHODS, TrainConfig, preset
 from fer_model.errors import ConfigError
 
-__all__ = ["DEFAULT_PRESET", "ELSEWHERE", "Given", "configure", "flat", "kinds", "other_budget", "parts_used", "read_file", "read_set",
-           "read_value", "sections", "words_of"]  # fmt: skip
+__all__ = ["DEFAULT_PRESET", "ELSEWHERE", "Given", "alternatives", "configure", "values_of", "kinds", "other_budget", "parts_used",
+           "read_file", "read_set", "read_value", "sections", "words_of"]  # fmt: skip
 
 DEFAULT_PRESET = "small"
 # Fields that are not set by their name, and what sets them.
@@ -63,7 +63,7 @@ def sections() -> dict[str, type]:
     return {one.name: kind for one, kind in _hints(TrainConfig) if is_dataclass(kind)}
 
 
-def flat(config: TrainConfig) -> dict[str, object]:
+def values_of(config: TrainConfig) -> dict[str, object]:
     """Return every field of a configuration by its key: `gan.lr` -> 2e-4."""
     values = asdict(config)
     nested = {f"{part}.{name}": value for part, inner in values.items() if isinstance(inner, dict) for name, value in inner.items()}
@@ -122,6 +122,28 @@ def read_value(key: str, given: Given) -> object:
     if not isinstance(raw, str):
         raise ConfigError(f"{given.where}: {key} must be {words_of(kind)}, not a list")
     return _one(kind, raw, key, given)
+
+
+def alternatives(text: str) -> list[str]:
+    """Return `gan.lr=1e-4` and `gan.lr=2e-4` for `gan.lr=1e-4,2e-4`: commas in brackets part nothing.
+
+    Raises ConfigError for an unknown key, and for a list without brackets.
+    """
+    key, given = read_set(text)
+    found, depth = [""], 0
+    for letter in str(given.raw):
+        depth += (letter in "[(") - (letter in "])")
+        if letter == "," and depth == 0:
+            found.append("")
+        else:
+            found[-1] += letter
+    is_list = typing.get_origin(_plain(kinds()[key])[0]) is tuple
+    bare = [one for one in found if one.strip()[:1] not in ("[", "(")]
+    if is_list and len(found) > 1 and bare:
+        raise ConfigError(f"{given.where}: {key} is a list; put brackets round each alternative, such as [{given.raw}]")
+    if not is_list and len(bare) < len(found):
+        raise ConfigError(f"{given.where}: {key} must be {words_of(kinds()[key])}; name alternatives between commas, without brackets")
+    return [f"{key}={one.strip()}" for one in found]
 
 
 def _listed(text: str) -> list[str]:
@@ -245,7 +267,7 @@ def configure(
     read = [{key: read_value(key, given) for key, given in layer.items()} for layer in (read_file(file) if file else {}, _read_sets(sets))]
     layers = [*read, named]
     name = next((layer["preset"] for layer in reversed(layers) if "preset" in layer), DEFAULT_PRESET)
-    start = flat(preset(str(name)))
+    start = values_of(preset(str(name)))
     values = dict(start)
     for layer in layers:
         for key, value in layer.items():

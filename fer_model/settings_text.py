@@ -8,15 +8,16 @@ Out: to_yaml: all settings as YAML with comments, which settings.py reads back. 
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from fer_data.field_comments import fields_of
 from fer_data.text import either
-from fer_model.config import PRESETS, TrainConfig, shown, to_lines
-from fer_model.settings import ELSEWHERE, flat, kinds, other_budget, parts_used, sections, words_of
+from fer_model.config import PRESETS, STAGES_OF, TrainConfig, shown, to_lines
+from fer_model.settings import ELSEWHERE, configure, kinds, other_budget, parts_used, sections, values_of, words_of
 
-__all__ = ["Setting", "Settings", "describe", "differences", "name_suffix", "settings_of", "to_yaml"]
+__all__ = ["Setting", "Settings", "describe", "differences", "name_suffix", "of_layers", "of_run", "settings_of", "to_yaml"]
 
 _NO_SETTING = {"preset", "method", "fold", "init", "network.channels"}        # they say which run it is, or follow from the data
 _IN_NAME = {"fold_rule", "fold_seed", "seed", "selection", "head.variant"}    # a run's name has words for them
@@ -40,7 +41,7 @@ def settings_of(config: TrainConfig) -> list[Setting]:
     """Return every field of a configuration with its value, type, allowed values and help."""
     classes = {"": TrainConfig, **sections()}
     comments = {f"{part}.{one.name}".lstrip("."): one.comment for part, kind in classes.items() for one in fields_of(kind)}
-    defaults, values, found = flat(TrainConfig()), flat(config), []
+    defaults, values, found = values_of(TrainConfig()), values_of(config), []
     for key, kind in kinds().items():
         part, _, name = key.rpartition(".")
         rule = classes[part].RULES.get(name)
@@ -75,6 +76,21 @@ class Settings:
         from rich.text import Text
 
         return Text(to_yaml(self.config, self.of).rstrip(), no_wrap=True, overflow="ignore")
+
+
+def of_layers(*layers) -> Settings:
+    """Return the settings that settings.configure makes of these layers, of any method."""
+    config = configure(*layers, methods=tuple(STAGES_OF))
+    changed = ", ".join(f"{key} {shown(value)}" for key, (value, _) in differences(config).items())
+    return Settings(config, f"Preset {config.preset}, method {config.method}" + (f"; changed: {changed}" if changed else ""))
+
+
+def of_run(run: Path) -> Settings:
+    """Return what a run was trained with. Raises RunError if the folder holds none."""
+    from fer_model.runs.folder import RunFolder
+
+    config, content = RunFolder(run).read_config()
+    return Settings(config, f"{run} on {content['dataset']}, started by {content['code_version']}")
 
 
 def to_yaml(config: TrainConfig, of: str) -> str:
@@ -119,17 +135,20 @@ def _in_yaml(value) -> str:
 
 def differences(config: TrainConfig) -> dict[str, tuple[object, object]]:
     """Return the settings that differ from the preset: key -> (value, the preset's). A budget that gave way to another is none."""
-    mine, theirs = flat(config), flat(PRESETS.get(config.preset, TrainConfig()))
+    mine, theirs = values_of(config), values_of(PRESETS.get(config.preset, TrainConfig()))
     found = {key: (mine[key], theirs[key]) for key in mine if key not in _NO_SETTING and mine[key] != theirs[key]}
     return {key: pair for key, pair in found.items() if pair[0] is not None or other_budget(key) not in found}
 
 
-def name_suffix(config: TrainConfig) -> str:
+def name_suffix(config: TrainConfig, always: Sequence[str] = ()) -> str:
     """Return what tells a configuration from others of its preset, as part of a folder's name; "" if it is the preset.
 
-    `-gan.lr1e-4-head.dropout0.3`; where that gets long the first of them, how many more there are, and a hash of all.
+    `-gan.lr1e-4-head.dropout0.3`; where that gets long the first of them, how many there are, and a hash of all. `always` names
+    settings that stand there whether they differ or not.
     """
-    found = {key: value for key, (value, _) in differences(config).items() if key not in _IN_NAME}
+    values = values_of(config)
+    changed = [key for key in differences(config) if key not in _IN_NAME]
+    found = {key: values[key] for key in values if key in changed or key in always}
     parts = [f"-{key}{_in_name(value)}" for key, value in found.items()]
     whole = "".join(parts)
     if len(whole) <= _LONGEST_SUFFIX:

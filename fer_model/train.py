@@ -14,7 +14,7 @@ import torch
 
 from fer_data.files import write_json_atomically
 from fer_data.store.loader import Views
-from fer_model.config import TrainConfig, steps_of, to_lines
+from fer_model.config import TrainConfig, steps_of
 from fer_model.data.fold import Fold, FoldReader, Prepared, people_of, read_prepared
 from fer_model.engine import checkpoint, distributed
 from fer_model.engine.devices import resolve_device
@@ -28,6 +28,7 @@ from fer_model.runs.folder import RunFolder, code_version, locked
 from fer_model.runs.predictions import predictions_frame, read_predictions, write_predictions
 from fer_model.runs.pretrained import Pretrained, read_pretrained
 from fer_model.runs.taken_over import GanSource, read_gan, refuse_itself
+from fer_model.settings_text import describe, differences
 from fer_model.stages.classifier import ClassifierStage
 from fer_model.stages.cnn import CnnStage
 from fer_model.stages.gan import GanStage
@@ -103,7 +104,7 @@ def train(
             return Outcome(run, evaluate_run(run) if len(fold.test) else None, was_complete=True)
         distributed.wait()
         journal = Journal(folder.log, say)
-        _announce(config, fold, where, journal)
+        _announce(config, differences(job.config), fold, where, journal)
         last = _train_stages(config, fold, views, reader.validation(), where, folder, journal, hook, save_every_s, taken, start)
         evaluation = None
         with distributed.first_one_first():
@@ -133,7 +134,7 @@ def refuse_other_run(job: Job, prepared: Prepared, device: torch.device) -> bool
     return folder.result.is_file()
 
 
-def _announce(config: TrainConfig, fold: Fold, device: torch.device, journal: Journal) -> None:
+def _announce(config: TrainConfig, changed: dict, fold: Fold, device: torch.device, journal: Journal) -> None:
     entry = {
         "event": "start", "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "device": str(device), "torch": torch.__version__,
         "threads": torch.get_num_threads(), "code_version": code_version(), "config": asdict(config),
@@ -148,7 +149,7 @@ def _announce(config: TrainConfig, fold: Fold, device: torch.device, journal: Jo
     )
     journal.write(entry, sentence)
     if distributed.is_first():
-        for line in to_lines(config):
+        for line in describe(config, changed):
             journal.say(line)
 
 

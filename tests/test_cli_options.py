@@ -87,7 +87,8 @@ CHEAP = [
     "fer-data prepare folder {1}/in {1}/new --pattern '{{subject}}_{{expression}}.png' --landmarks none --folds 2 --dry-run",
     "fer-model train --fold 0 --data {0} --preset smoke --device cpu --dry-run",
     "fer-model pretrain --data {0} --preset smoke --device cpu --dry-run",
-    "fer-model crossval --data {0} --run {1}/new --preset smoke --devices cpu --dry-run",
+    "fer-model crossval --data {0} --run {1}/new --preset smoke --devices cpu --dry-run", "fer-model config",
+    "fer-model sweep --set gan.lr=1,2 --data {0} --run {1}/new --preset smoke --devices cpu --dry-run",
 ]  # fmt: skip
 
 

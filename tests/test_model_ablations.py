@@ -251,4 +251,4 @@ def test_the_command_names_the_ablation(whole, tiny_prepared, tmp_path, monkeypa
     assert "degan-f-svm" in CliRunner().invoke(main, ["evaluate", str(run), str(whole)]).output
     assert default_run(Job(tiny_prepared, Path(), SMOKE)) == Path("runs/tiny-degan-fold1")
     refused = CliRunner().invoke(main, [str(word) for word in [*given, "--method", "cnn"]])
-    assert refused.exit_code == 1 and "only method degan has a head to choose, got f-svm for cnn" in refused.output
+    assert refused.exit_code == 1 and "head.variant has no effect on method cnn" in refused.output

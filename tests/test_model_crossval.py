@@ -152,7 +152,7 @@ def test_a_fold_that_fails_does_not_lose_the_others(tiny_prepared, tmp_path):
 def test_several_at_once_under_torchrun_are_refused(tiny_prepared, tmp_path, monkeypatch):
     """Each of its processes would start children that take themselves for its own. Seen red: without the check they were started."""
     monkeypatch.setenv("RANK", "0")
-    with pytest.raises(ConfigError, match=r"under torchrun: one run at once.* got 2 jobs"):
+    with pytest.raises(ConfigError, match=r"under torchrun: .* 2 jobs are too many; use 1"):
         crossval(Job(tiny_prepared, tmp_path / "runs", SMOKE), jobs=2, say=lambda _: None)
     assert not (tmp_path / "runs").exists()
 
@@ -166,7 +166,7 @@ def test_the_default_folder_names_data_method_and_seed(tiny_prepared, tmp_path, 
     for more in ((), ("--seed", 4), ("--repeats", 1)):
         call("crossval", "--data", tiny_prepared, "--method", "cnn", "--preset", "smoke", "--folds", 0, "--kimg-cnn", 0.016, *more)
     made = sorted(str(path.parent.relative_to(tmp_path)) for path in tmp_path.rglob("result.json"))
-    assert made == ["runs/tiny-cnn-repeated/shuffled0/fold0", "runs/tiny-cnn-seed4/fold0", "runs/tiny-cnn/fold0"]
+    assert made == [f"runs/tiny-cnn-cnn.kimg0.016{part}/fold0" for part in ("", "-repeated/shuffled0", "-seed4")]
 
 
 def test_folds_dealt_out_anew_are_those_that_prepare_would_make(prepared_ck, synthetic_ck, tmp_path):

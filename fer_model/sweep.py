@@ -1,0 +1,334 @@
+"""Train every combination of a few settings on the same folds and seeds, and show what each reaches and costs.
+
+In:  OUT of `fer-data prepare`, a folder for the runs, points: one configuration for each combination.
+Out: the folder below; Swept. `plan_sweep` says beforehand what it will cost.
+
+    runs/ck+-degan-sweep-gan.lr/
+      degan-gan.lr1e-4/                a cross-validation, as crossval.py draws it, for each combination; -seed<N> behind it for
+        fold0/ ...                     another seed than 0: `fer-model evaluate` and `report` read it
+      sweep.json                       the table
+
+Runs that are complete are passed over, half trained ones resume. Combinations that differ in nothing that stage 1 depends on
+share it: the first trains it, the others take it as it is.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from itertools import groupby, product
+from pathlib import Path
+
+import pandas as pd
+
+from fer_data.files import write_json_atomically
+from fer_data.store.manifest import read_settings
+from fer_model.config import TrainConfig, resolve_budgets, shown
+from fer_model.crossval import tasks_of, train_tasks
+from fer_model.data.fold import Prepared, read_prepared
+from fer_model.engine.devices import resolve_device
+from fer_model.errors import ConfigError, RunError
+from fer_model.evaluate.figures import Evaluation, accuracy, evaluate_together, plain_table
+from fer_model.evaluate.pooled import Spread, spread
+from fer_model.job import Job, name_of, precision_of
+from fer_model.plan import RunPlan, plan
+from fer_model.runs.folder import RunFolder
+from fer_model.runs.predictions import read_predictions
+from fer_model.runs.taken_over import DECIDING
+from fer_model.settings import alternatives, configure, values_of
+from fer_model.settings_text import differences
+from fer_model.train import refuse_other_run
+from fer_model.workers import Task
+
+__all__ = ["Point", "PointFigures", "Sweep", "SweepPlan", "Swept", "default_sweep", "grid", "plan_sweep", "sweep"]
+
+_IN_NAME = ("preset", "method", "selection", "head.variant", "fold_rule", "fold_seed")        # settings that a name has other words for
+_CAUTION = (
+    "These figures are of the test folds. Who takes the best line has chosen on the test folds: choose by the column validation"
+    " (--selection validation), or report the line on folds that the sweep did not use."
+)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One combination of settings."""
+
+    values: Mapping[str, object]      # of the settings that vary: key -> value
+    config: TrainConfig               # its fold and seed are replaced
+
+
+def grid(named: Mapping[str, object], file: Path | None, sets: Sequence[str]) -> tuple[Point, ...]:
+    """Return every combination of `sets`, such as gan.lr=1e-4,2e-4; the other layers are those of settings.configure.
+
+    Raises ConfigError for a setting that cannot be set, a value out of range, and a combination that is there twice.
+    """
+    each = [alternatives(text) for text in sets]
+    varied = [one[0].partition("=")[0] for one in each if len(one) > 1]
+    if any(one[0].startswith("seed=") for one in each):
+        raise ConfigError("--set seed: the seeds of a sweep are set by --seeds")
+    points = []
+    for combination in product(*each):
+        config = configure(named, file, combination)
+        point = Point({key: values_of(config)[key] for key in varied}, config)
+        if any(other.config == config for other in points):
+            raise ConfigError(f"sweeping: {_told(point.values)} is there twice; name each alternative once")
+        points.append(point)
+    return tuple(points)
+
+
+def _told(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{key} {shown(value)}" for key, value in values.items())
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep is asked to do."""
+
+    data: Path                        # OUT of `fer-data prepare`
+    path: Path                        # the folder for the runs
+    points: tuple[Point, ...]
+    folds: tuple[int, ...] = ()       # none: all of them
+    seeds: tuple[int, ...] = (0,)
+    init: Path | None = None          # as in Job
+
+    def folder(self, point: Point, seed: int) -> Path:
+        """Return where the folds of a combination and a seed go."""
+        preset = f"{point.config.preset}-" if "preset" in point.values else ""
+        return self.path / (preset + name_of(replace(point.config, seed=seed), [key for key in point.values if key not in _IN_NAME]))
+
+
+def default_sweep(data: Path, points: Sequence[Point]) -> Path:
+    """Return where a sweep goes that names no folder: runs/<dataset>-<method>-sweep-<setting>-<setting>."""
+    config, values = points[0].config, points[0].values
+    keys = "".join(f"-{key}" for key in values)
+    keys = keys if len(keys) <= 60 else f"-{len(values)}settings-{hashlib.sha256(keys.encode()).hexdigest()[:8]}"
+    name = "methods" if "method" in values else config.method if "head.variant" in values else config.name
+    return Path("runs") / f"{read_settings(data)['dataset']}-{name}-sweep{keys}"
+
+
+def _tasks(asked: Sweep, devices: Sequence[str]) -> tuple[Prepared, list[tuple[Point, int, Task]], list[Task]]:
+    """Return the data, read once; point, seed and task of every run; and the tasks that are not complete.
+
+    Runs whose stage 1 another one trains take it from there, and stand behind it. One precision serves all.
+    """
+    if RunFolder(asked.path).config.is_file():
+        raise RunError(f"sweeping: {asked.path} is a run itself, a folder for all runs is needed; choose another --run")
+    wheres = [resolve_device(name) for name in devices]                  # those that are not there are refused first
+    prepared, found, first = read_prepared(asked.data), [], {}
+    for point, seed in product(asked.points, asked.seeds):
+        job = Job(asked.data, asked.path, replace(point.config, seed=seed), None, asked.init)
+        config = replace(job.config, precision=precision_of(job, wheres[0]))
+        label = f"{_told(point.values) or job.config.name}, seed {seed}"
+        for task in tasks_of(replace(job, run=asked.folder(point, seed), config=config), prepared, asked.folds):
+            mine = task.job
+            if mine.config.method == "degan":
+                values = asdict(mine.config)
+                deciding = json.dumps([values[name] for name in (*DECIDING, "precision")])
+                leader = first.setdefault(deciding, mine.run)
+                mine = replace(mine, gan=None if leader == mine.run else leader)
+            found.append((point, seed, Task(f"{label}, {task.name}", mine)))
+    found.sort(key=lambda one: one[2].job.gan is not None)
+    return prepared, found, [task for _, _, task in found if not refuse_other_run(task.job, prepared, wheres[0])]
+
+
+@dataclass(frozen=True)
+class PointFigures:
+    """What one combination reached and cost, over its complete runs: every fold, every seed."""
+
+    point: Point
+    folders: Mapping[int, Path]       # of each seed
+    runs: tuple[tuple[int, Path], ...]        # complete ones, with their seed
+    n_runs: int                       # complete or not
+
+    @cached_property
+    def _frames(self) -> dict[int, list[pd.DataFrame]]:
+        """Predictions of each fold, by seed."""
+        by_seed = groupby(self.runs, key=lambda run: run[0])
+        return {seed: [read_predictions(RunFolder(path).predictions) for _, path in runs] for seed, runs in by_seed}
+
+    @cached_property
+    def _stages(self) -> list[dict]:
+        return [stage for _, path in self.runs for stage in RunFolder(path).read_result()["stages"].values()]
+
+    @cached_property
+    def evaluation(self) -> Evaluation | None:
+        """Folds and seeds together: the mean of seeds that have the same folds; its interval is over people. None: no run is complete."""
+        frames = [frame for frames in self._frames.values() for frame in frames]
+        return evaluate_together(frames) if frames else None
+
+    @property
+    def seeds(self) -> Spread | None:
+        """Accuracy per frame of each seed, pooled over its folds; None: no run is complete."""
+        values = [accuracy(pd.concat(frames, ignore_index=True)) for frames in self._frames.values()]
+        return spread(values) if values else None
+
+    @property
+    def validation(self) -> float | None:
+        """Mean accuracy on the training people set aside, at the steps that were chosen; None without --selection validation."""
+        values = [stage["validation_accuracy"] for stage in self._stages if "validation_accuracy" in stage]
+        return sum(values) / len(values) if values else None
+
+    @property
+    def kimg(self) -> float:
+        """Thousands of images that a network was shown, over its stages; the mean over the runs."""
+        return sum(stage["kimg"] for stage in self._stages) / max(1, len(self.runs))
+
+    @property
+    def minutes(self) -> float:
+        """Minutes of training of a network on the clock, over its stages; the mean over the runs."""
+        return sum(stage["seconds"] for stage in self._stages) / 60 / max(1, len(self.runs))
+
+    def spent(self) -> tuple[float, float]:
+        """Return kimg and minutes of all runs together; a stage that was taken over cost nothing."""
+        own = [stage for stage in self._stages if "taken_from" not in stage]
+        return sum(stage["kimg"] for stage in own), sum(stage["seconds"] for stage in own) / 60
+
+    def to_json(self) -> dict:
+        """Return settings, folders, figures and costs."""
+        figures = {} if self.evaluation is None else {
+            "evaluation": self.evaluation.to_dict(), "frame_accuracy_of_seeds": asdict(self.seeds), "validation_accuracy": self.validation,
+            "kimg": self.kimg, "minutes": self.minutes,
+        }  # fmt: skip
+        folders = {str(seed): str(path) for seed, path in self.folders.items()}
+        return {
+            "settings": dict(self.point.values), "changed": {key: value for key, (value, _) in differences(self.point.config).items()},
+            "folders": folders, "runs_complete": len(self.runs), "runs": self.n_runs, **figures,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What `sweep` ends with."""
+
+    path: Path
+    points: tuple[PointFigures, ...]
+    passed_over: int                  # runs that were complete before
+    failed: tuple[tuple[Path, str], ...]      # runs that are not complete, and why
+
+    def to_json(self) -> dict:
+        """Return what sweep.json holds."""
+        kimg, minutes = self._spent()
+        failed = [{"run": str(run), "why": why} for run, why in self.failed]
+        return {
+            "run": str(self.path), "points": [point.to_json() for point in self.points], "passed_over": self.passed_over,
+            "failed": failed, "kimg": kimg, "minutes": minutes, "caution": _CAUTION,
+        }  # fmt: skip
+
+    def _spent(self) -> tuple[float, float]:
+        each = [point.spent() for point in self.points]
+        return sum(kimg for kimg, _ in each), sum(minutes for _, minutes in each)
+
+    def __rich__(self):
+        """Return one line for each combination, for the console."""
+        from rich.console import Group
+        from rich.markup import escape
+
+        over = f"; {self.passed_over} runs were complete before" if self.passed_over else ""
+        kimg, minutes = self._spent()
+        costs = f"Together {sum(len(point.runs) for point in self.points)} runs, {kimg:g} kimg, {minutes:.1f} minutes of training."
+        return Group(escape(f"{self.path}: {'complete' if not self.failed else 'not complete'}{over}"), "", self._table(), costs, _CAUTION)
+
+    def _table(self):
+        validation, seeds = any(point.validation for point in self.points), len(self.points[0].folders) > 1
+        title = f"Pooled over folds{', mean ± sd of seeds' if seeds else ''}; in brackets 95 % over people"
+        names = ["per frame", "per sequence", "macro recall", *(["validation"] if validation else []), "kimg", "min"]
+        table = plain_table(title, "settings", "runs", *names)
+        for column in table.columns[2:4]:
+            column.no_wrap = True
+        for point in self.points:
+            settings = "\n".join(f"{key} {shown(value)}" for key, value in point.point.values.items()) or point.point.config.name
+            number = f"{len(point.runs)}" + (f" of {point.n_runs}" if len(point.runs) != point.n_runs else "")
+            table.add_row(settings, number, *self._cells(point, validation))
+        return table
+
+    def _cells(self, point: PointFigures, validation: bool) -> list[str]:
+        found = point.evaluation
+        if found is None:
+            return []
+        shares = (found.frame_accuracy, found.sequence_accuracy)
+        frame, sequence = (f"\n({100 * share.low:.1f} to {100 * share.high:.1f})" for share in shares)
+        chosen = [] if not validation else [""] if point.validation is None else [f"{point.validation:.1%}"]
+        costs = f"{point.kimg:g}", f"{point.minutes:.1f}"
+        recall = f"{found.frame_macro_recall:.1%}"
+        return [f"{point.seeds}{frame}", f"{found.sequence_accuracy.value:.1%}{sequence}", recall, *chosen, *costs]
+
+    def refuse_failed(self) -> None:
+        """Raise RunError if a run is not complete, naming the first."""
+        if self.failed:
+            run, why = self.failed[0]
+            raise RunError(f"sweep in {self.path}: {len(self.failed)} runs are not complete, the first is {run} ({why})")
+
+
+def sweep(
+    asked: Sweep,
+    jobs: int = 1,                    # runs at once; more than one: processes of their own, which share the threads
+    devices: Sequence[str] = ("auto",),       # run i goes to whichever is free
+    say: Callable[[str], None] = print,
+) -> Swept:
+    """Train what is left to train of every combination, fold and seed; write sweep.json.
+
+    Raises children of FerError before anything is trained, as crossval does.
+    """
+    prepared, tasks, left = _tasks(asked, devices)
+    failed = ()
+    for takes in (False, True):       # who takes stage 1 from another waits until that one is complete
+        failed += train_tasks([task for task in left if (task.job.gan is not None) == takes], jobs, devices, say, prepared)
+    found = Swept(asked.path, tuple(_figures(asked, point, tasks) for point in asked.points), len(tasks) - len(left), failed)
+    asked.path.mkdir(parents=True, exist_ok=True)
+    write_json_atomically(asked.path / "sweep.json", found.to_json())
+    return found
+
+
+def _figures(asked: Sweep, point: Point, tasks: Sequence[tuple[Point, int, Task]]) -> PointFigures:
+    mine = sorted(((seed, task.job.run) for other, seed, task in tasks if other is point), key=lambda one: one[0])
+    complete = tuple((seed, run) for seed, run in mine if RunFolder(run).result.is_file())
+    return PointFigures(point, {seed: asked.folder(point, seed) for seed in asked.seeds}, complete, len(mine))
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """What a sweep costs, before it is started."""
+
+    plans: tuple[RunPlan, ...]        # of the first run that is left of each method; time was measured on them
+    points: tuple[Point, ...]
+    n_runs: int                       # in all
+    n_left: int                       # not complete
+    n_taking: int                     # of those that are left: how many take stage 1 from another
+    hours: float                      # for what is left; several at once on one device are not counted as faster: they share it
+
+    def to_json(self) -> dict:
+        """Return the combinations, one plan for each method, and the whole."""
+        whole = {"runs": self.n_runs, "runs_left": self.n_left, "runs_that_share_stage_1": self.n_taking, "hours": self.hours}
+        points, plans = [dict(point.values) for point in self.points], [one.to_json() for one in self.plans]
+        return {"dry_run": True, **whole, "points": points, "plans": plans}
+
+    def __rich__(self) -> str:
+        """Return the combinations, one plan for each method, and the whole as text, for the console."""
+        from rich.markup import escape
+
+        lines = [f"combination {number}: {_told(point.values) or point.config.name}" for number, point in enumerate(self.points, 1)]
+        for one in self.plans:
+            lines += ["", f"A run of {one.config.name}:", *one.sentences()]
+        shared = f"; {self.n_taking} of them take stage 1 from another one" if self.n_taking else ""
+        whole = f"{self.n_left} of {self.n_runs} runs are left{shared}; about {self.hours:.1f} hours, judging by the run above"
+        return escape("\n".join([*lines, "", whole, "dry run: nothing was written"]))
+
+
+def plan_sweep(asked: Sweep, devices: Sequence[str] = ("auto",)) -> SweepPlan:
+    """Return what `sweep` with the same arguments would cost; nothing is written."""
+    prepared, tasks, left = _tasks(asked, devices)
+    first = {}
+    for task in left or [tasks[0][2]]:
+        first.setdefault(task.job.config.method, task)
+    plans = {method: plan(task.job, devices[0], prepared) for method, task in first.items()}
+    hours = sum(_hours(task, plans[task.job.config.method]) for task in left) / min(len(set(devices)), max(1, len(left)))
+    taking = sum(task.job.gan is not None for task in left)
+    return SweepPlan(tuple(plans.values()), asked.points, len(tasks), len(left), taking, hours)
+
+
+def _hours(task: Task, one: RunPlan) -> float:
+    """Return the hours of a run at the speed of another one of its method."""
+    config = resolve_budgets(task.job.config, one.n_train)
+    stages = [stage for stage in one.stages if not (stage.name == "gan" and task.job.gan is not None)]
+    return sum(stage.hours * getattr(config, stage.name).kimg / stage.kimg for stage in stages)
