@@ -65,7 +65,7 @@ def test_weights_from_licensed_faces_say_so_first(method, draws, tmp_path):
 def test_drawn_people_are_said_to_be_drawn(tmp_path):
     run = runs.write_fold(tmp_path / "run", dataset="ck+", change=lambda content: content.update(drawn=True))
     text = card_of(run)
-    assert "DO NOT PUBLISH" not in text and "> The people are drawn" in text and text.startswith("# DE-GAN on drawn people")
+    assert "DO NOT PUBLISH" not in text and "> The people are synthetic" in text and text.startswith("# DE-GAN on synthetic people")
     assert "they cannot be compared with the paper's" in text
 
 

@@ -215,7 +215,7 @@ def test_a_file_that_does_not_fit_is_refused(run, graph, tmp_path):
         (tmp_path / "a.onnx").write_bytes(data)
         with pytest.raises(RunError, match=r"opening .*a\.onnx: onnxruntime cannot read it"):
             fer_model.load(tmp_path / "a.onnx")
-    with pytest.raises(DeviceError, match="an exported ONNX file is computed on the cpu, cuda was asked for"):
+    with pytest.raises(DeviceError, match="an exported ONNX file runs on the cpu, not on cuda"):
         fer_model.load(graph, "cuda")
     (tmp_path / "a.safetensors").write_bytes(b"nonsense")
     with pytest.raises(CheckpointError):

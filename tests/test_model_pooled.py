@@ -168,6 +168,13 @@ def test_folds_that_differ_in_a_trained_stage_are_refused_by_evaluate_and_kept_a
     assert row["name"] == f"{stage}.{field}" and row["values"][1] == "0.5" and row["values"][0] != "0.5"
 
 
+def test_a_run_of_an_older_program_with_fewer_settings_is_evaluated(tmp_path):
+    """Before: `evaluate` refused what `report` read. Seen red: the configuration read as that of a run to be resumed."""
+    run = model_runs.write_fold(tmp_path / "run", change=lambda content: content["config"].pop("precision"))
+    (row,) = evaluate_runs([run]).rows
+    assert row.evaluation.n_images == 36 and [len(method.runs) for method in gather([run])] == [1]
+
+
 def test_folds_that_were_trained_longer_are_kept_apart_by_both(tmp_path):
     """More images of as many faces, so more passes too. Seen red: `report` told budgets apart only where a fold was there twice."""
     path = two_folds(tmp_path / "runs", "cnn", "kimg", 99.0)

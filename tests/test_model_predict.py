@@ -198,7 +198,7 @@ def test_a_folder_loses_nothing(run, folder, tmp_path):
     said = " ".join(done.stderr.split())
     assert "6 pictures in" in said and "4 faces, 0 doubtful, 2 without a face, 1 unreadable, 1 other file passed over (.txt)" in said
     assert "predicting" not in said, "rows are printed as they come"
-    assert "note: the network was trained on drawn people" in said
+    assert "note: the network was trained on synthetic people" in said
     out = tmp_path / "all.csv"
     assert f"wrote {out}" in call("predict", run, folder, "-o", out, "--strict", code=1).replace("\n", "")
     assert out.read_text() == done.stdout

@@ -288,7 +288,7 @@ def test_the_sentence_says_everything_that_makes_a_number_believable(two):
         f"DE-GAN: {value} % (95 % interval {low} to {high}, bootstrap over 12 people), per frame, pooled over 3 subject-disjoint folds,"
         " last epoch, centre crop, unrotated, not mirrored."
     )
-    assert sentence_pooled(figures, "sequence", True).endswith("not mirrored, on drawn people.")
+    assert sentence_pooled(figures, "sequence", True).endswith("not mirrored, on synthetic people.")
 
 
 def test_a_part_of_the_folds_is_said_to_be_a_part(tmp_path):
@@ -406,12 +406,12 @@ def test_the_papers_table_stands_beside_ours_with_what_forbids_to_compare(tmp_pa
     folds = [100 * accuracy(read_predictions(run / f"fold{fold}" / "predictions.csv")) for fold in range(3)]
     assert view["number"] == 1 and len(view["rows"]) == 8 and view["ours"][0]["mean_of_folds"] == f"{np.mean(folds):.2f}"
     assert len([attrs for attrs in page.tags("tr") if attrs.get("class") == "ours"]) == 1
-    assert not view["comparable"] and "drawn people in the layout of CK+: they cannot be compared" in page.text
+    assert not view["comparable"] and "synthetic people in the layout of CK+: they cannot be compared" in page.text
     for printed in ("HOG 3D [8] Dynamic 91.44", "DE-GAN(Ours) Static 97.36", "DE-GAN: 3 folds, where the paper has 10"):
         assert printed in page.text
     assert "12 of 118 people, 36 of 327 sequences and 108 of 981 faces" in page.text
-    assert "on drawn people in the layout of CK+" in report["title"]
-    assert all(sentence.endswith("on drawn people.") for sentence in report["figures"][0]["sentences"])
+    assert "on synthetic people in the layout of CK+" in report["title"]
+    assert all(sentence.endswith("on synthetic people.") for sentence in report["figures"][0]["sentences"])
 
 
 def test_another_database_has_the_papers_tables_for_orientation_only(written):

@@ -208,5 +208,5 @@ def test_pre_training_alone_predicts_nothing(tiny_prepared, other, tmp_path):
 
 
 def test_an_odd_number_of_views_is_refused(folds):
-    with pytest.raises(RunError, match="allowed are 1, 10, 110 views, got 11"):
+    with pytest.raises(RunError, match="11 views cannot vote; choose 1, 10 or 110"):
         repredict(folds / "cnn" / "fold0", vote=11, device="cpu")

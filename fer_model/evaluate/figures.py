@@ -138,7 +138,7 @@ def majority(frame: pd.DataFrame) -> tuple[str, float]:
 
 
 def interval_over_subjects(frame: pd.DataFrame, rng: np.random.Generator, replicates: int = REPLICATES) -> Interval:
-    """Return the accuracy over rows with its 95 % percentile interval when people are drawn anew, with replacement.
+    """Return the accuracy over rows with its 95 % percentile interval when people are resampled with replacement.
 
     People, not rows, are the unit: the frames of a person are no independent observations.
     """

@@ -6,7 +6,7 @@ Out: Paired: difference of the accuracies on what both predicted, with a 95 % in
      that of two methods, seed against the same seed.
 
 A paired test is far sharper than two intervals side by side: images that are hard for both say nothing about which is
-better, and people, not images, are drawn anew, because the frames of a person stand or fall together. What no interval
+better, and people, not images, are resampled, because the frames of a person are right or wrong together. What no interval
 here holds is the noise of training: that is what seeds are for.
 """
 
@@ -112,7 +112,7 @@ def compare_methods(methods: list[Method], seed: int = 0) -> tuple[list[PairedCo
 
     Only methods with the same folds are compared: how much the choice of folds moves is another question.
     Seeds that both have are compared together, each image counting by its mean over seeds, and one by one. Where no seed is
-    shared, all seeds of one stand against all seeds of the other.
+    shared, all seeds of one are compared with all seeds of the other.
     """
     found, apart = [], []
     for first, second in combinations(methods, 2):
@@ -130,7 +130,7 @@ def compare_methods(methods: list[Method], seed: int = 0) -> tuple[list[PairedCo
 
 
 def _fold_choice(method: Method) -> tuple:
-    """Return by what rule and seed folds were dealt out; runs from before there was a choice have those of the manifest."""
+    """Return by what rule and seed people were assigned to folds; runs from before there was a choice have those of the manifest."""
     return method.config.get("fold_rule", "manifest"), method.config.get("fold_seed", 0)
 
 

@@ -1,4 +1,4 @@
-"""Predictions made anew from a run's weights: other views of its test fold, or another prepared database.
+"""Predict again with the weights of a run: other views of its test fold, or another prepared database.
 
 In:  a complete run, perhaps another prepared folder, the number of views that vote.
 Out: Repredicted: predictions as evaluate takes them, and what was left out. Nothing is written.
@@ -16,6 +16,7 @@ import fer_data
 from fer_data.labels import classes_of
 from fer_data.store.loader import open_views
 from fer_data.store.manifest import manifest_sha256
+from fer_data.text import either
 from fer_model.data.fold import one_name_each, people_of
 from fer_model.errors import RunError
 from fer_model.runs.folder import RunFolder
@@ -48,7 +49,7 @@ def repredict(
     people that were trained on, another number of channels; ManifestError if the folder is none.
     """
     if vote not in VOTES:
-        raise RunError(f"voting: allowed are {', '.join(map(str, VOTES))} views, got {vote}")
+        raise RunError(f"voting: {vote} views cannot vote; choose {either(VOTES)}")
     if RunFolder(run).read_config()[0].method == "pretrain":
         raise RunError(f"evaluating {run}: a run that predicts is needed, this one is pre-training alone")
     trained, asked = load_run(run, device), data is not None

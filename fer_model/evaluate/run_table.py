@@ -110,7 +110,7 @@ class RunTable:
             cells = (*images, f"{row.kimg:g}", f"{row.minutes:.1f}", *shares, f"{found.frame_macro_recall:.1%}", *means)
             table.add_row(f"{row.results[0]['name']}\n{row.path}", *cells)
         if folds:
-            table.caption = "Accuracies are pooled over the folds; beside them the mean of folds, per frame and below it per sequence."
+            table.caption = "Accuracies are pooled over the folds; next to them the mean of folds, per frame and below it per sequence."
             table.caption_justify = "left"
         return table
 

@@ -50,7 +50,7 @@ def few_frames(rows: pd.DataFrame, frames: int = FRAMES) -> pd.DataFrame:
     """Return at most `frames` rows of each expression in a sequence, evenly spread, in the manifest's order."""
     groups = rows.groupby(["dataset", "subject", "sequence", "expression"], sort=False)
     place, size = groups.cumcount().to_numpy(), groups["image_id"].transform("size").to_numpy()     # (n,), (n,)
-    number = place * frames // np.maximum(size, frames)                              # which of the `frames` parts it lies in
+    number = place * frames // np.maximum(size, frames)                              # which of the `frames` parts it is in
     before = (place - 1) * frames // np.maximum(size, frames)
     return rows[(size <= frames) | (number != before)]
 

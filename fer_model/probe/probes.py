@@ -200,7 +200,7 @@ def verification(scores: np.ndarray, genuine: np.ndarray, weight: np.ndarray) ->
 def _verification(train: Samples, samples: Samples, people: str, width: int) -> list[ProbeRow]:
     pairs, genuine, weight = verification_pairs(samples)
     if not genuine.any():
-        raise RunError(f"probing the {people}: nobody shows an expression that another person shows beside one of their own")
+        raise RunError(f"probing the {people}: nobody shows an expression that another person shows in addition to one of their own")
     faces, found = np.unique(pairs), []
     for name, rows in train.features.items():
         _, own = reduced(rows, samples.features[name], width)

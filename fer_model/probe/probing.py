@@ -1,6 +1,6 @@
 """Probe runs on disk, write probe.json into each and show a table.
 
-In:  a complete run, or a folder of folds (fold0, fold1, ... each a run), perhaps the baseline's beside it.
+In:  a complete run, or a folder of folds (fold0, fold1, ... each a run), perhaps the baseline's with it.
 Out: RUN/probe.json; Probed. For a folder of folds each fold's probe on its own held-out people, and their mean in FOLDER/probe.json.
 """
 
@@ -81,7 +81,7 @@ def _cell(row: ProbeRow) -> str:
 
 def probe_run(
     run: Path,                        # a run, or a folder of folds
-    baseline: Path | None = None,     # of method cnn, on the same folds: its hidden layer is probed beside
+    baseline: Path | None = None,     # of method cnn, on the same folds: its hidden layer is probed too
     data: Path | None = None,         # the prepared folder, if it no longer lies where the run says
     device: str = "auto",
     seed: int = 0,                    # of the order of expressions and of the MLP's first weights

@@ -105,7 +105,7 @@ def _card(method: Method, title: str) -> str:
 def _warning(method: Method, terms: Terms) -> list[str]:
     """Return what may be done with the weights, in one paragraph."""
     if terms.drawn:
-        return ["> The people are drawn: nobody is in the weights, and figures of drawn people say nothing about real faces."]
+        return ["> The people are synthetic: nobody is in the weights, and figures of synthetic people say nothing about real faces."]
     draws = ""
     if "gan" in STAGES_OF[method.config["method"]]:
         draws = (
@@ -143,7 +143,7 @@ def _numbers(method: Method, figures: Sequence[SeedFigures]) -> list[list[str]]:
     said = f"In brackets the 95 % interval, bootstrap over the people tested. Always answering {always}: {share} % of the images."
     sections = [
         ["## Figures", "", *accuracy_table(values), "", escape(said)],
-        ["As sentences that can stand elsewhere:", "", quoted],
+        ["As sentences to be quoted:", "", quoted],
         [f"* {escape(text)}" for text in spread_values(spread)["sentences"]] if spread else [],
         ["### What to know first", "", *map(_finding, findings([method], figures))],
         ["### Folds", "", *folds_table(values, incomplete_values([method]))] if len(method.runs) > 1 else [],
@@ -151,7 +151,7 @@ def _numbers(method: Method, figures: Sequence[SeedFigures]) -> list[list[str]]:
     for one in values:
         sections.append([f"### Expressions: {escape(one['name'])}", "", *_by_class(one["pooled"]), "", *confusion_table(one["pooled"])])
     for view in paper_views(figures):
-        sections.append([f"### Beside the paper: {escape(view.table.name)}", "", *_paper(view)])
+        sections.append([f"### Compared with the paper: {escape(view.table.name)}", "", *_paper(view)])
     return sections
 
 
@@ -170,8 +170,8 @@ def _by_class(pooled: dict) -> list[str]:
 
 
 def _paper(view) -> list[str]:
-    """Return why ours may not be set beside the paper's, or that nothing known speaks against it."""
-    caveats = [f"* **{escape(text)}**" for text in view.caveats] or ["* Nothing known speaks against setting them side by side."]
+    """Return why ours may not be compared with the paper's, or that nothing known speaks against it."""
+    caveats = [f"* **{escape(text)}**" for text in view.caveats] or ["* Nothing known speaks against comparing them."]
     theirs = [[f"paper: {row.method}", f"{row.accuracy:.2f}", "", ""] for row in view.table.rows if row.reference is None]
     ours = [[f"ours: {row.name}", row.mean_of_folds, row.pooled, row.sequence] for row in view.rows]
     return [*caveats, "", *table(["", "mean of folds", "pooled, per frame", "pooled, per sequence"], [*theirs, *ours])]
@@ -210,7 +210,7 @@ def _limits(method: Method, terms: Terms) -> list[str]:
 
 def _data(method: Method, terms: Terms) -> list[str]:
     content = method.content
-    folds = f", dealt out into {content['n_folds']} folds by person" if content.get("n_folds") else ""
+    folds = f", in {content['n_folds']} folds by person" if content.get("n_folds") else ""
     return [
         "## Data", "",
         f"* {escape(database_name(method))}: {method.n_faces:,} faces{folds}; `fer-data card` on the prepared folder says more.",
@@ -233,7 +233,7 @@ def _faces(content: dict) -> list[str]:
 
 
 def _training(method: Method) -> list[str]:
-    """Return the stages with their budgets and main settings; all settings stand in config.json."""
+    """Return the stages with their budgets and main settings; all settings are in config.json."""
     rows = []
     for done in stages_of(method):
         name, stage = done.name, method.config[done.name]

@@ -1,7 +1,7 @@
-"""The paper's tables 1 to 3 as literal data, to set a row of ours beside every row of theirs.
+"""The paper's tables 1 to 3 as literal data, so that a row of ours can be shown with every row of theirs.
 
 In:  nothing.
-Out: TABLES, by the name that the manifest gives a database; `table_of` finds the one that a run belongs beside.
+Out: TABLES, by the name that the manifest gives a database; `table_of` finds the one that a run is compared with.
 
 Paper: K. Ali and C. E. Hughes, "Facial expression representation learning by synthesizing expression images",
 arXiv 1912.01456, section 4.2. Numbers, names and settings stand as printed; a reference is the paper's own number.
@@ -99,7 +99,7 @@ TABLES = {table.dataset: table for table in (_CK_PLUS, _MMI, _OULU)}
 def table_of(dataset: str) -> PaperTable | None:
     """Return the table of a database as the manifest names it; None where the paper has none.
 
-    The cropped copy of CK+ goes beside CK+; several databases joined go beside none.
+    The cropped copy of CK+ is compared with CK+; several databases joined with none.
 
     >>> table_of("ck48").number, table_of("ck+").rows[-1].accuracy, table_of("ck++mmi")
     (1, 97.36, None)

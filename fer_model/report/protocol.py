@@ -20,7 +20,7 @@ from fer_model.runs.methods import Method, difference
 
 __all__ = ["OurRow", "PaperView", "Stage", "database_name", "drawn_of", "findings", "paper_views", "protocol", "stages_of"]
 
-_UNKNOWN = "Whether the faces are photographs or drawn could not be found out: the prepared folder or its database is not where it was"
+_UNKNOWN = "Whether the people are real or synthetic could not be found out: the prepared folder or its database is not where it was"
 _EVEN = 0.01                          # budgets within this share of each other are equal
 
 
@@ -48,7 +48,7 @@ class OurRow:
 
 @dataclass(frozen=True)
 class PaperView:
-    """One of the paper's tables beside rows of ours."""
+    """One of the paper's tables next to rows of ours."""
 
     table: PaperTable
     rows: tuple[OurRow, ...]
@@ -56,15 +56,15 @@ class PaperView:
 
 
 def drawn_of(method: Method) -> bool | None:
-    """Say whether a method's faces are drawn people, as the prepared folder had it; None: the run does not say."""
+    """Say whether a method's faces are of synthetic people, as the prepared folder had it; None: the run does not say."""
     return method.content.get("drawn")
 
 
 def database_name(method: Method) -> str:
-    """Return the database as people call it, and that its people are drawn if they are."""
+    """Return the database as people call it, and that its people are synthetic if they are."""
     dataset = method.content["dataset"]
     name = load_facts(dataset).name if dataset in FILES else dataset
-    return f"drawn people in the layout of {name}" if drawn_of(method) else name
+    return f"synthetic people in the layout of {name}" if drawn_of(method) else name
 
 
 def stages_of(method: Method) -> list[Stage]:
@@ -135,7 +135,7 @@ def paper_views(figures: Sequence[SeedFigures]) -> list[PaperView]:
 
 def _our_row(one: SeedFigures, table: PaperTable) -> OurRow:
     mean, pooled = one.means["frame"], one.pooled
-    notes = ["drawn people"] if drawn_of(one.method) else []
+    notes = ["synthetic people"] if drawn_of(one.method) else []
     if len(one.folds) != table.folds:
         notes.append(f"{len(one.folds)} of {table.folds} folds" if len(one.folds) < table.folds else f"{len(one.folds)} folds")
     return OurRow(
@@ -148,7 +148,7 @@ def _of_other_faces(one: SeedFigures, table: PaperTable) -> list[str]:
     """Return why the faces of a row of ours may not be those of the paper."""
     dataset, drawn, found = one.method.content["dataset"], drawn_of(one.method), []
     if drawn:
-        found.append(f"Our numbers are of drawn people in the layout of {table.name}: they cannot be compared with the paper's.")
+        found.append(f"Our numbers are of synthetic people in the layout of {table.name}: they cannot be compared with the paper's.")
     elif drawn is None:
         strangers = _strangers(one) if table.dataset == "ck+" else 0
         ids = f" {strangers} people have ids that {table.name} does not have." if strangers else ""
@@ -188,8 +188,8 @@ def _origin(methods: Sequence[Method]) -> list[Finding]:
     found = []
     if drawn:
         who = "" if len(drawn) == len(methods) else f" ({listed(drawn)})"
-        text = "these numbers show what the programs do, and cannot be set beside any of real faces"
-        found.append(Finding("look", f"The people are drawn{who}: {text}."))
+        text = "these numbers show what the programs do, and cannot be compared with any of real faces"
+        found.append(Finding("look", f"The people are synthetic{who}: {text}."))
     if unknown:
         who = "" if len(unknown) == len(methods) else f" ({listed(unknown)})"
         found.append(Finding("look", f"{_UNKNOWN}{who}."))

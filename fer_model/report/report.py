@@ -62,7 +62,7 @@ class ReportSummary:
         from rich.markup import escape
 
         faces = f"{counted(self.sheets, 'sheet')} of faces, which are personal data" if self.sheets else "no picture of a face"
-        text = f"{self.pages[0]}: {self.size / 1e6:.1f} MB with {faces}; {', '.join(path.name for path in self.pages[1:])} beside it\n"
+        text = f"{self.pages[0]}: {self.size / 1e6:.1f} MB with {faces}; {', '.join(path.name for path in self.pages[1:])} next to it\n"
         left = f"; {self.incomplete} not complete, named on the page and in no figure" if self.incomplete else ""
         return escape(f"{text}{counted(self.runs, 'run')} of {counted(self.methods, 'method')}{left}")
 

@@ -1,4 +1,4 @@
-"""Figures as sentences that can stand in a paper: what was measured, how, and how sure it is.
+"""Figures as sentences for a paper: what was measured, how, and how sure it is.
 
 In:  SeedFigures, SeedSpread (evaluate/pooled.py), PairedComparison (evaluate/paired.py).
 Out: one sentence each, in per cent.
@@ -86,4 +86,4 @@ def _rules(figures: SeedFigures) -> str:
 
 
 def _drawn(drawn: bool | None) -> str:
-    return ", on drawn people" if drawn else ""
+    return ", on synthetic people" if drawn else ""

@@ -34,7 +34,7 @@ class FoldRun:
 
     path: Path
     fold: int
-    content: dict                     # config.json; of a fold that was not started, that of another fold beside it
+    content: dict                     # config.json; of a fold that was not started, that of another fold next to it
     state: str                        # "complete", or what it lacks, in words
 
     @property

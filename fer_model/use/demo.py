@@ -1,7 +1,7 @@
 """A page on this machine alone: a picture in; the expression of each face, and the expression on other people, out.
 
 In:  RUN of `fer-model train`, or an exported file; pictures, from a file or the camera, in a browser on this machine.
-Out: http://127.0.0.1:PORT, until it is stopped. Pictures lie in a temporary folder meanwhile, which goes with the page.
+Out: http://127.0.0.1:PORT, until it is stopped. Pictures are kept in a temporary folder meanwhile, which is removed with the page.
 
 Gradio draws the page. It is told to ask nothing of other machines and to tell them nothing.
 """
@@ -82,7 +82,7 @@ def uploaded(name: str, folder: Path) -> np.ndarray:
 
 
 def open_page(model: Predictor, run: Path, port: int, device: str, folder: Path):
-    """Return the page (gradio.Blocks), which is being served from now on; what it is given lies in `folder`."""
+    """Return the page (gradio.Blocks), which is being served from now on; what it is given is stored in `folder`."""
     os.environ.update(SETTINGS)                                                  # before it is imported: it reads them then
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
     import gradio

@@ -89,7 +89,7 @@ def _of_trained(trained, recipe: Recipe) -> Engine:
 
 def _of_onnx(path: Path, device: str) -> Engine:
     if device not in ("auto", "cpu"):
-        raise DeviceError(f"choosing a device: an exported ONNX file is computed on the cpu, {device} was asked for; take the run folder")
+        raise DeviceError(f"choosing a device: an exported ONNX file runs on the cpu, not on {device}; take the run folder for that")
     require_onnx("onnxruntime")
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as faults

@@ -41,7 +41,7 @@ class Request:
     landmarks: str | None = None      # None: that of the training
     every: int = 1                    # of clips and cameras, look at each n-th picture
     limit: int | None = None          # stop after so many pictures
-    small_faces: bool | None = None   # search for small faces beside large ones; None: in pictures, not in clips or of a camera
+    small_faces: bool | None = None   # search for small faces next to large ones; None: in pictures, not in clips or of a camera
     batch: int = LARGEST_BATCH        # faces through the network at once
     device: str = "auto"
 

@@ -61,7 +61,7 @@ class Predictor:
     def predict(self, image: Path | str | np.ndarray, thorough: bool = True) -> Prediction:
         """Return the faces of one picture: a file, or an array (H, W) or (H, W, 3) RGB of uint8.
 
-        `thorough` looks for small faces beside a large one. Raises ImageError if it is no picture; no face is no error.
+        `thorough` looks for small faces next to a large one. Raises ImageError if it is no picture; no face is no error.
         """
         if isinstance(image, np.ndarray):
             shot = Shot("", None, None, image)
@@ -153,7 +153,7 @@ def _notes(recipe: Recipe, identity: dict) -> Iterator[str]:
         what = "version" if theirs.get("version") != ours["version"] else "model file"
         yield f"points are found with {ours['name']} {ours['version']}, those of the training with {theirs.get('version')}: another {what}"
     if recipe.drawn:
-        yield "the network was trained on drawn people: what it says of real ones means nothing"
+        yield "the network was trained on synthetic people: what it says of real ones means nothing"
     if recipe.probability == SVM:
         yield f"probabilities are the {SVM}"
 

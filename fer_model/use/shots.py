@@ -83,8 +83,8 @@ def sources(argument: str) -> Sources:
     elif path.is_file():
         found = Sources("video" if is_clip(path.name) else "picture", path.parent, (path.name,), ())
     else:
-        beside = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
-        missing = f"there is no {argument}{did_you_mean(path.name, beside)}"
+        near = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
+        missing = f"there is no {argument}{did_you_mean(path.name, near)}"
         if os.path.lexists(path):
             missing = f"{argument} {why_unreadable(path)}"
         raise ImageError(f"looking for pictures: a picture, a folder, a clip or the number of a camera is needed; {missing}")

@@ -56,7 +56,7 @@ def _folders(runs: Sequence[Path]) -> dict[str, Path]:
 
 
 class EventFiles:
-    """The event files of one run. A log that was rewound, because a run went on from a checkpoint, is written anew."""
+    """The event files of one run. A log that was rewound, because a run was resumed from a checkpoint, is written again."""
 
     def __init__(self, run: Path, folder: Path):
         try:
@@ -77,7 +77,7 @@ class EventFiles:
         data = self.run.log.read_bytes()
         lines = data[: data.rfind(b"\n") + 1].splitlines()               # a line that is being written waits
         if self.writer is None or lines[: len(self.lines)] != self.lines:
-            self._start_anew()
+            self._start_again()
         new = lines[len(self.lines) :]
         clock = _Clock()
         for number, line in enumerate(lines):
@@ -90,7 +90,7 @@ class EventFiles:
         self.writer.flush()
         return len(new)
 
-    def _start_anew(self) -> None:
+    def _start_again(self) -> None:
         if self.writer is not None:
             self.writer.close()
         for path in self.folder.glob("events.out.tfevents*"):
