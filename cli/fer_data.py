@@ -69,6 +69,7 @@ def prepare_options(*backends):
         choice("--colour", ["grey", "rgb"], "Channels of the faces."),
         number("--folds", 10, 2, "Number of subject-disjoint folds."),
         choice("--fold-rule", ["step", "stratified", "shuffled"], "step: subjects[i::N], as in the literature; stratified: by expression."),
+        flag("--distinct-subjects", "Ids that differ in case, leading zeros or separators alone (1 and 001) are different people."),
         options.seed("fold_seed"), options.workers(),
         click.option("--scheduler", metavar="ADDRESS", help=_SCHEDULER),
         options.dry_run(), flag("--strict", "Exit 1 if anything that was wanted could not be used."), options.json(),
@@ -158,7 +159,7 @@ def prepare_bu4dfe(root, out, every, **given):
 @prepare.command("folder")
 @click.argument("root", type=options.ROOT)
 @click.argument("out", type=options.OUT_DIR)
-@click.option("--index", type=options.FILE, help="CSV with the columns path, subject, expression[, sequence, frame].")
+@click.option("--index", type=options.FILE, help="Table, such as CSV, with the columns path, subject, expression[, sequence, frame].")
 @click.option("--pattern", metavar="TEXT", help="File names, e.g. '{subject}/{subject}_{sequence}_{expression}.jpg'.")
 @choice("--frames", ["all", "last-three"], "Which frames of a sequence.")
 @prepare_options("fan", "dlib", "openface", "none")

@@ -17,7 +17,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_data.errors import TableError
+from fer_data.errors import TableError, UnreadableError
+from fer_data.files import read_file
 from fer_data.people import says_nothing
 
 __all__ = ["ROLES", "SUFFIXES", "Line", "Table", "read_table", "table_of", "roles_of", "text_of", "raw_lines", "lines_of", "number",
@@ -298,16 +299,16 @@ def whole(text: str) -> int | None:
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise TableError(f"it cannot be read ({error.strerror})") from error
+        return read_file(path)
+    except UnreadableError as error:
+        raise TableError(f"it {error.why}") from error
 
 
 def _parquet(path: Path) -> tuple[list[str], list[Line]]:
     import pandas as pd
 
     try:
-        frame = pd.read_parquet(path)
+        frame = pd.read_parquet(io.BytesIO(_bytes(path)))
     except (OSError, ValueError) as error:  # pyarrow's errors are children of these two
         raise TableError(f"it is not a whole Parquet file ({str(error).splitlines()[0]})") from error
     columns = [frame.iloc[:, index] for index in range(len(frame.columns))]

@@ -5,11 +5,12 @@ Out: text.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from collections.abc import Sequence as Listing
 from difflib import get_close_matches
 
-__all__ = ["counted", "did_you_mean", "either", "escape", "listed", "meant", "natural_key", "paragraphs", "percent", "table",
+__all__ = ["counted", "did_you_mean", "either", "escape", "listed", "meant", "natural_key", "paragraphs", "percent", "same_path", "table",
            "unknown"]  # fmt: skip
 
 
@@ -52,6 +53,17 @@ def listed(parts: Iterable, most: int | None = None, last: str = "and") -> str:
     if most is not None and len(texts) > most:
         texts = [*texts[:most], f"{len(texts) - most} more"]
     return f"{', '.join(texts[:-1])} {last} {texts[-1]}" if len(texts) > 1 else "".join(texts)
+
+
+def same_path(path: str) -> str:
+    """Return a path in the one spelling in which paths are compared: Unicode NFC, '/' between its parts, no `.` among them.
+
+    >>> same_path("./faces\\\\Zoe\\u0308/1.png") == "faces/Zo\\u00eb/1.png"
+    True
+    """
+    path = unicodedata.normalize("NFC", path).replace("\\", "/")
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    return "/" * path.startswith("/") + "/".join(parts)
 
 
 def either(choices: Iterable) -> str:

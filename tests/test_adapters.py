@@ -507,8 +507,8 @@ def test_ck_plus_counts_are_compared_by_expression_and_subjects_by_name(tmp_path
 
 
 @pytest.mark.parametrize(("column", "value", "words"), [
-    ("frame", "x", "allowed are digits, got 'x'"), ("frame", "-1", "allowed are digits"), ("frame", "\u0663", "allowed are digits"),
-    ("subject", "a/b", "must not contain '/'"), ("subject", " ", "must not be empty"), ("expression", "bored", "got 'bored'"),
+    ("frame", "x", "'x' is no whole number"), ("frame", "-1", "'-1' is no"), ("frame", "\u0663", "is no whole number"),
+    ("subject", "a/b", "contains a '/'"), ("subject", " ", "names nobody"), ("expression", "bored", "unknown expression 'bored'"),
 ])  # fmt: skip
 def test_a_row_of_an_index_that_says_nothing_is_listed(tmp_path, column, value, words):
     """Broken once by allowing any frame: int('x') raised ValueError; once by any subject: the manifest refused 'a/b'."""

@@ -163,7 +163,7 @@ def test_what_is_no_table_is_said(tmp_path, name, data, sentence):
 
 
 def test_a_file_that_is_not_there_is_said(tmp_path):
-    with pytest.raises(TableError, match="it cannot be read"):
+    with pytest.raises(TableError, match="it is not there"):
         read_table(tmp_path / "a.csv")
 
 

@@ -4,31 +4,32 @@ In:  a root and either --index FILE.csv or --pattern "{subject}/{subject}_{seque
 Out: Sequence records in natural order. What does not fit is listed as skipped, never guessed.
 
 Index columns:  path (relative to the root), subject, expression; optional sequence (default: the file's stem) and
-                frame (default: the position in its sequence). Other columns are ignored.
+                frame (default: the position in its sequence). Other columns are ignored. index.py reads it.
 Pattern fields: {subject}, {expression}, optional {sequence} and {frame}; `*` stands for anything within one folder or
                 file name. A field ends before the character that follows it in the pattern, so that there is only one
                 reading; {subject:4} takes exactly four characters. A field named twice must have the same text.
 An expression is one of the words in fer_data.labels.WORDS; an empty one in the index means: not labelled.
+Ids of people are read as fer_data.people says. Names of files are compared in one Unicode form, and a backslash in them is a '/'.
 """
 
 import re
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
-
+from fer_data.datasets.index import FIELDS, Indexed, by_spelling, commonest, read_index
 from fer_data.datasets.recognise import what_it_is
 from fer_data.datasets.tree import walk
 from fer_data.errors import DatasetError, UnreadableError
 from fer_data.files import opened
 from fer_data.labels import expression_from_word
+from fer_data.people import person
 from fer_data.pictures.file_kinds import is_clip, is_picture, shows_picture
 from fer_data.records import Frame, Scan, Sequence, Skip
-from fer_data.text import natural_key
+from fer_data.tables import whole
+from fer_data.text import natural_key, same_path
 
 __all__ = ["FIELDS", "scan", "pattern_to_regex"]
 
-FIELDS = ("subject", "sequence", "frame", "expression")
 _CLIP = "a clip: `prepare folder` reads pictures; save its frames as pictures, in a folder of their own"
 _TOKEN = re.compile(r"\{([^{}:]*)(?::([^{}]*))?\}|\*")
 
@@ -41,17 +42,21 @@ def scan(root: Path, index: Path | None = None, pattern: str | None = None) -> S
     if (index is None) == (pattern is None):
         raise DatasetError("reading a folder: give either --index FILE.csv or --pattern TEXT")
     files, left = walk(root)
-    pictures = [path for path in files if is_picture(path) or is_clip(path)]
-    others = [path for path in files if not (is_picture(path) or is_clip(path))]
-    entries, skipped = _from_index(index, pictures, others) if index else _from_pattern(pattern, pictures, root, others)
-    skipped = [replace(skip, reason="other-part", detail=_CLIP) if is_clip(skip.source) and skip.frames else skip for skip in skipped]
-    skipped += [Skip(entry["path"], "unreadable", entry["subject"], detail=_CLIP) for entry in entries if is_clip(entry["path"])]
-    sequences, unusable = _group([entry for entry in entries if not is_clip(entry["path"])])
+    pictures = by_spelling(path for path in files if is_picture(path) or is_clip(path))
+    others = {same_path(path): path for path in files if not (is_picture(path) or is_clip(path))}
+    given = read_index(index, pictures, others) if index else _from_pattern(pattern, pictures, root, others)
+    skipped = [replace(skip, reason="other-part", detail=_CLIP) if is_clip(skip.source) and skip.frames else skip for skip in given.skipped]
+    clips = [Skip(entry["path"], "unreadable", entry["subject"], detail=_CLIP) for entry in given.entries if is_clip(entry["path"])]
+    sequences, unusable = _group([entry for entry in given.entries if not is_clip(entry["path"])])
+    failed = given.failed + [(_kind(skip), skip.detail) for skip in (*clips, *unusable)]
     if not sequences:
-        hint = f"; the first picture found is {pictures[0]}" if pictures else f"; there is no picture{what_it_is(root, files, 'folder')}"
-        raise DatasetError(f"reading a folder: nothing below {root} fits {index or pattern!r}{hint}")
-    skipped += unusable + left
-    return Scan("folder", tuple(sequences), tuple(skipped))
+        hint = f"; the first picture found is {next(iter(pictures.values()))}" if pictures else what_it_is(root, files, "folder")
+        if failed and pictures:
+            raise DatasetError(f"reading a folder: {commonest(failed, given.rows, index or 'the names')}")
+        none = "" if pictures else "; there is no picture"
+        raise DatasetError(f"reading a folder: nothing below {root} fits {index or pattern!r}{none}{hint}")
+    notes = given.notes + ((commonest(failed, given.rows, index.name),) if index and failed else ())
+    return Scan("folder", tuple(sequences), tuple(skipped + clips + unusable + left), notes)
 
 
 def pattern_to_regex(pattern: str) -> re.Pattern:
@@ -85,20 +90,28 @@ def pattern_to_regex(pattern: str) -> re.Pattern:
     return re.compile(regex + re.escape(pattern[position:]))
 
 
-def _from_pattern(pattern: str, pictures: list[str], root: Path, others: list[str]) -> tuple[list[dict], list[Skip]]:
+def _kind(skip: Skip) -> str:
+    """Return what is equal for Skips with one reason: of a label what was being read."""
+    return skip.detail.partition(" in ")[0] if skip.reason == "bad-label" else skip.reason
+
+
+def _from_pattern(pattern: str, pictures: dict[str, str], root: Path, others: dict[str, str]) -> Indexed:
     """Return an entry for each picture that fits, and a Skip for each that does not.
 
     Of `others`, whose names do not say that they are pictures, those that fit are looked into.
     """
-    regex = pattern_to_regex(pattern)
-    entries, skipped = [], []
-    for path in [*pictures, *(path for path in others if regex.fullmatch(path) and _shows_picture(root / path))]:
-        match = regex.fullmatch(path)
+    regex = pattern_to_regex(same_path(pattern))
+    found = Indexed(0, [])
+    exact = {"exact": "yes"} if "{subject:" in pattern else {}           # of JAFFE's people one is called NA
+    looked_into = {spelled: path for spelled, path in others.items() if regex.fullmatch(spelled) and _shows_picture(root / path)}
+    for spelled, path in (pictures | looked_into).items():
+        match = regex.fullmatch(spelled)
         if match is None:
-            skipped.append(Skip(path, "no-match", detail=f"it does not fit {pattern}"))
+            found.skipped.append(Skip(path, "no-match", detail=f"it does not fit {pattern}"))
         else:
-            entries.append({"path": path, **match.groupdict()})
-    return entries, skipped
+            found.entries.append({"path": path, "where": path, **exact, **match.groupdict()})
+    found.rows = len(found.entries)
+    return found
 
 
 def _shows_picture(path: Path) -> bool:
@@ -109,51 +122,24 @@ def _shows_picture(path: Path) -> bool:
         return False
 
 
-def _from_index(index: Path, pictures: list[str], others: list[str]) -> tuple[list[dict], list[Skip]]:
-    """Return an entry for each row whose picture exists, a Skip for each other row and each picture without a row.
-
-    A row may name one of `others` too, whose names do not say that they are pictures.
-    """
-    try:
-        table = pd.read_csv(index, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
-        raise DatasetError(f"reading the index {index}: it is not a CSV file ({str(error).splitlines()[0]})") from error
-    table.columns = [str(name).strip() for name in table.columns]
-    missing = [name for name in ("path", "subject", "expression") if name not in table.columns]
-    if missing:
-        raise DatasetError(f"reading the index {index}: it must have the columns path, subject, expression; missing: {', '.join(missing)}")
-    entries, skipped, known, used = [], [], {*pictures, *others}, {}
-    for number, row in enumerate(table.to_dict("records"), start=2):
-        path = Path(row["path"].strip().replace("\\", "/")).as_posix()
-        where = f"line {number} of {index.name}"
-        if path not in known:
-            skipped.append(Skip(path, "no-match", row["subject"], frames=0, detail=f"{where} names a picture that is not there"))
-        elif path in used:
-            skipped.append(Skip(path, "duplicate", row["subject"], frames=0, detail=f"{where} repeats line {used[path]}"))
-        else:
-            used[path] = number
-            entries.append({name: row[name].strip() for name in (*FIELDS, "path") if name in row} | {"path": path})
-    skipped += [Skip(path, "no-match", detail=f"{index.name} does not name it") for path in pictures if path not in used]
-    return entries, skipped
-
-
 def _group(entries: list[dict]) -> tuple[list[Sequence], list[Skip]]:
     """Return the entries as sequences in natural order; entries that cannot be read become Skips."""
     groups: dict[tuple[str, str], list[tuple[dict, str | None]]] = {}
     skipped = []
     for entry in entries:
-        path, subject = entry["path"], entry["subject"]
-        sequence = entry.get("sequence") or Path(path).stem
+        path, where, raw = entry["path"], entry["where"], entry.get("subject", "")
+        subject = person(raw) or ("exact" in entry and raw)
+        sequence = entry.get("sequence") or Path(same_path(path)).stem
         try:
             if not subject:
-                raise DatasetError(f"reading a subject: it must not be empty, for {path}")
+                raise DatasetError(f"reading a subject in {where}: {raw!r} names nobody; write the person's id")
             if "/" in subject:
-                raise DatasetError(f"reading a subject: it must not contain '/', got {subject!r} for {path}")
-            expression = expression_from_word(entry["expression"], path) if entry["expression"] else None
-            if entry.get("frame") and not re.fullmatch("[0-9]{1,9}", entry["frame"]):
-                raise DatasetError(f"reading a frame number: allowed are digits, got {entry['frame']!r} for {path}")
+                raise DatasetError(f"reading a subject in {where}: {subject!r} contains a '/'; write another character")
+            expression = expression_from_word(entry["expression"], where) if entry.get("expression") else None
+            if entry.get("frame") and whole(entry["frame"]) is None:
+                raise DatasetError(f"reading a frame number in {where}: {entry['frame']!r} is no whole number of up to 9 digits")
         except DatasetError as error:
-            skipped.append(Skip(path, "bad-label", subject, sequence, detail=str(error)))
+            skipped.append(Skip(path, "bad-label", subject or raw, sequence, detail=str(error)))
             continue
         groups.setdefault((subject, sequence), []).append((entry, expression))
     sequences = []
@@ -170,7 +156,7 @@ def _sequence(key: tuple[str, str], members: list[tuple[dict, str | None]]) -> t
     skipped = []
     taken: dict[int, str] = {}
     for position, (entry, expression) in enumerate(sorted(members, key=lambda member: natural_key(member[0]["path"]))):
-        number = int(entry["frame"]) if entry.get("frame") else position
+        number = whole(entry["frame"]) if entry.get("frame") else position
         earlier = taken.setdefault(number, entry["path"])
         if earlier != entry["path"]:
             detail = f"frame {number} of {'/'.join(key)} is {earlier} already"

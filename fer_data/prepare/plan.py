@@ -13,6 +13,7 @@ from fer_data.datasets.adapters import ADAPTERS
 from fer_data.errors import DatasetError
 from fer_data.faces.landmarks import backend_options, open_backend
 from fer_data.faces.views import N_VIEWS, VIEW_SIZE
+from fer_data.people import refuse_alike
 from fer_data.protocol import folds, peaks
 from fer_data.records import Scan, Sequence, Skip
 from fer_data.store.folder import check_out
@@ -27,7 +28,10 @@ _REASONS = 3                          # so many reasons are named where next to 
 
 @dataclass(frozen=True)
 class PrepareConfig:
-    """How a database is prepared. All but `workers`, `scheduler` and the place of `openface` (not its content) decides the bytes."""
+    """How a database is prepared. All but `workers`, `scheduler` and the place of `openface` (not its content) decides the bytes.
+
+    `distinct_subjects` is written only where it is set: elsewhere there are no such ids.
+    """
 
     landmarks: str = "fan"            # landmark backend; never swapped for another
     detector: str = "sfd"             # face detector of the fan backend; "whole" (fan, dlib): the picture is the face's box
@@ -39,6 +43,7 @@ class PrepareConfig:
     fold_seed: int = 0                # for the rules in protocol.folds.SEEDED
     frames: str | None = None         # protocol.peaks.RULES; None: the paper's rule for the database
     neutral: str = "off"              # NEUTRAL: first frames left out (paper), taken as class neutral, or as reference rows
+    distinct_subjects: bool = False   # ids that differ in case, leading zeros or separators alone are different people
     options: dict = field(default_factory=dict)  # of the adapter, e.g. {"pattern": "{subject}/..."}
     workers: int = 1                  # processes
     scheduler: str | None = None      # address of a Dask scheduler whose workers take the place of processes
@@ -125,8 +130,8 @@ class DryRun:
 def make_plan(dataset: str, root: Path, config: PrepareConfig) -> Plan:
     """Return what `prepare_dataset` will do; reads names, labels and the backend's weights, no pictures.
 
-    Raises DatasetError if the tree is not the database's, or if it has too few labelled subjects for the folds;
-    WeightsError if the backend cannot run.
+    Raises DatasetError if the tree is not the database's, if it has too few labelled subjects for the folds, or if two of them may be
+    one person in two spellings; WeightsError if the backend cannot run.
     """
     if dataset not in ADAPTERS:
         raise DatasetError(f"preparing a database: {unknown('database', dataset, ADAPTERS)}")
@@ -140,6 +145,8 @@ def make_plan(dataset: str, root: Path, config: PrepareConfig) -> Plan:
             labelled.setdefault(sequence.subject, []).append(sequence.expression)
     if len(labelled) < 2:
         raise DatasetError(_too_few(dataset, root, scan, labelled))
+    if not config.distinct_subjects:
+        refuse_alike(f"preparing {dataset}", labelled)
     fold_of = folds.assign(labelled, config.fold_rule, config.folds, config.fold_seed)
     selected, skipped = [], list(scan.skipped)
     for sequence in scan.sequences:

@@ -290,6 +290,7 @@ def _write_manifest(run: _Run, made: _Made) -> None:
     from fer_data.synthetic.trees import is_drawn  # the generator of people, for its marker alone
 
     config = {key: value for key, value in asdict(run.config).items() if key not in ("workers", "scheduler", "openface")}
+    config = {key: value for key, value in config.items() if key != "distinct_subjects" or value}
     config["options"] = {key: Path(value).name if isinstance(value, Path) else value for key, value in config["options"].items()}
     classes = classes_of(table.loc[table["role"] == "peak", "expression"])
     settings = {
