@@ -168,7 +168,7 @@ MUTATIONS = [
      '("cropped", "original") if tree', "tests/test_adapters.py -k oulu"),
     ("fer_data/datasets/bu4dfe.py", "([FM]\\d{{3}})", "([^/]+)", "tests/test_adapters.py -k bu4dfe"),
     ("fer_data/datasets/recognise.py", '    ("", is_mahnob,', '    ("", lambda root, files: False,', "tests/test_adapters.py -k named"),
-    ("fer_data/datasets/compare.py", "_differences({sequence.sequence_id for",
+    ("fer_data/datasets/published.py", "_differences({sequence.sequence_id for",
      "_differences({sequence.subject for", "tests/test_adapters.py -k missing"),
     ("fer_data/datasets/mmi.py", "session.code not in MMI_CODES:", "session.code > 6:", "tests/test_adapters_mmi.py -k six"),
     ("fer_data/datasets/mmi.py", "    if is_mahnob(root, files):", "    if False:", "tests/test_adapters_mmi.py -k laughter"),

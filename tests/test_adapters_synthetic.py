@@ -358,7 +358,7 @@ def test_a_cropped_copy_goes_through_everything_by_name_and_by_pattern(synthetic
         load_facts("ck48"), subjects=len({one.subject for one in whole}), sequences=len(whole), images=3 * len(whole),
         expressions=Counter(one.expression for one in whole),
     )  # fmt: skip
-    monkeypatch.setattr("fer_data.datasets.compare.load_facts", lambda dataset: facts)
+    monkeypatch.setattr("fer_data.datasets.published.load_facts", lambda dataset: facts)
     monkeypatch.setattr("fer_data.report.content.load_facts", lambda dataset: facts)
     assert len(check_cropped(synthetic_ck, tmp_path, 1, facts)) == 3 * len(whole)
 

@@ -42,7 +42,7 @@ def test_numbers_agree_with_each_other_and_with_the_code(dataset):
 def test_every_database_has_facts_and_every_file_is_known():
     assert set(FILES) == set(ADAPTERS) - {"folder"}
     assert {path.name for path in FOLDER.glob("*.json")} == set(FILES.values())
-    with pytest.raises(DatasetError, match=r"allowed are ck\+, ck48, mmi, oulu, bu4dfe; got 'folder'"):
+    with pytest.raises(DatasetError, match=r"unknown database 'folder'; choose ck\+, ck48, mmi, oulu or bu4dfe"):
         load_facts("folder")
 
 

@@ -41,6 +41,7 @@ def sources(package: str) -> list[Path]:
     ("statement", "absent"),
     [
         ("import fer_data", {"torch", "face_alignment", "dlib", "cv2", "pandas"}),
+        ("import fer_data.datasets.published", {"numpy", "pandas", "cv2"}),
         ("import fer_data.prepare.run", {"torch", "face_alignment", "dlib", "distributed"}),
         ("import cli.fer_data", {"torch", "face_alignment", "dlib", "pandas", "cv2"}),
         ("import cli.fer_model", {"torch", "face_alignment", "dlib", "pandas"}),

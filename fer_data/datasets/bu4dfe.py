@@ -21,7 +21,7 @@ Cite:     Yin et al. 2008.      Licence: research agreement; images may not be p
 import re
 from pathlib import Path
 
-from fer_data.datasets.compare import counts_note, difference_notes
+from fer_data.datasets.published import counts_note, difference_notes
 from fer_data.datasets.recognise import BASIC_FOLDERS, wrong_tree
 from fer_data.datasets.tree import PICTURE, stray, walk
 from fer_data.labels import BASIC

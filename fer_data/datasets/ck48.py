@@ -18,7 +18,7 @@ Cite:     Lucey et al. 2010.      Licence: that of CK+; a licence that a mirror 
 import re
 from pathlib import Path
 
-from fer_data.datasets.compare import ck_plus_subjects, counts_note, subject_notes
+from fer_data.datasets.published import ck_plus_subjects, counts_note, subject_notes
 from fer_data.datasets.recognise import wrong_tree
 from fer_data.datasets.tree import PICTURE, stray, walk
 from fer_data.labels import WORDS

@@ -25,8 +25,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from fer_data.datasets.compare import ck_plus_subjects, counts_note, subject_notes
-from fer_data.datasets.published import load_facts
+from fer_data.datasets.published import ck_plus_subjects, counts_note, load_facts, subject_notes
 from fer_data.datasets.recognise import what_it_is, where_it_lies, wrong_tree
 from fer_data.datasets.tree import PICTURE, stray, walk
 from fer_data.errors import DatasetError, UnreadableError

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_data.datasets import mmi_xml
-from fer_data.datasets.compare import counts_note
+from fer_data.datasets.published import counts_note
 from fer_data.datasets.recognise import is_mahnob, wrong_tree
 from fer_data.datasets.tree import stray, walk
 from fer_data.errors import DatasetError, ImageError, UnreadableError

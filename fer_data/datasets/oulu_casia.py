@@ -22,7 +22,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from fer_data.datasets.compare import counts_note, difference_notes
+from fer_data.datasets.published import counts_note, difference_notes
 from fer_data.datasets.recognise import BASIC_FOLDERS, wrong_tree
 from fer_data.datasets.tree import PICTURE, stray, walk
 from fer_data.errors import DatasetError

@@ -14,8 +14,9 @@ from fer_data.pictures.file_kinds import PICTURES, unread_kind
 from fer_data.records import Skip
 from fer_data.text import natural_key
 
-__all__ = ["PICTURE", "stray", "walk"]
+__all__ = ["MARKER", "PICTURE", "is_drawn", "stray", "walk"]
 
+MARKER = "synthetic.json"             # at the top of a tree of synthetic people; fer_data/synthetic/trees.py writes it
 PICTURE = "(?:" + "|".join(suffix[1:] for suffix in PICTURES) + ")"     # of a regular expression, after the dot
 _LITTER_NAMES = {".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini", ".localized", "icon\r"}
 _LITTER_FOLDERS = {"__macosx", ".git", ".trashes", ".spotlight-v100", ".fseventsd", "@eadir", "$recycle.bin", "system volume information"}
@@ -63,6 +64,12 @@ def walk(root: Path) -> tuple[list[str], list[Skip]]:
                 files += [prefix + entry.name] if skip is None or skip.reason != "litter" else []
                 left += [skip] if skip else []
     return sorted(files, key=natural_key), sorted(left, key=lambda skip: (natural_key(skip.source), skip))
+
+
+def is_drawn(root: Path) -> bool:
+    """Return whether a folder is in a tree of synthetic people: it, or a folder above it, has the marker."""
+    root = Path(root).resolve()
+    return any((folder / MARKER).is_file() for folder in (root, *root.parents))
 
 
 def stray(path: str, member: str) -> Skip:

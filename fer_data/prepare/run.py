@@ -24,6 +24,7 @@ import numpy as np
 import pyarrow as pa
 
 from fer_data import __version__
+from fer_data.datasets.tree import is_drawn
 from fer_data.errors import DatasetError, ShardError
 from fer_data.faces.views import N_VIEWS, VIEW_SIZE, render_views
 from fer_data.files import write_json_atomically
@@ -287,8 +288,6 @@ def _write_manifest(run: _Run, made: _Made) -> None:
         reasons = ", ".join(f"{reason} {count}" for reason, count in summary.skipped.items())
         first = next((f", such as {skip.source}: {skip.detail}" for skip in skipped if skip.reason in UNUSABLE and skip.detail), "")
         raise DatasetError(f"preparing {plan.scan.dataset}: no face could be used; skipped: {reasons}{first}")
-    from fer_data.synthetic.trees import is_drawn  # the generator of people, for its marker alone
-
     config = {key: value for key, value in asdict(run.config).items() if key not in ("workers", "scheduler", "openface")}
     config = {key: value for key, value in config.items() if key != "distinct_subjects" or value}
     config["options"] = {key: Path(value).name if isinstance(value, Path) else value for key, value in config["options"].items()}

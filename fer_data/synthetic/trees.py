@@ -19,16 +19,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from fer_data.datasets.tree import MARKER
 from fer_data.errors import DatasetError
 from fer_data.files import write_bytes_atomically, write_json_atomically
 from fer_data.synthetic.people import Person
 from fer_data.synthetic.scene import Nuisance
 from fer_data.synthetic.version import VERSION
 
-__all__ = ["Progress", "silent", "is_drawn", "MARKER", "TRUTH", "Written", "new_tree", "require_seed", "finish_tree", "run_jobs",
+__all__ = ["Progress", "silent", "TRUTH", "Written", "new_tree", "require_seed", "finish_tree", "run_jobs",
            "factors_of", "write_jpeg"]  # fmt: skip
 
-MARKER, TRUTH = "synthetic.json", "truth.csv"
+TRUTH = "truth.csv"
 
 Progress = Callable[[int, int], None]   # (people or sessions done, in all)
 
@@ -58,12 +59,6 @@ class Written:
 
 def silent(done: int, total: int) -> None:
     """Say nothing of how far it is."""
-
-
-def is_drawn(root: Path) -> bool:
-    """Return whether a folder is inside a tree of synthetic people: finish_tree leaves its marker at the top."""
-    root = Path(root).resolve()
-    return any((folder / MARKER).is_file() for folder in (root, *root.parents))
 
 
 @contextmanager

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_data.datasets.compare import ck_plus_subjects
-from fer_data.datasets.published import FILES, load_facts
+from fer_data.datasets.published import FILES, ck_plus_subjects, load_facts
 from fer_data.report.content import Finding
 from fer_data.text import listed, percent
 from fer_model.evaluate.figures import REPLICATES
