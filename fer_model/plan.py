@@ -13,14 +13,13 @@ from fer_data.store.loader import open_views
 from fer_model.config import TrainConfig, budget_images, step_images, steps_of
 from fer_model.data.fold import Prepared, read_prepared
 from fer_model.engine.devices import resolve_device
-from fer_model.engine.randomness import stream
 from fer_model.engine.stage import Stage
 from fer_model.job import Job, settled
-from fer_model.networks import Encoder, build
 from fer_model.runs.pretrained import read_pretrained
 from fer_model.runs.taken_over import read_gan
 from fer_model.settings_text import describe, differences
-from fer_model.train import make_stage
+from fer_model.stages.inputs import StageInputs
+from fer_model.stages.registry import STAGES
 
 __all__ = ["RunPlan", "StagePlan", "plan"]
 
@@ -93,16 +92,17 @@ def plan(job: Job, device: str = "auto", prepared: Prepared | None = None) -> Ru
     prepared = prepared or read_prepared(job.data)
     fold, where = prepared.fold_of(job.config), resolve_device(device)
     config, views = settled(job, prepared, fold, where), open_views(job.data, fold.train, where)
-    if job.gan is not None:
-        read_gan(job.gan, config, fold)
+    taken = None if job.gan is None else read_gan(job.gan, config, fold)
     if job.init is not None:
         read_pretrained(job.init, config, fold)
-    net, stages = config.network, []
-    encoder = build(lambda: Encoder(net), where, net.init_std, stream(config.seed, "plan"))
-    for name in config.stages[job.gan is not None :]:
+    stages, inputs = [], StageInputs(config, fold, views, where)
+    for name in config.stages:
         given = getattr(config, name)
         small = replace(given, batch=min(given.batch, TIMED_BATCH))
-        stage = make_stage(name, replace(config, **{name: small}), fold, views, None, where, encoder)
+        stage = STAGES[name].make(replace(inputs, config=replace(config, **{name: small})))
+        inputs = inputs.after(stage)
+        if taken is not None and name == taken.stage:
+            continue
         rate = _images_per_s(stage)
         steps, batch = steps_of(given), step_images(given)
         per_pass = budget_images(replace(given, kimg=None, epochs=1), len(fold.train))

@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 
 from fer_data.files import write_json_atomically
-from fer_data.store.loader import Views
 from fer_model.config import TrainConfig, steps_of
 from fer_model.data.fold import Fold, FoldReader, Prepared, people_of, read_prepared
 from fer_model.engine import checkpoint, distributed
@@ -29,16 +28,10 @@ from fer_model.runs.predictions import predictions_frame, read_predictions, writ
 from fer_model.runs.pretrained import Pretrained, read_pretrained
 from fer_model.runs.taken_over import GanSource, read_gan, refuse_itself
 from fer_model.settings_text import describe, differences
-from fer_model.stages.classifier import ClassifierStage
-from fer_model.stages.cnn import CnnStage
-from fer_model.stages.gan import GanStage
-from fer_model.stages.head import HeadStage
-from fer_model.stages.health import Health
-from fer_model.stages.judges import JudgesStage
-from fer_model.stages.sample_sheet import write_sheet
-from fer_model.stages.svm import SvmStage
+from fer_model.stages.inputs import StageInputs
+from fer_model.stages.registry import STAGES, with_helpers
 
-__all__ = ["Outcome", "make_stage", "refuse_other_run", "train"]
+__all__ = ["Outcome", "refuse_other_run", "train"]
 
 RULES = {
     "epoch": "last",                  # or validation's; no epoch is chosen by looking at the test fold
@@ -105,7 +98,8 @@ def train(
         distributed.wait()
         journal = Journal(folder.log, say)
         _announce(config, differences(job.config), fold, where, journal)
-        last = _train_stages(config, fold, views, reader.validation(), where, folder, journal, hook, save_every_s, taken, start)
+        inputs = StageInputs(config, fold, views, where, reader.validation())
+        last = _train_stages(inputs, folder, journal, hook, save_every_s, taken, start)
         evaluation = None
         with distributed.first_one_first():
             if len(fold.test) and distributed.is_first():
@@ -157,50 +151,29 @@ def _aside(fold: Fold) -> str:
     return f" {len(set(people_of(fold.validation)))} more people set aside to choose the weights by," if len(fold.validation) else ""
 
 
-def make_stage(
-    name: str, config: TrainConfig, fold: Fold, views: Views, validation: Views | None, device: torch.device, encoder, watch=None
-) -> Stage:
-    """Return a stage by its name."""
-    if name == "judges":
-        return JudgesStage(config, fold, views, device)
-    if name == "gan":
-        return GanStage(config, fold, views, device, watch)
-    if name == "cnn":
-        return CnnStage(config, fold, views, device, validation)
-    if config.head.variant == "f-svm":
-        return SvmStage(config, fold, views, device, encoder)
-    return HeadStage(config, fold, views, device, encoder, validation)
-
-
 def _train_stages(
-    config, fold, views, validation, device, folder, journal, hook, save_every_s, taken: GanSource | None, start: Pretrained | None
-) -> ClassifierStage | SvmStage | GanStage:
+    inputs: StageInputs, folder: RunFolder, journal: Journal, hook: Hook | None, save_every_s: float,
+    taken: GanSource | None, start: Pretrained | None,
+) -> Stage:  # fmt: skip
     """Train or load each stage in order; return the last one, which predicts unless nobody is held out."""
-    encoder = stage = watch = None
-    judges = ("judges",) if "gan" in config.stages and taken is None else ()          # they train first and are no part of the method
-    for name in (*judges, *config.stages):
-        stage, path = make_stage(name, config, fold, views, validation, device, encoder, watch), folder.weights(name)
-        if not path.is_file() and name == "gan" and taken is not None:
+    for name in with_helpers(inputs.config.stages, taken and taken.stage):
+        stage, path = STAGES[name].make(inputs), folder.weights(name)
+        if not path.is_file() and taken is not None and name == taken.stage:
             if distributed.is_first():
                 taken.copy_to(folder)
             journal.write({"event": "taken over", "stage": name, **taken.entry()}, f"{name} is taken over from {taken.run}")
         elif not path.is_file():
-            if name == "gan" and start is not None:
+            if start is not None and name == start.stage:
                 start.start(stage)
                 journal.write({"event": "started from", "stage": name, **_without_people(start)}, f"{name} starts from {_started(start)}")
-            run_stage(stage, folder.checkpoints, journal, save_every_s, hook)
-            if isinstance(stage, GanStage) and distributed.is_first():
-                write_sheet(folder.samples, stage)
+            run_stage(stage, folder.checkpoints, journal, save_every_s, hook, STAGES[name].watchers(inputs, folder.path))
             if distributed.is_first():
                 checkpoint.write_tensors(path, stage.weights())          # from here on the stage is complete
         distributed.wait()
         if distributed.is_first():
             checkpoint.remove(folder.checkpoints, name)
         stage.load_weights(checkpoint.read_tensors(path), str(path))
-        if isinstance(stage, JudgesStage):
-            watch = Health(stage, folder.sheets)
-        if isinstance(stage, GanStage):
-            encoder = stage.finished.encoder
+        inputs = inputs.after(stage)
     return stage
 
 
@@ -219,7 +192,7 @@ def _started(start: Pretrained) -> str:
 
 def _rules(config: TrainConfig, fold: Fold, chosen: dict | None, start: Pretrained | None) -> dict[str, str]:
     """Return how the figures came about, in words; `chosen` is the last look at the validation faces."""
-    svm = config.method == "degan" and config.head.variant == "f-svm"
+    svm = "head" in config.stages and config.head.variant == "f-svm"
     rules = RULES | {"probability": "softmax of a linear SVM's margins, which were not fitted to be probabilities" if svm else "softmax"}
     if chosen is not None:
         people = len(set(people_of(fold.validation)))

@@ -11,7 +11,9 @@ from fer_model.config import preset, resolve_budgets
 from fer_model.data.fold import read_prepared
 from fer_model.stages.gan import GanStage
 from fer_model.stages.health import Health
+from fer_model.stages.inputs import StageInputs
 from fer_model.stages.judges import JudgesStage
+from fer_model.stages.sample_sheet import Sheets
 
 CPU = torch.device("cpu")
 NAMES = {
@@ -31,33 +33,34 @@ def parts(tiny_prepared, tmp_path):
     with torch.no_grad():
         for weight in judges.networks()["expression"].parameters():
             weight.mul_(2)                                               # as loud as one that has been trained for long
-    return config, fold, views, Health(judges, tmp_path / "samples")
+    return config, fold, views, Health(StageInputs(config, fold, views, CPU).after(judges))
 
 
-def trained(parts, watch):
+def trained(parts, *watchers):
     config, fold, views, _ = parts
-    stage = GanStage(config, fold, views, CPU, watch)
+    stage = GanStage(config, fold, views, CPU)
     for step in range(4):
         stage.step(step)
-        stage.review(step + 1)
+        for watcher in watchers:
+            watcher.on_tick(stage, step + 1)
     return stage
 
 
-def test_training_does_not_notice_that_it_is_watched(parts):
+def test_training_does_not_notice_that_it_is_watched(parts, tmp_path):
     """Bit-equal weights and BN statistics. Seen red: the generator left in evaluation mode by the watcher."""
-    plain, watched = trained(parts, None), trained(parts, parts[3])
+    plain, watched = trained(parts), trained(parts, parts[3], Sheets(tmp_path, 0.001))
     for name, tensor in plain.tensors().items():
         assert torch.equal(tensor, watched.tensors()[name]), name
 
 
-def test_looks_when_due_whatever_happened_before(parts):
+def test_looks_when_due_whatever_happened_before(parts, tmp_path):
     """Every 32 images: with ticks of 2 steps of 8 after steps 4 and 8, and after the last. Seen red: a counter in the watcher."""
     config, fold, views, health = parts
-    stage = GanStage(replace(config, gan=replace(config.gan, kimg=0.08)), fold, views, CPU, health)
-    due = [step for step in range(2, 11, 2) if "code_effect" in stage.review(step)]
-    assert due == [4, 8, 10]
-    assert stage.review(4).keys() >= NAMES and stage.review(8).keys() >= NAMES, "a run that goes on looks at the same steps"
-    assert sorted(path.name for path in health.folder.iterdir()) == ["step-000004.png", "step-000008.png", "step-000010.png"]
+    stage, sheets = GanStage(replace(config, gan=replace(config.gan, kimg=0.08)), fold, views, CPU), Sheets(tmp_path, 0.032)
+    looked = [step for step in range(2, 11, 2) if health.on_tick(stage, step) | sheets.on_tick(stage, step)]
+    assert looked == [4, 8, 10]
+    assert health.on_tick(stage, 4).keys() == health.on_tick(stage, 8).keys() == NAMES, "a resumed run looks at the same steps"
+    assert sorted(path.name for path in tmp_path.glob("samples/*")) == ["step-000004.png", "step-000008.png", "step-000010.png"]
 
 
 def test_a_generator_that_ignores_the_code_has_no_code_effect(parts):
@@ -70,12 +73,12 @@ def test_a_generator_that_ignores_the_code_has_no_code_effect(parts):
             if weight.ndim > 1:
                 weight.mul_(6)                                           # N(0, 0.02) alone would draw a uniform grey
         stage.generator.decoder.fc.weight[:, n_f : n_f + n_i] = 0
-    deaf = health(stage, 8)
+    deaf = health.on_tick(stage, 8)
     assert deaf["code_effect"] < 1e-6 < 1e-3 < deaf["input_effect"]
     with torch.no_grad():
         stage.generator.decoder.fc.weight[:, n_f : n_f + n_i] = 1.0 * torch.eye(n_i).repeat(16 * 9 // n_i + 1, 1)[: 16 * 9]
         stage.generator.decoder.fc.weight[:, :n_f] = 0
-    blind = health(stage, 8)
+    blind = health.on_tick(stage, 8)
     assert blind["input_effect"] < 1e-6 < 1e-3 < blind["code_effect"]
 
 
@@ -100,10 +103,9 @@ def test_a_generator_that_repeats_its_input_keeps_the_expression_and_no_distance
     generator without training. Seen red: y^e and y^id2 the other way round."""
     config, fold, views, health = parts
     stage = GanStage(config, fold, views, CPU)
-    noise = health(stage, 8)
+    noise = health.on_tick(stage, 8)
     monkeypatch.setattr(GanStage, "finished", property(Echo))
-    monkeypatch.setattr("fer_model.stages.health.write_sheet", lambda *_: None)
-    echo = health(stage, 8)
+    echo = health.on_tick(stage, 8)
     assert echo["judged_expression"] == echo["judged_expression_real"]
     assert abs(echo["kid_own"]) < abs(noise["kid_own"])
 
@@ -115,8 +117,8 @@ def test_the_global_generator_is_left_alone(parts):
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    first = health(stage, 8)
-    assert torch.equal(torch.rand(3), expected) and health(stage, 8) == first
+    first = health.on_tick(stage, 8)
+    assert torch.equal(torch.rand(3), expected) and health.on_tick(stage, 8) == first
 
 
 def test_average_of_the_generator_by_hand(tiny_prepared):

@@ -1,6 +1,6 @@
 """The loop that every stage runs in: steps in, log lines and checkpoints out.
 
-In:  a Stage (what one step computes, what its state is) and a Journal (where lines go).
+In:  a Stage (what one step computes, what its state is), a Journal (where lines go), Watchers (what looks on).
 Out: the stage trained to its last step. Losses are read once per tick, so that a step never waits for the device; on
      that tick a loss that was not finite stops the run, with its step, its name and the samples of that batch on disk.
 
@@ -10,8 +10,9 @@ bits as those of a run that was never stopped, because nothing random has a stat
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -23,9 +24,33 @@ from fer_model.engine.journal import Journal
 from fer_model.engine.stage import Stage
 from fer_model.errors import DivergedError
 
-__all__ = ["Hook", "run_stage"]
+__all__ = ["Hook", "Watcher", "due", "run_stage"]
 
 Hook = Callable[[str, int, int], None]     # (stage, step, the stage's steps)
+
+
+class Watcher(Protocol):
+    """What looks at a stage while it trains, and takes no part in it: no gradient, no random number of training, no state of a network.
+
+    The stage's entry in stages/registry.py says which watchers it has; this loop knows no more of them.
+    """
+
+    def on_tick(self, stage: Stage, step: int) -> dict[str, float]:
+        """Look after `step` steps; return numbers for the log, if any."""
+        ...
+
+    def on_end(self, stage: Stage) -> None:
+        """Look at the stage after its last step."""
+        ...
+
+
+def due(stage: Stage, step: int, every_kimg: float) -> bool:
+    """Return whether a watcher that looks every so many thousand images looks at this tick. The last one is always looked at.
+
+    It follows from the step alone: a resumed run looks at the same ticks as one that was never stopped.
+    """
+    before, now = (max(0, at) * stage.config.batch / 1000 for at in (step - stage.config.tick_steps, step))
+    return int(now / every_kimg) > int(before / every_kimg) or step == stage.steps
 
 
 def _read_tick(losses: list[dict[str, Tensor]], first: int) -> tuple[dict[str, float], tuple | None]:
@@ -56,9 +81,13 @@ def _stop(stage: Stage, bad: tuple, journal: Journal) -> None:
     )
 
 
-def _tick(stage: Stage, step: int, means: dict[str, float], seconds: float, steps: int, journal: Journal) -> None:
+def _tick(
+    stage: Stage, step: int, means: dict[str, float], seconds: float, steps: int, journal: Journal, watchers: Sequence[Watcher]
+) -> None:
     batch = step_images(stage.config)
     numbers = {f"loss_{name}": value for name, value in means.items()} | stage.review(step)
+    for watcher in watchers:
+        numbers |= watcher.on_tick(stage, step)
     entry = {
         "event": "tick", "stage": stage.name, "step": step, "steps": stage.steps, "seen_kimg": step * batch / 1000,
         "images_per_s": round(steps * batch / seconds, 1), "seconds": round(seconds, 3), **numbers,
@@ -87,6 +116,7 @@ def run_stage(
     journal: Journal,
     save_every_s: float = 60.0,       # at the first tick this long after the last save; 0: at every tick
     hook: Hook | None = None,         # called after each step
+    watchers: Sequence[Watcher] = (),
 ) -> None:
     """Train a stage from its last checkpoint, or from the start, to its last step.
 
@@ -106,8 +136,10 @@ def run_stage(
         if bad is not None:
             _stop(stage, bad, journal)
         now = time.monotonic()
-        _tick(stage, end, means, now - ticked_at, end - step, journal)
+        _tick(stage, end, means, now - ticked_at, end - step, journal, watchers)
         step, ticked_at = end, now
         if distributed.is_first() and (step == stage.steps or now - saved_at >= save_every_s):
             checkpoint.save(folder, stage.name, step, stage.tensors(), stage.facts())
             saved_at = time.monotonic()
+    for watcher in watchers:
+        watcher.on_end(stage)

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from fer_data.store.loader import Views
 from fer_model.config import steps_of
 from fer_model.engine import checkpoint, distributed
 from fer_model.errors import CheckpointError
@@ -83,6 +84,10 @@ class Stage(ABC):
     @abstractmethod
     def networks(self) -> dict[str, nn.Module]:
         """Return the networks that later stages and uses need, by name."""
+
+    def predict(self, views: Views, batch: int = 128) -> Tensor:
+        """Return class probabilities (n, K) of the faces of `views`. The last stage of a method that holds people out has it."""
+        raise NotImplementedError(f"stage {self.name} predicts nothing")
 
     def weights(self) -> dict[str, Tensor]:
         """Return the tensors of networks(), as network/name."""

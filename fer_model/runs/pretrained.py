@@ -42,6 +42,7 @@ class Pretrained:
     people: tuple[str, ...]           # dataset/subject, all whose faces shaped the weights
     n_faces: int
     kimg: float
+    stage: str = "gan"                # which stage it is
 
     def entry(self) -> dict:
         """Return what config.json says of it."""

@@ -28,6 +28,7 @@ class GanSource:
     weights: bytes                    # gan.safetensors
     beside: dict[str, bytes]          # what came with it: samples.png, judges.safetensors
     seconds: float                    # that training it took
+    stage: str = "gan"                # which stage it is
 
     def entry(self) -> dict:
         """Return what log.jsonl and result.json say of it."""

@@ -17,9 +17,10 @@ from fer_model.engine import checkpoint
 from fer_model.engine.devices import resolve_device
 from fer_model.engine.randomness import stream
 from fer_model.errors import RunError
-from fer_model.networks import BaselineCnn, Decoder, Encoder, build, make_head
+from fer_model.networks import build
 from fer_model.runs.folder import RunFolder
 from fer_model.stages.classifier import probabilities
+from fer_model.stages.registry import STAGES
 
 __all__ = ["TrainedRun", "load_networks", "load_run"]
 
@@ -55,8 +56,9 @@ class TrainedRun:
 
         They are the margins where the head is an SVM.
         """
-        if "cnn" in self.networks:
-            return self.networks["cnn"](x)
+        last = self.config.stages[-1]
+        if last != "head":                                               # a classifier's network has the name of its stage
+            return self.networks[last](x)
         f, taps = self.networks["encoder"].with_taps(x, self.config.head.taps_used)
         return self.networks["head"].predict(f, taps)
 
@@ -74,33 +76,25 @@ def load_run(run: Path, device: str = "auto") -> TrainedRun:
     config, content = folder.read_config()
     classes, identities = tuple(content["classes"]), tuple(content["identities"])
     networks = {}
-    for stage, names in {"gan": ("encoder", "decoder"), "head": ("encoder", "head"), "cnn": ("cnn",)}.items():
-        if stage not in config.stages:
-            continue
+    for stage in config.stages:
         path = folder.weights(stage)
         if not path.is_file():
             raise RunError(f"loading the run {run}: stage {stage} is not complete, there is no {path.name}; train it to its end first")
         tensors = checkpoint.read_tensors(path)
-        networks |= load_networks(config, len(classes), len(identities), names, tensors, where, str(path))
+        networks |= load_networks(config, stage, len(classes), len(identities), tensors, where, str(path))
     return TrainedRun(Path(run), config, content, classes, identities, where, networks)
 
 
 def load_networks(
-    config: TrainConfig, n_classes: int, n_identities: int, names: tuple[str, ...], tensors: dict[str, Tensor],
-    device: torch.device, path: str,
+    config: TrainConfig, stage: str, n_classes: int, n_identities: int, tensors: dict[str, Tensor], device: torch.device, path: str
 ) -> dict[str, nn.Module]:  # fmt: skip
-    """Return networks by name with the weights of a file, in evaluation mode, without gradients.
+    """Return the networks that a stage leaves, by name, with the weights of a file, in evaluation mode, without gradients.
 
     Raises CheckpointError if the weights of one are not in `tensors`, which come from `path`.
     """
-    net = config.network
-    makers = {
-        "encoder": lambda: Encoder(net), "decoder": lambda: Decoder(net, n_identities),
-        "head": lambda: make_head(net, config.head, n_classes), "cnn": lambda: BaselineCnn(net, config.cnn, n_classes),
-    }  # fmt: skip
-    networks = {}
-    for name in names:
-        network = build(makers[name], device, net.init_std, stream(0, "replaced by the weights read"))
+    networks, rng = {}, stream(0, "replaced by the weights read")
+    for name, make in STAGES[stage].networks.items():
+        network = build(lambda make=make: make(config, n_classes, n_identities), device, config.network.init_std, rng)
         checkpoint.load_module(name, network, tensors, path)
         networks[name] = network.requires_grad_(False).eval()
     return networks

@@ -11,7 +11,6 @@ Out: GanStage, for engine.loop.run_stage; its weights are encoder, decoder and d
     target                      y^id2, the identity that I asks for
 """
 
-from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -105,12 +104,8 @@ class GanStage(Stage):
 
     name = "gan"
 
-    def __init__(
-        self, config: TrainConfig, fold: Fold, views: Views, device: torch.device,
-        watch: "Callable[[GanStage, int], dict[str, float]] | None" = None,    # called on ticks; its numbers go into the log
-    ):  # fmt: skip
+    def __init__(self, config: TrainConfig, fold: Fold, views: Views, device: torch.device):
         super().__init__(config.gan)
-        self.watch = watch
         self.run, self.fold, self.views, self.device = config, fold, views, device
         net, n_identities = config.network, len(fold.identities)
         self.batches = Batches(views.n_faces, config.gan.batch, config.seed, self.name)
@@ -201,14 +196,13 @@ class GanStage(Stage):
 
     def review(self, step: int) -> dict[str, float]:
         """Read D's running accuracies; from now on train D less often if it is strong, as before if it is not."""
-        watched = {} if self.watch is None else self.watch(self, step)
         real_e, real_i, fake = self.accuracy.tolist()
         strong = (real_e + real_i + fake) / 3 > self.config.d_strong_above
         self.intervals["D"] = self.config.d_interval_strong if strong else self.config.d_interval
         return {
             "accuracy_real_expression": round(real_e, 4), "accuracy_real_identity": round(real_i, 4),
             "accuracy_fake": round(fake, 4), "interval_D": self.intervals["D"],
-        } | watched  # fmt: skip
+        }  # fmt: skip
 
     def samples(self, step: int) -> list[str]:
         return self.batches.names_at(step, self.fold.train["image_id"])

@@ -1,7 +1,7 @@
 """How stage 1 fares while it trains: what judges that have seen real faces only say of what it synthesises.
 
-In:  a JudgesStage that is trained; on ticks, the GanStage.
-Out: Health, which GanStage calls on ticks: numbers for the log, a sheet of synthesised faces on disk.
+In:  StageInputs, the trained judges among them; on ticks, the GanStage.
+Out: Health, a Watcher: numbers for the log.
 
     number                      what it says
     judged_expression           share of the synthesised faces G(x, I, z) that show y^e of x to the expression judge
@@ -18,19 +18,18 @@ Nothing here takes part in training: no random number that training uses, no gra
 """
 
 import warnings
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from fer_data.store.loader import to_u8, to_unit
-from fer_model.engine import distributed
+from fer_model.engine.loop import due
 from fer_model.engine.randomness import stream
 from fer_model.networks import BaselineCnn
 from fer_model.stages.classifier import centre_inputs
 from fer_model.stages.gan import GanStage, draw_codes
-from fer_model.stages.judges import JudgesStage
-from fer_model.stages.sample_sheet import spread_over, write_sheet
+from fer_model.stages.inputs import StageInputs
+from fer_model.stages.sample_sheet import spread_over
 
 __all__ = ["Health"]
 
@@ -39,47 +38,44 @@ KID_SUBSETS, KID_SUBSET_SIZE = 20, 64
 
 
 class Health:
-    """Call it with (stage, step): it returns numbers every judges.every_kimg, and writes a sheet to folder/step-NNNNNN.png."""
+    """Judges the same real faces, drawn as the same people with the same noise, every judges.every_kimg."""
 
-    def __init__(self, judges: JudgesStage, folder: Path):
-        self.judges = {kind: network.eval().requires_grad_(False) for kind, network in judges.networks().items()}
-        self.config, self.folder = judges.config, folder
-        run, fold, views = judges.run, judges.fold, judges.views
-        n = min(self.config.n_faces, views.n_faces)
-        faces = spread_over(views.n_faces, n)                            # (n,) over all people
-        self.x = centre_inputs(views, faces, run.network.image_size)                          # (n, C, S, S)
-        self.expression, identity = (judges.labels[kind][faces.to(judges.device)] for kind in ("expression", "identity"))
+    def __init__(self, inputs: StageInputs):
+        self.judges = {kind: network.eval().requires_grad_(False) for kind, network in inputs.trained["judges"].items()}
+        self.config = inputs.config.judges
+        run, fold, views, device = inputs.config, inputs.fold, inputs.views, inputs.device
+        faces = spread_over(views.n_faces, self.config.n_faces)          # (n,) over all people
+        self.x = centre_inputs(views, faces, run.network.image_size)     # (n, C, S, S)
+        self.expression = fold.expression_labels(device)[faces.to(device)]
+        identity = fold.identity_labels(device)[faces.to(device)]
         target, noise = draw_codes(
             identity.cpu(), len(fold.identities), run.network.noise, "other", stream(run.seed, "health/codes")
         )
-        self.target, self.noise = target.to(judges.device), noise.to(judges.device)           # (n,), (n, N_z)
+        self.target, self.noise = target.to(device), noise.to(device)         # (n,), (n, N_z)
         self.real = {
             "judged_expression_real": self._share("expression", self.x, self.expression),
             "judged_identity_real": self._share("identity", self.x, identity),
         }
 
     @torch.inference_mode()
-    def __call__(self, stage: GanStage, step: int) -> dict[str, float]:
-        seen_kimg = step * stage.config.batch / 1000
-        # A resumed run looks at the same ticks as one that was never stopped: which they are follows from the step alone.
-        before_kimg = max(0, step - stage.config.tick_steps) * stage.config.batch / 1000
-        due = int(seen_kimg / self.config.every_kimg) > int(before_kimg / self.config.every_kimg)
-        if not due and step != stage.steps:
+    def on_tick(self, stage: GanStage, step: int) -> dict[str, float]:
+        """Return the numbers above, if it is time to."""
+        if not due(stage, step, self.config.every_kimg):
             return {}
         generator, training = stage.finished, stage.finished.training
         generator.eval()
         fake = generator(self.x, stage.codes(self.target), self.noise)   # (n, C, S, S)
         code_effect, input_effect = self._effects(stage)
         generator.train(training)
-        if distributed.is_first():
-            self.folder.mkdir(exist_ok=True)
-            write_sheet(self.folder / f"step-{step:06d}.png", stage)
         found = {
             "judged_expression": self._share("expression", fake, self.expression),
             "judged_identity": self._share("identity", fake, self.target),
             **self.real, "code_effect": code_effect, "input_effect": input_effect, "kid_own": self._kid(fake),
         }  # fmt: skip
         return {name: float(f"{value:.4g}") for name, value in found.items()}
+
+    def on_end(self, stage: GanStage) -> None:
+        """Nothing: the last tick was looked at."""
 
     def _share(self, kind: str, faces: Tensor, labels: Tensor) -> float:
         with torch.inference_mode():

@@ -1,7 +1,7 @@
 """Sheets of synthesised faces, for the eye: an encoder and a decoder in, one picture out.
 
-In:  what to draw: input faces, identities that the code asks for, noise; or a GanStage that is being trained.
-Out: uint8 (H, W) or (H, W, 3) RGB: rows are inputs, columns are identities.
+In:  what to draw: input faces, target identities, noise; or a GanStage that is being trained.
+Out: uint8 (H, W) or (H, W, 3) RGB: rows are inputs, columns are identities. Sheets, a Watcher, writes them into a run folder.
 
 Top row: a real face of each identity. Left column: the inputs. If a column does not show one person, or a row not one
 expression, something is wrong; a generator that ignores the code makes all of a row the same.
@@ -17,11 +17,13 @@ from torch import Tensor, nn
 
 from fer_data.files import write_bytes_atomically
 from fer_data.store.loader import to_u8
+from fer_model.engine import distributed
+from fer_model.engine.loop import due
 from fer_model.engine.randomness import stream
 from fer_model.stages.classifier import centre_inputs
 from fer_model.stages.gan import GanStage
 
-__all__ = ["COLUMNS", "GAP", "draw_noise", "draw_sheet", "sheet", "spread_over", "tiled", "write_picture", "write_sheet"]
+__all__ = ["COLUMNS", "GAP", "Sheets", "draw_noise", "draw_sheet", "sheet", "spread_over", "tiled", "write_picture"]
 
 COLUMNS = 8                           # identities shown, spread evenly over all
 GAP = 2                               # px between faces
@@ -86,6 +88,20 @@ def write_picture(path: Path, picture: np.ndarray) -> None:
     write_bytes_atomically(path, data.tobytes())
 
 
-def write_sheet(path: Path, stage: GanStage) -> None:
-    """Write the sheet of a stage as PNG, atomically."""
-    write_picture(path, sheet(stage))
+class Sheets:
+    """Writes the sheet of a GanStage: to samples/step-NNNNNN.png while it trains, to samples.png when it is trained."""
+
+    def __init__(self, run: Path, every_kimg: float):
+        self.run, self.every_kimg = run, every_kimg
+
+    def on_tick(self, stage: GanStage, step: int) -> dict[str, float]:
+        """Write a sheet, if it is time to."""
+        if distributed.is_first() and due(stage, step, self.every_kimg):
+            (self.run / "samples").mkdir(exist_ok=True)
+            write_picture(self.run / "samples" / f"step-{step:06d}.png", sheet(stage))
+        return {}
+
+    def on_end(self, stage: GanStage) -> None:
+        """Write the last sheet."""
+        if distributed.is_first():
+            write_picture(self.run / "samples.png", sheet(stage))

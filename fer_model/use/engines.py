@@ -69,8 +69,7 @@ def _of_safetensors(path: Path, device: str) -> Engine:
         config = from_json(metadata.get(CONFIG_KEY, ""))
     except ConfigError as error:
         raise ConfigError(f"reading the exported network {path}: that of {recipe.code_version} does not fit this code ({error})") from error
-    names = ("cnn",) if config.method == "cnn" else ("encoder", "head")
-    networks = load_networks(config, len(recipe.classes), 0, names, tensors, where, str(path))
+    networks = load_networks(config, config.stages[-1], len(recipe.classes), 0, tensors, where, str(path))
     return _of_trained(TrainedRun(path, config, {}, recipe.classes, (), where, networks), recipe)
 
 

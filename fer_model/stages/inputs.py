@@ -1,0 +1,40 @@
+"""What a stage is made from, as one record: configuration, people, faces, device, and the networks of the stages before.
+
+In:  a resolved TrainConfig, a Fold, its Views; the stages that are trained, one after another.
+Out: StageInputs, which the makers and watchers of registry.py take.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import nn
+
+from fer_data.store.loader import Views
+from fer_model.config import TrainConfig
+from fer_model.data.fold import Fold
+from fer_model.engine.stage import Stage
+
+__all__ = ["StageInputs"]
+
+
+@dataclass(frozen=True)
+class StageInputs:
+    """What a stage is made from."""
+
+    config: TrainConfig               # its budgets are resolved
+    fold: Fold
+    views: Views                      # of the training faces
+    device: torch.device
+    validation: Views | None = None   # of the training people who are set aside; None: nobody is
+    trained: dict[str, dict[str, nn.Module]] = field(default_factory=dict)     # networks() of the stages before, by stage
+
+    def after(self, stage: Stage) -> "StageInputs":
+        """Return the inputs of the next stage. The gradients of this one are freed; its optimisers are not kept."""
+        for network in stage.networks().values():
+            network.zero_grad(set_to_none=True)
+        return replace(self, trained={**self.trained, stage.name: stage.networks()})
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The latest encoder: what a head is trained on."""
+        return [networks["encoder"] for networks in self.trained.values() if "encoder" in networks][-1]

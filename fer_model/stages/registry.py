@@ -1,0 +1,78 @@
+"""Which stages there are: a stage's name in; how it is made, what watches it, and how the networks that it leaves are loaded, out.
+
+In:  a name that config.STAGES_OF lists for a method.
+Out: STAGES, name -> StageEntry. A further stage is a class and an entry here; train.py, plan.py and runs/trained.py ask this table.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import nn
+
+from fer_model.config import TrainConfig
+from fer_model.engine.loop import Watcher
+from fer_model.engine.stage import Stage
+from fer_model.networks import BaselineCnn, Decoder, Encoder, make_head
+from fer_model.stages.cnn import CnnStage
+from fer_model.stages.gan import GanStage
+from fer_model.stages.head import HeadStage
+from fer_model.stages.health import Health
+from fer_model.stages.inputs import StageInputs
+from fer_model.stages.judges import JudgesStage
+from fer_model.stages.sample_sheet import Sheets
+from fer_model.stages.svm import SvmStage
+
+__all__ = ["STAGES", "StageEntry", "with_helpers"]
+
+NetworkMaker = Callable[[TrainConfig, int, int], nn.Module]      # (configuration, N_e classes, N_i identities) -> without weights
+
+
+@dataclass(frozen=True)
+class StageEntry:
+    """What the rest of the program knows of a stage."""
+
+    make: Callable[[StageInputs], Stage]
+    networks: Mapping[str, NetworkMaker] = field(default_factory=dict)         # those that a finished run is used with, by name
+    helpers: tuple[str, ...] = ()     # stages that are trained before it and are no part of the method
+    watchers: Callable[[StageInputs, Path], tuple[Watcher, ...]] = lambda inputs, run: ()       # `run`: the run folder
+
+
+def _gan(inputs: StageInputs) -> Stage:
+    return GanStage(inputs.config, inputs.fold, inputs.views, inputs.device)
+
+
+def _gan_watchers(inputs: StageInputs, run: Path) -> tuple[Watcher, ...]:
+    return Health(inputs), Sheets(run, inputs.config.judges.every_kimg)
+
+
+def _judges(inputs: StageInputs) -> Stage:
+    return JudgesStage(inputs.config, inputs.fold, inputs.views, inputs.device)
+
+
+def _head(inputs: StageInputs) -> Stage:
+    given = inputs.config, inputs.fold, inputs.views, inputs.device, inputs.encoder
+    return SvmStage(*given) if inputs.config.head.variant == "f-svm" else HeadStage(*given, inputs.validation)
+
+
+def _cnn(inputs: StageInputs) -> Stage:
+    return CnnStage(inputs.config, inputs.fold, inputs.views, inputs.device, inputs.validation)
+
+
+def _encoder(config: TrainConfig, n_classes: int, n_identities: int) -> nn.Module:
+    return Encoder(config.network)
+
+
+STAGES = {
+    "judges": StageEntry(_judges),
+    "gan": StageEntry(
+        _gan, {"encoder": _encoder, "decoder": lambda config, n_e, n_i: Decoder(config.network, n_i)}, ("judges",), _gan_watchers
+    ),
+    "head": StageEntry(_head, {"encoder": _encoder, "head": lambda config, n_e, n_i: make_head(config.network, config.head, n_e)}),
+    "cnn": StageEntry(_cnn, {"cnn": lambda config, n_e, n_i: BaselineCnn(config.network, config.cnn, n_e)}),
+}
+
+
+def with_helpers(stages: tuple[str, ...], taken: str | None) -> list[str]:
+    """Return stages with their helpers before them, in order; the stage that is taken over from another run needs none."""
+    return [name for stage in stages for name in (*(() if stage == taken else STAGES[stage].helpers), stage)]
