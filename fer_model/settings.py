@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from fer_data.text import either, meant, unknown
-from fer_model.config import METHODS, TrainConfig, preset
+from fer_model.config import METHODS, STAGES_OF, TrainConfig, preset
 from fer_model.errors import ConfigError
 
 __all__ = ["DEFAULT_PRESET", "ELSEWHERE", "Given", "alternatives", "configure", "values_of", "kinds", "other_budget", "parts_used",
@@ -294,11 +294,12 @@ def _refuse_idle(config: TrainConfig, changed: Sequence[str]) -> None:
     """Raise ConfigError if one of these keys belongs to a stage that the method does not train; budgets count for the baseline's."""
     for key in changed:
         part, _, name = key.rpartition(".")
-        if part in ("", "network", *parts_used(config)) or (config.method == "cnn" and part in ("gan", "head") and name in _BUDGETS):
+        if part in ("", "network", *parts_used(config.method)) or (config.method == "cnn" and part in ("gan", "head") and name in _BUDGETS):
             continue
         raise ConfigError(f"configuration: {key} has no effect on method {config.method}, which trains {' and '.join(config.stages)}")
 
 
-def parts_used(config: TrainConfig) -> tuple[str, ...]:
-    """Return the parts of a configuration that a run of it trains: judges, gan, head."""
-    return (*(["judges"] if "gan" in config.stages else []), *config.stages)
+def parts_used(method: str) -> tuple[str, ...]:
+    """Return the parts of a configuration that a method trains, in order: judges, gan, head."""
+    stages = STAGES_OF[method]
+    return (*(["judges"] if "gan" in stages else []), *stages)

@@ -103,7 +103,7 @@ def to_yaml(config: TrainConfig, of: str) -> str:
     for one in settings_of(config):
         part, _, name = one.key.rpartition(".")
         if part != section:
-            idle = "" if part == "network" or part in parts_used(config) else f"      # method {config.method} does not train it"
+            idle = "" if part == "network" or part in parts_used(config.method) else f"      # method {config.method} does not train it"
             lines += ["", f"{part}:{idle}"]
             section = part
         value = f"{'# ' * bool(one.set_by)}{'  ' * bool(part)}{name}: {_in_yaml(one.value)}"

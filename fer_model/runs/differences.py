@@ -5,11 +5,12 @@ Out: fields by name, such as `head.dropout`, with their values. A field that is 
 """
 
 from fer_model.config import STAGES_OF
+from fer_model.settings import parts_used
 
 __all__ = ["first_difference", "flat", "idle_stages", "settings_of"]
 
 _BUDGETS = ("kimg", "epochs")         # they follow from the number of training faces, which differs between folds
-_ALL_STAGES = {"judges", *(stage for stages in STAGES_OF.values() for stage in stages)}
+_ALL_STAGES = {stage for method in STAGES_OF for stage in parts_used(method)}
 
 
 def flat(values: dict, prefix: str = "") -> dict[str, object]:
@@ -39,8 +40,8 @@ def first_difference(old: dict, new: dict) -> tuple[str, object, object] | None:
 
 def idle_stages(config: dict) -> set[str]:
     """Return the stages that a method does not train, although its configuration holds them: of the baseline, those of DE-GAN."""
-    trained = STAGES_OF.get(config["method"], _ALL_STAGES)
-    return _ALL_STAGES - {*trained, *(["judges"] if "gan" in trained else [])}
+    method = config["method"]
+    return _ALL_STAGES - set(parts_used(method)) if method in STAGES_OF else set()
 
 
 def settings_of(config: dict) -> dict[str, object]:

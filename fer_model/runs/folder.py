@@ -69,7 +69,8 @@ def runs_in(folder: Path) -> str:
     """Return what to take in place of a folder that is no run but holds some: the folds of a cross-validation, or just runs."""
     inside = sorted((path.parent.name for path in folder.glob("*/config.json")), key=natural_key)
     if not inside:
-        return ""
+        outer = sorted((path.name for path in folder.glob("*/") if any(path.glob("fold*/config.json"))), key=natural_key)
+        return f"; {folder} holds folders of folds: take them, such as {folder / outer[0]}" if outer else ""
     what = "the folds of a cross-validation" if all(name.startswith("fold") for name in inside) else "runs"
     return f"; {folder} holds {what}: take one of them, such as {folder / inside[0]}"
 
