@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_data.audit.leaks import Item, Split, SplitFold, audit, with_pixels
 from fer_data.audit.leaks import PixelReport as Pixels
+from fer_data.audit.leaks import audit, with_pixels
+from fer_data.audit.split import Item, Split, SplitFold
 from fer_data.errors import SplitError
 
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_data.audit.check_split import check_split
-from fer_data.audit.leaks import Item, Split, SplitFold
 from fer_data.audit.near_duplicates import THRESHOLD, PictureHash, find_duplicates, hash_picture
+from fer_data.audit.split import Item, Split, SplitFold
 from fer_data.errors import SplitError
 
 

@@ -1,4 +1,4 @@
-"""Does a split test on people that it trained on? Judging only: reading splits is audit_read's, comparing pixels near_duplicates'.
+"""Does a split test on people that it trained on? Judging only: read.py reads splits, near_duplicates.py compares pixels.
 
 In:  Split: items (who is in each picture) and folds (which items are trained on and tested).
 Out: AuditReport: counts for each fold and overall, examples, sentences.
@@ -11,42 +11,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 
+from fer_data.audit.split import Item, Split, SplitFold
 from fer_data.errors import SplitError
 from fer_data.text import natural_key
 
-__all__ = ["Item", "SplitFold", "Split", "Tally", "Example", "Pair", "PixelReport", "AuditReport", "audit", "with_pixels"]
-
-
-@dataclass(frozen=True)
-class Item:
-    """One entry of a split: a picture, or where the split lists no pictures a whole sequence or person."""
-
-    image: str                        # name, unique in the split
-    subject: str
-    sequence: str | None = None       # within the subject; None: not known
-    expression: str | None = None     # None: not known
-    frame: str | None = None          # what was recorded: copies of one frame share it; None: the image itself
-
-
-@dataclass(frozen=True)
-class SplitFold:
-    """The sides of one fold: names of items, with repetitions as the split has them."""
-
-    name: str
-    train: tuple[str, ...]
-    test: tuple[str, ...]
-    validation: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Split:
-    """A split as a user brings it."""
-
-    items: Mapping[str, Item]         # by Item.image; every item that occurs anywhere
-    folds: tuple[SplitFold, ...]
-    unit: str = "image"               # what an item is: image, sequence, subject, row
-    notes: tuple[str, ...] = ()       # how it was read, for people
-    warnings: tuple[str, ...] = ()    # what looked wrong while it was read
+__all__ = ["Tally", "Example", "Pair", "PixelReport", "AuditReport", "audit", "with_pixels"]
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from fer_data.audit.leaks import Pair, PixelReport, Split
+from fer_data.audit.leaks import Pair, PixelReport
+from fer_data.audit.split import Split
 
 __all__ = ["THRESHOLD", "PictureHash", "hash_picture", "find_duplicates"]
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fer_data.audit.forms import Row, Tree, rows_of_file, rows_of_tree
-from fer_data.audit.leaks import Item, Split
 from fer_data.audit.places import UNTESTED, fold_of, is_listed_picture, side_of
 from fer_data.audit.sides import folds_of_rows
+from fer_data.audit.split import Item, Split
 from fer_data.audit.subject_names import NAMES, Identity, expression_of_folder, pattern_rule, recognise
 from fer_data.errors import SplitError
 from fer_data.labels import WORDS

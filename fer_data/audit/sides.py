@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from fer_data.audit.forms import Row
-from fer_data.audit.leaks import SplitFold
 from fer_data.audit.places import UNTESTED
+from fer_data.audit.split import SplitFold
 from fer_data.errors import SplitError
 from fer_data.text import natural_key
 
