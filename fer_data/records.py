@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["FRAMINGS", "ROLES", "NOT_SELECTED", "UNUSABLE", "Frame", "Sequence", "Skip", "Scan", "Landmarks", "Face", "View"]
+__all__ = ["FRAMINGS", "ROLES", "NOT_SELECTED", "REMARKS", "UNUSABLE", "Frame", "Sequence", "Skip", "Scan", "Landmarks", "Face", "View"]
 
 # How to look at a frame before searching a face in it; an adapter names those to try, in order.
 FRAMINGS = ("whole", "clockwise", "counterclockwise", "left", "right")
@@ -33,6 +33,10 @@ UNUSABLE = {
     "no-landmarks": "no points are given for it where the landmark backend reads them",
     "bad-landmarks": "the points found or given cannot be aligned",
 }
+
+
+# ... or it is used, and there is something to know about it: such a row stands for no frame.
+REMARKS = {"few-bits": "it uses fewer bits than its file has, and its brightness is scaled by those"}
 
 
 @dataclass(frozen=True)
@@ -65,10 +69,10 @@ class Sequence:
 
 @dataclass(frozen=True, order=True)
 class Skip:
-    """Something that was found and is not used, with its reason. One row of skipped.csv."""
+    """Something that was found and is not used, with its reason, or used with a remark. One row of skipped.csv."""
 
     source: str                       # what was found, relative to the root
-    reason: str                       # a key of NOT_SELECTED or UNUSABLE
+    reason: str                       # a key of NOT_SELECTED, UNUSABLE or REMARKS
     subject: str = ""
     sequence: str = ""
     frame: int = -1                   # -1: the whole sequence or file
@@ -76,7 +80,7 @@ class Skip:
     detail: str = ""                  # one sentence, for people
 
     def __post_init__(self):
-        assert self.reason in NOT_SELECTED or self.reason in UNUSABLE, self.reason
+        assert self.reason in NOT_SELECTED or self.reason in UNUSABLE or (self.reason in REMARKS and not self.frames), self.reason
 
 
 @dataclass(frozen=True)

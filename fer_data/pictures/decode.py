@@ -9,11 +9,13 @@ import numpy as np
 
 from fer_data.errors import ImageError
 from fer_data.pictures.file_kinds import not_media, other_picture, unread_kind
-from fer_data.pictures.header import claimed_size, cut_short, is_raw
+from fer_data.pictures.header import bits_per_sample, claimed_size, cut_short, is_raw, largest_value
 
-__all__ = ["MAX_PIXELS", "decode_picture", "grey_of", "frame_picture", "unframe_points"]
+__all__ = ["MAX_PIXELS", "decode", "decode_picture", "few_bits", "grey_of", "frame_picture", "unframe_points"]
 
 MAX_PIXELS = 100_000_000              # a face database has none larger; a crafted header can claim any size
+
+_CAMERA_BITS = (8, 10, 12, 14)        # so many bits of 16 do cameras use, the others being 0
 
 # What OpenCV would log about a damaged file stands in our own sentence.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_FATAL)
@@ -24,18 +26,56 @@ def decode_picture(data: bytes, colour: bool, where: str) -> np.ndarray:
 
     Empty files, Git LFS pointers, AppleDouble files, web pages, truncated and absurdly large pictures are told apart.
     Grey is always the luminance of the RGB picture, so that it does not depend on the file's format; 16 bits a channel
-    become 8 by their upper byte; alpha is left out.
+    become 8 by their upper byte, or by the uppermost 8 bits that are used (`decode` says so); alpha is left out.
     """
+    return decode(data, colour, where)[0]
+
+
+def decode(data: bytes, colour: bool, where: str) -> tuple[np.ndarray, str]:
+    """Return decode_picture of `data`, and what its user must know: "uses 12 of 16 bits ...", or "" if nothing was scaled."""
     problem = _problem(data, where)
     if problem:
         raise ImageError(f"decoding a picture: {where} {problem}")
     try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+        picture, remark = _decoded(data)
     except cv2.error as error:
         raise ImageError(f"decoding a picture: {where} is not a picture that OpenCV reads ({error.err})") from error
     if picture is None:
         raise ImageError(f"decoding a picture: {where} is damaged or of a format that OpenCV does not read")
-    return picture if colour else grey_of(picture)
+    return picture if colour else grey_of(picture), remark
+
+
+def few_bits(largest: int) -> int | None:
+    """Return how many bits a 16-bit picture of this largest value uses, of 8, 10, 12 and 14; None: it uses all, or is black.
+
+    >>> few_bits(4095), few_bits(200), few_bits(16384), few_bits(0)
+    (12, 8, None, None)
+    """
+    return next((bits for bits in _CAMERA_BITS if 0 < largest < 1 << bits), None)
+
+
+def _decoded(data: bytes) -> tuple[np.ndarray | None, str]:
+    """Return the RGB picture (H, W, 3) uint8, None if it cannot be decoded, and a remark if it was scaled.
+
+    A picture whose largest value is far below what 16 bits hold comes from a camera of 10, 12 or 14 bits (infrared and scientific
+    ones); by its upper byte it would be nearly black.
+    """
+    encoded, white = np.frombuffer(data, np.uint8), largest_value(data)
+    picture = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB)
+    if bits_per_sample(data) <= 8 and white is None:
+        return picture, ""
+    deep = cv2.imdecode(encoded, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)         # OpenCV 5.0 mixes up the channels of a TIFF as RGB
+    if deep is None:
+        return picture, ""
+    deep = cv2.cvtColor(np.maximum(deep, 0).astype(np.uint16), cv2.COLOR_BGR2RGB)          # a TIFF may have a sign
+    if white is not None:
+        scaled = np.minimum(deep.astype(np.uint32), white) * 255 // white
+        return scaled.astype(np.uint8), f"calls {white} white: the brightness is scaled by it"
+    largest = int(deep.max())
+    if bits := few_bits(largest):
+        remark = f"uses {bits} of 16 bits (its largest value is {largest}): the brightness is scaled by them"
+        return (deep >> (bits - 8)).astype(np.uint8), remark
+    return (deep >> 8).astype(np.uint8) if picture is None else picture, ""
 
 
 def grey_of(picture: np.ndarray) -> np.ndarray:
@@ -78,6 +118,8 @@ def _problem(data: bytes, where: str) -> str | None:
         return unread_kind(".raw")
     if size[0] * size[1] > MAX_PIXELS:
         return f"claims {size[0]}x{size[1]} pixels; allowed are {MAX_PIXELS} in all"
+    if bits_per_sample(data) > 16:
+        return f"has {bits_per_sample(data)} bits a sample; save it with 8 or 16"
     if cut_short(data):
         return f"ends after {len(data)} bytes, before its own end: it is truncated"
     return None

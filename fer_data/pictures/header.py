@@ -7,14 +7,16 @@ Out: (width, height), and whether the file is cut short. A decoder would reserve
 import re
 import struct
 
-__all__ = ["claimed_size", "cut_short", "is_raw", "jpeg_scan"]
+__all__ = ["bits_per_sample", "claimed_size", "cut_short", "is_raw", "jpeg_scan", "largest_value"]
 
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _STANDALONE = {0x01, *range(0xD0, 0xD8)}                                          # JPEG markers without a length
 _FRAME_HEADERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}                        # JPEG markers that give the size
 _PNM = re.compile(rb"P[1-6](?:\s+#[^\n]*)*\s+(\d{1,9})(?:\s+#[^\n]*)*\s+(\d{1,9})\s")
+_WHITE = rb"P[2356](?:(?:\s+#[^\n]*)*\s+\d{1,9}){2}(?:\s+#[^\n]*)*\s+(\d{1,5})\s|P7\s.*?^MAXVAL\s+(\d{1,5})\s"
+_PNM_WHITE = re.compile(_WHITE, re.DOTALL | re.MULTILINE)
 _PAM = re.compile(rb"P7\s(?=.*?^WIDTH\s+(\d{1,9})\s)(?=.*?^HEIGHT\s+(\d{1,9})\s).*?^ENDHDR\s", re.DOTALL | re.MULTILINE)
-_SUBFILE, _WIDTH, _HEIGHT, _SUB_DIRECTORIES, _DNG = 254, 256, 257, 330, 50706     # tags of TIFF
+_SUBFILE, _WIDTH, _HEIGHT, _BITS, _SAMPLES, _SUB_DIRECTORIES, _DNG = 254, 256, 257, 258, 277, 330, 50706     # tags of TIFF
 
 
 def claimed_size(data: bytes) -> tuple[int, int] | None:
@@ -38,6 +40,32 @@ def claimed_size(data: bytes) -> tuple[int, int] | None:
         return (int(match[1]), int(match[2])) if match else None
     except (struct.error, IndexError):
         return None
+
+
+def bits_per_sample(data: bytes) -> int:
+    """Return how many bits the header of a picture gives to a sample, 8 where it cannot be told.
+
+    >>> bits_per_sample(b"P5 640 490 4095 ")
+    16
+    """
+    try:
+        if data.startswith(_PNG):
+            return max(8, data[24])
+        if data[:4] in (b"II*\0", b"MM\0*"):
+            tags, end = _tags(data), "<" if data[:2] == b"II" else ">"
+            bits, several = tags.get(_BITS, 8), tags.get(_SAMPLES, 1) > 2          # then the tag says where they lie
+            return max(8, struct.unpack(end + "H", data[bits : bits + 2])[0] if several else bits)
+        match = _PNM_WHITE.match(data[:4096])
+        return 16 if match and int(match[1] or match[2]) > 255 else 8
+    except (struct.error, IndexError):
+        return 8
+
+
+def largest_value(data: bytes) -> int | None:
+    """Return the value of white that a PNM file names, unless it is 255 or 65535, which is all that its bytes hold."""
+    match = _PNM_WHITE.match(data[:4096])
+    white = int(match[1] or match[2]) if match else 255
+    return white if 0 < white < 65535 and white != 255 else None
 
 
 def cut_short(data: bytes) -> bool:

@@ -23,6 +23,7 @@ import numpy as np
 
 from fer_data.errors import DatasetError, ImageError, UnreadableError
 from fer_data.files import opened
+from fer_data.pictures.decode import few_bits
 from fer_data.pictures.file_kinds import not_media
 
 __all__ = ["MAX_FRAME_PIXELS", "Clip", "require_av", "measure_clip", "read_frames", "each_frame"]
@@ -85,7 +86,7 @@ def read_frames(data: bytes, positions: Iterable[int], where: str) -> dict[int, 
         for frame in _frames(container, stream):
             if position in wanted:
                 damage = f"reading a clip: frame {position} of {where} is damaged"
-                found[position] = damage if frame is None else frame.to_ndarray(format="rgb24")
+                found[position] = damage if frame is None else _pixels(frame, position, where)
             position += 1
             if position > max(wanted, default=-1):
                 break
@@ -113,7 +114,8 @@ def each_frame(path: Path, where: str, every: int = 1) -> Iterator[tuple[int, fl
                     yield position, None, f"reading a clip: frame {position} of {where} is damaged"
                     continue
                 time_s = None if frame.time is None else frame.time - begin
-                yield position, time_s, _upright(frame.to_ndarray(format="rgb24"), frame.rotation)
+                picture = _pixels(frame, position, where)
+                yield position, time_s, picture if isinstance(picture, str) else _upright(picture, frame.rotation)
             if position < 0:
                 raise ImageError(f"reading a clip: {where} holds no frame")
         _refuse_cut(head, size, where)
@@ -127,6 +129,18 @@ def _file(path: Path, where: str) -> Iterator[BinaryIO]:
             yield file
     except UnreadableError as error:
         raise ImageError(f"reading a clip: {where} {error.why}") from error
+
+
+def _pixels(frame, position: int, where: str) -> np.ndarray | str:
+    """Return a frame as RGB (H, W, 3) uint8, or what is to be done about it.
+
+    Where its file says 16 bits and its camera had fewer, the 8 uppermost show next to nothing.
+    """
+    if max(component.bits for component in frame.format.components) == 16:
+        bits = few_bits(int(frame.reformat(format="gray16le").to_ndarray().max()))
+        if bits:
+            return f"reading a clip: frame {position} of {where} uses {bits} of 16 bits; save the clip with 8 bits, scaled by these"
+    return frame.to_ndarray(format="rgb24")
 
 
 def _upright(picture: np.ndarray, rotation_deg: int) -> np.ndarray:

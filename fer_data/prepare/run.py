@@ -31,9 +31,9 @@ from fer_data.files import write_json_atomically
 from fer_data.labels import classes_of
 from fer_data.prepare.cluster import cluster
 from fer_data.prepare.plan import Plan, PrepareConfig, make_plan
-from fer_data.prepare.sequence import PIPELINE_VERSION, Result, Task, hash_source, process
+from fer_data.prepare.sequence import PIPELINE_VERSION, SCALING_VERSION, Result, Task, hash_source, process
 from fer_data.prepare.workers import open_pool
-from fer_data.records import NOT_SELECTED, UNUSABLE, Skip
+from fer_data.records import NOT_SELECTED, REMARKS, UNUSABLE, Skip
 from fer_data.store import cache, manifest, shards
 from fer_data.store.folder import check_out, only_writer, remove_surplus
 from fer_data.text import counted
@@ -187,19 +187,21 @@ class _Run:
         whole = record is not None and record.key == key and path.is_file() and path.stat().st_size == record.size
         return record if whole else None
 
-    def _task(self, index: int, hashes: dict[str, str]) -> Task:
+    def _task(self, index: int, hashes: dict[str, tuple[str, bool]]) -> Task:
         sequence = self.plan.selected[index].sequence
         return Task(
-            str(self.root.absolute()), sequence, tuple(hashes[frame.source] for frame in sequence.frames), self.config.backend(),
+            str(self.root.absolute()), sequence, tuple(hashes[frame.source][0] for frame in sequence.frames), self.config.backend(),
             self.plan.backend, self.plan.evidence[index], self.config.colour == "rgb", str(self.out.absolute() / "cache" / "landmarks"),
         )  # fmt: skip
 
-    def _key(self, first: int, last: int, hashes: dict[str, str]) -> str:
+    def _key(self, first: int, last: int, hashes: dict[str, tuple[str, bool]]) -> str:
         """Return the key of a shard: everything that decides its bytes."""
         sequences = []
         for one, evidence in zip(self.plan.selected[first:last], self.plan.evidence[first:last], strict=True):
             content = asdict(one.sequence)
-            content["sha256"] = [hashes[frame.source] for frame in one.sequence.frames]
+            content["sha256"] = [hashes[frame.source][0] for frame in one.sequence.frames]
+            if any(hashes[frame.source][1] for frame in one.sequence.frames):
+                content["scaling"] = SCALING_VERSION
             content["evidence"] = evidence
             sequences.append(content)
         return cache.key_of(
@@ -257,12 +259,13 @@ class _Run:
         return shards.write_shard(self.out / "shards", name, key, data, rows, skipped)
 
 
-def _hash_sources(root: Path, plan: Plan) -> dict[str, str]:
+def _hash_sources(root: Path, plan: Plan) -> dict[str, tuple[str, bool]]:
     """Return source -> hash_source of it, for all that is used. Threads suffice: hashing and reading let others run."""
-    sources = sorted({frame.source for one in plan.selected for frame in one.sequence.frames})
+    clips = {frame.source: frame.position is not None for one in plan.selected for frame in one.sequence.frames}
+    sources = sorted(clips)
     batches = [sources[first : first + _HASHED_AT_ONCE] for first in range(0, len(sources), _HASHED_AT_ONCE)]
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        hashed = pool.map(lambda batch: [hash_source(root / source) for source in batch], batches)
+        hashed = pool.map(lambda batch: [hash_source(root / source, clips[source]) for source in batch], batches)
         return dict(zip(sources, chain.from_iterable(hashed), strict=True))
 
 
@@ -279,6 +282,7 @@ def _write_manifest(run: _Run, made: _Made) -> None:
     summary.sequences = len(table[["subject", "sequence"]].drop_duplicates())
     summary.subjects = table["subject"].nunique()
     summary.folds = run.config.folds
+    summary.notes = (*summary.notes, *_remarks(made.skipped))
     counts = Counter()
     for skip in skipped:
         counts[skip.reason] += skip.frames
@@ -299,6 +303,14 @@ def _write_manifest(run: _Run, made: _Made) -> None:
         "notes": list(summary.notes), "shards": made.hashes,
     }  # fmt: skip
     manifest.write_manifest(run.out, table, skipped, settings)
+
+
+def _remarks(skipped: list[Skip]) -> list[str]:
+    """Return a sentence about the pictures whose brightness was scaled."""
+    scaled = [skip for skip in skipped if skip.reason in REMARKS]
+    if not scaled:
+        return []
+    return [f"{counted(len(scaled), 'picture')} with fewer bits than the file has, such as {scaled[0].source}: {scaled[0].detail}"]
 
 
 def find_jumps(rows: list[dict]) -> list[bool]:

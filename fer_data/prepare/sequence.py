@@ -17,14 +17,16 @@ from fer_data.faces.landmarks import open_backend
 from fer_data.faces.landmarks.base import Origin
 from fer_data.faces.landmarks.none import NO_POINTS
 from fer_data.files import read_file, sha256_of_bytes, sha256_of_file
-from fer_data.pictures.decode import decode_picture, frame_picture, grey_of
+from fer_data.pictures.decode import decode, frame_picture, grey_of
+from fer_data.pictures.header import bits_per_sample, largest_value
 from fer_data.pictures.video import read_frames
-from fer_data.records import Landmarks, Sequence, Skip
+from fer_data.records import REMARKS, Landmarks, Sequence, Skip
 from fer_data.store import cache, manifest
 
-__all__ = ["PIPELINE_VERSION", "Result", "Task", "hash_source", "locate", "process"]
+__all__ = ["PIPELINE_VERSION", "SCALING_VERSION", "Result", "Task", "hash_source", "locate", "process"]
 
 PIPELINE_VERSION = 2                  # part of every key: raise it when the same input would give other bytes
+SCALING_VERSION = 1                   # the same of pictures whose brightness may be scaled (pictures/decode.py), and of no others
 _UPRIGHT_RAD = 1.0                    # a face turned further than this is looked for in another framing first
 _UNREADABLE = "unreadable: "          # what stands before the reason where there is no hash
 
@@ -71,23 +73,31 @@ def _open_once(task: Task):
     return _backends[key]
 
 
-def hash_source(path: Path) -> str:
-    """Return the sha256 of a picture or clip, or "unreadable: " and why it cannot be read."""
+def hash_source(path: Path, clip: bool = False) -> tuple[str, bool]:
+    """Return the sha256 of a picture or clip, or "unreadable: " and why it cannot be read; and whether its brightness may be scaled.
+
+    A clip may be large: it is not held in memory.
+    """
     try:
-        return sha256_of_file(path)
+        if clip:
+            return sha256_of_file(path), False
+        data = read_file(path)
+        return sha256_of_bytes(data), bits_per_sample(data) > 8 or largest_value(data) is not None
     except UnreadableError as error:
-        return f"{_UNREADABLE}{error.why}"
+        return f"{_UNREADABLE}{error.why}", False
 
 
 def process(task: Task) -> Result:
     """Decode, find points, align: the work of one sequence."""
     cv2.setNumThreads(1)
     pictures, readable, skipped = _decode(task)
+    scaled = [[skip.source, skip.detail] for skip in skipped if skip.reason in REMARKS]
     key = cache.key_of(
         {
             "pipeline": PIPELINE_VERSION, "opencv": cv2.__version__, "backend": task.identity, "colour": task.colour,
             "evidence": task.evidence, "framings": list(task.sequence.framings),
             "frames": [[task.sha256[index], task.sequence.frames[index].position] for index in readable],
+            **({"scaled": scaled} if scaled else {}),
         }
     )  # fmt: skip
     framing, found, cached = _find(task, key, pictures, readable)
@@ -113,7 +123,9 @@ def _decode(task: Task) -> tuple[list[np.ndarray], list[int], list[Skip]]:
     clips: dict[str, dict[int, np.ndarray | str]] = {}
     for index, frame in enumerate(task.sequence.frames):
         if frame.position is None:
-            one = _picture(task, index)
+            one, remark = _picture(task, index)
+            if remark:
+                skipped.append(_skip(task.sequence, index, "few-bits", f"it {remark}", frames=0))
         else:
             if frame.source not in clips:
                 clips[frame.source] = _clip(task, index)
@@ -126,12 +138,12 @@ def _decode(task: Task) -> tuple[list[np.ndarray], list[int], list[Skip]]:
     return pictures, readable, skipped
 
 
-def _picture(task: Task, index: int) -> np.ndarray | str:
-    """Return the picture of a frame that is a file of its own, or why there is none."""
+def _picture(task: Task, index: int) -> tuple[np.ndarray | str, str]:
+    """Return the picture of a frame that is a file of its own, or why there is none; and what there is to know about it."""
     try:
-        return decode_picture(_read(task, index), task.colour, task.sequence.frames[index].source)
+        return decode(_read(task, index), task.colour, task.sequence.frames[index].source)
     except ImageError as error:
-        return str(error)
+        return str(error), ""
 
 
 def _clip(task: Task, index: int) -> dict[int, np.ndarray | str]:
@@ -247,6 +259,6 @@ def _motion(before: np.ndarray | None, points: np.ndarray) -> float:
     return float(np.linalg.norm(points - before, axis=1).mean()) / max(eyes, 1e-9)
 
 
-def _skip(sequence: Sequence, index: int, reason: str, detail: str) -> Skip:
+def _skip(sequence: Sequence, index: int, reason: str, detail: str, frames: int = 1) -> Skip:
     frame = sequence.frames[index]
-    return Skip(frame.source, reason, sequence.subject, sequence.sequence, frame.number, detail=detail)
+    return Skip(frame.source, reason, sequence.subject, sequence.sequence, frame.number, frames, detail)

@@ -56,6 +56,7 @@ class Prediction:
     faces: tuple[FacePrediction, ...] # the largest first, then from left to right
     problem: str = ""                 # why it cannot be read, or which faces cannot be aligned
     picture: np.ndarray | None = field(default=None, repr=False, compare=False)     # (H, W, 3) RGB, if asked for
+    remark: str = ""                  # what else there is to know: that its brightness was scaled
 
     @property
     def status(self) -> str:
@@ -68,5 +69,6 @@ class Prediction:
 
     @property
     def note(self) -> str:
-        """A sentence on what is not ok with the picture as a whole."""
-        return self.problem or ("" if self.faces else "no face was found")
+        """What there is to say of the picture as a whole."""
+        said = self.problem or ("" if self.faces else "no face was found")
+        return "; ".join(text for text in (said, self.remark) if text)

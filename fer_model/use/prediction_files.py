@@ -63,7 +63,7 @@ class CsvWriter(Writer):
         for number, face in enumerate(one.faces, 1):
             sizes = [round(side, 1) for side in face.box]
             geometry = [round(face.eye_distance_px, 1), _blank(face.yaw_deg, 1), round(face.residual_px, 2)]
-            notes = "; ".join([*face.doubts, *([one.problem] if one.problem else [])])
+            notes = "; ".join(text for text in (*face.doubts, one.problem, one.remark) if text)
             known = [number, face.status, face.expression, round(face.probability, 6), *sizes, *geometry, notes]
             self._line([*place, *known, *(round(value, 6) for value in face.probabilities.values())])
         if not one.faces:
@@ -118,10 +118,11 @@ class TableWriter(Writer):
             for doubt in face.doubts:
                 self._remark(f"{place}, face {number}: {doubt}")
         if not one.faces:
-            said = "unreadable" if one.status == "unreadable" else "no usable face" if one.problem else one.note
+            said = "unreadable" if one.status == "unreadable" else "no usable face" if one.problem else "no face was found"
             self._row((place, "", "", "", "", "", "", said), one.status)
-        if one.problem:
-            self._remark(f"{place}: {one.problem}")
+        for text in (one.problem, one.remark):
+            if text:
+                self._remark(f"{place}: {text}")
 
     def _row(self, cells: tuple[str, ...], status: str) -> None:
         if len(self._rows) < _ROWS:

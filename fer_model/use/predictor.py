@@ -24,7 +24,7 @@ from fer_data.faces.finder import Finder, Found
 from fer_data.faces.landmarks import ALONE
 from fer_data.faces.landmarks.none import NO_POINTS
 from fer_data.files import read_file
-from fer_data.pictures.decode import decode_picture
+from fer_data.pictures.decode import decode
 from fer_model.errors import ConfigError
 from fer_model.use.engines import Engine, open_engine
 from fer_model.use.prediction import FacePrediction, Prediction
@@ -70,10 +70,11 @@ class Predictor:
                 raise ImageError(f"predicting: a file or an array is needed (of a PIL picture np.asarray(...)), got {type(image).__name__}")
             path = Path(image)
             try:
-                shot = Shot(str(image), None, None, decode_picture(read_file(path), True, path.name))
+                picture, remark = decode(read_file(path), True, path.name)
             except UnreadableError as error:
                 what = error if os.path.lexists(path) else f"there is no {path}"
                 raise ImageError(f"predicting: one picture is needed, {what}") from error
+            shot = Shot(str(image), None, None, picture, remark=remark and f"it {remark}")
         return next(self.stream([shot], thorough=thorough))
 
     def first_face(self, picture: np.ndarray, thorough: bool = True) -> np.ndarray | None:
@@ -96,7 +97,7 @@ class Predictor:
             faces, unusable = ([], [shot.problem]) if shot.picture is None else self._finder(shot.picture, thorough)
             size = None if shot.picture is None else (shot.picture.shape[1], shot.picture.shape[0])
             picture = shot.picture if keep else None
-            waiting.append((Prediction(shot.source, shot.frame, shot.time_s, size, (), "; ".join(unusable), picture), faces))
+            waiting.append((Prediction(shot.source, shot.frame, shot.time_s, size, (), "; ".join(unusable), picture, shot.remark), faces))
             n_faces, held = n_faces + len(faces), held + (0 if picture is None else picture.nbytes)
             if n_faces >= batch or len(waiting) >= batch or held >= _HELD_BYTES:
                 yield from self._answers(waiting, batch)

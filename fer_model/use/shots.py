@@ -16,7 +16,7 @@ import numpy as np
 from fer_data.datasets.tree import walk
 from fer_data.errors import ImageError, UnreadableError
 from fer_data.files import read_file, why_unreadable
-from fer_data.pictures.decode import decode_picture
+from fer_data.pictures.decode import decode
 from fer_data.pictures.file_kinds import is_clip, is_picture
 from fer_data.pictures.video import each_frame, require_av
 from fer_data.text import counted, did_you_mean, natural_key
@@ -37,6 +37,7 @@ class Shot:
     time_s: float | None              # since the beginning of the clip; None: a picture, or not known
     picture: np.ndarray | None        # (H, W, 3) RGB uint8
     problem: str = ""                 # why there is none
+    remark: str = ""                  # what there is to know about it
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,8 @@ def sources(argument: str) -> Sources:
 
 def _picture(path: Path, name: str) -> Iterator[Shot]:
     try:
-        yield Shot(name, None, None, decode_picture(read_file(path), True, name))
+        picture, remark = decode(read_file(path), True, name)
+        yield Shot(name, None, None, picture, remark=remark and f"it {remark}")
     except ImageError as error:
         yield Shot(name, None, None, None, str(error))
     except UnreadableError as error:
