@@ -14,7 +14,8 @@ from cli.fer_data import main
 from fer_data.errors import ImageError
 from fer_data.pictures.decode import decode, decode_picture, few_bits, grey_of
 from fer_data.pictures.header import bits_per_sample, largest_value
-from fer_data.prepare.run import PrepareConfig, make_plan, prepare_dataset
+from fer_data.prepare.plan import PrepareConfig, make_plan
+from fer_data.prepare.run import prepare_dataset
 from fer_data.store import shards
 from fer_data.store.manifest import read_settings, read_skipped
 from fer_model.use.prediction import Prediction
@@ -141,7 +142,7 @@ def test_prepare_says_which_pictures_were_scaled_and_again_from_its_cache(tmp_pa
 
 def test_only_the_keys_of_pictures_that_may_be_scaled_are_new(tmp_path, monkeypatch):
     """A folder prepared before stays valid; faces that were nearly black are made again. Seen red: no `scaling` in the key."""
-    monkeypatch.setattr("fer_data.prepare.run.SHARD_FACES", 2)
+    monkeypatch.setattr("fer_data.prepare.plan.SHARD_FACES", 2)
     root, out = write_faces(tmp_path / "in", 12), tmp_path / "out"
     for path in (root / "p1").iterdir():
         path.write_bytes(encoded(np.random.default_rng(1).integers(0, 256, (96, 96), np.uint8)))
@@ -149,7 +150,7 @@ def test_only_the_keys_of_pictures_that_may_be_scaled_are_new(tmp_path, monkeypa
     monkeypatch.setattr("fer_data.prepare.sequence.bits_per_sample", lambda data: 8)         # the keys of before
     prepare_dataset("folder", root, out, PrepareConfig(**PLAIN))
     monkeypatch.undo()
-    monkeypatch.setattr("fer_data.prepare.run.SHARD_FACES", 2)
+    monkeypatch.setattr("fer_data.prepare.plan.SHARD_FACES", 2)
     done = prepare_dataset("folder", root, out, PrepareConfig(**PLAIN))
     assert (done.shards_kept, done.shards_written) == (1, 1)
     assert shards.read_record(out / "shards", "00000.h5") and make_plan("folder", root, PrepareConfig(**PLAIN)).n_faces == 4
