@@ -27,7 +27,7 @@ install: $(STAMP)  ## Make a virtual environment in .venv and install everything
 demo: $(STAMP)  ## Draw 60 people, prepare them, train both methods on one fold, print the table.
 	bash benchmarks/demo.sh $(VENV)/bin $(DEMO) $(THREADS)
 
-pictures: $(STAMP)  ## Draw the two pictures of the read-me into build/pictures (10 minutes).
+pictures: $(STAMP)  ## Draw the two pictures of the read-me into build/pictures (a few minutes).
 	bash benchmarks/pictures.sh $(VENV)/bin $(PICTURES) $(THREADS)
 
 lint: $(STAMP)  ## Check the style.

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from fractions import Fraction
+from pathlib import Path
 
 import click
 import pytest
@@ -42,11 +43,11 @@ def test_a_page_does_what_it_shows(page, synthetic_ck, tmp_path, monkeypatch):
 
 
 def lines_of_commands():
-    """Every call of our two commands in the pages, in the read-me, and in the examples of the commands' own help."""
+    """Every call of our two commands in the pages, the read-me, the scripts of make, and the examples of the commands' own help."""
     from cli import fer_data, fer_model
 
-    for path in TEXTS:
-        for words in words_of(path.read_text(encoding="utf-8")):
+    for path in [*TEXTS, *(REPOSITORY / "benchmarks").glob("*.sh")]:
+        for words in words_of(re.sub(r'"\$bin/(fer-\w+)"', r"\1", path.read_text(encoding="utf-8"))):
             yield path.name, words
     for main in (fer_data.main, fer_model.main):
         for command in walk(main):
@@ -150,6 +151,20 @@ def test_the_pages_say_things_in_plain_words():
         for word, instead in RETIRED.items():
             found += [f"{path.name}: {match[0]!r}: {instead}" for match in re.finditer(rf"\b{word}\b", prose, re.IGNORECASE)]
     assert not found
+
+
+def test_the_read_me_is_short_and_shows_what_make_pictures_writes():
+    """Seen red: pictures/report.png; a read-me of 244 lines."""
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert text.count("\n") <= 180
+    shown = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if link not in shown and not link.startswith("https:")]
+    assert len(links) > 20 and not [link for link in links if not (REPOSITORY / link).exists()]
+    assert len(shown) == 2
+    script = (REPOSITORY / "benchmarks" / "pictures.sh").read_text(encoding="utf-8")
+    assert "PICTURES ?= build/pictures\n" in (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    for path in map(Path, shown):
+        assert path.parent.as_posix() == "build/pictures" and f'"$out/{path.name}"' in script
 
 
 def test_each_database_has_its_page():
