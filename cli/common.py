@@ -40,7 +40,7 @@ COMMANDS = {
 
 version_option = click.version_option(__version__, message="%(prog)s %(version)s")
 COMPLETION = """\b
-Completion by Tab, of this shell; put the line into its start-up file to keep it:
+Completion with the Tab key. Put the line of your shell into its start-up file to keep it:
   bash   eval "$(_{0}_COMPLETE=bash_source {1})"
   zsh    eval "$(_{0}_COMPLETE=zsh_source {1})"        after compinit
   fish   _{0}_COMPLETE=fish_source {1} | source"""

@@ -1,4 +1,4 @@
-"""`fer-data`: from a database on disk to faces and folds. Each command parses, calls one library function, prints."""
+"""The program `fer-data`: from a database on disk to faces and folds. Each command parses, calls one library function, prints."""
 
 import sys
 from pathlib import Path
@@ -27,24 +27,24 @@ def main():
 
 
 _OPENFACE = (
-    "OpenFace's CSV files, for --landmarks openface: one named after each picture, clip or folder of pictures, in the same tree "
-    "(DIR/S005/001.csv) or named SUBJECT_SEQUENCE.csv or like the picture (DIR/S005_001.csv, DIR/S005_001_00000011.csv)."
+    "Folder of OpenFace's CSV files, for --landmarks openface. They are in the same tree as the pictures and clips (DIR/S005/001.csv), or "
+    "have the name of the sequence or of the picture (DIR/S005_001.csv, DIR/S005_001_00000011.csv)."
 )
 
 
 _SCHEDULER = (
-    "Run on the workers of a Dask cluster instead, e.g. tcp://HOST:8786; the bytes are the same. Start it with `dask scheduler` on "
-    "one machine and `dask worker tcp://HOST:8786 --nworkers -1 --nthreads 1` on each; all of them see ROOT under the same path and "
-    "have this version of fer-degan with the extra [dask]. Only this command writes. Given up after 10 seconds if nothing answers, after "
-    "60 without any worker."
+    "Use the workers of a Dask cluster, e.g. tcp://HOST:8786, and not processes of this machine. The bytes are the same. Start the cluster "
+    "with `dask scheduler` on one machine and `dask worker tcp://HOST:8786 --nworkers -1 --nthreads 1` on each. Every machine needs ROOT "
+    "under the same path, and this version of fer-degan with the extra [dask]. Only this command writes. It gives up after 10 seconds if "
+    "the scheduler does not answer, and after 60 seconds without a worker."
 )
 
 
 @main.group(cls=common.Group)
 def prepare():
-    """Find sequences, choose peak frames, detect, align, cut views, write shards and the manifest.
+    """Prepare a database: choose peak frames, find and align faces, render views, assign folds, write shards and the manifest.
 
-    On a cluster, start Dask, then give --scheduler tcp://HOST:8786. With SLURM, keep this open meanwhile (package dask-jobqueue):
+    On a cluster, start Dask, then give --scheduler tcp://HOST:8786. With SLURM, keep the third command running (package dask-jobqueue):
 
     \b
     dask scheduler                                            # on one machine
@@ -63,16 +63,20 @@ def prepare_options(*backends):
     detector = [choice("--detector", ["sfd", "dlib"], "Face detector of the fan backend.")] if backends[0] == "fan" else []
     openface = [click.option("--openface", type=options.DIR, metavar="DIR", help=_OPENFACE)] if "openface" in backends else []
     added = [
-        choice("--landmarks", backends, "Landmark backend; never swapped for another."), *detector, *openface,
-        choice("--neutral", ["off", "class", "reference"], "First frame of each sequence: left out, as a class, or as rows apart."),
-        choice("--views", ["stored", "virtual"], "Write all 110 views, or render them on demand (1/58 of the disk)."),
+        choice("--landmarks", backends, "Landmark backend. If it cannot run, the command stops; no other one is used."),
+        *detector, *openface,
+        choice("--neutral", ["off", "class", "reference"],
+               "The neutral first frame of each sequence: leave it out, make it a class, or keep it in rows that are not trained on."),
+        choice("--views", ["stored", "virtual"],
+               "stored: all 110 views are written; virtual: they are rendered when they are needed (1/58 of the disk)."),
         choice("--colour", ["grey", "rgb"], "Channels of the faces."),
         number("--folds", 10, 2, "Number of subject-disjoint folds."),
-        choice("--fold-rule", ["step", "stratified", "shuffled"], "step: subjects[i::N], as in the literature; stratified: by expression."),
-        flag("--distinct-subjects", "Ids that differ in case, leading zeros or separators alone (1 and 001) are different people."),
+        choice("--fold-rule", ["step", "stratified", "shuffled"],
+               "step: subjects[i::N], as in the literature; stratified: expressions are spread evenly; shuffled: at random."),
+        flag("--distinct-subjects", "Ids that differ only in case, leading zeros or separators (1 and 001) are different people."),
         options.seed("fold_seed"), options.workers(),
         click.option("--scheduler", metavar="ADDRESS", help=_SCHEDULER),
-        options.dry_run(), flag("--strict", "Exit 1 if anything that was wanted could not be used."), options.json(),
+        options.dry_run(), flag("--strict", "Exit 1 if a frame that should be used cannot be used."), options.json(),
     ]  # fmt: skip
 
     def add(command):
@@ -101,9 +105,9 @@ def prepare_ck_plus(root, out, **given):
 @click.argument("out", type=options.OUT_DIR)
 @prepare_options("none", "dlib", "fan")
 def prepare_ck48(root, out, **given):
-    """CK+48, the 981 faces of 48x48 pixels in a folder for each expression.
+    """CK+48: the 981 faces of 48x48 pixels, in a folder for each expression.
 
-    With --landmarks none each picture becomes the face as it is; dlib and fan take it whole as the face's box.
+    With --landmarks none each picture is used as it is. dlib and fan place landmarks in the whole picture, without a face detector.
 
     \b
     fer-data prepare ck48 ~/data/CK+48 prepared
@@ -114,11 +118,13 @@ def prepare_ck48(root, out, **given):
 @prepare.command("mmi")
 @click.argument("root", type=options.ROOT)
 @click.argument("out", type=options.OUT_DIR)
-@click.option("--list", "listing", type=options.FILE, help="Only these sequences: lines `happiness;50;3`, or `S050_003_030.png`.")
-@choice("--frames", ["apex-or-middle-three", "middle-three", "all"], "Which frames of a clip; apex: where it is coded.")
+@click.option("--list", "listing", type=options.FILE,
+              help="Use only the sequences in this list. A line is `happiness;50;3` or `S050_003_030.png`.")
+@choice("--frames", ["apex-or-middle-three", "middle-three", "all"],
+        "Which frames of a clip are used. The apex is known where the clip is coded.")
 @prepare_options("fan", "dlib", "openface")
 def prepare_mmi(root, out, listing, **given):
-    """MMI from one or several downloads: three frames round the peak of each clip of a basic expression, seen from the front.
+    """MMI from one or several downloads: three frames around the peak of each frontal clip of a basic expression.
 
     \b
     fer-data prepare mmi ~/data/MMI prepared --landmarks dlib --workers 2
@@ -129,9 +135,9 @@ def prepare_mmi(root, out, listing, **given):
 @prepare.command("oulu")
 @click.argument("root", type=options.ROOT)
 @click.argument("out", type=options.OUT_DIR)
-@choice("--light", ["strong", "weak", "dark"], "Which light.")
+@choice("--light", ["strong", "weak", "dark"], "Illumination.")
 @choice("--spectrum", ["vis", "nir"], "Visible light or near infrared.")
-@choice("--tree", ["auto", "original", "cropped"], "As filmed, or cropped by the authors; auto: as filmed, if that is there.")
+@choice("--tree", ["auto", "original", "cropped"], "Pictures as filmed, or as cropped by the authors. auto: as filmed, if they are there.")
 @prepare_options("fan", "dlib", "openface")
 def prepare_oulu(root, out, light, spectrum, tree, **given):
     """Oulu-CASIA NIR&VIS: the last three frames of each sequence of one camera and one light.
@@ -145,10 +151,11 @@ def prepare_oulu(root, out, light, spectrum, tree, **given):
 @prepare.command("bu4dfe")
 @click.argument("root", type=options.ROOT)
 @click.argument("out", type=options.OUT_DIR)
-@click.option("--every", type=click.IntRange(1, 9999), default=1, show_default=True, metavar="N", help="One frame in N, from the first.")
+@click.option("--every", type=click.IntRange(1, 9999), default=1, show_default=True, metavar="N",
+              help="Use every N-th frame, from the first.")
 @prepare_options("fan", "dlib", "openface")
 def prepare_bu4dfe(root, out, every, **given):
-    """BU-4DFE, for pre-training: all textures of all sequences, about 60,600; virtual views are advised (1 GB for 61).
+    """BU-4DFE, for pre-training: all textures of all sequences, about 60,600. Use --views virtual: 1 GB instead of 61.
 
     \b
     fer-data prepare bu4dfe ~/data/BU_4DFE prepared --every 10 --views virtual --landmarks dlib --workers 2
@@ -159,12 +166,12 @@ def prepare_bu4dfe(root, out, every, **given):
 @prepare.command("folder")
 @click.argument("root", type=options.ROOT)
 @click.argument("out", type=options.OUT_DIR)
-@click.option("--index", type=options.FILE, help="Table, such as CSV, with the columns path, subject, expression[, sequence, frame].")
+@click.option("--index", type=options.FILE, help="Table, e.g. CSV, with the columns path, subject, expression[, sequence, frame].")
 @click.option("--pattern", metavar="TEXT", help="File names, e.g. '{subject}/{subject}_{sequence}_{expression}.jpg'.")
-@choice("--frames", ["all", "last-three"], "Which frames of a sequence.")
+@choice("--frames", ["all", "last-three"], "Which frames of a sequence are used.")
 @prepare_options("fan", "dlib", "openface", "none")
 def prepare_folder(root, out, index, pattern, **given):
-    """Any folder of face pictures, by a CSV index or a pattern of file names.
+    """Any folder of face pictures, with a table of them (--index) or a pattern of their names (--pattern).
 
     \b
     fer-data prepare folder faces prepared --pattern '{subject}/{subject}_{sequence}_{expression}.jpg'
@@ -201,7 +208,7 @@ def _prepare(dataset, root, out, adapter_options, dry_run, strict, as_json, **gi
 @options.prepared()
 @options.json()
 def inspect(prepared, as_json):
-    """Images and subjects per fold and expression, and why frames were skipped.
+    """Show images and subjects per fold and expression, and why frames were skipped.
 
     \b
     fer-data inspect prepared
@@ -215,7 +222,7 @@ def inspect(prepared, as_json):
 @options.prepared()
 @options.json()
 def verify(prepared, as_json):
-    """Check every shard, data set and row against the hashes that were written with it.
+    """Check every shard, data set and row against the hashes that were written with them.
 
     \b
     fer-data verify prepared
@@ -230,18 +237,18 @@ def verify(prepared, as_json):
 
 @main.command()
 @click.argument("paths", nargs=-1, required=True, metavar="FILE...", type=options.ROOT)
-@click.option("--subject-pattern", default=None, metavar="REGEX", help="Its first group, or the one named subject, is who is in a picture.")
-@click.option("--images", type=options.DIR, default=None, help="Where the listed pictures lie; they are compared for duplicates.")
+@click.option("--subject-pattern", metavar="REGEX", help="Finds the subject in a file name: its first group, or the group named subject.")
+@click.option("--images", type=options.DIR, help="Folder of the listed pictures. They are compared to find duplicates.")
 @click.option("--near-bits", type=click.IntRange(0, 64), default=24, show_default=True, metavar="N",
-              help="Pictures are near if at most so many of the 256 bits of their hashes differ.")
-@flag("--strict", "Exit 1 for doubts too: tested twice, never, classes missing.")
+              help="Two pictures are near duplicates if at most N of the 256 bits of their hashes differ.")
+@flag("--strict", "Exit 1 also for doubts: images tested twice or never, classes that are missing.")
 @options.json()
 def audit(paths, subject_pattern, images, near_bits, strict, as_json):
-    """Who is both trained on and tested, in any split: exit code 1 if anybody is.
+    """Find people who are both in training and in test, in any split. Exit code 1 if there are any.
 
-    A split is a table (columns path or id, fold or split, perhaps subject), lists such as train_1.txt and test_1.txt, a
-    folder per side, or a prepared folder. Subjects come from a column, from the names of databases that are known, or
-    from --subject-pattern.
+    A split is a table (columns path or id, fold or split, perhaps subject), lists such as train_1.txt and test_1.txt, a folder
+    for training and one for testing, or a prepared folder. Subjects come from a column, from the file names of known databases,
+    or from --subject-pattern.
 
     \b
     fer-data audit prepared
@@ -259,9 +266,9 @@ def audit(paths, subject_pattern, images, near_bits, strict, as_json):
 @main.command()
 @options.prepared()
 @options.out_file("report.html in the folder", formerly="--to")
-@flag("--no-faces", "Leave out every face picture, drawn point and mean face.")
+@flag("--no-faces", "Leave out pictures of faces, landmarks and mean faces, which are personal data.")
 def report(prepared, out, no_faces):
-    """One HTML page that shows what is in a prepared folder: balance, faces, misalignments, what was left out.
+    """Write one HTML page about a prepared folder: balance, faces, misalignments, what was left out.
 
     \b
     fer-data report prepared -o prepared.html
@@ -275,7 +282,7 @@ def report(prepared, out, no_faces):
 @options.out_folder(Path(), "here")
 @options.json()
 def doctor(out, as_json):
-    """Check the installation, and the disk of the folder that you want to write to; suggest fixes. Takes some seconds.
+    """Check the installation and suggest fixes. Takes some seconds. --out is the folder that you want to write to later.
 
     \b
     fer-data doctor -o prepared
@@ -287,20 +294,21 @@ def doctor(out, as_json):
     sys.exit(0 if any(found.ready.values()) else 1)
 
 
-# --- hand on ----------------------------------------------------------------------------------------------------------
+# --- share ------------------------------------------------------------------------------------------------------------
 
 
 @main.command("export")
 @options.prepared()
 @click.argument("dest", type=options.OUT_DIR)
 @click.option("--format", "form", type=options.Choice(["imagefolder", "webdataset", "hf", "parquet"]), required=True,
-              help="imagefolder: PNG files in folders; webdataset: tar files; hf: for the library datasets; parquet: for pandas.")
-@click.option("--view", type=click.IntRange(0, 109), default=None, metavar="K",
-              help="One of the 110 views, 96x96; 0 is the one that models are tested on.  [default: the whole face, 132x132]")
+              help="imagefolder: PNG files in folders; webdataset: tar files; hf: for Hugging Face datasets; parquet: for pandas.")
+@click.option("--view", type=click.IntRange(0, 109), metavar="K",
+              cls=options.Option, show_default="the whole face, 132x132",
+              help="Write this one of the 110 views, 96x96. Models are tested on view 0.")
 @options.dry_run()
 @options.json()
 def export(prepared, dest, form, view, dry_run, as_json):
-    """A prepared folder in a format that other libraries read, folds kept. Licensed faces must not be published in any format.
+    """Write a prepared folder in a format that other libraries read, with its folds. Do not publish licensed faces in any format.
 
     DEST is a new folder. After an interruption, run the same command again to resume.
 
@@ -324,7 +332,7 @@ def export(prepared, dest, form, view, dry_run, as_json):
 @options.prepared()
 @options.out_folder(None, "the prepared folder", formerly="--to")
 def card(prepared, out):
-    """A card of a prepared folder for people (card.md) and for programs (croissant.json, Croissant 1.1). No face is in them.
+    """Write a dataset card of a prepared folder (card.md), and Croissant 1.1 metadata (croissant.json). They contain no faces.
 
     \b
     fer-data card prepared
@@ -339,7 +347,7 @@ def card(prepared, out):
 
 @main.group(cls=common.Group)
 def weights():
-    """Model files of the landmark backends: what is there, get them, check them.
+    """List, download and check the model files of the landmark backends.
 
     \b
     fer-data weights list
@@ -350,7 +358,7 @@ def weights():
 @weights.command("list")
 @options.json()
 def weights_list(as_json):
-    """Which files there are, where, and which backend needs them.
+    """List the model files: where they are, which backend needs them, their licences.
 
     \b
     fer-data weights list
@@ -362,10 +370,10 @@ def weights_list(as_json):
 
 @weights.command("fetch")
 @click.argument("names", nargs=-1, metavar="[BACKEND|FILE]...")
-@click.option("--from", "source", type=options.FILE, help="Take the file from here: for one that was downloaded elsewhere.")
-@flag("--accept-licence", "You have read the licence of each file (weights list) and accept it.")
+@click.option("--from", "source", type=options.FILE, help="Use this file, which was downloaded on another machine.")
+@flag("--accept-licence", "Say that you have read the licence of each file (weights list) and accept it.")
 def weights_fetch(names, source, accept_licence):
-    """Download model files, or take one that you brought; each is checked before it gets its name.
+    """Download model files, or use one that you have. Each is checked before it gets its name.
 
     \b
     fer-data weights fetch fan --accept-licence
@@ -375,12 +383,12 @@ def weights_fetch(names, source, accept_licence):
 
     chosen = [entry for entry in choose(names) if names or entry.url]
     if source and len(chosen) != 1:
-        raise click.UsageError("--from FILE goes with the name of one file.")
+        raise click.UsageError("--from FILE needs the name of one model file.")
     waiting = [entry for entry in chosen if entry.url and state_of(entry)[0] != "right"]
     if waiting and not accept_licence:
         for entry in waiting:
             common.show(f"{entry.name}: {entry.licence}")
-        raise click.ClickException("nothing was fetched: read the above, then run it again with --accept-licence")
+        raise click.ClickException("nothing was downloaded: read the licences above, then run the command again with --accept-licence")
     for entry in chosen:
         with common.progress(f"fetching {entry.name}") as progress:
             path = fetch(entry, accept_licence, source, progress)
@@ -391,7 +399,7 @@ def weights_fetch(names, source, accept_licence):
 @click.argument("names", nargs=-1, metavar="[BACKEND|FILE]...")
 @options.json()
 def weights_verify(names, as_json):
-    """Hash the model files that are there; exit 1 if one is wrong, or if one that was named is missing.
+    """Check the hashes of the model files. Exit code 1 if a file is wrong, or if a file that you named is missing.
 
     \b
     fer-data weights verify
@@ -408,7 +416,7 @@ def weights_verify(names, as_json):
 
 @main.group(cls=common.Group)
 def synth():
-    """Draw databases of synthetic people in the exact layouts of the real ones.
+    """Draw databases of synthetic people, in the exact layouts of the real databases.
 
     \b
     fer-data synth ck+ synthetic --subjects 20
@@ -418,13 +426,13 @@ def synth():
 
 @synth.command("ck+")
 @click.argument("out", type=options.OUT_DIR)
-@number("--subjects", 20, 1, "People; 123 gives the real counts.")
+@number("--subjects", 20, 1, "Number of people. 123 gives the published counts.")
 @options.seed()
-@flag("--litter", "Add .DS_Store, ._* and __MACOSX, as on a disk that a Mac has seen.")
+@flag("--litter", "Add .DS_Store, ._* and __MACOSX, as a Mac leaves them.")
 @options.workers()
 @options.json()
 def synth_ck_plus(out, as_json, **given):
-    """A CK+ tree: pictures, labels, landmarks, and truth.csv beside them.
+    """Draw a CK+ tree: pictures, labels, landmarks, and truth.csv next to them.
 
     \b
     fer-data synth ck+ synthetic --subjects 20 --seed 1
@@ -435,12 +443,12 @@ def synth_ck_plus(out, as_json, **given):
 
 
 def synth_options(subjects, text):
-    """Return a decorator that adds the options that every drawn database has."""
+    """Return a decorator that adds the options that every synthetic database has."""
 
     def add(command):
         for option in (
             options.json(), options.workers(),
-            flag("--traps", "Add what adapters must not fall into: litter, duplicates, broken files, sessions of no use."),
+            flag("--traps", "Add what must not confuse `prepare`: litter, duplicates, broken files, sessions that cannot be used."),
             options.seed(), number("--subjects", subjects, 1, text),
             click.argument("out", type=options.OUT_DIR),
         ):
@@ -451,9 +459,9 @@ def synth_options(subjects, text):
 
 
 @synth.command("mmi")
-@synth_options(31, "People; 31 gives the published 208 clips.")
+@synth_options(31, "Number of people. 31 gives the published 208 clips.")
 def synth_mmi(out, as_json, **given):
-    """An MMI tree: AVI clips in numbered sessions, upright, sideways and dual, with their XML files.
+    """Draw an MMI tree: AVI clips in numbered sessions, upright, sideways and dual, with their XML files.
 
     \b
     fer-data synth mmi synthetic-mmi --subjects 4 --traps
@@ -464,12 +472,12 @@ def synth_mmi(out, as_json, **given):
 
 
 @synth.command("oulu")
-@several("--light", ["strong", "weak", "dark"], "Lights to draw.")
-@several("--spectrum", ["vis", "nir"], "Cameras to draw.")
-@flag("--cropped", "Add the tree of pictures cropped by the authors.")
-@synth_options(80, "People; 80 gives the published 480 sequences.")
+@several("--light", ["strong", "weak", "dark"], "Illumination; may be repeated.")
+@several("--spectrum", ["vis", "nir"], "Camera; may be repeated.")
+@flag("--cropped", "Add the tree of cropped pictures.")
+@synth_options(80, "Number of people. 80 gives the published 480 sequences.")
 def synth_oulu(out, light, spectrum, as_json, **given):
-    """An Oulu-CASIA tree: colour pictures of 320x240 from neutral to the peak.
+    """Draw an Oulu-CASIA tree: colour pictures of 320x240, from neutral to the peak.
 
     \b
     fer-data synth oulu synthetic-oulu --subjects 10 --light strong --light dark
@@ -481,10 +489,10 @@ def synth_oulu(out, light, spectrum, as_json, **given):
 
 
 @synth.command("bu4dfe")
-@number("--frames", 10, 1, "Of each sequence; the real ones have about 100.")
-@synth_options(101, "People; 101 gives the published 606 sequences.")
+@number("--frames", 10, 1, "Frames of each sequence. The real ones have about 100.")
+@synth_options(101, "Number of people. 101 gives the published 606 sequences.")
 def synth_bu4dfe(out, as_json, **given):
-    """A BU-4DFE tree: textures from neutral to the peak and back, with stubs of the meshes.
+    """Draw a BU-4DFE tree: textures from neutral to the peak and back, with stubs of the meshes.
 
     \b
     fer-data synth bu4dfe synthetic-bu --subjects 10 --frames 5
@@ -495,7 +503,7 @@ def synth_bu4dfe(out, as_json, **given):
 
 
 def _draw(write, out, as_json, **given):
-    """Draw a database; say how far it is, and what it holds."""
+    """Draw a database with a progress bar, and print what it contains."""
     with common.progress(f"drawing people into {out}") as progress:
         drawn = write(out, progress=progress, **given)
     common.answer(drawn, as_json)

@@ -1,4 +1,4 @@
-"""`fer-model`: from prepared faces to a fold's accuracy. Each command parses, calls one library function, prints."""
+"""The program `fer-model`: from prepared faces to a fold's accuracy. Each command parses, calls one library function, prints."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from cli import common, options
-from cli.options import choice, flag
+from cli.options import choice, flag, number
 from fer_model.config import FOLD_RULES, HEADS, METHODS, PRESETS, SELECTIONS, STAGES_OF
 
 __all__ = ["main"]
@@ -32,10 +32,8 @@ def main():
 
 # --- settings: the options that choose a configuration ----------------------------------------------------------------
 
-PRESET_HELP = "smoke: seconds; small: minutes a fold on 2 cores; best: small with what came after the paper; paper: its own."
+PRESET_HELP = "smoke: seconds; small: minutes a fold on 2 cores; best: small with newer methods than the paper's; paper: as published."
 preset_option = choice("--preset", PRESETS, PRESET_HELP, "preset_name", default="small")
-
-
 
 
 def kimg(stage, text):
@@ -63,14 +61,15 @@ SETTINGS = (
 SET = set_option("Any setting by its name, such as gan.lr=1e-4; `fer-model config` lists them. May be repeated.", "VALUE")
 METHOD = (
     choice("--method", METHODS, "DE-GAN and its head, or the paper's CNN baseline."),
-    choice("--head", HEADS, "What predicts: taps and f(x), the paper; taps alone; an MLP or a linear SVM on f(x) alone."),
-    choice("--selection", SELECTIONS, "The weights after the last step, or the best on training people set aside."),
+    choice("--head", HEADS, "What predicts: taps and f(x), as in the paper; taps alone; an MLP or a linear SVM on f(x) alone."),
+    choice("--selection", SELECTIONS, "Keep the weights after the last step, or the best on training people who are set aside."),
 )
 BUDGETS = (
     kimg("gan", "Budget of DE-GAN (stage 1)"),
     kimg("head", "Budget of the FER head (stage 2)"),
-    kimg("cnn", "Budget of the baseline; default: stages 1 and 2 together"),
+    kimg("cnn", "Budget of the baseline (default: that of stages 1 and 2 together)"),
 )
+FOLD_SEED = number("--fold-seed", 0, 0, "Seed of shuffled folds; for --repeats, of the first repeat.")
 # Parameter -> setting. One that was not given on the command line leaves its setting to the file, or to the preset.
 NAMED = {
     "preset_name": "preset", "method": "method", "fold": "fold", "fold_rule": "fold_rule", "fold_seed": "fold_seed", "seed": "seed",
@@ -100,7 +99,7 @@ def layers(**fixed):
 @main.command()
 @choice("--method", STAGES_OF, "Whose stages are trained.")
 @together(*SETTINGS, SET)
-@click.option("--of", "run", type=options.RUN, metavar="RUN", help="What this run was trained with, in place of a preset.")
+@click.option("--of", "run", type=options.RUN, metavar="RUN", help="Show what this run was trained with.")
 @options.json()
 def config(run, as_json, **_):
     """Print every setting with its value, type, allowed values and a line of help, as YAML that --config takes back.
@@ -114,7 +113,7 @@ def config(run, as_json, **_):
 
     named, *others = layers()
     if run and (named or any(others)):
-        raise click.UsageError("--of RUN shows a run as it is: leave out all other settings, or --of.")
+        raise click.UsageError("--of RUN shows a run as it is. Leave out --of, or all other settings.")
     common.answer(settings_text.of_run(run) if run else settings_text.of_layers(named, *others), as_json)
 
 
@@ -122,25 +121,26 @@ def config(run, as_json, **_):
 
 
 @main.command()
-@click.option("--fold", type=click.IntRange(0), required=True, metavar="N", help="The test fold, counted from 0.")
+@click.option("--fold", type=click.IntRange(0), required=True, metavar="N", help="The fold to test on, counted from 0.")
 @options.data()
 @options.run("runs/<dataset>-<method>[-<head>...][-<settings>]-fold<N>")
 @together(*METHOD)
-@click.option("--gan", type=options.RUN, metavar="RUN", help="Take stage 1 as it is from this run of the same fold and settings.")
+@click.option("--gan", type=options.RUN, metavar="RUN", help="Use stage 1 of this run, which has the same fold and settings.")
 @click.option("--init", type=options.RUN, metavar="RUN", help="Start stage 1 from this run of pretrain.")
 @together(*SETTINGS, SET)
 @options.device()
 @options.seed()
-@choice("--fold-rule", FOLD_RULES, "The folds of the prepared folder, or as many drawn anew over its people.")
-@click.option("--fold-seed", type=click.IntRange(0), default=0, show_default=True, help="Of shuffled folds.")
+@choice("--fold-rule", FOLD_RULES, "The folds of the prepared folder, or as many over its people, shuffled.")
+@FOLD_SEED
 @together(*BUDGETS)
-@click.option("--resume/--no-resume", default=True, show_default=True, help="Go on with the run folder, or start it anew.")
+@click.option("--resume/--no-resume", default=True, show_default=True, help="Resume the run in the folder, or start it again from nothing.")
 @options.dry_run()
 @options.json()
 def train(data, run, gan, init, device, resume, dry_run, as_json, **_):
     """Train on all folds but one, then predict that one.
 
-    Settings: the preset's; over them those of --config, of --set, of the other options.
+    The settings are those of the preset; --config changes some, then --set, then the other options. Run the same command again to
+    resume.
 
     \b
     fer-model train --fold 0 --preset small
@@ -161,13 +161,13 @@ def train(data, run, gan, init, device, resume, dry_run, as_json, **_):
 @options.device()
 @options.seed()
 @kimg("gan", "Budget")
-@click.option("--resume/--no-resume", default=True, show_default=True, help="Go on with the run folder, or start it anew.")
+@click.option("--resume/--no-resume", default=True, show_default=True, help="Resume the run in the folder, or start it again from nothing.")
 @options.dry_run()
 @options.json()
 def pretrain(data, run, device, resume, dry_run, as_json, **_):
-    """Train DE-GAN (stage 1) on all people of a database, for runs on another one to start from.
+    """Train DE-GAN (stage 1) on all people of a database. Runs on another database can start from it (train --init).
 
-    Nobody is held out: train --init refuses a fold that tests on one of these people. Both need the networks of the same preset.
+    Nobody is left out: train --init refuses a fold that tests on one of these people. Both need the networks of the same preset.
 
     \b
     fer-model pretrain --data prepared-bu4dfe --preset small
@@ -199,7 +199,7 @@ def _train(data, run, config, device, resume, dry_run, as_json, gan=None, init=N
 @preset_option
 @options.json()
 def check_device(device, preset_name, as_json):
-    """Train a few steps of a preset's networks on a device and on the CPU, compare them number by number and tell the speed. Needs no data.
+    """Train a few steps on a device and on the CPU, compare the numbers, and measure the speed. Needs no data.
 
     \b
     fer-model check-device
@@ -213,7 +213,7 @@ def check_device(device, preset_name, as_json):
 
 
 JOBS = together(
-    click.option("--jobs", type=click.IntRange(1), metavar="N", help="Runs at once; they share the cores.  [default: one per device]"),
+    click.option("--jobs", type=click.IntRange(1), metavar="N", cls=options.Option, show_default="one per device", help="Runs at once; they share the cores."),
     options.listed("--devices", str, "NAME,NAME", "auto, cpu, or cuda:0,cuda:1.", default="auto"),
 )
 FOLDS = options.listed("--folds", int, "N,N", "Only these folds, counted from 0.", unset="all")
@@ -223,22 +223,22 @@ FOLDS = options.listed("--folds", int, "N,N", "Only these folds, counted from 0.
 @options.data()
 @options.run("runs/<dataset>-<method>[-<settings>][-seed<N>]")
 @together(*METHOD)
-@click.option("--gan", type=options.RUN, metavar="RUNS", help="Take each fold's stage 1 as it is from this cross-validation.")
+@click.option("--gan", type=options.RUN, metavar="RUNS", help="Use each fold's stage 1 of this cross-validation.")
 @click.option("--init", type=options.RUN, metavar="RUN", help="Start each fold's stage 1 from this run of pretrain.")
 @together(*SETTINGS, SET)
 @FOLDS
-@click.option("--repeats", type=click.IntRange(0), default=0, metavar="R", help="R times, the people dealt out to folds anew each time.")
-@click.option("--fold-seed", type=click.IntRange(0), default=0, show_default=True, help="Of the first of the repeats.")
+@number("--repeats", 0, 0, "Repeat N times; each time the people are dealt out to folds again.")
+@FOLD_SEED
 @options.seed()
 @JOBS
 @together(*BUDGETS)
 @options.dry_run()
 @options.json()
 def crossval(data, run, gan, init, folds, repeats, jobs, devices, dry_run, as_json, **_):
-    """Train on all folds but one, for every fold; then pool what they predict.
+    """Train on all folds but one, for every fold; then pool the predictions.
 
-    Run the same command again to go on: complete folds are passed over. --repeats shows how much of a figure is owed to who
-    fell into which fold.
+    Run the same command again to resume: complete folds are kept. --repeats shows how much a figure depends on who is in which
+    fold.
 
     \b
     fer-model crossval --preset small --method cnn --jobs 2
@@ -263,21 +263,21 @@ def crossval(data, run, gan, init, folds, repeats, jobs, devices, dry_run, as_js
 @main.command()
 @options.data()
 @options.run("runs/<dataset>-<method>-sweep-<setting>...")
-@set_option("A setting with the values to try, such as gan.lr=1e-4,2e-4; repeat it: every combination is trained.", "VALUE,VALUE")
+@set_option("A setting with the values to try, such as gan.lr=1e-4,2e-4. May be repeated; every combination is trained.", "VALUE,VALUE")
 @together(*METHOD)
 @click.option("--init", type=options.RUN, metavar="RUN", help="Start each stage 1 from this run of pretrain.")
 @together(*SETTINGS)
 @FOLDS
-@options.listed("--seeds", int, "N,N", "Each combination with each of these seeds.", default="0")
+@options.listed("--seeds", int, "N,N", "Train each combination with each of these seeds.", default="0")
 @JOBS
 @together(*BUDGETS)
 @options.dry_run()
 @options.json()
 def sweep(data, run, init, folds, seeds, jobs, devices, dry_run, as_json, **_):
-    """Train every combination of a few settings on the same folds and seeds; one table says what each reaches and costs.
+    """Train every combination of a few settings on the same folds and seeds; print one table of accuracy and cost.
 
-    Run the same command again to go on: complete runs are passed over. Lists need brackets: gan.betas=[0,0.9],[0.5,0.999]. The
-    table is kept as sweep.json.
+    Run the same command again to resume: complete runs are kept. Lists need brackets: gan.betas=[0,0.9],[0.5,0.999]. The table is
+    also written as sweep.json.
 
     \b
     fer-model sweep --set gan.lr=1e-4,2e-4 --set network.code_scale=1,10 --folds 0,1 --seeds 0,1
@@ -299,9 +299,9 @@ def sweep(data, run, init, folds, seeds, jobs, devices, dry_run, as_json, **_):
 @main.command()
 @click.argument("runs", type=options.RUN, nargs=-1, required=True)
 @options.out_folder(Path("tensorboard"), formerly="--logdir")
-@click.option("--follow", type=click.FloatRange(1), metavar="SECONDS", help="Look again every so often, until Ctrl-C.")
+@click.option("--follow", type=click.FloatRange(1), metavar="SECONDS", help="Look for new lines every so many seconds, until Ctrl-C.")
 def tensorboard(runs, out, follow):
-    """Write the logs of runs as event files for TensorBoard: every number, and the synthesised faces. Extra [tensorboard].
+    """Write the logs of runs as event files for TensorBoard: every number, and synthesised faces. Needs the extra [tensorboard].
 
     \b
     fer-model tensorboard runs/ck+-degan
@@ -315,14 +315,14 @@ def tensorboard(runs, out, follow):
 @main.command()
 @click.argument("runs", type=options.RUN, nargs=-1, required=True)
 @options.data_of_run()
-@choice("--vote", ["1", "10", "110"], "Views of an image that vote: the centre crop; five crops, mirrored too; all.")
+@choice("--vote", ["1", "10", "110"], "Views of an image that are averaged: the centre crop; five crops and their mirror images; all.")
 @options.device()
 @options.json()
 def evaluate(runs, data, vote, device, as_json):
-    """Accuracy per frame and per sequence, macro recall and confusion matrix of a run, next to the majority class.
+    """Show accuracy per frame and per sequence, macro recall and confusion matrix of a run, next to the majority class.
 
-    A run is what train wrote, or what crossval wrote: then its folds are pooled. Several are shown in one table. With --data of
-    another database it is tested on that one, over the classes that both have.
+    A run is what train wrote, or what crossval wrote: then its folds are pooled. Several runs are shown in one table. --data tests
+    a run on another database, on the classes that both have.
 
     \b
     fer-model evaluate runs/ck+-degan-fold0
@@ -338,12 +338,12 @@ def evaluate(runs, data, vote, device, as_json):
 @main.command()
 @click.argument("runs", type=options.RUN, nargs=-1, required=True)
 @options.out_folder(Path("report"))
-@flag("--no-faces", "Leave out the synthesised faces, which are personal data.")
+@flag("--no-faces", "Leave out synthesised faces, which are personal data.")
 def report(runs, out, no_faces):
-    """One page that can be believed: accuracy with its unit, average and interval, paired differences, the paper's tables.
+    """Write a report on runs: accuracy with its unit, average and interval, paired differences, the paper's tables.
 
-    RUNS are run folders, and folders of folds as crossval leaves them; runs that differ in fold and seed alone are one method.
-    The folder gets report.html, report.md and report.json.
+    RUNS are run folders, or folders of folds that crossval wrote. Runs that differ only in fold and seed are one method. The
+    files are report.html, report.md and report.json.
 
     \b
     fer-model report runs/ck+-degan runs/ck+-cnn -o report
@@ -357,7 +357,7 @@ def report(runs, out, no_faces):
 @click.argument("run", type=options.RUN)
 @options.out_file("card.md in RUN")
 def card(run, out):
-    """A model card in Markdown: what a run or a cross-validation reached, how, on whom; what it is for and what not.
+    """Write a model card in Markdown: what a run or a cross-validation reached, how, on whom, and what it is not for.
 
     \b
     fer-model card runs/ck+-degan
@@ -369,16 +369,16 @@ def card(run, out):
 
 @main.command()
 @click.argument("run", type=options.RUN)
-@click.option("--baseline", type=options.RUN, help="Run of method cnn on the same fold: its hidden layer is probed beside.")
+@click.option("--baseline", type=options.RUN, help="Run of method cnn on the same fold. Its hidden layer is probed too.")
 @options.data_of_run()
 @options.device()
 @options.seed()
 @options.json()
 def probe(run, baseline, data, device, seed, as_json):
-    """What the representation still knows: who, and which expression. Writes probe.json into the run.
+    """Measure what the representation still knows of identity and of expression. Writes probe.json into the run.
 
-    Identity (linear and MLP) across expressions, expression on unseen people, verification, for f(x), the encoder's taps, the
-    baseline's features and pixels. RUN may be a folder of folds; then each fold is probed on its own held-out people.
+    Identity (linear and MLP) across expressions, expression on unseen people, and verification; for f(x), the encoder's taps, the
+    baseline's features and pixels. If RUN is a folder of folds, each fold is probed on its own test people.
 
     \b
     fer-model probe runs/ck+-degan-fold0 --baseline runs/ck+-cnn-fold0
@@ -393,20 +393,20 @@ def probe(run, baseline, data, device, seed, as_json):
 @main.command()
 @click.argument("run", type=options.RUN)
 @click.option("--source", "sources", type=options.FILE, multiple=True, metavar="IMG", help="A picture with a face; may be repeated.")
-@click.option("--source-id", "source_ids", multiple=True, metavar="ID", help="A face of the prepared folder by image_id; may be repeated.")
-@options.listed("--identities", str, "S005,S010", "Target identities: training people, a column each; an edit takes the first.")
-@click.option("--columns", type=click.IntRange(1), default=8, show_default=True, help="How many, evenly spread, if none are named.")
-@click.option("--from", "start", metavar="EXPRESSION", help="Edit: move f(x) from the mean of this expression ...")
-@click.option("--to", "end", metavar="EXPRESSION", help="... to the mean of this one.")
-@click.option("--steps", type=click.IntRange(2), default=7, show_default=True, help="Of an edit, both ends included.")
-@click.option("--gif", is_flag=True, help="An edit as an animation.")
+@click.option("--source-id", "source_ids", multiple=True, metavar="ID", help="image_id of a face in the prepared folder; may be repeated.")
+@options.listed("--identities", str, "S005,S010", "Target identities: training people, one column for each. An edit uses the first.")
+@number("--columns", 8, 1, "Number of target identities, evenly spread, if --identities is not given.")
+@click.option("--from", "start", metavar="EXPRESSION", help="Edit: move f(x) from the mean of this expression. Needs --to.")
+@click.option("--to", "end", metavar="EXPRESSION", help="Edit: the expression to move to. Needs --from.")
+@number("--steps", 7, 2, "Number of pictures of an edit, both ends included.")
+@click.option("--gif", is_flag=True, help="Write the edit as an animation.")
 @options.landmarks()
 @options.out_file("transfer.png or edit-<from>-<to>.png in RUN")
 @options.data_of_run()
 @options.seed()
 @options.device()
 def transfer(run, sources, source_ids, identities, start, end, out, data, device, **settings):
-    """Draw the expression of faces on other people (a sheet), or change it step by step (a strip or a GIF).
+    """Transfer the expression of faces to target identities (a sheet), or change it step by step (a strip or a GIF).
 
     \b
     fer-model transfer runs/ck+-degan-fold0 --source me.jpg --identities S005,S010
@@ -423,24 +423,24 @@ def transfer(run, sources, source_ids, identities, start, end, out, data, device
 @main.command()
 @click.argument("run", type=options.RUN_OR_FILE)
 @click.argument("source", shell_complete=click.Path().shell_complete)
-@click.option("--format", "form", cls=options.Option, type=options.Choice(["table", "csv", "jsonl"]), help="How to write it.",
+@click.option("--format", "form", cls=options.Option, type=options.Choice(["table", "csv", "jsonl"]), help="Format of the predictions.",
               show_default="by the name of the file of --out, else table")
 @options.json()
 @options.out_file("print")
-@click.option("--annotate", type=click.Path(path_type=Path), metavar="OUT", help="Draw what is found: a picture, a folder, *.mp4.")
+@click.option("--annotate", type=click.Path(path_type=Path), metavar="OUT", help="Draw what is found into this picture, folder or *.mp4.")
 @options.landmarks()
-@click.option("--every", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Take each N-th picture of a clip.")
+@number("--every", 1, 1, "Use every N-th frame of a clip.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Stop after N pictures.")
-@click.option("--small-faces/--no-small-faces", default=None, help="Beside large ones.  [default: in pictures, not in clips]")
-@click.option("--batch", type=click.IntRange(1, 64), default=64, show_default=True, help="Faces through the network at once.")
+@click.option("--small-faces/--no-small-faces", default=None, help="Look for small faces too.  [default: in pictures, not in clips]")
+@click.option("--batch", type=click.IntRange(1, 64), default=64, show_default=True, help="Faces that the network sees at once.")
 @options.device()
-@click.option("--strict", is_flag=True, help="Exit 1 if a picture is without a face or cannot be read.")
+@click.option("--strict", is_flag=True, help="Exit 1 if a picture has no face or cannot be read.")
 def predict(run, source, strict, as_json, **given):
-    """Which expression each face shows, on a picture, a folder, a clip or a camera (its number).
+    """Predict the expression of each face in a picture, a folder, a clip or a camera (its number).
 
-    RUN is a run folder, or what export made of it; an .onnx file needs no PyTorch, unless FAN finds the faces. They are found
-    and aligned as those of the training were. A face that is too small, or turned too far, is marked as doubtful.
-    --json prints one object a line for each picture, as --format jsonl does.
+    RUN is a run folder, or a file that export wrote. An .onnx file needs no PyTorch, unless FAN finds the faces. Faces are found
+    and aligned as in the training. A face that is too small, or turned too far, is marked as doubtful. --json prints one JSON
+    object on each line, one for each picture, as --format jsonl does.
 
     \b
     fer-model predict runs/ck+-degan-fold0 me.jpg --annotate seen.png
@@ -449,7 +449,7 @@ def predict(run, source, strict, as_json, **given):
     fer-model predict runs/ck+-degan-fold0 0
     """
     if as_json and (given["out"] or given["form"] not in (None, "jsonl")):
-        raise click.UsageError("--json prints an object for each picture: leave out --format and --out, or --json.")
+        raise click.UsageError("--json prints the predictions as JSON lines. Leave out --json, or leave out --format and --out.")
     from fer_model.use import predict as library
 
     given["form"] = "jsonl" if as_json else given["form"]
@@ -461,13 +461,13 @@ def predict(run, source, strict, as_json, **given):
 
 @main.command()
 @click.argument("run", type=options.RUN_OR_FILE)
-@click.option("--port", type=click.IntRange(1, 65535), default=7860, show_default=True, metavar="N", help="Of 127.0.0.1.")
+@click.option("--port", type=click.IntRange(1, 65535), default=7860, show_default=True, metavar="N", help="Port of the page, on 127.0.0.1.")
 @options.landmarks()
 @options.device()
 def demo(run, port, landmarks, device):
-    """A page to try a network on: a picture or the camera in; expressions, and the expression on other people, out. Extra [demo].
+    """Open a page to try a network: a picture or the camera in, expressions and faces of target identities out. Needs the extra [demo].
 
-    It is served to this machine alone, asks nothing of other machines, and keeps no picture once it is closed.
+    Only this machine can open the page. It sends nothing to other machines, and keeps no picture after it is closed.
 
     \b
     fer-model demo runs/ck+-degan-fold0
@@ -480,10 +480,10 @@ def demo(run, port, landmarks, device):
 
 @main.command()
 @click.argument("run", type=options.RUN)
-@choice("--format", ["onnx", "safetensors"], "One graph for ONNX Runtime, or the weights by name.", "form")
+@choice("--format", ["onnx", "safetensors"], "onnx: one graph, for ONNX Runtime; safetensors: the weights by name.", "form")
 @options.out_file("model.onnx or model.safetensors in RUN")
 def export(run, form, out):
-    """One file with all that predicts: encoder and head, or the baseline; classes and preprocessing in its metadata.
+    """Write a trained network into one file: encoder and head, or the baseline; with classes and preprocessing as metadata.
 
     \b
     fer-model export runs/ck+-degan-fold0

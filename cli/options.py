@@ -138,7 +138,7 @@ def data() -> Callable:
 
 def data_of_run() -> Callable:
     """Return --data of commands that take a finished run, which knows its data; None: that."""
-    return click.option("--data", cls=Option, type=PREPARED, show_default="the one of the run", help=_DATA)
+    return click.option("--data", cls=Option, type=PREPARED, show_default="that of the run", help=_DATA)
 
 
 def run(unset: str) -> Callable:
@@ -148,7 +148,8 @@ def run(unset: str) -> Callable:
 
 def device() -> Callable:
     """Return --device."""
-    return click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or cuda:N.")
+    text = "auto, cpu, cuda or cuda:N (GPU number N). auto: a GPU if there is one."
+    return click.option("--device", default="auto", show_default=True, metavar="NAME", help=text)
 
 
 def seed(name: str | None = None) -> Callable:
@@ -180,7 +181,7 @@ def dry_run() -> Callable:
 
 def workers() -> Callable:
     """Return --workers."""
-    return number("--workers", 1, 1, "Processes. The result does not depend on it.")
+    return number("--workers", 1, 1, "Number of processes. The result does not depend on it.")
 
 
 def landmarks() -> Callable:
