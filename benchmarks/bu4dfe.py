@@ -32,6 +32,7 @@ from fer_model.config import preset, resolve_budgets
 from fer_model.data.fold import read_prepared
 from fer_model.engine.devices import resolve_precision
 from fer_model.stages.gan import GanStage
+from fer_model.stages.inputs import StageInputs
 
 __all__ = ["PEOPLE", "write_prepared", "bars"]
 
@@ -100,7 +101,7 @@ def _one(out: Path, steps: int) -> dict:
     Path("/proc/self/clear_refs").write_text("5")                        # the peak is counted from here
     views = open_views(out, fold.train, CPU)
     opened = _resident_mb("VmHWM") - before
-    stage = GanStage(config, fold, views, CPU)
+    stage = GanStage(StageInputs(config, fold, views, CPU))
     float(next(iter(stage.step(0).values())))
     began = time.perf_counter()
     for step in range(1, 1 + steps):

@@ -35,6 +35,7 @@ from fer_model.engine.randomness import stream
 from fer_model.networks import Discriminator, Encoder, Generator, build, make_head
 from fer_model.stages.gan import GanStage
 from fer_model.stages.head import HeadStage
+from fer_model.stages.inputs import StageInputs
 
 __all__ = ["bars"]
 
@@ -77,10 +78,10 @@ def ours(stage: str, size: str) -> Callable[[int], None]:
     config, fold = _config(size), _fold()
     views = CpuViews(np.random.default_rng(0).integers(0, 256, (FACES, CANVAS, CANVAS), np.uint8))
     if stage == "gan":
-        made = GanStage(config, fold, views, CPU)
+        made = GanStage(StageInputs(config, fold, views, CPU))
     else:
-        net = config.network
-        made = HeadStage(config, fold, views, CPU, build(lambda: Encoder(net), CPU, net.init_std, stream(0, "encoder")))
+        encoder = build(lambda: Encoder(config.network), CPU, config.network.init_std, stream(0, "encoder"))
+        made = HeadStage(StageInputs(config, fold, views, CPU, trained={"gan": {"encoder": encoder}}))
     return lambda step: float(next(iter(made.step(step).values())))
 
 

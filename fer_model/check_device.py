@@ -26,6 +26,7 @@ from fer_model.engine.stage import Stage
 from fer_model.stages.cnn import CnnStage
 from fer_model.stages.gan import GanStage
 from fer_model.stages.head import HeadStage
+from fer_model.stages.inputs import StageInputs
 
 __all__ = ["TOLERANCE", "DeviceCheck", "StageCheck", "check_device"]
 
@@ -133,9 +134,9 @@ def _run(
     config: TrainConfig, fold: Fold, faces: torch.Tensor, device: torch.device, precision: str, timed: bool = False
 ) -> tuple[dict[str, list[dict[str, float]]], dict[str, float]]:
     """Return the losses of the first steps of each stage, and its images a second."""
-    config, views = replace(config, precision=precision), VirtualViews(faces.to(device))
-    gan = GanStage(config, fold, views, device)
-    stages = [gan, CnnStage(config, fold, views, device), HeadStage(config, fold, views, device, gan.generator.encoder)]
+    inputs = StageInputs(replace(config, precision=precision), fold, VirtualViews(faces.to(device)), device)
+    gan = GanStage(inputs)
+    stages = [gan, CnnStage(inputs), HeadStage(inputs.after(gan))]
     losses = {stage.name: [_read(stage, step) for step in range(STEPS)] for stage in stages}
     rates = {}
     for stage in stages if timed else ():                                # afterwards: gan moves the encoder that head stands on

@@ -17,6 +17,7 @@ from fer_model.engine import checkpoint, distributed
 from fer_model.stages.cnn import CnnStage
 from fer_model.stages.gan import GanStage
 from fer_model.stages.head import HeadStage
+from fer_model.stages.inputs import StageInputs
 from fer_model.stages.judges import JudgesStage
 
 __all__ = ["one_step"]
@@ -32,9 +33,9 @@ def one_step(data: Path) -> dict[str, torch.Tensor]:
     config = replace(config, cnn=replace(config.cnn, dropout=0.5), head=replace(config.head, dropout=0.5))
     given, batch = [], views.batch
     views.batch = lambda faces, k: given.append(torch.stack([faces, k])) or batch(faces, k)
-    gan = GanStage(config, fold, views, CPU)
-    stages = [gan, JudgesStage(config, fold, views, CPU), CnnStage(config, fold, views, CPU)]
-    stages.append(HeadStage(config, fold, views, CPU, gan.generator.encoder))
+    inputs = StageInputs(config, fold, views, CPU)
+    gan = GanStage(inputs)
+    stages = [gan, JudgesStage(inputs), CnnStage(inputs), HeadStage(inputs.after(gan))]
     found = {}
     for stage in stages:
         for learner in stage.learners.values():

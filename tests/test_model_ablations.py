@@ -27,6 +27,7 @@ from fer_model.job import Job, default_run
 from fer_model.networks import Encoder, Head, LinearSvm, MlpHead, Trunk, build, make_head
 from fer_model.plan import plan
 from fer_model.runs.trained import load_run
+from fer_model.stages.inputs import StageInputs
 from fer_model.stages.svm import SvmStage, fit_linear_svm
 from fer_model.train import train
 from tests.test_model_engine import Stop, quiet, stop_at
@@ -117,7 +118,8 @@ def test_the_svm_sees_the_views_that_its_config_names_once_each(tiny_prepared):
     fold = read_prepared(tiny_prepared).fold(1)
     encoder = build(lambda: Encoder(SMOKE.network), CPU, 0.2, stream(0, "encoder"))
     config = resolve_budgets(with_head(SMOKE, "f-svm"), len(fold.train))
-    samples = SvmStage(config, fold, open_views(tiny_prepared, fold.train), CPU, encoder).samples(0)
+    inputs = StageInputs(config, fold, open_views(tiny_prepared, fold.train), CPU, trained={"gan": {"encoder": encoder}})
+    samples = SvmStage(inputs).samples(0)
     upright = [k for k in range(N_VIEWS) if view_of(k).angle_deg == 0]
     assert len(upright) == 10 and sorted(samples) == sorted(f"{name}#{k}" for name in fold.train["image_id"] for k in upright)
 

@@ -12,6 +12,7 @@ from fer_model.data.fold import read_prepared
 from fer_model.engine.randomness import stream
 from fer_model.networks import Discriminator, build, spectral
 from fer_model.stages.gan import PHASES, GanBatch, GanStage, draw_codes, training_only
+from fer_model.stages.inputs import StageInputs
 from fer_model.stages.sample_sheet import GAP, sheet
 
 CPU = torch.device("cpu")
@@ -22,7 +23,7 @@ def gan(prepared, **changes):
     fold = read_prepared(prepared).fold(0)
     views = open_views(prepared, fold.train)
     config = resolve_budgets(preset("smoke"), len(fold.train))
-    return GanStage(replace(config, gan=replace(config.gan, **changes)), fold, views, CPU)
+    return GanStage(StageInputs(replace(config, gan=replace(config.gan, **changes)), fold, views, CPU))
 
 
 @pytest.fixture
@@ -189,7 +190,7 @@ def spectral_stage(tiny_prepared):
     fold = read_prepared(tiny_prepared).fold(0)
     config = resolve_budgets(preset("smoke"), len(fold.train))
     config = replace(config, network=replace(config.network, d_spectral_norm=True))
-    return GanStage(config, fold, open_views(tiny_prepared, fold.train), CPU)
+    return GanStage(StageInputs(config, fold, open_views(tiny_prepared, fold.train), CPU))
 
 
 def test_spectral_norm_divides_by_the_largest_singular_value_and_rests_in_the_generators_phase(spectral_stage):

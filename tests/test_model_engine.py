@@ -22,6 +22,7 @@ from fer_model.engine.stage import lr_at
 from fer_model.errors import CheckpointError, DeviceError, DivergedError
 from fer_model.job import Job
 from fer_model.stages.cnn import CnnStage
+from fer_model.stages.inputs import StageInputs
 from fer_model.train import train
 
 SMOKE = preset("smoke")
@@ -134,7 +135,7 @@ def cnn_stage(tiny_prepared):
 
     fold = read_prepared(tiny_prepared).fold(0)
     views = open_views(tiny_prepared, fold.train)
-    return CnnStage(resolve_budgets(preset("smoke", method="cnn"), len(fold.train)), fold, views, torch.device("cpu"))
+    return CnnStage(StageInputs(resolve_budgets(preset("smoke", method="cnn"), len(fold.train)), fold, views, torch.device("cpu")))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

@@ -15,6 +15,7 @@ from fer_model.networks import Encoder, build
 from fer_model.stages.classifier import probabilities
 from fer_model.stages.cnn import CnnStage
 from fer_model.stages.head import HeadStage
+from fer_model.stages.inputs import StageInputs
 
 CPU = torch.device("cpu")
 
@@ -41,7 +42,8 @@ def stages(fold, views, **changes):
     """Return both classifiers, fresh."""
     config = resolve_budgets(preset("smoke"), len(fold.train))
     config = replace(config, head=replace(config.head, **changes), cnn=replace(config.cnn, **changes))
-    return {"head": HeadStage(config, fold, views, CPU, encoder_of(config)), "cnn": CnnStage(config, fold, views, CPU)}
+    inputs = StageInputs(config, fold, views, CPU, trained={"gan": {"encoder": encoder_of(config)}})
+    return {"head": HeadStage(inputs), "cnn": CnnStage(inputs)}
 
 
 def test_the_encoder_stands_still_in_stage_two(fold, views):
@@ -154,7 +156,8 @@ def test_the_mean_prediction_is_that_of_the_five_softmaxes(fold, views):
     config = resolve_budgets(preset("smoke"), len(fold.train))
     x = torch.rand(6, 1, 48, 48, generator=stream(0, "x")) * 2 - 1
     for how in ("joined", "mean"):
-        stage = HeadStage(replace(config, head=replace(config.head, prediction=how)), fold, views, CPU, encoder_of(config, 0.2))
+        changed = replace(config, head=replace(config.head, prediction=how))
+        stage = HeadStage(StageInputs(changed, fold, views, CPU, trained={"gan": {"encoder": encoder_of(config, 0.2)}}))
         five = [one.double().softmax(1) for one in stage.learner.network.eval()(*stage._encode(stage.encoder, x))]
         expected = five[-1] if how == "joined" else sum(five) / 5
         torch.testing.assert_close(stage.logits(x).softmax(1).double(), expected, rtol=1e-4, atol=1e-6)
@@ -164,7 +167,7 @@ def test_a_tuned_encoder_moves_and_its_statistics_do_not(fold, views):
     """Seen red: without its learner; in training mode."""
     stage = stages(fold, views)["head"]
     config = replace(stage.run, head=replace(stage.config, encoder_lr=1e-3))
-    stage = HeadStage(config, fold, views, CPU, stage.encoder)
+    stage = HeadStage(StageInputs(config, fold, views, CPU, trained={"gan": {"encoder": stage.encoder}}))
     before = {name: tensor.clone() for name, tensor in stage.encoder.state_dict().items()}
     stage.step(0)
     still = {name for name, tensor in stage.encoder.state_dict().items() if torch.equal(tensor, before[name])}

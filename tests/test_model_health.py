@@ -27,7 +27,7 @@ def parts(tiny_prepared, tmp_path):
     fold = read_prepared(tiny_prepared).fold(0)
     views = open_views(tiny_prepared, fold.train)
     config = resolve_budgets(preset("smoke"), len(fold.train))
-    judges = JudgesStage(config, fold, views, CPU)
+    judges = JudgesStage(StageInputs(config, fold, views, CPU))
     for step in range(judges.steps):
         judges.step(step)
     with torch.no_grad():
@@ -38,7 +38,7 @@ def parts(tiny_prepared, tmp_path):
 
 def trained(parts, *watchers):
     config, fold, views, _ = parts
-    stage = GanStage(config, fold, views, CPU)
+    stage = GanStage(StageInputs(config, fold, views, CPU))
     for step in range(4):
         stage.step(step)
         for watcher in watchers:
@@ -56,7 +56,7 @@ def test_training_does_not_notice_that_it_is_watched(parts, tmp_path):
 def test_looks_when_due_whatever_happened_before(parts, tmp_path):
     """Every 32 images: with ticks of 2 steps of 8 after steps 4 and 8, and after the last. Seen red: a counter in the watcher."""
     config, fold, views, health = parts
-    stage, sheets = GanStage(replace(config, gan=replace(config.gan, kimg=0.08)), fold, views, CPU), Sheets(tmp_path, 0.032)
+    stage, sheets = GanStage(StageInputs(replace(config, gan=replace(config.gan, kimg=0.08)), fold, views, CPU)), Sheets(tmp_path, 0.032)
     looked = [step for step in range(2, 11, 2) if health.on_tick(stage, step) | sheets.on_tick(stage, step)]
     assert looked == [4, 8, 10]
     assert health.on_tick(stage, 4).keys() == health.on_tick(stage, 8).keys() == NAMES, "a resumed run looks at the same steps"
@@ -66,7 +66,7 @@ def test_looks_when_due_whatever_happened_before(parts, tmp_path):
 def test_a_generator_that_ignores_the_code_has_no_code_effect(parts):
     """And one that ignores its input has no input effect. Seen red: the two axes the other way round."""
     config, fold, views, health = parts
-    stage = GanStage(config, fold, views, CPU)
+    stage = GanStage(StageInputs(config, fold, views, CPU))
     n_f, n_i = config.network.representation, len(fold.identities)
     with torch.no_grad():
         for weight in stage.generator.parameters():
@@ -102,7 +102,7 @@ def test_a_generator_that_repeats_its_input_keeps_the_expression_and_no_distance
     """judged_expression is then the judge's own accuracy on real faces; its KID is an unbiased estimate of 0: below that of a
     generator without training. Seen red: y^e and y^id2 the other way round."""
     config, fold, views, health = parts
-    stage = GanStage(config, fold, views, CPU)
+    stage = GanStage(StageInputs(config, fold, views, CPU))
     noise = health.on_tick(stage, 8)
     monkeypatch.setattr(GanStage, "finished", property(Echo))
     echo = health.on_tick(stage, 8)
@@ -113,7 +113,7 @@ def test_a_generator_that_repeats_its_input_keeps_the_expression_and_no_distance
 def test_the_global_generator_is_left_alone(parts):
     """torchmetrics draws its subsets from it. Seen red: without fork_rng."""
     config, fold, views, health = parts
-    stage = GanStage(config, fold, views, CPU)
+    stage = GanStage(StageInputs(config, fold, views, CPU))
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -126,7 +126,7 @@ def test_average_of_the_generator_by_hand(tiny_prepared):
     fold = read_prepared(tiny_prepared).fold(0)
     config = resolve_budgets(preset("smoke"), len(fold.train))
     config = replace(config, gan=replace(config.gan, average_half_kimg=0.008))
-    stage = GanStage(config, fold, open_views(tiny_prepared, fold.train), CPU)
+    stage = GanStage(StageInputs(config, fold, open_views(tiny_prepared, fold.train), CPU))
     name = "encoder.layers.conv11.1.running_mean"                        # BN's statistics are averaged as the weights are
     expected = stage.average.network.state_dict()[name].clone()
     for step in range(3):

@@ -21,6 +21,7 @@ from fer_model.plan import plan
 from fer_model.runs.pretrained import read_pretrained
 from fer_model.runs.trained import load_run
 from fer_model.stages.gan import GanStage
+from fer_model.stages.inputs import StageInputs
 from fer_model.train import train
 from tests import commands
 from tests.test_model_ablations import same_tensors
@@ -90,7 +91,7 @@ def test_what_is_carried_over_and_what_is_new(pretrained, tiny_prepared, average
     fold = read_prepared(tiny_prepared).fold(1)
     config = resolve_budgets(replace(SMOKE, gan=replace(SMOKE.gan, average_half_kimg=average)), 24)
     views = open_views(tiny_prepared, fold.train)
-    stage, fresh = (GanStage(config, fold, views, CPU) for _ in range(2))
+    stage, fresh = (GanStage(StageInputs(config, fold, views, CPU)) for _ in range(2))
     read_pretrained(pretrained, config, fold).start(stage)
     mine, drawn, theirs = stage.weights(), fresh.weights(), checkpoint.read_tensors(pretrained / "gan.safetensors")
     assert mine.keys() == theirs.keys()
@@ -111,7 +112,7 @@ def test_what_is_carried_over_and_what_is_new(pretrained, tiny_prepared, average
 def test_without_a_code_the_decoder_draws_what_it_drew(pretrained, tiny_prepared):
     """An identity: codes of zeros, the same f(x) and noise, networks for 5 and for 4 people."""
     fold, config = read_prepared(tiny_prepared).fold(1), resolve_budgets(SMOKE, 24)
-    stage = GanStage(config, fold, open_views(tiny_prepared, fold.train), CPU)
+    stage = GanStage(StageInputs(config, fold, open_views(tiny_prepared, fold.train), CPU))
     read_pretrained(pretrained, config, fold).start(stage)
     theirs = Decoder(SMOKE.network, 5)
     checkpoint.load_module("decoder", theirs, checkpoint.read_tensors(pretrained / "gan.safetensors"), "")

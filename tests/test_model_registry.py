@@ -39,10 +39,10 @@ class LinearStage(ClassifierStage):
     name = "cnn"
 
     def __init__(self, inputs):
-        super().__init__(inputs.config, inputs.fold, inputs.views, inputs.device, inputs.validation)
+        super().__init__(inputs)
         network = build(lambda: Linear(len(inputs.fold.classes)), inputs.device, 0.02, stream(inputs.config.seed, "init/linear"))
         self.learners = {"cnn": Learner(network, self.config, self.steps)}
-        self._watch()
+        self._keep_weights()
 
     @property
     def learner(self):

@@ -29,6 +29,7 @@ from fer_model.engine.loop import run_stage
 from fer_model.errors import ConfigError, FoldError, RunError
 from fer_model.job import Job
 from fer_model.stages.cnn import CnnStage
+from fer_model.stages.inputs import StageInputs
 from fer_model.train import train
 from tests.test_model_ablations import same_tensors
 from tests.test_model_engine import Stop, quiet, stop_at, ticks_of
@@ -83,7 +84,7 @@ def test_a_stage_ends_with_the_weights_of_its_best_step(tiny_prepared, tmp_path,
     config = replace(config, cnn=replace(config.cnn, kimg=0.144))                # 18 steps: looks after 4, 8, 12, 16 and 18
     fold = read_prepared(tiny_prepared).fold_of(config)
     views, validation = (open_views(tiny_prepared, rows) for rows in (fold.train, fold.validation))
-    stage = CnnStage(resolve_budgets(config, len(fold.train)), fold, views, CPU, validation)
+    stage = CnnStage(StageInputs(resolve_budgets(config, len(fold.train)), fold, views, CPU, validation))
     labels, script, after, looks = fold.validation_labels(CPU), [4, 6, 6, 5, 6], [], []
 
     def answers(asked):

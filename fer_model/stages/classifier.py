@@ -12,10 +12,8 @@ from torch import Tensor, nn
 
 from fer_data.faces.views import N_VIEWS, view_of
 from fer_data.store.loader import CENTRE_VIEW, Views
-from fer_model.config import TrainConfig
 from fer_model.data.augment import strengthen
 from fer_model.data.batches import Batches
-from fer_model.data.fold import Fold
 from fer_model.engine import distributed
 from fer_model.engine.devices import autocast
 from fer_model.engine.kept import Average, Best
@@ -23,6 +21,7 @@ from fer_model.engine.randomness import stream
 from fer_model.engine.stage import Learner, Stage
 from fer_model.errors import RunError
 from fer_model.networks import to_input_size
+from fer_model.stages.inputs import StageInputs
 
 __all__ = ["VOTES", "ClassifierStage", "centre_inputs", "probabilities", "view_inputs"]
 
@@ -40,11 +39,12 @@ class ClassifierStage(Stage):
     average: Average | None = None    # of the learners' weights, if they are used averaged
     best: Best | None = None          # validation chooses: the best weights so far
 
-    def __init__(self, config: TrainConfig, fold: Fold, views: Views, device: torch.device, validation: Views | None = None):
-        super().__init__(getattr(config, self.name))
-        self.run, self.fold, self.views, self.device, self.validation = config, fold, views, device, validation
-        self.batches = Batches(views.n_faces, self.config.batch, config.seed, self.name)
-        self.expression = fold.expression_labels(device)                 # (n,) y^e
+    def __init__(self, inputs: StageInputs):
+        super().__init__(getattr(inputs.config, self.name))
+        self.run, self.fold, self.views, self.device = inputs.config, inputs.fold, inputs.views, inputs.device
+        self.validation = inputs.validation
+        self.batches = Batches(self.views.n_faces, self.config.batch, self.run.seed, self.name)
+        self.expression = self.fold.expression_labels(self.device)       # (n,) y^e
 
     @property
     @abstractmethod
@@ -73,8 +73,8 @@ class ClassifierStage(Stage):
             self.average.follow(step)
         return {name: value.detach() for name, value in losses.items()}
 
-    def _watch(self) -> None:
-        """Average the weights if they are used so, and have validation choose them if it does; called once the learners are there."""
+    def _keep_weights(self) -> None:
+        """Average the weights if they are used so, and have validation choose them if it does; to be called when the learners are there."""
         self.used = nn.ModuleDict({name: learner.network for name, learner in self.learners.items()})      # as they predict
         if self.config.average_half_kimg:
             self.average = Average(self.used, self.config)

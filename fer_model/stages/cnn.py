@@ -1,6 +1,6 @@
 """The paper's CNN (baseline): training faces in, expressions out, on the same views and in the same harness as DE-GAN.
 
-In:  a Fold, its Views, a TrainConfig whose budgets are resolved.
+In:  StageInputs: a Fold, its Views, a TrainConfig whose budgets are resolved.
 Out: CnnStage, for engine.loop.run_stage; its weights are cnn.
 
 The paper gives its accuracy and no description. Here it is a plain CNN of eight 3x3 convolutions with one hidden layer,
@@ -12,13 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fer_data.store.loader import Views
-from fer_model.config import TrainConfig
-from fer_model.data.fold import Fold
 from fer_model.engine.randomness import stream
 from fer_model.engine.stage import Learner
 from fer_model.networks import BaselineCnn, build
 from fer_model.stages.classifier import ClassifierStage
+from fer_model.stages.inputs import StageInputs
 
 __all__ = ["CnnStage"]
 
@@ -28,13 +26,13 @@ class CnnStage(ClassifierStage):
 
     name = "cnn"
 
-    def __init__(self, config: TrainConfig, fold: Fold, views: Views, device: torch.device, validation: Views | None = None):
-        super().__init__(config, fold, views, device, validation)
-        net, n_classes = config.network, len(fold.classes)
+    def __init__(self, inputs: StageInputs):
+        super().__init__(inputs)
+        config, net, n_classes = inputs.config, inputs.config.network, len(inputs.fold.classes)
         rng = stream(config.seed, "init/cnn")
-        cnn = build(lambda: BaselineCnn(net, config.cnn, n_classes), device, net.init_std, rng)
+        cnn = build(lambda: BaselineCnn(net, config.cnn, n_classes), inputs.device, net.init_std, rng)
         self.learners = {"cnn": Learner(cnn, config.cnn, self.steps)}
-        self._watch()
+        self._keep_weights()
 
     @property
     def learner(self) -> Learner:

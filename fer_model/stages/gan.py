@@ -1,6 +1,6 @@
 """Stage 1, DE-GAN: training faces in, an encoder that knows expression and a decoder that adds identity out.
 
-In:  a Fold, its Views, a TrainConfig whose budgets are resolved.
+In:  StageInputs: a Fold, its Views, a TrainConfig whose budgets are resolved.
 Out: GanStage, for engine.loop.run_stage; its weights are encoder, decoder and discriminator.
 
     code                        paper, section 3.1
@@ -20,10 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
-from fer_data.store.loader import Views
-from fer_model.config import TrainConfig
 from fer_model.data.batches import Batches
-from fer_model.data.fold import Fold
 from fer_model.engine import distributed
 from fer_model.engine.devices import autocast
 from fer_model.engine.kept import Average
@@ -31,6 +28,7 @@ from fer_model.engine.randomness import stream
 from fer_model.engine.stage import Learner, Stage
 from fer_model.losses import DiscriminatorLoss, GeneratorLoss, discriminator_loss, generator_loss
 from fer_model.networks import Discriminator, Generator, build, spectral, to_input_size
+from fer_model.stages.inputs import StageInputs
 
 __all__ = ["PHASES", "GanStage", "Phase", "draw_codes", "training_only"]
 
@@ -104,11 +102,12 @@ class GanStage(Stage):
 
     name = "gan"
 
-    def __init__(self, config: TrainConfig, fold: Fold, views: Views, device: torch.device):
+    def __init__(self, inputs: StageInputs):
+        config, fold, device = inputs.config, inputs.fold, inputs.device
         super().__init__(config.gan)
-        self.run, self.fold, self.views, self.device = config, fold, views, device
+        self.run, self.fold, self.views, self.device = config, fold, inputs.views, device
         net, n_identities = config.network, len(fold.identities)
-        self.batches = Batches(views.n_faces, config.gan.batch, config.seed, self.name)
+        self.batches = Batches(self.views.n_faces, config.gan.batch, config.seed, self.name)
         self.expression = fold.expression_labels(device)                 # (n,) y^e
         self.identity_cpu = fold.identity_labels(torch.device("cpu"))    # (n,) y^id
         self.identity = self.identity_cpu.to(device)

@@ -1,6 +1,6 @@
 """Stage 2, the FER head: the frozen encoder's taps and f(x) in, expressions out.
 
-In:  the encoder of stage 1, a Fold, its Views, a TrainConfig whose budgets are resolved.
+In:  StageInputs: the encoder of stage 1, a Fold, its Views, a TrainConfig whose budgets are resolved.
 Out: HeadStage, for engine.loop.run_stage; its weights are encoder and head.
 
     code                        paper, section 3.2
@@ -18,14 +18,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from fer_data.store.loader import Views
-from fer_model.config import TrainConfig
-from fer_model.data.fold import Fold
 from fer_model.engine.randomness import stream
 from fer_model.engine.stage import Learner
 from fer_model.losses import head_loss
 from fer_model.networks import build, make_head
 from fer_model.stages.classifier import ClassifierStage
+from fer_model.stages.inputs import StageInputs
 
 __all__ = ["HeadStage"]
 
@@ -35,18 +33,17 @@ class HeadStage(ClassifierStage):
 
     name = "head"
 
-    def __init__(
-        self, config: TrainConfig, fold: Fold, views: Views, device: torch.device, encoder: nn.Module, validation: Views | None = None
-    ):
-        super().__init__(config, fold, views, device, validation)
-        self.encoder = encoder.requires_grad_(False).eval()
-        n_classes, rng = len(fold.classes), stream(config.seed, "init/head")
-        head = build(lambda: make_head(config.network, config.head, n_classes), device, config.network.init_std, rng)
+    def __init__(self, inputs: StageInputs):
+        super().__init__(inputs)
+        self.encoder = inputs.encoder.requires_grad_(False).eval()
+        config, n_classes = inputs.config, len(inputs.fold.classes)
+        rng = stream(config.seed, "init/head")
+        head = build(lambda: make_head(config.network, config.head, n_classes), inputs.device, config.network.init_std, rng)
         self.learners = {"head": Learner(head, config.head, self.steps)}
         if config.head.encoder_lr:
             self.encoder.requires_grad_(True)
             self.learners["encoder"] = Learner(self.encoder, replace(config.head, lr=config.head.encoder_lr), self.steps)
-        self._watch()
+        self._keep_weights()
 
     @property
     def learner(self) -> Learner:

@@ -1,22 +1,20 @@
 """Two judges of what stage 1 synthesises: CNNs of expression and of identity, trained on the real training faces and nothing else.
 
-In:  a Fold, its Views, a TrainConfig whose budgets are resolved.
+In:  StageInputs: a Fold, its Views, a TrainConfig whose budgets are resolved.
 Out: JudgesStage, for engine.loop.run_stage. It trains before stage 1 and is no part of the method; health.py asks the judges.
 """
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fer_data.store.loader import Views
-from fer_model.config import CnnConfig, TrainConfig
+from fer_model.config import CnnConfig
 from fer_model.data.batches import Batches
-from fer_model.data.fold import Fold
 from fer_model.engine import distributed
 from fer_model.engine.devices import autocast
 from fer_model.engine.randomness import stream
 from fer_model.engine.stage import Learner, Stage
 from fer_model.networks import BaselineCnn, build, to_input_size
+from fer_model.stages.inputs import StageInputs
 
 __all__ = ["JudgesStage"]
 
@@ -26,10 +24,11 @@ class JudgesStage(Stage):
 
     name = "judges"
 
-    def __init__(self, config: TrainConfig, fold: Fold, views: Views, device: torch.device):
+    def __init__(self, inputs: StageInputs):
+        config, fold, device = inputs.config, inputs.fold, inputs.device
         super().__init__(config.judges)
-        self.run, self.fold, self.views, self.device = config, fold, views, device
-        self.batches = Batches(views.n_faces, self.config.batch, config.seed, self.name)
+        self.run, self.fold, self.views, self.device = config, fold, inputs.views, device
+        self.batches = Batches(self.views.n_faces, self.config.batch, config.seed, self.name)
         self.labels = {"expression": fold.expression_labels(device), "identity": fold.identity_labels(device)}    # (n,) each
         sizes = {"expression": len(fold.classes), "identity": len(fold.identities)}
         cnn = CnnConfig(channels=self.config.channels, features=self.config.features, dropout=0.0)

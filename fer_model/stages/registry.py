@@ -38,25 +38,12 @@ class StageEntry:
     watchers: Callable[[StageInputs, Path], tuple[Watcher, ...]] = lambda inputs, run: ()       # `run`: the run folder
 
 
-def _gan(inputs: StageInputs) -> Stage:
-    return GanStage(inputs.config, inputs.fold, inputs.views, inputs.device)
-
-
 def _gan_watchers(inputs: StageInputs, run: Path) -> tuple[Watcher, ...]:
     return Health(inputs), Sheets(run, inputs.config.judges.every_kimg)
 
 
-def _judges(inputs: StageInputs) -> Stage:
-    return JudgesStage(inputs.config, inputs.fold, inputs.views, inputs.device)
-
-
 def _head(inputs: StageInputs) -> Stage:
-    given = inputs.config, inputs.fold, inputs.views, inputs.device, inputs.encoder
-    return SvmStage(*given) if inputs.config.head.variant == "f-svm" else HeadStage(*given, inputs.validation)
-
-
-def _cnn(inputs: StageInputs) -> Stage:
-    return CnnStage(inputs.config, inputs.fold, inputs.views, inputs.device, inputs.validation)
+    return SvmStage(inputs) if inputs.config.head.variant == "f-svm" else HeadStage(inputs)
 
 
 def _encoder(config: TrainConfig, n_classes: int, n_identities: int) -> nn.Module:
@@ -64,12 +51,12 @@ def _encoder(config: TrainConfig, n_classes: int, n_identities: int) -> nn.Modul
 
 
 STAGES = {
-    "judges": StageEntry(_judges),
+    "judges": StageEntry(JudgesStage),
     "gan": StageEntry(
-        _gan, {"encoder": _encoder, "decoder": lambda config, n_e, n_i: Decoder(config.network, n_i)}, ("judges",), _gan_watchers
+        GanStage, {"encoder": _encoder, "decoder": lambda config, n_e, n_i: Decoder(config.network, n_i)}, ("judges",), _gan_watchers
     ),
     "head": StageEntry(_head, {"encoder": _encoder, "head": lambda config, n_e, n_i: make_head(config.network, config.head, n_e)}),
-    "cnn": StageEntry(_cnn, {"cnn": lambda config, n_e, n_i: BaselineCnn(config.network, config.cnn, n_e)}),
+    "cnn": StageEntry(CnnStage, {"cnn": lambda config, n_e, n_i: BaselineCnn(config.network, config.cnn, n_e)}),
 }
 
 

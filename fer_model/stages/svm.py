@@ -1,6 +1,6 @@
 """Stage 2 by a linear SVM (HeadConfig.variant f-svm): f(x) of the frozen encoder in, margins per expression out.
 
-In:  the encoder of stage 1, a Fold, its Views, a TrainConfig whose budgets are resolved.
+In:  StageInputs: the encoder of stage 1, a Fold, its Views, a TrainConfig whose budgets are resolved.
 Out: SvmStage, for engine.loop.run_stage; its weights are encoder and head, head being plain tensors: weight, bias, mean, scale.
 
     code                        first DE-GAN, arXiv 1909.13135
@@ -14,12 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from fer_data.store.loader import Views
-from fer_model.config import TrainConfig
-from fer_model.data.fold import Fold
 from fer_model.engine.stage import Stage
 from fer_model.errors import RunError
 from fer_model.networks import LinearSvm, to_input_size
 from fer_model.stages.classifier import VOTES, probabilities
+from fer_model.stages.inputs import StageInputs
 
 __all__ = ["SvmStage", "fit_linear_svm"]
 
@@ -62,12 +61,13 @@ class SvmStage(Stage):
 
     name = "head"
 
-    def __init__(self, config: TrainConfig, fold: Fold, views: Views, device: torch.device, encoder: nn.Module):
+    def __init__(self, inputs: StageInputs):
+        config, fold = inputs.config, inputs.fold
         super().__init__(config.head)
-        self.run, self.fold, self.views, self.device = config, fold, views, device
+        self.run, self.fold, self.views, self.device = config, fold, inputs.views, inputs.device
         self.expression = fold.expression_labels(torch.device("cpu"))    # (n,) y^e
-        self.encoder = encoder.requires_grad_(False).eval()
-        self.svm = LinearSvm(config.network, len(fold.classes)).to(device).eval()
+        self.encoder = inputs.encoder.requires_grad_(False).eval()
+        self.svm = LinearSvm(config.network, len(fold.classes)).to(self.device).eval()
         self.learners = {}
 
     def _samples(self) -> tuple[Tensor, Tensor]:
