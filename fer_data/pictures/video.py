@@ -1,11 +1,12 @@
 """From a clip to single frames: how many there are, and the wanted ones, decoded in one pass.
 
-In:  a clip (AVI; also MP4, MOV, MKV, MPEG, WMV, FLV), its bytes; positions, 0-based.
+In:  a clip (AVI; also MP4, MOV, MKV, WebM, MPEG, WMV, FLV, OGV), its bytes; positions, 0-based.
 Out: Clip; RGB pictures (H, W, 3) uint8 as stored: nothing turned, no field merged, no frame invented.
 
 The frame count in a container's header is only a promise. What counts here is the number of coded frames that lie in the
-file, found by stepping through them without decoding (milliseconds a clip). Frames are decoded once, from the first to the
-last wanted one, without seeking: seeking is inexact in old AVI files.
+file, found by stepping through them without decoding (milliseconds a clip). A file of which only a part has arrived is named:
+its structure asks for more bytes than there are (containers.py), or its index for more frames, or a longer time. Frames are
+decoded once, from the first to the last wanted one, without seeking: seeking is inexact in old AVI files.
 
 A decoder conceals damage by repeating what it has. Such a frame, and all that build on it up to the next key frame, are
 reported as damaged and never handed on. Needs the extra [video] (PyAV, which brings FFmpeg).
@@ -23,23 +24,15 @@ import numpy as np
 
 from fer_data.errors import DatasetError, ImageError, UnreadableError
 from fer_data.files import opened
+from fer_data.pictures.containers import CONTAINERS, container_of, promised_bytes
 from fer_data.pictures.decode import few_bits
 from fer_data.pictures.file_kinds import not_media
 
 __all__ = ["MAX_FRAME_PIXELS", "Clip", "require_av", "measure_clip", "read_frames", "each_frame"]
 
 MAX_FRAME_PIXELS = 40_000_000         # 8K video has 33 million
-_SLOPPY_BYTES = 16                    # a writer may get the size field of a RIFF file wrong by its own header
+_SLOPPY_S, _SLOPPY = 0.5, 0.05        # so much, in s and as a share of the whole, may a clip be shorter than its header says
 _SECTORS = 1 << 16                    # of the beginning of a file that is looked at
-# FFmpeg is told which container to expect, so that no playlist in disguise makes it open other files.
-_CONTAINERS = (
-    (lambda head: head[:4] == b"RIFF" and head[8:12] == b"AVI ", "avi"),
-    (lambda head: head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide"), "mov"),
-    (lambda head: head[:4] == b"\x1aE\xdf\xa3", "matroska"),
-    (lambda head: head[:4] == b"\0\0\x01\xba", "mpeg"),
-    (lambda head: head[:4] == b"0&\xb2u", "asf"),
-    (lambda head: head[:3] == b"FLV", "flv"),
-)
 
 
 class Clip(NamedTuple):
@@ -63,14 +56,20 @@ def measure_clip(path: Path, where: str) -> Clip:
     Raises ImageError naming `where` if the file is no clip, is cut short, or holds no frame.
     """
     with _file(path, where) as file:
-        size, head = os.fstat(file.fileno()).st_size, file.read(_SECTORS)
-        _refuse_cut(head, size, where)
-        file.seek(0)
+        head = file.read(_SECTORS)
+        cut = _cut(file, head)
+        if cut:
+            raise ImageError(f"reading a clip: {where} {cut}")
         with _opened(file, head, where) as (container, stream):
-            frames = sum(1 for packet in container.demux(stream) if packet.size)
-            clip = Clip(frames, stream.frames, stream.codec_context.width, stream.codec_context.height)
-    if not frames:
+            there = _There()
+            for packet in container.demux():
+                there.add(packet, stream)
+            clip = Clip(there.frames, stream.frames, stream.codec_context.width, stream.codec_context.height)
+            cut = there.lacks(container, stream, head)
+    if not there.frames:
         raise ImageError(f"reading a clip: {where} holds no frame")
+    if cut:
+        raise ImageError(f"reading a clip: {where} {cut}")
     return clip
 
 
@@ -102,12 +101,13 @@ def each_frame(path: Path, where: str, every: int = 1) -> Iterator[tuple[int, fl
     the clip cannot be opened or decoded further, and after its last frame if the file is cut short.
     """
     with _file(path, where) as file:
-        size, head = os.fstat(file.fileno()).st_size, file.read(_SECTORS)
-        file.seek(0)
-        with _opened(file, head, where) as (container, stream):
+        head = file.read(_SECTORS)
+        cut = _cut(file, head)
+        with _opened(file, head, where, cut) as (container, stream):
+            there = _There()
             begin = float(stream.start_time * stream.time_base) if stream.start_time else 0.0
             position = -1
-            for position, frame in enumerate(_frames(container, stream)):
+            for position, frame in enumerate(_frames(container, stream, there)):
                 if position % every:
                     continue
                 if frame is None:
@@ -117,8 +117,10 @@ def each_frame(path: Path, where: str, every: int = 1) -> Iterator[tuple[int, fl
                 picture = _pixels(frame, position, where)
                 yield position, time_s, picture if isinstance(picture, str) else _upright(picture, frame.rotation)
             if position < 0:
-                raise ImageError(f"reading a clip: {where} holds no frame")
-        _refuse_cut(head, size, where)
+                raise ImageError(f"reading a clip: {where} {cut or 'holds no frame'}")
+            lacks = there.lacks(container, stream, head, cut)
+            if lacks:
+                raise ImageError(f"reading a clip: {where} {lacks}")
 
 
 @contextmanager
@@ -149,19 +151,54 @@ def _upright(picture: np.ndarray, rotation_deg: int) -> np.ndarray:
     return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
 
 
-def _refuse_cut(head: bytes, size: int, where: str) -> None:
-    """Raise ImageError if a RIFF file has fewer bytes than its beginning says."""
-    promised_bytes = 8 + int.from_bytes(head[4:8], "little")
-    if head[:4] == b"RIFF" and promised_bytes > size + _SLOPPY_BYTES:
-        raise ImageError(f"reading a clip: {where} has {size} bytes of {promised_bytes}: it is truncated")
+def _cut(file: BinaryIO, head: bytes) -> str:
+    """Return how much of a file is there if its structure asks for more, as the end of a sentence, or ""; go back to its beginning."""
+    size = os.fstat(file.fileno()).st_size
+    promised = promised_bytes(file, size, head)
+    file.seek(0)
+    return f"has {size} bytes of {promised}: it is truncated" if promised else ""
 
 
-def _frames(container, stream):
-    """Yield the decoded frames in order, and None for each that is damaged or builds on a damaged one."""
+class _There:
+    """What has been met while a clip was stepped through: its coded frames, and when the last of all its streams ends."""
+
+    def __init__(self):
+        self.frames, self.end_s = 0, 0.0
+
+    def add(self, packet, stream) -> None:
+        self.frames += bool(packet.stream is stream and packet.size)
+        if packet.pts is not None and packet.size:
+            self.end_s = max(self.end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+
+    def lacks(self, container, stream, head: bytes, cut: str = "") -> str:
+        """Return what is missing at the end of a clip, as the end of a sentence, or "".
+
+        `cut` says that bytes are missing. A length in time, as Matroska and FLV have, may be that of another stream, or rounded;
+        where the header counts frames, as in MP4 and MOV, it is exact. The count alone says nothing: a clip that was trimmed on a
+        phone keeps all its frames, and shows some.
+        """
+        kind = container_of(head)
+        whole_s = container.duration / 1e6 if container.duration and kind in ("mov", "matroska", "flv") else 0.0
+        counted = kind == "mov" and self.frames < stream.frames and stream.average_rate
+        sloppy_s = 1.5 / float(stream.average_rate) if counted else max(_SLOPPY_S, _SLOPPY * whole_s)
+        if not cut and (self.end_s >= whole_s - sloppy_s or (kind == "mov" and not counted)):
+            return ""
+        says = [f"{stream.frames} frames"] * bool(counted)
+        says += [f"{whole_s:.1f} s"] * (round(whole_s, 1) > round(self.end_s, 1))
+        ends = f"its header promises {' and '.join(says)}, {self.frames} frames and {self.end_s:.1f} s are there" if says else ""
+        return "; ".join(text for text in (cut or "ends early: it is truncated", ends) if text)
+
+
+def _frames(container, stream, there: "_There | None" = None):
+    """Yield the decoded frames in order, and None for each that is damaged or builds on a damaged one; `there` takes note of all."""
     import av
 
     damaged = False
-    for packet in container.demux(stream):
+    for packet in container.demux() if there else container.demux(stream):
+        if there:
+            there.add(packet, stream)
+            if packet.stream is not stream:
+                continue
         try:
             frames = packet.decode()
         except av.error.InvalidDataError:
@@ -178,16 +215,17 @@ def _frames(container, stream):
 
 
 @contextmanager
-def _opened(file, head: bytes, where: str):
-    """Yield (container, stream) of the first video stream; FFmpeg's errors become ImageErrors."""
+def _opened(file, head: bytes, where: str, cut: str = ""):
+    """Yield (container, stream) of the first video stream; FFmpeg's errors become ImageErrors, which say that bytes are missing (`cut`)."""
     require_av()
     import av
 
     if other := not_media(head[:512]):
         raise ImageError(f"reading a clip: {where} {other}")
-    kind = next((name for test, name in _CONTAINERS if test(head)), None)
+    kind = container_of(head)
     if kind is None:
-        raise ImageError(f"reading a clip: {where} is none of {', '.join(name for _, name in _CONTAINERS)}; it begins with {head[:8]!r}")
+        names = ", ".join(name for _, name in CONTAINERS)
+        raise ImageError(f"reading a clip: {where} is none of {names}; it begins with {head[:8]!r}")
     try:
         with av.open(file, format=kind, metadata_errors="replace") as container:
             if not container.streams.video:
@@ -196,8 +234,10 @@ def _opened(file, head: bytes, where: str):
             context = stream.codec_context
             if context is None or not 0 < context.width * context.height <= MAX_FRAME_PIXELS:
                 size = f"{context.width}x{context.height}" if context else "unknown"
-                raise ImageError(f"reading a clip: frames of {where} must have 1 to {MAX_FRAME_PIXELS} pixels; their size is {size}")
+                wrong = f"{where} {cut}" if cut else f"frames of {where} must have 1 to {MAX_FRAME_PIXELS} pixels; their size is {size}"
+                raise ImageError(f"reading a clip: {wrong}")
             context.thread_count = 1  # the workers are the parallelism
             yield container, stream
     except av.error.FFmpegError as error:
-        raise ImageError(f"reading a clip: {where} cannot be decoded ({error.strerror})") from error
+        what = f"{cut}, and what is there cannot be decoded" if cut else "cannot be decoded"
+        raise ImageError(f"reading a clip: {where} {what} ({error.strerror})") from error
