@@ -244,6 +244,7 @@ MUTATIONS = [
     ("fer_data/faces/landmarks/base.py", "<= _SAME_FACE for", "<= 9 for", "tests/test_landmarks_base.py -k all_faces"),
     ("fer_data/pictures/video.py", "frame.time - begin", "frame.time", "tests/test_video.py -k times_begin"),
     ("fer_data/faces/finder.py", "else align(picture, one.points)", "else align(picture, one.points + 1)", "tests/test_model_predict.py -k as_the_run"),
+    ("fer_model/use/recipe.py", 'self.detector if own else "sfd"', '"sfd"', "tests/test_model_transfer.py -k detector_of_a_run"),
     ("fer_model/use/recipe.py", 'content.get("faces") or _faces_of_data(content) or {}',
      'content.get("faces") or {"landmarks": "dlib", "detector": ""}', "tests/test_model_predict.py -k stands_in"),
     ("fer_model/use/predictor.py", " or len(waiting) >= batch", "", "tests/test_model_predict.py -k long_clip"),

@@ -450,7 +450,7 @@ def test_no_landmark_backend_stands_in_for_another_unasked(run, prepared_ck, tmp
         ("given", {"faces": faces | {"landmarks": "dataset"}}, "that was done with dataset"),
     ):  # fmt: skip
         folder = changed(run, tmp_path / name, **content)
-        with pytest.raises(ConfigError, match=rf"{used}.*; say what to take for new pictures: --landmarks fan, dlib, none"):
+        with pytest.raises(ConfigError, match=rf"{used}.*; say what to take for new pictures: --landmarks fan, dlib or none"):
             fer_model.load(folder, "cpu")
         assert fer_model.load(folder, "cpu", "dlib").predict(picture).faces
     notes = fer_model.load(tmp_path / "given", "cpu", "dlib").notes

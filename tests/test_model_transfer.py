@@ -12,7 +12,9 @@ import torch
 import fer_data
 from fer_data.errors import ImageError, LandmarkError
 from fer_data.faces.align import place_whole
-from fer_data.single import align_files
+from fer_data.faces.finder import Finder, align_files
+from fer_data.prepare.plan import PrepareConfig
+from fer_data.prepare.run import prepare_dataset
 from fer_data.store.shards import map_dataset
 from fer_model.config import preset
 from fer_model.engine.randomness import stream
@@ -130,9 +132,40 @@ def frame(synthetic_ck):
 def test_pictures_are_aligned_as_prepare_aligns_them(synthetic_ck, prepared_ck):
     """Bit for bit the faces of the prepared folder."""
     rows = fer_data.read_manifest(prepared_ck).groupby(["subject", "sequence"]).head(1).head(2)
-    faces = align_files(tuple(synthetic_ck / source for source in rows["source"]), "dlib")
+    faces = align_files(tuple(synthetic_ck / source for source in rows["source"]), Finder("dlib"))
     for face, shard, row in zip(faces, rows["shard"], rows["row"], strict=True):
         assert (face == map_dataset(prepared_ck / "shards" / shard, "faces")[row]).all()
+
+
+@pytest.fixture(scope="module")
+def cropped(synthetic_ck, tmp_path_factory):
+    """Four pictures that others cropped close to the face: by edges, mouth and chin, so that no detector sees a face in them."""
+    root = tmp_path_factory.mktemp("cropped")
+    for number, path in enumerate(sorted((synthetic_ck / "cohn-kanade-images").rglob("*.png"))[:: 30][:4]):
+        picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        points = Finder("dlib").first(picture).points
+        (left, top), (right, bottom) = points[17:].min(0).astype(int), points[17:].max(0).astype(int)
+        name = root / f"p{number // 2}" / f"{('anger', 'fear')[number % 2]}.png"
+        name.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(name), picture[top : bottom + 1, left : right + 1])
+    return root
+
+
+def test_the_detector_of_a_run_finds_the_faces_of_its_sources(run, cropped, tmp_path):
+    """CK+48's `--detector whole`: the picture is the face's box. Seen red: the backend opened without its detector; no face was found."""
+    config = PrepareConfig("dlib", "whole", folds=2, views="virtual", options={"pattern": "{subject}/{expression}.png"})
+    prepare_dataset("folder", cropped, tmp_path / "prepared", config)
+    rows = fer_data.read_manifest(tmp_path / "prepared")
+    sources = [cropped / source for source in rows["source"]]
+    faces = align_files(tuple(sources), Finder("dlib", "whole"))
+    assert (faces == map_dataset(tmp_path / "prepared" / "shards" / "00000.h5", "faces")).all()
+    whole = tmp_path / "whole"
+    shutil.copytree(run, whole)
+    content = json.loads((whole / "config.json").read_text())
+    (whole / "config.json").write_text(json.dumps(content | {"faces": content["faces"] | {"landmarks": "dlib", "detector": "whole"}}))
+    call("transfer", whole, "--source", sources[0], "--columns", 1, "--out", tmp_path / "s.png")
+    assert np.abs(cells(tmp_path / "s.png")[1, 0] - faces[0][18:114, 18:114].reshape(48, 2, 48, 2).mean((1, 3))).max() <= 1
+    assert "no face was found" in call("transfer", run, "--source", sources[0], "--landmarks", "dlib", code=1)
 
 
 def test_a_picture_is_a_source_and_is_taken_whole_where_no_points_are_wanted(run, frame, tmp_path):
@@ -150,7 +183,7 @@ def test_a_source_without_a_face_writes_nothing(run, tmp_path):
     assert f"Error: aligning {tmp_path / 'wall.png'}: no face was found (backend dlib)\n" in said
     assert sorted(run.iterdir()) == before
     with pytest.raises(LandmarkError, match="no face was found"):
-        align_files((tmp_path / "wall.png",), "dlib")
+        align_files((tmp_path / "wall.png",), Finder("dlib"))
 
 
 @pytest.mark.parametrize(
@@ -159,7 +192,7 @@ def test_a_source_without_a_face_writes_nothing(run, tmp_path):
         ([], 1, "at least one source is needed"),
         (["--source-id", "tiny/S999/001/00000001"], 1, "image_ids look like tiny/S001/001/00000001, there is no tiny/S999"),
         (["--source-id", ID, "--identities", "S001,S000"], 1, "(4 in all); 'S000' is none of them"),
-        (["--source-id", ID, "--from", "joy", "--to", "anger"], 1, "the training faces are anger, happiness, surprise; got 'joy'"),
+        (["--source-id", ID, "--from", "joy", "--to", "anger"], 1, "unknown expression 'joy'; choose anger, happiness or surprise"),
         (["--source-id", ID, "--gif"], 1, "an animation needs two expressions"),
         (["--source-id", ID, "--out", "a.jpg"], 1, "this one is written as *.png, got a.jpg"),
         (["--source-id", ID, "--from", "anger"], 2, "--from and --to go together"),
@@ -173,10 +206,12 @@ def test_what_cannot_be_drawn_is_one_sentence(run, words, code, message, tmp_pat
 
 def test_a_file_that_is_no_picture_is_named(tmp_path):
     (tmp_path / "a.png").write_text("not a picture")
-    with pytest.raises(ImageError, match=r"aligning .*a.png: the picture cannot be decoded"):
-        align_files((tmp_path / "a.png",), "none")
-    with pytest.raises(LandmarkError, match="allowed landmark backends are fan, dlib, none; got 'dataset'"):
-        align_files((tmp_path / "a.png",), "dataset")
+    with pytest.raises(ImageError, match=r"^decoding a picture: .*/a.png is "):
+        align_files((tmp_path / "a.png",), Finder("none"))
+    with pytest.raises(ImageError, match=r"^aligning pictures: .*/b.png is not there$"):
+        align_files((tmp_path / "b.png",), Finder("none"))
+    with pytest.raises(LandmarkError, match="the backend 'dataset' cannot do that alone; choose fan, dlib or none"):
+        Finder("dataset")
 
 
 def test_without_the_prepared_folder_pictures_still_serve(run, frame, tmp_path):
@@ -190,4 +225,5 @@ def test_without_the_prepared_folder_pictures_still_serve(run, frame, tmp_path):
     assert "sources by image_id need the prepared folder, it is no longer at" in call("transfer", alone, "--source-id", ID, code=1)
     edit = ["--landmarks", "none", "--from", "anger", "--to", "surprise"]
     assert "need the prepared folder" in call("transfer", alone, "--source", frame, *edit, code=1)
-    assert "say how faces are found in the sources, one of fan, dlib, none" in call("transfer", alone, "--source", frame, code=1)
+    said = call("transfer", alone, "--source", frame, code=1)
+    assert "that was done with drawn; say what to take for new pictures: --landmarks fan, dlib or none" in said

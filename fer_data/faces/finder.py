@@ -1,22 +1,28 @@
-"""Every face of any picture, aligned exactly as `prepare` aligns those of a database: a picture in, faces on the canvas out.
+"""Find and align the faces of any picture exactly as `prepare` does those of a database: the one way for new pictures.
 
-In:  a landmark backend's name and detector, as a prepared folder's settings have them; pictures (H, W) or (H, W, 3) RGB, uint8.
-Out: Found, the face that `prepare` would take first; what was found and cannot be aligned, as sentences.
+In:  a landmark backend's name and detector, as a prepared folder's settings have them; pictures (H, W) or (H, W, 3) RGB, uint8,
+     or picture files.
+Out: Found, the face that `prepare` would take first; what was found and cannot be aligned, as sentences. Of files the one face
+     that `prepare` takes, for all of them or an error: nothing is left out.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 
-from fer_data.errors import ImageError, LandmarkError
+from fer_data.errors import ImageError, LandmarkError, UnreadableError
 from fer_data.faces.align import align, place_whole
 from fer_data.faces.landmarks import ALONE, backend_options, open_backend
 from fer_data.faces.landmarks.none import NO_POINTS
 from fer_data.faces.pose import eye_distance_px, patch_px, yaw_deg
-from fer_data.pictures.decode import grey_of
+from fer_data.files import read_file
+from fer_data.pictures.decode import decode_picture, grey_of
+from fer_data.records import UNUSABLE, Landmarks
+from fer_data.text import either
 
-__all__ = ["Finder", "Found"]
+__all__ = ["Finder", "Found", "align_files"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class Finder:
     def __init__(self, landmarks: str, detector: str = "sfd", colour: bool = False):
         """Open the backend. Raises LandmarkError if it cannot look at a single picture, WeightsError if it lacks a file."""
         if landmarks not in ALONE:
-            raise LandmarkError(f"finding faces: allowed landmark backends are {', '.join(ALONE)}; got {landmarks!r}")
+            raise LandmarkError(f"finding faces in new pictures: the backend {landmarks!r} cannot do that alone; choose {either(ALONE)}")
         self._backend = open_backend(landmarks, **backend_options(landmarks, detector))
         self.colour, self.identity = colour, self._backend.identity()
 
@@ -51,13 +57,24 @@ class Finder:
         faces, unusable = [], []
         for one in self._backend.locate_all(picture, thorough):
             try:
-                face = place_whole(picture) if self._backend.name == NO_POINTS else align(picture, one.points)
+                faces.append(self._aligned(picture, one))
             except LandmarkError as error:
                 unusable.append(str(error))
-                continue
-            sizes = eye_distance_px(face.matrix), patch_px(face.matrix)
-            faces.append(Found(face.pixels, one.points, one.box, *sizes, yaw_deg(one.points), face.residual_px))
         return faces, unusable
+
+    def first(self, picture: np.ndarray) -> Found:
+        """Return the face that `prepare` takes of a picture. Raises LandmarkError if there is none or it cannot be aligned."""
+        picture = self._looked_at(picture)
+        located = self._backend.locate([picture], None)[0]
+        if isinstance(located, str):
+            raise LandmarkError(f"{UNUSABLE[located.partition(': ')[0]]} (backend {self._backend.name})")
+        return self._aligned(picture, located)
+
+    def _aligned(self, picture: np.ndarray, one: Landmarks) -> Found:
+        """Return a face on the canvas. Raises LandmarkError for points that cannot be aligned."""
+        face = place_whole(picture) if self._backend.name == NO_POINTS else align(picture, one.points)
+        sizes = eye_distance_px(face.matrix), patch_px(face.matrix)
+        return Found(face.pixels, one.points, one.box, *sizes, yaw_deg(one.points), face.residual_px)
 
     def _looked_at(self, picture: np.ndarray) -> np.ndarray:
         """Return the picture in the colours of the prepared faces."""
@@ -67,3 +84,20 @@ class Finder:
         if self.colour:
             return picture if picture.ndim == 3 else cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB)
         return picture if picture.ndim == 2 else grey_of(picture)
+
+
+def align_files(paths: tuple[Path, ...], finder: Finder) -> np.ndarray:
+    """Return the face that `prepare` takes of each picture file, in their order: (N, 132, 132[, 3]) uint8, grey or RGB.
+
+    Raises LandmarkError where no face is found or it cannot be aligned, ImageError for what is no picture or cannot be read.
+    """
+    faces = []
+    for path in map(Path, paths):
+        try:
+            picture = decode_picture(read_file(path), finder.colour, str(path))
+            faces.append(finder.first(picture).pixels)
+        except UnreadableError as error:
+            raise ImageError(f"aligning pictures: {error}") from error
+        except LandmarkError as error:
+            raise LandmarkError(f"aligning {path}: {error}") from error
+    return np.stack(faces)

@@ -20,12 +20,10 @@ from pathlib import Path
 import numpy as np
 
 from fer_data.errors import ImageError, UnreadableError
-from fer_data.faces.finder import Finder, Found
-from fer_data.faces.landmarks import ALONE
+from fer_data.faces.finder import Found
 from fer_data.faces.landmarks.none import NO_POINTS
 from fer_data.files import read_file
 from fer_data.pictures.decode import decode
-from fer_model.errors import ConfigError
 from fer_model.use.engines import Engine, open_engine
 from fer_model.use.prediction import FacePrediction, Prediction
 from fer_model.use.recipe import LARGEST_BATCH, SVM, Recipe, inputs
@@ -46,7 +44,7 @@ class Predictor:
     def __init__(self, engine: Engine, landmarks: str | None = None):
         """`landmarks`: another backend than that of the training. Raises ConfigError if there is none to be used, WeightsError."""
         self.recipe, self._engine = engine.recipe, engine
-        self._finder = _finder(engine.recipe, landmarks)
+        self._finder = engine.recipe.finder(landmarks)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -130,18 +128,6 @@ def _doubts(one: Found, image_size: int) -> Iterator[str]:
         yield f"turned too far: about {abs(one.yaw_deg):.0f} degrees to the {'right' if one.yaw_deg > 0 else 'left'} of the picture"
     elif one.residual_px > UNLIKE_PX:
         yield f"not frontal, or its points are wrong: they miss those of a frontal face by {one.residual_px:.1f} px of the canvas"
-
-
-def _finder(recipe: Recipe, landmarks: str | None) -> Finder:
-    """Return what finds the faces: with the backend of the training, or the one asked for."""
-    used = recipe.landmarks or "a backend that is not known, as the run does not say and its prepared folder is not at hand"
-    if landmarks is None and recipe.landmarks not in ALONE:
-        raise ConfigError(
-            f"finding faces as in the training of {recipe.name}: that was done with {used}; say what to take for new pictures:"
-            f" --landmarks {', '.join(ALONE)}"
-        )
-    own = landmarks in (None, recipe.landmarks)
-    return Finder(landmarks or recipe.landmarks, recipe.detector if own else "sfd", recipe.channels == 3)
 
 
 def _notes(recipe: Recipe, identity: dict) -> Iterator[str]:

@@ -16,10 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from fer_data.faces.align import CANVAS, EYE_CENTRE, EYE_DISTANCE, RIGID, TEMPLATE
+from fer_data.faces.finder import Finder
+from fer_data.faces.landmarks import ALONE
 from fer_data.faces.views import CENTRE_VIEW, MATRICES, VIEW_SIZE, render_view
 from fer_data.schema import read
+from fer_data.text import either
 from fer_model.config import TrainConfig
-from fer_model.errors import RunError
+from fer_model.errors import ConfigError, RunError
 
 __all__ = ["CONFIG_KEY", "KEY", "LARGEST_BATCH", "Recipe", "from_metadata", "inputs", "recipe_of_run", "require_onnx"]
 
@@ -50,6 +53,20 @@ class Recipe:
     code_version: str                 # that started the training
     manifest_sha256: str              # of the data
     limits: str = LIMITS
+
+    def finder(self, landmarks: str | None = None) -> Finder:
+        """Return what finds and aligns faces in new pictures as those of the training were; `landmarks`: with another backend.
+
+        Raises ConfigError if the training's cannot look at new pictures or is not known, WeightsError if a model file is missing.
+        """
+        used = self.landmarks or "a backend that is not known, as the run does not say and its prepared folder is not at hand"
+        if landmarks is None and self.landmarks not in ALONE:
+            raise ConfigError(
+                f"finding faces as in the training of {self.name}: that was done with {used}; say what to take for new pictures:"
+                f" --landmarks {either(ALONE)}"
+            )
+        own = landmarks in (None, self.landmarks)
+        return Finder(landmarks or self.landmarks, self.detector if own else "sfd", self.channels == 3)
 
     def to_metadata(self) -> str:
         """Return the recipe as JSON, the preprocessing spelt out for programs that are not this one."""

@@ -19,10 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fer_data.faces.finder import align_files
 from fer_data.files import write_bytes_atomically
-from fer_data.single import BACKENDS, align_files
 from fer_data.store.loader import open_views, virtual_views
-from fer_data.store.manifest import read_settings
 from fer_data.text import unknown
 from fer_model.data.fold import Fold
 from fer_model.engine.randomness import stream
@@ -30,6 +29,7 @@ from fer_model.errors import ConfigError, RunError
 from fer_model.runs.trained import TrainedRun, load_run
 from fer_model.stages.classifier import centre_inputs
 from fer_model.stages.sample_sheet import COLUMNS, draw_noise, draw_sheet, spread_over, tiled, write_picture
+from fer_model.use.recipe import recipe_of_run
 
 __all__ = ["Drawn", "Request", "animation", "transfer"]
 
@@ -44,7 +44,7 @@ class Request:
     source_ids: tuple[str, ...] = ()  # faces of the prepared folder, by image_id
     identities: tuple[str, ...] = ()  # training people, by subject or dataset/subject; (): `columns` of them
     columns: int = COLUMNS            # spread evenly over all training people
-    landmarks: str | None = None      # single.BACKENDS; None: the one that the run's data were prepared with
+    landmarks: str | None = None      # landmarks.ALONE; None: as the faces of the training were found
     edit: tuple[str, str] | None = None          # expressions (from, to); None: transfer
     steps: int = 7                    # of an edit, both ends included
     gif: bool = False                 # an edit as an animation
@@ -139,7 +139,8 @@ def _inputs(trained: TrainedRun, request: Request, prepared: tuple[Path, Fold] |
     """Return all sources as the encoder takes them, files first: (R, C, S, S) in [-1, 1]."""
     size, parts = trained.config.network.image_size, []
     if request.sources:
-        faces = align_files(request.sources, _backend(request, prepared), trained.config.network.channels == 3)
+        content = trained.content | ({"data": str(prepared[0])} if prepared else {})
+        faces = align_files(request.sources, recipe_of_run(trained.config, content).finder(request.landmarks))
         parts.append(centre_inputs(virtual_views(faces, trained.device), torch.arange(len(faces)), size))
     if request.source_ids:
         data, fold = _needed(trained, prepared, "sources by image_id")
@@ -150,19 +151,6 @@ def _inputs(trained: TrainedRun, request: Request, prepared: tuple[Path, Fold] |
             side, place = rows[name]
             parts.append(centre_inputs(open_views(data, side.iloc[[place]], trained.device), torch.tensor([0]), size))
     return torch.cat(parts)
-
-
-def _backend(request: Request, prepared: tuple[Path, Fold] | None) -> str:
-    """Return the landmark backend asked for, or the one that the run's data were prepared with."""
-    if request.landmarks is not None:
-        return request.landmarks
-    used = read_settings(prepared[0])["config"].get("landmarks") if prepared else None
-    if used in BACKENDS:
-        return used
-    raise ConfigError(
-        f"drawing a sheet: say how faces are found in the sources, one of {', '.join(BACKENDS)};"
-        f" the run's data were prepared with {used or 'what is not known, as they are not at hand'}"
-    )
 
 
 def _real_faces(trained: TrainedRun, data: Path, fold: Fold, people: Tensor) -> Tensor:
