@@ -5,7 +5,7 @@ Out: a TrainConfig. No torch is imported here.
 
 Paper means Ali & Hughes, "Facial expression representation learning by synthesizing expression images", section 4.1
 unless another is named; "open" marks what it leaves open. Budgets are in kimg, thousands of images shown; `epochs`
-stands in for them where the paper counts epochs, an epoch being one pass over all 110 views of the training faces.
+takes their place where the paper counts epochs; an epoch is one pass over all 110 views of the training faces.
 """
 
 import json
@@ -199,7 +199,7 @@ class HeadConfig(_ClassifierConfig):
 
     @property
     def taps_used(self) -> tuple[str, ...]:
-        """The layers that this variant looks at beside f(x)."""
+        """The layers that this variant looks at next to f(x)."""
         return self.taps if self.variant in ("both", "taps") else ()
 
 
@@ -255,7 +255,7 @@ class TrainConfig(_Checked):
     preset: str = "paper"             # where the other values came from, before overrides
     method: str = "degan"             # degan: stages gan and head; cnn: the baseline; pretrain: stage gan on everybody
     fold: int | None = 0              # the test fold; None, pretrain alone: nobody is held out
-    fold_rule: str = "manifest"       # manifest: the folds of the prepared folder; shuffled: as many, drawn anew over its people
+    fold_rule: str = "manifest"       # manifest: the folds of the prepared folder; shuffled: as many, shuffled over its people
     fold_seed: int = 0                # of shuffled folds; the same as in `fer-data prepare --fold-rule shuffled --seed`
     seed: int = 0                     # of weights, order and noise
     selection: str = "last"           # last: the weights after the last step; validation: those of the head, or of the baseline,

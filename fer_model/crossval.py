@@ -5,10 +5,10 @@ Out: the folder below; CrossValidated. `plan_crossval` says beforehand what it w
 
     runs/ck+-degan/                    behind it: settings that differ from the preset, and -seed<N> for another seed than 0
       fold0/ ... fold9/                a run folder each, as runs/folder.py draws it
-    runs/ck+-degan-repeated/           the people dealt out anew, several times: how much of a figure is the choice of folds
+    runs/ck+-degan-repeated/           the people assigned to other folds, several times: how much of a figure depends on the folds
       shuffled0/fold0/ ...             shuffled<S>: the folds that seed S draws
 
-Complete folds are passed over, half trained ones go on. A fold that fails does not stop the others.
+Complete folds are passed over, half trained ones resume. A fold that fails does not stop the others.
 """
 
 from collections.abc import Callable, Sequence

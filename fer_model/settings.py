@@ -170,7 +170,7 @@ def _one(kind, text: str, key: str, given: Given):
 
 
 def words_of(kind) -> str:
-    """Return a field's type for people, as it stands behind "must be"."""
+    """Return a field's type for people, as it comes after "must be"."""
     kind, optional = _plain(kind)
     words = _LISTS[kind.__args__[0]] if typing.get_origin(kind) is tuple else _WORDS[kind]
     return words + (", or none" if optional else "")

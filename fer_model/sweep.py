@@ -1,4 +1,4 @@
-"""Train every combination of a few settings on the same folds and seeds, and show what each reaches and costs.
+"""Train every combination of a few settings on the same folds and seeds; show what each reaches and what it costs.
 
 In:  OUT of `fer-data prepare`, a folder for the runs, points: one configuration for each combination.
 Out: the folder below; Swept. `plan_sweep` says beforehand what it will cost.
@@ -33,6 +33,7 @@ from fer_model.evaluate.figures import Evaluation, accuracy, evaluate_together, 
 from fer_model.evaluate.pooled import Spread, spread
 from fer_model.job import Job, name_of, precision_of
 from fer_model.plan import RunPlan, plan
+from fer_model.runs.fold_runs import holds_folds
 from fer_model.runs.folder import RunFolder
 from fer_model.runs.predictions import read_predictions
 from fer_model.runs.taken_over import DECIDING
@@ -112,8 +113,7 @@ def _tasks(asked: Sweep, devices: Sequence[str]) -> tuple[Prepared, list[tuple[P
 
     Runs whose stage 1 another one trains take it from there, and stand behind it. One precision serves all.
     """
-    if RunFolder(asked.path).config.is_file():
-        raise RunError(f"sweeping: {asked.path} is a run itself, a folder for all runs is needed; choose another --run")
+    _refuse_strangers(asked.path)
     wheres = [resolve_device(name) for name in devices]                  # those that are not there are refused first
     prepared, found, first = read_prepared(asked.data), [], {}
     for point, seed in product(asked.points, asked.seeds):
@@ -130,6 +130,13 @@ def _tasks(asked: Sweep, devices: Sequence[str]) -> tuple[Prepared, list[tuple[P
             found.append((point, seed, Task(f"{label}, {task.name}", mine)))
     found.sort(key=lambda one: one[2].job.gan is not None)
     return prepared, found, [task for _, _, task in found if not refuse_other_run(task.job, prepared, wheres[0])]
+
+
+def _refuse_strangers(path: Path) -> None:
+    """Raise RunError if the folder for the runs holds something that no sweep wrote."""
+    held = sorted(child for child in path.iterdir() if child.name != "sweep.json") if path.is_dir() else []
+    if held and (holds_folds(path) or not any(child.is_dir() and holds_folds(child) for child in held)):
+        raise RunError(f"sweeping: {path} must be empty or hold a sweep, it holds {held[0].name}; choose another --run")
 
 
 @dataclass(frozen=True)

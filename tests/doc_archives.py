@@ -128,5 +128,5 @@ ARCHIVES: dict[str, Callable[[Path, Path], None]] = {
     "howto/ck.md": _ck, "howto/ck48.md": _ck48, "howto/mmi.md": _mmi, "howto/oulu.md": _oulu, "howto/bu4dfe.md": _bu4dfe,
     "howto/folder.md": _folder, "audit.md": _prepared, "protocol.md": _prepared,
     "howto/predict.md": _trained, "howto/export-model.md": _trained, "howto/card.md": _trained, "howto/export-faces.md": _prepared,
-    "howto/shards.md": _prepared, "howto/cluster.md": _cluster,
+    "howto/shards.md": _prepared, "howto/settings.md": _prepared, "howto/cluster.md": _cluster,
 }  # fmt: skip

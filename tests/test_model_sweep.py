@@ -111,9 +111,12 @@ def test_a_run_that_fails_is_named_and_the_others_are_shown(tiny_prepared, tmp_p
         found.refuse_failed()
 
 
-def test_a_folder_that_is_a_run_is_no_place_for_a_sweep(tiny_prepared, tmp_path):
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(RunError, match="is a run itself, a folder for all runs is needed; choose another --run"):
+@pytest.mark.parametrize("held", ["config.json", "fold0/config.json", "holiday/me.jpg"])
+def test_a_folder_of_something_else_is_no_place_for_a_sweep(held, tiny_prepared, tmp_path):
+    """A run, a cross-validation, anything. Seen red: without the check, folders of combinations next to fold0."""
+    (tmp_path / held).parent.mkdir(exist_ok=True)
+    (tmp_path / held).write_text("{}")
+    with pytest.raises(RunError, match=f"must be empty or hold a sweep, it holds {held.split('/')[0]}; choose another --run"):
         plan_sweep(Sweep(tiny_prepared, tmp_path, points("cnn.lr=1e-3,2e-3")), CPU)
 
 
