@@ -237,6 +237,15 @@ def test_the_map_names_every_folder():
     assert sorted(named) == sorted(ROOMS)
 
 
+def test_the_map_shows_the_import_order():
+    """Seen red: `networks` before `losses` on the page."""
+    shown = MAP.partition("\n## The import order\n")[2].partition("\n```text\n")[2].partition("```")[0]
+    rooms = [f"{package.split()[0]}.{room}" for package in shown.split("\n\n") for room in re.split(r"\s*→\s*", package.split(None, 1)[1])]
+    body = ast.parse((REPOSITORY / "tests/test_imports.py").read_text(encoding="utf-8")).body
+    order = next(node for node in body if ast.unparse(node).startswith("ORDER = "))
+    assert [room.strip() for room in rooms] == list(ast.literal_eval(order.value))
+
+
 # --- the site ---------------------------------------------------------------------------------------------------------
 
 
