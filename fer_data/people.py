@@ -1,4 +1,4 @@
-"""Who is a person: the one rule by which ids of people are read and compared, wherever they come from.
+"""Decide who is a person: the one rule by which ids of people are read and compared.
 
 In:  ids as a person, a spreadsheet, a file name or an older manifest writes them.
 Out: each id in its one spelling, or None where it names nobody; ids that may be one person in two spellings.

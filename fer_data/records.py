@@ -1,4 +1,4 @@
-"""What stages hand on to each other: frozen records, no behaviour beyond their own consistency.
+"""The frozen records that the steps pass on to each other.
 
 Letters in shape comments: B batch, C channel, H W, L landmarks (68), K classes, N images.
 """

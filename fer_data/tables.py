@@ -1,4 +1,4 @@
-"""A table that a person made: bytes in any usual encoding, with any usual separator in; columns and rows with their lines out.
+"""Read a table that a person made, in any usual encoding and with any usual separator.
 
 In:  a file: .csv, .tsv or .txt as text, .json (a list of objects), .jsonl (an object a line), .parquet.
 Out: Table: columns and rows as they are written, which column means what, and how it was read where that is worth a word.

@@ -1,4 +1,4 @@
-"""Does a device compute what the CPU computes, and how fast? A device's name in, a comparison with the CPU out.
+"""Compare a device with the CPU number by number, and time it.
 
 In:  auto, cpu, cuda, cuda:N; a preset. No data: faces are made of smoothed noise.
 Out: DeviceCheck: for each stage the losses of the first steps on both, in fp32; grey levels between views rendered on both; speed.

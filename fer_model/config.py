@@ -1,4 +1,4 @@
-"""What a run is made of: one frozen dataclass per stage, four presets, and strict JSON in both directions.
+"""The configuration of a run: one frozen dataclass per stage, four presets, and strict JSON in both directions.
 
 In:  a preset's name and overrides, or the JSON of an earlier run.
 Out: a TrainConfig. No torch is imported here.

@@ -1,4 +1,4 @@
-"""Cross-validation: a Job in; every fold trained, each a run of its own, and their figures out.
+"""Train every fold, each as a run of its own, and pool the figures.
 
 In:  a Job: OUT of `fer-data prepare`, a folder for the runs, a TrainConfig (its fold is replaced).
 Out: the folder below; CrossValidated. `plan_crossval` says beforehand what it will cost.

@@ -1,4 +1,4 @@
-"""What one training is asked to do, as one record: the data, the run's folder, the configuration, and the runs that it builds on.
+"""One training as one record: the data, the run's folder, the configuration, and the runs that it builds on.
 
 In:  paths and a TrainConfig, from the command line or from Python.
 Out: Job, which train, plan and crossval take; name_of, what tells a configuration from others; default_run, the folder of a run

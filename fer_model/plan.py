@@ -1,4 +1,4 @@
-"""What a run costs, before it is started: a Job in; steps, hours and disk of each stage out.
+"""Estimate what a run costs before it is started: steps, hours and disk of each stage.
 
 In:  a Job, a device.
 Out: RunPlan. Steps and disk are exact; time is measured on a few small steps. Nothing is written.

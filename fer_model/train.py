@@ -1,4 +1,4 @@
-"""One run from a prepared folder to the test fold's predictions: stage after stage, resumable at any point.
+"""Train one run: stage after stage, then predict the test fold. Resumable at any point.
 
 In:  a Job: OUT of `fer-data prepare`, a run folder, a TrainConfig; perhaps earlier runs whose stage 1 is taken, or started from.
 Out: the run folder as runs/folder.py draws it; Outcome. plan.py says beforehand what it will cost. Method pretrain holds nobody

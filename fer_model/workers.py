@@ -1,4 +1,4 @@
-"""Runs trained in processes of their own, several at once: tasks in; for each what stopped it, or nothing.
+"""Train several runs at once, each in a process of its own.
 
 In:  Tasks, a device for each place, threads for each process.
 Out: trained run folders; the lines that each process prints, its name before them; a sentence for each that did not end well.

@@ -1,4 +1,4 @@
-"""The audit of a split that a user brings: read it, judge it, and compare its pictures where they can be had.
+"""Audit a split that a user brings: read it, find who is on both sides, and compare pictures where they are available.
 
 In:  the files or folders of a split, or a prepared folder; perhaps a subject pattern and the folder of the pictures.
 Out: protocol.audit.AuditReport. Nothing is written.

@@ -1,4 +1,4 @@
-"""The forms in which people keep splits, all turned into the same rows: what is listed, for which fold, on which side.
+"""Read splits in every form in which people keep them (tables, lists, folders, JSON) into the same rows.
 
 In:  tables (CSV, TSV, Parquet), lists (one path a line, or a fold list with headings), JSON, folders of pictures.
 Out: Row records, as written: nothing is concluded here about who is in a picture (audit_read does that).

@@ -1,4 +1,4 @@
-"""Does a split test on people that it trained on? Judging only: read.py reads splits, near_duplicates.py compares pixels.
+"""Judge a split: which people are both trained on and tested, what is tested twice or never. Nothing is read here.
 
 In:  Split: items (who is in each picture) and folds (which items are trained on and tested).
 Out: AuditReport: counts for each fold and overall, examples, sentences.

@@ -1,4 +1,4 @@
-"""The same picture under two names: equal bytes, or a perceptual hash that nearly agrees, on different sides of a fold.
+"""Find pictures that are on two sides of a fold under different names: equal bytes, or perceptual hashes that nearly agree.
 
 In:  a Split; for its items the sha256 of the files, and hashes of the pictures.
 Out: PixelReport: how many pairs, and the closest of them.

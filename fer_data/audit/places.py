@@ -1,4 +1,4 @@
-"""Which side and which fold a name tells: of a file, a folder, a key.
+"""Tell the side and the fold from a name: of a file, a folder or a key (train_3.txt, fold_2/, test).
 
 In:  a name, or the folders above a file. Out: train, validation, test; the number of a fold as text.
 """

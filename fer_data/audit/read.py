@@ -1,4 +1,4 @@
-"""From rows of a split to the Split that audit judges: who is in each picture, which pictures are one, what is tested where.
+"""Turn the rows of a split into a Split: who is in each picture, which rows are the same picture, what is tested where.
 
 In:  list and table files, or folders of pictures (audit_forms); a subject pattern if names follow no rule that is known.
 Out: ReadSplit: the Split, and where each item's picture lies, as far as the split says.

@@ -1,4 +1,4 @@
-"""From rows to folds: what each fold trains on, chooses on and tests, as the rows say or leave to be concluded.
+"""Turn rows into folds: what each fold trains on, validates on and tests, as the rows say or imply.
 
 In:  rows of a split with the item that each names. Out: SplitFold records in natural order of their names.
 

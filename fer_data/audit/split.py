@@ -1,4 +1,4 @@
-"""What a split is, however it was written down: who is in each picture, and the sides of each fold.
+"""The record of a split: who is in each picture, and the sides of each fold.
 
 In:  what read.py and sides.py found in a user's files.
 Out: Split, which leaks.py judges.

@@ -1,4 +1,4 @@
-"""Who is in a picture, as far as its name says so: the naming rules of the databases that the project knows.
+"""Tell who is in a picture from its file name, by the naming rules of known databases.
 
 In:  a path, '/' separated, or an id such as S130/007.
 Out: Identity: database, subject, and where the name tells them sequence, frame and expression.

@@ -1,4 +1,4 @@
-"""How the audit of a split is told: the verdict first, then a row for each fold, then examples and what to do now.
+"""Draw the report of an audit on the console: the verdict, a row for each fold, examples, and what to do.
 
 In:  fer_data.audit.leaks.AuditReport; rich's options of the console: its width, and whether it is a terminal.
 Out: lines and a table for rich; colours, bars and wrapped lines on a terminal only.

@@ -1,4 +1,4 @@
-"""The index of a folder of pictures: a table that a person made in, one entry for each picture that it describes out.
+"""Read the index of a folder of pictures: one entry for each picture that it describes.
 
 In:  a table (fer_data.tables) with the columns path, subject, expression; optional sequence and frame; the pictures that are there.
 Out: Indexed: entries for folder.py; a Skip for each row without a picture and each picture without a row; why rows fail.

@@ -1,4 +1,4 @@
-"""The three kinds of XML file beside an MMI clip: session, clip, onset-apex-offset coding.
+"""Read the three kinds of XML file next to an MMI clip: session, clip, onset-apex-offset coding.
 
 In:  the bytes of a file, and where it lies, for messages.
 Out: the view, the emotion code, the frames at the apex.

@@ -1,4 +1,4 @@
-"""Say what a tree is, by its names, when it is not the one that was expected: a sentence that helps is better than "0 found".
+"""Explain a tree that is not the expected database: tell from its names what it is instead.
 
 In:  a root and the files below it.
 Out: one clause about the first kind of _RULES that fits, with what to do; or "".

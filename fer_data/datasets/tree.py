@@ -1,4 +1,4 @@
-"""Walk what a user unzipped, years ago and perhaps on another system, in an order that does not depend on the disk.
+"""Walk a database's folders in the same order on every disk, and skip what systems leave there.
 
 In:  a root folder.
 Out: its files, relative paths with '/', natural order; a Skip for each entry that is none, or cannot be opened. Nothing is opened.

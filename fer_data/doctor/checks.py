@@ -1,4 +1,4 @@
-"""Is this installation able to work? Each check is a pure function from facts to findings, each with its way out.
+"""Check the installation and suggest fixes. Each check is a pure function from facts to findings.
 
 In:  Surroundings (environment.py), or made up ones.
 Out: findings: ok, note or problem; a problem says which landmark backends it stops.

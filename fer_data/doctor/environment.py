@@ -1,4 +1,4 @@
-"""What this program stands on, looked at and not judged: interpreter, packages, libraries, model files, disk.
+"""Collect facts about the installation: interpreter, packages, libraries, model files, disk. Nothing is judged here.
 
 In:  the folder that a user wants to write to.
 Out: Surroundings, plain facts for fer_data.doctor.checks.

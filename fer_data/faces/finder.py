@@ -1,4 +1,4 @@
-"""Find and align the faces of any picture exactly as `prepare` does those of a database: the one way for new pictures.
+"""Find and align the faces of any picture exactly as `prepare` does.
 
 In:  a landmark backend's name and detector, as a prepared folder's settings have them; pictures (H, W) or (H, W, 3) RGB, uint8,
      or picture files.

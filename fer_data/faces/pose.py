@@ -1,4 +1,4 @@
-"""How large a face is in its picture and how far it is turned: what a prediction's worth depends on.
+"""Measure how large a face is in its picture and how far it is turned.
 
 In:  68 points (x, y) of a picture; the 2x3 matrix that aligned them.
 Out: pixels of the picture; degrees.

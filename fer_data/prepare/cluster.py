@@ -1,4 +1,4 @@
-"""A Dask cluster as one more concurrent.futures.Executor: the pipeline hands it the same tasks as its own processes.
+"""Run the pipeline's tasks on a Dask cluster, through the interface of concurrent.futures.Executor.
 
 In:  the address of a scheduler, tcp://HOST:8786, with workers that see the same files and have the same code as here.
 Out: an Executor; `width` says how many tasks it runs at once, as workers come and go.

@@ -1,4 +1,4 @@
-"""What a run will do, from names and labels alone: which frames of which sequences are used, in which folds and shards.
+"""Plan a run before any picture is decoded: which frames of which sequences, in which folds and shards.
 
 In:  the root of a database, PrepareConfig.
 Out: Plan. No picture is decoded.

@@ -1,4 +1,4 @@
-"""The work of one sequence: pictures decoded, points found, faces aligned. Runs in any process; writes nothing.
+"""Process one sequence: decode pictures, find points, align faces. Runs in any process; writes nothing.
 
 In:  a Task: a sequence with the frames that are used, their hashes, the backend.
 Out: a Result: manifest rows without fold and shard, faces, points, Skips; the landmarks for the cache.

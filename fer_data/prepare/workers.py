@@ -1,4 +1,4 @@
-"""Worker processes that end with the run, however it ends: done, failed, or stopped with Ctrl-C.
+"""Worker processes for the pipeline that always end with it: when it is done, fails, or is stopped with Ctrl-C.
 
 In:  how many processes; or an Executor that somebody else opened.
 Out: a concurrent.futures.Executor.

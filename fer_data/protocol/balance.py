@@ -1,4 +1,4 @@
-"""How images and people spread over folds and expressions.
+"""Count images and people per fold and expression.
 
 In:  a manifest. Out: tables (pandas), folds down, expressions across, with sums.
 """

@@ -1,4 +1,4 @@
-"""Folds that no person crosses: a subject belongs to exactly one, whatever becomes of single pictures.
+"""Assign people to folds: a subject belongs to exactly one.
 
 In:  the labelled subjects of a database, each with the expressions of its labelled sequences.
 Out: subject -> fold, 0-based; or a list of such tables; or the subjects of an inner validation split.

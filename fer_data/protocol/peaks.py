@@ -1,4 +1,4 @@
-"""Which frames of a sequence stand for its expression, for each database as the paper takes them.
+"""Choose the frames of a sequence that show its expression, as the paper does for each database.
 
 In:  a Sequence. Out: positions in its frames, in order, or the reason why it gives none.
 

@@ -1,4 +1,4 @@
-"""What the data report says, without pixels: counts, findings in sentences, tables of what was left out, provenance.
+"""The content of the data report without pixels: counts, findings, what was left out, provenance.
 
 In:  manifest, skipped.csv, settings.json, published facts of the database (data_manifests).
 Out: plain values for data.html.

@@ -1,4 +1,4 @@
-"""How well each face is aligned, in four numbers, and which faces a person should look at first.
+"""Measure how well each face is aligned, and rank the faces that a person should check first.
 
 In:  manifest rows; for each the likeness to the mean face.
 Out: a table with one row a face: rank, reasons; and the limits that were used, for the page to state.

@@ -1,4 +1,4 @@
-"""From a prepared folder to one HTML page that shows what is in it, and what is wrong with it, at a glance.
+"""Write one HTML page that shows what a prepared folder holds and what is wrong with it.
 
 In:  a prepared folder (manifest, skipped.csv, settings.json, shards).
 Out: one self-contained file, written atomically; the same folder gives the same bytes.

@@ -1,4 +1,4 @@
-"""From a template and plain values to one HTML page that needs nothing else, and that a strict policy keeps from asking.
+"""Fill a template: one HTML page that loads nothing from elsewhere.
 
 In:  the name of a template that extends base.html, its values, names of style sheets and scripts in the same folder.
 Out: the bytes of the page: styles and scripts inside, a Content-Security-Policy that allows these (by hash) and pictures

@@ -1,4 +1,4 @@
-"""What others must know of a prepared folder: a card for people, Croissant metadata for programs.
+"""Write the dataset card: card.md for people, Croissant metadata for programs.
 
 In:  a prepared folder (manifest, skipped.csv, settings.json).
 Out: card.md and croissant.json, in the folder or in another one; no face is in them. The same folder gives the same bytes.

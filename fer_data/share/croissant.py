@@ -1,4 +1,4 @@
-"""A prepared folder in the words of Croissant 1.1 (and its RAI vocabulary), the JSON-LD that catalogues of data sets read.
+"""Describe a prepared folder in Croissant 1.1, the JSON-LD format that data-set catalogues read.
 
 In:  a prepared folder's manifest, settings, terms; the sizes of its files.
 Out: a dict, to be written as croissant.json next to manifest.parquet: file names in it are relative to it.

@@ -1,4 +1,4 @@
-"""A prepared folder into a format that other libraries read, folds kept.
+"""Export a prepared folder into a format that other libraries read, folds kept.
 
 In:  a prepared folder, a new or empty folder to write to, one of FORMATS, perhaps one of the 110 views.
 Out: the export; next to its files README.md, which begins with what may be done with it, and export.json.

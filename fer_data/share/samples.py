@@ -1,4 +1,4 @@
-"""The faces of a prepared folder one by one, as PNG, with what is known of each: what every format for others is made of.
+"""Read the faces of a prepared folder one by one, as PNG with their metadata, for exports.
 
 In:  a prepared folder; which picture of each face: all of it, or one of its 110 views.
 Out: Samples, fold by fold in the order of the manifest. Neutral references are left out: other libraries would train on them.

@@ -1,4 +1,4 @@
-"""What may be done with a prepared set of faces, in sentences that go wherever its faces go.
+"""What may be done with a prepared set of faces, as sentences for cards and exports.
 
 In:  settings.json of a prepared folder; published facts of its database.
 Out: Terms: the warning that comes before anything else, licence, citation, and what the faces do not show.

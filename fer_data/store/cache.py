@@ -1,4 +1,4 @@
-"""Landmarks kept by content, so that no face is detected twice: the same pictures under any name give the same key.
+"""Cache landmarks by the content of the pictures, so that no face is detected twice.
 
 In:  hashes of a sequence's picture bytes, the backend's identity, the framings.
 Out: one small JSON file a sequence; floats are written so that they read back to the bit.

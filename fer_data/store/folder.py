@@ -1,4 +1,4 @@
-"""A prepared folder as a place: whose it is, who writes to it, what an interrupted run left there.
+"""Guard a prepared folder: whose it is, one writer at a time, remove what an interrupted run left.
 
 In:  the name of a database, its root, the folder to write to.
 Out: the folder, marked and locked while a run writes; nothing of anybody else's is changed or removed.

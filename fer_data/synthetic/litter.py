@@ -1,4 +1,4 @@
-"""What a Mac and a Windows machine leave in a database: files that end like pictures and labels and are neither.
+"""Files that macOS and Windows leave in a database: they end like pictures and labels and are neither.
 
 In:  the root of a written tree.
 Out: more files in it; their number.

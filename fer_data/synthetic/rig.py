@@ -1,4 +1,4 @@
-"""One person with one expression, seen in one picture: what every part of the drawing needs to know.
+"""Pose one person with one expression for one picture: the points and places that every part of the drawing needs.
 
 In:  Person, levels of action units, Nuisance, the picture's size.
 Out: Rig: the 68 points in face coordinates and in pixels, and places between and next to them.

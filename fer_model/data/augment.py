@@ -1,4 +1,4 @@
-"""Random changes to training views beyond the paper's 110: views in, views of the same faces out.
+"""Change training views at random, beyond the paper's 110.
 
 In:  views (B, C, S, S) in [-1, 1], a strength from 0 (none) to 1, a generator.
 Out: the same shape and range, on the same device.

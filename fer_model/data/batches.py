@@ -1,4 +1,4 @@
-"""Which samples each step of a stage is made of: a step's number in, faces and views out.
+"""Say which samples each step of a stage is made of: a pure function of seed, stage and step.
 
 In:  the number of training faces, the batch size, the run's seed, the name of the stage.
 Out: Batches, a pure function of these and of the step: nothing in it has a state, so a resumed run sees the same samples.

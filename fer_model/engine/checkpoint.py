@@ -1,4 +1,4 @@
-"""Exact save and resume: tensors and facts in, two files on disk out, and back, bit for bit.
+"""Save and resume a stage exactly, bit for bit.
 
 In:  tensors by name; facts, anything that JSON holds.
 Out: NAME-STEP.safetensors, then NAME-STEP.json beside it (schema version, step, sha256 of the tensors, facts). A

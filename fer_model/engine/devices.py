@@ -1,4 +1,4 @@
-"""Where a run computes and how precisely: a word of the user in, a device and a precision out.
+"""Choose the device and the precision of a run.
 
 In:  auto, cpu, cuda, cuda:N; auto, fp32, bf16.
 Out: torch.device; "fp32" or "bf16".

@@ -1,4 +1,4 @@
-"""The processes of one training: what torchrun started in; each one's part of a batch, and averages over all of them, out.
+"""Train one run in several processes under torchrun: parts of a batch, averages over all processes.
 
 In:  the environment that `torchrun --nproc-per-node N` sets; nothing without it.
 Out: functions that do nothing in a run of one process.

@@ -1,4 +1,4 @@
-"""The log of a run: entries in; log.jsonl for machines and a line for people out, with the same numbers.
+"""Write the log of a run: log.jsonl for machines and a line for people, with the same numbers.
 
 In:  the path of log.jsonl, and a function that shows a line.
 Out: Journal. A line that a crash has torn is dropped; lines of steps that will be computed again are dropped too.

@@ -1,4 +1,4 @@
-"""Weights that are kept beside those being trained: their moving average, and those of the best step by validation.
+"""Keep weights next to those being trained: their moving average, and those of the best step by validation.
 
 In:  a network that is being trained; after some steps, how many validation faces it got right.
 Out: Average; Best. Both are saved with a checkpoint, so that a resumed run ends with the same weights.

@@ -1,4 +1,4 @@
-"""The loop that every stage runs in: steps in, log lines and checkpoints out.
+"""The training loop that every stage runs in: it logs, saves checkpoints and resumes.
 
 In:  a Stage (what one step computes, what its state is), a Journal (where lines go), Watchers (what looks on).
 Out: the stage trained to its last step. Losses are read once per tick, so that a step never waits for the device; on

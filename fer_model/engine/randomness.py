@@ -1,4 +1,4 @@
-"""Named streams of random numbers: a seed and a name in, a generator out. Nothing here or elsewhere uses a global one.
+"""Named streams of random numbers, made from a seed. Nothing uses a global generator.
 
 In:  the run's seed, the stream's name, and numbers such as the step.
 Out: torch.Generator on the CPU; the same arguments give the same numbers on every machine, device and process count.

@@ -1,4 +1,4 @@
-"""What probes look at: a trained run and its fold in; features of training faces and of the test fold's faces out.
+"""Compute the features that probes look at: f(x), the taps, the baseline's hidden layer, pixels.
 
 In:  TrainedRun, perhaps the baseline's too, and the prepared folder of both.
 Out: two Samples, of the training people and of the test fold: for each face one row of every feature, and who shows what.

@@ -1,4 +1,4 @@
-"""What features still know of person and expression: Samples in, probes' figures out. Pure; the seed is passed in.
+"""Measure what features still know of identity and expression.
 
 In:  Samples of the training people and of the test fold (people who are in no other fold).
 Out: ProbeRows.

@@ -1,4 +1,4 @@
-"""What others must know of a trained model before they use it: a run, or the folds of one method, in; a card in Markdown out.
+"""Write the model card of a run or a cross-validation.
 
 In:  a run folder, or a folder of folds (fold0, fold1, ...) as `crossval` leaves them, all of one method.
 Out: card.md: what may be done with the weights, what the model reached and how that was measured, on whom it was trained and

@@ -1,4 +1,4 @@
-"""How numbers came about, and what keeps them from being compared: Methods in, tables of facts and findings out.
+"""Say how the numbers came about, and what keeps them from being compared.
 
 In:  Methods and their SeedFigures.
 Out: for each method (what, value) rows; Findings, each one sentence; the paper's table with our rows in it.

@@ -1,4 +1,4 @@
-"""A run folder: what it must hold to be gone on with, and what it holds when it is complete.
+"""Read, start and resume a run folder.
 
 In:  a path, a resolved configuration, a fold.
 Out: the folder, locked while a process writes to it.

@@ -1,4 +1,4 @@
-"""predictions.csv of a run: what its network answered on each test image, made, written and read here alone.
+"""Make, write and read predictions.csv: the answers of a run's network on each test image.
 
 In:  manifest rows and their probabilities; or the file.
 Out: one row per test image: image_id, subject, sequence, expression, predicted, and p_<class> for each class.

@@ -1,4 +1,4 @@
-"""Starting stage 1 from one that was trained on other people: its run folder in, a stage that knows what it knew out.
+"""Start stage 1 from one that was trained on other people (--init).
 
 In:  the folder of a complete run with a stage 1: of `fer-model pretrain`, on all people of a database, or of a run of DE-GAN.
 Out: Pretrained: weights to start from, and what is said of them in config.json, result.json and the log. Networks of other

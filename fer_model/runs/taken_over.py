@@ -1,4 +1,4 @@
-"""What a run takes over from an earlier one: a complete run in, its stage 1 out, with what a reader must know of it.
+"""Take stage 1 as it is from an earlier run (--gan).
 
 In:  the folder of a complete run; the resolved configuration and the fold that it is to serve.
 Out: GanSource: gan.safetensors as bytes, and its entry in the log. What does not fit is refused in one sentence.

@@ -1,4 +1,4 @@
-"""A trained run, loaded for use: a run folder in; networks in evaluation mode, features and probabilities out.
+"""Load a trained run for use.
 
 In:  the folder of a run whose stages are complete.
 Out: TrainedRun. Everything that uses a trained model (evaluation on other data, probes, transfer, prediction) starts here.

@@ -1,4 +1,4 @@
-"""How stage 1 fares while it trains: what judges that have seen real faces only say of what it synthesises.
+"""Watch how stage 1 fares while it trains: judges score the synthesised faces, a sheet shows them.
 
 In:  StageInputs, the trained judges among them; on ticks, the GanStage.
 Out: Health, a Watcher: numbers for the log.

@@ -1,4 +1,4 @@
-"""What a stage is made from, as one record: configuration, people, faces, device, and the networks of the stages before.
+"""What a stage is made from, as one record: configuration, people, faces, device, and earlier networks.
 
 In:  a resolved TrainConfig, a Fold, its Views; the stages that are trained, one after another.
 Out: StageInputs, which the makers and watchers of registry.py take.

@@ -1,4 +1,4 @@
-"""Two judges of what stage 1 synthesises: CNNs of expression and of identity, trained on the real training faces and nothing else.
+"""The judging CNNs: expression and identity, trained on real training faces and nothing else.
 
 In:  StageInputs: a Fold, its Views, a TrainConfig whose budgets are resolved.
 Out: JudgesStage, for engine.loop.run_stage. It trains before stage 1 and is no part of the method; health.py asks the judges.

@@ -1,4 +1,4 @@
-"""Which stages there are: a stage's name in; how it is made, what watches it, and how the networks that it leaves are loaded, out.
+"""The table of stages: how each is made, what watches it, how its networks are loaded.
 
 In:  a name that config.STAGES_OF lists for a method.
 Out: STAGES, name -> StageEntry. A further stage is a class and an entry here; train.py, plan.py and runs/trained.py ask this table.

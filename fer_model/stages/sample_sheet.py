@@ -1,4 +1,4 @@
-"""Sheets of synthesised faces, for the eye: an encoder and a decoder in, one picture out.
+"""Draw sheets of synthesised faces for the eye: inputs as rows, target identities as columns.
 
 In:  what to draw: input faces, target identities, noise; or a GanStage that is being trained.
 Out: uint8 (H, W) or (H, W, 3) RGB: rows are inputs, columns are identities. Sheets, a Watcher, writes them into a run folder.

@@ -1,4 +1,4 @@
-"""A page on this machine alone: a picture in; the expression of each face, and the expression on other people, out.
+"""Serve a local web page to try a network on a picture or the camera.
 
 In:  RUN of `fer-model train`, or an exported file; pictures, from a file or the camera, in a browser on this machine.
 Out: http://127.0.0.1:PORT, until it is stopped. Pictures are kept in a temporary folder meanwhile, which is removed with the page.

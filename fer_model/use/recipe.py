@@ -1,4 +1,4 @@
-"""The recipe of a trained network: how a new picture becomes what the network was trained on, and what its answers mean.
+"""How a new picture becomes what the network was trained on, and what its answers mean.
 
 In:  config.json of a run (and, of an older run, the settings of its data); or the JSON in the metadata of an exported file.
 Out: Recipe. No torch is imported here.

@@ -1,4 +1,4 @@
-"""What there is to look at: one argument in, pictures out, one at a time.
+"""Open what `predict` is pointed at (picture, folder, clip, camera) and yield pictures one at a time.
 
 In:  a picture, a folder of pictures and clips, a clip, or the number of a camera.
 Out: Shot after Shot; a file that cannot be read is one too, with the reason in place of the picture.

@@ -1,4 +1,4 @@
-"""Expressions moved to other people, or into one another: source faces in, a sheet, a strip or an animation out.
+"""Transfer an expression to other people (a sheet), or edit it step by step (a strip or an animation).
 
 In:  a run of DE-GAN; pictures, or faces of the prepared folder by image_id.
 Out: PNG: rows are sources, columns are identities of training people (transfer), or steps from one expression to another

@@ -1,4 +1,4 @@
-"""What every landmark backend has in common: largest face wins, one box may serve a few frames, no face is a reason.
+"""What every landmark backend shares: the largest face is taken, a box may serve several frames, a missing face has a reason.
 
 In:  framed pictures of one sequence, in order, and where they come from.
 Out: Landmarks or a reason of records.UNUSABLE, one for each picture.

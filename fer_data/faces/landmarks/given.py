@@ -1,4 +1,4 @@
-"""What backends have in common that read points which somebody else found.
+"""What backends share that read points which somebody else found.
 
 In:  files with points of whole pictures, named by the backend.
 Out: Landmarks in the framed picture, or a reason of records.UNUSABLE.
