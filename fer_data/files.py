@@ -10,16 +10,19 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from fer_data.errors import StorageError, UnreadableError
+from fer_data.text import listed
 
-__all__ = ["write_bytes_atomically", "write_json_atomically", "growing", "make_folder", "remove_durably", "reported", "json_bytes",
-           "sealed_json", "parse_object", "unseal", "sha256_of_bytes", "sha256_of_file", "opened", "read_file", "why_unreadable",
-           "why_not_listed"]  # fmt: skip
+__all__ = [
+    "growing", "json_bytes", "make_folder", "occupied", "opened", "parse_object", "read_file", "remove_durably", "reported", "sealed_json",
+    "sha256_of_bytes", "sha256_of_file", "sha256_of_sources", "unseal", "why_not_listed", "why_unreadable", "write_bytes_atomically",
+    "write_json_atomically",
+]  # fmt: skip
 
 _SEAL = b' "seal": "%s"\n}\n'            # the last of a sealed object; the sha256 is of all that stands before it
 _SEAL_SIZE = len(_SEAL % (b"0" * 64))
@@ -154,6 +157,26 @@ def sha256_of_file(path: Path) -> str:
     """Return the sha256 of a file's bytes as 64 hex digits. Raises UnreadableError."""
     with opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_sources(*packages: Path) -> str:
+    """Return the sha256 of all Python files of packages, names and bytes: where one differs, the code does."""
+    digest = hashlib.sha256()
+    for package in packages:
+        for path in sorted(package.rglob("*.py")):
+            digest.update(path.relative_to(package.parent).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def occupied(folder: Path, or_hold: str, ours: Callable[[Path], bool] = lambda path: False) -> str:
+    """Return why a folder must not be written to, as the end of a sentence; "" where nothing is in it but what is `ours`.
+
+    `or_hold` says what it may hold.
+    """
+    if folder.exists() and not folder.is_dir():
+        return f"{folder} must be a folder, it is a file"
+    others = sorted(path.name for path in folder.iterdir() if not ours(path)) if folder.is_dir() else []
+    return f"{folder} must be new, empty or hold {or_hold}; it holds {listed(others, 3)}; choose another folder" if others else ""
 
 
 def read_file(path: Path) -> bytes:

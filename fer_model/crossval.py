@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from fer_data.files import occupied
 from fer_data.store.manifest import read_settings
 from fer_model.data.fold import Prepared, read_prepared
 from fer_model.engine import distributed
@@ -130,9 +131,8 @@ def tasks_of(job: Job, prepared: Prepared, folds: Sequence[int], repeats: int = 
         raise RunError(f"cross-validating: {path} must be empty or hold folders of folds, it is a run itself; choose another --run")
     if gan and RunFolder(gan).config.is_file():
         raise RunError(f"taking stage 1 of each fold: a cross-validation, with a folder for each fold, is needed; {gan} is a single run")
-    held = sorted(child.name for child in path.iterdir()) if path.is_dir() else []
-    if held and not holds_folds(path):
-        raise RunError(f"cross-validating: {path} must be empty or hold folders of folds, it holds {held[0]}; choose another --run")
+    if not holds_folds(path) and (problem := occupied(path, "folders of folds")):
+        raise RunError(f"cross-validating: {problem}")
     there = prepared.numbers("shuffled" if repeats else config.fold_rule)
     odd = sorted(set(folds) - set(there))
     if odd:

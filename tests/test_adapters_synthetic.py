@@ -260,7 +260,7 @@ def test_a_tree_takes_the_place_of_an_earlier_one_and_of_nothing_else(tmp_path):
     with pytest.raises(DatasetError, match=r"an earlier synthetic tree \(with synthetic.json\); .* holds letter.txt"):
         write_oulu(out, subjects=1)
     (tmp_path / "file").write_text("x")
-    with pytest.raises(DatasetError, match="must be a folder"):
+    with pytest.raises(DatasetError, match="must be a folder, it is a file"):
         write_oulu(tmp_path / "file", subjects=1)
     assert (out / "letter.txt").read_text() == "dear"
 

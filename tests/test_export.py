@@ -254,7 +254,7 @@ def test_what_was_changed_is_written_anew(licensed, tmp_path):
     ("dest", "message"),
     [
         (lambda out, tmp: out / "x", "give a folder outside of it"),
-        (lambda out, tmp: (tmp / "mine.txt").write_text("mine") and tmp, "this one holds mine.txt"),
+        (lambda out, tmp: (tmp / "mine.txt").write_text("mine") and tmp, "must be new, empty or hold the same export; it holds mine.txt"),
         (lambda out, tmp: made(out, tmp / "a", "parquet"), "it holds another export .its format is 'parquet', not 'hf'"),
         (lambda out, tmp: made(out, tmp / "b", "hf", 3), "it holds another export .its view is 3, not None"),
     ],

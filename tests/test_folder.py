@@ -49,7 +49,8 @@ def test_a_folder_with_files_of_others_is_refused_and_not_touched(pictures, tmp_
         (out / name).write_text("mine")
     before = bytes_of(out, apart=())
     done = prepare_text(pictures, out, *more)
-    assert done.exit_code == 1 and "the folder must be new, empty, or hold" in done.stderr and sorted(names)[0].split("/")[0] in done.stderr
+    said = f"Error: preparing folder: {out} must be new, empty or hold the fer-data.json of an earlier run; it holds "
+    assert done.exit_code == 1 and done.stderr.startswith(said + sorted(names)[0].split("/")[0])
     assert bytes_of(out, apart=()) == before
 
 

@@ -88,7 +88,8 @@ def test_a_folder_of_something_else_is_refused_before_anything_is_written(tiny_p
     """Before: fold0 ... fold9 were written into a database. Seen red: the check away."""
     (tmp_path / "Emotion").mkdir()
     said = call("crossval", "--data", tiny_prepared, "--run", tmp_path, "--method", "cnn", "--preset", "smoke", code=1)
-    assert said == f"Error: cross-validating: {tmp_path} must be empty or hold folders of folds, it holds Emotion; choose another --run\n"
+    problem = f"{tmp_path} must be new, empty or hold folders of folds; it holds Emotion; choose another folder"
+    assert said == f"Error: cross-validating: {problem}\n"
     assert [child.name for child in tmp_path.iterdir()] == ["Emotion"]
 
 

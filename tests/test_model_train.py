@@ -85,7 +85,7 @@ def test_a_run_on_another_manifest_is_refused(run, write_tiny, tmp_path):
 def test_a_folder_that_holds_something_else_is_refused(tiny_prepared, tmp_path):
     (tmp_path / "holiday.txt").write_text("mine")
     said = call("train", "--data", tiny_prepared, "--run", tmp_path, "--fold", 0, "--preset", "smoke", code=1)
-    assert "must be empty or hold a run, it holds holiday.txt" in said and (tmp_path / "holiday.txt").is_file()
+    assert "must be new, empty or hold a run; it holds holiday.txt" in said and (tmp_path / "holiday.txt").is_file()
 
 
 def test_starting_anew_removes_the_run_and_nothing_else(tiny_prepared, tmp_path):

@@ -276,7 +276,7 @@ def test_litter_is_added_and_changes_nothing_else(tree, tmp_path):
 def test_a_folder_with_other_things_is_refused_and_left_alone(tmp_path, blank):
     """Broken once by looking for the marker alone: nothing was raised."""
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(DatasetError, match=r"new or empty folder or an earlier synthetic tree .*holds notes\.txt"):
+    with pytest.raises(DatasetError, match=r"new, empty or hold an earlier synthetic tree .*holds notes\.txt"):
         write_ck_plus(tmp_path, subjects=1)
     write_ck_plus(tmp_path / "ck", subjects=1, frames=(3, 3), litter=True)
     (tmp_path / "ck" / "zebra.txt").write_text("mine")

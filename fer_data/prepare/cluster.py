@@ -10,7 +10,6 @@ A worker computes and hands back, the process that called writes. A lost worker 
 Needs the extra [dask]. Whoever reaches a scheduler can run code on its workers: keep it in a network that you trust.
 """
 
-import hashlib
 import logging
 import re
 import threading
@@ -25,6 +24,7 @@ from pathlib import Path
 import fer_data
 from fer_data import __version__
 from fer_data.errors import ClusterError, FerError
+from fer_data.files import sha256_of_sources
 
 __all__ = ["CONNECT_S", "NO_WORKER_S", "ClusterExecutor", "cluster", "environment"]
 
@@ -145,10 +145,8 @@ def environment() -> dict[str, str]:
     """Return what must be the same on a worker as here, for the bytes to be the same: the code and the versions beneath it."""
     import cv2  # its distribution has several names
 
-    code, folder = hashlib.sha256(), Path(fer_data.__file__).parent
-    for path in sorted(folder.rglob("*.py")):
-        code.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    own = {"fer-degan": f"{__version__} (code {code.hexdigest()[:12]})", "OpenCV": cv2.__version__}
+    code = sha256_of_sources(Path(fer_data.__file__).parent)
+    own = {"fer-degan": f"{__version__} (code {code[:12]})", "OpenCV": cv2.__version__}
     return {**own, **{name: _version(name) for name in _DECIDE}}
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from fer_data import __version__
 from fer_data.errors import DatasetError
 from fer_data.faces.views import N_VIEWS
-from fer_data.files import make_folder, reported, sealed_json, sha256_of_bytes, unseal, write_bytes_atomically
+from fer_data.files import make_folder, occupied, reported, sealed_json, sha256_of_bytes, unseal, write_bytes_atomically
 from fer_data.share.formats import FORMATS
 from fer_data.share.readme import readme
 from fer_data.share.samples import Samples
@@ -186,20 +186,15 @@ def _put(path: Path, data: bytes) -> None:
 
 def _check_dest(plan: Plan) -> None:
     """Raise DatasetError unless the folder is new, empty, or an export of the same, complete or not."""
-    dest = plan.dest
-    if not dest.is_dir():
-        return
-    held = _mark(plan)
+    dest, held = plan.dest, _mark(plan)
     if held is not None:
         other = next((name for name, value in plan.key.items() if held.get(name) != value), None)
         if other:
             what = f"its {other} is {held.get(other)!r}, not {plan.key[other]!r}"
             raise DatasetError(f"exporting into {dest}: it holds another export ({what}); give another folder, or remove this one first")
         return
-    others = sorted(path.name for path in dest.iterdir() if path.name != f"{MARK}.part")
-    if others:
-        what = f"{', '.join(others[:3])}{', ...' if len(others) > 3 else ''}"
-        raise DatasetError(f"exporting into {dest}: the folder must be new or empty, but it holds {what}; give another folder")
+    if problem := occupied(dest, "the same export", lambda path: path.name == f"{MARK}.part"):
+        raise DatasetError(f"exporting faces: {problem}")
 
 
 def _mark(plan: Plan) -> dict | None:

@@ -18,7 +18,16 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from fer_data.errors import BusyError, DatasetError
-from fer_data.files import make_folder, remove_durably, reported, sealed_json, unseal, write_bytes_atomically, write_json_atomically
+from fer_data.files import (
+    make_folder,
+    occupied,
+    remove_durably,
+    reported,
+    sealed_json,
+    unseal,
+    write_bytes_atomically,
+    write_json_atomically,
+)
 
 __all__ = ["MARK", "check_out", "marked", "only_writer", "remove_surplus"]
 
@@ -38,21 +47,14 @@ def check_out(dataset: str, root: Path, out: Path) -> None:
     root, out = Path(root), Path(out)
     if root.resolve() in (out.resolve(), *out.resolve().parents):
         raise DatasetError(f"preparing {dataset}: the database is only read; give a folder outside of {root}, got {out}")
-    if not out.is_dir():
-        return
     if (out / MARK).is_file():
         held = marked(out)
         if held != dataset:
             raise DatasetError(f"preparing {dataset} into {out}: it holds {held}; give another folder, or remove this one first")
         return
     before = (_LOCK, _OWNER, f"{_OWNER}.part", f"{MARK}.part")  # a run may have ended before it left its mark
-    others = sorted(path.name for path in out.iterdir() if path.name not in before)
-    if others:
-        what = f"{', '.join(others[:3])}{', ...' if len(others) > 3 else ''}"
-        raise DatasetError(
-            f"preparing {dataset} into {out}: the folder must be new, empty, or hold the {MARK} of an earlier run;"
-            f" this one holds {what}; give another folder"
-        )
+    if problem := occupied(out, f"the {MARK} of an earlier run", lambda path: path.name in before):
+        raise DatasetError(f"preparing {dataset}: {problem}")
 
 
 def marked(out: Path) -> str:

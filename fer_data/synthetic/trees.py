@@ -21,7 +21,7 @@ import numpy as np
 
 from fer_data.datasets.tree import MARKER
 from fer_data.errors import DatasetError
-from fer_data.files import write_bytes_atomically, write_json_atomically
+from fer_data.files import occupied, write_bytes_atomically, write_json_atomically
 from fer_data.synthetic.people import Person
 from fer_data.synthetic.scene import Nuisance
 from fer_data.synthetic.version import VERSION
@@ -140,23 +140,15 @@ def write_jpeg(path: Path, picture: np.ndarray, quality: int = 92) -> None:
 
 def _check_free(out: Path) -> None:
     """Raise DatasetError unless `out` is missing, empty, or holds an earlier synthetic tree and nothing else."""
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise DatasetError(f"writing synthetic people: the output must be a folder, {out} is a file")
-    found = sorted(path.name for path in out.iterdir())
-    strange = [name for name in found if name not in _own_names(out / MARKER)]
-    if strange:
-        raise DatasetError(
-            f"writing synthetic people: the output must be a new or empty folder or an earlier synthetic tree (with {MARKER});"
-            f" {out} holds {strange[0]}"
-        )
+    own = _own_names(out / MARKER)
+    if problem := occupied(out, f"an earlier synthetic tree (with {MARKER})", lambda path: path.name in own):
+        raise DatasetError(f"writing synthetic people: {problem}")
 
 
 def _own_names(marker: Path) -> list[str]:
     """Return the names at the top of an earlier tree, as its marker has them; none if this is no marker of ours."""
     try:
         content = json.loads(marker.read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return []
     return content.get("top_level", []) if isinstance(content, dict) and content.get("generator") == _GENERATOR else []

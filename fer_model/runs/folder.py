@@ -20,7 +20,6 @@ Out: the folder, locked while a process writes to it.
       diverged.json         a loss was not finite: stage, step, loss, samples of the batch
 """
 
-import hashlib
 import json
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -31,7 +30,7 @@ import filelock
 
 import fer_data
 from fer_data.errors import BusyError
-from fer_data.files import write_json_atomically
+from fer_data.files import occupied, sha256_of_sources, write_json_atomically
 from fer_data.text import natural_key
 from fer_model.config import STAGES_OF, TrainConfig, from_json
 from fer_model.data.fold import Fold, Prepared, people_of
@@ -52,11 +51,7 @@ LOCK = ".lock"
 @cache
 def code_version() -> str:
     """Return the version with the first digits of a hash over the sources, so that a changed file is another version."""
-    digest = hashlib.sha256()
-    for package in (Path(fer_data.__file__).parent, Path(__file__).parents[1]):
-        for path in sorted(package.rglob("*.py")):
-            digest.update(path.relative_to(package.parent).as_posix().encode() + b"\0" + path.read_bytes())
-    return f"{fer_data.__version__}+{digest.hexdigest()[:12]}"
+    return f"{fer_data.__version__}+{sha256_of_sources(Path(fer_data.__file__).parent, Path(__file__).parents[1])[:12]}"
 
 
 def faces_of(settings: dict) -> dict:
@@ -147,9 +142,8 @@ class RunFolder:
 
     def refuse_strangers(self) -> None:
         """Raise RunError if the folder holds something and no run."""
-        strangers = sorted(path.name for path in self.path.iterdir() if path.name != LOCK)
-        if strangers and not self.config.is_file():
-            raise RunError(f"starting a run: {self.path} must be empty or hold a run, it holds {strangers[0]}")
+        if not self.config.is_file() and (problem := occupied(self.path, "a run", lambda path: path.name == LOCK)):
+            raise RunError(f"starting a run: {problem}")
 
     def open(self, config: TrainConfig, fold: Fold, prepared: Prepared, init: dict | None) -> TrainConfig:
         """Start the run, or find that it is the one that was started; return its configuration.

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from fer_data.files import occupied
 from fer_model.errors import RunError
 from fer_model.runs.folder import RunFolder, runs_below
 
@@ -65,9 +66,8 @@ class EventFiles:
             raise RunError("writing for TensorBoard: the package tensorboard is needed; pip install -e '.[tensorboard]'") from error
         self._make = SummaryWriter
         self.run, self.folder = RunFolder(run), folder
-        others = [path.name for path in folder.iterdir() if not path.name.startswith("events.out.tfevents")] if folder.is_dir() else []
-        if any(not (folder / name).is_dir() for name in others):
-            raise RunError(f"writing for TensorBoard: {folder} must be empty or hold event files, there is {others[0]}")
+        if problem := occupied(folder, "event files", lambda path: path.is_dir() or path.name.startswith("events.out.tfevents")):
+            raise RunError(f"writing for TensorBoard: {problem}")
         self.lines: list[bytes] = []
         self.sheets: set[str] = set()
         self.writer = None
