@@ -21,8 +21,8 @@ from fer_data.errors import TableError, UnreadableError
 from fer_data.files import read_file
 from fer_data.people import says_nothing
 
-__all__ = ["ROLES", "SUFFIXES", "Line", "Table", "read_table", "table_of", "roles_of", "text_of", "raw_lines", "lines_of", "number",
-           "whole"]  # fmt: skip
+__all__ = ["ROLES", "SUFFIXES", "Line", "Table", "read_table", "table_of", "roles_of", "text_of", "raw_lines", "lines_of", "what_instead",
+           "number", "whole"]  # fmt: skip
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet")
 # what a column holds -> its names, and vaguer ones that count where none of the first is there; without case, blanks and punctuation
@@ -105,13 +105,12 @@ def read_table(path: Path, roles: Iterable[str] = tuple(ROLES)) -> Table:
     if suffix == ".parquet":
         return table_of(*_parquet(path), roles)
     if suffix not in SUFFIXES and suffix not in ("", ".ndjson", ".tab", ".dat"):
-        what = next((f" ({what})" for mark, what in _NO_TEXT.items() if _bytes(path).startswith(mark)), "")
-        raise TableError(f"it is a {suffix} file{what}; read are {', '.join(SUFFIXES)}")
+        raise TableError(f"it is a {suffix} file{what_instead(path)}; read are {', '.join(SUFFIXES)}")
     text, note = text_of(_bytes(path))
     notes = (f"{path.name}: {note}",) if note else ()
     if suffix in (".json", ".jsonl", ".ndjson"):
         return table_of(*(_json_list(text) if suffix == ".json" else _json_lines(text)), roles, notes)
-    first, *lines = lines_of(text) or [Line(1, ())]
+    first, *lines = lines_of(text)
     return table_of(first.cells, lines, roles, notes)
 
 
@@ -182,6 +181,11 @@ def _fitted(line: Line, columns: tuple[str, ...]) -> tuple[str, ...]:
     return (*cells, *("" for _ in columns))[:wanted]
 
 
+def what_instead(path: Path) -> str:
+    """Return " (an Excel or zip file; ...)" for a file that is known not to be text, or ""."""
+    return next((f" ({what})" for mark, what in _NO_TEXT.items() if _bytes(path).startswith(mark)), "")
+
+
 # --- text -------------------------------------------------------------------------------------------------------------
 
 
@@ -223,7 +227,7 @@ def _decoded(data: bytes) -> tuple[str, str]:
 def lines_of(text: str) -> list[Line]:
     """Return the rows of a text that are not empty, by the separator that its first line shows.
 
-    Raises TableError if a quotation mark is not closed.
+    Raises TableError if there is none, or if a quotation mark is not closed.
 
     >>> lines_of('sep=;\\r\\nfile ; person\\r\\n"a;b.png";7\\r\\n')
     [Line(number=2, cells=('file', 'person')), Line(number=3, cells=('a;b.png', '7'))]
@@ -232,7 +236,7 @@ def lines_of(text: str) -> list[Line]:
     if match := _SEP_LINE.fullmatch(said.strip("\r\n ")):
         return _parsed(rest, match[1], 2)
     found = _parsed(text, _separator(text))
-    if found and all(len(line.cells) == 1 for line in found):            # Excel can put each line into one quoted cell
+    if all(len(line.cells) == 1 for line in found):            # Excel can put each line into one quoted cell
         inside = [(line.number, line.cells[0]) for line in found]
         separator = _separator(inside[0][1])
         if roles_of(_parsed(inside[0][1], separator)[0].cells):
@@ -261,6 +265,8 @@ def _parsed(text: str, separator: str, first: int = 1) -> list[Line]:
         raise TableError(f"line {number} is not a row of a CSV table ({error}); is there a quotation mark that is not closed?") from error
     if row != [_END]:
         raise TableError(f"a quotation mark is not closed; the cell with it begins in line {begin}")
+    if not found:
+        raise TableError("it is empty")
     return found
 
 

@@ -22,8 +22,8 @@ from fer_data.files import opened, read_file, sha256_of_bytes, sha256_of_file
 from fer_data.pictures.decode import decode_picture
 from fer_data.pictures.file_kinds import is_picture
 from fer_data.store.folder import MARK
-from fer_data.store.manifest import read_manifest
-from fer_data.text import natural_key
+from fer_data.store.manifest import read_manifest, read_settings
+from fer_data.text import natural_key, same_path
 
 __all__ = ["check_split"]
 
@@ -40,15 +40,18 @@ def check_split(
     images: Path | None = None,
     threshold: int = THRESHOLD,
     progress: Progress = lambda done, total: None,
+    distinct: bool = False,
 ) -> AuditReport:
     """Return what is wrong with the split in `paths`, or that nothing is.
 
     A path is a list or table, a folder of such files, a folder of pictures per side, or a folder that `prepare` wrote.
-    `images` is where the listed pictures lie; a folder of pictures needs it not. Raises SplitError if the split cannot be
+    `images` is where the listed pictures lie; a folder of pictures needs it not. `distinct` says that the ids are right as they are
+    written; a folder that was prepared with --distinct-subjects says so itself. Raises SplitError if the split cannot be
     read or if the subjects in it cannot be known, ManifestError as read_manifest does.
     """
     files, trees, unread = _inputs([Path(path) for path in paths])
-    read = read_split(files, trees, subject_pattern, _digest)
+    distinct = distinct or any(_said_distinct(Path(path)) for path in paths)
+    read = read_split(files, trees, subject_pattern, _digest, distinct)
     report = audit(read.split)
     if unread:
         more = f" and {len(unread) - _NAMED} more" if len(unread) > _NAMED else ""
@@ -85,6 +88,11 @@ def _inputs(paths: list[Path]) -> tuple[list[Path], list[Tree], list[str]]:
             else:
                 raise SplitError(f"reading the split {path}: allowed are folders of pictures, or lists such as train_1.txt; it has neither")
     return files, trees, unread
+
+
+def _said_distinct(path: Path) -> bool:
+    """Say whether this is a prepared folder of which `prepare` was told that ids written differently are different people."""
+    return path.is_dir() and (path / "manifest.parquet").is_file() and read_settings(path)["config"].get("distinct_subjects", False)
 
 
 def _problem(path: Path) -> str:
@@ -146,19 +154,23 @@ def _compare(read: ReadSplit, images: Path | None, threshold: int, progress: Pro
 
 def _finder(images: Path | None) -> Callable[[str], Path | None]:
     """Return a function from a listed path to the file below `images`: at that path, or the only one that ends like it."""
+    by_path: dict[str, str] = {}
     by_name: dict[str, list[str]] = {}
     if images is not None:
         for file in walk(images)[0]:
-            by_name.setdefault(file.rsplit("/", 1)[-1], []).append(file)
+            spelled = same_path(file)
+            by_path.setdefault(spelled, file)
+            by_name.setdefault(spelled.rsplit("/", 1)[-1], []).append(spelled)
 
     def find(location: str) -> Path | None:
         if images is None:
             return Path(location)
         if (images / location).is_file():
             return images / location
+        location = same_path(location)
         same_name = by_name.get(location.rsplit("/", 1)[-1], [])
         ends = [file for file in same_name if f"/{file}".endswith(f"/{location}")] or same_name
-        return images / ends[0] if len(ends) == 1 else None
+        return images / by_path[ends[0]] if len(ends) == 1 else None
 
     return find
 

@@ -1,49 +1,30 @@
 """Read splits in every form in which people keep them (tables, lists, folders, JSON) into the same rows.
 
-In:  tables (CSV, TSV, Parquet), lists (one path a line, or a fold list with headings), JSON, folders of pictures.
-Out: Row records, as written: nothing is concluded here about who is in a picture (audit_read does that).
+In:  tables (fer_data.tables), lists (one path a line, or a fold list with headings), JSON, folders of pictures.
+Out: Row records, as written: nothing is concluded here about who is in a picture (who.py does that).
 
-Sides and folds are told by columns, by headings, or by the names of files and folders (audit_places).
+Sides and folds are told by columns, by headings, or by the names of files and folders (places.py).
 """
 
-import csv
-import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fer_data.audit.places import SIDES, UNTESTED, fold_of, is_listed_picture, only_places, place_of, plain_number, side_of
-from fer_data.errors import SplitError, UnreadableError
+from fer_data.errors import SplitError, TableError, UnreadableError
 from fer_data.files import read_file
 from fer_data.labels import WORDS
+from fer_data.tables import ROLES, Table, lines_of, raw_lines, read_table, roles_of, table_of, text_of, what_instead, whole
+from fer_data.text import same_path
 
-__all__ = ["ROLES", "SUFFIXES", "Row", "Tree", "rows_of_file", "rows_of_tree"]
+__all__ = ["SUFFIXES", "Row", "Tree", "rows_of_file", "rows_of_tree"]
 
-# what a column holds -> its names, the best first; compared in lower case, without blanks and punctuation
-ROLES = {
-    "image": ("path", "imagepath", "imgpath", "filepath", "filename", "file", "image", "img", "framepath", "imageid", "imagename", "name",
-              "id"),
-    "subject": ("subject", "subjectid", "subj", "subjid", "person", "personid", "identity", "participant", "participantid", "actor",
-                "actorid", "user", "userid", "speaker", "speakerid", "sid"),
-    "sequence": ("sequence", "sequenceid", "seq", "seqid", "video", "videoid", "clip", "clipid", "session", "sessionid", "trial"),
-    "frame": ("frame", "frameid", "framenumber", "frameno"),
-    "expression": ("expression", "emotion", "emotionlabel", "label", "class", "classname", "category", "target"),
-    "fold": ("fold", "foldid", "kfold", "testfold", "cvfold", "cv"),
-    "side": ("split", "usage", "part", "partition", "set", "subset", "phase", "mode"),
-    "dataset": ("dataset", "database"),
-    "source": ("source",),
-    "digest": ("facesha256", "sourcesha256", "sha256"),
-}  # fmt: skip
-
-SUFFIXES = (".csv", ".tsv", ".txt", ".lst", ".list", ".json", ".parquet")
-_NOTHING = {"", "nan", "none", "null", "na", "<na>"}
-_NO_TEXT = {
-    b"PK\x03\x04": "an Excel or zip file; save it as CSV",
-    b"version https://git-lfs": "a Git LFS pointer; run `git lfs pull` where it came from",
-    b"\x00\x05\x16\x07": "an AppleDouble file that macOS left beside the real one",
-}
+SUFFIXES = (".csv", ".tsv", ".txt", ".lst", ".list", ".json", ".jsonl", ".parquet")
+_FLAGS = {"istrain": "train", "istest": "test", "isvalidation": "validation"}      # column of yes and no -> side
+_HEADER = tuple(role for role in ROLES if role not in _FLAGS)        # a first line that says `train` may be a row without a header
+_YES_NO = {**dict.fromkeys(("1", "true", "yes", "y", "t"), True), **dict.fromkeys(("0", "false", "no", "n", "f"), False)}
 _HEADING = re.compile(r"\s*(?:(\d+)\s?[-_ ]?\s?fold|fold\s?[-_ ]?\s?(\d+))(?=[\s:,]|$)[\s:,]*(\d{1,9})?(?![^\s,])", re.IGNORECASE)
 
 
@@ -66,24 +47,31 @@ class Tree:
     files: tuple[str, ...]
 
 
-def rows_of_file(path: Path) -> list[Row]:
-    """Return the rows of a table, list or JSON file.
+def rows_of_file(path: Path, notes: list[str] | None = None) -> list[Row]:
+    """Return the rows of a table, list or JSON file; add to `notes` how it was read, where that is worth a word.
 
     Raises SplitError if it is none, or is damaged; the sentence says where.
     """
-    suffix = path.suffix.lower()
-    if suffix == ".parquet":
-        return _rows_of_table(path, *_parquet(path))
-    if suffix not in SUFFIXES:
-        raise SplitError(f"reading the split {path}: allowed are {', '.join(SUFFIXES)} and folders; got {suffix or 'no suffix'}")
-    text = _text(path)
-    if suffix == ".json":
-        return _rows_of_json(path, text)
-    lines = text.splitlines()
-    if suffix in (".csv", ".tsv") or "," in lines[0] or "\t" in lines[0]:
-        table = _csv(path, text)
-        if table and _roles(table[0][1]):
-            return _rows_of_table(path, table[0][1], table[1:])
+    notes, suffix = [] if notes is None else notes, path.suffix.lower()
+    try:
+        if suffix in (".parquet", ".jsonl"):
+            return _rows_of_table(path, read_table(path), notes)
+        if suffix and suffix not in SUFFIXES:
+            raise TableError(f"it is a {suffix} file{what_instead(path)}; read are {', '.join(SUFFIXES)} and folders")
+        text, note = text_of(read_file(path))
+        notes += [f"{path.name}: {note}"] if note else []
+        if suffix == ".json":
+            return _rows_of_json(path, text, notes)
+        lines = raw_lines(text)
+        begin = next(line for line in lines if line.strip())
+        if suffix in (".csv", ".tsv") or any(separator in begin for separator in ",;\t"):
+            first, *rest = lines_of(text)
+            if roles_of(first.cells, _HEADER):
+                return _rows_of_table(path, table_of(first.cells, rest), notes)
+    except TableError as error:
+        raise SplitError(f"reading the split {path}: {error}") from error
+    except UnreadableError as error:
+        raise SplitError(f"reading the split {error}") from error
     return list(_rows_of_list(path, lines))
 
 
@@ -95,7 +83,8 @@ def rows_of_tree(tree: Tree) -> tuple[list[Row], int]:
     """
     rows, outside = [], 0
     for file in tree.files:
-        folders, name = file.split("/")[:-1], file.rsplit("/", 1)[-1]
+        spelled = same_path(file)
+        folders, name = spelled.split("/")[:-1], spelled.rsplit("/", 1)[-1]
         side, fold, used = place_of(folders)
         if side is None and fold is None:                                # `fer-data audit train test`: the argument itself is a side
             side, fold, _ = place_of([tree.root.name])
@@ -103,7 +92,7 @@ def rows_of_tree(tree: Tree) -> tuple[list[Row], int]:
             outside += 1
             continue
         below = "/".join([*(folder for index, folder in enumerate(folders) if index not in used), name])
-        rows.append(Row(str(tree.root), fold, side, file, {"below": below, "location": str(tree.root / file)}))
+        rows.append(Row(str(tree.root), fold, side, spelled, {"below": below, "location": str(tree.root / file)}))
     if not rows:
         folders = sorted({file.split("/")[0] for file in tree.files if "/" in file})
         seen = f"its folders are {', '.join(folders[:6])}" if folders else "it has none"
@@ -111,51 +100,7 @@ def rows_of_tree(tree: Tree) -> tuple[list[Row], int]:
     return rows, outside
 
 
-# --- text -------------------------------------------------------------------------------------------------------------
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return read_file(path)
-    except UnreadableError as error:
-        raise SplitError(f"reading the split {error}") from error
-
-
-def _text(path: Path) -> str:
-    data = _bytes(path)
-    for mark, what in _NO_TEXT.items():
-        if data.startswith(mark):
-            raise SplitError(f"reading the split {path}: it is {what}")
-    try:
-        text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise SplitError(f"reading the split {path}: it is not UTF-8 text (byte {error.start}); is it a picture or an archive?") from error
-    if not text.strip():
-        raise SplitError(f"reading the split {path}: it is empty")
-    return text.strip("\r\n") if text.strip("\r\n") else text
-
-
-def _csv(path: Path, text: str) -> list[tuple[int, list[str]]]:
-    """Return (line number, cells) of each row that is not empty."""
-    first = text.splitlines()[0]
-    delimiter = max(",;\t", key=first.count)
-    try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-        return [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(cell.strip() for cell in row)]
-    except csv.Error as error:
-        raise SplitError(f"reading the split {path}: it is not a CSV table ({error})") from error
-
-
-def _parquet(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    import pandas as pd
-
-    try:
-        frame = pd.read_parquet(io.BytesIO(_bytes(path)))
-    except (OSError, ValueError) as error:  # pyarrow's errors are children of these two
-        raise SplitError(f"reading the split {path}: it is not a whole Parquet file ({str(error).splitlines()[0]})") from error
-    columns = [str(column) for column in frame.columns]
-    values = [["" if value is None else str(value) for value in frame.iloc[:, index]] for index in range(len(columns))]
-    return columns, [(number + 1, list(row)) for number, row in enumerate(zip(*values, strict=True))]
+# --- lists ------------------------------------------------------------------------------------------------------------
 
 
 def _rows_of_list(path: Path, lines: list[str]) -> Iterator[Row]:
@@ -195,7 +140,7 @@ def _entry(line: str) -> tuple[str, str | None]:
 
 
 def _clean(path: str) -> str:
-    return path.strip().strip("\"'").replace("\\", "/").removeprefix("./")
+    return same_path(path.strip().strip("\"'"))
 
 
 def _named(path: Path) -> tuple[str | None, str | None]:
@@ -207,65 +152,111 @@ def _named(path: Path) -> tuple[str | None, str | None]:
 # --- tables and JSON --------------------------------------------------------------------------------------------------
 
 
-def _roles(header: Iterable[str]) -> dict[str, int]:
-    """Return role -> index of the column that has it."""
-    plain = [re.sub(r"[\W_]", "", cell.lower()) for cell in header]
-    return {role: plain.index(name) for role, names in ROLES.items() for name in [next((n for n in names if n in plain), None)] if name}
-
-
-def _rows_of_table(path: Path, header: list[str], lines: list[tuple[int, list[str]]]) -> list[Row]:
+def _rows_of_table(path: Path, table: Table, notes: list[str]) -> list[Row]:
     """Return the rows of a table with a header."""
-    roles = _roles(header)
-    if not lines:
-        raise SplitError(f"reading the split {path}: it has a header and no rows")
+    notes += table.notes
+    roles, flags = _sides_and_folds(path, table, notes), _flags(path, table)
     named_side, named_fold = _named(path)
     rows = []
-    for number, cells in lines:
-        where = f"{path.name}:{number}"
-        if len(cells) != len(header):
-            raise SplitError(f"reading the split {path}: {len(header)} columns are announced, line {number} has {len(cells)}")
-        found = {role: cells[index] for role, index in roles.items() if cells[index].strip().lower() not in _NOTHING}
-        side = _side_cell(found.pop("side"), where, header[roles["side"]]) if "side" in found else None
-        if "side" in roles and side is None:
-            raise SplitError(f"reading the split {path}: column {header[roles['side']]!r} is empty in line {number}")
+    for row in table.rows:
+        where = f"{path.name}:{row.number}"
+        found = replace(table, roles=roles).cells(row)
+        if "side" in roles:
+            side = _side_cell(path, row.number, found.pop("side", ""), table.columns[roles["side"]])
+        else:
+            side = _side_of_flags(path, row, flags, table.columns) if flags else None
         fold = _fold_cell(found.pop("fold", ""))
         if "fold" not in roles:
             side, fold = side or named_side, named_fold
-        elif "side" not in roles:
+        elif side is None:
             side = UNTESTED if fold is None else None
+        if path.name == "manifest.parquet" and "subject" in roles and row.cells[roles["subject"]] == "NA":
+            found["subject"] = "NA"                                      # a woman in JAFFE, whom `prepare` knows by the names of files
         image = found.pop("image", None)
-        rows.append(Row(where, fold, side, _clean(image) if image else None, found))
+        cells = {role: cell for role, cell in found.items() if role not in _FLAGS}
+        rows.append(Row(where, fold, side, _clean(image) if image else None, cells))
     return rows
 
 
-def _side_cell(cell: str, where: str, column: str) -> str:
-    side = SIDES.get(re.sub(r"[\W_]", "", cell.lower()))
+def _sides_and_folds(path: Path, table: Table, notes: list[str]) -> dict[str, int]:
+    """Return the roles of the columns; one called `split` that holds numbers tells folds, one called `fold` that holds `train` sides."""
+    roles = dict(table.roles)
+    for role, other, what in (("side", "fold", "numbers"), ("fold", "side", "sides")):
+        if role in roles and other not in roles:
+            cells = [row.cells[roles[role]] for row in table.rows]
+            if all(whole(cell) is not None for cell in cells) if what == "numbers" else all(map(_side_word, cells)):
+                roles[other] = roles.pop(role)
+                notes.append(f"the column {table.columns[roles[other]]!r} of {path.name} holds {what}: taken for the {other} of each row")
+                break
+    return roles
+
+
+def _side_word(cell: str) -> str | None:
+    return SIDES.get(re.sub(r"[\W_]", "", cell.lower()))
+
+
+def _side_cell(path: Path, line: int, cell: str, column: str) -> str:
+    if not cell:
+        raise SplitError(f"reading the split {path}: column {column!r} is empty in line {line}")
+    side = _side_word(cell)
     if side is None:
-        raise SplitError(f"reading a split: column {column!r} may hold {', '.join(SIDES)}; got {cell!r} in {where}")
+        raise SplitError(f"reading a split: column {column!r} may hold {', '.join(SIDES)}; got {cell!r} in {path.name}:{line}")
     return side
+
+
+def _flags(path: Path, table: Table) -> dict[str, int]:
+    """Return side -> column that says yes or no to it. A column `train` or `test` that says something else is none of them."""
+    found = {}
+    for role, side in _FLAGS.items():
+        if role in table.roles:
+            index = table.roles[role]
+            odd = next((row for row in table.rows if _flag(row.cells[index]) is None), None)
+            if odd is None:
+                found[side] = index
+            elif table.columns[index].lower().startswith("is"):
+                got = f"got {odd.cells[index]!r} in {path.name}:{odd.number}"
+                raise SplitError(f"reading a split: column {table.columns[index]!r} may hold 1 and 0, true and false, yes and no; {got}")
+    return found
+
+
+def _flag(cell: str) -> bool | None:
+    return _YES_NO.get(re.sub(r"[.,]0+$", "", cell.lower()))
+
+
+def _side_of_flags(path: Path, row, flags: dict[str, int], columns: tuple[str, ...]) -> str:
+    """Return the side that columns of yes and no tell; one that says no tells the other side, where only one can be it."""
+    said = [side for side, index in flags.items() if _flag(row.cells[index])]
+    other = [side for side in ("train", "test") if side not in flags] if not said else []
+    if len(said) + len(other) != 1:
+        names, sides = ", ".join(repr(columns[index]) for index in flags.values()), "two sides" if said else "no side"
+        raise SplitError(f"reading a split: {path.name}:{row.number} is on {sides}, by the columns {names}")
+    return (said or other)[0]
 
 
 def _fold_cell(cell: str) -> str | None:
     """Return the name of a fold; None for an empty cell or -1, which is scikit-learn's mark for "never tested"."""
-    cell = re.sub(r"\.0+$", "", cell.strip())
+    cell = re.sub(r"[.,]0+$", "", cell.strip())
     return None if cell in ("", "-1") else cell
 
 
-def _rows_of_json(path: Path, text: str) -> list[Row]:
+def _rows_of_json(path: Path, text: str, notes: list[str]) -> list[Row]:
     """Return the rows of {"train": [...], "test": [...]}, of {"fold_0": {"train": ...}} or [{"train": ...}, ...], or of [{"path": ...}]."""
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise SplitError(f"reading the split {path}: it is not JSON ({str(error)[:80]})") from error
-    if isinstance(content, list) and content and all(isinstance(entry, dict) and _roles(entry) for entry in content):
-        header = list(dict.fromkeys(key for entry in content for key in entry))
-        lines = [["" if entry.get(key) is None else str(entry[key]) for key in header] for entry in content]
-        if not any(isinstance(value, list | dict) for entry in content for value in entry.values()):
-            return _rows_of_table(path, header, list(enumerate(lines, 1)))
+    if isinstance(content, list) and content and all(map(_is_row, content)):
+        return _rows_of_table(path, read_table(path), notes)
     rows = list(_json_rows(path, content, None, None, path.name, 0))
     if not rows:
         raise SplitError(f"reading the split {path}: allowed are lists of paths below keys such as train, test or fold_3; there is none")
     return rows
+
+
+def _is_row(entry) -> bool:
+    """Say whether a value of JSON is a row of a table: an object without lists and objects in it, with a column that is known."""
+    plain = isinstance(entry, dict) and not any(isinstance(value, list | dict) for value in entry.values())
+    return plain and bool(roles_of(tuple(entry), _HEADER))
 
 
 def _json_rows(path: Path, content, fold: str | None, side: str | None, where: str, depth: int) -> Iterator[Row]:

@@ -101,12 +101,18 @@ class AuditReport:
     examples: tuple[Example, ...]     # the people with the most leaked images first
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
+    doubts: tuple[str, ...] = ()      # of the warnings, those about who is who
     pixels: PixelReport | None = field(default=None)
 
     @property
     def leaks(self) -> bool:
         """Whether the split tests on people, or pictures, that it trains or chooses on."""
         return self.overall.leaks or bool(self.pixels and self.pixels.exact)
+
+    @property
+    def verdict(self) -> str:
+        """LEAK; UNCLEAR if nobody leaks but who is who is in doubt; CLEAN."""
+        return "LEAK" if self.leaks else "UNCLEAR" if self.doubts else "CLEAN"
 
     @property
     def doubtful(self) -> bool:
@@ -121,7 +127,7 @@ class AuditReport:
         for name, tally in (("overall", self.overall), *zip(range(len(self.folds)), self.folds, strict=True)):
             place = content["overall"] if name == "overall" else content["folds"][name]
             place["leaked_percent"] = tally.leaked_percent
-        content["leaks"], content["doubtful"] = self.leaks, self.doubtful
+        content |= {"leaks": self.leaks, "doubtful": self.doubtful, "verdict": self.verdict}
         return content
 
     def __rich_console__(self, console, options):
@@ -143,7 +149,7 @@ def audit(split: Split) -> AuditReport:
     subjects = len({item.subject for item in split.items.values()})
     examples = _examples(split)
     overall = _overall(split, folds, times, classes)
-    return AuditReport(split.unit, kind, len(split.items), subjects, folds, overall, examples, split.notes, split.warnings)
+    return AuditReport(split.unit, kind, len(split.items), subjects, folds, overall, examples, split.notes, split.warnings, split.doubts)
 
 
 def with_pixels(report: AuditReport, pixels: PixelReport) -> AuditReport:

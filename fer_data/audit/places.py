@@ -27,6 +27,11 @@ def is_listed_picture(path: str) -> bool:
     return is_picture(path) or is_clip(path)
 
 
+# numbers in names of files that number no fold: encodings, databases, sizes, years, versions
+_NO_FOLD = re.compile(r"utf[-_ ]?(?:8|16|32)|latin[-_ ]?\d+|iso[-_ ]?8859(?:[-_ ]\d+)?|(?:cp|windows)[-_ ]?\d+|ck[-_+ ]*48|fer[-_ ]?2013|"
+                      r"\d+x\d+|(?<!\d)(?:19|20)\d\d(?:[-_]?[01]\d[-_]?[0-3]\d)?(?!\d)|(?<![a-z])v\d+")  # fmt: skip
+
+
 @lru_cache(4096)
 def side_of(name: str) -> str | None:
     """Return the side that the name of a file or folder tells, or None if it tells none or several.
@@ -43,10 +48,10 @@ def fold_of(name: str) -> str | None:
     """Return the number of the fold that a name tells: the one beside `fold`, `split` or `cv`, else the one after the side,
     else the only one in it; None if there is none, or several.
 
-    >>> fold_of("test_ids_3"), fold_of("ck48_fold2_train"), fold_of("10fold_test_7"), fold_of("48x48_train_2")
-    ('3', '2', '7', '2')
+    >>> fold_of("test_ids_3"), fold_of("ck48_fold2_train"), fold_of("10fold_test_7"), fold_of("48x48_train_2"), fold_of("a_utf16")
+    ('3', '2', '7', '2', None)
     """
-    name = name.lower()
+    name = _NO_FOLD.sub(" ", name.lower())
     for regex in (r"(?:fold|split|cv)[-_ ]?(\d+)", r"(?:train|test|val)[a-z]*(?:[-_ ]?[a-z]+)?[-_ ]?(\d+)", r"(\d+)[-_ ]?fold", r"(\d+)"):
         numbers = re.findall(regex, name)
         if numbers:

@@ -40,3 +40,4 @@ class Split:
     unit: str = "image"               # what an item is: image, sequence, subject, row
     notes: tuple[str, ...] = ()       # how it was read, for people
     warnings: tuple[str, ...] = ()    # what looked wrong while it was read
+    doubts: tuple[str, ...] = ()      # of these, those about who is who: with one of them no split is clean

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from fer_data.errors import SplitError
 from fer_data.labels import WORDS
+from fer_data.people import person
 
 __all__ = ["NAMES", "Identity", "NameRule", "recognise", "pattern_rule", "expression_of_folder"]
 
@@ -130,10 +131,11 @@ def pattern_rule(pattern: str) -> Callable[[str], Identity | None]:
 
     def identity(path: str) -> Identity | None:
         match = regex.search(path)
-        if match is None or not match[name]:
+        who = match and match[name] and (person(match[name]) or (match[name] == "NA" and "NA"))     # a woman in JAFFE
+        if not who:
             return None
         found = match.groupdict()
-        return Identity("pattern", match[name], found.get("sequence"), found.get("frame"), _expression(found))
+        return Identity("pattern", who, found.get("sequence"), found.get("frame"), _expression(found))
 
     return identity
 

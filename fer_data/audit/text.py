@@ -35,7 +35,8 @@ def _show(number: int) -> str:
 
 def _verdict(report, terminal: bool) -> Text:
     """Return one word and the sentence that goes with it."""
-    word, style = ("LEAK", "bold white on red") if report.leaks else ("CLEAN", "bold black on green")
+    word = report.verdict
+    style = {"LEAK": "bold white on red", "UNCLEAR": "bold black on yellow", "CLEAN": "bold black on green"}[word]
     return Text.assemble(Text(f" {word} ", style) if terminal else word, "  ", (_verdict_text(report), "bold"))
 
 
@@ -55,8 +56,9 @@ def _verdict_text(report) -> str:
     folds = f" in {counted(len(report.folds), 'fold')}" if several else ""
     once = ", each tested once" if several and not (total.tested_twice or total.never_tested) else ""
     doubt = "; but read on below the table" if report.doubtful else ""
+    ids = "who is who is in doubt; if the ids are right, " if report.doubts else ""
     what = f"{counted(total.test_images, f'test {report.unit}')} of {counted(total.test_subjects, 'person', 'people')}"
-    return f"nobody is both trained on and tested: {what}{folds}{once}{doubt}"
+    return f"{ids}nobody is both trained on and tested: {what}{folds}{once}{doubt}"
 
 
 def _table(report, terminal: bool) -> Table:
