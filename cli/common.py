@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from cli import limits
 from fer_data import __version__
 from fer_data.errors import FerError
 from fer_data.text import did_you_mean, either
@@ -22,8 +23,8 @@ __all__ = [
     "training_bar", "version_option",
 ]  # fmt: skip
 
-console = Console(highlight=False, soft_wrap=True)
-stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+console = Console(highlight=False, soft_wrap=True, emoji=False)
+stderr = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 # Where commands are, of both programs: a near miss is answered from this table, not by importing the other program.
@@ -61,9 +62,14 @@ class _Help(click.Command):
     def get_short_help_str(self, limit=45):
         return super().get_short_help_str(limit=1000)
 
+    def invoke(self, ctx):
+        if not isinstance(self, click.Group):                            # which shows help of the commands in it
+            limits.check_limits()
+        return super().invoke(ctx)
+
 
 class Group(_Help, click.Group):
-    """A group whose commands show an error of ours, or of the file system, as one sentence."""
+    """A group whose commands show an error of ours, of the file system, or a lack of memory as one sentence."""
 
     command_class = _Help
 
@@ -94,7 +100,8 @@ class Group(_Help, click.Group):
         if not standalone_mode:
             return super().main(*args, standalone_mode=False, **settings)
         try:
-            sys.exit(super().main(*args, standalone_mode=False, **settings) or 0)
+            with limits.libraries_are_watched():
+                sys.exit(super().main(*args, standalone_mode=False, **settings) or 0)
         except click.ClickException as error:
             error.show()
             sys.exit(error.exit_code)
@@ -103,6 +110,12 @@ class Group(_Help, click.Group):
             sys.exit(130)
         except (FerError, OSError) as error:
             stderr.print(f"Error: {error}", style="red", markup=False)
+            sys.exit(1)
+        except (MemoryError, ImportError, RuntimeError) as error:
+            lack = limits.as_sentence(error)
+            if lack is None:
+                raise
+            click.echo(f"Error: {lack}", err=True)                       # takes less memory than rich
             sys.exit(1)
 
 

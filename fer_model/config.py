@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from decimal import Decimal
 from typing import ClassVar
 
-from fer_data.faces.views import N_VIEWS
 from fer_data.schema import read
 from fer_data.text import either, unknown
 from fer_model.errors import ConfigError
@@ -361,6 +360,8 @@ def budget_images(stage: _StageConfig, n_faces: int) -> int | None:
     if stage.kimg is not None:
         return max(1, round(stage.kimg * 1000))
     if stage.epochs is not None:
+        from fer_data.faces.views import N_VIEWS  # brings OpenCV, which reading options must not wait for
+
         return max(1, round(stage.epochs * n_faces * N_VIEWS))
     return None
 

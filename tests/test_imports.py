@@ -27,7 +27,7 @@ ORDER = (
     "fer_model.plan", "fer_model.train", "fer_model.workers", "fer_model.crossval", "fer_model.sweep", "fer_model.check_device",
     # fer_model: what is done with a trained run; training imports none of it
     "fer_model.probe", "fer_model.report", "fer_model.use",
-    "cli.options", "cli.common", "cli.fer_data", "cli.fer_model",
+    "cli.options", "cli.limits", "cli.common", "cli.fer_data", "cli.fer_model",
 )  # fmt: skip
 
 
@@ -60,7 +60,7 @@ def sources(package: str) -> list[Path]:
         ("import fer_data.datasets.published", {"numpy", "pandas", "cv2"}),
         ("import fer_data.prepare.run", {"torch", "face_alignment", "dlib", "distributed"}),
         ("import cli.fer_data", {"torch", "face_alignment", "dlib", "pandas", "cv2"}),
-        ("import cli.fer_model", {"torch", "face_alignment", "dlib", "pandas"}),
+        ("import cli.fer_model", {"torch", "face_alignment", "dlib", "pandas", "cv2", "numpy"}),
         ("import fer_model", {"torch", "cv2", "numpy", "pandas"}),
         ("import fer_model.config", {"torch"}),
         ("from fer_model.use import predict, prediction_files, annotate", {"torch", "face_alignment", "dlib", "onnx", "av"}),
