@@ -151,18 +151,52 @@ def test_a_broken_cv2_is_not_blamed_on_fan():
 
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=4), st.lists(st.integers(0, 30), min_size=1, max_size=4))
-def test_versions_are_compared_as_packaging_does(have, limit):
-    """Against packaging, which pip uses. Broken on purpose by comparing text: 10 came before 9."""
-    version = pytest.importorskip("packaging.version").Version
+def test_which_side_of_a_limit_a_version_is_on(have, limit):
+    """Seen red: `high` for everything that does not fit."""
     a, b = ".".join(map(str, have)), ".".join(map(str, limit))
-    assert (fits(a, f">={b}") == "") == (version(a) >= version(b))
-    assert (fits(a, f"<{b}") == "") == (version(a) < version(b))
-    assert (fits(a, f">{b}") == "") == (version(a) > version(b))
-    assert (fits(a, f"<={b}") == "") == (version(a) <= version(b))
+    size = max(len(have), len(limit))
+    a_numbers, b_numbers = (numbers + [0] * (size - len(numbers)) for numbers in (have, limit))
+    assert fits(a, f">={b}") == ("low" if a_numbers < b_numbers else "")
+    assert fits(a, f"<={b}") == ("high" if a_numbers > b_numbers else "")
+    assert fits(a, f">{b}") == ("low" if a_numbers <= b_numbers else "")
+    assert fits(a, f"<{b}") == ("high" if a_numbers >= b_numbers else "")
+    assert fits(a, f"=={b}") == ("low" if a_numbers < b_numbers else "high" if a_numbers > b_numbers else "")
+    assert fits(a, f"!={b}") == ("excluded" if a_numbers == b_numbers else "")
+
+
+@pytest.mark.parametrize(
+    ("version", "allowed", "expected"),
+    [
+        ("2.13.0", "==2.13.0", ""), ("2.13.0+cpu", "==2.13.0", ""), ("2.13.1", "==2.13.0", "high"), ("2.12", "==2.13.*", "low"),
+        ("2.13.7", "==2.13.*", ""), ("2.14", "==2.13.*", "high"), ("2.3.9", "~=2.3.1", ""), ("2.3.0", "~=2.3.1", "low"),
+        ("2.4.0", "~=2.3.1", "high"), ("2.9", "~=2.3", ""), ("3.0", "~=2.3", "high"), ("2.3", "!=2.3.*", "excluded"),
+        ("2.4", ">=2,!=2.3,<2.6", ""), ("2.3", ">=2,!=2.3,<2.6", "excluded"), ("2.6", ">=2,!=2.3,<2.6", "high"), ("1", ">=2,!=2.3", "low"),
+        ("5.0.0-dev", ">=4.11", ""), ("5.0.0rc1", ">=5", "low"), ("4.11.0-vendor", ">=5", "low"), ("unknown", ">=5", "low"),
+        ("3.11.7", "", ""),
+    ],
+)  # fmt: skip
+def test_versions_are_compared_as_pip_does(version, allowed, expected):
+    """Seen red with the comparison of before: AttributeError for ==, ~= and !=."""
+    assert fits(version, allowed) == expected
+
+
+def test_a_version_that_is_excluded_is_a_problem_and_one_that_is_too_new_a_note():
+    """Seen red: `excluded` taken for too new."""
+    required = {**REQUIRED, "pandas": ">=3,!=3.0.1,<4"}
+    levels = [diagnose(ill(required=required, installed={"pandas": have}))[1].level for have in ("3.0.0", "3.0.1", "2.9", "4.0")]
+    assert levels == ["ok", "problem", "problem", "note"]
+
+
+def test_requirements_hold_with_their_markers_and_extras():
+    """Seen red with the regular expression of before: tomli was needed on every Python, and numpy's second line replaced its first."""
+    lines = ["numpy>=2", "numpy!=2.3; python_version >= '3'", "tomli~=2.0; python_version < '3'", "Face_Alignment[all] == 1.5.*"]
+    lines += ["x==1; extra == 'dev'"]
+    assert surroundings._ranges(lines) == {"numpy": ">=2,!=2.3", "face-alignment": "==1.5.*"}
+    assert surroundings._ranges(lines, ("dev", "video")) == {"numpy": ">=2,!=2.3", "face-alignment": "==1.5.*", "x": "==1"}
 
 
 def test_ranges_are_those_of_setup_cfg_and_all_are_understood():
-    """Broken on purpose by a requirement `numpy==2.4` in the list: fits cannot read it and says so."""
+    """Seen red: a line of setup.cfg left out."""
     config = configparser.ConfigParser()
     config.read(REPOSITORY / "setup.cfg")
     lines = config["options"]["install_requires"].split()

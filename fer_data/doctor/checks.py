@@ -12,6 +12,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from packaging.specifiers import SpecifierSet
+from packaging.version import InvalidVersion, Version
+
 from fer_data import weights
 from fer_data.datasets.published import FILES, load_facts
 from fer_data.doctor.environment import Place, Surroundings, look_around
@@ -86,27 +89,25 @@ def ready(findings: list[Finding]) -> dict[str, bool]:
 
 
 def fits(version: str, allowed: str) -> str:
-    """Return "" if a version lies in a range of comparisons joined by commas, else "low" or "high".
+    """Return "" if pip would accept a version for a range such as ">=2,!=2.3,<2.6"; else "low", "high", or "excluded" (by !=).
 
-    >>> fits("2.13.0+cpu", ">=2.6"), fits("1.26", ">=2,<2.6"), fits("2.6.0", ">=2,<2.6")
-    ('', 'low', 'high')
+    >>> fits("2.13.0+cpu", ">=2.6"), fits("1.26", ">=2,<2.6"), fits("2.6.0", ">=2,<2.6"), fits("2.3", ">=2,!=2.3")
+    ('', 'low', 'high', 'excluded')
     """
-    have = _numbers(version)
-    for part in filter(None, allowed.split(",")):
-        sign, limit = re.fullmatch(r"\s*(>=|<=|<|>)\s*(\S+)\s*", part).groups()
-        if sign[0] == ">" and not (have > _numbers(limit) or (sign == ">=" and have == _numbers(limit))):
-            return "low"
-        if sign[0] == "<" and not (have < _numbers(limit) or (sign == "<=" and have == _numbers(limit))):
-            return "high"
+    have = _version(version)
+    for part in SpecifierSet(allowed):
+        if not part.contains(have, prereleases=True):
+            limit = _version(part.version)
+            return "excluded" if part.operator == "!=" else "low" if have < limit or (part.operator == ">" and have <= limit) else "high"
     return ""
 
 
-def _numbers(version: str) -> list[int]:
-    """Return a version's release as numbers, without zeros at the end: 2.6 and 2.6.0 are the same."""
-    numbers = [int(part) for part in re.match(r"\d+(?:\.\d+)*", version)[0].split(".")]
-    while numbers and numbers[-1] == 0:
-        numbers.pop()
-    return numbers
+def _version(text: str) -> Version:
+    """Return a version as packaging reads it; of one in a form of its own ("4.11.0-vendor", "2.3.*") the numbers that it begins with."""
+    try:
+        return Version(text)
+    except InvalidVersion:
+        return Version((re.match(r"\d+(\.\d+)*", text) or ["0"])[0])
 
 
 # --- interpreter and packages -----------------------------------------------------------------------------------------
@@ -133,7 +134,7 @@ def check_packages(facts: Surroundings) -> list[Finding]:
             stops = ("fan",) if name in ("torch", "face-alignment") else BOTH
             found += [Finding("packages", "problem", f"{name} is missing", f"pip install '{name}{allowed}'", stops)] if missing else []
         elif fits(have, allowed):
-            level = "problem" if fits(have, allowed) == "low" else "note"
+            level = "note" if fits(have, allowed) == "high" else "problem"
             text = f"{name} {have} lies outside the tested range {allowed}"
             found.append(Finding("packages", level, text, f"pip install '{name}{allowed}'"))
     return found or [Finding("packages", "ok", f"all {len(facts.required)} required packages are there, in the tested ranges")]

@@ -12,21 +12,25 @@ import importlib.metadata
 import importlib.util
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
 from fer_data import weights
 
-__all__ = ["PROBES", "Place", "Surroundings", "Trial", "look_around", "normal_name", "probe", "requirements"]
+__all__ = ["PROBES", "Place", "Surroundings", "Trial", "look_around", "probe", "requirements"]
 
 PROJECT = "fer-degan"
+_EXTRAS = ("dlib", "video", "onnx")    # whose packages are looked at where they are there
 _TIMEOUT_S = 120                      # of a child: a cold import of torch from a network disk takes a minute
 _MARK = "fer-data-facts:"             # before the line of JSON that a child prints: libraries print on import, too
 
@@ -106,7 +110,7 @@ def look_around(out: Path) -> Surroundings:
         python=".".join(map(str, sys.version_info[:3])),
         python_range=python_range,
         # the first on the path wins; what lacks a name or a version is what an interrupted pip left behind
-        installed={normal_name(each.name): each.version for each in reversed(distributions) if each.name and each.version},
+        installed={canonicalize_name(each.name): each.version for each in reversed(distributions) if each.name and each.version},
         required=required,
         optional=optional,
         cv2_owners=tuple(sorted(owners)),
@@ -148,39 +152,31 @@ def requirements() -> tuple[str, dict[str, str], dict[str, str]]:
         config.read(path, encoding="utf-8")
         if config.get("metadata", "name", fallback="") == PROJECT:
             extras = config["options.extras_require"]
-            optional = [line for extra in ("dlib", "video", "onnx") for line in extras[extra].split("\n")]
+            optional = [line for extra in _EXTRAS for line in extras[extra].split("\n")]
             return config["options"]["python_requires"], _ranges(config["options"]["install_requires"].split("\n")), _ranges(optional)
     try:
         own = importlib.metadata.distribution(PROJECT)
     except importlib.metadata.PackageNotFoundError:
         return "", {}, {}
-    lines = own.requires or []
-    required = [line for line in lines if "extra ==" not in line]
-    optional = [line for line in lines if re.search(r"extra == ['\"](dlib|video|onnx)['\"]", line)]
-    return own.metadata.get("Requires-Python", ""), _ranges(required), _ranges(optional)
+    required, optional = _ranges(own.requires or []), _ranges(own.requires or [], _EXTRAS)
+    return own.metadata.get("Requires-Python", ""), required, {name: optional[name] for name in optional if name not in required}
 
 
-def normal_name(name: str) -> str:
-    """Return a package's name as the index compares names.
+def _ranges(lines: Iterable[str], extras: tuple[str, ...] = ("",)) -> dict[str, str]:
+    """Return package -> allowed versions of the requirement lines that hold here, with one of these extras; this project is left out.
 
-    >>> normal_name("face_recognition.Models")
-    'face-recognition-models'
+    >>> _ranges(["numpy>=2,<2.6,!=2.3", "numpy ~= 2.1", "tomli==2.*; python_version < '3'", "av (>=14) ; extra == 'video'", ""])
+    {'numpy': '~=2.1,>=2,<2.6,!=2.3'}
+    >>> _ranges(["av[fast] (>=14) ; extra == 'video'"], ("dlib", "video"))
+    {'av': '>=14'}
     """
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def _ranges(lines: list[str]) -> dict[str, str]:
-    """Return package -> allowed versions of requirement lines; this project's own name is left out.
-
-    >>> _ranges(["numpy>=2,<2.6", "av (>=14) ; extra == 'video'", ""])
-    {'numpy': '>=2,<2.6', 'av': '>=14'}
-    """
-    ranges = {}
-    for line in lines:
-        match = re.match(r"\s*([A-Za-z0-9._-]+)(?:\[[^\]]*\])?\s*\(?([^;)]*)", line)
-        if match and normal_name(match[1]) != PROJECT:
-            ranges[normal_name(match[1])] = match[2].strip()
-    return ranges
+    ranges: dict[str, SpecifierSet] = {}
+    for one in map(Requirement, filter(None, map(str.strip, lines))):
+        holds = one.marker is None or any(one.marker.evaluate({"extra": extra}) for extra in extras)
+        name = canonicalize_name(one.name)
+        if holds and name != PROJECT:
+            ranges[name] = ranges.get(name, SpecifierSet()) & one.specifier
+    return {name: ",".join(sorted(map(str, allowed), reverse=True)) for name, allowed in ranges.items()}      # >= before <
 
 
 def _place(path: Path) -> Place:
