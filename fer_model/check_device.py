@@ -78,7 +78,7 @@ class DeviceCheck:
 
         from fer_model.evaluate.figures import plain_table
 
-        table = plain_table(f"{self.device} ({self.name}) beside the CPU, step {STEPS} of each stage", "loss", "CPU", "device", "largest")
+        table = plain_table(f"{self.device} ({self.name}) next to the CPU, step {STEPS} of each stage", "loss", "CPU", "device", "largest")
         for stage in self.stages:
             for name, (expected, got) in stage.losses.items():
                 table.add_row(f"{stage.name} {name}", f"{expected:.5f}", f"{got:.5f}", "")

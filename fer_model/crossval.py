@@ -6,7 +6,7 @@ Out: the folder below; CrossValidated. `plan_crossval` says beforehand what it w
     runs/ck+-degan/                    behind it: settings that differ from the preset, and -seed<N> for another seed than 0
       fold0/ ... fold9/                a run folder each, as runs/folder.py draws it
     runs/ck+-degan-repeated/           the people assigned to other folds, several times: how much of a figure depends on the folds
-      shuffled0/fold0/ ...             shuffled<S>: the folds that seed S draws
+      shuffled0/fold0/ ...             shuffled<S>: the folds of seed S
 
 Complete folds are passed over, half trained ones resume. A fold that fails does not stop the others.
 """
@@ -19,6 +19,7 @@ import torch
 
 from fer_data.files import occupied
 from fer_data.store.manifest import read_settings
+from fer_data.text import listed
 from fer_model.data.fold import Prepared, read_prepared
 from fer_model.engine import distributed
 from fer_model.engine.devices import resolve_device
@@ -128,7 +129,7 @@ def tasks_of(job: Job, prepared: Prepared, folds: Sequence[int], repeats: int = 
     """
     path, config, gan = job.run, job.config, job.gan
     if RunFolder(path).config.is_file():
-        raise RunError(f"cross-validating: {path} must be empty or hold folders of folds, it is a run itself; choose another --run")
+        raise RunError(f"cross-validating: {path} is a run itself; choose another --run, a folder for the runs of all folds")
     if gan and RunFolder(gan).config.is_file():
         raise RunError(f"taking stage 1 of each fold: a cross-validation, with a folder for each fold, is needed; {gan} is a single run")
     if not holds_folds(path) and (problem := occupied(path, "folders of folds")):
@@ -136,16 +137,16 @@ def tasks_of(job: Job, prepared: Prepared, folds: Sequence[int], repeats: int = 
     there = prepared.numbers("shuffled" if repeats else config.fold_rule)
     odd = sorted(set(folds) - set(there))
     if odd:
-        raise FoldError(f"choosing folds: {job.data} has the folds {', '.join(map(str, there)) or '(none)'}; got {odd[0]}")
+        raise FoldError(f"there is no fold {odd[0]} in {job.data}; choose from {listed(there)}")
     tasks = []
     for seed in range(config.fold_seed, config.fold_seed + repeats) if repeats else [None]:
-        drawn = config if seed is None else replace(config, fold_rule="shuffled", fold_seed=seed)
+        dealt = config if seed is None else replace(config, fold_rule="shuffled", fold_seed=seed)
         where = path if seed is None else path / f"shuffled{seed}"
         before = "" if seed is None else f"shuffled {seed}, "
         for fold in sorted(set(folds) or there):
             run = where / f"fold{fold}"
             taken = gan and gan / run.relative_to(path)
-            tasks.append(Task(f"{before}fold {fold}", replace(job, run=run, config=replace(drawn, fold=fold), gan=taken)))
+            tasks.append(Task(f"{before}fold {fold}", replace(job, run=run, config=replace(dealt, fold=fold), gan=taken)))
     return tasks
 
 

@@ -134,8 +134,8 @@ def _announce(config: TrainConfig, changed: dict, fold: Fold, device: torch.devi
         "threads": torch.get_num_threads(), "code_version": code_version(), "config": asdict(config),
     }  # fmt: skip
     kimg = " + ".join(f"{getattr(config, name).kimg:g}" for name in config.stages)
-    drawn = f" (folds shuffled, seed {config.fold_seed})" if config.fold_rule == "shuffled" else ""
-    where = f"all of {fold.dataset}" if fold.number is None else f"fold {fold.number} of {fold.dataset}{drawn}"
+    shuffled = f" (folds shuffled, seed {config.fold_seed})" if config.fold_rule == "shuffled" else ""
+    where = f"all of {fold.dataset}" if fold.number is None else f"fold {fold.number} of {fold.dataset}{shuffled}"
     tested = "nobody held out" if fold.number is None else f"tested on {len(fold.test)}"
     sentence = (
         f"{config.name} on {where}: {len(fold.train)} faces of {len(fold.identities)} people,{_aside(fold)} {tested};"

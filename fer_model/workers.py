@@ -4,7 +4,7 @@ In:  Tasks, a device for each place, threads for each process.
 Out: trained run folders; the lines that each process prints, its name before them; a sentence for each that did not end well.
 
 A process that fails takes no other with it. All of them leave when this one does, however it ends: each holds the reading
-end of a pipe and leaves when the writing end closes. Leaving is safe at any moment, because a run goes on from its last
+end of a pipe and leaves when the writing end closes. Leaving is safe at any moment, because a run resumes from its last
 checkpoint. `python -m fer_model.workers TASK` is what the processes run.
 """
 

@@ -203,7 +203,7 @@ MUTATIONS = [
      "tests/test_model_settings.py -k dry_run"),
     ("fer_model/sweep.py", '(*DECIDING, "precision")', '(*DECIDING[:3], *DECIDING[4:], "precision")', "tests/test_model_sweep.py -k share"),
     ("fer_model/sweep.py", 'if "taken_from" not in stage', "if True", "tests/test_model_sweep.py -k share"),
-    ("fer_model/crossval.py", "replace(drawn, fold=fold)", "drawn", "tests/test_model_crossval.py -k alone"),
+    ("fer_model/crossval.py", "replace(dealt, fold=fold)", "dealt", "tests/test_model_crossval.py -k alone"),
     ("fer_model/crossval.py", " if not refuse_other_run(task.job, prepared, wheres[0])]", "]", "tests/test_model_crossval.py -k before"),
     ("fer_model/workers.py", "    except (FerError, OSError) as error:\n        return str(error)",
      "    except ZeroDivisionError as error:\n        return str(error)", "tests/test_model_crossval.py -k lose"),

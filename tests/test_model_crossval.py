@@ -111,7 +111,7 @@ def test_a_run_that_is_not_complete_and_a_folder_of_runs_are_told_apart(folds, t
     assert said == f"Error: reading runs: {tmp_path}/runs {neither}{hint}"
     (tmp_path / "runs" / "mine" / "result.json").unlink()
     said = call("evaluate", tmp_path / "runs" / "mine", code=1)
-    assert said == f"Error: reading a run: {tmp_path}/runs/mine is not complete; the command that started it goes on with it\n"
+    assert said == f"Error: reading a run: {tmp_path}/runs/mine is not complete; the command that started it resumes it\n"
     (tmp_path / "empty").mkdir()
     said = call("evaluate", tmp_path / "empty", code=1)
     assert said == f"Error: reading runs: {tmp_path}/empty {neither}\n"
@@ -132,9 +132,9 @@ def test_the_folder_of_another_configuration_is_refused_before_anything_is_train
     with pytest.raises(ConfigError, match="seed was 0 when the run was started and is 1 now"):
         crossval(Job(tiny_prepared, path, replace(SMOKE, seed=1)))
     assert [child.name for child in path.iterdir()] == ["fold2"]
-    with pytest.raises(RunError, match="it is a run itself"):
+    with pytest.raises(RunError, match="is a run itself"):
         crossval(Job(tiny_prepared, path / "fold2", SMOKE))
-    with pytest.raises(FoldError, match="has the folds 0, 1, 2; got 7"):
+    with pytest.raises(FoldError, match=r"there is no fold 7 in .*; choose from 0, 1 and 2"):
         crossval(Job(tiny_prepared, path, SMOKE), folds=(0, 7))
 
 

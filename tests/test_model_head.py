@@ -105,7 +105,7 @@ def test_answers_that_are_not_finite_are_no_prediction(fold, views, name):
     stage = stages(fold, views)[name]
     with torch.no_grad():
         stage.learner.network.classifier.bias[1] = torch.nan
-    with pytest.raises(RunError, match=r"answers must be finite, those for 24 of 24 faces are not; the weights have diverged"):
+    with pytest.raises(RunError, match=r"the answers for 24 of 24 faces are not finite: the weights have diverged"):
         stage.predict(views)
 
 

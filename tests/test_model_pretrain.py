@@ -183,22 +183,22 @@ def test_weights_that_know_a_held_out_person_are_refused(tiny_prepared, others, 
     the validation side, the copy's other name, or the source's source left out."""
     own = tmp_path / "own"
     train(Job(tiny_prepared, own, EVERYBODY), "cpu", say=quiet)
-    with pytest.raises(FoldError, match=r"anybody of the held-out side of fold 1, it was trained on tiny/S001 \(2 such people\)"):
+    with pytest.raises(FoldError, match=r"it was trained on tiny/S001 \(2 people in all\), who is held out in fold 1"):
         train(Job(tiny_prepared, tmp_path / "r", SMOKE, init=own), "cpu", say=quiet)
 
     names = {name: write_tiny(tmp_path / name, dataset=name) for name in ("ck+", "ck48")}
     train(Job(names["ck48"], tmp_path / "copy", EVERYBODY), "cpu", say=quiet)
-    with pytest.raises(FoldError, match=r"it was trained on ck\+/S001 \(2 such people\)"):
+    with pytest.raises(FoldError, match=r"it was trained on ck\+/S001 \(2 people in all\)"):
         train(Job(names["ck+"], tmp_path / "r", SMOKE, init=tmp_path / "copy"), "cpu", say=quiet)
 
     fold = {0: 1, 1: 0, 2: 1, 3: 1, 4: 1, 5: 1}                          # nobody of a run on fold 0 here but S001 is tested
     alone = write_tiny(tmp_path / "alone", fold_of=lambda person, sequence: fold[person])
     train(Job(alone, tmp_path / "knows", replace(SMOKE, fold=0)), "cpu", say=quiet)
     aside = preset("smoke", fold=0, selection="validation")
-    with pytest.raises(FoldError, match=r"held-out side of fold 0, it was trained on tiny/S00\d"):
+    with pytest.raises(FoldError, match=r"it was trained on tiny/S00\d .*, who is held out in fold 0"):
         train(Job(alone, tmp_path / "r", aside, init=tmp_path / "knows"), "cpu", say=quiet)
 
-    with pytest.raises(FoldError, match=r"held-out side of fold 2, it was trained on others/S002"):
+    with pytest.raises(FoldError, match=r"it was trained on others/S002 .*, who is held out in fold 2"):
         train(Job(others, tmp_path / "r", replace(SMOKE, fold=2), init=started), "cpu", say=quiet)
     assert not (tmp_path / "r" / "config.json").exists()
 
@@ -208,7 +208,7 @@ def test_what_is_no_complete_stage_one_is_refused(tiny_prepared, pretrained, oth
         train(Job(tiny_prepared, tmp_path / "r", SMOKE, init=tmp_path), "cpu", say=quiet)
     with pytest.raises(ConfigError, match="init is set, but cnn has no stage 1"):
         train(Job(tiny_prepared, tmp_path / "r", replace(SMOKE, method="cnn"), init=pretrained), "cpu", say=quiet)
-    with pytest.raises(ConfigError, match="it must be another run's folder, got the one to be trained"):
+    with pytest.raises(ConfigError, match="this is the run to be trained; choose another run"):
         train(Job(others, pretrained, EVERYBODY, init=pretrained), "cpu", resume=False, say=quiet)
     with pytest.raises(ConfigError, match="method was 'pretrain' when the run was started and is 'degan' now"):
         train(Job(others, pretrained, SMOKE), "cpu", say=quiet)
@@ -225,7 +225,8 @@ def test_a_fold_belongs_to_training_and_not_to_pre_training(others):
 
 def test_pre_training_needs_people_to_tell_apart(write_tiny, tmp_path):
     lonely = write_tiny(tmp_path / "one", people=1, folds=1)
-    assert "at least 2 people and 2 expressions are needed, got 1 and 3" in call("pretrain", "--data", lonely, "--preset", "smoke", code=1)
+    said = call("pretrain", "--data", lonely, "--preset", "smoke", code=1)
+    assert "at least 2 people and 2 expressions are needed, there are 1 and 3" in said
 
 
 def test_a_dry_run_of_pre_training_writes_nothing(others, pretrained, tiny_prepared, tmp_path, monkeypatch):
@@ -245,7 +246,7 @@ def test_default_folders_tell_pre_training_apart(others, tiny_prepared, pretrain
 def test_an_ablation_on_a_pretrained_stage_one_says_so_too(started, pretrained, tiny_prepared, tmp_path):
     """--gan takes what --init has started; without --init it is another stage 1."""
     config = with_head(SMOKE, "f-svm")
-    with pytest.raises(ConfigError, match=r"but init is '[0-9a-f]{64}' there and None here"):
+    with pytest.raises(ConfigError, match=r"init is '[0-9a-f]{64}' there and None here"):
         train(Job(tiny_prepared, tmp_path / "r", config, gan=started), "cpu", say=quiet)
     train(Job(tiny_prepared, tmp_path / "r", config, gan=started, init=pretrained), "cpu", say=quiet)
     result = json.loads((tmp_path / "r" / "result.json").read_text())

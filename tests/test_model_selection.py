@@ -73,7 +73,7 @@ def test_setting_aside_needs_somebody_and_leaves_two(write_tiny, tmp_path):
     three = read_prepared(write_tiny(tmp_path / "three", people=4, folds=4)).fold(0)
     assert len(set_aside(three, 0.3, 0).identities) == 2
     two = read_prepared(write_tiny(tmp_path / "two", people=3)).fold(0)
-    with pytest.raises((FoldError, DatasetError), match=r"at least 2 must stay in training, got 1|is the only one to show"):
+    with pytest.raises((FoldError, DatasetError), match=r"at least 2 must stay in training, 1 would|is the only one to show"):
         set_aside(two, 0.3, 0)
 
 
@@ -206,7 +206,7 @@ def test_the_test_side_opens_after_training_only(tiny_prepared):
     done, fold = [], read_prepared(tiny_prepared).fold(1)
     reader = FoldReader(tiny_prepared, fold, CPU, lambda: bool(done))
     assert reader.train().n_faces == 24 and reader.validation() is None
-    with pytest.raises(RunError, match=r"opening test fold 1 of .*: every stage must be complete first, one is not"):
+    with pytest.raises(RunError, match=r"opening test fold 1 of .*: a stage is not complete"):
         reader.test()
     done.append(True)
     assert reader.test().n_faces == 12

@@ -33,7 +33,7 @@ def test_one_process_is_the_whole_world():
 
 def test_a_batch_that_does_not_divide_is_refused(monkeypatch):
     monkeypatch.setattr(distributed, "size", lambda: 2)
-    with pytest.raises(ConfigError, match="its size must be a multiple of the 2 processes, got 7"):
+    with pytest.raises(ConfigError, match="2 processes cannot share a batch of 7"):
         distributed.part(torch.arange(7))
 
 

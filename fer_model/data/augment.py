@@ -25,7 +25,7 @@ ERASED, ERASED_SIDE = 0.5, 1 / 3      # share of views with a square erased, its
 def strengthen(x: Tensor, strength: float, generator: torch.Generator) -> Tensor:
     """Return x (B, C, S, S) with every view changed at random; x itself at strength 0.
 
-    What is drawn covers the batch of all processes, so that it does not depend on how many there are.
+    The random numbers are for the batch of all processes, so that it does not depend on how many there are.
     """
     if strength == 0:
         return x

@@ -19,6 +19,7 @@ from fer_data.labels import classes_of
 from fer_data.protocol.folds import inner_validation, refuse_shared_subjects, repeated
 from fer_data.store.loader import Views, open_views
 from fer_data.store.manifest import read_settings
+from fer_data.text import either
 from fer_model.config import TrainConfig
 from fer_model.errors import FoldError, RunError
 
@@ -117,15 +118,15 @@ class Prepared:
         rows = self._rows(rule, seed)
         folds = sorted(set(rows["fold"].tolist()))
         if number not in folds:
-            raise FoldError(f"choosing fold {number}: {self.path} has the folds {', '.join(map(str, folds)) or '(none)'}")
+            raise FoldError(f"there is no fold {number} in {self.path}; choose {either(folds)}")
         test = rows["fold"] == number
         train, tested = rows[~test].reset_index(drop=True), rows[test].reset_index(drop=True)
         identities = tuple(sorted(set(people_of(train))))
         n_expressions = train["expression"].nunique()
         if len(identities) < 2 or n_expressions < 2:
             raise FoldError(
-                f"choosing fold {number}: training needs at least 2 people and 2 expressions outside the test fold,"
-                f" got {len(identities)} and {n_expressions} in {self.path}"
+                f"training without fold {number} of {self.path}: at least 2 people and 2 expressions are needed outside of it, there are"
+                f" {len(identities)} and {n_expressions}; prepare the data with fewer folds"
             )
         return self._cut(number, identities, train, tested, len(folds))
 
@@ -135,7 +136,8 @@ class Prepared:
         identities, n_expressions = tuple(sorted(set(people_of(rows)))), rows["expression"].nunique()
         if len(identities) < 2 or n_expressions < 2:
             raise FoldError(
-                f"pre-training: at least 2 people and 2 expressions are needed, got {len(identities)} and {n_expressions} in {self.path}"
+                f"pre-training on {self.path}: at least 2 people and 2 expressions are needed,"
+                f" there are {len(identities)} and {n_expressions}"
             )
         return self._cut(None, identities, rows, rows[:0], 0)
 
@@ -176,7 +178,8 @@ def set_aside(fold: Fold, share: float, seed: int) -> Fold:
     identities = tuple(sorted(set(people_of(kept))))
     if len(identities) < 2:
         raise FoldError(
-            f"setting people aside for validation in fold {fold.number}: at least 2 must stay in training, got {len(identities)}"
+            f"setting people aside for validation in fold {fold.number}: at least 2 must stay in training, {len(identities)} would;"
+            " choose a smaller validation_share, or --selection last"
         )
     return replace(fold, train=kept, validation=moved, identities=identities)
 
@@ -198,5 +201,5 @@ class FoldReader:
     def test(self) -> Views:
         """Return the test faces. Raises RunError while a stage is not complete."""
         if not self.complete():
-            raise RunError(f"opening test fold {self.fold.number} of {self.data}: every stage must be complete first, one is not")
+            raise RunError(f"opening test fold {self.fold.number} of {self.data}: a stage is not complete; it is opened after the last one")
         return open_views(self.data, self.fold.test, self.device)

@@ -1,7 +1,7 @@
 """Save and resume a stage exactly, bit for bit.
 
 In:  tensors by name; facts, anything that JSON holds.
-Out: NAME-STEP.safetensors, then NAME-STEP.json beside it (schema version, step, sha256 of the tensors, facts). A
+Out: NAME-STEP.safetensors, then NAME-STEP.json next to it (schema version, step, sha256 of the tensors, facts). A
      checkpoint is one whose JSON is there and whose hash is right; what a crash left half written is passed over.
      No pickle is read.
 """
@@ -64,8 +64,8 @@ def _parse(data: bytes, path: Path) -> dict[str, Tensor]:
         return safetensors.torch.load(data)
     except safetensors.SafetensorError as error:
         if data[:2] in PICKLES:                                          # only now: they may be the length of a header, too
-            raise CheckpointError(f"reading tensors: safetensors is read, {path} is a pickle, which could run code") from error
-        raise CheckpointError(f"reading tensors: {path} is no whole safetensors file ({error})") from error
+            raise CheckpointError(f"reading tensors: {path} is a pickle, which could run code; only safetensors are read") from error
+        raise CheckpointError(f"reading tensors: {path} is not a whole safetensors file ({error})") from error
 
 
 def save(folder: Path, name: str, step: int, tensors: dict[str, Tensor], facts: dict) -> None:
@@ -104,16 +104,17 @@ def latest(folder: Path, name: str) -> Checkpoint | None:
 
 
 def _read_stem(folder: Path, stem: str) -> tuple[Checkpoint | None, str]:
-    beside = folder / f"{stem}.json"
-    if not beside.is_file():
+    description = folder / f"{stem}.json"
+    if not description.is_file():
         return None, "writing it was interrupted"
     try:
-        content = json.loads(beside.read_bytes())
+        content = json.loads(description.read_bytes())
     except ValueError:
-        return None, f"{beside.name} is damaged"
+        return None, f"{description.name} is damaged"
     version = content.get("schema_version")
     if version != SCHEMA_VERSION:
-        raise CheckpointError(f"resuming: schema version {SCHEMA_VERSION} is read, {beside} has version {version!r}")
+        what = f"{description} has schema version {version!r}, this program reads {SCHEMA_VERSION}"
+        raise CheckpointError(f"resuming: {what}; use --no-resume to start again")
     path = folder / f"{stem}.safetensors"
     data = _bytes_of(path)
     if sha256_of_bytes(data) != content["sha256"]:

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 
 import torch
 
+from fer_data.text import either
 from fer_model.errors import DeviceError
 
 __all__ = ["autocast", "resolve_device", "resolve_precision"]
@@ -25,10 +26,10 @@ def resolve_device(name: str) -> torch.device:
         return torch.device("cpu")
     kind, _, number = name.partition(":")
     if kind != "cuda" or (number and not number.isdigit()):
-        raise DeviceError(f"choosing a device: allowed are auto, cpu, cuda and cuda:N, got {name!r}")
+        raise DeviceError(f"unknown device {name!r}; choose auto, cpu, cuda or cuda:N, where N is a number")
     if int(number or 0) >= count:
-        there = f"cuda:0 to cuda:{count - 1} and cpu" if count else "cpu only"
-        raise DeviceError(f"choosing a device: {name} was asked for, this machine offers {there}")
+        there = either([f"cuda:{number}" for number in range(count)] + ["cpu"])
+        raise DeviceError(f"this machine has no device {name}; choose {there}")
     return torch.device("cuda", int(number or 0))
 
 

@@ -20,7 +20,7 @@ from fer_model.errors import ConfigError
 
 __all__ = ["average_", "by_torchrun", "first_one_first", "is_first", "joined", "local_device", "part", "rank", "same_norms", "size", "wait"]
 
-TORCHRUN_SETS = ("LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")       # beside RANK
+TORCHRUN_SETS = ("LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")       # and RANK
 
 
 def size() -> int:
@@ -83,7 +83,7 @@ def part(batch: Tensor) -> Tensor:
     if size() == 1:
         return batch
     if len(batch) % size():
-        raise ConfigError(f"sharing a batch: its size must be a multiple of the {size()} processes, got {len(batch)}")
+        raise ConfigError(f"{size()} processes cannot share a batch of {len(batch)}; choose a batch that is a multiple of {size()}")
     each = len(batch) // size()
     return batch[rank() * each : (rank() + 1) * each]
 

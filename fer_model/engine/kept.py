@@ -53,7 +53,7 @@ class Best:
                 self.tensors[name].copy_(tensor)
 
     def facts(self) -> dict:
-        """Return what restore takes, beside the tensors."""
+        """Return what restore takes, other than the tensors."""
         return {"best_step": self.step, "best_right": self.right}
 
     def restore(self, facts: dict) -> None:

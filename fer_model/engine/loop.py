@@ -4,7 +4,7 @@ In:  a Stage (what one step computes, what its state is), a Journal (where lines
 Out: the stage trained to its last step. Losses are read once per tick, so that a step never waits for the device; on
      that tick a loss that was not finite stops the run, with its step, its name and the samples of that batch on disk.
 
-A run that was stopped anywhere goes on from its last checkpoint; on a CPU weights, losses and order are then the same
+A run that was stopped anywhere resumes from its last checkpoint; on a CPU weights, losses and order are then the same
 bits as those of a run that was never stopped, because nothing random has a state: it follows from (seed, stage, step).
 """
 
@@ -76,8 +76,8 @@ def _stop(stage: Stage, bad: tuple, journal: Journal) -> None:
         write_json_atomically(path, found)
     distributed.wait()                                                         # else torchrun ends the first one before it has written
     raise DivergedError(
-        f"training stage {stage.name}: loss {name} must be finite, got {value} in step {step};"
-        f" the {len(samples)} samples of that batch stand in {path}"
+        f"training stage {stage.name} diverged: loss {name} is {value} in step {step}. Try a smaller learning rate, such as"
+        f" --set {stage.name}.lr={stage.config.lr / 2:g}. The {len(samples)} samples of that batch are listed in {path}"
     )
 
 
@@ -106,7 +106,7 @@ def _resume(stage: Stage, folder: Path, journal: Journal) -> int:
         stage.restore(saved, f"{folder}, step {step}")
         for sentence in saved.passed_over:
             journal.write({"event": "passed over", "stage": stage.name, "what": sentence}, f"checkpoint {sentence}")
-        journal.write({"event": "resumed", "stage": stage.name, "step": step}, f"{stage.name} goes on after step {step}")
+        journal.write({"event": "resumed", "stage": stage.name, "step": step}, f"{stage.name} resumes after step {step}")
     return step
 
 

@@ -107,7 +107,7 @@ class Stage(ABC):
         return {}
 
     def buffers(self) -> dict[str, Tensor]:
-        """Return state tensors beside the learners', for the checkpoint; they are restored in place."""
+        """Return state tensors other than the learners', for the checkpoint; they are restored in place."""
         return {}
 
     def restore_facts(self, facts: dict) -> None:
@@ -134,6 +134,6 @@ class Stage(ABC):
             checkpoint.load_adam(f"adam.{name}", learner.network, learner.adam, saved.tensors)
         for name, tensor in self.buffers().items():
             if f"buffer/{name}" not in saved.tensors:
-                raise CheckpointError(f"resuming from {where}: there is no {name!r} in the checkpoint")
+                raise CheckpointError(f"resuming from {where}: the checkpoint has no {name!r}; use --no-resume to start again")
             tensor.copy_(saved.tensors[f"buffer/{name}"])
         self.restore_facts(saved.facts)

@@ -8,7 +8,7 @@ Out: the folder, locked while a process writes to it.
       log.jsonl             one line per tick
       checkpoints/          of the stage that is being trained
       gan.safetensors       stage 1 is complete: encoder, decoder, discriminator; with it a run of `fer-model pretrain` ends
-      judges.safetensors    two CNNs that judge what stage 1 draws: expression, identity
+      judges.safetensors    two CNNs that judge the synthesised faces: expression, identity
       samples.png           synthesised faces: rows inputs, columns identities
       samples/              the same while stage 1 was training
       head.safetensors      stage 2 is complete: encoder, head          (cnn.safetensors: the baseline)
@@ -89,7 +89,7 @@ def locked(path: Path):
         with filelock.FileLock(path / LOCK, timeout=0):
             yield
     except filelock.Timeout as error:
-        raise BusyError(f"training into {path}: another process is writing there") from error
+        raise BusyError(f"training into {path}: another process is writing there; wait for it, or choose another --run") from error
 
 
 class RunFolder:
@@ -119,7 +119,8 @@ class RunFolder:
         content = self._read(self.config)
         if content.get("schema_version") != SCHEMA_VERSION:
             got = content.get("schema_version")
-            raise ConfigError(f"reading a run: version {SCHEMA_VERSION} is read, {self.config} has version {got!r}")
+            what = f"{self.config} has schema version {got!r}, this program reads {SCHEMA_VERSION}"
+            raise ConfigError(f"reading a run: {what}; use the version that wrote it")
         try:
             return from_json(json.dumps(content["config"])), content
         except ConfigError as error:
@@ -132,7 +133,7 @@ class RunFolder:
 
     def _read(self, path: Path) -> dict:
         if path == self.result and self.config.is_file() and not path.is_file():
-            raise RunError(f"reading a run: {self.path} is not complete; the command that started it goes on with it")
+            raise RunError(f"reading a run: {self.path} is not complete; the command that started it resumes it")
         if not path.is_file():
             raise RunError(f"reading a run: there is no {path}; `fer-model train` writes it{runs_in(self.path)}")
         try:
@@ -170,8 +171,8 @@ class RunFolder:
         if found is not None:
             name, was, now = found
             raise ConfigError(
-                f"going on with {self.path}: {name} was {was!r} when the run was started and is {now!r} now;"
-                f" choose another --run, or --no-resume to start it anew"
+                f"resuming {self.path}: {name} was {was!r} when the run was started and is {now!r} now;"
+                " choose another --run, or --no-resume to start it again"
             )
         return started
 

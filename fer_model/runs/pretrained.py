@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from fer_data.files import sha256_of_bytes
+from fer_data.text import counted
 from fer_model.config import TrainConfig
 from fer_model.data.fold import Fold, one_name_each, people_of
 from fer_model.engine import checkpoint
@@ -27,7 +28,7 @@ __all__ = ["CARRIED", "NEW", "Pretrained", "read_pretrained", "with_init"]
 
 CARRIED = ("encoder", "discriminator's trunk", "decoder, its columns of f(x) and noise")
 NEW = ("discriminator's heads", "decoder's columns of the identity code")
-# Fields of NetworkConfig that need not agree: the new parts are drawn and scaled as the new run says.
+# Fields of NetworkConfig that need not agree: the new parts are initialised and scaled as the new run says.
 FREE = ("init_std", "code_scale")
 
 
@@ -53,7 +54,7 @@ class Pretrained:
 
     @torch.no_grad()
     def start(self, stage: GanStage) -> None:
-        """Give a fresh stage what is carried over; the rest stays as it was drawn."""
+        """Give a fresh stage what is carried over; the rest keeps its random weights."""
         checkpoint.load_module("discriminator/trunk", stage.discriminator.trunk, self._part("discriminator/trunk."), str(self.run))
         for generator in {stage.generator, stage.finished}:
             checkpoint.load_module("encoder", generator.encoder, self.tensors, str(self.run))
@@ -91,13 +92,13 @@ def read_pretrained(run: Path, config: TrainConfig, fold: Fold) -> Pretrained:
     if found is not None:
         name, there, here = found
         raise ConfigError(f"starting from {run}: networks must have the same sizes, but network.{name} is {there} there and {here} here")
-    before = content["init"] or {"people": []}                           # it may have started from another in its turn
+    before = content["init"] or {"people": []}                           # it may have started from another itself
     people = sorted({*content["identities"], *before["people"]})
     held_out = one_name_each(people) & one_name_each([*people_of(fold.test), *people_of(fold.validation)])
     if held_out:
         raise FoldError(
-            f"starting from {run}: it must not know anybody of the held-out side of fold {fold.number}, it was trained on"
-            f" {min(held_out)} ({len(held_out)} such people)"
+            f"starting from {run}: it was trained on {min(held_out)} ({counted(len(held_out), 'person', 'people')} in all), who is held out"
+            f" in fold {fold.number}; choose an --init that was trained on none of them"
         )
     tensors = checkpoint.read_tensors(folder.weights("gan"))
     return Pretrained(

@@ -16,7 +16,7 @@ from fer_model.runs.folder import RunFolder
 
 __all__ = ["GanSource", "read_gan", "refuse_itself"]
 
-# Fields of TrainConfig that decide stage 1, beside the data.
+# Fields of TrainConfig that, with the data, decide stage 1.
 DECIDING = ("fold", "fold_rule", "fold_seed", "seed", "selection", "validation_share", "init", "network", "gan")
 
 
@@ -26,7 +26,7 @@ class GanSource:
 
     run: Path
     weights: bytes                    # gan.safetensors
-    beside: dict[str, bytes]          # what came with it: samples.png, judges.safetensors
+    others: dict[str, bytes]          # files that came with it: samples.png, judges.safetensors
     seconds: float                    # that training it took
     stage: str = "gan"                # which stage it is
 
@@ -36,15 +36,15 @@ class GanSource:
 
     def copy_to(self, folder: RunFolder) -> None:
         """Put stage 1 into a run folder, the weights last: with them it is complete."""
-        for name, data in self.beside.items():
+        for name, data in self.others.items():
             write_bytes_atomically(folder.path / name, data)
         write_bytes_atomically(folder.weights("gan"), self.weights)
 
 
 def refuse_itself(run: Path, source: Path | None) -> None:
-    """Raise ConfigError if a run is to take something from itself: starting it anew would remove what it needs."""
+    """Raise ConfigError if a run is to take something from itself: starting it again would remove what it needs."""
     if source is not None and source.resolve() == run.resolve():
-        raise ConfigError(f"taking weights from {source}: it must be another run's folder, got the one to be trained")
+        raise ConfigError(f"taking weights from {source}: this is the run to be trained; choose another run")
 
 
 def read_gan(run: Path, config: TrainConfig, fold: Fold) -> GanSource:
@@ -57,7 +57,7 @@ def read_gan(run: Path, config: TrainConfig, fold: Fold) -> GanSource:
     theirs, content = folder.read_config()
     result = folder.read_result()
     if "gan" not in config.stages or "gan" not in theirs.stages:
-        raise ConfigError(f"taking stage 1 from {run}: it needs two runs of degan, got {theirs.method} there and {config.method} here")
+        raise ConfigError(f"taking stage 1 from {run}: both runs need one; the methods are {theirs.method} there, {config.method} here")
     there, here = ({name: asdict(c)[name] for name in DECIDING} for c in (theirs, config))
     there |= {"manifest_sha256": content["manifest_sha256"], "identities": content["identities"]}
     here |= {"manifest_sha256": fold.manifest_sha256, "identities": list(fold.identities)}
@@ -65,7 +65,7 @@ def read_gan(run: Path, config: TrainConfig, fold: Fold) -> GanSource:
     if found is not None:
         name, old, new = found
         raise ConfigError(
-            f"taking stage 1 from {run}: it must be the one that would be trained here, but {name} is {old!r} there and {new!r} here"
+            f"taking stage 1 from {run}: it is not the one that would be trained here, {name} is {old!r} there and {new!r} here"
         )
-    beside = {path.name: path.read_bytes() for path in (folder.samples, folder.weights("judges")) if path.is_file()}
-    return GanSource(Path(run), folder.read_weights("gan"), beside, result["stages"]["gan"]["seconds"])
+    others = {path.name: path.read_bytes() for path in (folder.samples, folder.weights("judges")) if path.is_file()}
+    return GanSource(Path(run), folder.read_weights("gan"), others, result["stages"]["gan"]["seconds"])

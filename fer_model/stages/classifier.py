@@ -141,7 +141,7 @@ def probabilities(
     together = torch.cat(found)                                          # (n, K)
     bad = int((~together.isfinite()).any(1).sum())
     if bad:
-        raise RunError(f"predicting: answers must be finite, those for {bad} of {len(together)} faces are not; the weights have diverged")
+        raise RunError(f"predicting: the answers for {bad} of {len(together)} faces are not finite: the weights have diverged")
     return together
 
 

@@ -8,7 +8,7 @@ Out: GanStage, for engine.loop.run_stage; its weights are encoder, decoder and d
     discriminator               D = [D^e, D^i]
     codes                       I, one-hot over the N_i training identities of the fold
     noise                       z ~ U(-1, 1)^{N_z}
-    target                      y^id2, the identity that I asks for
+    target                      y^id2, the target identity: the one that I codes
 """
 
 from contextlib import contextmanager
@@ -87,7 +87,7 @@ def draw_codes(
     targets: str,                     # other: any identity but the input's own; any
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Return the identities asked for (B,) int64 and the noise (B, N_z) float32 in [-1, 1), both on the CPU."""
+    """Return the target identities (B,) int64 and the noise (B, N_z) float32 in [-1, 1), both on the CPU."""
     n = len(identity)
     if targets == "other":
         target = torch.randint(n_identities - 1, (n,), generator=generator)

@@ -10,7 +10,7 @@ Out: HeadStage, for engine.loop.run_stage; its weights are encoder and head.
     head.local                  the four local CNNs, L_1 .. L_4
     head.classifier             f(x) with the last fully connected layers, L_5: the prediction
 
-Variant f-mlp has L_5 alone, the classifier of an MLP on f(x). Variant f-svm stands in svm.py.
+Variant f-mlp has L_5 alone, the classifier of an MLP on f(x). Variant f-svm is in svm.py.
 """
 
 from dataclasses import replace

@@ -5,7 +5,7 @@ Out: Health, a Watcher: numbers for the log.
 
     number                      what it says
     judged_expression           share of the synthesised faces G(x, I, z) that show y^e of x to the expression judge
-    judged_identity             share that show the person whom I asks for to the identity judge
+    judged_identity             share that show the target identity to the identity judge
     judged_expression_real,     the same judges on the real x: what the two above could reach at best
     judged_identity_real
     code_effect                 how much a pixel changes with I, x and z staying: standard deviation over identities, in [-1, 1].
@@ -38,7 +38,7 @@ KID_SUBSETS, KID_SUBSET_SIZE = 20, 64
 
 
 class Health:
-    """Judges the same real faces, drawn as the same people with the same noise, every judges.every_kimg."""
+    """Judges the same real faces, synthesised as the same target identities with the same noise, every judges.every_kimg."""
 
     def __init__(self, inputs: StageInputs):
         self.judges = {kind: network.eval().requires_grad_(False) for kind, network in inputs.trained["judges"].items()}

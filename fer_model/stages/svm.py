@@ -30,7 +30,7 @@ def fit_linear_svm(f: np.ndarray, labels: np.ndarray, n_classes: int, c: float) 
     """Return weight (K, N_f), bias (K,), mean (N_f,), scale (N_f,) float32 of a linear SVM on f (n, N_f), labels (n,).
 
     f is standardised to mean 0 and deviation 1; scikit-learn's LinearSVC, one class against the rest, squared hinge, L2,
-    solved in the primal: nothing in it is drawn, so the same f gives the same bits. Of two classes, the second has scikit-learn's
+    solved in the primal: nothing in it is random, so the same f gives the same bits. Of two classes, the second has scikit-learn's
     margin and the first its negative; a class without a training face has the margin -inf, so it is never predicted.
     """
     from sklearn.exceptions import ConvergenceWarning  # about a second to import, needed only here
@@ -46,7 +46,7 @@ def fit_linear_svm(f: np.ndarray, labels: np.ndarray, n_classes: int, c: float) 
             svm.fit((f - mean) / scale, labels)
     except ConvergenceWarning as error:
         raise RunError(
-            f"fitting the SVM on f(x): it must converge in {MAX_ITERATIONS} iterations, it did not; take a smaller svm_c than {c:g}"
+            f"fitting the SVM on f(x): it did not converge in {MAX_ITERATIONS} iterations; choose head.svm_c smaller than {c:g}"
         ) from error
     found_w, found_b = svm.coef_, svm.intercept_                         # (K', N_f), (K',); one row if K' is 2
     if len(svm.classes_) == 2:
