@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from cli import limits
+from cli.progress_lines import ProgressLines
 from fer_data import __version__
 from fer_data.errors import FerError
 from fer_data.text import did_you_mean, either
@@ -170,9 +171,9 @@ def training_bar():
 
 @contextmanager
 def progress(what: str):
-    """Yield a function to call with (done, total, text); draws a bar on a terminal, a plain line at each tenth elsewhere.
+    """Yield a function to call with (done, total, text); draws a bar on a terminal, says lines elsewhere.
 
-    Where the total is None, it is not known: a terminal shows what is done, and nothing is said elsewhere.
+    Where the total is None, it is not known: what is done is shown.
     """
     if stderr.is_terminal:
         times = (TimeElapsedColumn(), TimeRemainingColumn())
@@ -181,15 +182,5 @@ def progress(what: str):
             task = bar.add_task(what, total=None)
             yield lambda done, total, text=what: bar.update(task, completed=done, total=total, description=text)
         return
-    last = -1
-
-    def line(done: int, total: int | None, text: str = what) -> None:
-        nonlocal last
-        if total is None:
-            return
-        tenth = 10 * done // total if total else 0
-        if tenth > last:
-            last = tenth
-            stderr.print(f"{text}: {done} of {total}", markup=False)
-
-    yield line
+    with ProgressLines(what, lambda text: stderr.print(text, markup=False)) as lines:
+        yield lines

@@ -27,7 +27,7 @@ ORDER = (
     "fer_model.plan", "fer_model.train", "fer_model.workers", "fer_model.crossval", "fer_model.sweep", "fer_model.check_device",
     # fer_model: what is done with a trained run; training imports none of it
     "fer_model.probe", "fer_model.report", "fer_model.use",
-    "cli.options", "cli.limits", "cli.common", "cli.fer_data", "cli.fer_model",
+    "cli.options", "cli.limits", "cli.progress_lines", "cli.common", "cli.fer_data", "cli.fer_model",
 )  # fmt: skip
 
 

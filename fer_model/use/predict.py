@@ -21,13 +21,14 @@ from fer_model.use.prediction import Prediction
 from fer_model.use.prediction_files import open_writer
 from fer_model.use.predictor import Predictor, load
 from fer_model.use.recipe import LARGEST_BATCH
-from fer_model.use.shots import Sources, sources
+from fer_model.use.shots import Shot, Sources, sources
 
 __all__ = ["PredictSummary", "Request", "predict"]
 
 _FORM_OF = {".csv": "csv", ".jsonl": "jsonl", ".txt": "table"}     # format of a file by its name
 _NAMED = 6                            # endings of files that are passed over
-Watch = AbstractContextManager[Callable[[int, int | None], None]]
+Tick = Callable[[int, int | None, str], None]
+Watch = AbstractContextManager[Tick]
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def predict(run: Path, request: Request, write=print, say=print, watch: Callable
     write   called with what is to be printed: text without a newline at its end, or a table that rich can draw
     say     called with sentences on the side
     watch   called with what is being done, unless that is one picture, or predictions are printed as they come; the block's
-            function is then called with how many pictures are done, and of how many (None: not known)
+            function is then called with how many pictures were looked at, of how many (None: not known), and what is looked at
     Ctrl-C ends a camera, and nothing else, in good order. Raises children of FerError; no half of a file is left then.
     """
     seen = sources(request.source)
@@ -118,12 +119,11 @@ def predict(run: Path, request: Request, write=print, say=print, watch: Callable
         summary, begin = PredictSummary(seen.kind, passed_over=seen.passed_over), time.perf_counter()
         silent = seen.kind == "picture" or (request.out is None and form != "table")
         try:
-            with watch("predicting") if watch and not silent else nullcontext(lambda done, total: None) as tick:
-                for number, one in enumerate(_predictions(model, request, seen), 1):
+            with watch("predicting") if watch and not silent else nullcontext(lambda done, total, text: None) as tick:
+                for one in _predictions(model, request, seen, tick):
                     summary = summary.plus(one)
                     writer.add(one)
                     annotator.add(one)
-                    tick(number, _total(request, seen))
         except KeyboardInterrupt:
             if seen.kind != "camera":
                 raise
@@ -152,7 +152,17 @@ def _total(request: Request, seen: Sources) -> int | None:
     """Return how many pictures there will be; how many a clip holds is known at its end."""
     if seen.kind == "camera" or any(is_clip(name) for name in seen.files):
         return None
-    return min(len(seen.files), request.limit or len(seen.files))
+    count = len(seen.files) + len(seen.unread)
+    return min(count, request.limit or count)
+
+
+def _told(shots: Iterator[Shot], total: int | None, tick: Tick) -> Iterator[Shot]:
+    """Yield the shots, and tell after each that it was looked at: predictions come many at a time, and late."""
+    for number, shot in enumerate(shots, 1):
+        yield shot
+        time_s = "" if shot.time_s is None else f" ({shot.time_s:.1f} s)"
+        frame = "" if shot.frame is None else f", frame {shot.frame:,}{time_s}"
+        tick(number, total, f"predicting {shot.source}{frame}")
 
 
 def _refuse_replacing(request: Request, seen: Sources) -> None:
@@ -162,9 +172,9 @@ def _refuse_replacing(request: Request, seen: Sources) -> None:
         raise ConfigError(f"writing predictions to {request.out}: it must be another file than the ones that are looked at")
 
 
-def _predictions(model: Predictor, request: Request, seen: Sources) -> Iterator[Prediction]:
+def _predictions(model: Predictor, request: Request, seen: Sources, tick: Tick) -> Iterator[Prediction]:
     """Yield the predictions; clips of a folder are searched as pictures are if nothing else was said."""
     thorough = seen.kind in ("picture", "folder") if request.small_faces is None else request.small_faces
     batch = 1 if seen.kind == "camera" else min(request.batch, LARGEST_BATCH)
-    shots = islice(seen.shots(request.every), request.limit)
+    shots = _told(islice(seen.shots(request.every), request.limit), _total(request, seen), tick)
     yield from model.stream(shots, thorough, batch, keep=request.annotate is not None)
