@@ -20,7 +20,7 @@ from fer_data.errors import FerError
 from fer_data.text import did_you_mean, either
 
 __all__ = [
-    "COMMANDS", "COMPLETION", "Group", "answer", "console", "progress", "show", "show_json", "show_line", "stderr", "tell",
+    "COMMANDS", "COMPLETION", "Group", "answer", "console", "progress", "show", "show_line", "stderr", "tell",
     "training_bar", "version_option",
 ]  # fmt: skip
 
@@ -138,8 +138,11 @@ def show(what) -> None:
 
 
 def answer(found, as_json: bool) -> None:
-    """Print what a command found, for people or as JSON."""
-    show_json(found.to_json()) if as_json else show(found)
+    """Print the result of a command, which draws itself: for people, or as JSON without colours and line breaks of a terminal."""
+    if not as_json:
+        show(found)
+    elif _speaks():
+        click.echo(json.dumps(found.to_json(), indent=1, ensure_ascii=False))
 
 
 def show_line(what) -> None:
@@ -151,12 +154,6 @@ def tell(what) -> None:
     """Say something on the side, on stderr: a sentence, or anything that rich can draw."""
     if _speaks():
         stderr.print(what, markup=False) if isinstance(what, str) else stderr.print(what)
-
-
-def show_json(content) -> None:
-    """Print `content` as JSON, for machines: no colour, no wrapping."""
-    if _speaks():
-        click.echo(json.dumps(content, indent=1, ensure_ascii=False))
 
 
 @contextmanager
@@ -177,7 +174,7 @@ def progress(what: str):
     """
     if stderr.is_terminal:
         times = (TimeElapsedColumn(), TimeRemainingColumn())
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *times)
+        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), *times)
         with Progress(*columns, console=stderr, transient=True) as bar:
             task = bar.add_task(what, total=None)
             yield lambda done, total, text=what: bar.update(task, completed=done, total=total, description=text)

@@ -505,7 +505,7 @@ def synth_bu4dfe(out, as_json, **given):
 
 def _draw(write, out, as_json, **given):
     """Draw a database with a progress bar, and print what it contains."""
-    with common.progress(f"drawing people into {out}") as progress:
+    with common.progress(f"drawing synthetic people into {out}") as progress:
         drawn = write(out, progress=progress, **given)
     common.answer(drawn, as_json)
 

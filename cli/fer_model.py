@@ -387,7 +387,7 @@ def probe(run, baseline, data, device, seed, as_json):
     """
     from fer_model.probe.probing import probe_run
 
-    found = probe_run(run, baseline, data, device, seed, say=lambda text: common.stderr.print(text, markup=False))
+    found = probe_run(run, baseline, data, device, seed, say=common.tell)
     common.answer(found, as_json)
 
 

@@ -136,7 +136,7 @@ def test_synth_tells_what_was_drawn(tmp_path):
     labels = len(list((tmp_path / "ck/Emotion").rglob("*.txt")))
     sequences = len(list((tmp_path / "ck/cohn-kanade-images").glob("*/*")))
     assert done.stdout == f"subjects 1, sequences {sequences}, of them labelled {labels}, frames {frames} in {tmp_path / 'ck'}\n"
-    assert done.stderr == f"drawing people into {tmp_path / 'ck'}: 1 of 1\n"
+    assert done.stderr == f"drawing synthetic people into {tmp_path / 'ck'}: 1 of 1\n"
 
 
 def test_synth_in_json(tmp_path):
@@ -149,7 +149,7 @@ def test_synth_in_json(tmp_path):
         assert content["out"] == str(tmp_path / database) and content["subjects"] == 1
         assert content["frames"] == len((tmp_path / database / "truth.csv").read_text().splitlines()) - 1
         total = content["sequences"] if database == "mmi" else 1
-        assert done.stderr.splitlines()[-1] == f"drawing people into {tmp_path / database}: {total} of {total}"
+        assert done.stderr.splitlines()[-1] == f"drawing synthetic people into {tmp_path / database}: {total} of {total}"
 
 
 def test_a_model_file_that_a_package_brings_needs_no_licence_accepted(tmp_path):
