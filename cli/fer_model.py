@@ -228,7 +228,7 @@ FOLDS = options.listed("--folds", int, "N,N", "Only these folds, counted from 0.
 @click.option("--init", type=options.RUN, metavar="RUN", help="Start each fold's stage 1 from this run of pretrain.")
 @together(*SETTINGS, SET)
 @FOLDS
-@number("--repeats", 0, 0, "Repeat N times; each time the people are dealt out to folds again.")
+@number("--repeats", 0, 0, "Repeat N times; each time the people are assigned to folds again.")
 @FOLD_SEED
 @options.seed()
 @JOBS

@@ -56,7 +56,7 @@ _NO_TEXT = {
     b"\x1f\x8b": "a gzip file; unpack it first",
     b"{\\rtf": "a rich text file; save it as plain text",
     b"version https://git-lfs": "a Git LFS pointer; run `git lfs pull` where it came from",
-    b"\x00\x05\x16\x07": "an AppleDouble file that macOS left beside the real one",
+    b"\x00\x05\x16\x07": "an AppleDouble file that macOS left next to the real one",
 }
 _END = "\x1f"                         # in no text (_CONTROL): told apart from all cells
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f]")

@@ -362,7 +362,7 @@ def test_of_two_copies_of_ck_plus_the_one_in_its_own_folders_is_read(tmp_path):
 def test_ck_plus_labels_without_pictures_and_pictures_without_labels(tmp_path):
     """Broken once by taking both for an unknown tree: no word of what to unpack."""
     write(tmp_path / "a", ["c/S005/001/S005_001_00000001.png"])
-    with pytest.raises(DatasetError, match=r"no \*_emotion.txt file; unpack Emotion_labels.zip beside them and give the folder that "):
+    with pytest.raises(DatasetError, match=r"no \*_emotion.txt file; unpack Emotion_labels.zip next to them and give the folder that "):
         scan("ck+", tmp_path / "a")
     write(tmp_path / "a", ["Emotion_labels.zip"])
     with pytest.raises(DatasetError, match=r"no \*_emotion.txt file; unpack Emotion_labels.zip first"):
@@ -414,7 +414,7 @@ def test_ck48_pictures_of_one_sequence_in_two_folders_are_not_guessed(tmp_path):
     found = scan("ck48", tmp_path)
     assert summary(found.sequences) == ["S010/002 surprise 3", "S501/009 contempt 3"]
     assert [skip.reason for skip in found.skipped] == ["bad-label"] * 4
-    assert found.skipped[0].detail == "pictures of S010/004 lie in folders of anger and fear"
+    assert found.skipped[0].detail == "pictures of S010/004 are in folders of anger and fear"
 
 
 # --- Oulu-CASIA -------------------------------------------------------------------------------------------------------
@@ -446,7 +446,7 @@ def test_oulu_parts_are_chosen_and_the_others_are_one_row_a_sequence(tmp_path):
     assert len(found.skipped) == 6
     with pytest.raises(DatasetError, match=r"NI/Weak of the original or cropped tree is not there; there is NI/Strong \(original\), "):
         ADAPTERS["oulu"](tmp_path, light="weak", spectrum="nir")
-    with pytest.raises(DatasetError, match="a light of Oulu-CASIA: allowed are strong, weak, dark; got 'bright'"):
+    with pytest.raises(DatasetError, match="unknown light 'bright'; choose strong, weak or dark"):
         ADAPTERS["oulu"](tmp_path, light="bright")
 
 

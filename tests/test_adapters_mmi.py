@@ -44,7 +44,7 @@ def test_six_emotions_seen_from_the_front_and_every_other_session_with_its_reaso
         "S001/110": ("unlabelled", "no Metatag Emotion"),
         "S002/022": ("other-part", "view 1: profile"),
         "S002/024": ("other-part", "view 3: unknown"),
-        "S002/025": ("no-match", "without a view in session.xml beside it nobody knows how to look at it"),
+        "S002/025": ("no-match", "session.xml next to it does not say from where it was filmed"),
     }
     assert found.notes[0] == "8 of 208 labelled sequences, 2 of 31 subjects"
 

@@ -114,7 +114,7 @@ def test_errors_are_one_sentence_and_wrong_usage_is_two(tmp_path):
     assert len(done.stderr.strip().splitlines()) == 1 and done.stdout == ""
     assert run().exit_code == 2 and run(tmp_path / "nowhere.csv").exit_code == 1
     done = run(tmp_path)
-    assert done.exit_code == 1 and "allowed are folders of pictures, or lists such as train_1.txt; it has neither" in done.stderr
+    assert done.exit_code == 1 and "it has neither folders of pictures nor lists such as train_1.txt" in done.stderr
 
 
 def test_names_that_look_like_markup_are_printed_as_they_are(tmp_path):

@@ -204,7 +204,7 @@ def test_equal_names_in_two_sides_are_one_picture_only_if_their_bytes_are(tmp_pa
 def test_pictures_outside_of_the_sides_are_counted():
     tree = Tree(Path("/data"), ("train/S010_004_00000017.png", "test/S011_004_00000017.png", "logo.png", "samples/S010_004_00000017.png"))
     assert any(note.startswith("2 pictures of") for note in read_split([], [tree]).split.notes)
-    with pytest.raises(SplitError, match="allowed are folders such as train, test, val or fold_3; its folders are anger, fear"):
+    with pytest.raises(SplitError, match="no folder is named like train, test, val or fold_3; its folders are anger, fear"):
         read_split([], [Tree(Path("/data"), ("anger/a.png", "fear/b.png"))])
 
 
@@ -301,16 +301,16 @@ WRONG = [
     ({"train.txt": "S005_001_00000011.png\nphoto.png", "test.txt": "S006_001_00000011.png"}, "of 1 of 3 entries cannot .* 'photo.png'"),
     ({"train.txt": "S005_001_00000011.png"}, "a side train beside test or val; got train"),
     ({"test.txt": "S005_001_00000011.png"}, "a side train beside test or val; got test"),
-    ({"a.txt": "S005_001_00000011.png", "b.txt": "S005_001_00000011.png"}, "nothing says on which side a.txt:1 stands"),
+    ({"a.txt": "S005_001_00000011.png", "b.txt": "S005_001_00000011.png"}, "nothing says on which side a.txt:1 is"),
     ({"train_a.txt": "S005_001_00000011.png", "train_b.txt": "S006_001_00000011.png"}, "both give the train side of the split"),
     ({"train_1.txt": "S005/001", "train_2.txt": "S006/001", "test_1.txt": "S006/001"}, "fold 2 has no test side"),
     ({"train.txt": "S005/001\n,\n", "test.txt": "S006/001"}, "line 2 has no path; it is ','"),
-    ({"s.csv": "path,subject\na.png,1\n"}, "nothing says on which side s.csv:2 stands"),
+    ({"s.csv": "path,subject\na.png,1\n"}, "nothing says on which side s.csv:2 is"),
     ({"s.csv": "path,subject,split\na.png,1,train\nb.png,2,holdme\n"}, "'split' may hold train, .*; got 'holdme' in s.csv:3"),
     ({"s.csv": "path,subject,split\na.png,1,train\nb.png,2,\n"}, "column 'split' is empty in line 3"),
     ({"s.csv": "path,subject,split\na.png,1,train\nb.png,,test\n"}, "the subject is empty in s.csv:3"),
     ({"s.csv": "path,subject,fold\na.png,1,0\nb.png,2\n"}, "3 columns are announced, line 3 has 2"),
-    ({"s.csv": "path,subject,fold\na.png,1,0\nb.png,2,0\n"}, "allowed are two or more folds, .*; got a single fold"),
+    ({"s.csv": "path,subject,fold\na.png,1,0\nb.png,2,0\n"}, "two or more folds are needed, .*; there is only a single fold"),
     ({"s.csv": "path,subject,fold\na.png,1,0\na.png,2,1\n"}, "a picture has one subject, 'a.png' is said to show 1 and 2"),
     ({"s.csv": "path,subject,fold\n"}, "it has a header and no rows"),
     ({"s.csv": ""}, "it is empty"),

@@ -197,7 +197,7 @@ def test_a_cluster_without_workers_is_given_up(tree, tmp_path, monkeypatch):
     ("address", "said"),
     [
         ("tcp://127.0.0.1:9", "no scheduler answered within 1 seconds; start one with `dask scheduler`"),
-        ("127.0.0.1:8786", "allowed are tcp://HOST:PORT and tls://HOST:PORT, got '127.0.0.1:8786'"),
+        ("127.0.0.1:8786", "the address must be tcp://HOST:PORT or tls://HOST:PORT, not '127.0.0.1:8786'"),
     ],
 )
 def test_an_address_where_nothing_answers_is_one_sentence(tree, tmp_path, monkeypatch, address, said):

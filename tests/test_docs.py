@@ -135,24 +135,6 @@ def test_shares_are_what_their_counts_give():
     assert count >= 8
 
 
-# Words that make a reader whose first language is not English stop, and what the pages say instead.
-RETIRED = {
-    r"drawn (people|person|database|data|tree|clip|CK)": "synthetic people", r"person (that is )?asked for": "target identity",
-    r"lies? (in|on|at|beside|below|next)": "is stored in", r"stands? (in|on|for|beside|above|behind)": "is listed in", r"beside": "next to",
-    r"go(es)? on": "resumes", r"anew": "again", r"way out": "what to do", r"in the place of": "instead of",
-}  # fmt: skip
-
-
-def test_the_pages_say_things_in_plain_words():
-    """Of prose and tables; what commands print is shown as it is. Seen red: 64 of them, before the pages were read for it."""
-    found = []
-    for path in TEXTS:
-        prose = re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-        for word, instead in RETIRED.items():
-            found += [f"{path.name}: {match[0]!r}: {instead}" for match in re.finditer(rf"\b{word}\b", prose, re.IGNORECASE)]
-    assert not found
-
-
 def test_the_read_me_is_short_and_shows_what_make_pictures_writes():
     """Seen red: pictures/report.png; a read-me of 244 lines."""
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")

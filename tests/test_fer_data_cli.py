@@ -110,7 +110,7 @@ def test_a_list_and_the_folder_of_its_pictures_have_a_way_out(tmp_path):
     done = run("audit", tmp_path / "split.csv", tmp_path / "tree")
     assert (done.exit_code, done.output) == (
         1,
-        "Error: reading a split: allowed are its files or its folders of pictures; got both, "
+        "Error: reading a split: give either its files or its folders of pictures, not both, "
         f"{tmp_path / 'split.csv'} and {tmp_path / 'tree'}; if {tmp_path / 'tree'} holds the pictures that are listed, "
         f"give it with --images {tmp_path / 'tree'}\n",
     )

@@ -86,7 +86,7 @@ def _inputs(paths: list[Path]) -> tuple[list[Path], list[Tree], list[str]]:
             elif pictures:
                 trees.append(Tree(path, pictures))
             else:
-                raise SplitError(f"reading the split {path}: allowed are folders of pictures, or lists such as train_1.txt; it has neither")
+                raise SplitError(f"reading the split {path}: it has neither folders of pictures nor lists such as train_1.txt")
     return files, trees, unread
 
 

@@ -96,7 +96,7 @@ def rows_of_tree(tree: Tree) -> tuple[list[Row], int]:
     if not rows:
         folders = sorted({file.split("/")[0] for file in tree.files if "/" in file})
         seen = f"its folders are {', '.join(folders[:6])}" if folders else "it has none"
-        raise SplitError(f"reading the split {tree.root}: allowed are folders such as train, test, val or fold_3; {seen}")
+        raise SplitError(f"reading the split {tree.root}: no folder is named like train, test, val or fold_3; {seen}")
     return rows, outside
 
 
@@ -249,7 +249,7 @@ def _rows_of_json(path: Path, text: str, notes: list[str]) -> list[Row]:
         return _rows_of_table(path, read_table(path), notes)
     rows = list(_json_rows(path, content, None, None, path.name, 0))
     if not rows:
-        raise SplitError(f"reading the split {path}: allowed are lists of paths below keys such as train, test or fold_3; there is none")
+        raise SplitError(f"reading the split {path}: it has no list of paths under a key such as train, test or fold_3")
     return rows
 
 
@@ -268,7 +268,7 @@ def _json_rows(path: Path, content, fold: str | None, side: str | None, where: s
         yield from (Row(f"{where}[{index}]", fold, side, _clean(entry), {}) for index, entry in enumerate(content))
         return
     else:
-        got = f"got {str(content)[:60]!r} at {where}"
-        raise SplitError(f"reading the split {path}: allowed are lists of paths below keys such as train or fold_3; {got}")
+        needed = "lists of paths under keys such as train or fold_3 are needed"
+        raise SplitError(f"reading the split {path}: {needed}, not {str(content)[:60]!r} at {where}")
     for key, child_side, child_fold, value in children:
         yield from _json_rows(path, value, child_fold, child_side, f"{where}/{key}", depth + 1)

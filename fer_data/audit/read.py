@@ -47,7 +47,7 @@ def read_split(
     subject of any entry cannot be known.
     """
     if bool(files) == bool(trees):
-        raise SplitError(f"reading a split: allowed are its files or its folders of pictures; got {_both(files, trees)}")
+        raise SplitError(f"reading a split: give either its files or its folders of pictures, not {_both(files, trees)}")
     notes = [f"files: {files[0].name} to {files[-1].name}, {len(files)} in all"] if len(files) > 2 else []
     rows = _rows(files, trees, notes)
     named = names_of(rows)

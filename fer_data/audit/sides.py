@@ -35,8 +35,8 @@ def folds_of_rows(rows: Sequence[Row], keys: Sequence[str], notes: list[str]) ->
     lost = next((row for row in rows if row.side is None and (row.fold is None or sides != {None})), None)
     if lost is not None:
         raise SplitError(
-            f"reading a split: nothing says on which side {lost.where} stands. Allowed are a column split (train, val, test) or fold,"
-            " files such as train.txt and test_3.txt, folders such as train, test and fold_3"
+            f"reading a split: nothing says on which side {lost.where} is. Give a column split (train, val, test) or fold,"
+            " files named like train.txt and test_3.txt, or folders named like train, test and fold_3"
         )
     untested = sum(row.side == UNTESTED for row in rows)
     if untested:
@@ -87,6 +87,6 @@ def _refuse_one_sided(folds: Mapping[str | None, Sides]) -> None:
         if not sides & needed:
             got = ", ".join(sorted(sides)) or "nothing"
             raise SplitError(
-                f"reading a split: allowed are two or more folds, or a side train beside test or val; got {got}."
+                f"reading a split: two or more folds are needed, or a side train and a side test or val; there is only {got}."
                 " Give all its files at once, e.g. `fer-data audit train.txt test.txt`"
             )

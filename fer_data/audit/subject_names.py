@@ -126,7 +126,7 @@ def pattern_rule(pattern: str) -> Callable[[str], Identity | None]:
     except re.error as error:
         raise SplitError(f"{doing}: it is not a regular expression ({error})") from error
     if regex.groups == 0:
-        raise SplitError(f"{doing}: allowed is one with a group for the subject, such as '([^/]+)/[^/]+$'; this one has no group")
+        raise SplitError(f"{doing}: it needs a group for the subject, such as '([^/]+)/[^/]+$', and has none")
     name = "subject" if "subject" in regex.groupindex else 1
 
     def identity(path: str) -> Identity | None:

@@ -94,7 +94,7 @@ def _refuse_unknown(rows: list[Row], found: list[Identity | None], why: str) -> 
         )
     databases = ", ".join(dict.fromkeys(rule.database for rule in NAMES))
     raise SplitError(
-        f"{doing}, e.g. {first.path!r} ({first.where}): {why}. Allowed are a column `subject`; file names as in {databases};"
+        f"{doing}, e.g. {first.path!r} ({first.where}): {why}. Give a column `subject`, file names as in {databases},"
         " or --subject-pattern REGEX, whose first group is the subject, e.g. '([^/]+)/[^/]+$' where the folder is named after the person"
     )
 

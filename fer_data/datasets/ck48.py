@@ -59,10 +59,10 @@ def scan(root: Path) -> Scan:
 
 
 def _sequence(key: tuple[str, str], frames: dict[int, list[tuple[str, str]]]) -> tuple[list[Sequence], list[Skip]]:
-    """Return the sequence of these frames, unless they lie in folders of different expressions; and Skips."""
+    """Return the sequence of these frames, unless they are in folders of different expressions; and Skips."""
     expressions = sorted({expression for places in frames.values() for expression, _ in places})
     if len(expressions) > 1:
-        detail = f"pictures of {'/'.join(key)} lie in folders of {' and '.join(expressions)}"
+        detail = f"pictures of {'/'.join(key)} are in folders of {' and '.join(expressions)}"
         return [], [Skip(path, "bad-label", *key, number, detail=detail) for number, places in frames.items() for _, path in places]
     kept, skipped = [], []
     for number, places in sorted(frames.items()):

@@ -72,7 +72,7 @@ def read_emotion(text: str, where: str) -> int:
         code, value = -1, 0.0
     if code != value or code not in CK_PLUS_CODES:
         allowed = f"{min(CK_PLUS_CODES)}..{max(CK_PLUS_CODES)}"
-        raise DatasetError(f"reading a CK+ label: allowed is one of {allowed}, got {text[:40]!r} in {where}")
+        raise DatasetError(f"reading a CK+ label: {text[:40]!r} in {where} is no code; it must be one of {allowed}")
     return code
 
 
@@ -161,7 +161,7 @@ def _refuse_other_trees(root, files, frames, labels, bad) -> None:
     else:
         here, absent, archive = f"labels ({len(labels)})", "no picture", "extended-cohn-kanade-images.zip"
     zips = [path for path in files if path.lower().endswith(".zip")]
-    hint = what_it_is(root, zips, "ck+") if zips else f"; unpack {archive} beside them and give the folder that holds both"
+    hint = what_it_is(root, zips, "ck+") if zips else f"; unpack {archive} next to them and give the folder that holds both"
     hint = where_it_lies(root, files, "ck+") or hint
     raise DatasetError(f"looking for CK+ below {root}: there are {here}, but {absent}{hint}")
 

@@ -116,7 +116,7 @@ def _listed(line: str, where: str) -> tuple[tuple[str, str], str | None, tuple[i
     expression = match and (MMI_CODES.get(int(match[1])) if match[1].isdigit() else WORDS.get(match[1].lower()))
     if not expression:
         allowed = "`expression;subject;sequence` with a word or a code 1..6, or `S050_003_030.png`"
-        raise DatasetError(f"reading a list of MMI sequences: allowed is {allowed}; got {line[:60]!r} in {where}")
+        raise DatasetError(f"reading a list of MMI sequences: {line[:60]!r} in {where} is not understood; write {allowed}")
     return (f"S{int(match[2]):03d}", f"{int(match[3]):03d}"), expression, ()
 
 
@@ -144,7 +144,7 @@ def _choose(root: Path, clips: list[str], files: dict[str, str], wanted) -> tupl
         except DatasetError as error:
             reason = ("bad-label", str(error))
         except UnreadableError as error:
-            reason = ("unreadable", f"the XML beside it cannot be read: {Path(error.path).relative_to(root).as_posix()} {error.why}")
+            reason = ("unreadable", f"the XML next to it cannot be read: {Path(error.path).relative_to(root).as_posix()} {error.why}")
         if reason is None and key in chosen:
             reason = ("duplicate", f"taken from {chosen[key].clip}")
         if reason is None:
@@ -179,7 +179,7 @@ def _unwanted(session: _Session, wanted) -> tuple[str, str] | None:
     if listed and session.code and listed != MMI_CODES[session.code]:
         return "bad-label", f"the list says {listed}, its XML says {MMI_CODES[session.code]}"
     if session.view is None:
-        return "no-match", "without a view in session.xml beside it nobody knows how to look at it"
+        return "no-match", "session.xml next to it does not say from where it was filmed"
     if session.view not in FRAMINGS_OF_VIEW:
         return "other-part", f"view {session.view}: {'profile' if session.view == '1' else 'unknown'}"
     return None

@@ -105,7 +105,7 @@ def _parse(data: bytes, where: str) -> Element:
     if other := not_media(data[:512]):
         raise DatasetError(f"reading XML: {where} {other}")
     if len(data) > MAX_BYTES:
-        raise DatasetError(f"reading XML: {where} has {len(data)} bytes, allowed are {MAX_BYTES}")
+        raise DatasetError(f"reading XML: {where} has {len(data)} bytes, more than the {MAX_BYTES} that are read")
     try:
         return fromstring(data, forbid_dtd=False)
     except (ParseError, DefusedXmlException, ValueError, LookupError) as error:  # LookupError: an unknown encoding

@@ -29,7 +29,7 @@ from fer_data.errors import DatasetError
 from fer_data.labels import BASIC
 from fer_data.pictures.file_kinds import is_picture
 from fer_data.records import Frame, Scan, Sequence, Skip
-from fer_data.text import natural_key
+from fer_data.text import natural_key, unknown
 
 __all__ = ["LIGHTS", "SPECTRA", "TREES", "scan"]
 
@@ -61,12 +61,12 @@ def scan(root: Path, light: str = "strong", spectrum: str = "vis", tree: str = "
     """Return the sequences of one part of the database below `root`.
 
     light, spectrum, tree   a key of LIGHTS, a key of SPECTRA, one of TREES
-    Raises DatasetError if the tree is no Oulu-CASIA tree, or if it lacks the part that is asked for; the sentence says what
+    Raises DatasetError if the tree is no Oulu-CASIA tree, or if it lacks the part that is wanted; the sentence says what
     is there instead.
     """
-    for value, allowed, what in ((light, LIGHTS, "a light"), (spectrum, SPECTRA, "a spectrum"), (tree, TREES, "a tree")):
+    for value, allowed, what in ((light, LIGHTS, "light"), (spectrum, SPECTRA, "spectrum"), (tree, TREES, "tree")):
         if value not in allowed:
-            raise DatasetError(f"choosing {what} of Oulu-CASIA: allowed are {', '.join(allowed)}; got {value!r}")
+            raise DatasetError(f"choosing a part of Oulu-CASIA: {unknown(what, value, allowed)}")
     files, left = walk(root)
     parts, skipped = _parts(files, _names_above(root))
     if not parts:

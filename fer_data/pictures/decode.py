@@ -117,7 +117,7 @@ def _problem(data: bytes, where: str) -> str | None:
     if is_raw(data):
         return unread_kind(".raw")
     if size[0] * size[1] > MAX_PIXELS:
-        return f"claims {size[0]}x{size[1]} pixels; allowed are {MAX_PIXELS} in all"
+        return f"claims {size[0]}x{size[1]} pixels, more than the {MAX_PIXELS} that are read"
     if bits_per_sample(data) > 16:
         return f"has {bits_per_sample(data)} bits a sample; save it with 8 or 16"
     if cut_short(data):

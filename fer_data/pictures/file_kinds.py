@@ -103,7 +103,7 @@ def not_media(head: bytes) -> str | None:
     if head.startswith(_LFS):
         return "is a Git LFS pointer, not the file itself; run `git lfs pull` where it came from"
     if head.startswith(_APPLE_DOUBLE):
-        return "is an AppleDouble file that macOS left beside the real one"
+        return "is an AppleDouble file that macOS left next to the real one"
     if re.match(rb"\s*<(!doctype\s+)?html", head, re.IGNORECASE):
         return "is a web page; the download failed"
     return None

@@ -79,7 +79,7 @@ def cluster(address: str) -> Iterator[ClusterExecutor]:
     if find_spec("distributed") is None:
         raise ClusterError(f"{doing}: the package distributed is missing; install it with: pip install 'fer-degan[dask]'")
     if not _ADDRESS.fullmatch(address):
-        raise ClusterError(f"{doing}: allowed are tcp://HOST:PORT and tls://HOST:PORT, got {address!r}")
+        raise ClusterError(f"{doing}: the address must be tcp://HOST:PORT or tls://HOST:PORT, not {address!r}")
     from distributed import Client
     from distributed.scheduler import KilledWorker
 
@@ -101,7 +101,7 @@ def cluster(address: str) -> Iterator[ClusterExecutor]:
                 yield executor
             except CancelledError as error:
                 what = f"no worker was there for {NO_WORKER_S} seconds" if executor.given_up else "the scheduler went away"
-                raise ClusterError(f"{doing}: {what}; run the same command again to go on") from error
+                raise ClusterError(f"{doing}: {what}; run the same command again to resume") from error
             except KilledWorker as error:
                 lost = f"{error.allowed_failures + 1} workers were lost over the same task, the last one at {error.last_worker.address}"
                 raise ClusterError(f"{doing}: {lost}; see its log, which may tell of memory") from error
