@@ -56,13 +56,13 @@ def person(text: str) -> str | None:
     return None if says_nothing(text) else text
 
 
-def one_name(dataset: str, subject: str) -> str:
-    """Return dataset/subject with one name for each person: in one spelling, and CK+48 shows people of CK+.
+def one_name(dataset: str | None, subject: str) -> str:
+    """Return dataset/subject with one name for each person: in one spelling, and CK+48 shows people of CK+. None: no dataset is named.
 
-    >>> one_name("ck48", "S005"), one_name("mine", " S  1")
-    ('ck+/S005', 'mine/S 1')
+    >>> one_name("ck48", "S005"), one_name("mine", " S  1"), one_name(None, "1.0")
+    ('ck+/S005', 'mine/S 1', '1')
     """
-    return f"{SAME_PEOPLE.get(dataset, dataset)}/{person(subject) or subject}"
+    return "/".join(part for part in (SAME_PEOPLE.get(dataset, dataset), person(subject) or subject) if part is not None)
 
 
 def alike(ids: Iterable[str]) -> list[tuple[str, ...]]:

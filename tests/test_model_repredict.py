@@ -18,7 +18,7 @@ from fer_data.store.manifest import COLUMNS, read_settings, write_manifest
 from fer_model.config import preset
 from fer_model.crossval import crossval
 from fer_model.errors import RunError
-from fer_model.evaluate.repredict import repredict
+from fer_model.evaluate.repredict import _spelled_like, repredict
 from fer_model.evaluate.run_table import evaluate_runs
 from fer_model.job import Job
 from fer_model.networks import to_input_size
@@ -183,6 +183,22 @@ def test_people_of_the_cropped_copy_are_those_of_ck_plus(folds, other, tmp_path)
     (run / "config.json").write_text(json.dumps(content))
     with pytest.raises(RunError, match=r"2 people were \(ck48/S001\)"):
         repredict(run, other("ck48"), device="cpu")
+
+
+def test_people_under_another_spelling_are_known_and_under_an_almost_alike_id_are_told(folds, other, tmp_path):
+    """Seen red: without the sentence; with a group of tested people alone."""
+    run = shutil.copytree(folds / "cnn" / "fold0", tmp_path / "run")
+    content = json.loads((run / "config.json").read_text())
+    content["identities"] = [name.replace("tiny/S00", "other/S00\u200b") for name in content["identities"]]
+    (run / "config.json").write_text(json.dumps(content))
+    strangers = other()
+    with pytest.raises(RunError, match=r"2 people were \(other/S001\)"):
+        repredict(run, strangers, device="cpu")
+    content["identities"] = [name.replace("other/S00\u200b", "other/s0") for name in content["identities"]]
+    (run / "config.json").write_text(json.dumps(content))
+    note = repredict(run, strangers, device="cpu").notes[1]
+    assert note.startswith("Trained on and tested under ids that are almost alike: other/S001 and other/s01, other/S002 and other/s02.")
+    assert _spelled_like({"a/1"}, {"a/2", "a/02"}) == _spelled_like({"a/2", "a/02"}, {"a/1"}) == []
 
 
 def test_fewer_than_two_shared_classes_are_refused(folds, other):

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from fer_data.errors import DatasetError, ManifestError
+from fer_data.people import one_name
 from fer_data.text import natural_key
 
 __all__ = ["RULES", "SEEDED", "assign", "step", "stratified", "shuffled", "repeated", "inner_validation", "refuse_shared_subjects"]
@@ -140,10 +141,13 @@ def refuse_shared_subjects(frame) -> None:
     """Raise ManifestError if a subject is in two folds.
 
     `frame` is a manifest: a DataFrame with the columns subject and fold; where it has a column dataset, people of
-    different data sets are different people.
+    different data sets are different people. Who is one person, fer_data.people says: a manifest of an older version can have two
+    spellings of one.
     """
-    people = frame["dataset"] + "/" + frame["subject"] if "dataset" in frame else frame["subject"]
-    folds = frame["fold"].groupby(people.to_numpy()).unique()
+    rows = frame[[name for name in ("dataset", "subject", "fold") if name in frame]].drop_duplicates()
+    datasets = rows["dataset"] if "dataset" in rows else [None] * len(rows)
+    people = [one_name(dataset, subject) for dataset, subject in zip(datasets, rows["subject"], strict=True)]
+    folds = rows["fold"].groupby(people).unique()
     shared = folds[folds.map(len) > 1]
     if len(shared):
         where = " and ".join(map(str, sorted(shared.iloc[0])))

@@ -10,6 +10,7 @@ import pandas as pd
 
 from fer_data.datasets.published import FILES, Facts, load_facts
 from fer_data.labels import classes_of
+from fer_data.people import one_name
 from fer_data.protocol.balance import image_table
 from fer_data.protocol.folds import SEEDED
 from fer_data.text import counted, listed
@@ -126,7 +127,7 @@ def citations(facts: Facts | None, settings: dict) -> list[str]:
 
 
 def shared_subjects(frame: pd.DataFrame) -> Finding:
-    shared = frame.groupby("subject")["fold"].nunique()
+    shared = frame.groupby(frame["subject"].map(lambda subject: one_name(None, subject)))["fold"].nunique()
     names = list(map(str, shared[shared > 1].index))
     if not names:
         return Finding("ok", f"No person is in two folds ({frame['subject'].nunique():,} people, {frame['fold'].nunique()} folds).")

@@ -16,6 +16,7 @@ from torch import Tensor
 
 import fer_data
 from fer_data.labels import classes_of
+from fer_data.people import one_name
 from fer_data.protocol.folds import inner_validation, refuse_shared_subjects, repeated
 from fer_data.store.loader import Views, open_views
 from fer_data.store.manifest import read_settings
@@ -24,8 +25,6 @@ from fer_model.config import TrainConfig
 from fer_model.errors import FoldError, RunError
 
 __all__ = ["Fold", "FoldReader", "Prepared", "one_name_each", "people_of", "read_prepared", "set_aside"]
-
-SAME_PEOPLE = {"ck48": "ck+"}         # databases that show the people of another under the same names
 
 
 @dataclass(frozen=True)
@@ -66,13 +65,13 @@ def people_of(rows: pd.DataFrame) -> pd.Series:
 
 
 def one_name_each(people: Iterable[str]) -> set[str]:
-    """Return dataset/subject, as people_of gives it, with one name for each person: CK+48 shows people of CK+.
+    """Return dataset/subject, as people_of gives it, with one name for each person, as fer_data.people says: CK+48 shows people of CK+.
 
-    >>> one_name_each(["ck48/S005", "ck+/S005"])
+    >>> one_name_each(["ck48/S005", "ck+/S005", "ck+/S005 "])
     {'ck+/S005'}
     """
     parts = (name.partition("/") for name in people)
-    return {f"{SAME_PEOPLE.get(dataset, dataset)}/{subject}" for dataset, _, subject in parts}
+    return {one_name(dataset, subject) for dataset, _, subject in parts}
 
 
 @dataclass(frozen=True)

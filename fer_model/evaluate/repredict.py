@@ -14,6 +14,7 @@ import pandas as pd
 
 import fer_data
 from fer_data.labels import classes_of
+from fer_data.people import alike, pairs_text
 from fer_data.store.loader import open_views
 from fer_data.store.manifest import manifest_sha256
 from fer_data.text import either
@@ -91,6 +92,7 @@ def _elsewhere(trained: TrainedRun, data: Path) -> tuple[pd.DataFrame, tuple[str
         )
     used = rows[rows["expression"].isin(shared)].reset_index(drop=True)
     notes = [f"Tested on {data}, nobody in which was trained on; classes that both have: {', '.join(shared)}."]
+    notes += _spelled_like(known, one_name_each(people_of(used)))
     unasked = [name for name in trained.classes if name not in theirs]
     if unasked:
         notes.append(f"Trained on but not in these data, hence never answered: {', '.join(unasked)}.")
@@ -99,3 +101,12 @@ def _elsewhere(trained: TrainedRun, data: Path) -> tuple[pd.DataFrame, tuple[str
         counts = ", ".join(f"{name} ({count})" for name, count in left.items())
         notes.append(f"Left out, never trained on: {counts}; {int(left.sum())} of {len(rows)} images.")
     return used, shared, notes
+
+
+def _spelled_like(known: set[str], theirs: set[str]) -> list[str]:
+    """Return a sentence about people to be tested whose ids differ from known people's in case, leading zeros or separators alone."""
+    groups = [group for group in alike(known | theirs) if known & set(group) and theirs & set(group)]
+    if not groups:
+        return []
+    return [f"Trained on and tested under ids that are almost alike: {pairs_text(groups)}. If they are one person each, this is no"
+            " figure for people whom the network does not know."]  # fmt: skip
