@@ -17,7 +17,7 @@ from decimal import Decimal
 from typing import ClassVar
 
 from fer_data.schema import read
-from fer_data.text import either, unknown
+from fer_data.text import either, listed, unknown
 from fer_model.errors import ConfigError
 
 __all__ = [
@@ -351,7 +351,7 @@ def with_budgets(config: TrainConfig, gan=None, head=None, cnn=None, judges=None
 def with_head(config: TrainConfig, variant: str) -> TrainConfig:
     """Return the configuration with another head on stage 1. Raises ConfigError for the baseline, which has none."""
     if config.method != "degan" and variant != config.head.variant:
-        raise ConfigError(f"configuration: only method degan has a head to choose, got {variant} for {config.method}")
+        raise ConfigError(f"configuration: head.variant has no effect on method {config.method}, which trains {listed(config.stages)}")
     return replace(config, head=replace(config.head, variant=variant))
 
 

@@ -13,7 +13,7 @@ from dataclasses import Field, asdict, dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 
-from fer_data.text import either, meant, unknown
+from fer_data.text import either, listed, meant, unknown
 from fer_model.config import METHODS, STAGES_OF, TrainConfig, preset
 from fer_model.errors import ConfigError
 
@@ -296,7 +296,7 @@ def _refuse_idle(config: TrainConfig, changed: Sequence[str]) -> None:
         part, _, name = key.rpartition(".")
         if part in ("", "network", *parts_used(config.method)) or (config.method == "cnn" and part in ("gan", "head") and name in _BUDGETS):
             continue
-        raise ConfigError(f"configuration: {key} has no effect on method {config.method}, which trains {' and '.join(config.stages)}")
+        raise ConfigError(f"configuration: {key} has no effect on method {config.method}, which trains {listed(config.stages)}")
 
 
 def parts_used(method: str) -> tuple[str, ...]:

@@ -93,6 +93,9 @@ class Sweep:
     seeds: tuple[int, ...] = (0,)
     init: Path | None = None          # as in Job
 
+    def __post_init__(self):
+        object.__setattr__(self, "seeds", tuple(dict.fromkeys(self.seeds)) or (0,))           # each once
+
     def folder(self, point: Point, seed: int) -> Path:
         """Return where the folds of a combination and a seed go."""
         preset = f"{point.config.preset}-" if "preset" in point.values else ""

@@ -100,8 +100,18 @@ def test_combinations_that_share_stage_1_train_it_once(tiny_prepared, tmp_path):
     assert (one.spent()[0], two.spent()[0]) == pytest.approx((0.064, 0.032))
 
 
+@pytest.mark.slow
+def test_several_at_once_wait_for_the_stage_1_that_they_take(tiny_prepared, tmp_path):
+    """In processes; a seed that is given twice counts once. Seen red: all runs started at once."""
+    asked = Sweep(tiny_prepared, tmp_path / "s", points("head.dropout=0,0.3,0.5", method="degan"), (1,), (0, 0))
+    found = sweep(asked, 3, CPU, quiet)
+    assert not found.failed and [len(point.runs) for point in found.points] == [1, 1, 1] and asked.seeds == (0,)
+    taken = {RunFolder(run).read_result()["stages"]["gan"].get("taken_from") for point in found.points[1:] for _, run in point.runs}
+    assert taken == {str(found.points[0].runs[0][1])}
+
+
 def test_a_run_that_fails_is_named_and_the_others_are_shown(tiny_prepared, tmp_path):
-    """Here its layer does not exist. Seen red: the error raised at once; a table that counts the missing run."""
+    """Here its loss is not finite. Seen red: the error raised at once; a table that counts the missing run."""
     found = sweep(Sweep(tiny_prepared, tmp_path / "s", points("cnn.lr=1e-3,1e30"), (0,)), devices=CPU, say=quiet)
     (run, why), *rest = found.failed
     assert not rest and run.parent.name.endswith("cnn.lr1e30") and "diverged" in why
