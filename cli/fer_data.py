@@ -60,7 +60,10 @@ def prepare():
 
 def prepare_options(*backends):
     """Return a decorator that adds the options that every database has; the first of its landmark backends is the default."""
-    detector = [choice("--detector", ["sfd", "dlib"], "Face detector of the fan backend.")] if backends[0] == "fan" else []
+    detector = [
+        choice("--detector", ["sfd", "dlib"], "Face detector of the fan backend."),
+        flag("--small-faces", "fan, dlib: where no face is found, look again at twice the size. For faces of less than about 80 pixels."),
+    ] if backends[0] == "fan" else []  # fmt: skip
     openface = [click.option("--openface", type=options.DIR, metavar="DIR", help=_OPENFACE)] if "openface" in backends else []
     added = [
         choice("--landmarks", backends, "Landmark backend. If it cannot run, the command stops; no other one is used."),
@@ -187,6 +190,8 @@ def _prepare(dataset, root, out, adapter_options, dry_run, strict, as_json, **gi
 
     if (given["landmarks"] == "openface") != (given.get("openface") is not None):
         raise click.UsageError("--landmarks openface and --openface DIR go together.")
+    if given.get("small_faces") and given["landmarks"] not in ("fan", "dlib"):
+        raise click.UsageError(f"--small-faces goes with --landmarks fan or dlib: {given['landmarks']} looks for no faces.")
     if given["scheduler"] is not None and given["workers"] > 1:
         raise click.UsageError("--workers counts processes of this machine: leave it out with --scheduler.")
     if given.get("detector") == "whole" and given["landmarks"] == "none":

@@ -41,11 +41,11 @@ class Found:
 class Finder:
     """Finds and aligns the faces of one picture after another."""
 
-    def __init__(self, landmarks: str, detector: str = "sfd", colour: bool = False):
+    def __init__(self, landmarks: str, detector: str = "sfd", colour: bool = False, small_faces: bool = False):
         """Open the backend. Raises LandmarkError if it cannot look at a single picture, WeightsError if it lacks a file."""
         if landmarks not in ALONE:
             raise LandmarkError(f"finding faces in new pictures: the backend {landmarks!r} cannot do that alone; choose {either(ALONE)}")
-        self._backend = open_backend(landmarks, **backend_options(landmarks, detector))
+        self._backend = open_backend(landmarks, **backend_options(landmarks, detector, small_faces=small_faces))
         self.colour, self.identity = colour, self._backend.identity()
 
     def __call__(self, picture: np.ndarray, thorough: bool = False) -> tuple[list[Found], list[str]]:

@@ -19,10 +19,11 @@ from fer_data.records import Scan, Sequence, Skip
 from fer_data.store.folder import check_out
 from fer_data.text import counted, unknown
 
-__all__ = ["NEUTRAL", "SHARD_FACES", "DryRun", "Plan", "PrepareConfig", "Selected", "dry_run", "make_plan"]
+__all__ = ["NEUTRAL", "SHARD_FACES", "UNWRITTEN", "DryRun", "Plan", "PrepareConfig", "Selected", "dry_run", "make_plan"]
 
 SHARD_FACES = 48                      # a shard is closed once it has this many faces; stored views make it about 49 MB
 NEUTRAL = ("off", "class", "reference")          # what becomes of the first frame of each sequence
+UNWRITTEN = ("distinct_subjects", "small_faces")         # fields of PrepareConfig that are not written where they are off
 _REASONS = 3                          # so many reasons are named where next to nothing could be selected
 
 
@@ -30,11 +31,12 @@ _REASONS = 3                          # so many reasons are named where next to 
 class PrepareConfig:
     """How a database is prepared. All but `workers`, `scheduler` and the place of `openface` (not its content) decides the bytes.
 
-    `distinct_subjects` is written only where it is set: elsewhere there are no such ids.
+    What is in UNWRITTEN is written only where it is set: settings of before it was there keep their bytes.
     """
 
     landmarks: str = "fan"            # landmark backend; never swapped for another
     detector: str = "sfd"             # face detector of the fan backend; "whole" (fan, dlib): the picture is the face's box
+    small_faces: bool = False         # fan, dlib: look once more, at twice the size, where no face was found
     openface: Path | None = None      # folder of OpenFace's CSV files, for the openface backend
     views: str = "stored"             # stored: all 110 views in the shards; virtual: rendered on demand
     colour: str = "grey"              # grey or rgb
@@ -51,7 +53,7 @@ class PrepareConfig:
     def backend(self) -> tuple[str, dict]:
         """Return name and options for faces.landmarks.open_backend."""
         openface = self.openface and Path(self.openface).absolute()
-        return self.landmarks, backend_options(self.landmarks, self.detector, openface)
+        return self.landmarks, backend_options(self.landmarks, self.detector, openface, self.small_faces)
 
 
 @dataclass(frozen=True)

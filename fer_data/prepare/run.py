@@ -30,7 +30,7 @@ from fer_data.faces.views import N_VIEWS, VIEW_SIZE, render_views
 from fer_data.files import write_json_atomically
 from fer_data.labels import classes_of
 from fer_data.prepare.cluster import cluster
-from fer_data.prepare.plan import Plan, PrepareConfig, make_plan
+from fer_data.prepare.plan import UNWRITTEN, Plan, PrepareConfig, make_plan
 from fer_data.prepare.sequence import PIPELINE_VERSION, SCALING_VERSION, Result, Task, hash_source, process
 from fer_data.prepare.workers import open_pool
 from fer_data.records import NOT_SELECTED, REMARKS, UNUSABLE, Skip
@@ -41,6 +41,7 @@ from fer_data.text import counted
 __all__ = ["Summary", "find_jumps", "prepare_dataset"]
 
 JUMP = 6.0                            # a face that moved more than this multiple of the median motion per frame is flagged
+_MANY = 0.1                           # so large a share of pictures without a face is many
 _IN_FLIGHT = 8                        # sequences ahead for each worker: memory stays flat, and while a shard is written none is idle
 _HASHED_AT_ONCE = 64                  # files a thread hashes in one piece: what waits for a thread takes 1 kB
 
@@ -282,7 +283,7 @@ def _write_manifest(run: _Run, made: _Made) -> None:
     summary.sequences = len(table[["subject", "sequence"]].drop_duplicates())
     summary.subjects = table["subject"].nunique()
     summary.folds = run.config.folds
-    summary.notes = (*summary.notes, *_remarks(made.skipped))
+    summary.notes = (*summary.notes, *_remarks(made.skipped), *_no_faces(run.config, skipped, len(table)))
     counts = Counter()
     for skip in skipped:
         counts[skip.reason] += skip.frames
@@ -291,9 +292,10 @@ def _write_manifest(run: _Run, made: _Made) -> None:
     if not len(table):
         reasons = ", ".join(f"{reason} {count}" for reason, count in summary.skipped.items())
         first = next((f", such as {skip.source}: {skip.detail}" for skip in skipped if skip.reason in UNUSABLE and skip.detail), "")
-        raise DatasetError(f"preparing {plan.scan.dataset}: no face could be used; skipped: {reasons}{first}")
+        hint = "".join(f"; {note}" for note in _no_faces(run.config, skipped, 0))
+        raise DatasetError(f"preparing {plan.scan.dataset}: no face could be used; skipped: {reasons}{first}{hint}")
     config = {key: value for key, value in asdict(run.config).items() if key not in ("workers", "scheduler", "openface")}
-    config = {key: value for key, value in config.items() if key != "distinct_subjects" or value}
+    config = {key: value for key, value in config.items() if key not in UNWRITTEN or value}
     config["options"] = {key: Path(value).name if isinstance(value, Path) else value for key, value in config["options"].items()}
     classes = classes_of(table.loc[table["role"] == "peak", "expression"])
     settings = {
@@ -311,6 +313,18 @@ def _remarks(skipped: list[Skip]) -> list[str]:
     if not scaled:
         return []
     return [f"{counted(len(scaled), 'picture')} with fewer bits than the file has, such as {scaled[0].source}: {scaled[0].detail}"]
+
+
+def _no_faces(config: PrepareConfig, skipped: list[Skip], kept: int) -> list[str]:
+    """Return what to do where many pictures have no face for the detector."""
+    without = sum(skip.frames for skip in skipped if skip.reason == "no-face")
+    detects = config.landmarks in ("fan", "dlib") and config.detector != "whole"
+    if not detects or config.small_faces or without < max(2, _MANY * (kept + without)):
+        return []
+    return [
+        f"no face was found in {without:,} of {counted(kept + without, 'picture')}; if the faces in them are small, of less than about"
+        " 80 pixels, run the command again with --small-faces"
+    ]
 
 
 def find_jumps(rows: list[dict]) -> list[bool]:

@@ -66,7 +66,8 @@ class Recipe:
                 f" --landmarks {either(ALONE)}"
             )
         own = landmarks in (None, self.landmarks)
-        return Finder(landmarks or self.landmarks, self.detector if own else "sfd", self.channels == 3)
+        small_faces = own and bool(self.backend.get("small_faces"))
+        return Finder(landmarks or self.landmarks, self.detector if own else "sfd", self.channels == 3, small_faces)
 
     def to_metadata(self) -> str:
         """Return the recipe as JSON, the preprocessing spelt out for programs that are not this one."""

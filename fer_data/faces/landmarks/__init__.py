@@ -49,24 +49,30 @@ BACKENDS = {"fan": _fan, "dlib": _dlib, "dataset": _dataset, "openface": _openfa
 ALONE = ("fan", "dlib", "none")       # those that need nothing but the picture; none: it is a face from edge to edge
 
 
-def backend_options(name: str, detector: str, openface: Path | None = None) -> dict:
-    """Return what `open_backend` is given for the settings of a prepared folder, config.landmarks and config.detector."""
+def backend_options(name: str, detector: str, openface: Path | None = None, small_faces: bool = False) -> dict:
+    """Return what `open_backend` is given for the settings of a prepared folder: config.landmarks, config.detector, config.small_faces."""
     whole = {"detector": "whole"} if detector == "whole" else {}
-    options = {"fan": {"detector": detector}, "dlib": whole, "openface": {"folder": openface and str(openface)}}
+    small = {"small_faces": True} if small_faces and not whole else {}
+    options = {"fan": {"detector": detector, **small}, "dlib": {**whole, **small}, "openface": {"folder": openface and str(openface)}}
     return options.get(name, {})
 
 
 def open_backend(name: str, **options) -> Backend:
     """Return the backend `name` with its model files found and checked.
 
-    `detector="whole"` (fan and dlib) looks for no face: each picture is one, from edge to edge.
+    `detector="whole"` (fan and dlib) looks for no face: each picture is one, from edge to edge. `small_faces=True` (fan and dlib)
+    looks once more, at twice the size, where no face was found.
     Raises LandmarkError for an unknown name, detector or folder of points, WeightsError if a model file or its library is
     missing; the sentence says what to put where.
     """
     if name not in BACKENDS:
         raise LandmarkError(f"opening a landmark backend: {unknown('backend', name, BACKENDS)}")
     if options.get("detector") != "whole":
-        return BACKENDS[name](**options)
+        small_faces = options.pop("small_faces", False)
+        backend = BACKENDS[name](**options)
+        if small_faces:
+            backend.small_faces = True
+        return backend
     from fer_data.faces.landmarks.none import WholePicture
 
     return WholePicture(BACKENDS[name](**({"detector": None} if name == "fan" else {})))

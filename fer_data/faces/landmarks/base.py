@@ -27,7 +27,8 @@ _REDUCED_SIDE_PX = 200                # the shorter side is reduced to no less t
 _DRIFT = 0.15                         # a face that moved further than this share of its size is detected again
 _ALIKE = 0.5                          # ... and one that correlates less with the first (sequence: 0.58 to 1, other person: 0.4, no face: 0)
 _PATCH_PX = 32                        # side to which boxes are reduced for that
-_SEARCHED_PIXELS = 4_000_000          # the search for small faces next to a large one reduces a picture to no less than this
+_ENLARGED = 2                         # how much a picture is enlarged in which no face was found, if small faces are looked for
+_SEARCHED_PIXELS = 4_000_000          # a larger picture is not enlarged; for small faces next to a large one it is reduced to no less
 _SAME_FACE = 0.5                      # a box of which more than this is inside another one is no other face
 
 
@@ -76,6 +77,8 @@ class Backend(ABC):
 class DetectorBackend(Backend):
     """A backend made of a face detector and a point predictor."""
 
+    small_faces = False               # where no face is found, look once more, at twice the size
+
     @abstractmethod
     def detect(self, picture: np.ndarray) -> list[Box]:
         """Return the boxes of all faces in the picture."""
@@ -103,8 +106,13 @@ class DetectorBackend(Backend):
         return found
 
     def locate_all(self, picture: np.ndarray, thorough: bool = False) -> list[Landmarks]:
-        """Return the Landmarks of every face: the largest of those that `locate` sees first, the others from left to right."""
+        """Return the Landmarks of every face: the largest of those that `locate` sees first, the others from left to right.
+
+        `thorough` looks for small ones, as Backend.locate_all has it, and as `small_faces` does where there is none.
+        """
         boxes = self._boxes(picture)
+        if thorough and not boxes:
+            boxes = self._enlarged(picture)
         first = _largest_of(boxes)
         factor = max(1, math.ceil(math.sqrt(picture.shape[0] * picture.shape[1] / _SEARCHED_PIXELS)))
         if thorough and factor < reduction(picture.shape):
@@ -117,7 +125,7 @@ class DetectorBackend(Backend):
     def identity(self) -> dict:
         """Return what a result depends on: the rules of this class too."""
         rules = {"box_serves": BOX_SERVES, "reduced_side_px": _REDUCED_SIDE_PX, "drift": _DRIFT, "alike": _ALIKE}
-        return {**super().identity(), **rules}
+        return {**super().identity(), **rules, **({"small_faces": True} if self.small_faces else {})}
 
     def _largest(self, picture: np.ndarray) -> tuple[Box | None, int]:
         """Return the box of the largest face and how many faces there are."""
@@ -125,10 +133,21 @@ class DetectorBackend(Backend):
         return _largest_of(boxes), len(boxes)
 
     def _boxes(self, picture: np.ndarray) -> list[Box]:
-        """Return the boxes of all faces in the reduced picture; a miss is tried again at full size."""
+        """Return the boxes of all faces in the reduced picture; a miss is tried again at full size, and at twice that if asked for."""
         factor = reduction(picture.shape)
         boxes = self._reduced(picture, factor)
-        return boxes if boxes or factor == 1 else self._reduced(picture, 1)
+        if not boxes and factor > 1:
+            boxes = self._reduced(picture, 1)
+        return boxes or (self._enlarged(picture) if self.small_faces else [])
+
+    def _enlarged(self, picture: np.ndarray) -> list[Box]:
+        """Return the boxes of all faces, found in the enlarged picture; none in a picture that is large already."""
+        height, width = picture.shape[:2]
+        if height * width > _SEARCHED_PIXELS:
+            return []
+        large = cv2.resize(picture, (width * _ENLARGED, height * _ENLARGED), interpolation=cv2.INTER_LINEAR)
+        # The centre of pixel i lies at _ENLARGED * i + (_ENLARGED - 1) / 2 of the enlarged picture.
+        return [tuple((float(side) - (_ENLARGED - 1) / 2) / _ENLARGED for side in box) for box in self.detect(large)]
 
     def _reduced(self, picture: np.ndarray, factor: int) -> list[Box]:
         """Return the boxes of all faces, found in the picture reduced by a whole factor."""
