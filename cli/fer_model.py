@@ -32,7 +32,10 @@ def main():
 
 # --- settings: the options that choose a configuration ----------------------------------------------------------------
 
-PRESET_HELP = "smoke: seconds; small: minutes a fold on 2 cores; best: small with newer methods than the paper's; paper: as published."
+PRESET_HELP = (
+    "smoke: seconds; small: minutes a fold on 2 cores; best: small with newer methods than the paper's;"
+    " paper: the paper's own (weeks without a GPU)."
+)
 preset_option = choice("--preset", PRESETS, PRESET_HELP, "preset_name", default="small")
 
 
@@ -61,8 +64,9 @@ SETTINGS = (
 SET = set_option("Any setting by its name, such as gan.lr=1e-4; `fer-model config` lists them. May be repeated.", "VALUE")
 METHOD = (
     choice("--method", METHODS, "DE-GAN and its head, or the paper's CNN baseline."),
-    choice("--head", HEADS, "What predicts: taps and f(x), as in the paper; taps alone; an MLP or a linear SVM on f(x) alone."),
-    choice("--selection", SELECTIONS, "Keep the weights after the last step, or the best on training people who are set aside."),
+    choice("--head", HEADS, "What predicts. both: small CNNs on layers inside the encoder (taps) and its output f(x), as in the paper;"
+                            " taps: without f(x); f-mlp and f-svm: f(x) alone."),
+    choice("--selection", SELECTIONS, "Keep the weights after the last step, or the best on people held out of the training set."),
 )
 BUDGETS = (
     kimg("gan", "Budget of DE-GAN (stage 1)"),
@@ -125,19 +129,19 @@ def config(run, as_json, **_):
 @options.data()
 @options.run("runs/<dataset>-<method>[-<head>...][-<settings>]-fold<N>")
 @together(*METHOD)
-@click.option("--gan", type=options.RUN, metavar="RUN", help="Use stage 1 of this run, which has the same fold and settings.")
-@click.option("--init", type=options.RUN, metavar="RUN", help="Start stage 1 from this run of pretrain.")
+@click.option("--gan", type=options.RUN, metavar="RUN", help="Take stage 1 from this finished run; its fold and settings must be equal.")
+@click.option("--init", type=options.RUN, metavar="RUN", help="Start stage 1 from the weights of this `fer-model pretrain` run.")
 @together(*SETTINGS, SET)
 @options.device()
 @options.seed()
-@choice("--fold-rule", FOLD_RULES, "The folds of the prepared folder, or as many over its people, shuffled.")
+@choice("--fold-rule", FOLD_RULES, "manifest: the folds stored by fer-data; shuffled: the same number, people drawn at random.")
 @FOLD_SEED
 @together(*BUDGETS)
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Resume the run in the folder, or start it again from nothing.")
 @options.dry_run()
 @options.json()
 def train(data, run, gan, init, device, resume, dry_run, as_json, **_):
-    """Train on all folds but one, then predict that one.
+    """Train on all folds except --fold, then test on that one.
 
     The settings are those of the preset; --config changes some, then --set, then the other options. Run the same command again to
     resume.
@@ -236,7 +240,7 @@ FOLDS = options.listed("--folds", int, "N,N", "Only these folds, counted from 0.
 @options.dry_run()
 @options.json()
 def crossval(data, run, gan, init, folds, repeats, jobs, devices, dry_run, as_json, **_):
-    """Train on all folds but one, for every fold; then pool the predictions.
+    """Hold out each fold in turn, train on the others, then pool the predictions.
 
     Run the same command again to resume: complete folds are kept. --repeats shows how much a figure depends on who is in which
     fold.

@@ -143,7 +143,8 @@ def data_of_run() -> Callable:
 
 def run(unset: str) -> Callable:
     """Return --run of commands that train: where the run is written, and resumed. `unset` says which folder that is by default."""
-    return click.option("--run", cls=Option, type=OUT_DIR, show_default=unset, help="Folder of the run, or of the runs of all folds.")
+    text = "Where the run is written and resumed; of crossval and sweep, the folder of all runs."
+    return click.option("--run", cls=Option, type=OUT_DIR, show_default=unset, help=text)
 
 
 def device() -> Callable:

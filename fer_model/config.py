@@ -119,8 +119,8 @@ class _StageConfig(_Checked):
         "weight_decay": _FROM_0, "lr_schedule": _among(*LR_SCHEDULES), "tick_steps": _FROM_1, "average_half_kimg": _FROM_0,
     }  # fmt: skip
 
-    epochs: float | None = None       # passes over all 110 views of the training faces; None: the budget is `kimg`
-    kimg: float | None = None         # thousands of images shown; None: the budget is `epochs`
+    epochs: float | None = None       # passes over all 110 views of the training faces; none: the budget is `kimg`
+    kimg: float | None = None         # thousands of images shown; none: the budget is `epochs`
     batch: int = 150                  # images in a step, over all processes
     lr: float = 1e-4                  # Adam's step size
     betas: tuple[float, ...] = (0.5, 0.999)      # Adam: "momentum of 0.5"; the second is open, 0.999 in relatives
@@ -253,15 +253,15 @@ class TrainConfig(_Checked):
 
     preset: str = "paper"             # where the other values came from, before overrides
     method: str = "degan"             # degan: stages gan and head; cnn: the baseline; pretrain: stage gan on everybody
-    fold: int | None = 0              # the test fold; None, pretrain alone: nobody is held out
-    fold_rule: str = "manifest"       # manifest: the folds of the prepared folder; shuffled: as many, shuffled over its people
+    fold: int | None = 0              # the test fold; none, only for pretrain: nobody is held out
+    fold_rule: str = "manifest"       # manifest: the folds of the prepared folder; shuffled: the same number, people drawn at random
     fold_seed: int = 0                # of shuffled folds; the same as in `fer-data prepare --fold-rule shuffled --seed`
-    seed: int = 0                     # of weights, order and noise
+    seed: int = 0                     # seed of weights, order and noise
     selection: str = "last"           # last: the weights after the last step; validation: those of the head, or of the baseline,
                                       # that did best on training people who are set aside, in no stage trained on. Never the test fold
-    validation_share: float = 0.1     # of each expression's training sequences, set aside if so
-    validation_every: int = 1         # ticks of the stage from one look at them to the next; the last step is always looked at
-    init: str | None = None           # sha256 of the weights that stage 1 starts from (--init); None: random weights
+    validation_share: float = 0.1     # share of each expression's training sequences that selection validation sets aside
+    validation_every: int = 1         # with selection validation: check every so many log lines, and at the last step
+    init: str | None = None           # sha256 of the weights that stage 1 starts from (--init); none: random weights
     precision: str = "fp32"           # auto: bf16 autocast where the processor has matrix units for it, else fp32
     network: NetworkConfig = field(default_factory=NetworkConfig)
     judges: JudgesConfig = field(default_factory=JudgesConfig)

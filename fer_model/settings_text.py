@@ -96,8 +96,8 @@ def of_run(run: Path) -> Settings:
 def to_yaml(config: TrainConfig, of: str) -> str:
     """Return every setting as YAML, each with a comment: type, allowed values, help. `read_file` reads it."""
     lines = [
-        f"# {of}. Give it back with --config FILE; a line that you take out has the preset's value.",
-        "# open: the paper does not say. Lines that begin with # are set elsewhere.",
+        f"# {of}. Give it back with --config FILE; a line that you delete keeps the preset's value.",
+        "# `open`: the paper does not say. `in paper`: the value in preset paper. Lines that begin with # are set otherwise.",
     ]
     section = ""
     for one in settings_of(config):
@@ -112,11 +112,11 @@ def to_yaml(config: TrainConfig, of: str) -> str:
 
 
 def _told(one: Setting) -> str:
-    """Return the comment behind a value: `a number, above 0; default 1e-4 | Adam's step size`."""
+    """Return the comment behind a value: `a number, above 0; in paper 1e-4 | Adam's step size`."""
     few = one.kind.startswith(("text", "a list")) or " or " in one.allowed
     none = ", or none" * one.kind.endswith("or none")
     words = one.kind if not one.allowed else f"{one.allowed}{none}" if few else f"{one.kind.removesuffix(none)}, {one.allowed}{none}"
-    default = "" if one.value == one.default else f"; default {shown(one.default)}"
+    default = "" if one.value == one.default or one.key == "preset" else f"; in paper {shown(one.default)}"
     return f"{words}{default}{f'; {one.set_by}' if one.set_by else ''} | {one.help}"
 
 

@@ -254,7 +254,7 @@ def test_every_setting_has_a_type_and_a_line_of_help():
     lr = found["gan.lr"]
     assert (lr.value, lr.default, lr.kind, lr.allowed, lr.help) == (2e-4, 1e-4, "a number", "above 0", "Adam's step size")
     lines = to_yaml(config, "Preset small").splitlines()
-    assert "  lr: 0.0002                      # a number, above 0; default 1e-4 | Adam's step size" in lines
+    assert "  lr: 0.0002                      # a number, above 0; in paper 1e-4 | Adam's step size" in lines
     assert any(line.startswith("# fold: 0   ") for line in lines) and any(line.startswith("#   channels: 1") for line in lines)
     assert next(line for line in lines if line.startswith("cnn:")) == "cnn:      # method degan does not train it"
     assert {one["key"] for one in Settings(config, "x").to_json()["settings"]} == set(found)
