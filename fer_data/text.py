@@ -6,12 +6,12 @@ Out: text.
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from collections.abc import Sequence as Listing
 from difflib import get_close_matches
 
-__all__ = ["counted", "did_you_mean", "either", "escape", "listed", "meant", "natural_key", "paragraphs", "percent", "same_path", "table",
-           "unknown"]  # fmt: skip
+__all__ = ["counted", "did_you_mean", "either", "escape", "listed", "meant", "named", "natural_key", "paragraphs", "percent", "same_path",
+           "table", "unknown"]  # fmt: skip
 
 
 def natural_key(text: str) -> tuple:
@@ -64,6 +64,15 @@ def same_path(path: str) -> str:
     path = unicodedata.normalize("NFC", path).replace("\\", "/")
     parts = [part for part in path.split("/") if part not in ("", ".")]
     return "/" * path.startswith("/") + "/".join(parts)
+
+
+def named(noun: str, parts: Collection, most: int | None = None) -> str:
+    """Return a noun with the names of what it stands for, as `listed` has them.
+
+    >>> named("fold", [3]), named("fold", [0, 1, 4])
+    ('fold 3', 'folds 0, 1 and 4')
+    """
+    return f"{noun}{'' if len(parts) == 1 else 's'} {listed(parts, most)}"
 
 
 def either(choices: Iterable) -> str:

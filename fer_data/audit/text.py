@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from fer_data.text import counted, listed
+from fer_data.text import counted, listed, named
 
 __all__ = ["told"]
 
@@ -114,7 +114,7 @@ def _besides(report) -> list[str]:
             lines.append(f"fold {fold.name} has no {listed(fold.missing_in_training, 4, 'or')} to train on")
     without = [fold.name for fold in report.folds if fold.missing]
     if without:
-        where = f"fold{'s' if len(without) > 1 else ''} {listed(without, 10)}" if len(report.folds) > 1 else "the split"
+        where = named("fold", without, 10) if len(report.folds) > 1 else "the split"
         lines.append(f"{where}: some expression is not tested and has no recall there; pool predictions before averaging over expressions")
     if total.validation_leaked:
         of = counted(total.validation_images, f"validation {report.unit}")
@@ -129,7 +129,7 @@ def _worst(report) -> list[str]:
     lines = []
     for example in report.examples[:_EXAMPLES]:
         several = len(report.folds) > 1
-        folds = f" in fold{'s' if len(example.folds) > 1 else ''} {listed(example.folds, 6)}" if several else ""
+        folds = f" in {named('fold', example.folds, 6)}" if several else ""
         place = f"fold {example.fold}" if several else "it"
         count = counted(example.leaked_images, f"test {report.unit}")
         lines.append(f"{example.subject}: {count}{folds}; {place} tests {example.test_image} and trains on {example.train_image}")

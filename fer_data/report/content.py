@@ -13,7 +13,7 @@ from fer_data.labels import classes_of
 from fer_data.people import one_name
 from fer_data.protocol.balance import image_table
 from fer_data.protocol.folds import SEEDED
-from fer_data.text import counted, listed
+from fer_data.text import counted, listed, named
 
 __all__ = ["Finding", "LeftOut", "citations", "facts_of", "findings", "left_out", "provenance", "shared_subjects", "with_all_folds"]
 
@@ -142,7 +142,7 @@ def _empty_cells(frame: pd.DataFrame, folds: int) -> Finding:
     lacking.pop((), None)
     if not lacking:
         return Finding("ok", "Every fold has every expression.")
-    cells = [f"{listed(names, _NAMED)} in fold{'' if len(folds) == 1 else 's'} {listed(folds, _NAMED)}" for folds, names in lacking.items()]
+    cells = [f"{listed(names, _NAMED)} in {named('fold', folds, _NAMED)}" for folds, names in lacking.items()]
     return Finding("look", f"No face shows {'; '.join(cells)}: recall cannot be measured there.")
 
 

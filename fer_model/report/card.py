@@ -15,7 +15,7 @@ from fer_data import __version__
 from fer_data.faces.align import CANVAS
 from fer_data.files import make_folder, sha256_of_file, write_bytes_atomically
 from fer_data.share.terms import Terms, terms_of
-from fer_data.text import escape, listed, paragraphs, percent, table
+from fer_data.text import counted, escape, listed, paragraphs, percent, table
 from fer_model.config import STAGES_OF
 from fer_model.errors import RunError
 from fer_model.evaluate.pooled import SeedFigures, figures_of, seed_spread
@@ -53,7 +53,7 @@ class CardSummary:
         from rich.markup import escape as plain
 
         left = f"; {self.incomplete} not complete, in no figure" if self.incomplete else ""
-        return plain(f"{self.card}: {self.title}; {self.runs} complete run{'s' * (self.runs != 1)}{left}")
+        return plain(f"{self.card}: {self.title}; {counted(self.runs, 'complete run')}{left}")
 
 
 def write_card(path: Path, out: Path | None = None) -> CardSummary:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fer_data.datasets.published import FILES, ck_plus_subjects, load_facts
 from fer_data.report.content import Finding
-from fer_data.text import listed, percent
+from fer_data.text import counted, listed, named, percent
 from fer_model.evaluate.figures import REPLICATES
 from fer_model.evaluate.pooled import SeedFigures
 from fer_model.report.paper import PaperTable, table_of
@@ -165,7 +165,7 @@ def _other_counts(figures: Sequence[SeedFigures], table: PaperTable) -> list[str
         folds.setdefault(len(one.folds), []).append(one.name)
         counts.setdefault((pooled.n_subjects, pooled.n_sequences, pooled.n_images), []).append(one.name)
     found = [
-        f"{listed(names)}: {number} fold{'s' * (number > 1)}, where the paper has {table.folds}."
+        f"{listed(names)}: {counted(number, 'fold')}, where the paper has {table.folds}."
         for number, names in folds.items() if number != table.folds
     ]  # fmt: skip
     there = table.subjects, table.sequences, table.images
@@ -217,7 +217,7 @@ def _kept_apart(methods: Sequence[Method]) -> list[Finding]:
 
 def _coverage(figures: Sequence[SeedFigures]) -> list[Finding]:
     part = [
-        f"{one.name}: fold{'s' * (len(one.folds) > 1)} {listed(run.fold for run in one.folds)}, {one.pooled.n_images:,} of"
+        f"{one.name}: {named('fold', [run.fold for run in one.folds])}, {one.pooled.n_images:,} of"
         f" {one.method.n_faces:,} faces" for one in figures if not one.whole
     ]  # fmt: skip
     if part:
@@ -262,7 +262,7 @@ def _absent(figures: Sequence[SeedFigures]) -> list[Finding]:
                 where.setdefault(name, set()).add(run.fold)
     return [
         Finding(
-            "look", f"No test face shows {name} in fold{'s' * (len(folds) > 1)} {listed(sorted(folds))}: a mean of folds of macro recall"
+            "look", f"No test face shows {name} in {named('fold', sorted(folds))}: a mean of folds of macro recall"
             " is over fewer expressions there."
         )
         for name, folds in where.items()
@@ -326,7 +326,7 @@ def _number(value: float) -> str:
 
 def _device(line: dict) -> str:
     threads = line.get("threads") if str(line.get("device")) == "cpu" else None
-    text = f", {threads} thread{'s' * (threads != 1)}" if threads else ""
+    text = f", {counted(threads, 'thread')}" if threads else ""
     return f"{line.get('device')}{text}, torch {line.get('torch')}"
 
 

@@ -4,7 +4,7 @@ In:  SeedFigures, SeedSpread (evaluate/pooled.py), PairedComparison (evaluate/pa
 Out: one sentence each, in per cent.
 """
 
-from fer_data.text import listed, percent
+from fer_data.text import listed, named, percent
 from fer_model.evaluate.paired import PairedComparison
 from fer_model.evaluate.pooled import SeedFigures, SeedSpread
 
@@ -45,10 +45,10 @@ def sentence_of_recall(figures: SeedFigures, drawn: bool | None) -> str:
 def sentence_of_seeds(found: SeedSpread, unit: str, drawn: bool | None) -> str:
     """Return mean and spread over seeds."""
     share = found.figures[unit]
-    folds = f"fold{'s' if len(found.folds) > 1 else ''} {listed(found.folds)}"
     return (
         f"{found.method.label}: {percent(share.mean)} % ± {percent(share.sd)} (mean and standard deviation of {share.n} seeds, lowest"
-        f" {percent(share.low)}, highest {percent(share.high)}), per {unit}, pooled over {folds} ({found.n_images} images){_drawn(drawn)}."
+        f" {percent(share.low)}, highest {percent(share.high)}), per {unit}, pooled over {named('fold', found.folds)}"
+        f" ({found.n_images} images){_drawn(drawn)}."
     )
 
 
