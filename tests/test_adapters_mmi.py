@@ -220,9 +220,10 @@ def test_a_list_of_frames_is_the_peak(tmp_path):
 
 
 @pytest.mark.parametrize(("text", "words"), [
-    ("", "names no sequence"), ("expression_type;subject_number;sequence_number\n", "names no sequence"),
-    ("happy;1;2\nhappy,1,3\n", "line 2 of list.csv"), ("bored;1;2", "got 'bored;1;2'"), ("7;1;2", "a code 1..6"),
-    ("happy;1;2\nsad;1;2", "line 2 gives S001/002 as sadness, an earlier line as happiness"), ("\xff", "not UTF-8"),
+    ("", "it is empty"), ("expression_type;subject_number;sequence_number\n", "names no sequence"), ("PK\x03\x04", "an Excel or zip file"),
+    ("happy;1;2\nhappy,1,3\n", "line 2 of list.csv"), ("bored;1;2", "'bored;1;2' in line 1"), ("7;1;2", "a code 1..6"),
+    ("happy;1;2\nsad;1;2", "line 2 gives S001/002 as sadness, an earlier line as happiness"), ("\xff", "line 1 .* is not understood"),
+    ("happy;1;2;3", "is not understood"), ("happy;1;1000", "is not understood"), ("label;label\nhappy;1", "'label' is there 2 times"),
 ])  # fmt: skip
 def test_a_list_that_cannot_be_read_names_the_line(tmp_path, text, words):
     """Broken once by trusting any line of the right form, once by the last of two lines that differ, once by any bytes."""
@@ -230,6 +231,28 @@ def test_a_list_that_cannot_be_read_names_the_line(tmp_path, text, words):
     listing.write_bytes(text.encode("latin-1"))
     with pytest.raises(DatasetError, match=words):
         mmi.read_listing(listing)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from([";", ",", "\t"]), st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]), st.sampled_from(["\n", "\r\n", "\r"]),
+       st.permutations(["expression_type", "subject_number", "sequence_number"]), st.sampled_from(["{}", "{}.0", " S{} ", '"{}"']),
+       st.booleans(), st.booleans())  # fmt: skip
+def test_a_list_is_read_as_any_spreadsheet_saves_it(tmp_path_factory, separator, encoding, end, columns, number, comment, headed):
+    """Seen red: on the reader before, which took semicolons in UTF-8 alone; with the columns taken as they come."""
+    columns = columns if headed else ["expression_type", "subject_number", "sequence_number"]
+    row = {"expression_type": "Happy", "subject_number": number.format(50), "sequence_number": "003"}
+    lines = ["# my selection; of 2019"] * comment + [separator.join(columns)] * headed + [separator.join(row[name] for name in columns)]
+    listing = tmp_path_factory.getbasetemp() / "as_saved.csv"
+    listing.write_bytes((end.join(lines) + end).encode(encoding))
+    assert mmi.read_listing(listing) == {("S050", "003"): ("happiness", ())}
+
+
+def test_frames_may_be_listed_in_a_column(tmp_path):
+    listing = tmp_path / "list.csv"
+    listing.write_bytes("file;remark\nMMI\\S050_003_030.png;ok\nMMI/s050_003_031.jpg;José\n".encode("latin-1"))
+    notes = []
+    assert mmi.read_listing(listing, notes) == {("S050", "003"): (None, (30, 31))}
+    assert notes == ["list.csv: read as Latin-1, for it is not UTF-8; if letters are wrong, save it as UTF-8"]
 
 
 LINE = r"(S?[0-9]{1,4}_[0-9]{1,4}_[0-9]{1,6}(\.png)?|(happy|sad|[a-z]{1,4}|[0-9]);S?[0-9]{1,4};[0-9]{1,4})(\r\n|\n)?"

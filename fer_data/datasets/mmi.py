@@ -30,12 +30,13 @@ from fer_data.datasets import mmi_xml
 from fer_data.datasets.published import counts_note
 from fer_data.datasets.recognise import is_mahnob, wrong_tree
 from fer_data.datasets.tree import stray, walk
-from fer_data.errors import DatasetError, ImageError, UnreadableError
+from fer_data.errors import DatasetError, ImageError, TableError, UnreadableError
 from fer_data.files import read_file
 from fer_data.labels import MMI_CODES, WORDS
 from fer_data.pictures import video
 from fer_data.pictures.file_kinds import is_clip, is_picture
 from fer_data.records import Frame, Scan, Sequence, Skip
+from fer_data.tables import lines_of, raw_lines, roles_of, text_of, whole
 from fer_data.text import listed, natural_key
 
 __all__ = ["FRAMINGS_OF_VIEW", "scan", "read_listing"]
@@ -45,6 +46,7 @@ FRAMINGS_OF_VIEW = {"0": ("whole", "clockwise", "counterclockwise"), "2": ("left
 
 _CLIP = re.compile(r"(?:.*/)?(S\d{3})-(\d{3})\.[A-Za-z0-9]+", re.ASCII | re.IGNORECASE)
 _MEMBER = "an MMI clip is named Sessions/1841/S035-004.avi"
+_LISTED = ("expression", "subject", "sequence")
 _NAMED = 5                            # so many clips are named in a note, the rest is counted
 
 
@@ -73,51 +75,59 @@ def scan(root: Path, listing: Path | None = None) -> Scan:
     if not clips:
         raise wrong_tree("MMI", "mmi", root, files, _MEMBER)
     video.require_av()
-    wanted = read_listing(listing) if listing else None
+    read: list[str] = []
+    wanted = read_listing(listing, read) if listing else None
     skipped = _strays(files, clips)
     chosen, unwanted = _choose(root, clips, {path.lower(): path for path in files}, wanted)
     sequences, unusable, notes = _sequences(root, chosen, wanted or {})
-    notes = [counts_note("mmi", sequences), *notes, *_absent(wanted, clips)]
+    notes = [counts_note("mmi", sequences), *read, *notes, *_absent(wanted, clips)]
     return Scan("mmi", tuple(sequences), tuple(skipped + unwanted + unusable + left), tuple(notes))
 
 
-def read_listing(path: Path) -> dict[tuple[str, str], tuple[str | None, tuple[int, ...]]]:
-    """Return (subject, clip) -> (expression or None, frame numbers or none) of a list of sequences.
+def read_listing(path: Path, notes: list[str] | None = None) -> dict[tuple[str, str], tuple[str | None, tuple[int, ...]]]:
+    """Return (subject, clip) -> (expression or None, frame numbers or none) of a list of sequences; add to `notes` how it was read.
 
-    One sequence a line, in one of two forms that published lists have; a header line, empty lines and `#` lines are left out:
+    One sequence a line, in one of two forms that published lists have; empty lines and `#` lines are left out:
         happiness;50;3           expression_type;subject_number;sequence_number; the expression is a word or a code 1..6
         S050_003_030.png         one line a frame: the frames that stand for the peak, 1-based
+    Encodings and separators are those of fer_data.tables; a line with the names of the columns, in any order, may come first.
     Raises DatasetError naming the file and the first line that is neither.
     """
     try:
-        text = read_file(path).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"reading the list {path}: it is not UTF-8 text ({error.reason} at byte {error.start})") from error
+        text, note = text_of(read_file(path))
+        first, *rest = lines_of("\n".join("" if line.lstrip().startswith("#") else line for line in raw_lines(text)))
+        roles = roles_of(first.cells, ("image", *_LISTED), [])
+    except TableError as error:
+        raise DatasetError(f"reading the list {path}: {error}") from error
+    if notes is not None and note:
+        notes.append(f"{path.name}: {note}")
+    order = [roles[role] for role in _LISTED] if roles.keys() >= {*_LISTED} else [roles["image"]] if "image" in roles else None
     found: dict[tuple[str, str], tuple[str | None, tuple[int, ...]]] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        line = line.strip()
-        if not line or line.startswith("#") or (number == 1 and line.lower().startswith("expression")):
-            continue
-        key, expression, frames = _listed(line, f"line {number} of {path.name}")
+    for row in rest if roles else [first, *rest]:
+        cells = row.cells if order is None else tuple(row.cells[index] for index in order if index < len(row.cells))
+        key, expression, frames = _listed(cells, f"line {row.number} of {path.name}")
         before, numbers = found.get(key, (expression, ()))
         if before != expression:
-            raise DatasetError(f"reading the list {path}: line {number} gives {'/'.join(key)} as {expression}, an earlier line as {before}")
+            twice = f"line {row.number} gives {'/'.join(key)} as {expression}, an earlier line as {before}"
+            raise DatasetError(f"reading the list {path}: {twice}")
         found[key] = expression, tuple(sorted({*numbers, *frames}))
     if not found:
         raise DatasetError(f"reading the list {path}: it names no sequence")
     return found
 
 
-def _listed(line: str, where: str) -> tuple[tuple[str, str], str | None, tuple[int, ...]]:
+def _listed(cells: tuple[str, ...], where: str) -> tuple[tuple[str, str], str | None, tuple[int, ...]]:
     """Return ((subject, clip), expression, frames) of one line of a list."""
-    if match := re.fullmatch(r"S?(\d{1,3})_(\d{1,3})_(\d{1,5})(?:\.[a-z]+)?", line, re.ASCII | re.IGNORECASE):
+    name, *more = (*cells, "", "")
+    match = re.fullmatch(r"(?:.*[/\\])?S?(\d{1,3})_(\d{1,3})_(\d{1,5})(?:\.[a-z]+)?", name, re.ASCII | re.IGNORECASE)
+    if match and not any(more):
         return (f"S{int(match[1]):03d}", f"{int(match[2]):03d}"), None, (int(match[3]),)
-    match = re.fullmatch(r"\s*([A-Za-z]+|[1-6])\s*;\s*S?(\d{1,3})\s*;\s*(\d{1,3})\s*;?", line, re.ASCII | re.IGNORECASE)
-    expression = match and (MMI_CODES.get(int(match[1])) if match[1].isdigit() else WORDS.get(match[1].lower()))
-    if not expression:
+    subject, clip = (whole(cell.removeprefix("S").removeprefix("s")) for cell in more[:2])
+    expression = MMI_CODES.get(whole(name)) or WORDS.get(name.lower())
+    if not expression or any(more[2:]) or subject is None or clip is None or max(subject, clip) > 999:
         allowed = "`expression;subject;sequence` with a word or a code 1..6, or `S050_003_030.png`"
-        raise DatasetError(f"reading a list of MMI sequences: {line[:60]!r} in {where} is not understood; write {allowed}")
-    return (f"S{int(match[2]):03d}", f"{int(match[3]):03d}"), expression, ()
+        raise DatasetError(f"reading a list of MMI sequences: {';'.join(cells)[:60]!r} in {where} is not understood; write {allowed}")
+    return (f"S{subject:03d}", f"{clip:03d}"), expression, ()
 
 
 def _strays(files: list[str], clips: list[str]) -> list[Skip]:
