@@ -210,7 +210,7 @@ def text_of(data: bytes) -> tuple[str, str]:
 def _decoded(data: bytes) -> tuple[str, str]:
     mark = next((mark for mark in _MARKS if data.startswith(mark)), b"")
     encoding, data = _MARKS.get(mark, "utf-8"), data[len(mark) :]
-    if not mark and len(data) > 3 and not len(data) % 2:
+    if not mark and len(data) > 3 and not len(data) % 2 and 0 in data:
         zeros = [data[start::2].count(0) / (len(data) // 2) for start in (0, 1)]
         if max(zeros) > 0.4 and min(zeros) < 0.1:                        # Latin letters in UTF-16: each second byte is 0
             encoding = "utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"
@@ -246,7 +246,8 @@ def lines_of(text: str) -> list[Line]:
 
 def _separator(text: str) -> str:
     """Return the separator by which the first line that is not empty has most columns with a known name, else most cells."""
-    first = next((line for line in raw_lines(text) if line.strip()), "")
+    begin = re.search(r"[^\r\n]*[^\s][^\r\n]*", text)
+    first = begin[0] if begin else ""
     rows = {one: next(iter(_reader(first, one)), []) for one in _SEPARATORS}
     return max(rows, key=lambda one: (sum(_plain(cell) in _KNOWN for cell in rows[one]), len(rows[one])))
 
@@ -257,7 +258,7 @@ def _parsed(text: str, separator: str, first: int = 1) -> list[Line]:
     reader = _reader(f"{text}\n{_END}", separator)
     try:
         for row in reader:
-            cells = tuple(cell.strip() for cell in row)
+            cells = tuple(map(str.strip, row))
             if any(cells) and row != [_END]:
                 found.append(Line(number, cells))
             number, begin = first + reader.line_num, number

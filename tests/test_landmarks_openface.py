@@ -89,20 +89,41 @@ def test_a_file_of_one_picture_has_a_row_for_each_face():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "lacks 136 columns"),
-        (b"\x00\xff\xfe", "is no CSV"),
-        (b"a,b\n1,2\n", "lacks 136 columns"),
+        (b"", "is no CSV: it is empty"),
+        (b"\x00\xff\xfe", "is no CSV: it is not text"),
+        (b"a,b\n1,2\n", "does not begin with OpenFace's columns, but with 'a, b'"),
+        (b"PK\x03\x04", "is no CSV: it is an Excel or zip file"),
+        (frames_csv([FACE]).replace(b"x_1,", b"x_0,"), "lacks 1 columns of 2D points, as x_1; run OpenFace with -2Dfp"),
+        (frames_csv([FACE]).replace(b"pose_Tx,", b"x_0,"), "has the column x_0 2 times"),
+        (frames_csv([FACE]).replace(b"100.0", b"100,0"), r"row 2 has \d+ cells for \d+ columns; with commas between cells"),
         (frames_csv([FACE]).replace(b"success,", b"succes,"), "a column frame, but none that says success"),
         (frames_csv([FACE, FACE])[:-400], r"is cut off: row 3 has \d+ of \d+ columns"),
-        (frames_csv([FACE]).replace(b"100.0", b"hello"), r"in row 2 \(could not convert string to float: 'hello'\)"),
+        (frames_csv([FACE]).replace(b"100.0", b"hello"), r"in row 2 \(could not convert string to float: 'hello'\); did a spreadsheet"),
         (frames_csv([FACE]).replace(b"100.0", b"nan"), r"in row 2 \(1 of 68 points are not finite"),
-        (frames_csv([FACE]).replace(b"\n1,0", b"\none,0"), r"in row 2 \(invalid literal for int"),
+        (frames_csv([FACE]).replace(b"\n1,0", b"\none,0"), r"in row 2 \('one' is no frame number"),
     ],
 )
 def test_what_is_no_such_file_is_named(data, message):
     """Broken on purpose once by not counting columns: the file that ends in the middle of a row passed."""
     with pytest.raises(LandmarkError, match=message):
         parse_csv(data)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+@pytest.mark.parametrize("form", ["semicolon", "tab", "points", "quoted", "sep", "trailing", "whole line", "float frames"])
+def test_a_file_that_a_spreadsheet_saved_again_is_read(form, encoding):
+    """Seen red: on the reader before, which advised -2Dfp; with float() for number()."""
+    text = frames_csv([FACE, None, FACE + 1]).decode()
+    semicolons = text.replace(",", ";").replace(".", ",")
+    text = {
+        "semicolon": semicolons, "tab": semicolons.replace(";", "\t"), "points": text.replace(",", ";"),
+        "quoted": "\n".join(",".join(f'"{cell.replace(".", ",")}"' for cell in line.split(",")) for line in text.splitlines()),
+        "sep": "sep=;\r\n" + semicolons.replace("\n", "\r\n"), "trailing": semicolons.replace("\n", ";;\n") + ";;;;\n",
+        "whole line": "\n".join(f'"{line}"' for line in text.splitlines()),
+        "float frames": "\n".join(semicolons.splitlines()).replace("\n1;0;", "\n1,0;0;").replace("\n3;0;", "\n3,0;0;"),
+    }[form]  # fmt: skip
+    faces = parse_csv(text.encode(encoding))
+    assert faces.last == 3 and sorted(faces.frames) == [1, 3] and np.abs(faces.frames[3][0] - FACE - 1).max() <= 0.051
 
 
 @given(st.binary(max_size=200) | st.text("0123456789.,\n\"\rnaframesucex_ -", max_size=300).map(str.encode) | st.integers(0, 5000))

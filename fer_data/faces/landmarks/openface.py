@@ -3,7 +3,8 @@
 In:  a folder of CSV files that OpenFace wrote for the database's pictures or clips (which of them belongs to what: below).
 Out: 68 points, one decimal, (x, y) from 0, iBUG order.
 
-Both writers are read (", " and "," between columns). Two tools write two kinds of file:
+Both writers are read (", " and "," between columns), and files that a spreadsheet saved again (fer_data.tables). Two tools write
+two kinds of file:
 
     FeatureExtraction  (frame, [face_id,] timestamp, confidence, success, ..., x_0 .. x_67, y_0 .. y_67, ...)
         one file for a clip or a folder of pictures; frame n, from 1, is the n-th frame of the clip, or the n-th picture of
@@ -24,23 +25,23 @@ CE-CLM is not run here: pyclnf 0.4.1, which does in Python, requires opencv-pyth
 is licensed CC BY-NC, and needs 440 MB of OpenFace's files, which may not be passed on.
 """
 
-import csv
-import io
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from fer_data.errors import LandmarkError, UnreadableError
+from fer_data.errors import LandmarkError, TableError, UnreadableError
 from fer_data.faces.landmarks.given import POINTS, GivenBackend, checked
 from fer_data.files import read_file, sha256_of_bytes
 from fer_data.records import Frame, Sequence
+from fer_data.tables import lines_of, number, text_of, whole
 
 __all__ = ["OpenFaceBackend", "Faces", "parse_csv"]
 
 _PICTURES = (".jpg", ".jpeg", ".png", ".bmp")   # what OpenFace takes from a folder; it tells upper from lower case
 _X = tuple(f"x_{index}" for index in range(POINTS))   # not X_0, which is millimetres, nor eye_lmk_x_0
 _Y = tuple(f"y_{index}" for index in range(POINTS))
+_ITS_OWN = {"confidence", "success", "face_id", "pose_Tx", "gaze_0_x", "X_0", "eye_lmk_x_0"}     # columns that say that OpenFace wrote them
 
 
 @dataclass(frozen=True)
@@ -92,36 +93,57 @@ class OpenFaceBackend(GivenBackend):
 
 
 def parse_csv(data: bytes) -> Faces:
-    """Return the faces in the bytes of a CSV file of OpenFace.
+    """Return the faces in the bytes of a CSV file of OpenFace, or of one that a spreadsheet has saved again (`;`, decimal commas).
 
     Raises LandmarkError if it is none: a column is missing, a row is short, a number is none.
     """
     try:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(data.decode("utf-8-sig"))) if any(row)]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise LandmarkError(f"OpenFace's file is no CSV ({error})") from error
-    column = {name: index for index, name in reversed(list(enumerate(rows[0] if rows else [])))}
-    missing = [name for name in (*_X, *_Y) if name not in column]
-    if missing:
-        raise LandmarkError(f"OpenFace's file lacks {len(missing)} columns of 2D points, as {missing[0]}; run OpenFace with -2Dfp")
+        header, *rows = lines_of(text_of(data)[0])
+    except TableError as error:
+        raise LandmarkError(f"OpenFace's file is no CSV: {error}") from error
+    column = _columns(header.cells)
     of_picture = "frame" not in column
     if not of_picture and "success" not in column:
         raise LandmarkError("OpenFace's file has a column frame, but none that says success")
     wanted = [column[name] for pair in zip(_X, _Y, strict=True) for name in pair]
     frames: dict[int, list[np.ndarray]] = {}
     last = 1 if of_picture else 0
-    for line, row in enumerate(rows[1:], 2):
-        if len(row) < len(rows[0]):
-            raise LandmarkError(f"OpenFace's file is cut off: row {line} has {len(row)} of {len(rows[0])} columns")
+    for row in rows:
+        cells, where = row.cells, f"row {row.number}"
+        if len(cells) < len(header.cells):
+            raise LandmarkError(f"OpenFace's file is cut off: {where} has {len(cells)} of {len(header.cells)} columns")
+        if any(cells[len(header.cells) :]):
+            why = "with commas between cells, decimals need a point"
+            raise LandmarkError(f"OpenFace's file cannot be read: {where} has {len(cells)} cells for {len(header.cells)} columns; {why}")
         try:
-            number = 1 if of_picture else int(row[column["frame"]])
-            last = max(last, number)
-            if of_picture or float(row[column["success"]]) == 1:
-                points = np.array([float(row[index]) for index in wanted]).reshape(POINTS, 2)
-                frames.setdefault(number, []).append(checked(points))
+            frame = 1 if of_picture else whole(cells[column["frame"]])
+            if frame is None:
+                raise LandmarkError(f"{cells[column['frame']]!r} is no frame number")
+            last = max(last, frame)
+            if of_picture or number(cells[column["success"]]) == 1:
+                frames.setdefault(frame, []).append(checked(_numbers([cells[index] for index in wanted]).reshape(POINTS, 2)))
         except (ValueError, LandmarkError) as error:
-            raise LandmarkError(f"OpenFace's file cannot be read in row {line} ({error})") from error
+            raise LandmarkError(f"OpenFace's file cannot be read in {where} ({error}); did a spreadsheet change it?") from error
     return Faces(frames, last, of_picture)
+
+
+def _columns(header: tuple[str, ...]) -> dict[str, int]:
+    """Return name -> index of the columns. Names are told apart by case: X_0 holds millimetres, x_0 pixels."""
+    missing = [name for name in (*_X, *_Y) if name not in header]
+    if missing and not _ITS_OWN & {*header}:
+        raise LandmarkError(f"OpenFace's file does not begin with OpenFace's columns, but with {', '.join(header[:4])[:80]!r}")
+    if missing:
+        raise LandmarkError(f"OpenFace's file lacks {len(missing)} columns of 2D points, as {missing[0]}; run OpenFace with -2Dfp")
+    if twice := next((name for name in (*_X, *_Y, "frame", "success") if header.count(name) > 1), None):
+        raise LandmarkError(f"OpenFace's file has the column {twice} {header.count(twice)} times")
+    return {name: index for index, name in enumerate(header)}
+
+
+def _numbers(cells: list[str]) -> np.ndarray:
+    try:
+        return np.array([float(cell) for cell in cells])
+    except ValueError:                # decimal commas, or none
+        return np.array([number(cell) for cell in cells])
 
 
 def _sha256(path: Path) -> str:
