@@ -259,7 +259,7 @@ def test_whatever_ends_the_parent_ends_the_children(tiny_prepared, tmp_path, num
     rest = parent.stdout.read()
     assert "Traceback" not in rest
     assert parent.wait(30) == (130 if number == signal.SIGINT else -number)
-    assert number == signal.SIGKILL or "Run the same command again to go on" in rest
+    assert number == signal.SIGKILL or "Run the same command again to resume" in rest
     parent.stdout.close()
     for fold in (0, 1):
         with filelock.FileLock(path / f"fold{fold}" / ".lock", timeout=30):
