@@ -375,7 +375,7 @@ def test_ck_plus_labels_without_pictures_and_pictures_without_labels(tmp_path):
 def test_a_ck_plus_label_that_cannot_be_read_costs_its_sequence_only(tmp_path):
     """Broken once by taking it for unlabelled: the reason was lost."""
     ck_plus_tree(tmp_path)
-    (tmp_path / "Emotion/S005/001/S005_001_00000011_emotion.txt").write_bytes(b"\xff\xfe3\0")
+    (tmp_path / "Emotion/S005/001/S005_001_00000011_emotion.txt").write_bytes(b"\xff\xfe3")
     found = scan("ck+", tmp_path)
     assert len(found.sequences) == 3
     assert [(skip.reason, skip.subject, skip.frames) for skip in found.skipped] == [("bad-label", "S005", 11)]
@@ -385,6 +385,46 @@ def test_a_ck_plus_label_that_cannot_be_read_costs_its_sequence_only(tmp_path):
     assert [(skip.reason, skip.subject, skip.frames) for skip in found.skipped] == [("bad-label", "S005", 0)]
     write(tmp_path, ["Emotion (3)/S005/001/S005_001_00000011_emotion.txt"], b"4.0")
     with pytest.raises(DatasetError, match=r"S005/001 must have one label, got 3 in .* and 4 in"):
+        scan("ck+", tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-8-sig", "latin-1"])
+def test_a_ck_plus_label_saved_again_in_another_encoding_is_read(tmp_path, encoding):
+    """Seen red: UTF-16 and a Latin-1 blank that does not break were `'utf-8' codec can't decode byte`, a bad label."""
+    ck_plus_tree(tmp_path)
+    (tmp_path / "Emotion/S005/001/S005_001_00000011_emotion.txt").write_bytes("\u00a0  3.0000000e+00\r\n".encode(encoding))
+    found = scan("ck+", tmp_path)
+    assert summary(found.sequences)[0] == "S005/001 disgust 11" and found.skipped == ()
+
+
+@pytest.mark.parametrize(("data", "words"), [(b"", "it is empty"), (b"PK\x03\x04", "it is an Excel or z"), (b"7.5", "'7.5' in Emot")])
+def test_a_ck_plus_label_that_holds_no_code_says_why(tmp_path, data, words):
+    """Seen red: without the reader's own error in the net the whole scan ended."""
+    ck_plus_tree(tmp_path)
+    (tmp_path / "Emotion/S005/001/S005_001_00000011_emotion.txt").write_bytes(data)
+    (skip,) = scan("ck+", tmp_path).skipped
+    assert skip.reason == "bad-label" and "Emotion/S005/001/S005_001_00000011_emotion.txt" in skip.detail and words in skip.detail
+
+
+def test_ck_plus_labels_under_a_changed_name_are_named_and_not_used(tmp_path):
+    """Seen red: without the note S005 was unlabelled without a word; without `unlabelled` S010's copy was named as well."""
+    ck_plus_tree(tmp_path)
+    labels = sorted((tmp_path / "Emotion").rglob("*.txt"))
+    shutil.copy(labels[1], f"{labels[1]}.txt")                           # its sequence has a label
+    labels[0].rename(labels[0].with_name("S005_001_00000011_emotion (1).txt"))
+    found = scan("ck+", tmp_path)
+    assert "S005/001 None 11" in summary(found.sequences)
+    (note,) = [note for note in found.notes if "rename" in note]
+    assert note == (
+        "1 file not named as a label is, and not read: Emotion/S005/001/S005_001_00000011_emotion (1).txt;"
+        " if they are labels, rename each to end in _emotion.txt: without one its sequence counts as unlabelled"
+    )
+    write(tmp_path, [f"images/S{one:03d}/001/S{one:03d}_001_00000001.png" for one in range(50, 60)])
+    write(tmp_path, [f"images/S{one:03d}/001/S{one:03d}_001_00000001_emotion.txt.txt" for one in range(50, 60)], b"3")
+    assert any(note.startswith("11 files ") and "00000001_emotion.txt.txt and 8 more; " in note for note in scan("ck+", tmp_path).notes)
+    for label in labels[1:]:
+        label.unlink()
+    with pytest.raises(DatasetError, match=r"no \*_emotion.txt file; 12 files not named as a label is.* rename each"):
         scan("ck+", tmp_path)
 
 

@@ -42,17 +42,24 @@ def test_the_published_form_is_read(mark, end):
     assert (points == [224.7183, 207.66094]).all()
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "latin-1"])
+def test_points_saved_again_in_another_encoding_are_read(encoding):
+    """Seen red: UTF-16 gave `'utf-8' codec can't decode byte 0xff`, a blank that does not break in Latin-1 the same."""
+    text = LINE.decode().replace("   2.0", "\u00a0 2.0") * 68
+    assert (parse_points(text.encode(encoding)) == [224.7183, 207.66094]).all()
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "got 0 lines"),
+        (b"", "it is empty"),
         (LINE * 67, "got 67 lines"),
         (LINE * 69, "got 69 lines"),
         (LINE * 67 + b"1.0\n", "got 1 in line 68"),
         (b"1 2 3\n" + LINE * 67, "got 3 in line 1"),
         (LINE * 67 + b"1.0 y\n", "could not convert string to float"),
         (LINE * 67 + b"nan 3\n", "1 of 68 points are not finite"),
-        (b"\xff\xfe" + LINE * 68, "codec can't decode"),
+        (b"\xff\xfe3", "it begins as UTF-16-LE text, but byte"),
         (b"<!doctype html>", "could not convert"),
     ],
 )

@@ -22,23 +22,26 @@ Cite:     Lucey et al. 2010.      Licence: research agreement; images may not be
 
 import re
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
 from fer_data.datasets.published import ck_plus_subjects, counts_note, load_facts, subject_notes
 from fer_data.datasets.recognise import what_it_is, where_it_lies, wrong_tree
 from fer_data.datasets.tree import PICTURE, stray, walk
-from fer_data.errors import DatasetError, UnreadableError
+from fer_data.errors import DatasetError, TableError, UnreadableError
 from fer_data.files import read_file
 from fer_data.labels import CK_PLUS_CODES, WORDS
 from fer_data.pictures.file_kinds import is_picture
 from fer_data.records import Frame, Scan, Sequence, Skip
-from fer_data.text import natural_key
+from fer_data.tables import text_of
+from fer_data.text import counted, listed, natural_key
 
 __all__ = ["scan", "read_emotion"]
 
 _FRAME = re.compile(rf"(?:.*/)?(S\d{{3}})_(\d{{3}})_(\d{{8}})\.{PICTURE}", re.IGNORECASE | re.ASCII)
 _EMOTION = re.compile(r"(?:.*/)?(S\d{3})_(\d{3})_(\d{8})_emotion\.txt", re.IGNORECASE | re.ASCII)
+_LIKE_EMOTION = re.compile(r"(?:.*/)?(S\d{3})_(\d{3})_\d{8}_emotion[^/]*", re.IGNORECASE | re.ASCII)
 _POINTS = re.compile(r"(?:.*/)?(S\d{3})_(\d{3})_(\d{8})_landmarks\.txt", re.IGNORECASE | re.ASCII)
 _MEMBER = "a CK+ picture is named S005_001_00000011.png"
 
@@ -53,7 +56,8 @@ def scan(root: Path) -> Scan:
     labels, bad = _labels(root, files)
     _refuse_other_trees(root, files, frames, labels, bad)
     sequences, unused = _sequences(frames, labels, bad, _points(files))
-    return Scan("ck+", tuple(sequences), tuple(skipped + unused + left), _notes(sequences, frames, labels))
+    misnamed = _misnamed(files, frames.keys() - labels.keys() - bad.keys())
+    return Scan("ck+", tuple(sequences), tuple(skipped + unused + left), (*_notes(sequences, frames, labels), *misnamed))
 
 
 def read_emotion(text: str, where: str) -> int:
@@ -108,12 +112,13 @@ def _labels(root: Path, files: list[str]) -> tuple[dict[tuple[str, str], tuple[i
             continue
         key = (match[1].upper(), match[2])
         try:
-            code = read_emotion(read_file(root / path).decode("utf-8"), path)
+            code = read_emotion(text_of(read_file(root / path))[0], path)
         except UnreadableError as error:
             bad[key] = Skip(path, "unreadable", *key, detail=f"the label {error.why}")
             continue
-        except (DatasetError, UnicodeDecodeError) as error:
-            bad[key] = Skip(path, "bad-label", *key, detail=str(error))
+        except (DatasetError, TableError) as error:
+            detail = str(error) if isinstance(error, DatasetError) else f"reading a CK+ label: {path} holds no code: {error}"
+            bad[key] = Skip(path, "bad-label", *key, detail=detail)
             continue
         earlier = labels.setdefault(key, (code, int(match[3]), path))
         if earlier[0] != code:
@@ -121,6 +126,15 @@ def _labels(root: Path, files: list[str]) -> tuple[dict[tuple[str, str], tuple[i
                 f"reading CK+ labels: sequence {'/'.join(key)} must have one label, got {earlier[0]} in {earlier[2]} and {code} in {path}"
             )
     return labels, bad
+
+
+def _misnamed(files: list[str], unlabelled: Collection[tuple[str, str]]) -> list[str]:
+    """Return a sentence about files that a copy or Windows renamed, `_emotion.txt.txt`, whose sequences have no other label."""
+    like = [path for path in files if (match := _LIKE_EMOTION.fullmatch(path)) and (match[1].upper(), match[2]) in unlabelled]
+    if not like:
+        return []
+    begin = f"{counted(len(like), 'file')} not named as a label is, and not read: {listed(like, 3)}"
+    return [f"{begin}; if they are labels, rename each to end in _emotion.txt: without one its sequence counts as unlabelled"]
 
 
 def _points(files: list[str]) -> dict[tuple[str, str, int], str]:
@@ -162,7 +176,7 @@ def _refuse_other_trees(root, files, frames, labels, bad) -> None:
         here, absent, archive = f"labels ({len(labels)})", "no picture", "extended-cohn-kanade-images.zip"
     zips = [path for path in files if path.lower().endswith(".zip")]
     hint = what_it_is(root, zips, "ck+") if zips else f"; unpack {archive} next to them and give the folder that holds both"
-    hint = where_it_lies(root, files, "ck+") or hint
+    hint = where_it_lies(root, files, "ck+") or "".join(f"; {said}" for said in _misnamed(files, frames)) or hint
     raise DatasetError(f"looking for CK+ below {root}: there are {here}, but {absent}{hint}")
 
 

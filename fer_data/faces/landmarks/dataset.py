@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_data.errors import LandmarkError, UnreadableError
+from fer_data.errors import LandmarkError, TableError, UnreadableError
 from fer_data.faces.landmarks.given import POINTS, GivenBackend, checked
 from fer_data.files import read_file, sha256_of_bytes
 from fer_data.records import Sequence
+from fer_data.tables import text_of
 
 __all__ = ["DatasetBackend", "parse_points"]
 
@@ -42,16 +43,16 @@ class DatasetBackend(GivenBackend):
 def parse_points(data: bytes) -> np.ndarray:
     """Return the points (68, 2) float64 in the bytes of a *_landmarks.txt file.
 
-    Raises LandmarkError for anything but 68 lines of two finite numbers; blank lines, CRLF and a byte order mark are
-    allowed.
+    Raises LandmarkError for anything but 68 lines of two finite numbers; blank lines and CRLF are allowed, and the
+    encodings of fer_data.tables.
 
     >>> parse_points(b"   2.2471830e+02   2.0766094e+02\\n" * 68)[0].tolist()
     [224.7183, 207.66094]
     """
     rule = f"its file of points must hold {POINTS} lines of two numbers"
     try:
-        lines = [[float(number) for number in line.split()] for line in data.decode("utf-8-sig").splitlines() if line.strip()]
-    except ValueError as error:  # no text, or no number
+        lines = [[float(number) for number in line.split()] for line in text_of(data)[0].splitlines() if line.strip()]
+    except (TableError, ValueError) as error:  # no text, or no number
         raise LandmarkError(f"{rule} ({error})") from error
     if len(lines) != POINTS:
         raise LandmarkError(f"{rule}, got {len(lines)} lines")
