@@ -171,9 +171,11 @@ def prepare_bu4dfe(root, out, every, **given):
 @click.argument("out", type=options.OUT_DIR)
 @click.option("--index", type=options.FILE, help="Table, e.g. CSV, with the columns path, subject, expression[, sequence, frame].")
 @click.option("--pattern", metavar="TEXT", help="File names, e.g. '{subject}/{subject}_{sequence}_{expression}.jpg'.")
+@click.option("--name", cls=options.Option, metavar="TEXT", show_default="that of the folder ROOT",
+              help="Name of the data set, in reports and in the names of runs.")
 @choice("--frames", ["all", "last-three"], "Which frames of a sequence are used.")
 @prepare_options("fan", "dlib", "openface", "none")
-def prepare_folder(root, out, index, pattern, **given):
+def prepare_folder(root, out, index, pattern, name, **given):
     """Any folder of face pictures, with a table of them (--index) or a pattern of their names (--pattern).
 
     \b
@@ -181,7 +183,8 @@ def prepare_folder(root, out, index, pattern, **given):
     """
     if (index is None) == (pattern is None):
         raise click.UsageError("Give either --index FILE.csv or --pattern TEXT.")
-    _prepare("folder", root, out, {"index": index} if index else {"pattern": pattern}, **given)
+    adapter_options = {"index": index} if index else {"pattern": pattern}
+    _prepare("folder", root, out, adapter_options | ({} if name is None else {"name": name}), **given)
 
 
 def _prepare(dataset, root, out, adapter_options, dry_run, strict, as_json, **given):

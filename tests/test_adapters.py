@@ -21,7 +21,7 @@ from fer_data.records import NOT_SELECTED, UNUSABLE
 from fer_data.text import natural_key
 
 PATTERN = "{subject}/{sequence}-{expression}/{frame}.png"
-OPTIONS = {"folder": {"pattern": PATTERN}}
+OPTIONS = {"folder": {"pattern": PATTERN, "name": "folder"}}
 LITTER = (".DS_Store", "Thumbs.db", "__MACOSX/x/._S005_001_00000001.png", "@eaDir/a.png")
 
 

@@ -49,7 +49,7 @@ def test_a_folder_with_files_of_others_is_refused_and_not_touched(pictures, tmp_
         (out / name).write_text("mine")
     before = bytes_of(out, apart=())
     done = prepare_text(pictures, out, *more)
-    said = f"Error: preparing folder: {out} must be new, empty or hold the fer-data.json of an earlier run; it holds "
+    said = f"Error: preparing faces: {out} must be new, empty or hold the fer-data.json of an earlier run; it holds "
     assert done.exit_code == 1 and done.stderr.startswith(said + sorted(names)[0].split("/")[0])
     assert bytes_of(out, apart=()) == before
 
@@ -69,7 +69,7 @@ def test_a_folder_of_another_database_is_refused_by_both_names(pictures, tmp_pat
     prepare_dataset("folder", pictures, tmp_path / "out", PLAIN)
     before = bytes_of(tmp_path / "out", apart=())
     monkeypatch.setitem(ADAPTERS, "ck48", ADAPTERS["folder"])
-    with pytest.raises(DatasetError, match=r"preparing ck48 into .*out: it holds folder; give another folder, or remove this one first"):
+    with pytest.raises(DatasetError, match=r"preparing ck48 into .*out: it holds faces; give another folder, or remove this one first"):
         prepare_dataset("ck48", pictures, tmp_path / "out", PLAIN)
     assert bytes_of(tmp_path / "out", apart=()) == before
 

@@ -9,14 +9,17 @@ Pattern fields: {subject}, {expression}, optional {sequence} and {frame}; `*` st
                 file name. A field ends before the character that follows it in the pattern, so that there is only one
                 reading; {subject:4} takes exactly four characters. A field named twice must have the same text.
 An expression is one of the words in fer_data.labels.WORDS; an empty one in the index means: not labelled.
+The name of the data set is that of its folder, unless another one is given: reports and runs of two folders are told apart by it.
 Ids of people are read as fer_data.people says. Names of files are compared in one Unicode form, and a backslash in them is a '/'.
 """
 
 import re
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
 from fer_data.datasets.index import FIELDS, Indexed, by_spelling, commonest, read_index
+from fer_data.datasets.published import FILES
 from fer_data.datasets.recognise import what_it_is
 from fer_data.datasets.tree import walk
 from fer_data.errors import DatasetError, UnreadableError
@@ -28,17 +31,21 @@ from fer_data.records import Frame, Scan, Sequence, Skip
 from fer_data.tables import whole
 from fer_data.text import natural_key, same_path
 
-__all__ = ["FIELDS", "scan", "pattern_to_regex"]
+__all__ = ["FIELDS", "UNNAMED", "check_name", "default_name", "pattern_to_regex", "scan"]
+
+UNNAMED = "folder"                    # the name of every such data set before they had names
 
 _CLIP = "a clip: `prepare folder` reads pictures; save its frames as pictures, in a folder of their own"
+_LONGEST = 60                         # characters of a name, which is part of the name of each run's folder
 _TOKEN = re.compile(r"\{([^{}:]*)(?::([^{}]*))?\}|\*")
 
 
-def scan(root: Path, index: Path | None = None, pattern: str | None = None) -> Scan:
-    """Return the sequences below `root` as the index or the pattern describes them.
+def scan(root: Path, index: Path | None = None, pattern: str | None = None, name: str | None = None) -> Scan:
+    """Return the sequences below `root` as the index or the pattern describes them; `name`: of the data set, default_name if None.
 
     Raises DatasetError unless exactly one of the two is given, if it is malformed, or if nothing below `root` fits.
     """
+    name = default_name(root) if name is None else check_name(name)
     if (index is None) == (pattern is None):
         raise DatasetError("reading a folder: give either --index FILE.csv or --pattern TEXT")
     files, left = walk(root)
@@ -56,7 +63,29 @@ def scan(root: Path, index: Path | None = None, pattern: str | None = None) -> S
         none = "" if pictures else "; there is no picture"
         raise DatasetError(f"reading a folder: nothing below {root} fits {index or pattern!r}{none}{hint}")
     notes = given.notes + ((commonest(failed, given.rows, index.name),) if index and failed else ())
-    return Scan("folder", tuple(sequences), tuple(skipped + clips + unusable + left), notes)
+    named = tuple(replace(one, dataset=name) for one in sequences)
+    return Scan(name, named, tuple(skipped + clips + unusable + left), notes)
+
+
+def default_name(root: Path) -> str:
+    """Return the name of a folder as that of a data set: letters, digits, and . + - _ alone; never that of a published database.
+
+    >>> default_name(Path("/data/My faces (2)")), default_name(Path("/data/MMI"))
+    ('My-faces-2', 'MMI-folder')
+    """
+    text = unicodedata.normalize("NFC", Path(root).resolve().name)
+    name = re.sub(r"[^\w.+]+", "-", text)[:_LONGEST].strip("-.") or UNNAMED
+    return f"{name}-folder" if name.lower() in FILES else name
+
+
+def check_name(name: str) -> str:
+    """Return a name that a user gave to a data set. Raises DatasetError if it cannot name a run's folder, or is a published database's."""
+    doing = f"naming a folder of pictures {name!r}"
+    if not re.fullmatch(rf"\w[\w.+-]{{0,{_LONGEST - 1}}}", name) or name.endswith("."):
+        raise DatasetError(f"{doing}: a name begins with a letter or digit and has letters, digits, and . + - _ alone, {_LONGEST} at most")
+    if name.lower() in FILES:
+        raise DatasetError(f"{doing}: that is a published database, and its counts and licence are not those of your pictures; add a word")
+    return name
 
 
 def pattern_to_regex(pattern: str) -> re.Pattern:
@@ -166,5 +195,5 @@ def _sequence(key: tuple[str, str], members: list[tuple[dict, str | None]]) -> t
     sequences = []
     for expression, numbered in frames.items():
         ordered = tuple(Frame(path, number) for number, path in sorted(numbered.items()))
-        sequences.append(Sequence("folder", *key, expression, ordered))
+        sequences.append(Sequence(UNNAMED, *key, expression, ordered))
     return sequences, skipped

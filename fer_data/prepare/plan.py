@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from fer_data.datasets import folder
 from fer_data.datasets.adapters import ADAPTERS
 from fer_data.errors import DatasetError
 from fer_data.faces.landmarks import backend_options, open_backend
@@ -16,10 +17,10 @@ from fer_data.faces.views import N_VIEWS, VIEW_SIZE
 from fer_data.people import refuse_alike
 from fer_data.protocol import folds, peaks
 from fer_data.records import Scan, Sequence, Skip
-from fer_data.store.folder import check_out
+from fer_data.store.folder import MARK, check_out, marked
 from fer_data.text import counted, unknown
 
-__all__ = ["NEUTRAL", "SHARD_FACES", "UNWRITTEN", "DryRun", "Plan", "PrepareConfig", "Selected", "dry_run", "make_plan"]
+__all__ = ["NEUTRAL", "SHARD_FACES", "UNWRITTEN", "DryRun", "Plan", "PrepareConfig", "Selected", "dry_run", "make_plan", "name_of"]
 
 SHARD_FACES = 48                      # a shard is closed once it has this many faces; stored views make it about 49 MB
 NEUTRAL = ("off", "class", "reference")          # what becomes of the first frame of each sequence
@@ -129,8 +130,28 @@ class DryRun:
         return Text("\n".join(lines))
 
 
-def make_plan(dataset: str, root: Path, config: PrepareConfig) -> Plan:
-    """Return what `prepare_dataset` will do; reads names, labels and the backend's weights, no pictures.
+def name_of(dataset: str, root: Path, out: Path, config: PrepareConfig) -> str:
+    """Return the name under which a database is prepared into `out`: its own, or that of a folder of pictures.
+
+    A folder of pictures that was prepared before such folders had names keeps the one of that time, so that the same command gives the
+    same bytes. Raises DatasetError if `out` holds another folder of pictures and no name was given.
+    """
+    if dataset != "folder":
+        return dataset
+    if config.options.get("name") is not None:
+        return folder.check_name(config.options["name"])
+    name, held = folder.default_name(root), marked(out) if (Path(out) / MARK).is_file() else None
+    if held == folder.UNNAMED:
+        return held
+    if held not in (None, name, *ADAPTERS):
+        raise DatasetError(
+            f"preparing {name} into {out}: it holds the pictures of {held}; give another folder, or --name {held} if these are the same"
+        )
+    return name
+
+
+def make_plan(dataset: str, root: Path, config: PrepareConfig, name: str | None = None) -> Plan:
+    """Return what `prepare_dataset` will do; reads names, labels and the backend's weights, no pictures. `name`: of a folder of pictures.
 
     Raises DatasetError if the tree is not the database's, if it has too few labelled subjects for the folds, or if two of them may be
     one person in two spellings; WeightsError if the backend cannot run.
@@ -139,7 +160,7 @@ def make_plan(dataset: str, root: Path, config: PrepareConfig) -> Plan:
         raise DatasetError(f"preparing a database: {unknown('database', dataset, ADAPTERS)}")
     if config.neutral not in NEUTRAL:
         raise DatasetError(f"taking neutral frames: {unknown('choice', config.neutral, NEUTRAL)}")
-    scan = ADAPTERS[dataset](root, **config.options)
+    scan = ADAPTERS[dataset](root, **config.options | ({"name": name} if name and dataset == "folder" else {}))
     rule = config.frames or peaks.DEFAULT_RULE[dataset]
     labelled: dict[str, list[str]] = {}
     for sequence in scan.sequences:
@@ -155,8 +176,8 @@ def make_plan(dataset: str, root: Path, config: PrepareConfig) -> Plan:
         used, left = _select(sequence, rule, config.neutral)
         skipped += left
         selected += [Selected(one, fold_of[sequence.subject]) for one in used]
-    name, options = config.backend()
-    backend = open_backend(name, **options)
+    kind, options = config.backend()
+    backend = open_backend(kind, **options)
     evidence = tuple(backend.evidence(Path(root), one.sequence) for one in selected)
     scan = replace(scan, notes=(*scan.notes, *_neutral_notes(selected, config.neutral)))
     return Plan(scan, rule, tuple(selected), tuple(_once(skipped, selected)), tuple(_group(selected)), backend.identity(), evidence)
@@ -164,8 +185,9 @@ def make_plan(dataset: str, root: Path, config: PrepareConfig) -> Plan:
 
 def dry_run(dataset: str, root: Path, out: Path, config: PrepareConfig) -> DryRun:
     """Return what `prepare_dataset` would do with the same arguments; writes nothing. Raises as it does before it writes."""
-    check_out(dataset, Path(root), Path(out))
-    return DryRun(make_plan(dataset, root, config), config, Path(out))
+    name = name_of(dataset, root, out, config)
+    check_out(name, Path(root), Path(out))
+    return DryRun(make_plan(dataset, root, config, name), config, Path(out))
 
 
 def _too_few(dataset: str, root: Path, scan: Scan, labelled: dict[str, list[str]]) -> str:

@@ -30,7 +30,7 @@ from fer_data.faces.views import N_VIEWS, VIEW_SIZE, render_views
 from fer_data.files import write_json_atomically
 from fer_data.labels import classes_of
 from fer_data.prepare.cluster import cluster
-from fer_data.prepare.plan import UNWRITTEN, Plan, PrepareConfig, make_plan
+from fer_data.prepare.plan import UNWRITTEN, Plan, PrepareConfig, make_plan, name_of
 from fer_data.prepare.sequence import PIPELINE_VERSION, SCALING_VERSION, Result, Task, hash_source, process
 from fer_data.prepare.workers import open_pool
 from fer_data.records import NOT_SELECTED, REMARKS, UNUSABLE, Skip
@@ -111,13 +111,14 @@ def prepare_dataset(
     """
     began = time.time()
     root, out = Path(root), Path(out)
-    check_out(dataset, root, out)
-    plan = make_plan(dataset, root, config)
+    name = name_of(dataset, root, out, config)
+    check_out(name, root, out)
+    plan = make_plan(dataset, root, config, name)
     with ExitStack() as stack:
         if executor is None and config.scheduler is not None:
             executor = stack.enter_context(cluster(config.scheduler))        # before anything is written: nobody may answer there
-        stack.enter_context(only_writer(dataset, root, out))
-        summary = Summary(out, dataset, found=plan.n_found, notes=plan.scan.notes)
+        stack.enter_context(only_writer(name, root, out))
+        summary = Summary(out, name, found=plan.n_found, notes=plan.scan.notes)
         run = _Run(root, out, config, plan, summary, progress)
         with open_pool(config.workers, executor) as pool:
             made = _Made()

@@ -30,7 +30,7 @@ MATRIX = ("matrix_00", "matrix_01", "matrix_02", "matrix_10", "matrix_11", "matr
 # column -> (dtype, meaning); data_manifests/README.md prints this table
 COLUMNS = {
     "image_id": ("str", "dataset/subject/sequence/frame, unique"),
-    "dataset": ("str", "the name given to `fer-data prepare`"),
+    "dataset": ("str", "the name given to `fer-data prepare`; of any folder, its --name"),
     "subject": ("str", "the database's own id of the person"),
     "sequence": ("str", "id of the sequence, unique within the subject"),
     "frame": ("int64", "frame number as the database counts"),

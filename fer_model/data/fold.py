@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 import fer_data
+from fer_data.datasets.folder import UNNAMED
+from fer_data.datasets.published import FILES
 from fer_data.labels import classes_of
 from fer_data.people import one_name
 from fer_data.protocol.folds import inner_validation, refuse_shared_subjects, repeated
@@ -24,7 +26,7 @@ from fer_data.text import either
 from fer_model.config import TrainConfig
 from fer_model.errors import FoldError, RunError
 
-__all__ = ["Fold", "FoldReader", "Prepared", "one_name_each", "people_of", "read_prepared", "set_aside"]
+__all__ = ["Fold", "FoldReader", "Prepared", "in_common", "one_name_each", "people_of", "read_prepared", "set_aside"]
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,23 @@ def one_name_each(people: Iterable[str]) -> set[str]:
     """
     parts = (name.partition("/") for name in people)
     return {one_name(dataset, subject) for dataset, _, subject in parts}
+
+
+def in_common(people: Iterable[str], others: Iterable[str]) -> set[str]:
+    """Return who, as dataset/subject, is among both; one name for each person.
+
+    Of a folder of pictures that was prepared before such folders had names (`folder/S1`) nobody knows which one it is: its people are
+    taken for those of the same ids in any folder.
+
+    >>> in_common(["folder/S1"], ["cmu/S1", "ck+/S1", "cmu/S2"])
+    {'folder/S1'}
+    """
+    mine, theirs = one_name_each(people), one_name_each(others)
+    unnamed = {name for name in mine | theirs if name.partition("/")[0] == UNNAMED}
+    any_folder = [{name.partition("/")[2] for name in side if name.partition("/")[0] not in FILES} for side in (mine, theirs)]
+    ids = any_folder[0] & any_folder[1] if unnamed else set()
+    doubtful = {name for name in unnamed if name.partition("/")[2] in ids}
+    return (mine & theirs) | doubtful
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from fer_data.people import alike, pairs_text
 from fer_data.store.loader import open_views
 from fer_data.store.manifest import manifest_sha256
 from fer_data.text import either
-from fer_model.data.fold import one_name_each, people_of
+from fer_model.data.fold import in_common, one_name_each, people_of
 from fer_model.errors import RunError
 from fer_model.runs.folder import RunFolder
 from fer_model.runs.predictions import predictions_frame
@@ -77,7 +77,7 @@ def _elsewhere(trained: TrainedRun, data: Path) -> tuple[pd.DataFrame, tuple[str
     rows = rows[rows["role"] == "peak"]
     before = trained.content["init"] or {"people": []}                   # whom a run knows that this one started from
     known = one_name_each([*trained.identities, *trained.content["validation_people"], *before["people"]])
-    met = sorted(name for name in set(people_of(rows)) if one_name_each([name]) & known)
+    met = sorted(in_common(people_of(rows), known))
     if met:
         raise RunError(
             f"{doing}: nobody in it may have been trained on, or chosen the weights by, {len(met)} people were ({met[0]});"

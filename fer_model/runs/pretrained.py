@@ -17,7 +17,7 @@ from torch import Tensor
 from fer_data.files import sha256_of_bytes
 from fer_data.text import counted
 from fer_model.config import TrainConfig
-from fer_model.data.fold import Fold, one_name_each, people_of
+from fer_model.data.fold import Fold, in_common, people_of
 from fer_model.engine import checkpoint
 from fer_model.errors import ConfigError, FoldError
 from fer_model.runs.differences import first_difference
@@ -94,7 +94,7 @@ def read_pretrained(run: Path, config: TrainConfig, fold: Fold) -> Pretrained:
         raise ConfigError(f"starting from {run}: networks must have the same sizes, but network.{name} is {there} there and {here} here")
     before = content["init"] or {"people": []}                           # it may have started from another itself
     people = sorted({*content["identities"], *before["people"]})
-    held_out = one_name_each(people) & one_name_each([*people_of(fold.test), *people_of(fold.validation)])
+    held_out = in_common(people, [*people_of(fold.test), *people_of(fold.validation)])
     if held_out:
         raise FoldError(
             f"starting from {run}: it was trained on {min(held_out)} ({counted(len(held_out), 'person', 'people')} in all), who is held out"
