@@ -16,10 +16,11 @@ import fer_data
 from fer_data.labels import classes_of
 from fer_data.people import alike, pairs_text
 from fer_data.store.loader import open_views
-from fer_data.store.manifest import manifest_sha256
+from fer_data.store.manifest import manifest_sha256, read_settings
 from fer_data.text import either
 from fer_model.data.fold import in_common, one_name_each, people_of
 from fer_model.errors import RunError
+from fer_model.runs.faces import differences, faces_of, faces_of_run, how_framed
 from fer_model.runs.folder import RunFolder
 from fer_model.runs.predictions import predictions_frame
 from fer_model.runs.trained import TrainedRun, load_run
@@ -34,7 +35,8 @@ class Repredicted:
 
     frame: pd.DataFrame               # as runs.predictions.predictions_frame gives it
     elsewhere: bool                   # on another database than the run's
-    notes: tuple[str, ...]            # what was left out, sentences
+    notes: tuple[str, ...]            # what was left out, what keeps the figures from being compared; sentences
+    faces: dict[str, str | None] | None = None   # on another database: how the faces trained on and tested on were framed
 
 
 def repredict(
@@ -67,7 +69,14 @@ def repredict(
         raise RunError(f"evaluating {run} on {data}: it was trained on {net.channels} channels, these faces have {views.channels}")
     keep = [trained.classes.index(name) for name in classes]
     found = probabilities(lambda x: trained.logits(x)[:, keep], views, net.image_size, batch, VOTES[vote])      # (n, K)
-    return Repredicted(predictions_frame(rows, found.numpy(), classes), elsewhere, tuple(notes))
+    faces = _framed(trained, data) if elsewhere else None
+    return Repredicted(predictions_frame(rows, found.numpy(), classes), elsewhere, tuple(notes), faces)
+
+
+def _framed(trained: TrainedRun, data: Path) -> dict[str, str | None]:
+    """Return how the faces that a run was trained on, and those of another database, were framed."""
+    before = faces_of_run(trained.content)
+    return {"trained_on": before and how_framed(before), "tested_on": how_framed(faces_of(read_settings(data)))}
 
 
 def _elsewhere(trained: TrainedRun, data: Path) -> tuple[pd.DataFrame, tuple[str, ...], list[str]]:
@@ -77,7 +86,7 @@ def _elsewhere(trained: TrainedRun, data: Path) -> tuple[pd.DataFrame, tuple[str
     rows = rows[rows["role"] == "peak"]
     before = trained.content["init"] or {"people": []}                   # whom a run knows that this one started from
     known = one_name_each([*trained.identities, *trained.content["validation_people"], *before["people"]])
-    met = sorted(in_common(people_of(rows), known))
+    met = sorted(name for name in set(people_of(rows)) if in_common([name], known))
     if met:
         raise RunError(
             f"{doing}: nobody in it may have been trained on, or chosen the weights by, {len(met)} people were ({met[0]});"
@@ -93,6 +102,7 @@ def _elsewhere(trained: TrainedRun, data: Path) -> tuple[pd.DataFrame, tuple[str
     used = rows[rows["expression"].isin(shared)].reset_index(drop=True)
     notes = [f"Tested on {data}, nobody in which was trained on; classes that both have: {', '.join(shared)}."]
     notes += _spelled_like(known, one_name_each(people_of(used)))
+    notes += differences("this run", faces_of_run(trained.content), trained.content["dataset"], data, read_settings(data))
     unasked = [name for name in trained.classes if name not in theirs]
     if unasked:
         notes.append(f"Trained on but not in these data, hence never answered: {', '.join(unasked)}.")

@@ -37,6 +37,7 @@ class RunRow:
     evaluation: Evaluation            # of all of them, pooled
     pooled: Pooled | None             # None: `path` is a run by itself
     notes: tuple[str, ...]
+    faces: dict | None = None         # tested elsewhere: how the faces trained on and tested on were framed
 
     @property
     def kimg(self) -> float:
@@ -53,7 +54,7 @@ class RunRow:
 
     def to_json(self, more: dict) -> dict:
         """Return a run's path and result with the figures of this table; of several runs what they share."""
-        notes = {"notes": list(self.notes)} if self.notes else {}
+        notes = ({"notes": list(self.notes)} if self.notes else {}) | ({"faces": self.faces} if self.faces else {})
         same = {key: value for key, value in self.results[0].items() if all(result.get(key) == value for result in self.results)}
         if "vote" in more:
             same["rules"] = {**same["rules"], "test_view": _voting(more["vote"])}
@@ -161,12 +162,12 @@ def _row(group: RunGroup, data: Path | None, vote: int, device: str) -> RunRow:
     notes += dict.fromkeys(note for one in found for note in one.notes)
     paths = tuple(run.path for run in runs)
     if group.alone:
-        return RunRow(group.path, paths, results, evaluate(frames[0]), None, tuple(notes))
+        return RunRow(group.path, paths, results, evaluate(frames[0]), None, tuple(notes), found[0].faces)
     numbers, n_folds = [run.fold for run in runs], runs[0].content.get("n_folds", len(group.runs))
     if set(range(n_folds)) - set(numbers):
         notes.append(f"{group.path}: {len(runs)} of {n_folds} folds are complete, the figures are theirs.")
     pooled = pool(numbers, frames, n_folds, elsewhere)
-    return RunRow(group.path, paths, results, pooled.evaluation, pooled, tuple(notes))
+    return RunRow(group.path, paths, results, pooled.evaluation, pooled, tuple(notes), found[0].faces)
 
 
 def _predictions(run: FoldRun, data: Path | None, vote: int, device: str) -> Repredicted:

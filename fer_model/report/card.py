@@ -13,6 +13,7 @@ from pathlib import Path
 
 from fer_data import __version__
 from fer_data.faces.align import CANVAS
+from fer_data.faces.landmarks.none import NO_POINTS
 from fer_data.files import make_folder, sha256_of_file, write_bytes_atomically
 from fer_data.share.terms import Terms, terms_of
 from fer_data.text import counted, escape, listed, paragraphs, percent, table
@@ -22,6 +23,7 @@ from fer_model.evaluate.pooled import SeedFigures, figures_of, seed_spread
 from fer_model.report.markdown import accuracy_table, confusion_table, folds_table
 from fer_model.report.protocol import database_name, drawn_of, findings, paper_views, protocol, stages_of
 from fer_model.report.report import citations_of, figure_values, incomplete_values, spread_values
+from fer_model.runs.faces import how_framed
 from fer_model.runs.fold_runs import FoldRun, read_content
 from fer_model.runs.folder import RunFolder
 from fer_model.runs.methods import Method, gather
@@ -229,6 +231,8 @@ def _faces(content: dict) -> list[str]:
     by = f"found with {faces['landmarks']} {backend['version']}".strip()
     weights = f" (model file, sha256: `{backend['weights_sha256']}`)" if backend["weights_sha256"] else ""
     colour = "RGB" if faces["colour"] == "rgb" else "grey"
+    if faces["landmarks"] == NO_POINTS:
+        return [f"* Faces: {how_framed(faces)}, {CANVAS} x {CANVAS} pixels, {colour}"]
     return [f"* Faces: {escape(by)}{weights}, aligned to {CANVAS} x {CANVAS} pixels, {colour}"]
 
 

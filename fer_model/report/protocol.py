@@ -14,6 +14,7 @@ from fer_data.text import counted, listed, named, percent
 from fer_model.evaluate.figures import REPLICATES
 from fer_model.evaluate.pooled import SeedFigures
 from fer_model.report.paper import PaperTable, table_of
+from fer_model.runs.faces import how_framed
 from fer_model.runs.fold_runs import FoldRun, is_fold
 from fer_model.runs.methods import Method, difference
 
@@ -88,6 +89,7 @@ def protocol(method: Method) -> list[tuple[str, str]]:
     people = sorted({len(run.content.get("identities", ())) for run in method.runs})
     rows = [
         ("Database", database_name(method)),
+        ("Faces", _faces(method)),
         ("Folds", "; ".join(_folds(method, seed) for seed in method.seeds)),
         ("Trained on", f"{_range(n_train)} faces of {_range(people)} people in each fold"),
         ("Unit", _rule(rules, "unit")),
@@ -231,7 +233,18 @@ def _same_data(methods: Sequence[Method]) -> list[Finding]:
         return []
     if len(hashes) == 1:
         return [Finding("ok", "All methods have the same faces and the same folds: one manifest.")]
-    return [Finding("look", f"The methods were trained on {len(hashes)} different manifests: faces or folds differ.")]
+    found = [Finding("look", f"The methods were trained on {len(hashes)} different manifests: faces or folds differ.")]
+    framed = {faces: method.label for method in reversed(methods) if (faces := _faces(method))}
+    if len(framed) > 1:
+        text = "; ".join(f"{label}: {faces}" for faces, label in reversed(framed.items()))
+        found.append(Finding("look", f"Their faces were framed in {len(framed)} ways, which alone can be the difference ({text})."))
+    return found
+
+
+def _faces(method: Method) -> str:
+    """Return how the faces were framed, or "" if the run does not say."""
+    faces = method.content.get("faces")
+    return how_framed(faces) if faces else ""
 
 
 def _budgets(methods: Sequence[Method]) -> list[Finding]:

@@ -37,8 +37,9 @@ from fer_model.data.fold import Fold, Prepared, people_of
 from fer_model.engine import checkpoint, distributed
 from fer_model.errors import ConfigError, RunError
 from fer_model.runs.differences import first_difference
+from fer_model.runs.faces import faces_of
 
-__all__ = ["RunFolder", "code_version", "faces_of", "locked", "runs_below", "runs_in"]
+__all__ = ["RunFolder", "code_version", "locked", "runs_below", "runs_in"]
 
 SCHEMA_VERSION = 1
 EXPORTS = ("model.onnx", "model.safetensors")
@@ -52,12 +53,6 @@ LOCK = ".lock"
 def code_version() -> str:
     """Return the version with the first digits of a hash over the sources, so that a changed file is another version."""
     return f"{fer_data.__version__}+{sha256_of_sources(Path(fer_data.__file__).parent, Path(__file__).parents[1])[:12]}"
-
-
-def faces_of(settings: dict) -> dict:
-    """Return what of a prepared folder's settings decides how faces are found and aligned: a run needs it to look at new pictures."""
-    names = ("landmarks", "detector", "colour")
-    return {**{name: settings["config"][name] for name in names}, "backend": settings["backend"], "pipeline": settings["pipeline_version"]}
 
 
 def runs_in(folder: Path) -> str:

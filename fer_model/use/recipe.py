@@ -23,6 +23,7 @@ from fer_data.schema import read
 from fer_data.text import either
 from fer_model.config import TrainConfig
 from fer_model.errors import ConfigError, RunError
+from fer_model.runs.faces import faces_of_run
 
 __all__ = ["CONFIG_KEY", "KEY", "LARGEST_BATCH", "Recipe", "from_metadata", "inputs", "recipe_of_run", "require_onnx"]
 
@@ -89,25 +90,13 @@ def recipe_of_run(config: TrainConfig, content: dict) -> Recipe:
     How its faces were found stands there; of a run that was started before that was written down, it is read from the prepared
     folder, if that is still where the run found it.
     """
-    faces = content.get("faces") or _faces_of_data(content) or {}
+    faces = faces_of_run(content) or {}
     svm = config.method == "degan" and config.head.variant == "f-svm"
     return Recipe(
         config.name, content["dataset"], bool(content.get("drawn")), config.fold, tuple(content["classes"]), config.network.channels,
         config.network.image_size, SVM if svm else SOFTMAX, faces.get("landmarks"), faces.get("detector", ""), faces.get("backend", {}),
         content["code_version"], content["manifest_sha256"],
     )  # fmt: skip
-
-
-def _faces_of_data(content: dict) -> dict | None:
-    """Return how the faces of a run's data were found, None if the data are gone or others by now."""
-    from fer_data.store.manifest import read_settings  # pandas is slow to import
-    from fer_model.runs.folder import faces_of
-
-    data = Path(content["data"])
-    if not (data / "settings.json").is_file():
-        return None
-    settings = read_settings(data)
-    return faces_of(settings) if settings["manifest_sha256"] == content["manifest_sha256"] else None
 
 
 def from_metadata(text: str | None, where: Path) -> Recipe:
