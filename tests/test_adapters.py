@@ -286,6 +286,30 @@ def test_a_file_where_a_folder_is_wanted_is_named_for_what_it_is(name, words, tm
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("dataset", ["ck+", "ck48", "mmi", "oulu", "bu4dfe"])
+def test_backslashes_in_names_are_named_with_what_to_do(dataset, tmp_path):
+    """A zip from Windows, unpacked so that they stay. Seen red: `none of 5 files is`, without a cause."""
+    TREES[dataset](tmp_path / "tree")
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for path in sorted((tmp_path / "tree").rglob("*.*")):
+        if path.is_file():
+            shutil.copy(path, flat / str(path.relative_to(tmp_path / "tree")).replace("/", "\\"))
+    write(flat, ["download.zip"])
+    with pytest.raises(DatasetError, match=r"names with backslashes, such as .*: the zip was made on Windows.*; unpack it again"):
+        scan(dataset, flat)
+    write(tmp_path / "tree", ["a\\b\\c.png"])
+    (skip,) = [skip for skip in scan(dataset, tmp_path / "tree").skipped if "\\" in skip.source]
+    assert skip.reason == "no-match" and "1 name with backslashes" in skip.detail
+
+
+def test_labels_of_ck_plus_with_backslashes_are_named(tmp_path):
+    """Seen red: `unpack Emotion_labels.zip next to them`, which had been done."""
+    write(tmp_path, ["c/S005/001/S005_001_00000001.png", "Emotion\\S005\\001\\S005_001_00000001_emotion.txt"], b"3")
+    with pytest.raises(DatasetError, match=r"no \*_emotion.txt file; 1 name with backslashes"):
+        scan("ck+", tmp_path)
+
+
 def test_the_pattern_that_is_suggested_for_jaffe_works(tmp_path):
     """Broken once by the suggestion without {frame}: nothing fitted it."""
     write(tmp_path, ["jaffe/KA.AN1.39.tiff", "jaffe/YM.HA2.53.tiff"])

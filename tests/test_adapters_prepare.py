@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from fer_data.datasets.adapters import ADAPTERS
 from fer_data.errors import DatasetError
 from fer_data.faces import landmarks
 from fer_data.faces.align import CANVAS, RIGID, TEMPLATE, canvas_to_picture, place_whole
@@ -54,6 +55,26 @@ def ck_plus(root, lengths=(6, 3, 4, 5)):
 
 
 # --- faces that others cropped ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("place", "end"), [("train/", "_png.rf.0a1b2c3d"), ("", "_aug{}"), ("a/b/", " ({})")])
+def test_exported_and_augmented_copies_of_ck48_are_read_by_the_pattern_that_is_named(tmp_path, place, end):
+    """Seen red: no word of them; with {frame} in the pattern the second augmented copy of a picture was a duplicate."""
+    for number in range(4):
+        path = tmp_path / "in" / place / ("anger", "happy")[number % 2] / f"S{10 + number // 2:03d}_00{number}_00000017{end.format(0)}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), picture(number))
+    with pytest.raises(DatasetError, match=r"4 pictures with a name such as .*copies of one picture are not independent") as error:
+        ADAPTERS["ck48"](tmp_path / "in")
+    pattern = str(error.value).split("--pattern '")[1].partition("'")[0]
+    done = prepare_dataset("folder", tmp_path / "in", tmp_path / "out", PrepareConfig(**NONE, options={"pattern": pattern}))
+    assert (done.subjects, done.sequences, done.kept) == (2, 4, 4) and not len(read_skipped(tmp_path / "out"))
+    cv2.imwrite(str(path.with_name("S011_003_00000017.png")), picture(9))       # one of those they were made of
+    cv2.imwrite(str(path.with_name(path.name.replace(end.format(0), "_aug1"))), picture(9))
+    found = ADAPTERS["ck48"](tmp_path / "in")
+    assert len(found.sequences) == 1 and found.notes[-1].startswith("5 pictures with a name such as ")
+    again = ADAPTERS["folder"](tmp_path / "in", pattern=pattern)
+    assert sum(len(one.frames) for one in again.sequences) == 6 and again.skipped == ()
 
 
 def test_a_cropped_picture_becomes_the_crop_area_and_its_margin_is_invented(tmp_path):

@@ -16,19 +16,22 @@ Cite:     Lucey et al. 2010.      Licence: that of CK+; a licence that a mirror 
 """
 
 import re
+from collections import Counter
 from pathlib import Path
 
 from fer_data.datasets.published import ck_plus_subjects, counts_note, subject_notes
 from fer_data.datasets.recognise import wrong_tree
 from fer_data.datasets.tree import PICTURE, stray, walk
+from fer_data.errors import DatasetError
 from fer_data.labels import WORDS
 from fer_data.pictures.file_kinds import is_picture
 from fer_data.records import Frame, Scan, Sequence, Skip
-from fer_data.text import natural_key
+from fer_data.text import counted, natural_key
 
 __all__ = ["scan"]
 
 _PICTURE = re.compile(rf"(?:.*/)?([^/]+)/(S\d{{3}})_(\d{{3}})_(\d{{8}})\.{PICTURE}", re.IGNORECASE | re.ASCII)
+_COPY = re.compile(rf"(?:.*/)?([^/]+)/S\d{{3}}_\d{{3}}_\d{{8}}[^/\d][^/]*\.{PICTURE}", re.IGNORECASE | re.ASCII)
 _MEMBER = "a CK+48 picture is named anger/S010_004_00000017.png"
 
 
@@ -47,6 +50,9 @@ def scan(root: Path) -> Scan:
             found.setdefault(key, {}).setdefault(number, []).append((WORDS[match[1].lower()], path))
         elif is_picture(path):
             skipped.append(stray(path, _MEMBER))
+    copies = [skip.source for skip in skipped if (match := _COPY.fullmatch(skip.source)) and match[1].lower() in WORDS]
+    if not found and copies:
+        raise DatasetError(f"looking for CK+48 below {root}: {_MEMBER}, none of {len(files)} files is; {_how_to_read(copies)}")
     if not found:
         raise wrong_tree("CK+48", "ck48", root, files, _MEMBER)
     sequences = []
@@ -55,7 +61,18 @@ def scan(root: Path) -> Scan:
         sequences += sequence
         skipped += unusable
     notes = (counts_note("ck48", sequences, by_expression=True), *subject_notes(sequences, ck_plus_subjects()))
-    return Scan("ck48", tuple(sequences), tuple(skipped + left), notes)
+    return Scan("ck48", tuple(sequences), tuple(skipped + left), (*notes, _how_to_read(copies)) if copies else notes)
+
+
+def _how_to_read(copies: list[str]) -> str:
+    """Return a sentence about pictures that an export (`_png.rf.<hash>`) or an augmentation (`_aug0`) named anew, with what reads them."""
+    (deep, _), *_ = Counter(path.count("/") for path in copies).most_common(1)
+    pattern = "*/" * (deep - 1) + "{expression}/{subject:4}_{sequence}_*"
+    return (
+        f"{counted(len(copies), 'picture')} with a name such as {copies[0]}: they look like exported or augmented copies, and are not read;"
+        f" `fer-data prepare folder ROOT OUT --pattern '{pattern}'` reads them with the pictures they were made of; augmented copies of"
+        " one picture are not independent, so a score on them says no more than one on that picture: the original CK+48 is better"
+    )
 
 
 def _sequence(key: tuple[str, str], frames: dict[int, list[tuple[str, str]]]) -> tuple[list[Sequence], list[Skip]]:

@@ -27,7 +27,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fer_data.datasets.published import ck_plus_subjects, counts_note, load_facts, subject_notes
-from fer_data.datasets.recognise import what_it_is, where_it_lies, wrong_tree
+from fer_data.datasets.recognise import what_it_is, where_it_lies, with_backslashes, wrong_tree
 from fer_data.datasets.tree import PICTURE, stray, walk
 from fer_data.errors import DatasetError, TableError, UnreadableError
 from fer_data.files import read_file
@@ -176,7 +176,8 @@ def _refuse_other_trees(root, files, frames, labels, bad) -> None:
         here, absent, archive = f"labels ({len(labels)})", "no picture", "extended-cohn-kanade-images.zip"
     zips = [path for path in files if path.lower().endswith(".zip")]
     hint = what_it_is(root, zips, "ck+") if zips else f"; unpack {archive} next to them and give the folder that holds both"
-    hint = where_it_lies(root, files, "ck+") or "".join(f"; {said}" for said in _misnamed(files, frames)) or hint
+    misnamed = [*_misnamed(files, frames), *filter(None, [with_backslashes(files)])]
+    hint = where_it_lies(root, files, "ck+") or "".join(f"; {said}" for said in misnamed) or hint
     raise DatasetError(f"looking for CK+ below {root}: there are {here}, but {absent}{hint}")
 
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fer_data.errors import DatasetError
-from fer_data.text import listed
+from fer_data.text import counted, listed
 
-__all__ = ["BASIC_FOLDERS", "wrong_tree", "what_it_is", "where_it_lies", "what_file_it_is", "is_mahnob"]
+__all__ = ["BASIC_FOLDERS", "wrong_tree", "what_it_is", "where_it_lies", "what_file_it_is", "with_backslashes", "is_mahnob"]
 
 # The folder names of Oulu-CASIA and of BU-4DFE, in the order of labels.BASIC.
 BASIC_FOLDERS = {"oulu": ("Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise"),
@@ -49,10 +49,23 @@ def what_it_is(root: Path, files: list[str], expected: str) -> str:
     for kind, test, clause in _RULES:
         if kind != expected and test(Path(root), files):
             return f"; {clause}"
+    if expected != "folder" and (kept := with_backslashes(files)):       # a pattern and an index read them as folders
+        return f"; {kept}"
     archives = [path for path in files if path.lower().endswith(_ARCHIVES)]
     if archives:
         return f"; unpack {listed(archives, 4)} first"
     return ""
+
+
+def with_backslashes(files: list[str]) -> str:
+    """Return a clause about names that hold backslashes, with what to do; or ""."""
+    names = [path for path in files if "\\" in path]
+    if not names:
+        return ""
+    return (
+        f"{counted(len(names), 'name')} with backslashes, such as {names[0]}: the zip was made on Windows, and what unpacked it kept them"
+        " in the names; unpack it again with unzip or 7z, which make folders of them, or rename the files"
+    )
 
 
 def where_it_lies(root: Path, files: list[str], expected: str) -> str:

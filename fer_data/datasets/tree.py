@@ -7,7 +7,7 @@ Out: its files, relative paths with '/', natural order; a Skip for each entry th
 import os
 from pathlib import Path
 
-from fer_data.datasets.recognise import what_file_it_is
+from fer_data.datasets.recognise import what_file_it_is, with_backslashes
 from fer_data.errors import DatasetError
 from fer_data.files import why_not_listed, why_unreadable
 from fer_data.pictures.file_kinds import PICTURES, unread_kind
@@ -79,7 +79,8 @@ def stray(path: str, member: str) -> Skip:
     """
     if kind := unread_kind(path):
         return Skip(path, "unreadable", detail=f"by its name it {kind}")
-    return Skip(path, "no-match", detail=member)
+    kept = with_backslashes([path])
+    return Skip(path, "no-match", detail=f"{member}; {kept}" if kept else member)
 
 
 def _is_folder(entry: os.DirEntry) -> bool:
