@@ -277,7 +277,7 @@ def test_neutral_is_off_unless_asked_for(tmp_path):
     prepare_dataset("ck+", root, tmp_path / "out", PrepareConfig(**NONE))
     assert len(rows(tmp_path / "out")) == 12
     assert {role for *_, role in rows(tmp_path / "out")} == {"peak"}
-    with pytest.raises(DatasetError, match="allowed are off, class, reference; got 'yes'"):
+    with pytest.raises(DatasetError, match="unknown choice 'yes'; choose off, class or reference"):
         make_plan("ck+", root, PrepareConfig(**NONE, neutral="yes"))
 
 

@@ -256,7 +256,7 @@ def test_a_pattern_of_the_users_own():
     rule = pattern_rule(r"person_(?P<subject>\d+)/(?P<sequence>\w+)_(?P<expression>[a-z]+)")
     assert rule("faces/person_12/t3_happy.png") == Identity("pattern", "12", "t3", None, "happiness")
     assert pattern_rule("^(.)")("ab") == Identity("pattern", "a") and rule("nobody.png") is None
-    for bad, sentence in (("(", "is not a regular expression"), ("abc", "this one has no group")):
+    for bad, sentence in (("(", "is not a regular expression"), ("abc", "it needs a group for the subject")):
         with pytest.raises(SplitError, match=sentence):
             pattern_rule(bad)
 
@@ -299,8 +299,8 @@ WRONG = [
     ({"ckextended.csv": "emotion,pixels,Usage\n0,70 80,Training\n1,3 4,PrivateTest\n"}, "no paths .*ckextended.csv"),
     ({"train.txt": "a.png\nb.png", "test.txt": "c.png"}, r"subject of 3 of 3 entries cannot be known, e.g. 'a.png' \(train.txt:1\)"),
     ({"train.txt": "S005_001_00000011.png\nphoto.png", "test.txt": "S006_001_00000011.png"}, "of 1 of 3 entries cannot .* 'photo.png'"),
-    ({"train.txt": "S005_001_00000011.png"}, "a side train beside test or val; got train"),
-    ({"test.txt": "S005_001_00000011.png"}, "a side train beside test or val; got test"),
+    ({"train.txt": "S005_001_00000011.png"}, "there is only train"),
+    ({"test.txt": "S005_001_00000011.png"}, "there is only test"),
     ({"a.txt": "S005_001_00000011.png", "b.txt": "S005_001_00000011.png"}, "nothing says on which side a.txt:1 is"),
     ({"train_a.txt": "S005_001_00000011.png", "train_b.txt": "S006_001_00000011.png"}, "both give the train side of the split"),
     ({"train_1.txt": "S005/001", "train_2.txt": "S006/001", "test_1.txt": "S006/001"}, "fold 2 has no test side"),
@@ -320,8 +320,8 @@ WRONG = [
     ({"s.pkl": b"\x80\x04"}, "it is a .pkl file; read are .csv, "),
     ({"s.parquet": b"PAR1 and no more"}, "it is not a whole Parquet file"),
     ({"s.json": "{"}, "it is not JSON"),
-    ({"s.json": '{"train": 3}'}, "got '3' at s.json/train"),
-    ({"s.json": "[]"}, "there is none"),
+    ({"s.json": '{"train": 3}'}, "are needed, not '3' at s.json/train"),
+    ({"s.json": "[]"}, "it has no list of paths"),
 ]
 
 
@@ -332,9 +332,9 @@ def test_what_cannot_be_read_is_one_sentence(tmp_path, content, sentence):
 
 
 def test_nothing_and_both_are_refused():
-    with pytest.raises(SplitError, match="got nothing"):
+    with pytest.raises(SplitError, match="not nothing"):
         read_split([])
-    with pytest.raises(SplitError, match=r"got both, a\.csv and b; if b holds the pictures that are listed, give it with --images b$"):
+    with pytest.raises(SplitError, match=r"not both, a\.csv and b; if b holds the pictures that are listed, give it with --images b$"):
         read_split([Path("a.csv")], [Tree(Path("b"), ())])
     with pytest.raises(SplitError, match=r"got both, 1\.csv, 2\.csv, 3\.csv and 2 more and b, c; if b holds"):
         read_split([Path(f"{number}.csv") for number in range(1, 6)], [Tree(Path("b"), ()), Tree(Path("c"), ())])

@@ -187,7 +187,7 @@ def test_a_task_that_takes_its_workers_down_ends_the_run(dask, monkeypatch):
 
 def test_a_cluster_without_workers_is_given_up(tree, tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "NO_WORKER_S", 1)
-    said = "no worker was there for 1 seconds; run the same command again to go on"
+    said = "no worker was there for 1 seconds; run the same command again to resume"
     nobody = distributed.LocalCluster(n_workers=0, processes=False, protocol="tcp", host="127.0.0.1", dashboard_address="127.0.0.1:0")
     with nobody, pytest.raises(ClusterError, match=said):
         prepare_dataset("ck+", tree, tmp_path / "out", on(nobody))

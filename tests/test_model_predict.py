@@ -458,7 +458,7 @@ def test_no_landmark_backend_stands_in_for_another_unasked(run, prepared_ck, tmp
     newer = changed(run, tmp_path / "newer", faces=faces | {"backend": faces["backend"] | {"version": "1"}}, drawn=False)
     (note,) = fer_model.load(newer, "cpu").notes
     assert note.endswith("those of the training with 1: another version")
-    with pytest.raises(LandmarkError, match="allowed landmark backends are fan, dlib, none; got 'dataset'"):
+    with pytest.raises(LandmarkError, match="the backend 'dataset' cannot do that alone; choose fan, dlib or none"):
         fer_model.load(run, "cpu", "dataset")
 
 

@@ -107,7 +107,7 @@ def test_labelled_subjects_can_be_chosen():
         ({"subjects": 5, "frames": (6, 5)}, "shortest before longest; got 6 to 5"),
         ({"subjects": 5, "labelled": 6}, "choose 1 to 5 labelled subjects, not 6"),
         ({"subjects": 5, "seed": -1}, "a seed is a whole number from 0 on, got -1"),
-        ({"subjects": 5, "workers": 0}, "at least 1 worker, got 0"),
+        ({"subjects": 5, "workers": 0}, "at least 1 worker is needed, not 0"),
     ],
 )
 def test_what_cannot_be_planned_is_refused_before_anything_is_written(tmp_path, arguments, message):
