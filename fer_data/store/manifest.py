@@ -281,5 +281,5 @@ def _checked(frame: pd.DataFrame, doing: str, where: str) -> pd.DataFrame:
     )
     try:
         return schema.validate(frame)
-    except pandera.errors.SchemaError as error:
+    except (pandera.errors.SchemaError, TypeError) as error:              # TypeError: a column of lists cannot be compared
         raise ManifestError(f"{doing}: {' '.join(str(error).split())[:300]} in {where}") from error
