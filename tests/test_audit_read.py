@@ -336,7 +336,7 @@ def test_nothing_and_both_are_refused():
         read_split([])
     with pytest.raises(SplitError, match=r"not both, a\.csv and b; if b holds the pictures that are listed, give it with --images b$"):
         read_split([Path("a.csv")], [Tree(Path("b"), ())])
-    with pytest.raises(SplitError, match=r"got both, 1\.csv, 2\.csv, 3\.csv and 2 more and b, c; if b holds"):
+    with pytest.raises(SplitError, match=r"not both, 1\.csv, 2\.csv, 3\.csv and 2 more and b, c; if b holds"):
         read_split([Path(f"{number}.csv") for number in range(1, 6)], [Tree(Path("b"), ()), Tree(Path("c"), ())])
 
 
