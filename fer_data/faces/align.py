@@ -35,8 +35,8 @@ TEMPLATE = _MEAN * EYE_DISTANCE + np.array(EYE_CENTRE)  # (13, 2), canvas px
 _SMALLEST_SPREAD_PX = 2.0             # rigid points closer together than this say nothing about scale and angle
 
 
-def similarity_from_landmarks(points: np.ndarray) -> np.ndarray:
-    """Return the 2x3 matrix that moves a face's rigid points onto TEMPLATE, least squares.
+def similarity_from_landmarks(points: np.ndarray, template: np.ndarray = TEMPLATE) -> np.ndarray:
+    """Return the 2x3 matrix that moves a face's rigid points onto the template, least squares.
 
     Convention:
         points   (68, 2), (x, y), origin at the centre of the top-left pixel
@@ -57,21 +57,21 @@ def similarity_from_landmarks(points: np.ndarray) -> np.ndarray:
             f"aligning a face: eyes and nose must spread over at least {_SMALLEST_SPREAD_PX:g} px, got {spread_px:.2f} px"
             f" ({len(np.unique(rigid, axis=0))} of {len(RIGID)} points differ)"
         )
-    fit = SimilarityTransform.from_estimate(rigid, TEMPLATE)
+    fit = SimilarityTransform.from_estimate(rigid, template)
     if not fit:
         raise LandmarkError(f"aligning a face: no similarity fits the points ({fit})")
     return fit.params[:2].astype(np.float64)  # (2, 3)
 
 
-def align(picture: np.ndarray, points: np.ndarray) -> Face:
-    """Return the face on the stored canvas.
+def align(picture: np.ndarray, points: np.ndarray, template: np.ndarray = TEMPLATE) -> Face:
+    """Return the face on the stored canvas, its rigid points on the template: (13, 2) canvas px, that of `prepare` unless given.
 
     A source larger than twice the canvas scale is first reduced by a whole factor with area averaging, so that no fine
     line aliases; then one bilinear warp. Pixels outside the picture repeat its border and are counted in `invented`.
     Raises LandmarkError as similarity_from_landmarks does.
     """
-    matrix = similarity_from_landmarks(points)
-    return _face(picture, matrix, _residual_px(points, matrix))
+    matrix = similarity_from_landmarks(points, template)
+    return _face(picture, matrix, _residual_px(points, matrix, template))
 
 
 def place_whole(picture: np.ndarray) -> Face:
@@ -106,8 +106,8 @@ def canvas_to_picture(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return (np.asarray(points, np.float64) - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
 
 
-def _residual_px(points: np.ndarray, matrix: np.ndarray) -> float:
-    residual = points_on_canvas(points, matrix)[list(RIGID)] - TEMPLATE
+def _residual_px(points: np.ndarray, matrix: np.ndarray, template: np.ndarray = TEMPLATE) -> float:
+    residual = points_on_canvas(points, matrix)[list(RIGID)] - template
     return float(np.sqrt((residual**2).sum(1).mean()))
 
 

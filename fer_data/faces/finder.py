@@ -6,6 +6,7 @@ Out: Found, the face that `prepare` would take first; what was found and cannot 
      that `prepare` takes, for all of them or an error: nothing is left out.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +14,9 @@ import cv2
 import numpy as np
 
 from fer_data.errors import ImageError, LandmarkError, UnreadableError
-from fer_data.faces.align import align, place_whole
+from fer_data.faces.align import TEMPLATE, align, place_whole
 from fer_data.faces.landmarks import ALONE, backend_options, open_backend
+from fer_data.faces.landmarks.base import Backend
 from fer_data.faces.landmarks.none import NO_POINTS
 from fer_data.faces.pose import eye_distance_px, patch_px, yaw_deg
 from fer_data.files import read_file
@@ -23,6 +25,9 @@ from fer_data.records import UNUSABLE, Landmarks
 from fer_data.text import either
 
 __all__ = ["Finder", "Found", "align_files"]
+
+
+_FILLS = 0.6                          # a face of less than this share of the shorter side is not the whole picture
 
 
 @dataclass(frozen=True)
@@ -36,10 +41,15 @@ class Found:
     patch_px: float                   # side, in pixels of the picture, of what a network sees of it
     yaw_deg: float | None             # faces/pose.py; None without points
     residual_px: float                # of the alignment, as in the manifest
+    doubt: str = ""                   # of the framing, as Finder.doubt_of_whole has it
 
 
 class Finder:
     """Finds and aligns the faces of one picture after another."""
+
+    template: np.ndarray = TEMPLATE                            # where rigid points go, (13, 2) canvas px: that of `prepare`
+    search: Backend | None = None                              # finds faces in pictures that are not one face from edge to edge
+    doubt_of_whole: Callable[[np.ndarray], str] | None = None  # of a picture that is taken as a face: why it is none, or ""
 
     def __init__(self, landmarks: str, detector: str = "sfd", colour: bool = False, small_faces: bool = False):
         """Open the backend. Raises LandmarkError if it cannot look at a single picture, WeightsError if it lacks a file."""
@@ -55,12 +65,20 @@ class Finder:
         """
         picture = self._looked_at(picture)
         faces, unusable = [], []
-        for one in self._backend.locate_all(picture, thorough):
+        for one in self._elsewhere(picture, thorough) or self._backend.locate_all(picture, thorough):
             try:
                 faces.append(self._aligned(picture, one))
             except LandmarkError as error:
                 unusable.append(str(error))
         return faces, unusable
+
+    def _elsewhere(self, picture: np.ndarray, thorough: bool) -> list[Landmarks]:
+        """Return the faces of a picture that was to be taken as one face, and is not: they are much smaller than it is."""
+        if self.search is None:
+            return []
+        found = self.search.locate_all(picture, thorough)
+        side = min(picture.shape[:2])
+        return found if found and found[0].box[2] - found[0].box[0] < _FILLS * side else []
 
     def first(self, picture: np.ndarray) -> Found:
         """Return the face that `prepare` takes of a picture. Raises LandmarkError if there is none or it cannot be aligned."""
@@ -72,9 +90,11 @@ class Finder:
 
     def _aligned(self, picture: np.ndarray, one: Landmarks) -> Found:
         """Return a face on the canvas. Raises LandmarkError for points that cannot be aligned."""
-        face = place_whole(picture) if self._backend.name == NO_POINTS else align(picture, one.points)
+        whole = self._backend.name == NO_POINTS
+        face = place_whole(picture) if whole else align(picture, one.points, self.template)
         sizes = eye_distance_px(face.matrix), patch_px(face.matrix)
-        return Found(face.pixels, one.points, one.box, *sizes, yaw_deg(one.points), face.residual_px)
+        doubt = self.doubt_of_whole(picture) if whole and self.doubt_of_whole else ""
+        return Found(face.pixels, one.points, one.box, *sizes, yaw_deg(one.points), face.residual_px, doubt)
 
     def _looked_at(self, picture: np.ndarray) -> np.ndarray:
         """Return the picture in the colours of the prepared faces."""

@@ -119,6 +119,8 @@ class Predictor:
 
 def _doubts(one: Found, image_size: int) -> Iterator[str]:
     """Yield why a prediction on this face is not to be trusted."""
+    if one.doubt:
+        yield one.doubt
     if one.patch_px < image_size:
         yield (
             f"too small: the network looks at {image_size}x{image_size} pixels of a face, this one has"
@@ -134,6 +136,8 @@ def _notes(recipe: Recipe, identity: dict) -> Iterator[str]:
     theirs, ours = recipe.backend, identity
     if ours["name"] == NO_POINTS != recipe.landmarks:
         yield "each picture is taken for a face that is aligned already: nothing is found, nothing is aligned"
+    elif recipe.landmarks == NO_POINTS != ours["name"]:
+        yield f"faces are found with {ours['name']}, and framed as those of the training were, which were taken as they were cropped"
     elif recipe.landmarks is not None and ours["name"] != recipe.landmarks:
         yield f"points are found with {ours['name']}, those of the training were with {recipe.landmarks}: faces lie a little otherwise"
     elif theirs and any(theirs.get(key) != ours[key] for key in ("version", "weights_sha256")):

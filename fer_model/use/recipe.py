@@ -10,20 +10,22 @@ Out: Recipe. No torch is imported here.
 
 import importlib.util
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from fer_data.faces.align import CANVAS, EYE_CENTRE, EYE_DISTANCE, RIGID, TEMPLATE
 from fer_data.faces.finder import Finder
-from fer_data.faces.landmarks import ALONE
+from fer_data.faces.landmarks import ALONE, backend_options, open_backend
+from fer_data.faces.landmarks.none import NO_POINTS
 from fer_data.faces.views import CENTRE_VIEW, MATRICES, VIEW_SIZE, render_view
 from fer_data.schema import read
 from fer_data.text import either
 from fer_model.config import TrainConfig
 from fer_model.errors import ConfigError, RunError
 from fer_model.runs.faces import faces_of_run
+from fer_model.use.framing import doubt_of, template_of
 
 __all__ = ["CONFIG_KEY", "KEY", "LARGEST_BATCH", "Recipe", "from_metadata", "inputs", "recipe_of_run", "require_onnx"]
 
@@ -54,6 +56,7 @@ class Recipe:
     code_version: str                 # that started the training
     manifest_sha256: str              # of the data
     limits: str = LIMITS
+    data: str = field(default="", compare=False)   # prepared folder of the training, if it may be looked into; not exported
 
     def finder(self, landmarks: str | None = None) -> Finder:
         """Return what finds and aligns faces in new pictures as those of the training were; `landmarks`: with another backend.
@@ -68,11 +71,18 @@ class Recipe:
             )
         own = landmarks in (None, self.landmarks)
         small_faces = own and bool(self.backend.get("small_faces"))
-        return Finder(landmarks or self.landmarks, self.detector if own else "sfd", self.channels == 3, small_faces)
+        finder = Finder(landmarks or self.landmarks, self.detector if own else "sfd", self.channels == 3, small_faces)
+        if own and self.detector == "whole" and self.landmarks != NO_POINTS:         # as CK+48's; a photograph is not one face
+            finder.search = open_backend(self.landmarks, **backend_options(self.landmarks, "sfd"))
+        if NO_POINTS in (self.landmarks, landmarks):                     # else they were aligned, and new ones are
+            finder.template = template_of(self.data) if self.landmarks == NO_POINTS else TEMPLATE
+            finder.doubt_of_whole = doubt_of(finder.template)
+        return finder
 
     def to_metadata(self) -> str:
         """Return the recipe as JSON, the preprocessing spelt out for programs that are not this one."""
-        return json.dumps({"schema_version": SCHEMA_VERSION, **asdict(self), "preprocessing": _preprocessing()})
+        told = {name: value for name, value in asdict(self).items() if name != "data"}
+        return json.dumps({"schema_version": SCHEMA_VERSION, **told, "preprocessing": _preprocessing()})
 
 
 def _preprocessing() -> dict:
@@ -95,7 +105,7 @@ def recipe_of_run(config: TrainConfig, content: dict) -> Recipe:
     return Recipe(
         config.name, content["dataset"], bool(content.get("drawn")), config.fold, tuple(content["classes"]), config.network.channels,
         config.network.image_size, SVM if svm else SOFTMAX, faces.get("landmarks"), faces.get("detector", ""), faces.get("backend", {}),
-        content["code_version"], content["manifest_sha256"],
+        content["code_version"], content["manifest_sha256"], data=str(content.get("data", "")),
     )  # fmt: skip
 
 
@@ -115,7 +125,8 @@ def from_metadata(text: str | None, where: Path) -> Recipe:
     if version != SCHEMA_VERSION:
         raise RunError(f"{doing}: version {SCHEMA_VERSION} is read, it has version {version!r}")
     try:
-        recipe = read(Recipe, {name: value for name, value in content.items() if name in Recipe.__dataclass_fields__})
+        known = {name: value for name, value in content.items() if name in Recipe.__dataclass_fields__}
+        recipe = read(Recipe, {**known, "data": ""})
     except ValueError as error:
         raise RunError(f"{doing}: its metadata are not what export writes ({error})") from error
     theirs, ours = content.get("preprocessing"), _preprocessing()
