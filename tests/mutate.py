@@ -258,7 +258,7 @@ MUTATIONS = [
     ("fer_data/faces/pose.py", "= 30, 36, 45 ", "= 30, 39, 42 ", "tests/test_pose.py"),
     ("fer_data/faces/landmarks/base.py", "<= _SAME_FACE for", "<= 9 for", "tests/test_landmarks_base.py -k all_faces"),
     ("fer_data/pictures/video.py", "frame.time - begin", "frame.time", "tests/test_video.py -k times_begin"),
-    ("fer_data/faces/finder.py", "else align(picture, one.points)", "else align(picture, one.points + 1)", "tests/test_model_predict.py -k as_the_run"),
+    ("fer_data/faces/finder.py", "else align(picture, one.points, self.template)", "else align(picture, one.points + 1)", "tests/test_model_predict.py -k as_the_run"),
     ("fer_model/use/recipe.py", 'self.detector if own else "sfd"', '"sfd"', "tests/test_model_transfer.py -k detector_of_a_run"),
     ("fer_model/use/recipe.py", "faces_of_run(content) or {}",
      'faces_of_run(content) or {"landmarks": "dlib", "detector": ""}', "tests/test_model_predict.py -k stands_in"),
