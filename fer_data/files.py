@@ -19,9 +19,9 @@ from fer_data.errors import StorageError, UnreadableError
 from fer_data.text import listed
 
 __all__ = [
-    "growing", "json_bytes", "make_folder", "occupied", "opened", "parse_object", "read_file", "remove_durably", "reported", "sealed_json",
-    "sha256_of_bytes", "sha256_of_file", "sha256_of_sources", "unseal", "why_not_listed", "why_unreadable", "write_bytes_atomically",
-    "write_json_atomically",
+    "growing", "json_bytes", "left_over", "make_folder", "occupied", "opened", "parse_object", "read_file", "remove_durably",
+    "reported", "sealed_json", "sha256_of_bytes", "sha256_of_file", "sha256_of_sources", "unseal", "why_not_listed", "why_unreadable",
+    "write_bytes_atomically", "write_json_atomically",
 ]  # fmt: skip
 
 _SEAL = b' "seal": "%s"\n}\n'            # the last of a sealed object; the sha256 is of all that stands before it
@@ -30,6 +30,10 @@ _FULL = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space")
 _CLOSED = dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "allow writing there, or give another folder")
 _WAYS_OUT = {**_FULL, **_CLOSED, errno.EIO: "check the disk"}
 _OURS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)          # no fault of the file: the next one would fail as well
+_LEFT_OVER = {                        # how a file begins -> what it is: all that is left of the real one, or what lay next to it
+    b"version https://git-lfs": "a Git LFS pointer, not the file itself; run `git lfs pull` where it came from",
+    b"\x00\x05\x16\x07": "an AppleDouble file that macOS left next to the real one",
+}
 _SPECIAL = (
     (stat.S_ISFIFO, "FIFO"), (stat.S_ISSOCK, "socket"), (stat.S_ISCHR, "device"), (stat.S_ISBLK, "device"), (stat.S_ISDIR, "folder"),
 )  # fmt: skip
@@ -212,6 +216,15 @@ def why_unreadable(path: Path) -> str:
         return _kind(Path(path).stat().st_mode)
     except OSError as error:
         return _words(path, error)
+
+
+def left_over(head: bytes) -> str | None:
+    """Return what a file is that stands in for another one, by its beginning, with what to do; None if it is no such file.
+
+    >>> left_over(b"version https://git-lfs.github.com/spec/v1")
+    'a Git LFS pointer, not the file itself; run `git lfs pull` where it came from'
+    """
+    return next((what for beginning, what in _LEFT_OVER.items() if head.startswith(beginning)), None)
 
 
 def why_not_listed(folder: Path, error: OSError) -> str:

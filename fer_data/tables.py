@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_data.errors import TableError, UnreadableError
-from fer_data.files import read_file
+from fer_data.files import left_over, read_file
 from fer_data.people import says_nothing
 
 __all__ = ["ROLES", "SUFFIXES", "Line", "Table", "read_table", "table_of", "roles_of", "text_of", "raw_lines", "lines_of", "what_instead",
@@ -55,8 +55,6 @@ _NO_TEXT = {
     b"PAR1": "a Parquet file; name it .parquet",
     b"\x1f\x8b": "a gzip file; unpack it first",
     b"{\\rtf": "a rich text file; save it as plain text",
-    b"version https://git-lfs": "a Git LFS pointer; run `git lfs pull` where it came from",
-    b"\x00\x05\x16\x07": "an AppleDouble file that macOS left next to the real one",
 }
 _END = "\x1f"                         # in no text (_CONTROL): told apart from all cells
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
@@ -183,7 +181,13 @@ def _fitted(line: Line, columns: tuple[str, ...]) -> tuple[str, ...]:
 
 def what_instead(path: Path) -> str:
     """Return " (an Excel or zip file; ...)" for a file that is known not to be text, or ""."""
-    return next((f" ({what})" for mark, what in _NO_TEXT.items() if _bytes(path).startswith(mark)), "")
+    what = _no_text(_bytes(path))
+    return f" ({what})" if what else ""
+
+
+def _no_text(data: bytes) -> str | None:
+    """Return what is known not to be text, with what to do, or None."""
+    return left_over(data) or next((what for mark, what in _NO_TEXT.items() if data.startswith(mark)), None)
 
 
 # --- text -------------------------------------------------------------------------------------------------------------
@@ -195,9 +199,8 @@ def text_of(data: bytes) -> tuple[str, str]:
     >>> text_of("é".encode("utf-16")), text_of("é".encode("latin-1"))[1][:15]
     (('é', ''), 'read as Latin-1')
     """
-    for mark, what in _NO_TEXT.items():
-        if data.startswith(mark):
-            raise TableError(f"it is {what}")
+    if what := _no_text(data):
+        raise TableError(f"it is {what}")
     text, note = _decoded(data)
     text = text.rstrip("\x1a")                                           # the end of a file, for MS-DOS
     if _CONTROL.search(text):

@@ -15,14 +15,11 @@ from fer_data.store.manifest import read_settings
 from fer_model.config import TrainConfig, resolve_budgets
 from fer_model.data.fold import Fold, Prepared
 from fer_model.engine.devices import resolve_precision
-from fer_model.runs.folder import RunFolder
+from fer_model.runs.folder import RunFolder, runs_below
 from fer_model.runs.pretrained import with_init
 from fer_model.settings_text import name_suffix
 
 __all__ = ["Job", "default_run", "name_of", "precision_of", "settled"]
-
-# Where runs of a job are: its own folder, those of a cross-validation, of one with repeats or of a sweep.
-_RUNS = ("config.json", "fold*/config.json", "*/fold*/config.json")
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,7 @@ def settled(job: Job, prepared: Prepared, fold: Fold, device: torch.device) -> T
 
 def precision_of(job: Job, device: torch.device) -> str:
     """Return fp32 or bf16. `auto` is what the runs in the job's folder were started with; if there is none, what the device does best."""
-    started = sorted(path for pattern in _RUNS for path in job.run.glob(pattern))
+    started = runs_below(job.run)
     if job.config.precision == "auto" and started:
-        return RunFolder(started[0].parent).read_config()[0].precision
+        return RunFolder(started[0]).read_config()[0].precision
     return resolve_precision(job.config.precision, device)

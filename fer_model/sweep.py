@@ -125,7 +125,7 @@ def _tasks(asked: Sweep, devices: Sequence[str]) -> tuple[Prepared, list[tuple[P
         label = f"{_told(point.values) or job.config.name}, seed {seed}"
         for task in tasks_of(replace(job, run=asked.folder(point, seed), config=config), prepared, asked.folds):
             mine = task.job
-            if mine.config.method == "degan":
+            if "gan" in mine.config.stages:
                 values = asdict(mine.config)
                 deciding = json.dumps([values[name] for name in (*DECIDING, "precision")])
                 leader = first.setdefault(deciding, mine.run)

@@ -176,12 +176,12 @@ def test_inner_validation_takes_the_share_of_each_expression(ck_plus_sequences):
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda: assign({"a": ["x"], "b": ["x"]}, "random", 2), "allowed rules are step, stratified, shuffled; got 'random'"),
+        (lambda: assign({"a": ["x"], "b": ["x"]}, "random", 2), "unknown rule 'random'; choose step, stratified or shuffled"),
         (lambda: assign({"a": ["x"], "b": ["x"]}, "step", 3), r"3 folds cannot be made of 2 labelled subjects; .*use --folds 2$"),
         (lambda: assign({"a": ["x"], "b": ["x"]}, "step", 1), r"1 folds cannot be made of 2 labelled subjects; choose 2 to 2$"),
         (lambda: assign({}, "step", 2), r"^assigning folds: two labelled subjects or more are needed, there is none$"),
         (lambda: assign({"a": ["x"]}, "step", 2), r"^assigning folds: two labelled subjects or more are needed, there is one \(a\)$"),
-        (lambda: assign({"a": ["x"], "b": ["x"]}, "shuffled", 2, -1), "allowed seeds are 0 and above, got -1"),
+        (lambda: assign({"a": ["x"], "b": ["x"]}, "shuffled", 2, -1), "a seed is 0 or above, got -1"),
         (lambda: assign({"a": ["x"], "b": []}, "stratified", 2), r"one or more expressions, got \[\] for b"),
         (lambda: assign({"a": ["x"], "b": "anger"}, "step", 2), "got 'anger' for b"),
         (lambda: assign({"a": ["x"], "b": ["y"]}, "stratified", 2), "choose at most 1, the sequences of the commonest"),

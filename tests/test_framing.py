@@ -18,7 +18,7 @@ from fer_data.prepare.run import prepare_dataset
 from fer_data.store.manifest import read_manifest, read_settings, write_manifest
 from fer_model.config import preset, with_budgets
 from fer_model.job import Job
-from fer_model.runs.faces import differences, faces_of, faces_of_run, how_framed
+from fer_model.runs.faces import faces_of, faces_of_run, how_framed, unlike
 from fer_model.runs.folder import RunFolder
 from fer_model.train import train
 from fer_model.use.predictor import _doubts
@@ -33,7 +33,7 @@ def settings(dataset, landmarks, detector="sfd", version="1", weights="a" * 64):
 
 
 def said(trained, tested):
-    return " ".join(differences("the run", faces_of(trained), trained["dataset"], Path("prepared-b"), tested))
+    return " ".join(unlike("the run", faces_of(trained), trained["dataset"], Path("prepared-b"), tested))
 
 
 def test_faces_as_they_were_cropped_and_aligned_ones_are_told_apart_with_both_commands():
@@ -55,7 +55,7 @@ def test_other_points_another_version_and_crops_of_others_are_told():
     assert "they lie a little otherwise" in said(settings("ck+", "dlib"), settings("oulu", "dlib", weights="b" * 64))
     assert "nobody knows whether alike" in said(settings("ck48", "none"), settings("lab", "none"))
     assert "`fer-data prepare ck+ ROOT OUT --landmarks dataset`" not in said(settings("ck+", "dataset"), settings("oulu", "dlib"))
-    assert differences("the run", None, "ck48", Path("b"), settings("lab", "dlib"))[0].startswith("How the faces were framed that the run")
+    assert unlike("the run", None, "ck48", Path("b"), settings("lab", "dlib"))[0].startswith("How the faces were framed that the run")
 
 
 @pytest.mark.parametrize(("one", "other"), [

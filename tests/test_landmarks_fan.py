@@ -368,5 +368,5 @@ def test_another_folder_of_torch_hub_is_refused(stored, monkeypatch, tmp_path):
 
 def test_an_unknown_detector_is_named():
     """Broken on purpose once without the check: a sentence about a missing file instead."""
-    with pytest.raises(LandmarkError, match="allowed detectors are sfd, dlib; got 'mtcnn'"):
+    with pytest.raises(LandmarkError, match="unknown detector 'mtcnn'; choose sfd or dlib"):
         open_backend("fan", detector="mtcnn")

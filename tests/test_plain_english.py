@@ -17,7 +17,7 @@ RETIRED = {
     r"\b(go|goes|going|gone|went) on\b": "resumes, continues",
     r"\banew\b": "again",
     r"\bway out\b": "fix, what to do",
-    r"\ballowed (are|is)\b": "choose ... or ...",
+    r"\ballowed (\w+ ){0,3}(are|is)\b": "choose ... or ...",
     r"\bdealt out\b": "assigned",
     r"\bowed to\b": "due to",
 }

@@ -29,7 +29,7 @@ from fer_data.people import person
 from fer_data.pictures.file_kinds import is_clip, is_picture, shows_picture
 from fer_data.records import Frame, Scan, Sequence, Skip
 from fer_data.tables import whole
-from fer_data.text import natural_key, same_path
+from fer_data.text import natural_key, same_path, unknown
 
 __all__ = ["FIELDS", "UNNAMED", "check_name", "default_name", "pattern_to_regex", "scan"]
 
@@ -100,7 +100,7 @@ def pattern_to_regex(pattern: str) -> re.Pattern:
         position = match.end()
         follower = pattern[position : position + 1]
         if match[0] != "*" and match[1] not in FIELDS:
-            raise DatasetError(f"{doing}: allowed fields are {', '.join(FIELDS)}; got {match[1]!r}")
+            raise DatasetError(f"{doing}: {unknown('field', match[1], FIELDS)}")
         if follower in ("{", "*") and not match[2]:
             raise DatasetError(f"{doing}: {match[0]} must be followed by a character that ends it, or have a width such as {{subject:4}}")
         if match[2] is not None and not re.fullmatch("[1-9][0-9]?", match[2]):

@@ -47,16 +47,23 @@ class Found:
 class Finder:
     """Finds and aligns the faces of one picture after another."""
 
-    template: np.ndarray = TEMPLATE                            # where rigid points go, (13, 2) canvas px: that of `prepare`
-    search: Backend | None = None                              # finds faces in pictures that are not one face from edge to edge
-    doubt_of_whole: Callable[[np.ndarray], str] | None = None  # of a picture that is taken as a face: why it is none, or ""
-
-    def __init__(self, landmarks: str, detector: str = "sfd", colour: bool = False, small_faces: bool = False):
+    def __init__(
+        self,
+        landmarks: str,
+        detector: str = "sfd",
+        colour: bool = False,
+        small_faces: bool = False,
+        *,
+        template: np.ndarray = TEMPLATE,                            # where rigid points go, (13, 2) canvas px: that of `prepare`
+        search: Backend | None = None,                              # finds faces in pictures that are not one face from edge to edge
+        doubt_of_whole: Callable[[np.ndarray], str] | None = None,  # of a picture that is taken as a face: why it is none, or ""
+    ):
         """Open the backend. Raises LandmarkError if it cannot look at a single picture, WeightsError if it lacks a file."""
         if landmarks not in ALONE:
             raise LandmarkError(f"finding faces in new pictures: the backend {landmarks!r} cannot do that alone; choose {either(ALONE)}")
         self._backend = open_backend(landmarks, **backend_options(landmarks, detector, small_faces=small_faces))
         self.colour, self.identity = colour, self._backend.identity()
+        self.template, self._search, self._doubt_of_whole = template, search, doubt_of_whole
 
     def __call__(self, picture: np.ndarray, thorough: bool = False) -> tuple[list[Found], list[str]]:
         """Return the faces of a picture, and a sentence for each that cannot be aligned.
@@ -74,9 +81,9 @@ class Finder:
 
     def _elsewhere(self, picture: np.ndarray, thorough: bool) -> list[Landmarks]:
         """Return the faces of a picture that was to be taken as one face, and is not: they are much smaller than it is."""
-        if self.search is None:
+        if self._search is None:
             return []
-        found = self.search.locate_all(picture, thorough)
+        found = self._search.locate_all(picture, thorough)
         side = min(picture.shape[:2])
         return found if found and found[0].box[2] - found[0].box[0] < _FILLS * side else []
 
@@ -93,7 +100,7 @@ class Finder:
         whole = self._backend.name == NO_POINTS
         face = place_whole(picture) if whole else align(picture, one.points, self.template)
         sizes = eye_distance_px(face.matrix), patch_px(face.matrix)
-        doubt = self.doubt_of_whole(picture) if whole and self.doubt_of_whole else ""
+        doubt = self._doubt_of_whole(picture) if whole and self._doubt_of_whole else ""
         return Found(face.pixels, one.points, one.box, *sizes, yaw_deg(one.points), face.residual_px, doubt)
 
     def _looked_at(self, picture: np.ndarray) -> np.ndarray:

@@ -6,6 +6,8 @@ Out: whether it is meant to be a picture, a clip; what it is instead, as the end
 
 import re
 
+from fer_data.files import left_over
+
 __all__ = ["PICTURES", "CLIPS", "is_picture", "is_clip", "not_media", "other_picture", "shows_picture",
            "unread_kind"]
 
@@ -28,7 +30,6 @@ _UNREAD = {
 }  # fmt: skip
 _KIND_OF = {suffix: kind for kind, suffixes in _UNREAD.items() for suffix in suffixes}
 _WHAT_TO_DO = "convert it to PNG or JPEG"
-_APPLE_DOUBLE, _LFS = b"\x00\x05\x16\x07", b"version https://git-lfs"
 # (how it begins, what it is), the more special first
 _BEGINNINGS = (
     (rb"GIF8[79]a", "GIF"), (rb"....ftyp(?:.{4}){0,12}?avi[fs]", "AVIF"),
@@ -100,10 +101,8 @@ def not_media(head: bytes) -> str | None:
     """
     if not head:
         return "is empty (0 bytes)"
-    if head.startswith(_LFS):
-        return "is a Git LFS pointer, not the file itself; run `git lfs pull` where it came from"
-    if head.startswith(_APPLE_DOUBLE):
-        return "is an AppleDouble file that macOS left next to the real one"
+    if what := left_over(head):
+        return f"is {what}"
     if re.match(rb"\s*<(!doctype\s+)?html", head, re.IGNORECASE):
         return "is a web page; the download failed"
     return None

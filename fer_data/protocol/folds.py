@@ -15,7 +15,7 @@ import numpy as np
 
 from fer_data.errors import DatasetError, ManifestError
 from fer_data.people import one_name
-from fer_data.text import natural_key
+from fer_data.text import natural_key, unknown
 
 __all__ = ["RULES", "SEEDED", "assign", "step", "stratified", "shuffled", "repeated", "inner_validation", "refuse_shared_subjects"]
 
@@ -93,7 +93,7 @@ def assign(labels: Labels, rule: str, folds: int, seed: int = 0) -> dict[str, in
     subject without a labelled sequence.
     """
     if rule not in RULES:
-        raise DatasetError(f"assigning folds: allowed rules are {', '.join(RULES)}; got {rule!r}")
+        raise DatasetError(f"assigning folds: {unknown('rule', rule, RULES)}")
     if len(labels) < 2:
         there = f"there is one ({next(iter(labels))})" if labels else "there is none"
         raise DatasetError(f"assigning folds: two labelled subjects or more are needed, {there}")
@@ -168,7 +168,7 @@ def _distance(have: np.ndarray, wanted: np.ndarray) -> float:
 
 def _check(labels: Labels, seed: int, doing: str) -> None:
     if seed < 0:
-        raise DatasetError(f"{doing}: allowed seeds are 0 and above, got {seed}")
+        raise DatasetError(f"{doing}: a seed is 0 or above, got {seed}")
     for subject, expressions in labels.items():
         if not expressions or isinstance(expressions, str) or not all(isinstance(name, str) for name in expressions):
             raise DatasetError(f"{doing}: each subject needs a list of one or more expressions, got {expressions!r} for {subject}")

@@ -17,6 +17,7 @@ import re
 
 from fer_data.errors import DatasetError
 from fer_data.records import Sequence
+from fer_data.text import unknown
 
 __all__ = ["RULES", "EVERY", "DEFAULT_RULE", "select"]
 
@@ -69,5 +70,5 @@ def select(sequence: Sequence, rule: str) -> tuple[int, ...] | str:
     if every := EVERY.fullmatch(rule):
         return tuple(range(0, len(sequence.frames), int(every[1])))
     if rule not in RULES:
-        raise DatasetError(f"choosing frames: allowed rules are {', '.join(RULES)} and every-N; got {rule!r}")
+        raise DatasetError(f"choosing frames: {unknown('rule', rule, (*RULES, 'every-N'))}")
     return RULES[rule](sequence)

@@ -24,7 +24,7 @@ from fer_data.share.formats import FORMATS
 from fer_data.share.readme import readme
 from fer_data.share.samples import Samples
 from fer_data.share.terms import Terms
-from fer_data.text import counted
+from fer_data.text import counted, unknown
 
 __all__ = ["MARK", "Plan", "Summary", "export_faces", "plan_export"]
 
@@ -119,9 +119,9 @@ def plan_export(out: Path, dest: Path, form: str, view: int | None = None) -> Pl
     """
     out, dest = Path(out), Path(dest)
     if form not in FORMATS:
-        raise DatasetError(f"exporting {out}: allowed formats are {', '.join(FORMATS)}; got {form!r}")
+        raise DatasetError(f"exporting {out}: {unknown('format', form, FORMATS)}")
     if view is not None and not 0 <= view < N_VIEWS:
-        raise DatasetError(f"exporting {out}: allowed views are 0..{N_VIEWS - 1}, got {view}")
+        raise DatasetError(f"exporting {out}: view {view} is not there; choose 0 to {N_VIEWS - 1}")
     if out.resolve() in (dest.resolve(), *dest.resolve().parents):
         raise DatasetError(f"exporting {out}: give a folder outside of it, got {dest}")
     plan = Plan(Samples(out, view), dest, form)

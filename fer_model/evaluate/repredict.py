@@ -20,7 +20,7 @@ from fer_data.store.manifest import manifest_sha256, read_settings
 from fer_data.text import either
 from fer_model.data.fold import in_common, one_name_each, people_of
 from fer_model.errors import RunError
-from fer_model.runs.faces import differences, faces_of, faces_of_run, how_framed
+from fer_model.runs.faces import faces_of, faces_of_run, how_framed, unlike
 from fer_model.runs.folder import RunFolder
 from fer_model.runs.predictions import predictions_frame
 from fer_model.runs.trained import TrainedRun, load_run
@@ -59,7 +59,10 @@ def repredict(
     elsewhere = data is not None and manifest_sha256(data) != trained.content["manifest_sha256"]
     if elsewhere:
         rows, classes, notes = _elsewhere(trained, data)
+        faces, unlike_notes = _framing(trained, data)
+        notes += unlike_notes
     else:
+        faces = None
         data, fold = trained.open_data(data)
         rows, classes, notes = fold.test, trained.classes, []
         if asked:
@@ -69,14 +72,14 @@ def repredict(
         raise RunError(f"evaluating {run} on {data}: it was trained on {net.channels} channels, these faces have {views.channels}")
     keep = [trained.classes.index(name) for name in classes]
     found = probabilities(lambda x: trained.logits(x)[:, keep], views, net.image_size, batch, VOTES[vote])      # (n, K)
-    faces = _framed(trained, data) if elsewhere else None
     return Repredicted(predictions_frame(rows, found.numpy(), classes), elsewhere, tuple(notes), faces)
 
 
-def _framed(trained: TrainedRun, data: Path) -> dict[str, str | None]:
-    """Return how the faces that a run was trained on, and those of another database, were framed."""
-    before = faces_of_run(trained.content)
-    return {"trained_on": before and how_framed(before), "tested_on": how_framed(faces_of(read_settings(data)))}
+def _framing(trained: TrainedRun, data: Path) -> tuple[dict[str, str | None], list[str]]:
+    """Return how the faces that a run was trained on, and those of another database, were framed, and what is to be said of it."""
+    before, settings = faces_of_run(trained.content), read_settings(data)
+    told = {"trained_on": before and how_framed(before), "tested_on": how_framed(faces_of(settings))}
+    return told, unlike("this run", before, trained.content["dataset"], data, settings)
 
 
 def _elsewhere(trained: TrainedRun, data: Path) -> tuple[pd.DataFrame, tuple[str, ...], list[str]]:
@@ -102,7 +105,6 @@ def _elsewhere(trained: TrainedRun, data: Path) -> tuple[pd.DataFrame, tuple[str
     used = rows[rows["expression"].isin(shared)].reset_index(drop=True)
     notes = [f"Tested on {data}, nobody in which was trained on; classes that both have: {', '.join(shared)}."]
     notes += _spelled_like(known, one_name_each(people_of(used)))
-    notes += differences("this run", faces_of_run(trained.content), trained.content["dataset"], data, read_settings(data))
     unasked = [name for name in trained.classes if name not in theirs]
     if unasked:
         notes.append(f"Trained on but not in these data, hence never answered: {', '.join(unasked)}.")

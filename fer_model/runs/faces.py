@@ -9,7 +9,7 @@ from pathlib import Path
 from fer_data.datasets.published import FILES
 from fer_data.faces.landmarks.none import NO_POINTS
 
-__all__ = ["differences", "faces_of", "faces_of_run", "how_framed"]
+__all__ = ["faces_of", "faces_of_run", "how_framed", "unlike"]
 
 _AS_CROPPED = ("ck48", "folder")      # what `fer-data prepare` takes without landmarks
 _OWN_POINTS = {"dataset": ("ck+",)}   # backends that some databases alone have
@@ -46,7 +46,7 @@ def how_framed(faces: dict) -> str:
     return f"aligned by the landmarks of {faces['landmarks']} {faces['backend']['version']}".strip() + whole
 
 
-def differences(run: str, trained: dict | None, trained_on: str, data: Path, settings: dict) -> list[str]:
+def unlike(run: str, trained: dict | None, trained_on: str, data: Path, settings: dict) -> list[str]:
     """Return what whoever tests a run on other faces must know of how the two were found and framed; nothing if they are alike.
 
     run, data    as they are called in the sentences

@@ -71,13 +71,14 @@ class Recipe:
             )
         own = landmarks in (None, self.landmarks)
         small_faces = own and bool(self.backend.get("small_faces"))
-        finder = Finder(landmarks or self.landmarks, self.detector if own else "sfd", self.channels == 3, small_faces)
-        if own and self.detector == "whole" and self.landmarks != NO_POINTS:         # as CK+48's; a photograph is not one face
-            finder.search = open_backend(self.landmarks, **backend_options(self.landmarks, "sfd"))
-        if NO_POINTS in (self.landmarks, landmarks):                     # else they were aligned, and new ones are
-            finder.template = template_of(self.data) if self.landmarks == NO_POINTS else TEMPLATE
-            finder.doubt_of_whole = doubt_of(finder.template)
-        return finder
+        whole = own and self.detector == "whole" and self.landmarks != NO_POINTS     # as CK+48's; a photograph is not one face
+        search = open_backend(self.landmarks, **backend_options(self.landmarks, "sfd")) if whole else None
+        template = template_of(self.data) if self.landmarks == NO_POINTS else TEMPLATE
+        doubt = doubt_of(template) if NO_POINTS in (self.landmarks, landmarks) else None       # else they were aligned, and new ones are
+        return Finder(
+            landmarks or self.landmarks, self.detector if own else "sfd", self.channels == 3, small_faces,
+            template=template, search=search, doubt_of_whole=doubt,
+        )  # fmt: skip
 
     def to_metadata(self) -> str:
         """Return the recipe as JSON, the preprocessing spelt out for programs that are not this one."""

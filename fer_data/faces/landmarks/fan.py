@@ -22,6 +22,7 @@ from fer_data import weights
 from fer_data.errors import LandmarkError, WeightsError
 from fer_data.faces.landmarks.base import Box, DetectorBackend
 from fer_data.files import sha256_of_bytes
+from fer_data.text import unknown
 
 __all__ = ["FanBackend", "NETWORK", "DETECTORS", "crop_matrix", "heat_map_peaks"]
 
@@ -44,7 +45,7 @@ class FanBackend(DetectorBackend):
         Raises WeightsError if a model file is missing, LandmarkError for an unknown detector.
         """
         if detector is not None and detector not in DETECTORS:
-            raise LandmarkError(f"opening the fan backend: allowed detectors are {', '.join(DETECTORS)}; got {detector!r}")
+            raise LandmarkError(f"opening the fan backend: {unknown('detector', detector, DETECTORS)}")
         doing = "opening the fan backend"
         names = [NETWORK, _SFD] if detector == "sfd" else [NETWORK]
         paths = {name: weights.require(name, doing) for name in names}
