@@ -141,11 +141,13 @@ class _StageConfig(_Checked):
 class _ClassifierConfig(_StageConfig):
     """What the FER head and the baseline have in common, so that either may have what the other has."""
 
-    RULES: ClassVar = {**_StageConfig.RULES, "dropout": _BELOW_1, "label_smoothing": _BELOW_1, "stronger_views": _SHARE}
+    RULES: ClassVar = {**_StageConfig.RULES, "dropout": _BELOW_1, "label_smoothing": _BELOW_1, "stronger_views": _SHARE, "mixup": _FROM_0}
 
     dropout: float = 0.0              # open: on what the last classifier sees: concat(FC_1 .. FC_4, f(x)); the hidden layer
     label_smoothing: float = 0.0      # open: share of each target spread evenly over all classes, in every cross-entropy
     stronger_views: float = 0.0       # size, 0 to 1, of the random changes to each training view beyond the paper's 110; see augment.py
+    mixup: float = 0.0                # alpha of Beta(alpha, alpha), the share of each training view in its mixture with another of the
+                                      # batch, labels too (Zhang et al., ICLR 2018); 0: off
 
 
 @dataclass(frozen=True)

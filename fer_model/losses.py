@@ -83,7 +83,7 @@ def generator_loss(
 
 def head_loss(
     logits: tuple[Tensor, ...],       # five of (B, N_e): the local CNNs 1..4, then the classifier on all features
-    expression: Tensor,               # (B,) y^e
+    expression: Tensor,               # (B,) y^e; of mixtures (B, N_e), a share of each
     weights: tuple[float, ...],       # lambda_1 .. lambda_5
     label_smoothing: float = 0.0,     # share of each target spread evenly over all classes; the paper has none
 ) -> HeadLoss:

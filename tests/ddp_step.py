@@ -30,7 +30,7 @@ def one_step(data: Path) -> dict[str, torch.Tensor]:
     fold = read_prepared(data).fold(0)
     views = open_views(data, fold.train)
     config = resolve_budgets(preset("smoke"), len(fold.train))
-    config = replace(config, cnn=replace(config.cnn, dropout=0.5), head=replace(config.head, dropout=0.5))
+    config = replace(config, cnn=replace(config.cnn, dropout=0.5, mixup=0.4), head=replace(config.head, dropout=0.5, mixup=0.4))
     given, batch = [], views.batch
     views.batch = lambda faces, k: given.append(torch.stack([faces, k])) or batch(faces, k)
     inputs = StageInputs(config, fold, views, CPU)

@@ -1,4 +1,4 @@
-"""Views beyond the 110: same shape and range, nothing at strength 0, changes within what is promised."""
+"""Views beyond the 110: same shape and range, nothing at strength 0, changes within what is promised; mixtures by hand."""
 
 import math
 
@@ -7,8 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer_model.data.augment import SCALE, SHIFT, TURN_DEG, strengthen
+from fer_model.data.augment import SCALE, SHIFT, TURN_DEG, mix, mixed_labels, strengthen
+from fer_model.engine import distributed
 from fer_model.engine.randomness import stream
+from fer_model.errors import ConfigError
 
 
 def test_strength_0_is_the_view_itself():
@@ -55,3 +57,40 @@ def test_half_of_the_views_lose_a_square_of_at_most_a_third(monkeypatch):
     share = (sides[0] > 0).float().mean().item()
     assert math.isclose(share, 0.5, abs_tol=0.1)
     assert max(side.max() for side in sides) in (15, 16)
+
+
+def test_mixup_of_alpha_0_is_the_view_and_the_label():
+    x, labels = torch.rand(3, 1, 16, 16), torch.tensor([0, 2, 1])
+    mixed, share = mix(x, 0.0, stream(0, "a"))
+    assert mixed is x and share is None and mixed_labels(labels, share, 3) is labels
+
+
+def test_mixtures_of_neighbours_by_hand():
+    """Flat views of 0, 1, 2, 3, 4: labels of the same shares. Seen red: the shares turned round; labels not mixed; another neighbour."""
+    x, labels = (torch.arange(5.0) / 5)[:, None, None, None].expand(5, 1, 16, 16), torch.arange(5)
+    mixed, share = mix(x, 0.4, stream(0, "a"))
+    targets = mixed_labels(labels, share, 5)                                     # (5, 5)
+    assert share.dtype == targets.dtype == mixed.dtype == torch.float32 and len(set(share.tolist())) == 5
+    for i, j in enumerate((1, 0, 3, 2, 4)):
+        expected = [0.0] * 5
+        expected[i] += share[i].item()
+        expected[j] += 1 - share[i].item()
+        assert targets[i].tolist() == pytest.approx(expected, abs=1e-6)
+        assert mixed[i].flatten().tolist() == pytest.approx([sum(n / 5 * part for n, part in enumerate(expected))] * 256, abs=1e-6)
+    again = mix(x, 0.4, stream(0, "a"))
+    assert torch.equal(again[0], mixed) and not torch.equal(mix(x, 0.4, stream(1, "a"))[1], share)
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0, 5.0])
+def test_shares_are_drawn_from_beta(alpha):
+    """Mean 1/2, variance 1 / (4 (2 alpha + 1)). Seen red: Beta(1, 1) whatever alpha is."""
+    share = mix(torch.zeros(20_000, 1, 1, 1), alpha, stream(0, "a"))[1].double()
+    assert share.min() >= 0 and share.max() <= 1
+    assert share.mean().item() == pytest.approx(0.5, abs=0.01) and share.var().item() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.03)
+
+
+def test_processes_with_odd_parts_cannot_pair_their_views(monkeypatch):
+    """Pairs would depend on the number of processes. Seen red: mixed."""
+    monkeypatch.setattr(distributed, "size", lambda: 2)
+    with pytest.raises(ConfigError, match="give each of 2 processes an even number, not 3"):
+        mix(torch.zeros(3, 1, 16, 16), 0.2, stream(0, "a"))

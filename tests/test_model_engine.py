@@ -56,7 +56,7 @@ def quiet(_):
 def smoke(method="degan"):
     """Return a configuration in which everything that can have a state has one: D counts as strong after the first tick."""
     config = preset("smoke", method=method, fold=1)
-    averaged = {"average_half_kimg": 0.02, "stronger_views": 0.5}
+    averaged = {"average_half_kimg": 0.02, "stronger_views": 0.5, "mixup": 0.4}
     return replace(
         config,
         network=replace(config.network, d_spectral_norm=True, residual=True),

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -173,3 +174,18 @@ def test_a_tuned_encoder_moves_and_its_statistics_do_not(fold, views):
     still = {name for name, tensor in stage.encoder.state_dict().items() if torch.equal(tensor, before[name])}
     assert still == {name for name in before if name.rsplit(".", 1)[-1] in ("running_mean", "running_var", "num_batches_tracked")}
     assert torch.equal(stage.weights()["encoder/layers.conv11.0.weight"], stage.encoder.layers["conv11"][0].weight)
+
+
+@pytest.mark.parametrize("name", ["head", "cnn"])
+def test_mixtures_are_learned_with_the_shares_of_both_labels(fold, views, name):
+    """The loss in numpy: share * CE(own) + (1 - share) * CE(neighbour), smoothed. Seen red: the own label alone; the whole neighbour."""
+    stage, asked = stages(fold, views, mixup=0.4, label_smoothing=0.1)[name], []
+    network = stage.learner.network
+    network.register_forward_hook(lambda _, __, out: asked.append(out[-1] if name == "head" else out))
+    loss = list(stage.step(3).values())[-1].item()
+    log_p, labels = asked[0].detach().double().log_softmax(1).numpy(), stage.expression[stage.batches.at(3)[0]].numpy()
+    seed = int(torch.randint(2**31, (), generator=stream(0, f"{name}/mixup", 3)))
+    share = np.random.default_rng(seed).beta(0.4, 0.4, 8)
+    smoothed = 0.9 * np.eye(3) + 0.1 / 3
+    wanted = share[:, None] * smoothed[labels] + (1 - share[:, None]) * smoothed[labels[[1, 0, 3, 2, 5, 4, 7, 6]]]      # (8, 3)
+    assert loss == pytest.approx(-(wanted * log_p).sum(1).mean(), rel=1e-5)

@@ -1,22 +1,24 @@
-"""Change training views at random, beyond the paper's 110.
+"""Change training views at random, beyond the paper's 110: stronger views; mixtures of two.
 
-In:  views (B, C, S, S) in [-1, 1], a strength from 0 (none) to 1, a generator.
-Out: the same shape and range, on the same device.
+In:  views (B, C, S, S) in [-1, 1], a strength from 0 (none) to 1 or alpha, a generator.
+Out: the same shape and range, on the same device; of mixtures, also the share of each view in its own.
 
 The 110 shift a face by at most 14 px and turn it by at most 15 degrees. Here, at strength 1, each view is also scaled by up to
 15 %, shifted by up to 6 %, turned by up to 10 degrees, changed in contrast by up to 40 % and in brightness by up to 0.3, and
-a square of up to a third of its side is replaced by its mean in every second view. Off in preset `paper`.
+a square of up to a third of its side is replaced by its mean in every second view. Both are off in preset `paper`.
 """
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from fer_model.engine import distributed
+from fer_model.errors import ConfigError
 
-__all__ = ["strengthen"]
+__all__ = ["mix", "mixed_labels", "strengthen"]
 
 SCALE, SHIFT, TURN_DEG, CONTRAST, BRIGHTNESS = 0.15, 0.06, 10.0, 0.4, 0.3        # at strength 1
 ERASED, ERASED_SIDE = 0.5, 1 / 3      # share of views with a square erased, its largest side in parts of the view's
@@ -51,3 +53,35 @@ def _outside_square(u: Tensor, strength: float, size: int) -> Tensor:
     place = (torch.arange(size, device=u.device) + 0.5) / size                   # (S,)
     inside = ((place[None, None] - middle[:, :, None]).abs() < side[:, None, None] / 2)            # (B, 2, S)
     return ~(inside[:, 0, :, None] & inside[:, 1, None, :]).unsqueeze(1)
+
+
+def mix(x: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+    """Return x (B, C, S, S) with every view mixed with its neighbour, and the share (B,) of each view in its mixture.
+
+        share * x + (1 - share) * neighbour,   share ~ Beta(alpha, alpha), for each view by itself (Zhang et al., ICLR 2018)
+
+    With alpha 0, x itself and None. A batch is dealt at random, so the neighbour is a random other view: 0 and 1 are neighbours, 2 and
+    3, and so on; the last one of an odd batch stays as it is. The random numbers are for the batch of all processes. Raises ConfigError
+    if several processes have odd parts.
+    """
+    if alpha == 0:
+        return x, None
+    if distributed.size() > 1 and len(x) % 2:
+        raise ConfigError(f"mixup pairs the views of a batch; give each of {distributed.size()} processes an even number, not {len(x)}")
+    numbers = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))       # PyTorch's Beta takes no generator
+    drawn = torch.from_numpy(numbers.beta(alpha, alpha, distributed.size() * len(x)).astype(np.float32))
+    share = distributed.part(drawn).to(x.device)                                       # (B,)
+    own = share[:, None, None, None]
+    return (own * x + (1 - own) * x[_neighbours(len(x))]).contiguous(memory_format=torch.channels_last), share
+
+
+def mixed_labels(labels: Tensor, share: Tensor | None, n_classes: int) -> Tensor:
+    """Return what a cross-entropy takes for views that `mix` has made: labels (B,) int64 themselves, or (B, n_classes) float32."""
+    if share is None:
+        return labels
+    one_hot = F.one_hot(labels, n_classes).float()                               # (B, n_classes)
+    return share[:, None] * one_hot + (1 - share[:, None]) * one_hot[_neighbours(len(labels))]
+
+
+def _neighbours(n: int) -> Tensor:
+    return (torch.arange(n) ^ 1).clamp(max=n - 1)                                # (n,) 1, 0, 3, 2, ...

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fer_data.faces.views import N_VIEWS, view_of
 from fer_data.store.loader import CENTRE_VIEW, Views
-from fer_model.data.augment import strengthen
+from fer_model.data.augment import mix, mixed_labels, strengthen
 from fer_model.data.batches import Batches
 from fer_model.engine import distributed
 from fer_model.engine.devices import autocast
@@ -53,7 +53,7 @@ class ClassifierStage(Stage):
 
     @abstractmethod
     def losses(self, x: Tensor, expression: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the losses of a batch x (B, C, S, S), the one to minimise first."""
+        """Return the losses of a batch x (B, C, S, S), the one to minimise first; `expression` is (B,), or (B, K) of mixtures."""
 
     @abstractmethod
     def logits(self, x: Tensor) -> Tensor:
@@ -64,7 +64,8 @@ class ClassifierStage(Stage):
         faces, k = distributed.part(faces), distributed.part(k)
         x = to_input_size(self.views.batch(faces, k), self.run.network.image_size)            # (B, C, S, S)
         x = strengthen(x, self.config.stronger_views, stream(self.run.seed, f"{self.name}/views", step))
-        expression = self.expression[faces.to(self.device)]
+        x, share = mix(x, self.config.mixup, stream(self.run.seed, f"{self.name}/mixup", step))
+        expression = mixed_labels(self.expression[faces.to(self.device)], share, len(self.fold.classes))
         self.learner.network.train()
         losses = self.losses(x, expression, stream(self.run.seed, f"{self.name}/dropout", step))
         others = (learner for learner in self.learners.values() if learner is not self.learner)
