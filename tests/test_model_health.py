@@ -12,13 +12,15 @@ from fer_model.data.fold import read_prepared
 from fer_model.stages.gan import GanStage
 from fer_model.stages.health import Health
 from fer_model.stages.inputs import StageInputs
-from fer_model.stages.judges import JudgesStage
+from fer_model.stages.judges import JudgesStage, Verdicts, cells_seen, held_out, verdicts
 from fer_model.stages.sample_sheet import Sheets
 
 CPU = torch.device("cpu")
+SHARES = ("both_right", "judged_expression", "judged_identity")
 NAMES = {
-    "judged_expression", "judged_identity", "judged_expression_real", "judged_identity_real", "code_effect", "input_effect", "kid_own"
-}  # fmt: skip
+    *SHARES, *(f"{name}_real" for name in SHARES), *(f"{name}_seen" for name in SHARES), "source_identity", "d_identity",
+    "code_effect", "input_effect", "noise_effect", "kid_own",
+}  # fmt: skip                        # the tiny folder has no unseen cell
 
 
 @pytest.fixture
@@ -79,7 +81,10 @@ def test_a_generator_that_ignores_the_code_has_no_code_effect(parts):
         stage.generator.decoder.fc.weight[:, n_f : n_f + n_i] = 1.0 * torch.eye(n_i).repeat(16 * 9 // n_i + 1, 1)[: 16 * 9]
         stage.generator.decoder.fc.weight[:, :n_f] = 0
     blind = health.on_tick(stage, 8)
-    assert blind["input_effect"] < 1e-6 < 1e-3 < blind["code_effect"]
+    assert blind["input_effect"] < 1e-6 < 1e-3 < min(blind["code_effect"], blind["noise_effect"])
+    with torch.no_grad():
+        stage.generator.decoder.fc.weight[:, n_f + n_i :] = 0
+    assert health.on_tick(stage, 8)["noise_effect"] < 1e-6
 
 
 class Echo:
@@ -99,15 +104,61 @@ class Echo:
 
 
 def test_a_generator_that_repeats_its_input_keeps_the_expression_and_no_distance(parts, monkeypatch):
-    """judged_expression is then the judge's own accuracy on real faces; its KID is an unbiased estimate of 0: below that of a
-    generator without training. Seen red: y^e and y^id2 the other way round."""
+    """judged_expression is then the judge's own accuracy on these faces; who is shown is the source person.
+    Its KID is an unbiased estimate of 0: below that of a generator without training. Seen red: y^e and y^id2 the
+    other way round; source and target exchanged."""
     config, fold, views, health = parts
     stage = GanStage(StageInputs(config, fold, views, CPU))
     noise = health.on_tick(stage, 8)
+    health.identity = verdicts(health.judges, health.x).identity         # as if the judge knew everybody
+    health.target = (health.identity + 1) % len(fold.identities)
     monkeypatch.setattr(GanStage, "finished", property(Echo))
     echo = health.on_tick(stage, 8)
-    assert echo["judged_expression"] == echo["judged_expression_real"]
+    own = verdicts(health.judges, health.x).shares(health.expression, health.identity)
+    assert echo["judged_expression"] == pytest.approx(own["judged_expression"], abs=1e-4)
+    assert (echo["source_identity"], echo["judged_identity"]) == (1, 0)
     assert abs(echo["kid_own"]) < abs(noise["kid_own"])
+
+
+def test_shares_by_hand():
+    """Four faces, one judged right in both, one in each, one in none. Seen red: both right where one is; parts exchanged."""
+    said = Verdicts(torch.tensor([0, 0, 1, 1]), torch.tensor([5, 6, 5, 7]))
+    expression, target, seen = torch.tensor([0, 0, 0, 0]), torch.tensor([5, 5, 5, 5]), torch.tensor([False, True, True, True])
+    found = said.shares(expression, target, seen, source=torch.tensor([6, 6, 6, 7]))
+    third = pytest.approx(1 / 3)
+    assert found == {
+        "both_right": 0.25, "both_right_seen": 0, "both_right_unseen": 1,
+        "judged_expression": 0.5, "judged_expression_seen": third, "judged_expression_unseen": 1,
+        "judged_identity": 0.5, "judged_identity_seen": third, "judged_identity_unseen": 1, "source_identity": 0.5,
+    }  # fmt: skip
+    assert "both_right_unseen" not in said.shares(expression, target, seen | True)
+
+
+def test_judges_learn_from_no_held_out_sequence(write_tiny, tmp_path):
+    """Whole cells, 15 % of 36, and everybody and every expression still learned; the last one of a kind stays. Seen red: frames drawn in
+    place of cells; the faces of `kept` taken for those of the fold."""
+    fold = read_prepared(write_tiny(tmp_path / "t", people=12, folds=4, expressions=("anger", "fear", "happiness", "surprise"))).fold(0)
+    out, rows = held_out(fold.train, 3), fold.train
+    assert (out == held_out(rows, 3)).all() and (out != held_out(rows, 4)).any()
+    cells = rows[["subject", "expression"]].assign(out=out).groupby(["subject", "expression"])["out"]
+    assert cells.nunique().max() == 1 and cells.first().sum() == round(0.15 * 9 * 4)
+    assert rows[~out]["subject"].nunique() == 9 and rows[~out]["expression"].nunique() == 4
+    lonely = rows.groupby("subject").head(2)                             # one cell each: nothing can be held out
+    assert not held_out(lonely, 3).any()
+    config = resolve_budgets(preset("smoke"), len(rows))
+    stage = JudgesStage(StageInputs(config, fold, open_views(tmp_path / "t", rows), CPU))
+    names = {name.split("#")[0] for step in range(200) for name in stage.samples(step)}
+    assert names == set(rows["image_id"][~held_out(rows, config.seed)])
+
+
+def test_cells_that_training_has(write_tiny, tmp_path):
+    """By hand from the rows. Seen red: expressions of the wrong person."""
+    fold = read_prepared(write_tiny(tmp_path / "t", people=9)).fold(1)
+    fold = replace(fold, train=fold.train.drop(fold.train.index[[0, 1, 6, 7]]).reset_index(drop=True))      # a cell each of two people
+    seen, shown = cells_seen(fold), set(zip(fold.train["subject"], fold.train["expression"], strict=True))
+    found = {(who.split("/")[1], what) for i, who in enumerate(fold.identities) for j, what in enumerate(fold.classes) if seen[i, j]}
+    assert found == shown
+    assert seen.sum() == 16
 
 
 def test_the_global_generator_is_left_alone(parts):

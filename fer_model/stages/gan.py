@@ -193,6 +193,12 @@ class GanStage(Stage):
         """Return I (B, N_i), one-hot, for identities (B,); the decoder scales it by network.code_scale."""
         return F.one_hot(target, len(self.fold.identities)).float()
 
+    @torch.inference_mode()
+    def own_identity(self, faces: Tensor) -> Tensor:
+        """Return whom D names in synthesised faces (B, C, S, S), normalised as one batch as in training: (B,) int64."""
+        with training_only(self.generator, self.discriminator):          # D's state stays
+            return self._judge(faces)[1].argmax(1)
+
     def review(self, step: int) -> dict[str, float]:
         """Read D's running accuracies; from now on train D less often if it is strong, as before if it is not."""
         real_e, real_i, fake = self.accuracy.tolist()

@@ -1,20 +1,29 @@
 """Watch how stage 1 fares while it trains: judges score the synthesised faces, a sheet shows them.
 
-In:  StageInputs, the trained judges among them; on ticks, the GanStage.
+In:  StageInputs, the trained judges among them; on ticks, a stage with a generator: `finished`, `codes(target)`, perhaps `own_identity`.
 Out: Health, a Watcher: numbers for the log.
 
     number                      what it says
-    judged_expression           share of the synthesised faces G(x, I, z) that show y^e of x to the expression judge
-    judged_identity             share that show the target identity to the identity judge
-    judged_expression_real,     the same judges on the real x: what the two above could reach at best
+    both_right                  share of the synthesised faces G(x, I, z) that show both y^e of x and the target identity to the
+                                judges: the one to watch
+    both_right_seen, _unseen    the same over cells (target identity, y^e) that training has, and has not: only the second is transfer
+    judged_expression           share that show y^e of x to the expression judge; with _seen, _unseen
+    judged_identity             share that show the target identity to the identity judge; with _seen, _unseen
+    source_identity             share that show the person of x to the identity judge
+    d_identity                  share in which D's own identity output names the target. What it has more than judged_identity is a
+                                texture that only D takes for the person
+    both_right_real,            the same judges on real training faces that they have not learned from: what the shares above
+    judged_expression_real,     could reach at best
     judged_identity_real
     code_effect                 how much a pixel changes with I, x and z staying: standard deviation over identities, in [-1, 1].
                                 Near 0: G ignores the code, the known failure of DR-GAN's kind on small data
     input_effect                the same over inputs of different expressions, I and z staying
+    noise_effect                the same over z, x and I staying
     kid_own                     kernel distance between real and synthesised faces in the expression judge's hidden layer
                                 (torchmetrics; unbiased). Its features are the project's own: never comparable with KID on Inception's
 
-Nothing here takes part in training: no random number that training uses, no gradient, no state of G.
+A number without a face to be measured on is left out. Nothing here takes part in training: no random number that training uses,
+no gradient, no state of G or D.
 """
 
 import warnings
@@ -25,15 +34,17 @@ from torch import Tensor, nn
 from fer_data.store.loader import to_u8, to_unit
 from fer_model.engine.loop import due
 from fer_model.engine.randomness import stream
+from fer_model.engine.stage import Stage
 from fer_model.networks import BaselineCnn
 from fer_model.stages.classifier import centre_inputs
-from fer_model.stages.gan import GanStage, draw_codes
+from fer_model.stages.gan import draw_codes
 from fer_model.stages.inputs import StageInputs
+from fer_model.stages.judges import cells_seen, judged_real, verdicts
 from fer_model.stages.sample_sheet import spread_over
 
 __all__ = ["Health"]
 
-N_CODES = 8                           # identities, and inputs, over which the two effects are measured
+N_CODES = 8                           # identities, inputs and noises over which the three effects are measured
 KID_SUBSETS, KID_SUBSET_SIZE = 20, 64
 
 
@@ -47,48 +58,43 @@ class Health:
         faces = spread_over(views.n_faces, self.config.n_faces)          # (n,) over all people
         self.x = centre_inputs(views, faces, run.network.image_size)     # (n, C, S, S)
         self.expression = fold.expression_labels(device)[faces.to(device)]
-        identity = fold.identity_labels(device)[faces.to(device)]
+        self.identity = fold.identity_labels(device)[faces.to(device)]
         target, noise = draw_codes(
-            identity.cpu(), len(fold.identities), run.network.noise, "other", stream(run.seed, "health/codes")
+            self.identity.cpu(), len(fold.identities), run.network.noise, "other", stream(run.seed, "health/codes")
         )
-        self.target, self.noise = target.to(device), noise.to(device)         # (n,), (n, N_z)
-        self.real = {
-            "judged_expression_real": self._share("expression", self.x, self.expression),
-            "judged_identity_real": self._share("identity", self.x, identity),
-        }
+        self.target, self.noise = target.to(device), noise.to(device)    # (n,), (n, N_z)
+        self.seen = cells_seen(fold)[target, self.expression.cpu()]      # (n,)
+        self.real = judged_real(self.judges, fold, views, run)
 
     @torch.inference_mode()
-    def on_tick(self, stage: GanStage, step: int) -> dict[str, float]:
+    def on_tick(self, stage: Stage, step: int) -> dict[str, float]:
         """Return the numbers above, if it is time to."""
         if not due(stage, step, self.config.every_kimg):
             return {}
         generator, training = stage.finished, stage.finished.training
         generator.eval()
         fake = generator(self.x, stage.codes(self.target), self.noise)   # (n, C, S, S)
-        code_effect, input_effect = self._effects(stage)
+        effects = self._effects(stage)
         generator.train(training)
-        found = {
-            "judged_expression": self._share("expression", fake, self.expression),
-            "judged_identity": self._share("identity", fake, self.target),
-            **self.real, "code_effect": code_effect, "input_effect": input_effect, "kid_own": self._kid(fake),
-        }  # fmt: skip
+        found = verdicts(self.judges, fake).shares(self.expression, self.target, self.seen, self.identity)
+        if hasattr(stage, "own_identity"):
+            found["d_identity"] = (stage.own_identity(fake) == self.target).float().mean().item()
+        found |= {**self.real, **effects, "kid_own": self._kid(fake)}
         return {name: float(f"{value:.4g}") for name, value in found.items()}
 
-    def on_end(self, stage: GanStage) -> None:
+    def on_end(self, stage: Stage) -> None:
         """Nothing: the last tick was looked at."""
 
-    def _share(self, kind: str, faces: Tensor, labels: Tensor) -> float:
-        with torch.inference_mode():
-            return (self.judges[kind](faces).argmax(1) == labels).float().mean().item()
-
-    def _effects(self, stage: GanStage) -> tuple[float, float]:
-        """Return the mean standard deviation of a pixel over identities, and over inputs."""
+    def _effects(self, stage: Stage) -> dict[str, float]:
+        """Return the mean standard deviation of a pixel over identities, over inputs and over noises."""
         n = min(N_CODES, len(self.x), len(stage.fold.identities))
         rows, people = (spread_over(total, n).to(self.x.device) for total in (len(self.x), len(stage.fold.identities)))
-        f = stage.finished.encoder(self.x[rows])                         # (n, N_f)
-        noise = self.noise[:1].expand(n, -1)
-        made = torch.stack([stage.finished.decoder(f, stage.codes(person.expand(n)), noise) for person in people])
-        return made.std(0).mean().item(), made.std(1).mean().item()      # made: (identity, input, C, S, S)
+        f, decoder = stage.finished.encoder(self.x[rows]), stage.finished.decoder                    # (n, N_f)
+        made = torch.stack([decoder(f, stage.codes(person.expand(n)), self.noise[:1].expand(n, -1)) for person in people])
+        codes = stage.codes(self.target[rows])
+        noisy = torch.stack([decoder(f, codes, z.expand(n, -1)) for z in self.noise[rows]])         # (noise, input, C, S, S)
+        code, other, noise = (faces.std(0) for faces in (made, made.transpose(0, 1), noisy))        # made: (identity, input, C, S, S)
+        return {"code_effect": code.mean().item(), "input_effect": other.mean().item(), "noise_effect": noise.mean().item()}
 
     def _kid(self, fake: Tensor) -> float:
         from torchmetrics.image.kid import KernelInceptionDistance  # a second to import

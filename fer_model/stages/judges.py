@@ -1,22 +1,68 @@
-"""The judging CNNs: expression and identity, trained on real training faces and nothing else.
+"""The judging CNNs: expression and identity, trained on real training faces and nothing else; and what they say of synthesised faces.
 
-In:  StageInputs: a Fold, its Views, a TrainConfig whose budgets are resolved.
-Out: JudgesStage, for engine.loop.run_stage. It trains before stage 1 and is no part of the method; health.py asks the judges.
+In:  StageInputs: a Fold, its Views, a TrainConfig whose budgets are resolved. Then faces, and what each is to show.
+Out: JudgesStage, for engine.loop.run_stage: it trains before stage 1 and is no part of the method. Shares of right answers by name.
+
+A cell is a pair (person, expression). Some cells of the training people are held out of the judges' training, with all their
+sequences: on these real faces a judge is as good as it can be trusted to be where a person shows a new expression.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fer_model.config import CnnConfig
+from fer_data.store.loader import Views
+from fer_model.config import CnnConfig, TrainConfig
 from fer_model.data.batches import Batches
+from fer_model.data.fold import Fold, people_of
 from fer_model.engine import distributed
 from fer_model.engine.devices import autocast
 from fer_model.engine.randomness import stream
 from fer_model.engine.stage import Learner, Stage
 from fer_model.networks import BaselineCnn, build, to_input_size
+from fer_model.stages.classifier import centre_inputs
 from fer_model.stages.inputs import StageInputs
 
-__all__ = ["JudgesStage"]
+__all__ = ["HELD_OUT", "JudgesStage", "Verdicts", "cells_seen", "held_out", "judge_network", "judged_real", "verdicts"]
+
+HELD_OUT = 0.15                       # share of the cells that the judges do not learn from
+AT_ONCE = 128                         # faces that a judge sees at once; bounds memory alone
+
+
+def cells_seen(fold: Fold) -> Tensor:
+    """Return which cells the training faces show: (N_i, N_e) bool, on the CPU."""
+    found = torch.zeros(len(fold.identities), len(fold.classes), dtype=torch.bool)
+    found[fold.identity_labels(found.device), fold.expression_labels(found.device)] = True
+    return found
+
+
+def held_out(rows: pd.DataFrame, seed: int) -> np.ndarray:
+    """Return which training faces the judges do not learn from, (n,) bool: cells drawn by `seed`, with all of their sequences.
+
+    Every person and every expression keeps a face to learn from; where that is not possible, fewer cells are held out, or none.
+    """
+    person, expression = (pd.factorize(names)[0] for names in (people_of(rows), rows["expression"]))
+    sequence = rows.groupby(["dataset", "subject", "sequence"]).ngroup().to_numpy()                  # (n,)
+    cell, cells = pd.factorize(pd.Series(list(zip(person, expression, strict=True))))
+    wanted, found, out = round(HELD_OUT * len(cells)), 0, np.zeros(len(rows), bool)
+    for number in torch.randperm(len(cells), generator=stream(seed, "judges/held out")).tolist():
+        if found == wanted:
+            break
+        more = out | np.isin(sequence, sequence[cell == number])
+        if all(len(np.unique(names[~more])) == names.max() + 1 for names in (person, expression)):
+            found, out = found + 1, more
+    return out
+
+
+def judge_network(config: TrainConfig, n_classes: int) -> BaselineCnn:
+    """Return a judge of `n_classes` expressions or people, without weights."""
+    judges = config.judges
+    return BaselineCnn(config.network, CnnConfig(channels=judges.channels, features=judges.features, dropout=0.0), n_classes)
 
 
 class JudgesStage(Stage):
@@ -28,19 +74,19 @@ class JudgesStage(Stage):
         config, fold, device = inputs.config, inputs.fold, inputs.device
         super().__init__(config.judges)
         self.run, self.fold, self.views, self.device = config, fold, inputs.views, device
-        self.batches = Batches(self.views.n_faces, self.config.batch, config.seed, self.name)
+        self.kept = torch.from_numpy(np.flatnonzero(~held_out(fold.train, config.seed)))                          # (m,) faces
+        self.batches = Batches(len(self.kept), self.config.batch, config.seed, self.name)
         self.labels = {"expression": fold.expression_labels(device), "identity": fold.identity_labels(device)}    # (n,) each
         sizes = {"expression": len(fold.classes), "identity": len(fold.identities)}
-        cnn = CnnConfig(channels=self.config.channels, features=self.config.features, dropout=0.0)
         self.learners = {}
         for kind, n_classes in sizes.items():
             rng = stream(config.seed, f"init/judges/{kind}")
-            judge = build(lambda n=n_classes: BaselineCnn(config.network, cnn, n), device, config.network.init_std, rng)
+            judge = build(lambda n=n_classes: judge_network(config, n), device, config.network.init_std, rng)
             self.learners[kind] = Learner(judge, self.config, self.steps)
 
     def step(self, step: int) -> dict[str, Tensor]:
         faces, k = self.batches.at(step)                                 # (B,), (B,)
-        faces, k = distributed.part(faces), distributed.part(k)
+        faces, k = distributed.part(self.kept[faces]), distributed.part(k)
         x = to_input_size(self.views.batch(faces, k), self.run.network.image_size)            # (B, C, S, S)
         losses = {}
         for kind, learner in self.learners.items():
@@ -53,7 +99,52 @@ class JudgesStage(Stage):
         return losses
 
     def samples(self, step: int) -> list[str]:
-        return self.batches.names_at(step, self.fold.train["image_id"])
+        return self.batches.names_at(step, self.fold.train["image_id"].iloc[self.kept.numpy()])
 
     def networks(self) -> dict[str, nn.Module]:
         return {kind: learner.network for kind, learner in self.learners.items()}
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What the judges say of n faces."""
+
+    expression: Tensor                # (n,) int64, on the CPU
+    identity: Tensor                  # (n,) int64, training people
+
+    def shares(self, expression: Tensor, target: Tensor, seen: Tensor | None = None, source: Tensor | None = None) -> dict[str, float]:
+        """Return shares of right answers: of all faces and, given `seen`, of those in cells that training has and has not.
+
+        expression, target   (n,) what each face is to show, and whom
+        seen                 (n,) bool, whether training has the cell (target, expression); a part without a face is left out
+        source               (n,) whose face the expression comes from: source_identity is the share that show this person
+        """
+        what, whom = self.expression == expression.cpu(), self.identity == target.cpu()
+        parts = {"": torch.ones_like(what)} | ({} if seen is None else {"_seen": seen.cpu(), "_unseen": ~seen.cpu()})
+        found = {
+            name + part: right[which].float().mean().item()
+            for name, right in (("both_right", what & whom), ("judged_expression", what), ("judged_identity", whom))
+            for part, which in parts.items() if which.any()
+        }  # fmt: skip
+        return found if source is None else found | {"source_identity": (self.identity == source.cpu()).float().mean().item()}
+
+
+@torch.inference_mode()
+def verdicts(judges: Mapping[str, nn.Module], faces: Tensor) -> Verdicts:
+    """Return what the judges, in evaluation mode, say of faces (n, C, S, S) in [-1, 1]."""
+    said = {kind: [judges[kind](part).argmax(1).cpu() for part in faces.split(AT_ONCE)] for kind in ("expression", "identity")}
+    return Verdicts(**{kind: torch.cat(parts) for kind, parts in said.items()})
+
+
+def judged_real(judges: Mapping[str, nn.Module], fold: Fold, views: Views, config: TrainConfig) -> dict[str, float]:
+    """Return the judges' own shares of right answers, as <name>_real, on the real faces that they have not learned from.
+
+    `views`: of fold.train. Empty if every face was needed to learn from.
+    """
+    faces = torch.from_numpy(np.flatnonzero(held_out(fold.train, config.seed)))
+    if not len(faces):
+        return {}
+    said = verdicts(judges, torch.cat([centre_inputs(views, part, config.network.image_size) for part in faces.split(AT_ONCE)]))
+    cpu = torch.device("cpu")
+    shares = said.shares(fold.expression_labels(cpu)[faces], fold.identity_labels(cpu)[faces])
+    return {f"{name}_real": value for name, value in shares.items()}

@@ -19,7 +19,7 @@ from fer_model.stages.gan import GanStage
 from fer_model.stages.head import HeadStage
 from fer_model.stages.health import Health
 from fer_model.stages.inputs import StageInputs
-from fer_model.stages.judges import JudgesStage
+from fer_model.stages.judges import JudgesStage, judge_network
 from fer_model.stages.sample_sheet import Sheets
 from fer_model.stages.svm import SvmStage
 
@@ -51,7 +51,9 @@ def _encoder(config: TrainConfig, n_classes: int, n_identities: int) -> nn.Modul
 
 
 STAGES = {
-    "judges": StageEntry(JudgesStage),
+    "judges": StageEntry(JudgesStage, {
+        "expression": lambda config, n_e, n_i: judge_network(config, n_e), "identity": lambda config, n_e, n_i: judge_network(config, n_i),
+    }),
     "gan": StageEntry(
         GanStage, {"encoder": _encoder, "decoder": lambda config, n_e, n_i: Decoder(config.network, n_i)}, ("judges",), _gan_watchers
     ),
