@@ -281,7 +281,7 @@ class TrainConfig(_Checked):
             raise ConfigError(f"configuration: fold is none; {self.method} needs a test fold, counted from 0")
         if self.init is not None and "gan" not in self.stages:
             raise ConfigError(f"configuration: init is set, but {self.method} has no stage 1 that could start from a run; leave --init out")
-        if self.method == "degan" and self.head.variant == "f-svm" and self.selection != "last":
+        if "head" in self.stages and self.head.variant == "f-svm" and self.selection != "last":
             raise ConfigError(f"configuration: selection is {self.selection}; f-svm has no steps to choose from, so it must be last")
 
     @property
@@ -292,7 +292,7 @@ class TrainConfig(_Checked):
     @property
     def name(self) -> str:
         """What tells this run from the others of a fold, as part of a folder's name: degan, degan-taps, cnn."""
-        head = f"-{self.head.variant}" if self.method == "degan" and self.head.variant != "both" else ""
+        head = f"-{self.head.variant}" if "head" in self.stages and self.head.variant != "both" else ""
         chosen = "-validation" if self.selection == "validation" else ""
         started = "-pretrained" if self.init is not None else ""
         return f"{self.method}{head}{started}{chosen}"
@@ -352,7 +352,7 @@ def with_budgets(config: TrainConfig, gan=None, head=None, cnn=None, judges=None
 
 def with_head(config: TrainConfig, variant: str) -> TrainConfig:
     """Return the configuration with another head on stage 1. Raises ConfigError for the baseline, which has none."""
-    if config.method != "degan" and variant != config.head.variant:
+    if "head" not in config.stages and variant != config.head.variant:
         raise ConfigError(f"configuration: head.variant has no effect on method {config.method}, which trains {listed(config.stages)}")
     return replace(config, head=replace(config.head, variant=variant))
 

@@ -26,8 +26,11 @@ KINDS = {
     "fast.mov": ("mov", "mpeg4", {"movflags": "faststart"}), "fragments.mp4": ("mp4", "mpeg4", {"movflags": "frag_keyframe+empty_moov"}),
     "a.3gp": ("3gp", "mpeg4", {}), "a.mkv": ("matroska", "mpeg4", {}), "browser.webm": ("webm", "libvpx", {"live": "1"}),
     "a.webm": ("webm", "libvpx", {}), "a.flv": ("flv", "flv", {}), "a.wmv": ("asf", "wmv2", {}), "a.avi": ("avi", "mpeg4", {}),
+    "a.mpg": ("mpeg", "mpeg1video", {}), "a.vob": ("vob", "mpeg2video", {}), "a.ts": ("mpegts", "mpeg2video", {}),
+    "a.m2ts": ("mpegts", "mpeg2video", {"mpegts_m2ts_mode": "1"}), "a.ogv": ("ogg", "libvpx", {}),
 }  # fmt: skip
 COUNTED = ("fast.mp4", "fast.mov")    # their headers, which come first, give the number of frames
+BEGINNINGS = (b"RIFF....AVI ", b"\0\0\0\x18ftyp", b"\x1aE\xdf\xa3", b"0&\xb2u", b"FLV\x01\5\0\0\0\x09", b"\0\0\1\xba", b"OggS")
 TIMED = ("a.mkv", "a.webm", "a.flv")  # or how long they are
 
 
@@ -81,8 +84,9 @@ def test_a_whole_clip_is_whole(name, clips, tmp_path):
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("part", [0.99, 0.9, 0.5, 0.1])
 def test_a_clip_that_is_cut_says_so_after_what_is_there(name, part, clips, tmp_path):
-    """Seen red: with the structure of RIFF alone, all but the AVI gave what was there as if it were all."""
-    data = clips[name][: int(len(clips[name]) * part)]
+    """Not between two packets of MPEG's streams, which say nothing of what comes next. Seen red: with the structure of RIFF alone, all but
+    the AVI gave what was there as if it were all; without that of MPEG and Ogg, so did these."""
+    data = clips[name][: int(len(clips[name]) * part) - 1]
     count, said = seen(tmp_path / name, data)
     assert f"reading a clip: {name} has {len(data)} bytes of " in said and ": it is truncated" in said and count <= FRAMES
     with pytest.raises(ImageError, match=f"{name} has {len(data)} bytes of .*: it is truncated"):
@@ -97,12 +101,20 @@ def test_a_clip_that_is_cut_says_so_after_what_is_there(name, part, clips, tmp_p
 @settings(max_examples=300, deadline=None)
 @example(b"\0\0\0\1ftyp", b"")
 @example(b"FLV\x01", b"")
-@given(st.sampled_from([b"RIFF....AVI ", b"\0\0\0\x18ftyp", b"\x1aE\xdf\xa3", b"0&\xb2u", b"FLV\x01\5\0\0\0\x09"]), st.binary(max_size=300))
+@example(b"OggS", bytes(22))
+@given(st.sampled_from(BEGINNINGS), st.binary(max_size=300))
 def test_a_damaged_structure_promises_something_or_nothing(start, body):
     """Seen red: struct.error of a box that is cut in its header. A length of 0 must not be stepped over for ever."""
     data = start + body
     found = containers.promised_bytes(io.BytesIO(data), len(data), data)
     assert found is None or found > len(data)
+
+
+def test_a_stream_of_ogg_ends_with_a_page_that_says_so(clips):
+    """A cut between two pages. Seen red: whole, for the last page is."""
+    data = clips["a.ogv"]
+    cut = data[: data.rindex(b"OggS")]
+    assert containers.promised_bytes(io.BytesIO(cut), len(cut), cut) == len(cut) + 27
 
 
 def test_sound_that_is_longer_than_the_pictures_is_no_cut(clips, tmp_path):

@@ -10,18 +10,23 @@ import pytest
 from click.testing import CliRunner
 
 from cli.fer_model import main
+from fer_data.errors import WeightsError
 from fer_data.faces.align import place_whole
 from fer_data.faces.finder import Finder
 from fer_data.faces.landmarks import open_backend
 from fer_data.prepare.plan import PrepareConfig
 from fer_data.prepare.run import prepare_dataset
-from fer_data.store.manifest import read_manifest, read_settings, write_manifest
+from fer_data.store.manifest import manifest_sha256, read_manifest, read_settings, write_manifest
 from fer_model.config import preset, with_budgets
+from fer_model.errors import RunError
 from fer_model.job import Job
 from fer_model.runs.faces import faces_of, faces_of_run, how_framed, unlike
 from fer_model.runs.folder import RunFolder
 from fer_model.train import train
-from fer_model.use.predictor import _doubts
+from fer_model.use import framing
+from fer_model.use.export import export
+from fer_model.use.framing import FILLS_CROP
+from fer_model.use.predictor import _doubts, _notes, load
 from fer_model.use.recipe import SOFTMAX, Recipe, from_metadata
 
 
@@ -130,7 +135,8 @@ def people(real_faces, tmp_path_factory):
 
 
 def recipe(landmarks, detector, data=""):
-    return Recipe("cnn", "ck48", False, 0, ("fear", "anger"), 1, 48, SOFTMAX, landmarks, detector, {}, "0", "0" * 64, data=str(data))
+    manifest = manifest_sha256(data) if data else "0" * 64
+    return Recipe("cnn", "ck48", False, 0, ("fear", "anger"), 1, 48, SOFTMAX, landmarks, detector, {}, "0", manifest, data=str(data))
 
 
 def test_a_photograph_is_doubted_where_cropped_faces_were_trained_on_and_a_crop_is_not(people):
@@ -160,7 +166,7 @@ def test_with_landmarks_a_face_is_framed_as_the_cropped_ones_of_the_training(peo
     ]
     here, there = np.mean(likeness, axis=0)
     assert here > 0.5 and here > there + 0.2
-    gone = recipe("none", "sfd", "gone").finder("dlib")
+    gone = replace(recipe("none", "sfd", out), data="gone").finder("dlib")
     assert np.abs(gone.template - framed.template).mean() < 8, "a face that fills its crop is taken where the data are gone"
 
 
@@ -173,6 +179,46 @@ def test_a_network_trained_on_landmarks_in_whole_crops_finds_the_face_of_a_photo
     assert finder(crops[0])[0][0].box == (0.0, 0.0, 47.0, 47.0)
 
 
-def test_where_a_run_found_its_data_is_not_exported():
-    told = recipe("none", "sfd", "/home/me/prepared").to_metadata()
-    assert "/home/me" not in told and from_metadata(told, Path("a.onnx")) == recipe("none", "sfd")
+def test_an_exported_file_frames_faces_as_its_run_does_and_does_not_say_where_the_data_were(people):
+    """Seen red: no framing in the metadata; a face found elsewhere was framed as one that fills its crop."""
+    photographs, _, out = people
+    told = recipe("none", "sfd", out).with_framing().to_metadata()
+    exported = from_metadata(told, Path("a.onnx"))
+    assert str(out) not in told and exported.data == ""
+    one, other = recipe("none", "sfd", out).finder("dlib"), exported.finder("dlib")
+    assert (one.template == other.template).all() and one.template is not FILLS_CROP
+    assert (one(photographs[0])[0][0].pixels == other(photographs[0])[0][0].pixels).all()
+    older = json.loads(told)
+    del older["framing"]
+    assert from_metadata(json.dumps(older), Path("a.onnx")).framing is None
+    with pytest.raises(RunError, match=r"its metadata are not what export writes .framing must be 13 points"):
+        from_metadata(json.dumps({**older, "framing": [[0.0, 0.0]]}), Path("a.onnx"))
+
+
+def test_export_writes_the_framing_of_the_training_faces(run, tmp_path):
+    """Seen red: the recipe was written as config.json has it."""
+    export(run, "safetensors", tmp_path / "a.safetensors")
+    assert np.shape(load(tmp_path / "a.safetensors", "cpu").recipe.framing) == FILLS_CROP.shape
+
+
+def test_data_that_are_other_ones_by_now_say_nothing_of_the_framing(people):
+    """The folder of the training was prepared again. Seen red: its manifest not compared."""
+    out = people[2]
+    assert recipe("none", "sfd", out).with_framing().framing is not None
+    assert replace(recipe("none", "sfd", out), manifest_sha256="0" * 64).with_framing().framing is None
+
+
+def no_dlib(*_, **__):
+    raise WeightsError("dlib is missing")
+
+
+def test_what_is_not_known_of_the_framing_is_said(people, monkeypatch):
+    """Seen red: without dlib no doubt and no word; a framing that was assumed was told as known."""
+    known, assumed = recipe("none", "sfd", people[2]), recipe("none", "sfd")
+    told = [" ".join(_notes(one, one.finder("dlib"))) for one in (known, assumed)]
+    assert ["is not known" in text for text in told] == [False, True] and "cannot be checked" not in told[1]
+    monkeypatch.setattr(framing, "open_backend", no_dlib)
+    finder = assumed.finder()
+    (note,) = _notes(assumed, finder)
+    assert "cannot be checked without dlib; install it with: pip install 'fer-degan[dlib]'" in note
+    assert finder(people[0][0])[0][0].doubt == ""

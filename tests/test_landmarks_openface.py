@@ -18,7 +18,8 @@ import fer_data
 from cli.fer_data import main
 from fer_data.datasets.adapters import ADAPTERS
 from fer_data.errors import LandmarkError
-from fer_data.faces.landmarks import open_backend
+from fer_data.faces.landmarks import given as given_points
+from fer_data.faces.landmarks import open_backend, openface
 from fer_data.faces.landmarks.base import Origin
 from fer_data.faces.landmarks.openface import parse_csv
 from fer_data.prepare.plan import PrepareConfig
@@ -301,6 +302,25 @@ def test_prepare_with_files_of_openface(synthetic_ck, tmp_path):
     assert len(files) > len(selected)
     assert prepare_dataset("ck+", synthetic_ck, tmp_path / "out", config).skipped["no-landmarks"] == 3
     assert "OpenFace's folder has no file for it" in set(read_skipped(tmp_path / "out")["detail"])
+
+
+def test_a_failure_that_an_older_reader_kept_is_looked_at_again(synthetic_ck, tmp_path, monkeypatch):
+    """Seen red: without the reader's version in the key, `bad-landmarks` came out of the cache."""
+    openface_files(synthetic_ck, tmp_path / "points")
+    config = PrepareConfig(landmarks="openface", openface=tmp_path / "points", views="virtual", folds=4)
+    files, real = sorted((tmp_path / "points").rglob("*.csv")), openface.parse_csv
+    not_read_yet = {path.read_bytes() for path in files[: len(files) // 4]}
+
+    def older(data):
+        if data in not_read_yet:
+            raise LandmarkError("not read yet")
+        return real(data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(given_points, "READER", 1)
+        patched.setattr(openface, "parse_csv", older)
+        assert prepare_dataset("ck+", synthetic_ck, tmp_path / "out", config).skipped["bad-landmarks"] > 0
+    assert not prepare_dataset("ck+", synthetic_ck, tmp_path / "out", config).skipped.get("bad-landmarks")
 
 
 @pytest.mark.parametrize("options", [["--landmarks", "openface"], ["--landmarks", "dlib", "--openface", "."]])

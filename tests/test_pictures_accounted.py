@@ -166,7 +166,8 @@ def test_found_is_kept_and_skipped_whatever_lies_in_a_folder(png, tmp_path):
     assert {f"a/{len(PICTURES) + number}-happy{suffix}" for number, suffix in enumerate(unread)} <= {*kept}, "PNG under any name"
     assert left["a/0-happy.png"][0] == left["c/3-sad.HEIC"][0] == "unreadable" and "is HEIC; convert it" in left["a/0-happy.png"][1]
     assert "is GIF; convert it" in left["a/1-happy.apng"][1] and left["b/IMG_3.mp4"][0] == "other-part"
-    assert left["b/IMG_1.heic"][0] == left["b/IMG_2.png"][0] == "no-match"
+    assert left["b/IMG_1.heic"] == ("unreadable", "by its name it is HEIC; convert it to PNG or JPEG")
+    assert left["b/IMG_2.png"][0] == "no-match"
     clips = [left[name] for name in files if is_clip(name) and name.startswith("a/")]
     assert {reason for reason, _ in clips} == {"unreadable"} and all("save its frames as pictures" in detail for _, detail in clips)
 
@@ -179,15 +180,16 @@ def test_a_picture_is_one_without_a_suffix_too(png, tmp_path):
 
 
 def test_an_index_may_name_any_file(png, tmp_path):
-    """Seen red: 'names a picture that is not there', of one that is."""
+    """Seen red: 'names a picture that is not there', of one that is; an .avif that it does not name was no-match, without what to do."""
     files = {"a.jfif": png, "b.dat": png, "c": png, "d.heic": UNREAD["HEIC"], "e.gif": UNREAD["GIF"], "f.mp4": box(b"isom"), "g.txt": b"x"}
-    put(tmp_path / "in", {**files, "h.jp2": b"x"})
+    put(tmp_path / "in", {**files, "h.avif": b"x", "i.png": png})
     rows = [f"{name},p{number % 2},happy" for number, name in enumerate(files)]
     (tmp_path / "index.csv").write_text("\n".join(["path,subject,expression", *rows, "z.png,p0,happy"]))
     done, kept, left = prepared(tmp_path, index=tmp_path / "index.csv")
-    assert kept == ["a.jfif", "c", "b.dat"] and done.found == len(files) + 1
+    assert kept == ["a.jfif", "c", "b.dat"] and done.found == len(files) + 2
     reasons = {name: reason for name, (reason, _) in left.items()}
-    assert reasons == {**dict.fromkeys(("d.heic", "e.gif", "f.mp4", "g.txt"), "unreadable"), "h.jp2": "no-match", "z.png": "no-match"}
+    unread = dict.fromkeys(("d.heic", "e.gif", "f.mp4", "g.txt", "h.avif"), "unreadable")
+    assert reasons == {**unread, "i.png": "no-match", "z.png": "no-match"} and "convert it to PNG or JPEG" in left["h.avif"][1]
 
 
 @pytest.mark.parametrize("dataset", sorted(ADAPTERS))

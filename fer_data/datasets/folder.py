@@ -21,7 +21,7 @@ from pathlib import Path
 from fer_data.datasets.index import FIELDS, Indexed, by_spelling, commonest, read_index
 from fer_data.datasets.published import FILES
 from fer_data.datasets.recognise import what_it_is
-from fer_data.datasets.tree import walk
+from fer_data.datasets.tree import stray, walk
 from fer_data.errors import DatasetError, UnreadableError
 from fer_data.files import opened
 from fer_data.labels import expression_from_word
@@ -136,7 +136,7 @@ def _from_pattern(pattern: str, pictures: dict[str, str], root: Path, others: di
     for spelled, path in (pictures | looked_into).items():
         match = regex.fullmatch(spelled)
         if match is None:
-            found.skipped.append(Skip(path, "no-match", detail=f"it does not fit {pattern}"))
+            found.skipped.append(stray(path, f"it does not fit {pattern}"))
         else:
             found.entries.append({"path": path, "where": path, **exact, **match.groupdict()})
     found.rows = len(found.entries)

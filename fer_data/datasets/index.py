@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fer_data.datasets.tree import stray
 from fer_data.errors import DatasetError, TableError
 from fer_data.records import Skip
 from fer_data.tables import read_table
@@ -74,7 +75,7 @@ def read_index(index: Path, pictures: dict[str, str], others: dict[str, str]) ->
             used[path] = row.number
             found.entries.append(cells | {"path": known[path], "where": where})
     unnamed = [path for spelled, path in pictures.items() if spelled not in used]
-    found.skipped += [Skip(path, "no-match", detail=f"{index.name} does not name it") for path in unnamed]
+    found.skipped += [stray(path, f"{index.name} does not name it") for path in unnamed]
     return found
 
 

@@ -65,6 +65,11 @@ class Finder:
         self.colour, self.identity = colour, self._backend.identity()
         self.template, self._search, self._doubt_of_whole = template, search, doubt_of_whole
 
+    @property
+    def checks_framing(self) -> bool:
+        """Whether a picture that is taken as a face is looked at for being one."""
+        return self._doubt_of_whole is not None
+
     def __call__(self, picture: np.ndarray, thorough: bool = False) -> tuple[list[Found], list[str]]:
         """Return the faces of a picture, and a sentence for each that cannot be aligned.
 

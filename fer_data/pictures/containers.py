@@ -12,6 +12,8 @@ __all__ = ["CONTAINERS", "container_of", "promised_bytes"]
 _SLOPPY_BYTES = 16                    # a writer may get the size field of a RIFF file wrong by its own header
 _MOST_STEPS = 1_000_000               # elements that are stepped over; a crafted file has no end of them
 _SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
+_PACK, _PROGRAM_END = 0xBA, 0xB9     # of an MPEG program stream
+_PAGE, _LAST_PAGE = 27, 4             # of Ogg: bytes before the table of a page; the bit of the last page of a stream
 _ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")            # GUID of the object that holds the size of the file
 # FFmpeg is told which container to expect, so that no playlist in disguise makes it open other files.
 CONTAINERS = (
@@ -34,9 +36,10 @@ def container_of(head: bytes) -> str | None:
 def promised_bytes(file: BinaryIO, size: int, head: bytes) -> int | None:
     """Return how many bytes a clip should have at least, if that is more than its `size`, else None; the place in the file is lost.
 
-    None too for containers that promise nothing, and for one whose structure is damaged otherwise: the decoder tells.
+    None too for one whose structure is damaged otherwise: the decoder tells. MPEG program and transport streams promise no more than the
+    packet that they end in: one that is cut between two packets seems whole.
     """
-    walker = {"avi": _riff, "mov": _boxes, "matroska": _ebml, "asf": _asf, "flv": _tags}.get(container_of(head))
+    walker = _WALKERS.get(container_of(head))
     try:
         end = walker(file, size, head) if walker else 0
     except (struct.error, IndexError):
@@ -123,6 +126,49 @@ def _tags(file: BinaryIO, size: int, head: bytes) -> int:
             return 0
         at += 11 + int.from_bytes(start[1:4], "big") + 4
     return at - 4
+
+
+def _packs(file: BinaryIO, size: int, head: bytes) -> int:
+    """Step over the packs and packets of an MPEG program stream."""
+    at = 0
+    for _ in range(_MOST_STEPS):
+        if at + 4 > size:
+            break
+        start = _read(file, at, 14)
+        if start[:3] != b"\0\0\1":
+            return 0
+        if start[3] == _PACK:
+            at += 14 + (start[13] & 7) if start[4] >> 6 == 1 else 12                 # MPEG-2, MPEG-1
+        elif start[3] == _PROGRAM_END:
+            at += 4
+        elif start[3] > _PACK:
+            at += 6 + struct.unpack(">H", start[4:6])[0]
+        else:
+            return 0
+    return at
+
+
+def _transport(file: BinaryIO, size: int, head: bytes) -> int:
+    """Return where the last packet of an MPEG transport stream ends; all are of one length."""
+    packet = 188 if head[:1] == b"G" == head[188:189] else 192
+    return -(-size // packet) * packet
+
+
+def _pages(file: BinaryIO, size: int, head: bytes) -> int:
+    """Step over the pages of an Ogg file; behind its last one at least one more is missing if no page says that its stream ends."""
+    at, open_streams = 0, set()
+    for _ in range(_MOST_STEPS):
+        if at >= size:
+            break
+        start = _read(file, at, _PAGE + 255)
+        if start[:4] != b"OggS":
+            return 0
+        (open_streams.discard if start[5] & _LAST_PAGE else open_streams.add)(start[14:18])
+        at += _PAGE + start[26] + sum(start[_PAGE : _PAGE + start[26]])
+    return at + _PAGE * bool(at <= size and open_streams)
+
+
+_WALKERS = {"avi": _riff, "mov": _boxes, "matroska": _ebml, "asf": _asf, "flv": _tags, "mpeg": _packs, "mpegts": _transport, "ogg": _pages}
 
 
 def _read(file: BinaryIO, at: int, count: int) -> bytes:

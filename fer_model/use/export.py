@@ -89,7 +89,7 @@ def export(run: Path, form: str = "onnx", out: Path | None = None) -> Exported:
     if trained.config.method == "pretrain":
         raise RunError(f"exporting {run}: a run of pretrain predicts nothing; take one that started from it")
     trained.networks.pop("decoder", None)
-    recipe = recipe_of_run(trained.config, trained.content)
+    recipe = recipe_of_run(trained.config, trained.content).with_framing()
     data, difference = _onnx(trained, recipe) if form == "onnx" else (_safetensors(trained, recipe), None)
     write_bytes_atomically(out, data)
     return Exported(out, len(data), recipe, difference)

@@ -16,7 +16,7 @@ from fer_data.errors import FerError, LandmarkError, WeightsError
 from fer_data.faces.align import CROP_AREA, EYE_CENTRE, EYE_DISTANCE, RIGID, TEMPLATE
 from fer_data.faces.landmarks import open_backend
 
-__all__ = ["FILLS_CROP", "doubt_of", "template_of"]
+__all__ = ["FILLS_CROP", "doubt_of", "measured"]
 
 # A face that fills its crop from the brows to the chin, as CK+48's do: its eyes are so far apart, and lie so high, on the canvas.
 FILLS_CROP = (TEMPLATE - np.array(EYE_CENTRE)) * (50.0 / EYE_DISTANCE) + np.array([EYE_CENTRE[0], 43.0])
@@ -27,28 +27,30 @@ _WHAT_TO_DO = ("give --landmarks dlib, which finds the face and frames it as tho
                " `fer-data prepare ck48 --landmarks dlib` makes them")  # fmt: skip
 
 
-def template_of(data: str) -> np.ndarray:
+def measured(data: str, manifest: str) -> tuple[tuple[float, float], ...] | None:
     """Return where the rigid points of faces lie that were taken as they were cropped, (13, 2) canvas px: the median of some of them.
 
-    `data`: their prepared folder. FILLS_CROP if it is gone, or dlib is missing.
+    data       their prepared folder
+    manifest   sha256 of its manifest at the training
+    None if it is gone or another one by now, if dlib is missing, or if no face is found in them.
     """
-    import fer_data
+    from fer_data.store.manifest import manifest_sha256, read_manifest
     from fer_data.store.shards import map_dataset
 
     try:
         backend = open_backend("dlib", detector="whole")
-        rows = fer_data.read_manifest(Path(data)) if data else None
-        if rows is None:
-            return FILLS_CROP
+        if not data or manifest_sha256(Path(data)) != manifest:
+            return None
+        rows = read_manifest(Path(data))
         rows = rows.iloc[:: max(1, len(rows) // _LOOKED_AT)]
         shards = {name: map_dataset(Path(data) / "shards" / name, "faces") for name in rows["shard"].unique()}
         faces = np.stack([shards[shard][row] for shard, row in zip(rows["shard"], rows["row"], strict=True)])      # (n, 132, 132[, 3])
     except (FerError, OSError):
-        return FILLS_CROP
+        return None
     edge = (faces.shape[1] - CROP_AREA) // 2
     crops = [face[edge:-edge, edge:-edge] for face in faces]             # without the border that the canvas repeats
     points = [one.points[list(RIGID)] + edge for one in backend.locate(crops) if not isinstance(one, str)]
-    return np.median(points, axis=0)                                     # (13, 2)
+    return tuple(map(tuple, np.round(np.median(points, axis=0), 3).tolist())) if points else None        # (13, 2)
 
 
 def doubt_of(template: np.ndarray) -> Callable[[np.ndarray], str] | None:

@@ -20,11 +20,12 @@ from pathlib import Path
 import numpy as np
 
 from fer_data.errors import ImageError, UnreadableError
-from fer_data.faces.finder import Found
+from fer_data.faces.finder import Finder, Found
 from fer_data.faces.landmarks.none import NO_POINTS
 from fer_data.files import read_file
 from fer_data.pictures.decode import decode
 from fer_model.use.engines import Engine, open_engine
+from fer_model.use.framing import FILLS_CROP
 from fer_model.use.prediction import FacePrediction, Prediction
 from fer_model.use.recipe import LARGEST_BATCH, SVM, Recipe, inputs
 from fer_model.use.shots import Shot
@@ -54,7 +55,7 @@ class Predictor:
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences on how far what it says can be trusted at all."""
-        return tuple(_notes(self.recipe, self._finder.identity))
+        return tuple(_notes(self.recipe, self._finder))
 
     def predict(self, image: Path | str | np.ndarray, thorough: bool = True) -> Prediction:
         """Return the faces of one picture: a file, or an array (H, W) or (H, W, 3) RGB of uint8.
@@ -132,8 +133,8 @@ def _doubts(one: Found, image_size: int) -> Iterator[str]:
         yield f"not frontal, or its points are wrong: they miss those of a frontal face by {one.residual_px:.1f} px of the canvas"
 
 
-def _notes(recipe: Recipe, identity: dict) -> Iterator[str]:
-    theirs, ours = recipe.backend, identity
+def _notes(recipe: Recipe, finder: Finder) -> Iterator[str]:
+    theirs, ours = recipe.backend, finder.identity
     if ours["name"] == NO_POINTS != recipe.landmarks:
         yield "each picture is taken for a face that is aligned already: nothing is found, nothing is aligned"
     elif recipe.landmarks == NO_POINTS != ours["name"]:
@@ -143,6 +144,12 @@ def _notes(recipe: Recipe, identity: dict) -> Iterator[str]:
     elif theirs and any(theirs.get(key) != ours[key] for key in ("version", "weights_sha256")):
         what = "version" if theirs.get("version") != ours["version"] else "model file"
         yield f"points are found with {ours['name']} {ours['version']}, those of the training with {theirs.get('version')}: another {what}"
+    if recipe.landmarks == NO_POINTS and finder.template is FILLS_CROP and (ours["name"] != NO_POINTS or finder.checks_framing):
+        yield ("how the faces of the training were cropped is not known, as their prepared folder is not at hand: a face is assumed to fill"
+               " its picture from the brows to the chin")  # fmt: skip
+    if ours["name"] == NO_POINTS and not finder.checks_framing:
+        yield ("whether a picture is framed like the faces of the training cannot be checked without dlib; install it with:"
+               " pip install 'fer-degan[dlib]'")  # fmt: skip
     if recipe.drawn:
         yield "the network was trained on synthetic people: what it says of real ones means nothing"
     if recipe.probability == SVM:

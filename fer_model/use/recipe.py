@@ -10,7 +10,7 @@ Out: Recipe. No torch is imported here.
 
 import importlib.util
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from fer_data.text import either
 from fer_model.config import TrainConfig
 from fer_model.errors import ConfigError, RunError
 from fer_model.runs.faces import faces_of_run
-from fer_model.use.framing import doubt_of, template_of
+from fer_model.use.framing import FILLS_CROP, doubt_of, measured
 
 __all__ = ["CONFIG_KEY", "KEY", "LARGEST_BATCH", "Recipe", "from_metadata", "inputs", "recipe_of_run", "require_onnx"]
 
@@ -56,6 +56,8 @@ class Recipe:
     code_version: str                 # that started the training
     manifest_sha256: str              # of the data
     limits: str = LIMITS
+    framing: tuple[tuple[float, float], ...] | None = None   # of faces as they were cropped: their rigid points, (13, 2) canvas px;
+                                      # None: not measured
     data: str = field(default="", compare=False)   # prepared folder of the training, if it may be looked into; not exported
 
     def finder(self, landmarks: str | None = None) -> Finder:
@@ -73,12 +75,19 @@ class Recipe:
         small_faces = own and bool(self.backend.get("small_faces"))
         whole = own and self.detector == "whole" and self.landmarks != NO_POINTS     # as CK+48's; a photograph is not one face
         search = open_backend(self.landmarks, **backend_options(self.landmarks, "sfd")) if whole else None
-        template = template_of(self.data) if self.landmarks == NO_POINTS else TEMPLATE
+        known = self.with_framing().framing
+        template = np.array(known) if known else FILLS_CROP if self.landmarks == NO_POINTS else TEMPLATE
         doubt = doubt_of(template) if NO_POINTS in (self.landmarks, landmarks) else None       # else they were aligned, and new ones are
         return Finder(
             landmarks or self.landmarks, self.detector if own else "sfd", self.channels == 3, small_faces,
             template=template, search=search, doubt_of_whole=doubt,
         )  # fmt: skip
+
+    def with_framing(self) -> "Recipe":
+        """Return it with the framing of faces that were taken as they were cropped, measured in their prepared folder if need be."""
+        if self.landmarks != NO_POINTS or self.framing is not None:
+            return self
+        return replace(self, framing=measured(self.data, self.manifest_sha256))
 
     def to_metadata(self) -> str:
         """Return the recipe as JSON, the preprocessing spelt out for programs that are not this one."""
@@ -102,7 +111,7 @@ def recipe_of_run(config: TrainConfig, content: dict) -> Recipe:
     folder, if that is still where the run found it.
     """
     faces = faces_of_run(content) or {}
-    svm = config.method == "degan" and config.head.variant == "f-svm"
+    svm = "head" in config.stages and config.head.variant == "f-svm"
     return Recipe(
         config.name, content["dataset"], bool(content.get("drawn")), config.fold, tuple(content["classes"]), config.network.channels,
         config.network.image_size, SVM if svm else SOFTMAX, faces.get("landmarks"), faces.get("detector", ""), faces.get("backend", {}),
@@ -127,7 +136,9 @@ def from_metadata(text: str | None, where: Path) -> Recipe:
         raise RunError(f"{doing}: version {SCHEMA_VERSION} is read, it has version {version!r}")
     try:
         known = {name: value for name, value in content.items() if name in Recipe.__dataclass_fields__}
-        recipe = read(Recipe, {**known, "data": ""})
+        recipe = read(Recipe, {"framing": None, **known, "data": ""})
+        if recipe.framing is not None and (np.shape(recipe.framing) != TEMPLATE.shape or not np.isfinite(recipe.framing).all()):
+            raise ValueError(f"framing must be {len(TEMPLATE)} points (x, y)")
     except ValueError as error:
         raise RunError(f"{doing}: its metadata are not what export writes ({error})") from error
     theirs, ours = content.get("preprocessing"), _preprocessing()

@@ -24,7 +24,7 @@ class DatasetBackend(GivenBackend):
     """Reads the database's own points."""
 
     name = "dataset"
-    version = "1"                     # of this reader
+    version = "1"                     # of what the points are
 
     def __init__(self):
         """Nothing needs to be loaded."""

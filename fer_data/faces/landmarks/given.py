@@ -17,6 +17,7 @@ from fer_data.records import Landmarks, Sequence
 __all__ = ["GivenBackend", "checked", "frame_points"]
 
 POINTS = 68
+READER = 2                            # raised when files can be read that could not be before: failures that were kept no longer count
 
 
 class GivenBackend(Backend):
@@ -30,6 +31,10 @@ class GivenBackend(Backend):
 
         Points are float64 (x, y) of the whole picture, origin at the centre of the top-left pixel.
         """
+
+    def identity(self) -> dict:
+        """Return what a result depends on: which files can be read, too."""
+        return {**super().identity(), "reader": READER}
 
     def locate(self, pictures: list[np.ndarray], origin: Origin) -> list[Landmarks | str]:
         """Return for each picture its Landmarks, or a reason with a sentence."""

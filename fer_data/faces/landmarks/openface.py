@@ -57,7 +57,7 @@ class OpenFaceBackend(GivenBackend):
     """Reads what OpenFace found."""
 
     name = "openface"
-    version = "1"                     # of this reader: the files do not say which OpenFace wrote them
+    version = "1"                     # of what is taken from a file: the files do not say which OpenFace wrote them
 
     def __init__(self, folder: Path | str | None = None):
         """Remember where the files are. Raises LandmarkError if there are none."""
