@@ -24,7 +24,7 @@ __all__ = [
     "FOLD_RULES", "HEADS", "METHODS", "PRECISIONS", "PRESETS", "SELECTIONS", "STAGES_OF",
     "CnnConfig", "GanConfig", "HeadConfig", "JudgesConfig", "NetworkConfig", "Rule", "TrainConfig",
     "budget_images", "from_json", "preset", "resolve_budgets", "shown", "step_images", "steps_of", "to_json",
-    "to_lines", "with_budgets", "with_head",
+    "told_budget", "to_lines", "with_budgets", "with_head",
 ]  # fmt: skip
 
 METHODS = ("degan", "cnn")
@@ -212,11 +212,13 @@ class CnnConfig(_ClassifierConfig):
     """
 
     SECTION: ClassVar = "cnn"
-    RULES: ClassVar = {**_ClassifierConfig.RULES, "channels": _FROM_1, "features": _FROM_1}
+    RULES: ClassVar = {**_ClassifierConfig.RULES, "channels": _FROM_1, "features": _FROM_1, "members": _FROM_1}
 
     channels: int = 32                # open: of the first block; each block doubles them
     features: int = 256               # open: length of the hidden layer
     dropout: float = 0.5              # open: a usual value
+    members: int = 1                  # CNNs whose probabilities are averaged: a rival of equal computing, as stages 1 and 2 take several
+                                      # times the time of one. Each has weights, order and noise of its own, and the whole budget
 
 
 @dataclass(frozen=True)
@@ -390,6 +392,12 @@ def step_images(stage: _StageConfig) -> int:
     if stage.kimg is None:
         raise ConfigError("configuration: kimg is none; steps can be counted once resolve_budgets has filled it in")
     return round(stage.kimg * 1000) if getattr(stage, "variant", None) == "f-svm" else stage.batch
+
+
+def told_budget(stage: _StageConfig) -> str:
+    """Return a resolved budget for people, without its unit: 84; of five CNNs that are averaged, 5 x 84."""
+    members = getattr(stage, "members", 1)
+    return f"{members} x {stage.kimg:g}" if members > 1 else f"{stage.kimg:g}"
 
 
 def steps_of(stage: _StageConfig) -> int:

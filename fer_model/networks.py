@@ -12,6 +12,7 @@ Letters: B batch, C channels, S image size (96, 48, 32 or 16), K classes, N_f re
     LocalCnn, Head              local CNNs, L_1 .. L_5      open in the paper; see HeadConfig
     MlpHead, LinearSvm          MLP, SVM of 1909.13135      f(x) alone; open there too
     BaselineCnn                 CNN (baseline)              open in the paper: eight convolutions, one hidden layer
+    AveragedCnns                                            several of them, their probabilities averaged
 
 3x3 kernels; BN and ELU after each layer; a stride of 2 instead of pooling. Padding is 1 on all sides, also at stride 2
 (TensorFlow's 'SAME' of the official code pads right and bottom only there, which shifts each scale by half a pixel);
@@ -19,6 +20,7 @@ the decoder's output_padding=1 mirrors exactly this. The official code has no ac
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -31,8 +33,8 @@ from fer_model.engine import distributed
 from fer_model.errors import ConfigError, ShapeError
 
 __all__ = [
-    "TRUNK", "DECODER", "BaselineCnn", "Decoder", "Discriminator", "Encoder", "Generator", "Head", "LinearSvm", "LocalCnn",
-    "MlpHead", "Trunk", "build", "dropout", "expect_shape", "make_head", "spectral", "to_input_size",
+    "TRUNK", "DECODER", "AveragedCnns", "BaselineCnn", "Decoder", "Discriminator", "Encoder", "Generator", "Head", "LinearSvm", "LocalCnn",
+    "MlpHead", "Trunk", "build", "dropout", "expect_shape", "make_cnn", "make_head", "spectral", "to_input_size",
 ]  # fmt: skip
 
 # Table A: name, output channels at width 1 (None: N_f), stride.
@@ -82,6 +84,11 @@ def dropout(x: Tensor, share: float, generator: torch.Generator | None) -> Tenso
     drawn = torch.rand(distributed.size() * len(x), *x.shape[1:], generator=generator)     # for the batch of all processes
     kept = (distributed.part(drawn) >= share).to(x.device, x.dtype)
     return x * kept / (1 - share)
+
+
+def _mean_of_softmaxes(logits: Sequence[Tensor]) -> Tensor:
+    """Return the logarithm of the mean of several softmaxes: logits (B, K) again."""
+    return torch.stack([one.log_softmax(1) for one in logits]).logsumexp(0) - math.log(len(logits))
 
 
 def _scaled(channels: int, width: float) -> int:
@@ -285,7 +292,7 @@ class Head(nn.Module):
         logits = self(f, taps)
         if self.prediction == "joined":
             return logits[-1]
-        return torch.stack([one.log_softmax(1) for one in logits]).logsumexp(0) - math.log(len(logits))
+        return _mean_of_softmaxes(logits)
 
 
 class MlpHead(nn.Module):
@@ -358,6 +365,26 @@ class BaselineCnn(nn.Module):
 
     def forward(self, x: Tensor, generator=None) -> Tensor:                      # (B, C, S, S) -> (B, K)
         return self.classifier(dropout(self.features(x), self.dropout, generator)).float()
+
+
+class AveragedCnns(nn.Module):
+    """Several baselines, trained apart: the mean of their probabilities (Lakshminarayanan et al., NeurIPS 2017)."""
+
+    def __init__(self, network: NetworkConfig, config: CnnConfig, n_classes: int):
+        super().__init__()
+        self.members = nn.ModuleList(BaselineCnn(network, config, n_classes) for _ in range(config.members))
+
+    def features(self, x: Tensor) -> Tensor:                                     # (B, C, S, S) -> (B, members * features)
+        """Return the members' hidden layers, one behind the other."""
+        return torch.cat([member.features(x) for member in self.members], dim=1)
+
+    def forward(self, x: Tensor) -> Tensor:                                      # (B, C, S, S) -> (B, K)
+        return _mean_of_softmaxes([member(x) for member in self.members])
+
+
+def make_cnn(network: NetworkConfig, config: CnnConfig, n_classes: int) -> nn.Module:
+    """Return the baseline, or config.members of them: a face in, logits (B, K) out."""
+    return (AveragedCnns if config.members > 1 else BaselineCnn)(network, config, n_classes)
 
 
 def build(make, device: torch.device, std: float, generator: torch.Generator) -> nn.Module:

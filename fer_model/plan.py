@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 import torch
 
 from fer_data.store.loader import open_views
-from fer_model.config import TrainConfig, budget_images, step_images, steps_of
+from fer_model.config import TrainConfig, budget_images, step_images, steps_of, told_budget
 from fer_model.data.fold import Prepared, read_prepared
 from fer_model.engine.devices import resolve_device
 from fer_model.engine.stage import Stage
@@ -31,7 +31,7 @@ class StagePlan:
     """What one stage costs."""
 
     name: str
-    kimg: float
+    kimg: float                       # of each member, where several are trained side by side; so are batch and images a second
     batch: int
     steps: int
     steps_per_pass: int               # batches in a pass over all 110 views of the training faces
@@ -72,8 +72,8 @@ class RunPlan:
         found = [*describe(self.config, self.changed), f"{self.n_train} training faces, {tested}; {self.device}, {self.config.precision}"]
         for s in self.stages:
             found.append(
-                f"{s.name}: {s.steps} steps of {s.batch} images ({s.kimg:g} kimg; a pass over all 110 views is"
-                f" {s.steps_per_pass} batches), {s.images_per_s:.0f} img/s, {_duration(s.hours)},"
+                f"{s.name}: {s.steps} steps of {s.batch} images ({told_budget(getattr(self.config, s.name))} kimg;"
+                f" a pass over all 110 views is {s.steps_per_pass} batches), {s.images_per_s:.0f} img/s, {_duration(s.hours)},"
                 f" up to {s.disk_mb:.0f} MB on disk"
             )
         return [*found, f"together {_duration(self.hours)}"]

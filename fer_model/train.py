@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from fer_data.files import write_json_atomically
-from fer_model.config import TrainConfig, steps_of
+from fer_model.config import TrainConfig, steps_of, told_budget
 from fer_model.data.fold import Fold, FoldReader, Prepared, people_of, read_prepared
 from fer_model.engine import checkpoint, distributed
 from fer_model.engine.devices import resolve_device
@@ -133,7 +133,7 @@ def _announce(config: TrainConfig, changed: dict, fold: Fold, device: torch.devi
         "event": "start", "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "device": str(device), "torch": torch.__version__,
         "threads": torch.get_num_threads(), "code_version": code_version(), "config": asdict(config),
     }  # fmt: skip
-    kimg = " + ".join(f"{getattr(config, name).kimg:g}" for name in config.stages)
+    kimg = " + ".join(told_budget(getattr(config, name)) for name in config.stages)
     shuffled = f" (folds shuffled, seed {config.fold_seed})" if config.fold_rule == "shuffled" else ""
     where = f"all of {fold.dataset}" if fold.number is None else f"fold {fold.number} of {fold.dataset}{shuffled}"
     tested = "nobody held out" if fold.number is None else f"tested on {len(fold.test)}"
@@ -207,7 +207,8 @@ def _rules(config: TrainConfig, fold: Fold, chosen: dict | None, start: Pretrain
 def _result(config: TrainConfig, fold: Fold, evaluation: Evaluation | None, journal: Journal, start: Pretrained | None) -> dict:
     stages = {}
     for name in config.stages:
-        kimg = getattr(config, name).kimg
+        members = getattr(getattr(config, name), "members", 1)           # each is shown the whole budget
+        kimg = members * getattr(config, name).kimg
         ticks = [line for line in journal.lines if line.get("event") == "tick" and line["stage"] == name]
         stages[name] = {
             "kimg": kimg, "steps": steps_of(getattr(config, name)),

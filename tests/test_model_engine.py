@@ -62,7 +62,7 @@ def smoke(method="degan"):
         network=replace(config.network, d_spectral_norm=True, residual=True),
         gan=replace(config.gan, d_strong_above=0.001, average_half_kimg=0.02),
         head=replace(config.head, local_dropout=0.2, prediction="mean", encoder_lr=1e-4, **averaged),
-        cnn=replace(config.cnn, **averaged),
+        cnn=replace(config.cnn, members=2, **averaged),
     )
 
 
@@ -147,7 +147,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_name_and_samples_on_disk(cnn_
     with pytest.raises(DivergedError, match=r"stage cnn diverged: loss cnn is (nan|inf) in step 5.* --set cnn.lr=0.0005.* The 8 samples"):
         run_stage(cnn_stage, tmp_path / "checkpoints", journal, save_every_s=0)
     found = json.loads((tmp_path / "diverged.json").read_text())
-    faces, k = cnn_stage.batches.at(5)
+    faces, k = cnn_stage.batches[0].at(5)
     ids = cnn_stage.fold.train["image_id"]
     assert found["samples"] == [f"{ids[face]}#{view}" for face, view in zip(faces.tolist(), k.tolist(), strict=True)]
     assert (found["stage"], found["step"], found["loss"], found["value"]) == ("cnn", 5, "cnn", str(value))

@@ -115,7 +115,7 @@ def test_eight_pictures_can_be_learned_by_heart(fold, views, name):
     """Seen red: labels that go round by one in every step."""
     stage = stages(fold, views, lr=3e-3, kimg=2)[name]
     order = torch.tensor([0, 2, 4, 6, 8, 10, 12, 14])
-    stage.batches.at = lambda step: (order, torch.zeros_like(order))
+    stage.batches[0].at = lambda step: (order, torch.zeros_like(order))
     for step in range(60):
         losses = stage.step(step)
     assert list(losses.values())[-1].item() < 0.1, "L5 of the head, the only loss of the baseline"
@@ -183,7 +183,7 @@ def test_mixtures_are_learned_with_the_shares_of_both_labels(fold, views, name):
     network = stage.learner.network
     network.register_forward_hook(lambda _, __, out: asked.append(out[-1] if name == "head" else out))
     loss = list(stage.step(3).values())[-1].item()
-    log_p, labels = asked[0].detach().double().log_softmax(1).numpy(), stage.expression[stage.batches.at(3)[0]].numpy()
+    log_p, labels = asked[0].detach().double().log_softmax(1).numpy(), stage.expression[stage.batches[0].at(3)[0]].numpy()
     seed = int(torch.randint(2**31, (), generator=stream(0, f"{name}/mixup", 3)))
     share = np.random.default_rng(seed).beta(0.4, 0.4, 8)
     smoothed = 0.9 * np.eye(3) + 0.1 / 3

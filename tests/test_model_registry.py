@@ -48,8 +48,9 @@ class LinearStage(ClassifierStage):
     def learner(self):
         return self.learners["cnn"]
 
-    def losses(self, x, expression, generator):
-        return {"cnn": F.cross_entropy(self.learner.network(x), expression)}
+    def losses(self, step):
+        drawn = self.drawn(step)
+        return {"cnn": F.cross_entropy(self.learner.network(drawn.x), drawn.expression)}
 
     def logits(self, x):
         return self.used["cnn"](x)

@@ -179,7 +179,7 @@ def differing_settings(contents: Sequence[dict]) -> dict[str, list[str | None]]:
 
 def _labels(contents: list[dict]) -> list[str]:
     """Return a label for each method: its name, and as few settings as tell it from the others of the same name."""
-    parts = [[NAMES.get(content["config"]["method"], str(content["config"]["method"]))] for content in contents]
+    parts = [[_name(content["config"])] for content in contents]
 
     def clashes() -> list[list[int]]:
         names = [", ".join(part) for part in parts]
@@ -197,6 +197,13 @@ def _labels(contents: list[dict]) -> list[str]:
         for number, i in enumerate(same, 1):
             parts[i].append(f"no. {number}")
     return [", ".join(part) for part in parts]
+
+
+def _name(config: dict) -> str:
+    members = config.get("cnn", {}).get("members", 1)
+    if config["method"] == "cnn" and members > 1:
+        return f"{members} CNNs averaged"
+    return NAMES.get(config["method"], str(config["method"]))
 
 
 def _telling(contents: list[dict]) -> list[list[str]]:

@@ -6,6 +6,7 @@ Out: ClassifierStage, for engine.loop.run_stage; class probabilities per face.
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,7 @@ from fer_model.errors import RunError
 from fer_model.networks import to_input_size
 from fer_model.stages.inputs import StageInputs
 
-__all__ = ["VOTES", "ClassifierStage", "centre_inputs", "probabilities", "view_inputs"]
+__all__ = ["VOTES", "ClassifierStage", "Drawn", "centre_inputs", "probabilities", "view_inputs"]
 
 # How many views of a face vote -> which: the centre crop; five crops and their mirror images, unrotated; all of them.
 VOTES = {
@@ -31,6 +32,14 @@ VOTES = {
     10: tuple(k for k in range(N_VIEWS) if view_of(k).angle_deg == 0),
     110: tuple(range(N_VIEWS)),
 }
+
+
+class Drawn(NamedTuple):
+    """A step's batch as it is learned from."""
+
+    x: Tensor                         # (B, C, S, S) in [-1, 1]
+    expression: Tensor                # (B,) y^e; of mixtures (B, K), a share of each
+    dropout: torch.Generator          # of this step
 
 
 class ClassifierStage(Stage):
@@ -43,7 +52,9 @@ class ClassifierStage(Stage):
         super().__init__(getattr(inputs.config, self.name))
         self.run, self.fold, self.views, self.device = inputs.config, inputs.fold, inputs.views, inputs.device
         self.validation = inputs.validation
-        self.batches = Batches(self.views.n_faces, self.config.batch, self.run.seed, self.name)
+        members = getattr(self.config, "members", 1)
+        self.streams = [self.name, *(f"{self.name}/{number}" for number in range(1, members))]         # names of random numbers
+        self.batches = [Batches(self.views.n_faces, self.config.batch, self.run.seed, name) for name in self.streams]
         self.expression = self.fold.expression_labels(self.device)       # (n,) y^e
 
     @property
@@ -52,27 +63,32 @@ class ClassifierStage(Stage):
         """The learner that has the classifier; another one, if there is one, has the encoder below it."""
 
     @abstractmethod
-    def losses(self, x: Tensor, expression: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the losses of a batch x (B, C, S, S), the one to minimise first; `expression` is (B,), or (B, K) of mixtures."""
+    def losses(self, step: int) -> dict[str, Tensor]:
+        """Return the losses of a step, the one to minimise first; `drawn` gives the batch."""
 
     @abstractmethod
     def logits(self, x: Tensor) -> Tensor:
         """Return the prediction's logits (B, K) of x (B, C, S, S); called in evaluation mode."""
 
     def step(self, step: int) -> dict[str, Tensor]:
-        faces, k = self.batches.at(step)                                 # (B,), (B,)
-        faces, k = distributed.part(faces), distributed.part(k)
-        x = to_input_size(self.views.batch(faces, k), self.run.network.image_size)            # (B, C, S, S)
-        x = strengthen(x, self.config.stronger_views, stream(self.run.seed, f"{self.name}/views", step))
-        x, share = mix(x, self.config.mixup, stream(self.run.seed, f"{self.name}/mixup", step))
-        expression = mixed_labels(self.expression[faces.to(self.device)], share, len(self.fold.classes))
         self.learner.network.train()
-        losses = self.losses(x, expression, stream(self.run.seed, f"{self.name}/dropout", step))
+        losses = self.losses(step)
         others = (learner for learner in self.learners.values() if learner is not self.learner)
         self.learner.descend(next(iter(losses.values())), step, *others)
         if self.average is not None:
             self.average.follow(step)
         return {name: value.detach() for name, value in losses.items()}
+
+    def drawn(self, step: int, member: int = 0) -> Drawn:
+        """Return the batch of a step; of several members that are trained side by side, that of one."""
+        faces, k = self.batches[member].at(step)                         # (B,), (B,)
+        name = self.streams[member]
+        faces, k = distributed.part(faces), distributed.part(k)
+        x = to_input_size(self.views.batch(faces, k), self.run.network.image_size)            # (B, C, S, S)
+        x = strengthen(x, self.config.stronger_views, stream(self.run.seed, f"{name}/views", step))
+        x, share = mix(x, self.config.mixup, stream(self.run.seed, f"{name}/mixup", step))
+        expression = mixed_labels(self.expression[faces.to(self.device)], share, len(self.fold.classes))
+        return Drawn(x, expression, stream(self.run.seed, f"{name}/dropout", step))
 
     def _keep_weights(self) -> None:
         """Average the weights if they are used so, and have validation choose them if it does; to be called when the learners are there."""
@@ -115,7 +131,7 @@ class ClassifierStage(Stage):
         return autocast(self.device, self.run.precision)
 
     def samples(self, step: int) -> list[str]:
-        return self.batches.names_at(step, self.fold.train["image_id"])
+        return [name for batches in self.batches for name in batches.names_at(step, self.fold.train["image_id"])]
 
     def predict(self, views: Views, batch: int = 128) -> Tensor:
         """Return class probabilities (n, K) of the faces of `views`: centre crop, unrotated, fp32, evaluation mode."""

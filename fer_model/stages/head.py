@@ -53,11 +53,12 @@ class HeadStage(ClassifierStage):
         with torch.set_grad_enabled("encoder" in self.learners and torch.is_grad_enabled()):
             return encoder.with_taps(x, self.config.taps_used)           # (B, N_f), four (or none) of (B, c, s, s)
 
-    def losses(self, x: Tensor, expression: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    def losses(self, step: int) -> dict[str, Tensor]:
+        drawn = self.drawn(step)
         with self.autocast():
-            logits = self.learner.network(*self._encode(self.encoder, x), generator)   # five (or one) of (B, K)
+            logits = self.learner.network(*self._encode(self.encoder, drawn.x), drawn.dropout)   # five (or one) of (B, K)
         weights = self.config.loss_weights[-len(logits) :]               # f-mlp: lambda_5 alone
-        loss = head_loss(logits, expression, weights, self.config.label_smoothing)
+        loss = head_loss(logits, drawn.expression, weights, self.config.label_smoothing)
         first = 1 + len(self.config.loss_weights) - len(logits)
         return {"head": loss.total} | {f"L{i}": part for i, part in enumerate(loss.parts, first)}
 

@@ -13,7 +13,7 @@ from torch import nn
 from fer_model.config import TrainConfig
 from fer_model.engine.loop import Watcher
 from fer_model.engine.stage import Stage
-from fer_model.networks import BaselineCnn, Decoder, Encoder, make_head
+from fer_model.networks import Decoder, Encoder, make_cnn, make_head
 from fer_model.stages.cnn import CnnStage
 from fer_model.stages.gan import GanStage
 from fer_model.stages.head import HeadStage
@@ -58,7 +58,7 @@ STAGES = {
         GanStage, {"encoder": _encoder, "decoder": lambda config, n_e, n_i: Decoder(config.network, n_i)}, ("judges",), _gan_watchers
     ),
     "head": StageEntry(_head, {"encoder": _encoder, "head": lambda config, n_e, n_i: make_head(config.network, config.head, n_e)}),
-    "cnn": StageEntry(CnnStage, {"cnn": lambda config, n_e, n_i: BaselineCnn(config.network, config.cnn, n_e)}),
+    "cnn": StageEntry(CnnStage, {"cnn": lambda config, n_e, n_i: make_cnn(config.network, config.cnn, n_e)}),
 }
 
 
