@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from fer_model.config import preset
 from fer_model.errors import RunError
 from fer_model.job import Job
 from fer_model.probe.features import Samples, few_frames
-from fer_model.probe.probes import PEOPLE, ProbeRow, identity_rounds, probe, reduced, verification, verification_pairs
+from fer_model.probe.probes import PEOPLE, ProbeRow, floors, identity_rounds, probe, reduced, verification, verification_pairs
 from fer_model.probe.probing import mean_over_folds
 from fer_model.train import train
 
@@ -50,9 +51,40 @@ def planted():
 def test_features_that_hold_the_person_alone_name_the_person(planted, people, kind):
     """Seen red: the rounds' test and training parts exchanged."""
     row = planted["who", f"identity {kind}", people]
-    assert row.value == 1 and row.chance == 1 / {"test fold": 6, "training people": 12}[people] and row.width == 18
-    assert planted["what", f"identity {kind}", people].value <= row.chance, "a new expression points at those who showed it"
-    assert abs(planted["nothing", f"identity {kind}", people].value - row.chance) < 0.15
+    guess = 1 / {"test fold": 6, "training people": 12}[people]
+    assert row.value == 1 and row.chance is None and row.width == 18
+    assert planted["what", f"identity {kind}", people].value <= guess, "a new expression points at those who showed it"
+    assert abs(planted["nothing", f"identity {kind}", people].value - guess) < 0.15
+
+
+@pytest.mark.parametrize("people", PEOPLE)
+def test_floors_hold_the_expression_and_nobody(planted, people):
+    """`who` is the first feature: its people are shuffled. Seen red: the one-hot vectors counted for the width of the others."""
+    for name in ("expression alone", "who, people shuffled"):
+        assert planted[name, "identity linear", people].value <= 1 / 6
+        assert planted[name, "verification eer", people].value == pytest.approx(0.5, abs=0.08)
+    alone = planted["expression alone", "expression linear", "test fold"]
+    assert (alone.value, alone.width) == (1, 4) and planted["what", "identity linear", people].width == 18
+
+
+def test_people_are_shuffled_within_an_expression_by_whole_sequences():
+    """Each sequence has all the features of one other sequence with its expression; a person with one more frame too. Seen red: frame by
+    frame; with the expressions of others."""
+    faces = [(p, e) for p in "ABCDEFG" for e in EXPRESSIONS for _ in range(4 if p == "G" else 3)]
+    person, expression = (np.array(part) for part in zip(*faces, strict=True))
+    own = np.array([[ord(p), EXPRESSIONS.index(e)] for p, e in faces])
+    samples = Samples(person, np.char.add(person, expression), expression, {"f(x)": own})
+    names = np.array(EXPRESSIONS)
+    found = floors(samples, names, seed=1)
+    assert list(found) == ["expression alone", "f(x), people shuffled"] and (found["expression alone"].argmax(1) == own[:, 1]).all()
+    shuffled = found["f(x), people shuffled"]
+    assert (shuffled[:, 1] == own[:, 1]).all() and (shuffled[:, 0] != own[:, 0]).mean() > 0.5
+    for name in names:
+        shows = expression == name
+        given = {one: set(shuffled[shows & (samples.sequence == one), 0]) for one in set(samples.sequence[shows])}
+        assert all(len(who) == 1 for who in given.values()) and len(set.union(*given.values())) == 7
+    assert (floors(samples, names, seed=1)["f(x), people shuffled"] == shuffled).all()
+    assert (floors(samples, names, seed=2)["f(x), people shuffled"] != shuffled).any()
 
 
 @pytest.mark.parametrize("kind", ["linear", "mlp"])
@@ -172,8 +204,9 @@ def test_three_frames_of_a_long_sequence_count_and_all_of_a_short_one():
 def test_mean_over_folds_by_hand():
     """Seen red: the deviation divided by n."""
     figures = (0.5, 0.1, 10), (0.9, 0.3, 30)
-    folds = [(ProbeRow("f(x)", "identity mlp", "test fold", value, chance, 5, 40, n, 9),) for value, chance, n in figures]
+    folds = [(ProbeRow("f(x)", "expression mlp", "test fold", value, chance, 5, 40, n, 9),) for value, chance, n in figures]
     (row,) = mean_over_folds(folds)
+    assert mean_over_folds([(replace(rows[0], chance=None),) for rows in folds])[0].chance is None
     assert (row.value, row.chance, row.n_people, row.n_train, row.n_test) == pytest.approx((0.7, 0.2, 10, 80, 40))
     assert row.spread == pytest.approx(np.sqrt(0.08))
 
@@ -201,14 +234,15 @@ def test_probe_writes_and_prints_every_feature(runs):
     """f(x) of 16 values sets the width; the tiny folder's test people are told apart by their brightness."""
     done = call("probe", runs / "degan", "--baseline", runs / "cnn")
     found = json.loads((runs / "degan" / "probe.json").read_text())
-    names = ["f(x)", "conv23", "conv33", "conv43", "conv52", "cnn", "pixels"]
+    names = ["f(x)", "conv23", "conv33", "conv43", "conv52", "cnn", "pixels", "expression alone", "f(x), people shuffled"]
     rows = {(row["features"], row["probe"], row["people"]): row for row in found["rows"]}
-    assert found["schema_version"] == 1 and len(rows) == len(found["rows"]) == len(names) * (6 + 4)
+    assert found["schema_version"] == 2 and len(rows) == len(found["rows"]) == len(names) * (6 + 4)
     assert list(dict.fromkeys(row["features"] for row in found["rows"])) == names
+    assert [row["probe"] for row in found["rows"]][:2] == ["verification eer", "verification auc"]
     assert all(name in done.stdout for name in (*names, "chance", "Test fold: 2 people", "Training people: 4 people"))
     row = rows["pixels", "identity linear", "test fold"]
     assert row == {
-        "features": "pixels", "probe": "identity linear", "people": "test fold", "value": 1.0, "chance": 0.5, "n_people": 2,
+        "features": "pixels", "probe": "identity linear", "people": "test fold", "value": 1.0, "chance": None, "n_people": 2,
         "n_train": 8, "n_test": 12, "width": 7, "spread": None,
     }  # fmt: skip
     assert rows["f(x)", "expression mlp", "test fold"]["width"] == 16
@@ -221,7 +255,7 @@ def test_a_folder_of_folds_is_averaged(runs, tmp_path):
     done = call("probe", tmp_path, "--json")
     found, one = json.loads(done.stdout), json.loads((tmp_path / "fold1" / "probe.json").read_text())
     assert found["folds"] == 2 and found == json.loads((tmp_path / "probe.json").read_text()) and "1 of 2 probed" in done.stderr
-    assert list(dict.fromkeys(row["features"] for row in found["rows"])) == ["cnn", "pixels"]
+    assert list(dict.fromkeys(row["features"] for row in found["rows"])) == ["cnn", "pixels", "expression alone", "cnn, people shuffled"]
     for both, single in zip(found["rows"], one["rows"], strict=True):
         assert both["value"] == pytest.approx(single["value"]) and both["n_test"] == 2 * single["n_test"] and both["spread"] == 0
 

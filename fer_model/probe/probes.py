@@ -4,21 +4,27 @@ In:  Samples of the training people and of the test fold (people who are in no o
 Out: ProbeRows.
 
     probe                       trained on                              tested on
+    verification, EER | AUC     (nothing)                               pairs of faces, by the cosine of their features
     identity, linear | mlp      a person's other expressions            one expression of each person, then the next
     expression, linear | mlp    the training people                     the test fold
-    verification, EER | AUC     (nothing)                               pairs of faces, by the cosine of their features
 
 Identity probes name the person; sequences, not frames, are divided: no frame stands on one side and its sibling on the
 other, and no person shows the same expression on both. Verification: a genuine pair is one person with two expressions. Each
 has impostors in the place of its second face: other people with that second face's expression; all of them together weigh
 as much as the pairs that they stand against. An EER of 0 tells all people apart, one of 0.5 none.
 
+Two floors are measured as the features are: what knows no more of the person than that. The identity probe's is not one over the
+people: the tested expression is never in that person's training part but is in others', so it points at the wrong people.
+
+    expression alone            the expression, one-hot
+    <features>, people shuffled the first features, those of each sequence taken from another sequence with the same expression
+
 Every feature is standardised, brought by PCA to one width for all features, and scaled as a whole to one mean length, on
 the training part alone (verification: on the training people).
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from sklearn.decomposition import PCA
@@ -30,7 +36,7 @@ from sklearn.preprocessing import StandardScaler
 from fer_model.errors import RunError
 from fer_model.probe.features import Samples
 
-__all__ = ["KINDS", "PEOPLE", "ProbeRow", "identity_rounds", "probe", "reduced", "verification", "verification_pairs"]
+__all__ = ["KINDS", "PEOPLE", "ProbeRow", "floors", "identity_rounds", "probe", "reduced", "verification", "verification_pairs"]
 
 KINDS = ("linear", "mlp")
 PEOPLE = ("test fold", "training people")
@@ -43,10 +49,11 @@ class ProbeRow:
     """One figure."""
 
     features: str
-    probe: str                        # identity linear, identity mlp, expression ..., verification eer, verification auc
+    probe: str                        # verification eer, verification auc, identity linear, identity mlp, expression ...
     people: str                       # whose faces it was tested on: PEOPLE
     value: float                      # share of right answers; EER; AUC: 0..1
-    chance: float                     # identity: 1 / people; expression: the training part's most frequent one; verification: 0.5
+    chance: float | None              # expression: always the training part's most frequent one; verification: 0.5; identity: none,
+                                      # see the rows of the floors
     n_people: int                     # tested
     n_train: int                      # faces fitted on (identity: mean over rounds)
     n_test: int                       # faces tested, each once
@@ -55,16 +62,34 @@ class ProbeRow:
 
 
 def probe(train: Samples, test: Samples, seed: int = 0) -> tuple[ProbeRow, ...]:
-    """Return all figures for all features, features in the order that they have in `train`.
+    """Return all figures for all features, in the order that they have in `train`, then for the floors.
 
     Raises RunError if fewer than two people of a side show two expressions.
     """
     width = min(rows.shape[1] for rows in train.features.values())
+    names = np.unique(np.concatenate([train.expression, test.expression]))
+    train, test = (replace(one, features={**one.features, **floors(one, names, seed)}) for one in (train, test))
     found = []
     for people, samples, rounds in zip(PEOPLE, (test, train), (None, ROUNDS_OF_TRAINING_PEOPLE), strict=True):
-        found += _identity(samples, people, width, rounds, seed)
-        found += _verification(train, samples, people, width)
+        identity = _identity(samples, people, width, rounds, seed)                       # first: what it refuses is easier to understand
+        found += _verification(train, samples, people, width) + identity
     return tuple(found + _expression(train, test, width, seed))
+
+
+def floors(samples: Samples, expressions: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    """Return the features of the floors by name: the expression among `expressions` (E,) one-hot (n, E); the first ones shuffled (n, d).
+
+    A sequence with fewer frames than the one that takes its place gives some of them twice.
+    """
+    name, rows = next(iter(samples.features.items()))
+    rng, taken = np.random.default_rng(seed), np.arange(len(rows))
+    for expression in expressions:
+        shows = np.flatnonzero(samples.expression == expression)
+        sequences = [shows[samples.sequence[shows] == one] for one in np.unique(samples.sequence[shows])]
+        for place, other in zip(sequences, rng.permutation(len(sequences)), strict=True):
+            taken[place] = np.resize(sequences[other], len(place))
+    one_hot = (samples.expression[:, None] == expressions).astype(np.float32)
+    return {"expression alone": one_hot, f"{name}, people shuffled": rows[taken]}
 
 
 # --- fitting ----------------------------------------------------------------------------------------------------------
@@ -142,8 +167,8 @@ def _identity(samples: Samples, people: str, width: int, rounds: int | None, see
         n_test = sum(len(tested) for _, tested in parts)
         for kind, those in right.items():
             share = float(np.concatenate(those).mean())
-            wide = min(width, min(len(trained) for trained, _ in parts) - 1)
-            found.append(ProbeRow(name, f"identity {kind}", people, share, 1 / len(names), len(names), n_train, n_test, wide))
+            wide = min(width, rows.shape[1], min(len(trained) for trained, _ in parts) - 1)
+            found.append(ProbeRow(name, f"identity {kind}", people, share, None, len(names), n_train, n_test, wide))
     return found
 
 
@@ -156,7 +181,7 @@ def _expression(train: Samples, test: Samples, width: int, seed: int) -> list[Pr
     n_people, found = len(np.unique(test.person)), []
     for name, rows in train.features.items():
         answers = _right(rows, train.expression, test.features[name], test.expression, width, seed)
-        wide = min(width, len(rows) - 1)
+        wide = min(width, rows.shape[1], len(rows) - 1)
         for kind, right in answers.items():
             share = float(right.mean())
             found.append(ProbeRow(name, f"expression {kind}", PEOPLE[0], share, chance, n_people, len(rows), len(right), wide))
@@ -206,7 +231,7 @@ def _verification(train: Samples, samples: Samples, people: str, width: int) -> 
         _, own = reduced(rows, samples.features[name], width)
         unit = own / np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-12)
         figures = verification((unit @ unit.T)[pairs[:, 0], pairs[:, 1]], genuine, weight)
-        wide = min(width, len(rows) - 1)
+        wide = min(width, rows.shape[1], len(rows) - 1)
         for kind, value in zip(("eer", "auc"), figures, strict=True):
             n_people = len(np.unique(samples.person[faces]))
             found.append(ProbeRow(name, f"verification {kind}", people, value, 0.5, n_people, len(rows), len(faces), wide))

@@ -22,7 +22,7 @@ from fer_model.runs.trained import load_run
 
 __all__ = ["Probed", "mean_over_folds", "probe_run"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2                    # 1: identity's chance was one over the people; no floors
 NAME = "probe.json"
 RULES = {
     "view": "centre crop, unrotated, not mirrored; at most three frames of a sequence",
@@ -30,13 +30,14 @@ RULES = {
     "reduction": "standardised, PCA to one width for all features, one factor; learned on the training part alone",
     "linear": "logistic regression, C = 1",
     "mlp": f"one hidden layer of {HIDDEN}, alpha = 0.01",
+    "verification": "cosine; genuine: one person, two expressions; impostor: another person with the second expression",
     "identity": "one expression of each person tested, trained on the person's others; whole sequences; value: top-1 of images",
     "expression": "trained on the training people, tested on the test fold; value: share of images",
-    "verification": "cosine; genuine: one person, two expressions; impostor: another person with the second expression",
+    "floors": "expression alone: one-hot; people shuffled: each sequence has the features of another with the same expression",
 }
 _SHORT = {
-    "identity linear": "identity\nlinear", "identity mlp": "identity\nMLP", "expression linear": "expression\nlinear",
-    "expression mlp": "expression\nMLP", "verification eer": "verif.\nEER", "verification auc": "verif.\nAUC",
+    "verification eer": "verif.\nEER", "verification auc": "verif.\nAUC", "identity linear": "identity\nlinear",
+    "identity mlp": "identity\nMLP", "expression linear": "expression\nlinear", "expression mlp": "expression\nMLP",
 }  # fmt: skip
 
 
@@ -71,7 +72,8 @@ class Probed:
         table = plain_table(title, "features", *(_SHORT[name] for name in probes))
         for features in dict.fromkeys(row.features for row in rows):
             table.add_row(features, *(_cell(cells[features, name]) for name in probes))
-        table.add_row("chance", *(f"{cells[rows[0].features, name].chance:.1%}" for name in probes))
+        chances = (cells[rows[0].features, name].chance for name in probes)
+        table.add_row("chance", *("" if chance is None else f"{chance:.1%}" for chance in chances))
         return table
 
 
@@ -127,6 +129,7 @@ def mean_over_folds(folds: list[tuple[ProbeRow, ...]]) -> tuple[ProbeRow, ...]:
         values = np.array([row.value for row in rows])
         counts = {name: sum(getattr(row, name) for row in rows) for name in ("n_people", "n_train", "n_test")}
         spread = float(values.std(ddof=1)) if len(values) > 1 else None
-        chance, width = float(np.mean([row.chance for row in rows])), min(row.width for row in rows)
+        chance = None if rows[0].chance is None else float(np.mean([row.chance for row in rows]))
+        width = min(row.width for row in rows)
         found.append(replace(rows[0], value=float(values.mean()), chance=chance, width=width, spread=spread, **counts))
     return tuple(found)
