@@ -178,6 +178,16 @@ def test_sheet_shows_inputs_in_rows_and_identities_in_columns(stage):
     assert stage.generator.training, "training goes on as before"
 
 
+def test_sheet_marks_the_cells_that_training_has_not(stage):
+    """The second person without the first expression. Seen red: cells that training has marked; people and expressions exchanged."""
+    cell, who = 48 + GAP, stage.fold.identities[1].split("/")[1]
+    gone = (stage.fold.train["subject"] == who) & (stage.fold.train["expression"] == stage.fold.classes[0])
+    stage.fold = replace(stage.fold, train=stage.fold.train[~gone])
+    stage.views.batch, batch = (lambda faces, k: batch(torch.from_numpy(np.flatnonzero(~gone))[faces], k)), stage.views.batch
+    corners = sheet(stage)[cell::cell, cell:].reshape(3, 4, cell)[:, :, 40:48]
+    assert np.argwhere((corners == 255).all(2)).tolist() == [[0, 1]]
+
+
 def test_losses_of_the_first_step_are_those_of_a_blind_discriminator(stage):
     """3 expressions and fake, 4 people: log 4 each, as weights of N(0, 0.02) know nothing yet."""
     losses = stage.step(0)

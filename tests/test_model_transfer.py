@@ -61,6 +61,12 @@ def made(run, face, person, noise, move=0.0):
     return ((trained.networks["decoder"](f + move, code, noise[None])[0, 0] + 1) * 127.5).numpy()
 
 
+@pytest.fixture(scope="module")
+def frame(synthetic_ck):
+    """A picture of the drawn CK+ tree."""
+    return sorted((synthetic_ck / "cohn-kanade-images").rglob("*.png"))[-1]
+
+
 ID = "tiny/S000/002/00000001"         # happiness of a person of the test fold
 OTHER = "tiny/S003/003/00000002"
 
@@ -82,6 +88,27 @@ def test_rows_are_sources_and_columns_identities(run, tiny_prepared, tmp_path):
     again = tmp_path / "again.png"
     call("transfer", run, "--source-id", ID, "--source-id", OTHER, "--identities", "S004,tiny/S001", "--out", again, "--seed", 5)
     assert again.read_bytes() == out.read_bytes()
+
+
+def test_a_cell_that_training_has_not_is_marked(run, frame, tmp_path, monkeypatch):
+    """S004 with happiness (of the first source by image_id), and nothing of a file, whose expression nobody knows. Seen red: seen cells
+    marked; files behind the ids."""
+    call("transfer", run, "--source-id", ID, "--source-id", OTHER, "--identities", "S004,S001", "--out", tmp_path / "plain.png")
+    seen = torch.ones(4, 3, dtype=torch.bool)
+    seen[load_run(run, "cpu").identities.index("tiny/S004"), 1] = False          # anger, happiness, surprise
+    monkeypatch.setattr("fer_model.use.transfer.cells_seen", lambda fold: seen)
+    said = call("transfer", run, "--source-id", ID, "--source-id", OTHER, "--identities", "S004,S001", "--out", tmp_path / "marked.png")
+    assert "white corner, 1 cell: no training face shows this person with the expression of the source" in said
+    plain, found = cells(tmp_path / "plain.png"), cells(tmp_path / "marked.png")
+    changed = plain != found
+    assert changed[1, 1].any() and not changed[1, 1][9:].any() and not changed[1, 1][:, :-9].any(), "the top right corner"
+    assert (found[1, 1][0, -8:] == 255).all() and found[1, 1][0, -9] == found[1, 1][8, -1] == 0
+    changed[1, 1] = False
+    assert not changed.any()
+    both = ["--source", frame, "--landmarks", "none", "--source-id", ID, "--identities", "S004"]
+    call("transfer", run, *both, "--out", tmp_path / "two.png")
+    two = cells(tmp_path / "two.png")
+    assert (two[2, 1][0, -8:] == 255).all() and two[2, 1][0, -9] == 0 and not (two[1, 1][0, -8:] == 255).all()
 
 
 def test_an_edit_goes_from_the_source_by_the_difference_of_mean_expressions(run, tiny_prepared, tmp_path):
@@ -121,12 +148,6 @@ def test_an_animation_keeps_grey_levels():
     ramp = np.tile(np.arange(256, dtype=np.uint8), (64, 1))
     _, film = cv2.imdecodeanimation(np.frombuffer(animation([ramp, 255 - ramp]), np.uint8))
     assert np.abs(film.frames[0][..., 0].astype(int) - ramp).max() <= 1
-
-
-@pytest.fixture(scope="module")
-def frame(synthetic_ck):
-    """A picture of the drawn CK+ tree."""
-    return sorted((synthetic_ck / "cohn-kanade-images").rglob("*.png"))[-1]
 
 
 def test_pictures_are_aligned_as_prepare_aligns_them(synthetic_ck, prepared_ck):

@@ -9,7 +9,7 @@ Out: the folder, locked while a process writes to it.
       checkpoints/          of the stage that is being trained
       gan.safetensors       stage 1 is complete: encoder, decoder, discriminator; with it a run of `fer-model pretrain` ends
       judges.safetensors    two CNNs that judge the synthesised faces: expression, identity
-      samples.png           synthesised faces: rows inputs, columns identities
+      samples.png           synthesised faces: rows inputs, columns identities, unseen cells marked
       samples/              the same while stage 1 was training
       head.safetensors      stage 2 is complete: encoder, head          (cnn.safetensors: the baseline)
       predictions.csv       of the test fold, one row per image

@@ -1,10 +1,11 @@
 """Draw sheets of synthesised faces for the eye: inputs as rows, target identities as columns.
 
-In:  what to draw: input faces, target identities, noise; or a GanStage that is being trained.
+In:  what to draw: input faces, target identities, noise; or a stage with a generator that is being trained.
 Out: uint8 (H, W) or (H, W, 3) RGB: rows are inputs, columns are identities. Sheets, a Watcher, writes them into a run folder.
 
 Top row: a real face of each identity. Left column: the inputs. If a column does not show one person, or a row not one
-expression, something is wrong; a generator that ignores the code makes all of a row the same.
+expression, something is wrong; a generator that ignores the code makes all of a row the same. A white corner marks an unseen cell:
+no training face shows this person with this expression, so the synthesised one is a transfer.
 """
 
 from pathlib import Path
@@ -20,13 +21,15 @@ from fer_data.store.loader import to_u8
 from fer_model.engine import distributed
 from fer_model.engine.loop import due
 from fer_model.engine.randomness import stream
+from fer_model.engine.stage import Stage
 from fer_model.stages.classifier import centre_inputs
-from fer_model.stages.gan import GanStage
+from fer_model.stages.judges import cells_seen
 
-__all__ = ["COLUMNS", "GAP", "Sheets", "draw_noise", "draw_sheet", "sheet", "spread_over", "tiled", "write_picture"]
+__all__ = ["COLUMNS", "GAP", "MARK", "Sheets", "draw_noise", "draw_sheet", "sheet", "spread_over", "tiled", "write_picture"]
 
 COLUMNS = 8                           # identities shown, spread evenly over all
 GAP = 2                               # px between faces
+MARK = 6                              # a face's side over that of its marked corner
 
 
 def spread_over(n: int, columns: int = COLUMNS) -> Tensor:
@@ -40,28 +43,44 @@ def draw_noise(rows: int, n_noise: int, rng: torch.Generator) -> Tensor:
 
 
 @torch.inference_mode()
-def draw_sheet(encoder: nn.Module, decoder: nn.Module, inputs: Tensor, people: Tensor, noise: Tensor, real: Tensor | None) -> np.ndarray:
-    """Return the sheet of inputs (R, C, S, S) as identities (I,) with noise (R, N_z); both networks in evaluation mode.
-
-    `real` (I, C, S, S) stands above the columns; None: there is no such row.
-    """
+def draw_sheet(
+    encoder: nn.Module, decoder: nn.Module,      # in evaluation mode
+    inputs: Tensor,                   # (R, C, S, S)
+    people: Tensor,                   # (I,) identities
+    noise: Tensor,                    # (R, N_z)
+    real: Tensor | None = None,       # (I, C, S, S), above the columns; None: there is no such row
+    unseen: Tensor | None = None,     # (R, I) bool: cells to mark; None: none
+) -> np.ndarray:
+    """Return the sheet of inputs as identities."""
     f, n_identities = encoder(inputs), decoder.inputs[1]                         # (R, N_f)
     codes = F.one_hot(people.to(f.device), n_identities).float()                 # (I, N_i)
     made = [decoder(f, code.expand(len(f), -1), noise.to(f.device)) for code in codes]          # I of (R, C, S, S)
+    if unseen is not None:
+        made = [_marked(faces, which) for faces, which in zip(made, unseen.T, strict=True)]
     lines = [torch.stack([face, *made_of_it]) for face, *made_of_it in zip(inputs, *made, strict=True)]
     return tiled(lines if real is None else [torch.cat([torch.ones_like(real[:1]), real]), *lines])
 
 
-def sheet(stage: GanStage) -> np.ndarray:
+def _marked(faces: Tensor, which: Tensor) -> Tensor:
+    """Return faces (R, C, S, S) with the top right corner of those in `which` (R,) white, edged with black."""
+    size, place = faces.shape[-1], torch.arange(faces.shape[-1], device=faces.device)
+    from_corner = (size - 1 - place) + place[:, None]                            # (S, S): 0 in the corner, px along the edges
+    mark = torch.where(from_corner < size // MARK, 1.0, -1.0)
+    where = which.to(faces.device)[:, None, None, None] & (from_corner <= size // MARK)         # (R, 1, S, S)
+    return torch.where(where, mark, faces)
+
+
+def sheet(stage: Stage) -> np.ndarray:
     """Return the sheet of a stage, one input for each expression. The generator is in evaluation mode meanwhile."""
-    people = spread_over(len(stage.fold.identities))                             # (I,)
-    rows = _first_of(stage.expression.cpu(), stage.expression.cpu().unique())    # (E,)
-    real = _first_of(stage.identity_cpu, people)                                 # (I,)
+    cpu, fold = torch.device("cpu"), stage.fold
+    expression, people = fold.expression_labels(cpu), spread_over(len(fold.identities))          # (n,), (I,)
+    shown = expression.unique()                                                  # (E,)
+    rows, real = _first_of(expression, shown), _first_of(fold.identity_labels(cpu), people)      # (E,), (I,)
     inputs, real = (centre_inputs(stage.views, faces, stage.run.network.image_size) for faces in (rows, real))
     noise = draw_noise(len(rows), stage.run.network.noise, stream(stage.run.seed, "gan/sheet"))
     generator, training = stage.finished, stage.finished.training
     generator.eval()
-    picture = draw_sheet(generator.encoder, generator.decoder, inputs, people, noise, real)
+    picture = draw_sheet(generator.encoder, generator.decoder, inputs, people, noise, real, ~cells_seen(fold)[people][:, shown].T)
     generator.train(training)
     return picture
 
@@ -89,19 +108,19 @@ def write_picture(path: Path, picture: np.ndarray) -> None:
 
 
 class Sheets:
-    """Writes the sheet of a GanStage: to samples/step-NNNNNN.png while it trains, to samples.png when it is trained."""
+    """Writes the sheet of a stage with a generator: to samples/step-NNNNNN.png while it trains, to samples.png when it is trained."""
 
     def __init__(self, run: Path, every_kimg: float):
         self.run, self.every_kimg = run, every_kimg
 
-    def on_tick(self, stage: GanStage, step: int) -> dict[str, float]:
+    def on_tick(self, stage: Stage, step: int) -> dict[str, float]:
         """Write a sheet, if it is time to."""
         if distributed.is_first() and due(stage, step, self.every_kimg):
             (self.run / "samples").mkdir(exist_ok=True)
             write_picture(self.run / "samples" / f"step-{step:06d}.png", sheet(stage))
         return {}
 
-    def on_end(self, stage: GanStage) -> None:
+    def on_end(self, stage: Stage) -> None:
         """Write the last sheet."""
         if distributed.is_first():
             write_picture(self.run / "samples.png", sheet(stage))

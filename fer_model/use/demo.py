@@ -169,7 +169,7 @@ def sheet_of(model: Predictor, trained, picture: np.ndarray, people: tuple[str, 
     x = centre_inputs(virtual_views(face[None], trained.device), torch.tensor([0]), network.image_size)   # (1, C, S, S)
     noise = draw_noise(1, network.noise, stream(seed, "transfer/noise"))
     columns = torch.tensor([trained.identities.index(name) for name in people])
-    return draw_sheet(trained.networks["encoder"], trained.networks["decoder"], x, columns, noise, None)
+    return draw_sheet(trained.networks["encoder"], trained.networks["decoder"], x, columns, noise)
 
 
 def _limits(model: Predictor) -> tuple[str, ...]:

@@ -2,7 +2,8 @@
 
 In:  a run of DE-GAN; pictures, or faces of the prepared folder by image_id.
 Out: PNG: rows are sources, columns are identities of training people (transfer), or steps from one expression to another
-     (edit); left column: the sources as the encoder sees them. GIF: the steps there and back, a frame each.
+     (edit); left column: the sources as the encoder sees them; a white corner: no training face shows this person with the source's
+     expression. GIF: the steps there and back, a frame each.
 
     transfer    G_de(f(x), I, z) for each I: the source's expression on another person
     edit        G_de(f(x) + t (mean f of B - mean f of A), I, z), t from 0 to 1, for one I; means over training faces
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -28,6 +30,7 @@ from fer_model.engine.randomness import stream
 from fer_model.errors import ConfigError, RunError
 from fer_model.runs.trained import TrainedRun, load_run
 from fer_model.stages.classifier import centre_inputs
+from fer_model.stages.judges import cells_seen
 from fer_model.stages.sample_sheet import COLUMNS, draw_noise, draw_sheet, spread_over, tiled, write_picture
 from fer_model.use.recipe import recipe_of_run
 
@@ -65,12 +68,16 @@ class Drawn:
     rows: tuple[str, ...]             # sources
     columns: tuple[str, ...]          # identities, or steps
     real: bool                        # whether the top row shows a real face of each identity
+    marked: int = 0                   # cells that no training face shows; of sources by image_id alone, whose expression is known
 
     def __rich__(self) -> str:
         """Return what the picture shows, for the console."""
         from rich.markup import escape
 
         top = ["top row: a real face of each"] if self.real else []
+        if self.marked:
+            cells = "1 cell" if self.marked == 1 else f"{self.marked} cells"
+            top.append(f"white corner, {cells}: no training face shows this person with the expression of the source")
         return escape("\n".join([f"{self.path}: rows {', '.join(self.rows)}", f"columns: the input, then {', '.join(self.columns)}", *top]))
 
 
@@ -94,10 +101,11 @@ def transfer(run: Path, request: Request, out: Path | None = None, data: Path | 
     noise = draw_noise(len(inputs), trained.config.network.noise, stream(request.seed, "transfer/noise"))    # (R, N_z)
     names = tuple(path.name for path in request.sources) + request.source_ids
     if request.edit is None:
-        real = prepared and _real_faces(trained, *prepared, people)
+        real, unseen = prepared and _real_faces(trained, *prepared, people), prepared and _unseen(request, prepared[1], people)
         networks = trained.networks["encoder"], trained.networks["decoder"]
-        write_picture(out, draw_sheet(*networks, inputs, people, noise, real))
-        return Drawn(out, names, tuple(trained.identities[person] for person in people), prepared is not None)
+        write_picture(out, draw_sheet(*networks, inputs, people, noise, real, unseen))
+        columns, marked = tuple(trained.identities[person] for person in people), 0 if unseen is None else int(unseen.sum())
+        return Drawn(out, names, columns, prepared is not None, marked)
     moved = _edited(trained, request, prepared, inputs, int(people[0]), noise)   # steps of (R, C, S, S)
     if request.gif:
         write_bytes_atomically(out, animation([tiled([torch.stack(pair) for pair in zip(inputs, step, strict=True)]) for step in moved]))
@@ -158,6 +166,14 @@ def _real_faces(trained: TrainedRun, data: Path, fold: Fold, people: Tensor) -> 
     who = (fold.train["dataset"] + "/" + fold.train["subject"]).tolist()
     rows = fold.train.iloc[[who.index(trained.identities[person]) for person in people]]
     return centre_inputs(open_views(data, rows, trained.device), torch.arange(len(rows)), trained.config.network.image_size)
+
+
+def _unseen(request: Request, fold: Fold, people: Tensor) -> Tensor:
+    """Return which cells no training face shows, (R, I) bool, files first: nothing says which expression a file shows."""
+    shown = pd.concat([fold.train, fold.test]).set_index("image_id")["expression"]
+    expressions = torch.tensor([fold.classes.index(shown[name]) for name in request.source_ids], dtype=torch.int64)
+    files = torch.zeros(len(request.sources), len(people), dtype=torch.bool)
+    return torch.cat([files, ~cells_seen(fold)[people][:, expressions].T])
 
 
 @torch.inference_mode()
