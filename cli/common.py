@@ -32,11 +32,11 @@ stderr = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 COMMANDS = {
     "fer-data": ("audit", "card", "doctor", "export", "inspect", "prepare", "report", "synth", "verify", "weights"),
     "fer-data prepare": ("bu4dfe", "ck+", "ck48", "folder", "mmi", "oulu"),
-    "fer-data synth": ("bu4dfe", "ck+", "mmi", "oulu"),
+    "fer-data synth": ("bu4dfe", "ck+", "mmi", "oulu", "table"),
     "fer-data weights": ("fetch", "list", "verify"),
     "fer-model": (
-        "card", "check-device", "config", "crossval", "demo", "evaluate", "export", "predict", "pretrain", "probe", "report", "sweep",
-        "tensorboard", "train", "transfer",
+        "card", "check-device", "config", "crossval", "demo", "evaluate", "export", "predict", "pretrain", "probe", "report", "shortcut",
+        "sweep", "tensorboard", "train", "transfer",
     ),
 }  # fmt: skip
 

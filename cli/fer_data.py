@@ -511,6 +511,25 @@ def synth_bu4dfe(out, as_json, **given):
     _draw(write_bu4dfe, out, as_json, **given)
 
 
+@synth.command("table")
+@click.argument("out", type=options.OUT_DIR)
+@number("--subjects", 60, 1, "Number of people.")
+@number("--takes", 8, 1, "Pictures of each person and expression.")
+@options.seed()
+@options.workers()
+@options.json()
+def synth_table(out, as_json, **given):
+    """Draw a full table: every person shows every expression, several times. `fer-model shortcut` takes cells out of it.
+
+    \b
+    fer-data synth table synthetic-table --subjects 60 --takes 8
+    fer-data prepare folder synthetic-table prepared --pattern '{subject}/{expression}/{sequence}.png' --landmarks dlib
+    """
+    from fer_data.synthetic.table import write_table
+
+    _draw(write_table, out, as_json, **given)
+
+
 def _draw(write, out, as_json, **given):
     """Draw a database with a progress bar, and print what it contains."""
     with common.progress(f"drawing synthetic people into {out}") as progress:

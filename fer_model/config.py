@@ -21,7 +21,7 @@ from fer_data.text import either, listed, unknown
 from fer_model.errors import ConfigError
 
 __all__ = [
-    "FOLD_RULES", "HEADS", "METHODS", "PRECISIONS", "PRESETS", "SELECTIONS", "STAGES_OF",
+    "CELL_RULES", "FOLD_RULES", "HEADS", "METHODS", "PRECISIONS", "PRESETS", "SELECTIONS", "STAGES_OF",
     "CnnConfig", "GanConfig", "HeadConfig", "JudgesConfig", "NetworkConfig", "Rule", "TrainConfig",
     "budget_images", "from_json", "preset", "resolve_budgets", "shown", "step_images", "steps_of", "to_json",
     "told_budget", "to_lines", "with_budgets", "with_head",
@@ -32,7 +32,8 @@ PRECISIONS = ("auto", "fp32", "bf16")
 LR_SCHEDULES = ("constant", "cosine")
 TARGETS = ("other", "any")
 PREDICTIONS = ("joined", "mean")
-FOLD_RULES = ("manifest", "shuffled")
+CELL_RULES = ("confounded", "control", "missing")         # no folds: people are tested on what they do not show in training
+FOLD_RULES = ("manifest", "shuffled", *CELL_RULES)
 HEADS = ("both", "taps", "f-mlp", "f-svm")    # what predicts: see HeadConfig.variant
 SVM_VIEWS = (1, 10, 110)
 SELECTIONS = ("last", "validation")
@@ -257,9 +258,10 @@ class TrainConfig(_Checked):
 
     preset: str = "paper"             # where the other values came from, before overrides
     method: str = "degan"             # degan: stages gan and head; cnn: the baseline; pretrain: stage gan on everybody
-    fold: int | None = 0              # the test fold; none, only for pretrain: nobody is held out
-    fold_rule: str = "manifest"       # manifest: the folds of the prepared folder; shuffled: the same number, people drawn at random
-    fold_seed: int = 0                # of shuffled folds; the same as in `fer-data prepare --fold-rule shuffled --seed`
+    fold: int | None = 0              # the test fold, or with cells the number of the draw; none, only for pretrain: nobody is held out
+    fold_rule: str = "manifest"       # manifest: the folds of the prepared folder; shuffled: the same number, people drawn at random;
+                                      # confounded, control, missing: cells, no folds (data/cells.py, docs/missing_cells.md)
+    fold_seed: int = 0                # of shuffled folds, as in `fer-data prepare --fold-rule shuffled --seed`; or of draws of cells
     seed: int = 0                     # seed of weights, order and noise
     selection: str = "last"           # last: the weights after the last step; validation: those of the head, or of the baseline,
                                       # that did best on training people who are set aside, in no stage trained on. Never the test fold
@@ -275,6 +277,10 @@ class TrainConfig(_Checked):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.fold_rule in CELL_RULES and self.selection != "last":
+            raise ConfigError(
+                f"configuration: selection is {self.selection}; fold rule {self.fold_rule} tests the people it trains on, so it must be last"
+            )
         if self.method == "pretrain" and self.fold is not None:
             raise ConfigError(f"configuration: fold is {self.fold}; pretrain holds nobody out, so it must be none")
         if self.method == "pretrain" and self.selection != "last":

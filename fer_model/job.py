@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from fer_data.store.manifest import read_settings
-from fer_model.config import TrainConfig, resolve_budgets
+from fer_model.config import CELL_RULES, TrainConfig, resolve_budgets
 from fer_model.data.fold import Fold, Prepared
 from fer_model.engine.devices import resolve_precision
 from fer_model.runs.folder import RunFolder, runs_below
@@ -45,16 +45,17 @@ class Job:
 def name_of(config: TrainConfig, always: Sequence[str] = (), what: str = "") -> str:
     """Return what tells a configuration from others, as a folder's name: degan-gan.lr1e-4-shuffled3-seed1.
 
-    It holds the settings that differ from the preset, and those in `always`; then `what`, -shuffled<S> and -seed<N> if so.
+    It holds the settings that differ from the preset, and those in `always`; then `what`, -shuffled<S> (or another rule) and -seed<N> if so.
     """
-    shuffled = f"-shuffled{config.fold_seed}" if config.fold_rule == "shuffled" else ""
+    rule = "" if config.fold_rule == "manifest" else f"-{config.fold_rule}{config.fold_seed}"
     seed = f"-seed{config.seed}" if config.seed else ""
-    return f"{config.name}{name_suffix(config, always)}{what}{shuffled}{seed}"
+    return f"{config.name}{name_suffix(config, always)}{what}{rule}{seed}"
 
 
 def default_run(job: Job) -> Path:
-    """Return where a run goes that names no folder: runs/<dataset>-<name_of>-fold<N>. `job.run` is not looked at."""
-    fold = "" if job.config.fold is None else f"-fold{job.config.fold}"
+    """Return where a run goes that names no folder: runs/<dataset>-<name_of>-fold<N>, or -draw<N>. `job.run` is not looked at."""
+    what = "draw" if job.config.fold_rule in CELL_RULES else "fold"
+    fold = "" if job.config.fold is None else f"-{what}{job.config.fold}"
     return Path("runs") / f"{read_settings(job.data)['dataset']}-{name_of(job.config)}{fold}"
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from fer_data.files import write_json_atomically
-from fer_model.config import TrainConfig, steps_of, told_budget
+from fer_model.config import CELL_RULES, TrainConfig, steps_of, told_budget
 from fer_model.data.fold import Fold, FoldReader, Prepared, people_of, read_prepared
 from fer_model.engine import checkpoint, distributed
 from fer_model.engine.devices import resolve_device
@@ -24,7 +24,7 @@ from fer_model.evaluate.figures import Evaluation, evaluate
 from fer_model.evaluate.run_table import evaluate_run
 from fer_model.job import Job, settled
 from fer_model.runs.folder import RunFolder, code_version, locked
-from fer_model.runs.predictions import predictions_frame, read_predictions, write_predictions
+from fer_model.runs.predictions import judged, predictions_frame, read_predictions, write_predictions
 from fer_model.runs.pretrained import Pretrained, read_pretrained
 from fer_model.runs.taken_over import GanSource, read_gan, refuse_itself
 from fer_model.settings_text import describe, differences
@@ -106,7 +106,7 @@ def train(
                 found = last.predict(reader.test()).numpy()              # (n, K)
                 write_predictions(folder.predictions, predictions_frame(fold.test, found, fold.classes))
             if len(fold.test):
-                evaluation = evaluate(read_predictions(folder.predictions))
+                evaluation = evaluate(judged(read_predictions(folder.predictions)))
             if distributed.is_first():
                 write_json_atomically(folder.result, _result(config, fold, evaluation, journal, start))
         return Outcome(run, evaluation, was_complete=False)
@@ -136,6 +136,8 @@ def _announce(config: TrainConfig, changed: dict, fold: Fold, device: torch.devi
     kimg = " + ".join(told_budget(getattr(config, name)) for name in config.stages)
     shuffled = f" (folds shuffled, seed {config.fold_seed})" if config.fold_rule == "shuffled" else ""
     where = f"all of {fold.dataset}" if fold.number is None else f"fold {fold.number} of {fold.dataset}{shuffled}"
+    if config.fold_rule in CELL_RULES:
+        where = f"draw {fold.number} of {fold.dataset} ({config.fold_rule}, seed {config.fold_seed})"
     tested = "nobody held out" if fold.number is None else f"tested on {len(fold.test)}"
     sentence = (
         f"{config.name} on {where}: {len(fold.train)} faces of {len(fold.identities)} people,{_aside(fold)} {tested};"
@@ -200,6 +202,8 @@ def _rules(config: TrainConfig, fold: Fold, chosen: dict | None, start: Pretrain
             f"the best on {len(fold.validation)} faces of {people} training people set aside, in no stage trained on;"
             f" looked at every {getattr(config, chosen['stage']).tick_steps * config.validation_every} steps"
         )
+    if config.fold_rule in CELL_RULES:
+        rules["tested"] = f"{config.fold_rule}: on people of the training, of expressions that they do not show in it"
     rules["pre_training"] = "none" if start is None else _started(start)
     return {"epoch": rules["epoch"], "pre_training": rules["pre_training"]} if fold.number is None else rules
 

@@ -17,7 +17,6 @@ The tree is built in a hidden folder next to `out` and moved there when it is wh
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from fer_data.errors import DatasetError
@@ -28,15 +27,13 @@ from fer_data.synthetic.expressions import ACTION_UNITS, perform
 from fer_data.synthetic.people import Person, draw_person
 from fer_data.synthetic.plan import CLASS_COUNTS, PlannedSequence, PlannedSubject, plan_ck_plus
 from fer_data.synthetic.scene import Nuisance, draw_nuisance, drift
-from fer_data.synthetic.trees import Progress, Written, factors_of, finish_tree, new_tree, run_jobs, silent
+from fer_data.synthetic.trees import Progress, Written, factors_of, finish_tree, new_tree, run_jobs, silent, write_png
 
 __all__ = ["SIZE", "person_of", "frames_of", "write_ck_plus"]
 
 SIZE = (640, 490)  # width, height
 MIXTURE = "mixture"  # truth.csv: action units that make up no expression
 _CODES = {name: code for code, name in CK_PLUS_CODES.items()}
-_PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE,
-        cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP)  # fmt: skip
 
 
 def person_of(seed: int, index: int) -> Person:
@@ -130,7 +127,7 @@ def _write_subject(job: tuple[Path, PlannedSubject, int]) -> list[dict]:
             (root / folder / place).mkdir(parents=True, exist_ok=True)
         for row, picture, points in frames_of(seed, subject, planned):
             name = f"{stem}_{row['frame']:08d}"
-            _write_png(root / "cohn-kanade-images" / place / f"{name}.png", picture)
+            write_png(root / "cohn-kanade-images" / place / f"{name}.png", picture)
             lines = "".join(f"   {x:.7e}   {y:.7e}\n" for x, y in points)
             (root / "Landmarks" / place / f"{name}_landmarks.txt").write_text(lines, encoding="ascii")
             rows.append(row)
@@ -138,13 +135,6 @@ def _write_subject(job: tuple[Path, PlannedSubject, int]) -> list[dict]:
             label = f"   {_CODES[planned.expression]:.7e}\n"
             (root / "Emotion" / place / f"{stem}_{planned.frames:08d}_emotion.txt").write_text(label, encoding="ascii")
     return rows
-
-
-def _write_png(path: Path, picture: np.ndarray) -> None:
-    """Write a picture with the compression that costs least: grain leaves little to gain."""
-    encoded, buffer = cv2.imencode(".png", picture, _PNG)
-    assert encoded, "OpenCV could not encode a PNG"
-    path.write_bytes(buffer.tobytes())
 
 
 def _truth(subject, planned, number, drawn, intensity, levels, nuisance: Nuisance, person: Person) -> dict:

@@ -23,7 +23,8 @@ from fer_data.protocol.folds import inner_validation, refuse_shared_subjects, re
 from fer_data.store.loader import Views, open_views
 from fer_data.store.manifest import read_settings
 from fer_data.text import either
-from fer_model.config import TrainConfig
+from fer_model.config import CELL_RULES, TrainConfig
+from fer_model.data import cells
 from fer_model.errors import FoldError, RunError
 
 __all__ = ["Fold", "FoldReader", "Prepared", "in_common", "one_name_each", "people_of", "read_prepared", "set_aside"]
@@ -40,7 +41,7 @@ class Fold:
     train: pd.DataFrame               # rows of the manifest with role peak, in its order
     test: pd.DataFrame
     manifest_sha256: str
-    n_folds: int                      # of which this is one
+    n_folds: int                      # of which this is one; 0: of none
     validation: pd.DataFrame          # rows of training people who are set aside to choose a model by; usually none
 
     def expression_labels(self, device: torch.device) -> Tensor:
@@ -120,7 +121,9 @@ class Prepared:
         return self.rows.assign(fold=people.map(dealt).astype("int64"))
 
     def numbers(self, rule: str = "manifest") -> tuple[int, ...]:
-        """Return the numbers of the folds, in order. `rule`: as in fold()."""
+        """Return the numbers of the folds, in order. `rule`: as in fold(). Raises FoldError for draws of cells: they are as many as you like."""
+        if rule in CELL_RULES:
+            raise FoldError(f"fold rule {rule} has draws in place of folds; `fer-model shortcut` trains them")
         return tuple(sorted(set(self._rows(rule, 0)["fold"].tolist())))
 
     def fold(self, number: int, rule: str = "manifest", seed: int = 0) -> Fold:
@@ -128,11 +131,15 @@ class Prepared:
 
         Rule `manifest` takes the folds as they were prepared; `shuffled` deals the people out again, by `seed`, to as many folds,
         and leaves the folder alone: the folds of `fer-data prepare --fold-rule shuffled --seed`, if every labelled person has a
-        face in the manifest.
+        face in the manifest. The CELL_RULES are no folds: `number` is that of a draw, training and test show the same people, and the test
+        rows say which part they are (cells.py).
 
         Raises FoldError if the fold does not exist, or if there is nothing to tell apart (fewer than two people or two
         expressions to train on).
         """
+        if rule in CELL_RULES:
+            train, test = cells.deal(self.rows, people_of(self.rows), rule, number, seed)
+            return self._cut(number, tuple(sorted(set(people_of(train)))), train, test, 0)
         rows = self._rows(rule, seed)
         folds = sorted(set(rows["fold"].tolist()))
         if number not in folds:

@@ -16,7 +16,7 @@ from fer_model.evaluate.repredict import Repredicted, repredict
 from fer_model.runs.fold_runs import FoldRun, RunGroup, find_groups
 from fer_model.runs.folder import RunFolder
 from fer_model.runs.methods import one_method
-from fer_model.runs.predictions import read_predictions
+from fer_model.runs.predictions import judged, read_predictions
 
 __all__ = ["RunRow", "RunTable", "evaluate_run", "evaluate_runs"]
 
@@ -24,7 +24,7 @@ __all__ = ["RunRow", "RunTable", "evaluate_run", "evaluate_runs"]
 def evaluate_run(run: Path) -> Evaluation:
     """Return the figures of a complete run. Raises RunError if it is not."""
     RunFolder(run).read_result()
-    return evaluate(read_predictions(RunFolder(run).predictions))
+    return evaluate(judged(read_predictions(RunFolder(run).predictions)))
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 from fer_data.text import natural_key
+from fer_model.config import CELL_RULES
 from fer_model.errors import RunError
 from fer_model.runs.folder import SCHEMA_VERSION, RunFolder, runs_in
 from fer_model.runs.predictions import read_predictions
@@ -82,10 +83,10 @@ class RunGroup:
 def find_groups(path: Path) -> list[RunGroup]:
     """Return what a folder holds: itself if it is a run; else its folds, then the folds of each shuffled<S> in it.
 
-    Raises RunError if it is neither, if none of its folds was started, or if it is a run of pretrain.
+    Raises RunError if it is neither, if none of its folds was started, if it is a run of pretrain, or one without some cells.
     """
     if (path / "config.json").is_file():
-        content = read_content(path)
+        content = _of_folds(path)
         if content["config"]["fold"] is None:
             raise RunError(f"reading runs: {path} is a run of pretrain: nobody was held out, there are no figures")
         return [RunGroup(path, (FoldRun(path, int(content["config"]["fold"]), content, _state(path)),), alone=True)]
@@ -115,7 +116,7 @@ def holds_folds(path: Path) -> bool:
 
 
 def _folds_of(path: Path, names: Sequence[str]) -> tuple[FoldRun, ...]:
-    contents = {name: read_content(path / name) for name in names if (path / name / "config.json").is_file()}
+    contents = {name: _of_folds(path / name) for name in names if (path / name / "config.json").is_file()}
     if not contents:
         raise RunError(f"reading runs: no fold in {path} was started; `fer-model crossval` trains them")
     some = next(iter(contents.values()))
@@ -130,6 +131,18 @@ def _folds_of(path: Path, names: Sequence[str]) -> tuple[FoldRun, ...]:
 def _folders(path: Path, pattern: re.Pattern) -> list[str]:
     children = path.iterdir() if path.is_dir() else ()
     return sorted((child.name for child in children if child.is_dir() and pattern.fullmatch(child.name)), key=natural_key)
+
+
+def _of_folds(path: Path) -> dict:
+    """Return config.json as read_content does. Raises RunError if the run tests people whom it was trained on."""
+    content = read_content(path)
+    rule = content["config"].get("fold_rule")
+    if rule in CELL_RULES:
+        raise RunError(
+            f"reading runs: {path} was tested on people whom it was trained on (fold rule {rule}), its figures are no fold's;"
+            " `fer-model shortcut --show FOLDER` shows them"
+        )
+    return content
 
 
 def read_content(path: Path) -> dict:

@@ -1,7 +1,8 @@
 """Make, write and read predictions.csv: the answers of a run's network on each test image.
 
 In:  manifest rows and their probabilities; or the file.
-Out: one row per test image: image_id, subject, sequence, expression, predicted, and p_<class> for each class.
+Out: one row per test image: image_id, subject, sequence, expression, predicted, and p_<class> for each class. Where cells were taken out
+     of training (data/cells.py), also part and shows.
 """
 
 from collections.abc import Sequence
@@ -13,15 +14,17 @@ import pandas as pd
 from fer_data.files import write_bytes_atomically
 from fer_model.errors import RunError
 
-__all__ = ["COLUMNS", "PREFIX", "classes_in", "predictions_frame", "read_predictions", "together", "write_predictions"]
+__all__ = ["CELL_COLUMNS", "COLUMNS", "PREFIX", "classes_in", "judged", "predictions_frame", "read_predictions", "together", "write_predictions"]
 
 COLUMNS = ("image_id", "subject", "sequence", "expression", "predicted")
+CELL_COLUMNS = ("part", "shows")      # of a run that was trained without some cells
 PREFIX = "p_"                         # of the columns that hold probabilities, before the name of the class
 
 
 def predictions_frame(rows: pd.DataFrame, probabilities: np.ndarray, classes: tuple[str, ...]) -> pd.DataFrame:
     """Return predictions for manifest rows: `probabilities` is (n, K) float in the order of rows and classes."""
-    frame = rows[["image_id", "subject", "sequence", "expression"]].reset_index(drop=True)
+    kept = ["image_id", "subject", "sequence", "expression", *(name for name in CELL_COLUMNS if name in rows)]
+    frame = rows[kept].reset_index(drop=True)
     best = np.asarray(classes, dtype=object)[probabilities.argmax(1)]                # (n,)
     columns = {f"{PREFIX}{name}": probabilities[:, i] for i, name in enumerate(classes)}
     return frame.assign(predicted=best, **columns)
@@ -39,13 +42,18 @@ def read_predictions(path: Path) -> pd.DataFrame:
     """
     if not path.is_file():
         raise RunError(f"reading predictions: there is no {path}; `fer-model train` writes it when a run is complete")
-    texts = dict.fromkeys(COLUMNS, str)
+    texts = dict.fromkeys((*COLUMNS, *CELL_COLUMNS), str)
     frame = pd.read_csv(path, dtype=texts, keep_default_na=False)
     missing = [name for name in COLUMNS if name not in frame]
     if missing or not classes_in(frame) or not len(frame):
         what = f"no column {missing[0]!r}" if missing else "no probabilities (p_<class>)" if len(frame) else "no rows"
         raise RunError(f"reading predictions: {path} has {what}")
     return frame
+
+
+def judged(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that a run's own figures are of: all of them, or what training people do not show in training."""
+    return frame[frame["part"] == "unseen"].reset_index(drop=True) if "part" in frame else frame
 
 
 def classes_in(frame: pd.DataFrame) -> tuple[str, ...]:
