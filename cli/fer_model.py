@@ -73,7 +73,7 @@ BUDGETS = (
     kimg("head", "Budget of the FER head (stage 2)"),
     kimg("cnn", "Budget of the baseline (default: that of stages 1 and 2 together)"),
 )
-FOLD_SEED = number("--fold-seed", 0, 0, "Seed of shuffled folds; for --repeats, of the first repeat.")
+FOLD_SEED = number("--fold-seed", 0, 0, "Seed of shuffled folds, or of draws; for --repeats, of the first repeat.")
 # Parameter -> setting. One that was not given on the command line leaves its setting to the file, or to the preset.
 NAMED = {
     "preset_name": "preset", "method": "method", "fold": "fold", "fold_rule": "fold_rule", "fold_seed": "fold_seed", "seed": "seed",
@@ -297,6 +297,55 @@ def sweep(data, run, init, folds, seeds, jobs, devices, dry_run, as_json, **_):
         common.answer(library.plan_sweep(asked, devices), as_json)
         return
     found = library.sweep(asked, jobs or len(devices), devices, common.tell if as_json else common.show)
+    common.answer(found, as_json)
+    found.refuse_failed()
+
+
+def show_arms(context, option, path):
+    """Print the table of a folder that `shortcut` wrote, and end: --data is not looked at."""
+    if path is not None and not context.resilient_parsing:
+        from fer_model.shortcut import show
+
+        common.show(show(path))
+        context.exit()
+
+
+@main.command()
+@click.option("--show", type=options.RUN, metavar="FOLDER", is_eager=True, expose_value=False, callback=show_arms,
+              help="Train nothing; show what is complete in this folder.")
+@options.data()
+@options.run("runs/<dataset>-shortcut-<preset>")
+@together(*METHOD[:2], *SETTINGS, SET)
+@click.option("--set-cnn", "baseline_sets", multiple=True, metavar="NAME=VALUE", shell_complete=complete_key,
+              help="A setting of the CNN that the method is compared with, which otherwise has those of the preset. May be repeated.")
+@choice("--design", ["confounded", "missing"], "confounded: each person shows two expressions in training, for a folder in which everybody"
+                                               " shows all; missing: one expression of each person is left out, for any other.")
+@number("--draws", 3, 1, "Draw people and what they show N times.")
+@options.listed("--seeds", int, "N,N", "Train each draw with each of these seeds.", default="0,1,2,3,4")
+@flag("--control", "Train the method on the control too. The baseline always is.")
+@FOLD_SEED
+@JOBS
+@options.dry_run()
+@options.json()
+def shortcut(data, run, baseline_sets, seeds, jobs, devices, dry_run, as_json, design, draws, control, **_):
+    """Measure how far a method leans on who is shown: test people on expressions that they do not show in training.
+
+    The baseline CNN is trained next to it, also on a control: the same people and number of pictures, all expressions. Run the same
+    command again to resume; with another --method it adds to the table. The table is also written as shortcut.json.
+
+    \b
+    fer-model shortcut --preset small --method cnn
+    fer-model shortcut --preset small --method degan --draws 1 --seeds 0
+    fer-model shortcut --preset small --method degan --design missing --dry-run
+    fer-model shortcut --show runs/table-shortcut-small
+    """
+    from fer_model import shortcut as library
+
+    given = library.asked(data, run, layers(), baseline_sets, seeds, design=design, draws=draws, control=control)
+    if dry_run:
+        common.answer(library.plan_shortcut(given, devices), as_json)
+        return
+    found = library.shortcut(given, jobs or len(devices), devices, common.tell if as_json else common.show)
     common.answer(found, as_json)
     found.refuse_failed()
 

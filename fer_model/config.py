@@ -279,7 +279,7 @@ class TrainConfig(_Checked):
         super().__post_init__()
         if self.fold_rule in CELL_RULES and self.selection != "last":
             raise ConfigError(
-                f"configuration: selection is {self.selection}; fold rule {self.fold_rule} tests the people it trains on, so it must be last"
+                f"configuration: selection is {self.selection}; fold rule {self.fold_rule} tests people of the training, so it must be last"
             )
         if self.method == "pretrain" and self.fold is not None:
             raise ConfigError(f"configuration: fold is {self.fold}; pretrain holds nobody out, so it must be none")

@@ -45,7 +45,7 @@ class Job:
 def name_of(config: TrainConfig, always: Sequence[str] = (), what: str = "") -> str:
     """Return what tells a configuration from others, as a folder's name: degan-gan.lr1e-4-shuffled3-seed1.
 
-    It holds the settings that differ from the preset, and those in `always`; then `what`, -shuffled<S> (or another rule) and -seed<N> if so.
+    It holds the settings that differ from the preset, and those in `always`; then `what`, -shuffled<S> or another rule, -seed<N>, if so.
     """
     rule = "" if config.fold_rule == "manifest" else f"-{config.fold_rule}{config.fold_seed}"
     seed = f"-seed{config.seed}" if config.seed else ""

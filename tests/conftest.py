@@ -119,6 +119,13 @@ def tiny_prepared(write_tiny, tmp_path_factory):
     return write_tiny(tmp_path_factory.mktemp("tiny") / "prepared")
 
 
+@pytest.fixture(scope="session")
+def full_table(write_tiny, tmp_path_factory):
+    """8 people in 2 folds who show four expressions in two sequences each: 64 faces. Read it, do not change it."""
+    shown = ("anger", "disgust", "fear", "happiness")
+    return write_tiny(tmp_path_factory.mktemp("table") / "prepared", people=8, folds=2, expressions=shown * 2, frames=1)
+
+
 def _write_tiny(
     out, people=6, folds=3, expressions=("anger", "happiness", "surprise"), frames=2, seed=0, fold_of=None, reference=(), dataset="tiny",
     drawn=False, colour="grey",

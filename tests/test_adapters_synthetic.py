@@ -17,6 +17,7 @@ from fer_data.datasets.adapters import ADAPTERS
 from fer_data.datasets.published import load_facts
 from fer_data.errors import DatasetError
 from fer_data.faces.align import points_on_canvas
+from fer_data.labels import EXPRESSIONS
 from fer_data.pictures.video import measure_clip, read_frames
 from fer_data.prepare.plan import PrepareConfig
 from fer_data.prepare.run import prepare_dataset
@@ -28,6 +29,7 @@ from fer_data.synthetic.bu4dfe import write_bu4dfe
 from fer_data.synthetic.ck_plus import write_ck_plus
 from fer_data.synthetic.mmi import plan_mmi, write_mmi
 from fer_data.synthetic.oulu_casia import write_oulu
+from fer_data.synthetic.table import write_table
 from tests.trees import bytes_of
 
 DLIB = {"landmarks": "dlib", "folds": 2, "views": "virtual"}
@@ -229,12 +231,40 @@ def test_a_drawn_bu4dfe_tree_goes_through_prepare(tmp_path):
     assert float(truth["F001", "Fear", 2]["intensity"]) > 0.8
 
 
+# --- a full table, small ----------------------------------------------------------------------------------------------
+
+
+def test_a_full_table_goes_through_prepare(tmp_path):
+    """Each take is a sequence; the points are found where they were drawn; a take does not depend on the number of takes.
+
+    Seen red: keys numbered through over takes.
+    """
+    run = CliRunner().invoke
+    done = run(main, ["synth", "table", str(tmp_path / "t"), "--subjects", "2", "--takes", "2", "--seed", "3"])
+    assert done.exit_code == 0 and "subjects 2, sequences 28, frames 28 in" in done.output
+    truth = truth_of(tmp_path / "t")
+    assert Counter((subject, row["expression"]) for (subject, *_), row in truth.items()) == dict.fromkeys(
+        itertools.product(("S005", "S006"), EXPRESSIONS[:7]), 2
+    )
+    assert len({row["intensity"] for row in truth.values()}) > 20
+    write_table(tmp_path / "more", subjects=1, takes=3, seed=3)
+    one, other = bytes_of(tmp_path / "t"), bytes_of(tmp_path / "more")
+    assert sum(name.startswith("S005/") for name in one) == 14
+    assert all(other[name] == digest for name, digest in one.items() if name.startswith("S005/"))
+    places = [str(tmp_path / "t"), str(tmp_path / "out"), "--landmarks", "dlib", "--folds", "2", "--views", "virtual"]
+    done = run(main, ["prepare", "folder", *places, "--pattern", "{subject}/{expression}/{sequence}.png"])
+    assert done.exit_code == 0, done.output
+    rows = read_manifest(tmp_path / "out")
+    assert len(rows) == 28 and set(rows["sequence"]) == {f"{name}-{take}" for name in EXPRESSIONS[:7] for take in (1, 2)}
+
+
 # --- what all have in common ------------------------------------------------------------------------------------------
 
 WRITERS = {
     "mmi": lambda out, **more: write_mmi(out, subjects=1, frames=(11, 11), **more),
     "oulu": lambda out, **more: write_oulu(out, subjects=2, frames=(3, 3), traps=True, **more),
     "bu4dfe": lambda out, **more: write_bu4dfe(out, subjects=2, frames=2, size=(130, 166), **more),
+    "table": lambda out, **more: write_table(out, subjects=2, takes=1, **more),
 }
 
 
@@ -271,8 +301,10 @@ def test_what_cannot_be_drawn_is_refused_before_anything_is_written(tmp_path):
         (lambda: write_oulu(tmp_path / "a", subjects=1000), "1 to 999 subjects"),
         (lambda: write_oulu(tmp_path / "a", frames=(2, 5)), "3 to 999 frames"),
         (lambda: write_bu4dfe(tmp_path / "a", subjects=102), "1 to 101 subjects"),
+        (lambda: write_table(tmp_path / "a", takes=0), "1 to 999 takes"),
         (lambda: write_mmi(tmp_path / "a", subjects=55), "1 to 54 subjects"),
         (lambda: write_mmi(tmp_path / "a", frames=(5, 9)), "clips of 11 to 200 frames"),
+        (lambda: write_table(tmp_path / "a", seed=-1), "from 0 on, got -1"),
         *((lambda write=write: write(tmp_path / "a", seed=-1), "from 0 on, got -1") for write in (write_oulu, write_bu4dfe, write_mmi)),
     ):
         with pytest.raises(DatasetError, match=words):

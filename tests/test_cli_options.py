@@ -88,17 +88,19 @@ CHEAP = [
     "fer-model config --preset best", "fer-model train --fold 0 --data {0} --preset smoke --device cpu --dry-run",
     "fer-model pretrain --data {0} --preset smoke --device cpu --dry-run",
     "fer-model crossval --data {0} --run {1}/new --preset smoke --devices cpu --dry-run", "fer-model config",
+    "fer-data synth table {1}/table --subjects 1 --takes 1",
+    "fer-model shortcut --data {2} --run {1}/new --preset smoke --devices cpu --dry-run",
     "fer-model sweep --set gan.lr=1,2 --data {0} --run {1}/new --preset smoke --devices cpu --dry-run",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("line", CHEAP, ids=lambda line: " ".join(line.split()[:2]))
-def test_what_is_printed_with_json_is_json(line, tiny_prepared, tmp_path):
+def test_what_is_printed_with_json_is_json(line, tiny_prepared, full_table, tmp_path):
     """Seen red: a sentence of `prepare --dry-run` printed on stdout before it."""
     for name in "a_anger", "b_anger":
         (tmp_path / "in").mkdir(exist_ok=True)
         (tmp_path / f"in/{name}.png").write_bytes(b"looked at later")
-    done = run(f"{line.format(tiny_prepared, tmp_path)} --json")
+    done = run(f"{line.format(tiny_prepared, tmp_path, full_table)} --json")
     assert done.exit_code == int("verify" in line), done.output            # the tiny folder is not whole
     assert json.loads(done.stdout)
 

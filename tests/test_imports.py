@@ -24,7 +24,8 @@ ORDER = (
     # fer_model: training
     "fer_model.errors", "fer_model.config", "fer_model.settings", "fer_model.engine", "fer_model.losses", "fer_model.networks",
     "fer_model.data", "fer_model.stages", "fer_model.runs", "fer_model.evaluate", "fer_model.settings_text", "fer_model.job",
-    "fer_model.plan", "fer_model.train", "fer_model.workers", "fer_model.crossval", "fer_model.sweep", "fer_model.check_device",
+    "fer_model.plan", "fer_model.train", "fer_model.workers", "fer_model.crossval", "fer_model.sweep", "fer_model.shortcut",
+    "fer_model.check_device",
     # fer_model: what is done with a trained run; training imports none of it
     "fer_model.probe", "fer_model.report", "fer_model.use",
     "cli.options", "cli.limits", "cli.progress_lines", "cli.common", "cli.fer_data", "cli.fer_model",

@@ -315,7 +315,7 @@ def test_a_failure_leaves_the_earlier_tree_and_no_traces(tmp_path, monkeypatch, 
     out = tmp_path / "out"
     write_ck_plus(out, subjects=1, seed=1, frames=(3, 3))
     before = digest(out)
-    monkeypatch.setattr(ck_plus, "_write_png", lambda path, picture: (_ for _ in ()).throw(OSError("no space left")))
+    monkeypatch.setattr(ck_plus, "write_png", lambda path, picture: (_ for _ in ()).throw(OSError("no space left")))
     with pytest.raises(OSError, match="no space left"):
         write_ck_plus(out, subjects=2, seed=1)
     assert digest(out) == before and [path.name for path in tmp_path.iterdir()] == ["out"]

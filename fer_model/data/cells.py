@@ -103,8 +103,8 @@ def _two_each(rows: pd.DataFrame, rule: str, number: int, seed: int) -> tuple[di
         least = -(-3 * max(len(classes), _LEAST_EXPRESSIONS) // 2)
         raise FoldError(
             f"drawing people who show two expressions each: at least {least} people must show each of at least {_LEAST_EXPRESSIONS}"
-            f" expressions in at least {half + 1} sequences; {len(able)} of {len(everyone)} people do, of {len(classes)} expressions; `fer-data synth"
-            " table` draws such a folder, and --design missing leaves out one expression of each person instead"
+            f" expressions in at least {half + 1} sequences; {len(able)} of {len(everyone)} people do, of {len(classes)} expressions;"
+            " `fer-data synth table` draws such a folder, and --design missing leaves out one expression of each person instead"
         )
     side, shows = {}, {}
     for place, who in enumerate(_shuffled(able, seed, "people", number)):
@@ -153,7 +153,7 @@ def _missing(rows: pd.DataFrame, number: int, seed: int) -> tuple[dict[str, str]
         shows[who] = "+".join(one for one in shown if one not in out)
         side |= {image: UNSEEN if what in out else "train" for image, what in zip(own["image_id"], own["expression"], strict=True)}
     if UNSEEN not in side.values():
-        raise FoldError(f"leaving out one expression of each person: nobody outside of fold {folds[number % len(folds)]} shows three or more")
+        raise FoldError(f"leaving out one expression of each person: nobody outside of fold {folds[number % len(folds)]} shows three")
     return side, shows
 
 

@@ -121,7 +121,7 @@ class Prepared:
         return self.rows.assign(fold=people.map(dealt).astype("int64"))
 
     def numbers(self, rule: str = "manifest") -> tuple[int, ...]:
-        """Return the numbers of the folds, in order. `rule`: as in fold(). Raises FoldError for draws of cells: they are as many as you like."""
+        """Return the numbers of the folds, in order. `rule`: as in fold(). Raises FoldError for draws of cells, which have no end."""
         if rule in CELL_RULES:
             raise FoldError(f"fold rule {rule} has draws in place of folds; `fer-model shortcut` trains them")
         return tuple(sorted(set(self._rows(rule, 0)["fold"].tolist())))

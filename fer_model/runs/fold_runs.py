@@ -9,7 +9,7 @@ config.json is read as it is: a run of an older program, with fewer fields, stil
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -91,6 +91,8 @@ def find_groups(path: Path) -> list[RunGroup]:
             raise RunError(f"reading runs: {path} is a run of pretrain: nobody was held out, there are no figures")
         return [RunGroup(path, (FoldRun(path, int(content["config"]["fold"]), content, _state(path)),), alone=True)]
     folds, repeats = _folders(path, _FOLD), _folders(path, _REPEAT)
+    if not folds and not repeats and (drawn := next(_drawn(path), None)):
+        _of_folds(drawn.parent)
     if not folds and not repeats:
         raise RunError(f"reading runs: {path} is neither a run (config.json) nor a folder of folds (fold0, fold1, ...){runs_in(path)}")
     own = [RunGroup(path, _folds_of(path, folds), alone=False)] if folds else []
@@ -131,6 +133,12 @@ def _folds_of(path: Path, names: Sequence[str]) -> tuple[FoldRun, ...]:
 def _folders(path: Path, pattern: re.Pattern) -> list[str]:
     children = path.iterdir() if path.is_dir() else ()
     return sorted((child.name for child in children if child.is_dir() and pattern.fullmatch(child.name)), key=natural_key)
+
+
+def _drawn(path: Path) -> Iterator[Path]:
+    """Yield config.json of runs that `fer-model shortcut` left in a folder of its arms, or in one arm."""
+    yield from sorted(path.glob("draw*/config.json"))
+    yield from sorted(path.glob("*/draw*/config.json"))
 
 
 def _of_folds(path: Path) -> dict:
