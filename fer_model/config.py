@@ -213,13 +213,27 @@ class CnnConfig(_ClassifierConfig):
     """
 
     SECTION: ClassVar = "cnn"
-    RULES: ClassVar = {**_ClassifierConfig.RULES, "channels": _FROM_1, "features": _FROM_1, "members": _FROM_1}
+    RULES: ClassVar = {
+        **_ClassifierConfig.RULES, "channels": _FROM_1, "features": _FROM_1, "members": _FROM_1, "confusion": _FROM_0,
+        "identity_swap": _SHARE,
+    }  # fmt: skip
 
     channels: int = 32                # open: of the first block; each block doubles them
     features: int = 256               # open: length of the hidden layer
     dropout: float = 0.5              # open: a usual value
     members: int = 1                  # CNNs whose probabilities are averaged: a rival of equal computing, as stages 1 and 2 take several
                                       # times the time of one. Each has weights, order and noise of its own, and the whole budget
+    # Three rivals for databases in which who is shown tells the expression; none of them needs a synthesised face.
+    balanced: bool = False            # each person's expressions are drawn equally often; people as often as they have faces
+    confusion: float = 0.0            # weight of a term that makes the hidden layer useless to a linear classifier of the person, which
+                                      # learns on it beside (Alvi et al., ECCV workshops 2018). 0: off; at 1 nothing is learned
+    identity_swap: float = 0.0        # share of the training views from which the person's mean face is taken off, another person's put on
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.confusion and self.identity_swap:
+            both = "cnn.confusion and cnn.identity_swap"
+            raise ConfigError(f"configuration: {both} are both set; set one of them to 0, as nobody can say who a swapped face shows")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The paper's three equations, one function each: logits and labels in, scalars to minimise out.
+"""The paper's three equations, and a rival's, one function each: logits and labels in, scalars to minimise out.
 
 In:  logits, float32 or float64, before any softmax; labels, int64.
 Out: 0-dimensional tensors; the mean over the batch of minus what the paper maximises.
@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["DiscriminatorLoss", "GeneratorLoss", "HeadLoss", "discriminator_loss", "generator_loss", "head_loss"]
+__all__ = ["DiscriminatorLoss", "GeneratorLoss", "HeadLoss", "confusion_loss", "discriminator_loss", "generator_loss", "head_loss"]
 
 
 class DiscriminatorLoss(NamedTuple):
@@ -90,3 +90,13 @@ def head_loss(
     """Return eq. (3), section 3.2: sum of lambda_i L_i, each L_i a cross-entropy."""
     parts = tuple(F.cross_entropy(item, expression, label_smoothing=label_smoothing) for item in logits)
     return HeadLoss(sum(weight * part for weight, part in zip(weights, parts, strict=True)), parts)
+
+
+def confusion_loss(logits: Tensor) -> Tensor:
+    """Return how far the answers on the person, logits (B, N_i), are from knowing nothing: the cross-entropy with a uniform target.
+
+        -E[1 / N_i sum_n log p_n(x)],   at least log N_i
+
+    Not in the paper: Alvi, Zisserman and Nellaker, "Turning a blind eye", ECCV workshops 2018.
+    """
+    return -logits.log_softmax(1).mean()

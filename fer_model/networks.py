@@ -363,8 +363,12 @@ class BaselineCnn(nn.Module):
         expect_shape(x, self.shape, "baseline input")
         return F.elu(self.fc(self.layers(x).flatten(1)))
 
+    def classify(self, features: Tensor, generator=None) -> Tensor:              # (B, features) -> (B, K)
+        """Return the logits of the hidden layer."""
+        return self.classifier(dropout(features, self.dropout, generator)).float()
+
     def forward(self, x: Tensor, generator=None) -> Tensor:                      # (B, C, S, S) -> (B, K)
-        return self.classifier(dropout(self.features(x), self.dropout, generator)).float()
+        return self.classify(self.features(x), generator)
 
 
 class AveragedCnns(nn.Module):

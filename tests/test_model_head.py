@@ -180,8 +180,7 @@ def test_a_tuned_encoder_moves_and_its_statistics_do_not(fold, views):
 def test_mixtures_are_learned_with_the_shares_of_both_labels(fold, views, name):
     """The loss in numpy: share * CE(own) + (1 - share) * CE(neighbour), smoothed. Seen red: the own label alone; the whole neighbour."""
     stage, asked = stages(fold, views, mixup=0.4, label_smoothing=0.1)[name], []
-    network = stage.learner.network
-    network.register_forward_hook(lambda _, __, out: asked.append(out[-1] if name == "head" else out))
+    stage.learner.network.classifier.register_forward_hook(lambda _, __, out: asked.append(out))
     loss = list(stage.step(3).values())[-1].item()
     log_p, labels = asked[0].detach().double().log_softmax(1).numpy(), stage.expression[stage.batches[0].at(3)[0]].numpy()
     seed = int(torch.randint(2**31, (), generator=stream(0, f"{name}/mixup", 3)))

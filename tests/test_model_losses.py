@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from fer_model.losses import discriminator_loss, generator_loss, head_loss
+from fer_model.losses import confusion_loss, discriminator_loss, generator_loss, head_loss
 
 LOG2, LOG3, LOG4 = math.log(2), math.log(3), math.log(4)
 
@@ -35,6 +35,12 @@ def test_generator_loss_by_hand():
     assert loss.expression.item() == pytest.approx((LOG2 + math.log(2.5)) / 2)
     assert loss.identity.item() == pytest.approx((math.log(1.5) + LOG4) / 2)
     assert loss.total.item() == pytest.approx(sum(loss[1:]).item())
+
+
+def test_confusion_loss_by_hand():
+    """Least, log N_i, where nothing is known. Seen red: the sum over the people; the sign."""
+    assert confusion_loss(logits([0.25] * 4, [0.25] * 4)).item() == pytest.approx(LOG4)
+    assert confusion_loss(logits([0.5, 0.25, 0.25], [1 / 3] * 3)).item() == pytest.approx((LOG2 / 3 + LOG4 * 2 / 3 + LOG3) / 2)
 
 
 def test_head_loss_by_hand():

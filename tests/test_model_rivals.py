@@ -1,4 +1,5 @@
-"""Rivals of the method, as fields of the baseline: several CNNs averaged. Each by hand, and off as if it were not there."""
+"""Rivals of the method, as fields of the baseline: several CNNs averaged; batches even over expressions; confusion of the person; swapped
+identities. Each by hand."""
 
 import json
 from dataclasses import replace
@@ -6,10 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-from fer_data.store.loader import open_views
+from fer_data.store.loader import Views, open_views
 from fer_model.config import preset, resolve_budgets
+from fer_model.data.augment import IdentitySwap
+from fer_model.data.batches import EvenBatches, even_weights
 from fer_model.data.fold import read_prepared
+from fer_model.engine.checkpoint import Checkpoint
+from fer_model.engine.randomness import stream
+from fer_model.errors import ConfigError
 from fer_model.job import Job
 from fer_model.probe.features import samples_of
 from fer_model.runs.methods import gather
@@ -101,3 +108,113 @@ def test_several_members_are_exported_as_one_graph(tiny_prepared, tmp_path):
     train(Job(tiny_prepared, tmp_path / "run", replace(config, network=network, cnn=cnn)), "cpu", say=lambda _: None)
     assert "differs from torch by at most" in call("export", tmp_path / "run")
     assert "model.safetensors" in call("export", tmp_path / "run", "--format", "safetensors")
+
+
+# --- batches even over expressions
+
+
+def test_weights_of_faces_by_hand():
+    """Person 0 shows 3 faces of one expression and 1 of another, person 1 two of one. Seen red: expressions of all people pooled."""
+    person, expression = torch.tensor([1, 0, 0, 0, 0, 1]), torch.tensor([2, 2, 0, 0, 0, 2])
+    assert even_weights(person, expression).tolist() == pytest.approx([1, 2, 2 / 3, 2 / 3, 2 / 3, 1])
+
+
+def test_even_batches_are_drawn_by_weight_and_by_step_alone():
+    """Seen red: the weights not used; a step's batch that depends on the one before."""
+    batches = EvenBatches(torch.tensor([1.0, 3.0, 0.0, 4.0]), 80, seed=1, stage="cnn")
+    drawn = [batches.at(step) for step in range(50)]
+    faces, k = (torch.cat(parts) for parts in zip(*drawn, strict=True))
+    assert torch.bincount(faces, minlength=4).div(4000).tolist() == pytest.approx([1 / 8, 3 / 8, 0, 1 / 2], abs=0.03)
+    assert (k.min(), k.max()) == (0, 109) and abs(k.float().mean() - 54.5) < 2
+    again = EvenBatches(torch.tensor([1.0, 3.0, 0.0, 4.0]), 80, seed=1, stage="cnn").at(17)
+    assert all(torch.equal(a, b) for a, b in zip(again, drawn[17], strict=True)) and not torch.equal(drawn[16][0], drawn[17][0])
+
+
+def test_balanced_evens_out_what_a_person_shows(tiny_prepared, fold):
+    """Of one expression half the faces are taken away. Seen red: the field without effect."""
+    rare = (fold.train["expression"] == "anger") & (fold.train["frame"] == 2)
+    lopsided = replace(fold, train=fold.train[~rare].reset_index(drop=True))
+    shares = []
+    for balanced in (False, True):
+        stage = stage_of(lopsided, tiny_prepared, balanced=balanced)
+        labels = torch.cat([stage.drawn(step).expression for step in range(200)])
+        shares.append((labels == 0).float().mean().item())
+    assert shares == pytest.approx([1 / 5, 1 / 3], abs=0.04)
+
+
+# --- confusion of the person
+
+
+def test_the_features_run_from_the_classifier_that_learns_on_them(fold, tiny_prepared):
+    """Gradients by hand: what names people moves by its own cross-entropy, the CNN by the expression and w times the confusion. Seen
+    red, each: nothing detached on either side; the weight left out; the loss of a uniform target turned round."""
+    stage = stage_of(fold, tiny_prepared, confusion=0.3)
+    cnn, people, drawn = stage.learner.network.train(), stage.learners["person"].network[0], stage.drawn(0)
+    stage.losses(0)["cnn"].backward()
+    found = [cnn.fc.weight.grad.clone(), people.weight.grad.clone()]
+    features = cnn.features(drawn.x)
+    named, labels = people(features).log_softmax(1), stage.identity[drawn.faces]
+    own = -named[torch.arange(8), labels].mean()
+    expression = F.cross_entropy(cnn.classify(features, drawn.dropout), drawn.expression)
+    expected = [torch.autograd.grad(expression - 0.3 * named.mean(), cnn.fc.weight, retain_graph=True)[0]]
+    expected.append(torch.autograd.grad(own, people.weight)[0])
+    for mine, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-7)
+
+
+def test_who_is_shown_is_learned_and_resumed_and_left_out_of_what_predicts(fold, tiny_prepared):
+    """Seen red, each: the classifier of the person not moved; not in the checkpoint; saved with the weights."""
+    changes = {"confusion": 0.1, "mixup": 0.2, "members": 2, "average_half_kimg": 0.02}
+    one, two = (stage_of(fold, tiny_prepared, **changes) for _ in range(2))
+    before = one.learners["person"].network[1].weight.clone()
+    losses = one.step(0)
+    assert set(losses) == {"cnn", "expression", "person", "confusion"} and losses["cnn"].item() == pytest.approx(
+        (losses["expression"] + losses["person"] + 0.1 * losses["confusion"]).item())  # fmt: skip
+    assert not torch.equal(one.learners["person"].network[1].weight, before)
+    two.restore(Checkpoint(1, {name: tensor.clone() for name, tensor in one.tensors().items()}, {}), "memory")
+    assert two.step(1)["person"].item() == one.step(1)["person"].item()
+    assert all(name.startswith("cnn/members.") for name in one.weights())
+
+
+def test_confusion_and_swapped_identities_exclude_each_other():
+    with pytest.raises(ConfigError, match=r"cnn.confusion and cnn.identity_swap are both set; set one of them to 0"):
+        replace(preset("smoke").cnn, confusion=0.1, identity_swap=0.5)
+
+
+# --- swapped identities
+
+
+class FlatViews(Views):
+    """View k of face n is flat: 1 + k times its level."""
+
+    def __init__(self, levels):
+        super().__init__(len(levels), 1, CPU)
+        self.levels = torch.tensor(levels)
+
+    def batch(self, faces, k):
+        return (self.levels[faces] * (1 + k))[:, None, None, None].expand(-1, 1, 96, 96)
+
+
+def test_a_swapped_face_has_the_other_mean_in_its_own_view():
+    """Two people, whose means in view 7 are 0.08 and 0.40. Seen red, each: the signs turned; its own person drawn; the centre view's
+    mean; no clamp; a sum for a mean."""
+    swap = IdentitySwap(FlatViews([0.0, 0.02, 0.03, 0.07]), torch.tensor([0, 0, 1, 1]), 48, 1.0)
+    x = torch.tensor([0.0, 0.9, -0.9, 0.3])[:, None, None, None].expand(4, 1, 48, 48)
+    out = swap(x, torch.arange(4), torch.full((4,), 7), stream(0, "a"))
+    assert out.shape == (4, 1, 48, 48) and out[:, 0, 5, 5].tolist() == pytest.approx([0.32, 1.0, -1.0, -0.02], abs=1e-3)
+
+
+def test_a_share_of_the_views_is_swapped_with_every_other_person(fold, tiny_prepared):
+    """Seen red: the share without effect; always the next person."""
+    people = torch.arange(5).repeat_interleave(200)
+    swap = IdentitySwap(FlatViews([0.1 * person for person in people.tolist()]), people, 48, 0.3)
+    swap._mean = lambda person: torch.full((110, 1, 1, 1), 0.1 * person)
+    x = torch.zeros(1000, 1, 1, 1)
+    moved = (swap(x, torch.arange(1000), torch.zeros(1000, dtype=torch.int64), stream(0, "a")).flatten() * 10).round().int()
+    assert (moved != 0).float().mean().item() == pytest.approx(0.3, abs=0.05) and not x.any()
+    assert {(person, int(step)) for person, step in zip(people.tolist(), moved, strict=True)} == {
+        (person, other - person) for person in range(5) for other in range(5)
+    }
+    stage, plain = stage_of(fold, tiny_prepared, identity_swap=0.5), stage_of(fold, tiny_prepared)
+    changed = (stage.drawn(3).x != plain.drawn(3).x).flatten(1).any(1)
+    assert 0 < changed.sum() < 8 and torch.equal(stage.drawn(3).x, stage.drawn(3).x)

@@ -1,11 +1,11 @@
-"""Change training views at random, beyond the paper's 110: stronger views; mixtures of two.
+"""Change training views at random, beyond the paper's 110: stronger views; mixtures of two; faces of one person made another's.
 
-In:  views (B, C, S, S) in [-1, 1], a strength from 0 (none) to 1 or alpha, a generator.
+In:  views (B, C, S, S) in [-1, 1], a strength from 0 (none) to 1, alpha or a share, a generator.
 Out: the same shape and range, on the same device; of mixtures, also the share of each view in its own.
 
 The 110 shift a face by at most 14 px and turn it by at most 15 degrees. Here, at strength 1, each view is also scaled by up to
 15 %, shifted by up to 6 %, turned by up to 10 degrees, changed in contrast by up to 40 % and in brightness by up to 0.3, and
-a square of up to a third of its side is replaced by its mean in every second view. Both are off in preset `paper`.
+a square of up to a third of its side is replaced by its mean in every second view. All of it is off in preset `paper`.
 """
 
 import math
@@ -15,10 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fer_data.faces.views import N_VIEWS
+from fer_data.store.loader import Views
 from fer_model.engine import distributed
 from fer_model.errors import ConfigError
+from fer_model.networks import to_input_size
 
-__all__ = ["mix", "mixed_labels", "strengthen"]
+__all__ = ["IdentitySwap", "mix", "mixed_labels", "strengthen"]
 
 SCALE, SHIFT, TURN_DEG, CONTRAST, BRIGHTNESS = 0.15, 0.06, 10.0, 0.4, 0.3        # at strength 1
 ERASED, ERASED_SIDE = 0.5, 1 / 3      # share of views with a square erased, its largest side in parts of the view's
@@ -85,3 +88,35 @@ def mixed_labels(labels: Tensor, share: Tensor | None, n_classes: int) -> Tensor
 
 def _neighbours(n: int) -> Tensor:
     return (torch.arange(n) ^ 1).clamp(max=n - 1)                                # (n,) 1, 0, 3, 2, ...
+
+
+class IdentitySwap:
+    """Faces of one person made another's, in pixels: x - mean face of its person + mean face of the other, clamped to [-1, 1].
+
+    A mean is over the training faces of a person, each in the view k that x is. It carries that person's expressions too.
+    """
+
+    def __init__(self, views: Views, person: Tensor, image_size: int, share: float):
+        """`person` (n,) int64 from 0 without gaps: who each face of `views` shows; `share` of the views, 0 to 1, is changed."""
+        self.views, self.person, self.image_size, self.share = views, person.cpu(), image_size, share
+        self.n_people = int(self.person.max()) + 1
+        self._means: dict[int, Tensor] = {}
+
+    def __call__(self, x: Tensor, faces: Tensor, k: Tensor, generator: torch.Generator) -> Tensor:
+        """Return x (B, C, S, S), views k (B,) of faces (B,), a share of them changed. Random numbers: for the batch of all processes."""
+        drawn = distributed.part(torch.rand(distributed.size() * len(x), 2, generator=generator))      # (B, 2)
+        own = self.person[faces]                                                                       # (B,)
+        other = (own + 1 + (drawn[:, 1] * (self.n_people - 1)).long()) % self.n_people                 # (B,) never its own
+        x = x.clone()
+        for i in torch.nonzero(drawn[:, 0] < self.share).flatten().tolist():
+            means = (self._mean(int(person))[int(k[i])].float() for person in (other[i], own[i]))      # (C, S, S) each
+            x[i] = (x[i] + next(means) - next(means)).clamp(-1, 1)
+        return x
+
+    def _mean(self, person: int) -> Tensor:
+        """Return the mean face of a person in each view, (110, C, S, S) float16; made once, on first use."""
+        if person not in self._means:
+            faces, every = torch.nonzero(self.person == person).flatten(), torch.arange(N_VIEWS)
+            of_each = (to_input_size(self.views.batch(face.expand(N_VIEWS), every), self.image_size) for face in faces)
+            self._means[person] = (sum(of_each) / len(faces)).half()
+        return self._means[person]

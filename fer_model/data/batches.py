@@ -1,7 +1,8 @@
 """Say which samples each step of a stage is made of: a pure function of seed, stage and step.
 
 In:  the number of training faces, the batch size, the run's seed, the name of the stage.
-Out: Batches, a pure function of these and of the step: nothing in it has a state, so a resumed run sees the same samples.
+Out: Batches, a pure function of these and of the step: nothing in it has a state, so a resumed run sees the same samples. Of EvenBatches,
+     in which each person's expressions come equally often, the same holds.
 """
 
 import pandas as pd
@@ -12,7 +13,7 @@ from fer_data.faces.views import N_VIEWS
 from fer_data.store.loader import sample_order
 from fer_model.engine.randomness import stream
 
-__all__ = ["Batches"]
+__all__ = ["Batches", "EvenBatches", "even_weights"]
 
 
 class Batches:
@@ -49,3 +50,30 @@ class Batches:
         """Return the samples of a step by name: image_id#view."""
         faces, k = self.at(step)
         return [f"{image_ids.iloc[face]}#{view}" for face, view in zip(faces.tolist(), k.tolist(), strict=True)]
+
+
+class EvenBatches(Batches):
+    """The same, but each face is drawn by its weight, with replacement, and a view of it at random."""
+
+    def __init__(self, weights: Tensor, batch: int, seed: int, stage: str):
+        """`weights` (n_faces,) float64, as even_weights gives them."""
+        super().__init__(len(weights), batch, seed, stage)
+        self.weights = weights
+
+    def at(self, step: int) -> tuple[Tensor, Tensor]:
+        """Return the global batch of a step: indices of faces (B,) and of views (B,), both int64 on the CPU."""
+        generator = stream(self.seed, "even", step)
+        faces = torch.multinomial(self.weights, self.batch, replacement=True, generator=generator)
+        return faces, torch.randint(N_VIEWS, (self.batch,), generator=generator)
+
+
+def even_weights(person: Tensor, expression: Tensor) -> Tensor:
+    """Return how often each face (n,) shall be drawn: all expressions of a person equally often, people as often as they have faces.
+
+    >>> even_weights(torch.tensor([0, 0, 0, 1]), torch.tensor([4, 4, 5, 4])).tolist()
+    [0.75, 0.75, 1.5, 1.0]
+    """
+    _, cell, cell_faces = torch.unique(torch.stack([person, expression], 1), dim=0, return_inverse=True, return_counts=True)
+    cells_person = torch.zeros_like(cell_faces).scatter(0, cell, person)              # (cells,) whose each is
+    shown = torch.bincount(cells_person)[person]                                      # (n,) expressions of its person
+    return torch.bincount(person)[person].double() / (shown * cell_faces[cell])

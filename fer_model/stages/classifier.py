@@ -39,6 +39,8 @@ class Drawn(NamedTuple):
 
     x: Tensor                         # (B, C, S, S) in [-1, 1]
     expression: Tensor                # (B,) y^e; of mixtures (B, K), a share of each
+    faces: Tensor                     # (B,) int64, which training faces, on the device
+    share: Tensor | None              # (B,) of each face in its mixture with its neighbour; None: nothing is mixed
     dropout: torch.Generator          # of this step
 
 
@@ -54,7 +56,7 @@ class ClassifierStage(Stage):
         self.validation = inputs.validation
         members = getattr(self.config, "members", 1)
         self.streams = [self.name, *(f"{self.name}/{number}" for number in range(1, members))]         # names of random numbers
-        self.batches = [Batches(self.views.n_faces, self.config.batch, self.run.seed, name) for name in self.streams]
+        self.batches = [self._batches(name) for name in self.streams]
         self.expression = self.fold.expression_labels(self.device)       # (n,) y^e
 
     @property
@@ -84,11 +86,19 @@ class ClassifierStage(Stage):
         faces, k = self.batches[member].at(step)                         # (B,), (B,)
         name = self.streams[member]
         faces, k = distributed.part(faces), distributed.part(k)
-        x = to_input_size(self.views.batch(faces, k), self.run.network.image_size)            # (B, C, S, S)
-        x = strengthen(x, self.config.stronger_views, stream(self.run.seed, f"{name}/views", step))
+        x = strengthen(self._inputs(faces, k, step, name), self.config.stronger_views, stream(self.run.seed, f"{name}/views", step))
         x, share = mix(x, self.config.mixup, stream(self.run.seed, f"{name}/mixup", step))
-        expression = mixed_labels(self.expression[faces.to(self.device)], share, len(self.fold.classes))
-        return Drawn(x, expression, stream(self.run.seed, f"{name}/dropout", step))
+        faces = faces.to(self.device)
+        expression = mixed_labels(self.expression[faces], share, len(self.fold.classes))
+        return Drawn(x, expression, faces, share, stream(self.run.seed, f"{name}/dropout", step))
+
+    def _batches(self, name: str) -> Batches:
+        """Return which samples each step is made of."""
+        return Batches(self.views.n_faces, self.config.batch, self.run.seed, name)
+
+    def _inputs(self, faces: Tensor, k: Tensor, step: int, name: str) -> Tensor:
+        """Return views k (B,) of faces (B,) as the networks take them: (B, C, S, S)."""
+        return to_input_size(self.views.batch(faces, k), self.run.network.image_size)
 
     def _keep_weights(self) -> None:
         """Average the weights if they are used so, and have validation choose them if it does; to be called when the learners are there."""

@@ -10,12 +10,16 @@ otherwise: a baseline that is not trained out flatters every rival.
 With cnn.members above 1 several are trained side by side, as if each were alone: the first is, bit for bit, the baseline of the same seed.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fer_model.data.augment import IdentitySwap, mixed_labels
+from fer_model.data.batches import Batches, EvenBatches, even_weights
 from fer_model.engine.randomness import stream
 from fer_model.engine.stage import Learner
-from fer_model.networks import build, make_cnn
+from fer_model.losses import confusion_loss
+from fer_model.networks import BaselineCnn, build, make_cnn
 from fer_model.stages.classifier import ClassifierStage, Drawn
 from fer_model.stages.inputs import StageInputs
 
@@ -29,27 +33,60 @@ class CnnStage(ClassifierStage):
 
     def __init__(self, inputs: StageInputs):
         super().__init__(inputs)
-        config, net, n_classes = inputs.config, inputs.config.network, len(inputs.fold.classes)
+        config, net, fold = inputs.config, inputs.config.network, inputs.fold
         rng = stream(config.seed, "init/cnn")
-        cnn = build(lambda: make_cnn(net, config.cnn, n_classes), inputs.device, net.init_std, rng)
+        cnn = build(lambda: make_cnn(net, config.cnn, len(fold.classes)), inputs.device, net.init_std, rng)
         self.learners = {"cnn": Learner(cnn, config.cnn, self.steps)}
         self._keep_weights()
+        self.identity, swapped = fold.identity_labels(inputs.device), config.cnn.identity_swap          # (n,) y^id
+        self.swap = IdentitySwap(self.views, self.identity, net.image_size, swapped) if swapped else None
+        if config.cnn.confusion:                                         # after _keep_weights: it is not used to predict
+            people = build(self._person_classifiers, inputs.device, net.init_std, stream(config.seed, "init/person"))
+            self.learners["person"] = Learner(people, config.cnn, self.steps)
 
     @property
     def learner(self) -> Learner:
         return self.learners["cnn"]
 
-    def losses(self, step: int) -> dict[str, Tensor]:
-        return {"cnn": sum(self._loss(cnn, self.drawn(step, member)) for member, cnn in enumerate(self._members()))}
+    def _person_classifiers(self) -> nn.ModuleList:
+        """Return a linear classifier of the training person for each member: (B, features) -> (B, N_i)."""
+        return nn.ModuleList(nn.Linear(self.config.features, len(self.fold.identities)) for _ in range(self.config.members))
 
-    def _members(self) -> list[nn.Module]:
+    def _batches(self, name: str) -> Batches:
+        if not self.config.balanced:
+            return super()._batches(name)
+        cpu = torch.device("cpu")
+        weights = even_weights(self.fold.identity_labels(cpu), self.fold.expression_labels(cpu))
+        return EvenBatches(weights, self.config.batch, self.run.seed, name)
+
+    def _inputs(self, faces: Tensor, k: Tensor, step: int, name: str) -> Tensor:
+        x = super()._inputs(faces, k, step, name)
+        return x if self.swap is None else self.swap(x, faces, k, stream(self.run.seed, f"{name}/swap", step))
+
+    def losses(self, step: int) -> dict[str, Tensor]:
+        each = [self._losses(cnn, self.drawn(step, member), member) for member, cnn in enumerate(self._members())]
+        return {name: sum(one[name] for one in each) for name in each[0]}
+
+    def _members(self) -> list[BaselineCnn]:
         cnn = self.learner.network
         return [cnn] if self.config.members == 1 else list(cnn.members)
 
-    def _loss(self, cnn: nn.Module, drawn: Drawn) -> Tensor:
+    def _losses(self, cnn: BaselineCnn, drawn: Drawn, member: int) -> dict[str, Tensor]:
         with self.autocast():
-            logits = cnn(drawn.x, drawn.dropout)                         # (B, K)
-        return F.cross_entropy(logits, drawn.expression, label_smoothing=self.config.label_smoothing)
+            features = cnn.features(drawn.x)                             # (B, features)
+            logits = cnn.classify(features, drawn.dropout)               # (B, K)
+        expression = F.cross_entropy(logits, drawn.expression, label_smoothing=self.config.label_smoothing)
+        if not self.config.confusion:
+            return {"cnn": expression}
+        # The classifier of the person learns on features that it does not move; the features move against weights that they do not move.
+        weight, bias = self.learners["person"].network[member].parameters()
+        with self.autocast():
+            named = F.linear(features.detach(), weight, bias).float()    # (B, N_i)
+            betrayed = F.linear(features, weight.detach(), bias.detach()).float()
+        person = F.cross_entropy(named, mixed_labels(self.identity[drawn.faces], drawn.share, len(self.fold.identities)))
+        confusion = confusion_loss(betrayed)
+        total = expression + person + self.config.confusion * confusion
+        return {"cnn": total, "expression": expression, "person": person, "confusion": confusion}
 
     def logits(self, x: Tensor) -> Tensor:
         return self.used["cnn"](x)                                       # (B, K)
