@@ -57,11 +57,16 @@ def ck_plus(root, lengths=(6, 3, 4, 5)):
 # --- faces that others cropped ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("place", "end"), [("train/", "_png.rf.0a1b2c3d"), ("", "_aug{}"), ("a/b/", " ({})")])
-def test_exported_and_augmented_copies_of_ck48_are_read_by_the_pattern_that_is_named(tmp_path, place, end):
-    """Seen red: no word of them; with {frame} in the pattern the second augmented copy of a picture was a duplicate."""
+@pytest.mark.parametrize(
+    ("place", "begin", "end"),
+    [("train/", "", "_png.rf.0a1b2c3d"), ("", "", "_aug{}"), ("a/b/", "", " ({})"), ("", "aug_0_", ""), ("", "Surprise_1234_", "_{}x")],
+)
+def test_exported_and_augmented_copies_of_ck48_are_read_by_the_pattern_that_is_named(tmp_path, place, begin, end):
+    """Seen red: no word of them, nor of those with a prefix; with {frame} in the pattern the second augmented copy of a picture was a
+    duplicate; with {subject:4} a prefix of four digits was the person."""
     for number in range(4):
-        path = tmp_path / "in" / place / ("anger", "happy")[number % 2] / f"S{10 + number // 2:03d}_00{number}_00000017{end.format(0)}.jpg"
+        name = f"{begin}S{10 + number // 2:03d}_00{number}_00000017{end.format(0)}.jpg"
+        path = tmp_path / "in" / place / ("anger", "happy")[number % 2] / name
         path.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(path), picture(number))
     with pytest.raises(DatasetError, match=r"4 pictures with a name such as .*copies of one picture are not independent") as error:
@@ -70,7 +75,7 @@ def test_exported_and_augmented_copies_of_ck48_are_read_by_the_pattern_that_is_n
     done = prepare_dataset("folder", tmp_path / "in", tmp_path / "out", PrepareConfig(**NONE, options={"pattern": pattern}))
     assert (done.subjects, done.sequences, done.kept) == (2, 4, 4) and not len(read_skipped(tmp_path / "out"))
     cv2.imwrite(str(path.with_name("S011_003_00000017.png")), picture(9))       # one of those they were made of
-    cv2.imwrite(str(path.with_name(path.name.replace(end.format(0), "_aug1"))), picture(9))
+    cv2.imwrite(str(path.with_name(path.name.replace("17", "17_aug1"))), picture(9))
     found = ADAPTERS["ck48"](tmp_path / "in")
     assert len(found.sequences) == 1 and found.notes[-1].startswith("5 pictures with a name such as ")
     again = ADAPTERS["folder"](tmp_path / "in", pattern=pattern)

@@ -22,6 +22,7 @@ from fer_data.pictures.file_kinds import is_picture
 from fer_data.prepare.plan import PrepareConfig, make_plan
 from fer_data.prepare.run import prepare_dataset
 from fer_data.store.manifest import read_manifest, read_skipped
+from fer_data.text import natural_key
 from fer_model.use.shots import sources
 from tests.test_adapters import OPTIONS, TREES
 
@@ -274,7 +275,7 @@ def test_audit_goes_past_what_cannot_be_read(tmp_path, refusing):
 
 
 def test_predict_goes_past_what_cannot_be_read(tmp_path, refusing):
-    """Seen red: a FIFO was no picture and was only counted; a folder that may not be listed ended the run."""
+    """Seen red: a FIFO was no picture and was only counted; a folder that may not be listed ended the run; FIFOs stood before all else."""
     for number, kind in enumerate(("dangling", "loop", "denied", *SPECIAL)):
         make(kind, tmp_path / f"{number}.png")
         make(kind, tmp_path / f"{number}.mp4")
@@ -284,6 +285,7 @@ def test_predict_goes_past_what_cannot_be_read(tmp_path, refusing):
     refusing({tmp_path / "2.png": errno.EACCES, tmp_path / "2.mp4": errno.EACCES, tmp_path / "locked": errno.EACCES})
     seen = sources(str(tmp_path))
     shots = {shot.source: shot for shot in seen.shots()}
+    assert [*shots] == sorted(shots, key=natural_key)
     assert shots.keys() == {*(f"{number}.{end}" for number in range(6) for end in ("png", "mp4")), "9.png", "P9", "locked/"}
     assert seen.passed_over == () and [name for name, shot in shots.items() if shot.picture is not None] == ["9.png"]
     for number, kind in enumerate(("dangling", "loop", "denied", *SPECIAL)):

@@ -31,7 +31,7 @@ from fer_data.text import counted, natural_key
 __all__ = ["scan"]
 
 _PICTURE = re.compile(rf"(?:.*/)?([^/]+)/(S\d{{3}})_(\d{{3}})_(\d{{8}})\.{PICTURE}", re.IGNORECASE | re.ASCII)
-_COPY = re.compile(rf"(?:.*/)?([^/]+)/S\d{{3}}_\d{{3}}_\d{{8}}[^/\d][^/]*\.{PICTURE}", re.IGNORECASE | re.ASCII)
+_COPY = re.compile(rf"(?:.*/)?([^/]+)/([^/]*?)S\d{{3}}_\d{{3}}_\d{{8}}(?:[^/\d][^/]*)?\.{PICTURE}", re.IGNORECASE | re.ASCII)
 _MEMBER = "a CK+48 picture is named anger/S010_004_00000017.png"
 
 
@@ -65,9 +65,10 @@ def scan(root: Path) -> Scan:
 
 
 def _how_to_read(copies: list[str]) -> str:
-    """Return a sentence about pictures that an export (`_png.rf.<hash>`) or an augmentation (`_aug0`) named anew, with what reads them."""
+    """Return a sentence about pictures that an export (`_png.rf.<hash>`) or an augmentation (`_aug0`, `flip_`) renamed; what reads them."""
     (deep, _), *_ = Counter(path.count("/") for path in copies).most_common(1)
-    pattern = "*/" * (deep - 1) + "{expression}/{subject:4}_{sequence}_*"
+    person = "*S{subject:3}" if any(_COPY.fullmatch(path)[2] for path in copies) else "{subject:4}"
+    pattern = "*/" * (deep - 1) + f"{{expression}}/{person}_{{sequence}}_*"
     return (
         f"{counted(len(copies), 'picture')} with a name such as {copies[0]}: they look like exported or augmented copies, and are not read;"
         f" `fer-data prepare folder ROOT OUT --pattern '{pattern}'` reads them with the pictures they were made of; augmented copies of"

@@ -55,9 +55,11 @@ class Sources:
         """Yield every picture; of clips and a camera each n-th."""
         if self.kind == "camera":
             yield from _camera(self.camera, every)
-        for name, why in self.unread:
-            yield Shot(name, None, None, None, why)
-        for name in self.files:
+        why = dict(self.unread)
+        for name in sorted((*self.files, *why), key=natural_key):
+            if name in why:
+                yield Shot(name, None, None, None, why[name])
+                continue
             yield from _clip(self.root / name, name, every) if is_clip(name) else _picture(self.root / name, name)
 
 
