@@ -35,8 +35,8 @@ COMMANDS = {
     "fer-data synth": ("bu4dfe", "ck+", "mmi", "oulu", "table"),
     "fer-data weights": ("fetch", "list", "verify"),
     "fer-model": (
-        "card", "check-device", "config", "crossval", "demo", "evaluate", "export", "predict", "pretrain", "probe", "report", "shortcut",
-        "sweep", "tensorboard", "train", "transfer",
+        "card", "check-device", "config", "crossval", "demo", "evaluate", "export", "judge", "predict", "pretrain", "probe", "report",
+        "shortcut", "sweep", "tensorboard", "train", "transfer",
     ),
 }  # fmt: skip
 

@@ -446,6 +446,29 @@ def probe(run, baseline, data, device, seed, as_json):
 
 @main.command()
 @click.argument("run", type=options.RUN)
+@number("--targets", 1, 1, "Synthesised faces of each source, of so many target identities.")
+@options.data_of_run()
+@options.device()
+@options.seed()
+@options.json()
+def judge(run, targets, data, device, seed, as_json):
+    """Have synthesised faces judged: do they show the expression of the source and the target identity? Writes judged.json into the run.
+
+    All faces of the training people and of the test fold are sources. The judges are the two CNNs that watched stage 1; what they reach
+    on real faces is shown too. On photographs, dlib's face descriptor is asked about the identity as well. If RUN is a folder of folds,
+    each fold is judged.
+
+    \b
+    fer-model judge runs/ck+-degan-fold0
+    fer-model judge runs/ck+-degan --targets 3
+    """
+    from fer_model.probe.judging import judge_run
+
+    common.answer(judge_run(run, data, device, seed, targets, say=common.tell), as_json)
+
+
+@main.command()
+@click.argument("run", type=options.RUN)
 @click.option("--source", "sources", type=options.FILE, multiple=True, metavar="IMG", help="A picture with a face; may be repeated.")
 @click.option("--source-id", "source_ids", multiple=True, metavar="ID", help="image_id of a face in the prepared folder; may be repeated.")
 @options.listed("--identities", str, "S005,S010", "Target identities: training people, one column for each. An edit uses the first.")

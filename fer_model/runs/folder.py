@@ -16,6 +16,7 @@ Out: the folder, locked while a process writes to it.
       result.json           the run is complete: figures, budgets, rules
       model.onnx            encoder and head as one graph, or as model.safetensors, once `fer-model export` was asked
       probe.json            what the features know of person and expression, once `fer-model probe` was asked
+      judged.json           what the judges say of synthesised faces, once `fer-model judge` was asked
       card.md               what others must know of it, once `fer-model card` was asked
       diverged.json         a loss was not finite: stage, step, loss, samples of the batch
 """
@@ -44,7 +45,8 @@ __all__ = ["RunFolder", "code_version", "locked", "runs_below", "runs_in"]
 SCHEMA_VERSION = 1
 EXPORTS = ("model.onnx", "model.safetensors")
 OWN_FILES = (
-    "result.json", "predictions.csv", "probe.json", *EXPORTS, "card.md", "samples.png", "diverged.json", "log.jsonl", "config.json",
+    "result.json", "predictions.csv", "probe.json", "judged.json", *EXPORTS, "card.md", "samples.png", "diverged.json", "log.jsonl",
+    "config.json",
 )  # fmt: skip
 LOCK = ".lock"
 
