@@ -33,7 +33,7 @@ def main():
 # --- settings: the options that choose a configuration ----------------------------------------------------------------
 
 PRESET_HELP = (
-    "smoke: seconds; small: minutes a fold on 2 cores; best: small with newer methods than the paper's;"
+    "smoke: seconds; small: minutes a fold on 2 cores; strong: small, longer, with mixup and averaged weights;"
     " paper: the paper's own (weeks without a GPU)."
 )
 preset_option = choice("--preset", PRESETS, PRESET_HELP, "preset_name", default="small")

@@ -78,8 +78,8 @@ def named(noun: str, parts: Collection, most: int | None = None) -> str:
 def either(choices: Iterable) -> str:
     """Return choices as people list them.
 
-    >>> either(["smoke", "small", "best"]), either([96])
-    ('smoke, small or best', '96')
+    >>> either(["smoke", "small", "paper"]), either([96])
+    ('smoke, small or paper', '96')
     """
     return listed(choices, last="or")
 

@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 DOCS = REPOSITORY / "docs"
 _FENCE = re.compile(r"^```([a-z]*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _CHEAPER = (
-    (re.compile(r"--preset (small|best|paper)(?!.*--dry-run)"), "--preset smoke"),
+    (re.compile(r"--preset (small|strong|paper)(?!.*--dry-run)"), "--preset smoke"),
     (re.compile(r"--workers \d+"), "--workers 1"),
     (re.compile(r"--kimg-(\w+) [\d.]+"), r"--kimg-\1 0.064"),
 )

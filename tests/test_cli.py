@@ -93,8 +93,8 @@ def test_the_list_of_commands_is_not_cut(program):
     ("fer-data prepare --nonsense ck+ a b", "No such option '--nonsense'."),
     ("fer-data synth ck+ new --subject 3", "No such option '--subject'. Did you mean '--subjects'?"),
     ("fer-data synth oulu new --light drak", "is not one of 'strong', 'weak', 'dark' (did you mean dark?)"),
-    ("fer-model check-device --preset Smal", "is not one of 'smoke', 'small', 'best', 'paper' (did you mean small?)"),
-    ("fer-model check-device --preset huge", "is not one of 'smoke', 'small', 'best', 'paper'."),
+    ("fer-model check-device --preset Smal", "is not one of 'smoke', 'small', 'strong', 'paper' (did you mean small?)"),
+    ("fer-model check-device --preset huge", "is not one of 'smoke', 'small', 'strong', 'paper'."),
     ("fer-data inspect prepard", "Directory 'prepard' does not exist (did you mean prepared?)"),
     ("fer-data inspect elsewhere", "Directory 'elsewhere' does not exist. `fer-data prepare` writes one."),
     ("fer-model train --fold 0 --data elsewhere", "Directory 'elsewhere' does not exist. `fer-data prepare` writes one."),
@@ -118,7 +118,7 @@ LINES = {
     "fer-data prepare ck": ["ck+", "ck48"],
     "fer-data prepare ck+ a b --landm": ["--landmarks"],
     "fer-data prepare ck+ a b --landmarks d": ["dlib", "dataset"],
-    "fer-model train --preset s": ["smoke", "small"],
+    "fer-model train --preset s": ["smoke", "small", "strong"],
 }
 SHELLS = {
     "bash": 'eval "$({0}=bash_source {1})"; COMP_WORDS=({2}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); {3} {1}; '

@@ -85,7 +85,7 @@ CHEAP = [
     "fer-data inspect {0}", "fer-data verify {0}", "fer-data audit {0}", "fer-data doctor -o {1}", "fer-data weights list",
     "fer-data export {0} {1}/new --format imagefolder --dry-run", "fer-data synth bu4dfe {1}/bu --subjects 1 --frames 1",
     "fer-data prepare folder {1}/in {1}/new --pattern '{{subject}}_{{expression}}.png' --landmarks none --folds 2 --dry-run",
-    "fer-model config --preset best", "fer-model train --fold 0 --data {0} --preset smoke --device cpu --dry-run",
+    "fer-model config --preset strong", "fer-model train --fold 0 --data {0} --preset smoke --device cpu --dry-run",
     "fer-model pretrain --data {0} --preset smoke --device cpu --dry-run",
     "fer-model crossval --data {0} --run {1}/new --preset smoke --devices cpu --dry-run", "fer-model config",
     "fer-data synth table {1}/table --subjects 1 --takes 1",

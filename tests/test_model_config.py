@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from fer_model.config import (
     PRESETS,
+    CnnConfig,
     GanConfig,
+    HeadConfig,
     NetworkConfig,
     TrainConfig,
     from_json,
@@ -46,6 +48,15 @@ def test_baseline_sees_as_many_images_as_both_stages_unless_told():
     small = resolve_budgets(with_budgets(preset("small"), gan=15, head=5), 400)
     assert small.cnn.kimg == 20 and small.cnn.epochs is None
     assert resolve_budgets(with_budgets(small, cnn=7), 400).cnn.kimg == 7
+
+
+def test_strong_gives_the_baseline_what_it_gives_the_head_and_the_method_nothing_else():
+    """All but the head's own fields and the budget, which follows. Seen red: mixup of the head alone; a wider baseline."""
+    small, strong = preset("small"), preset("strong")
+    shared = [one.name for one in fields(CnnConfig) if one.name in {field.name for field in fields(HeadConfig)} - {"epochs", "kimg"}]
+    assert {name: getattr(strong.head, name) for name in shared} == {name: getattr(strong.cnn, name) for name in shared}
+    assert (strong.network, strong.gan, strong.judges) == (small.network, small.gan, small.judges) and strong.head != small.head
+    assert (strong.cnn.channels, strong.cnn.features, strong.cnn.kimg) == (small.cnn.channels, small.cnn.features, None)
 
 
 @pytest.mark.parametrize(("method", "fold", "parts"), [
@@ -113,7 +124,7 @@ def test_what_is_not_a_configuration_is_refused_with_its_place(change, message):
 def test_text_that_is_no_json_and_a_preset_that_is_none():
     with pytest.raises(ConfigError, match="not JSON"):
         from_json("{")
-    with pytest.raises(ConfigError, match=r"unknown preset 'huge'; choose smoke, small, best or paper$"):
+    with pytest.raises(ConfigError, match=r"unknown preset 'huge'; choose smoke, small, strong or paper$"):
         preset("huge")
     with pytest.raises(ConfigError, match=r"^configuration: unknown preset 'smal'; choose .* \(did you mean small\?\)$"):
         preset("smal")

@@ -11,7 +11,7 @@ from fer_model import config
 
 __all__ = ["SHOWN", "STAGES", "WHY", "needs_a_reason", "table_of"]
 
-SHOWN = ("paper", "small", "best")    # presets, a column each
+SHOWN = ("paper", "small", "strong")    # presets, a column each
 # attribute of TrainConfig ("": itself) -> its dataclass
 STAGES = {
     "": config.TrainConfig, "network": config.NetworkConfig, "gan": config.GanConfig, "head": config.HeadConfig,
