@@ -134,7 +134,8 @@ def config(run, as_json, **_):
 @together(*SETTINGS, SET)
 @options.device()
 @options.seed()
-@choice("--fold-rule", FOLD_RULES, "manifest: the folds stored by fer-data; shuffled: the same number, people drawn at random.")
+@choice("--fold-rule", FOLD_RULES, "manifest: the folds stored by fer-data; shuffled: the same number, people drawn at random;"
+                                    " confounded, control, missing: one run of `fer-model shortcut`.")
 @FOLD_SEED
 @together(*BUDGETS)
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Resume the run in the folder, or start it again from nothing.")
@@ -318,6 +319,7 @@ def show_arms(context, option, path):
 @together(*METHOD[:2], *SETTINGS, SET)
 @click.option("--set-cnn", "baseline_sets", multiple=True, metavar="NAME=VALUE", shell_complete=complete_key,
               help="A setting of the CNN that the method is compared with, which otherwise has those of the preset. May be repeated.")
+@click.option("--gan", type=options.RUN, metavar="ARM", help="Use stage 1 of this arm, draw by draw and seed by seed.")
 @choice("--design", ["confounded", "missing"], "confounded: each person shows two expressions in training, for a folder in which everybody"
                                                " shows all; missing: one expression of each person is left out, for any other.")
 @number("--draws", 3, 1, "Draw people and what they show N times.")
@@ -327,7 +329,7 @@ def show_arms(context, option, path):
 @JOBS
 @options.dry_run()
 @options.json()
-def shortcut(data, run, baseline_sets, seeds, jobs, devices, dry_run, as_json, design, draws, control, **_):
+def shortcut(data, run, baseline_sets, seeds, jobs, devices, dry_run, as_json, **given):
     """Measure how far a method leans on who is shown: test people on expressions that they do not show in training.
 
     The baseline CNN is trained next to it, also on a control: the same people and number of pictures, all expressions. Run the same
@@ -336,16 +338,18 @@ def shortcut(data, run, baseline_sets, seeds, jobs, devices, dry_run, as_json, d
     \b
     fer-model shortcut --preset small --method cnn
     fer-model shortcut --preset small --method degan --draws 1 --seeds 0
+    fer-model shortcut --preset small --head f-svm --gan runs/table-shortcut-small/degan-confounded
     fer-model shortcut --preset small --method degan --design missing --dry-run
     fer-model shortcut --show runs/table-shortcut-small
     """
     from fer_model import shortcut as library
 
-    given = library.asked(data, run, layers(), baseline_sets, seeds, design=design, draws=draws, control=control)
+    wanted = {name: given[name] for name in ("design", "draws", "control", "gan")}
+    shortcut = library.asked(data, run, layers(), baseline_sets, seeds, **wanted)
     if dry_run:
-        common.answer(library.plan_shortcut(given, devices), as_json)
+        common.answer(library.plan_shortcut(shortcut, devices), as_json)
         return
-    found = library.shortcut(given, jobs or len(devices), devices, common.tell if as_json else common.show)
+    found = library.shortcut(shortcut, jobs or len(devices), devices, common.tell if as_json else common.show)
     common.answer(found, as_json)
     found.refuse_failed()
 

@@ -50,6 +50,7 @@ class Shortcut:
     draws: int = 3
     seeds: tuple[int, ...] = (0,)
     control: bool = False             # train the method on the control too
+    gan: Path | None = None           # an arm whose stage 1 the method takes, run by run; None: stage 1 is trained
 
     def arms(self) -> dict[str, TrainConfig]:
         """Return the configuration of each arm by the name of its folder."""
@@ -69,7 +70,7 @@ def asked(
     """Return what is asked for; `layers` are those of settings.configure, for the method. The baseline is method cnn of the same preset.
 
     `path` None: runs/<dataset>-shortcut-<preset>, with -missing and -draws<seed> behind it if so.
-    Raises ConfigError for a setting that the command sets itself.
+    Raises ConfigError for a setting that the command sets itself, and for --gan with --control, whose stage 1 is another one.
     """
     for text in (*layers[2], *baseline_sets):
         if text.partition("=")[0] in _FOLLOWS:
@@ -80,6 +81,8 @@ def asked(
     if method.method == "cnn" and not any(layers[1:]):
         method = baseline             # nothing is to be compared with it
     design = settings["design"]
+    if settings.get("gan") and settings.get("control"):
+        raise ConfigError("--gan ARM has a stage 1 for one design, --control needs one for two; leave out one of them")
     if path is None:
         more = ("-missing" if design == "missing" else "") + (f"-draws{method.fold_seed}" if method.fold_seed else "")
         path = Path("runs") / f"{read_settings(data)['dataset']}-shortcut-{method.preset}{more}"
@@ -94,9 +97,10 @@ def _tasks(given: Shortcut, devices: Sequence[str]) -> tuple[Prepared, list[Task
     for config in given.arms().values():
         refuse_apart(given.path, prepared.manifest_sha256, asdict(config))
     for draw, seed, (arm, config) in product(range(given.draws), given.seeds, given.arms().items()):
-        job = Job(given.data, given.path, replace(config, fold=draw, seed=seed))
-        job = replace(job, config=replace(job.config, precision=precision_of(job, wheres[0])))
-        tasks.append(Task(f"{arm}, draw {draw}, seed {seed}", replace(job, run=given.path / arm / f"draw{draw}-seed{seed}")))
+        job, name = Job(given.data, given.path, replace(config, fold=draw, seed=seed)), f"draw{draw}-seed{seed}"
+        config = replace(job.config, precision=precision_of(job, wheres[0]))
+        gan = given.gan / name if given.gan and not arm.startswith(BASELINE) else None
+        tasks.append(Task(f"{arm}, draw {draw}, seed {seed}", replace(job, run=given.path / arm / name, config=config, gan=gan)))
     left = [task for task in tasks if not refuse_other_run(task.job, prepared, wheres[0])]
     return prepared, tasks, left
 

@@ -260,11 +260,11 @@ def test_such_runs_are_never_taken_for_folds(tmp_path):
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
-def given(data, path, *sets, method="cnn", seeds=(0, 1), draws=1, control=False, design="confounded"):
+def given(data, path, *sets, method="cnn", seeds=(0, 1), draws=1, control=False, design="confounded", gan=None):
     tiny = {"cnn": ["cnn.kimg=0.016"], "degan": ["gan.kimg=0.016", "head.kimg=0.016", "judges.kimg=0.008"]}
     sets = [*tiny[method], *sets] if sets or method == "degan" else []
     layers = {"preset": "smoke", "method": method}, None, sets
-    return asked(data, path, layers, tiny["cnn"], seeds, draws=draws, design=design, control=control)
+    return asked(data, path, layers, tiny["cnn"], seeds, draws=draws, design=design, control=control, gan=gan)
 
 
 def test_arms_resume_and_stand_side_by_side(full_table, tmp_path, monkeypatch):
@@ -298,6 +298,9 @@ def test_arms_resume_and_stand_side_by_side(full_table, tmp_path, monkeypatch):
     assert more.passed_over == 2 and {name: arms.pop(name)[1] for name in names} == dict.fromkeys(names, 2)
     assert sorted(arms.values()) == [("confounded", 1), ("control", 1)] and all(name.startswith("degan-judges.kimg") for name in arms)
     assert json.loads((path / "shortcut.json").read_text())["arms"] == more.to_json()["arms"]
+    taken = given(full_table, path, "head.variant=f-mlp", method="degan", seeds=(0,), gan=path / sorted(arms)[0])
+    (mine,) = [arm for arm in shortcut(taken, devices=CPU, say=quiet).cells.arms if arm.name.startswith("degan-f-mlp")]
+    assert "taken_from" in RunFolder(mine.runs[0, 0]).read_result()["stages"]["gan"]
     frame = read_predictions(RunFolder(path / names[1] / "draw0-seed0").predictions)
     fold = read_prepared(full_table).fold(0, "confounded")
     assert frame["part"].tolist() == fold.test["part"].tolist() and frame["shows"].tolist() == fold.test["shows"].tolist()
@@ -346,6 +349,8 @@ def test_what_the_command_sets_itself_is_not_set(full_table, tmp_path):
     """Seen red: a seed that is set and has no effect. A folder of other things is refused too."""
     with pytest.raises(ConfigError, match="--set seed=3: the draws set fold and fold_rule, --seeds the seed; leave it out"):
         asked(full_table, tmp_path, ({"preset": "smoke"}, None, ["seed=3"]), [], (0,), design="missing")
+    with pytest.raises(ConfigError, match="--gan ARM has a stage 1 for one design, --control needs one for two"):
+        given(full_table, tmp_path, control=True, gan=tmp_path)
     (tmp_path / "letter.txt").write_text("x")
     with pytest.raises(RunError, match=r"missing cells: .* it holds letter.txt"):
         shortcut(given(full_table, tmp_path), devices=CPU, say=quiet)
