@@ -279,6 +279,12 @@ MUTATIONS = [
     ("fer_model/runs/taken_over.py", "if found is not None:", "if False:", "tests/test_model_ablations.py -k refused"),
     ("fer_model/engine/kept.py", "right > self.right", "right >= self.right", "tests/test_model_selection.py -k best_stays"),
     ("fer_model/engine/kept.py", "name: tensor.clone() for", "name: tensor for", "tests/test_model_selection.py -k best_stays"),
+    # rivals and the stronger baseline
+    ("fer_model/data/augment.py", "return (own * x + (1 - own)", "return ((1 - own) * x + own", "tests/test_model_augment.py -k by_hand"),
+    ("fer_model/stages/classifier.py", "self.batches[member].at(step)", "self.batches[0].at(step)", "tests/test_model_rivals.py -k each_member"),
+    ("fer_model/stages/cnn.py", "F.linear(features.detach(), weight, bias)", "F.linear(features, weight, bias)", "tests/test_model_rivals.py -k run_from"),
+    ("fer_model/data/augment.py", "own + 1 + (drawn", "own + (drawn", "tests/test_model_rivals.py -k swap"),
+    ("fer_model/data/batches.py", "shown = torch.bincount(cells_person)[person]", "shown = 3", "tests/test_model_rivals.py -k weights"),
     ("fer_model/stages/classifier.py", "super().weights() | chosen", "super().weights()", "tests/test_model_selection.py -k best_step"),
     ("fer_model/data/fold.py", "if not self.complete():", "if False:", "tests/test_model_selection.py -k after_training"),
     ("fer_model/data/fold.py", "train, tested = rows[~test].reset_index(drop=True)",
