@@ -220,6 +220,14 @@ def test_there_is_nothing_to_recover_where_the_control_is_not_better(tmp_path):
     assert "nothing to recover" in call("shortcut", "--show", tmp_path)
 
 
+def test_an_arm_without_errors_has_no_shortcut_rate(tmp_path):
+    """Nor has it a chance. Seen red: asdict of None."""
+    write_arm(tmp_path / "baseline-missing", predictions({"S1": answers(5)}), "missing")
+    assert show(tmp_path).to_json()["arms"][0]["shortcut_rate"] is None
+    text = call("shortcut", "--show", tmp_path)
+    assert "100.0%" in text and "chance" not in text
+
+
 @pytest.mark.parametrize(("rule", "more", "words"), [
     ("confounded", {"fold_seed": 1}, "fold_seed is 0 in .*/draw0-seed0 and 1 in"),
     ("missing", {}, "design is confounded in .* and missing in"),

@@ -84,11 +84,11 @@ class Arm:
 
     def to_json(self) -> dict:
         """Return names, figures and costs."""
-        kimg, seconds = self.costs
+        (kimg, seconds), rate = self.costs, self.shortcut_rate
         return {
             "arm": self.name, "design": self.rule, "runs": [[*key, str(path)] for key, path in self.runs.items()],
             "accuracy": {part: asdict(self.accuracy(part)) for part in self.parts}, "unseen_of_runs": asdict(self.spread),
-            "shortcut_rate": asdict(self.shortcut_rate), "shortcut_rate_by_chance": self.chance,
+            "shortcut_rate": rate and asdict(rate), "shortcut_rate_by_chance": self.chance,
             "kimg": kimg, "minutes": seconds / 60,
         }  # fmt: skip
 
