@@ -197,7 +197,9 @@ def test_an_exported_file_frames_faces_as_its_run_does_and_does_not_say_where_th
 
 def test_export_writes_the_framing_of_the_training_faces(run, tmp_path):
     """Seen red: the recipe was written as config.json has it."""
-    export(run, "safetensors", tmp_path / "a.safetensors")
+    done = export(run, "safetensors", tmp_path / "a.safetensors")
+    assert "is not known" not in done.__rich__()
+    assert "how they were cropped is not known" in replace(done, recipe=replace(done.recipe, framing=None)).__rich__()
     assert np.shape(load(tmp_path / "a.safetensors", "cpu").recipe.framing) == FILLS_CROP.shape
 
 
@@ -217,6 +219,7 @@ def test_what_is_not_known_of_the_framing_is_said(people, monkeypatch):
     known, assumed = recipe("none", "sfd", people[2]), recipe("none", "sfd")
     told = [" ".join(_notes(one, one.finder("dlib"))) for one in (known, assumed)]
     assert ["is not known" in text for text in told] == [False, True] and "cannot be checked" not in told[1]
+    assert ["framed as those of the training were" in text for text in told] == [True, False]
     monkeypatch.setattr(framing, "open_backend", no_dlib)
     finder = assumed.finder()
     (note,) = _notes(assumed, finder)

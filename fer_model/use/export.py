@@ -21,6 +21,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from fer_data.faces.landmarks.none import NO_POINTS
 from fer_data.faces.views import VIEW_SIZE
 from fer_data.files import write_bytes_atomically
 from fer_model.config import to_json
@@ -54,9 +55,12 @@ class Exported:
         r = self.recipe
         checked = "" if self.difference is None else f"; differs from torch by at most {self.difference:.1e} on {sum(_CHECKED)} views"
         colour = {1: "grey", 3: "RGB"}[r.channels]
+        unknown = r.landmarks == NO_POINTS and r.framing is None
+        cropped = "; how they were cropped is not known: export where their prepared folder is at hand, and dlib" if unknown else ""
         return escape(
             f"{self.path}: {r.name} on {r.dataset}, {self.bytes / 1e6:.2f} MB{checked}\n"
             f"classes {', '.join(r.classes)}; {colour} faces found with {r.landmarks or 'a landmark backend that is not known'}"
+            f"{cropped}"
         )
 
 

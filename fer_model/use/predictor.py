@@ -135,18 +135,21 @@ def _doubts(one: Found, image_size: int) -> Iterator[str]:
 
 def _notes(recipe: Recipe, finder: Finder) -> Iterator[str]:
     theirs, ours = recipe.backend, finder.identity
+    guessed = recipe.landmarks == NO_POINTS and finder.template is FILLS_CROP
     if ours["name"] == NO_POINTS != recipe.landmarks:
         yield "each picture is taken for a face that is aligned already: nothing is found, nothing is aligned"
     elif recipe.landmarks == NO_POINTS != ours["name"]:
-        yield f"faces are found with {ours['name']}, and framed as those of the training were, which were taken as they were cropped"
+        framed = "" if guessed else ", and framed as those of the training were"
+        yield f"faces are found with {ours['name']}{framed}; those of the training were taken as they were cropped"
     elif recipe.landmarks is not None and ours["name"] != recipe.landmarks:
         yield f"points are found with {ours['name']}, those of the training were with {recipe.landmarks}: faces lie a little otherwise"
     elif theirs and any(theirs.get(key) != ours[key] for key in ("version", "weights_sha256")):
         what = "version" if theirs.get("version") != ours["version"] else "model file"
         yield f"points are found with {ours['name']} {ours['version']}, those of the training with {theirs.get('version')}: another {what}"
-    if recipe.landmarks == NO_POINTS and finder.template is FILLS_CROP and (ours["name"] != NO_POINTS or finder.checks_framing):
-        yield ("how the faces of the training were cropped is not known, as their prepared folder is not at hand: a face is assumed to fill"
-               " its picture from the brows to the chin")  # fmt: skip
+    if guessed and (ours["name"] != NO_POINTS or finder.checks_framing):
+        where = f", {recipe.data}," if recipe.data else ""
+        yield (f"how the faces of the training were cropped is not known, as their prepared folder{where} is not at hand, or dlib is missing:"
+               " a face is assumed to fill its picture from the brows to the chin")  # fmt: skip
     if ours["name"] == NO_POINTS and not finder.checks_framing:
         yield ("whether a picture is framed like the faces of the training cannot be checked without dlib; install it with:"
                " pip install 'fer-degan[dlib]'")  # fmt: skip
