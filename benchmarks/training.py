@@ -93,7 +93,7 @@ def plain(stage: str, size: str) -> Callable[[int], None]:
     expression, identity = torch.randint(CLASSES, (batch,)), torch.randint(PEOPLE, (batch,))
     if stage == "head":
         return _plain_head(config, x, expression)
-    g = _nchw(build(lambda: Generator(net, PEOPLE), CPU, net.init_std, stream(0, "g")))
+    g = _nchw(build(lambda: Generator(Encoder(net), Decoder(net, PEOPLE)), CPU, net.init_std, stream(0, "g")))
     d = _nchw(build(lambda: Discriminator(net, CLASSES, PEOPLE), CPU, net.init_std, stream(0, "d")))
     adam_g, adam_d = (torch.optim.Adam(network.parameters(), config.gan.lr, config.gan.betas) for network in (g, d))
 

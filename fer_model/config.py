@@ -21,16 +21,18 @@ from fer_data.text import either, listed, unknown
 from fer_model.errors import ConfigError
 
 __all__ = [
-    "CELL_RULES", "FOLD_RULES", "HEADS", "METHODS", "PRECISIONS", "PRESETS", "SELECTIONS", "STAGES_OF",
-    "CnnConfig", "GanConfig", "HeadConfig", "JudgesConfig", "NetworkConfig", "Rule", "TrainConfig",
+    "CELL_RULES", "FOLD_RULES", "HEADS", "METHODS", "PRECISIONS", "PRESETS", "SELECTIONS", "STAGES_OF", "SYNTHESISERS",
+    "AutoencoderConfig", "CnnConfig", "CriticsConfig", "GanConfig", "HeadConfig", "JudgesConfig", "NetworkConfig",
+    "RecogniserConfig", "Rule", "TrainConfig",
     "budget_images", "from_json", "preset", "resolve_budgets", "shown", "step_images", "steps_of", "to_json",
     "told_budget", "to_lines", "with_budgets", "with_head",
 ]  # fmt: skip
 
-METHODS = ("degan", "cnn")
+METHODS = ("degan", "deae", "deae-head", "cnn")
 PRECISIONS = ("auto", "fp32", "bf16")
 LR_SCHEDULES = ("constant", "cosine")
 TARGETS = ("other", "any")
+SYNTHESISED_PEOPLE = ("other", "own")
 PREDICTIONS = ("joined", "mean")
 CELL_RULES = ("confounded", "control", "missing")         # no folds: people are tested on what they do not show in training
 FOLD_RULES = ("manifest", "shuffled", *CELL_RULES)
@@ -38,7 +40,11 @@ HEADS = ("both", "taps", "f-mlp", "f-svm")    # what predicts: see HeadConfig.va
 SVM_VIEWS = (1, 10, 110)
 SELECTIONS = ("last", "validation")
 # The stages that a method trains, in order; pretrain is stage 1 alone, on all people of a prepared folder.
-STAGES_OF = {"degan": ("gan", "head"), "cnn": ("cnn",), "pretrain": ("gan",)}
+STAGES_OF = {
+    "degan": ("gan", "head"), "deae": ("critics", "ae", "recogniser"), "deae-head": ("critics", "ae", "head"), "cnn": ("cnn",),
+    "pretrain": ("gan",),
+}  # fmt: skip
+SYNTHESISERS = ("gan", "ae")          # stages 1: what they leave has an encoder and a decoder
 
 
 @dataclass(frozen=True)
@@ -237,6 +243,68 @@ class CnnConfig(_ClassifierConfig):
 
 
 @dataclass(frozen=True)
+class RecogniserConfig(CnnConfig):
+    """The baseline's network, trained on real faces and on synthesised ones: on each expression as other people would show it."""
+
+    SECTION: ClassVar = "recogniser"
+    RULES: ClassVar = {**CnnConfig.RULES, "synthesised": _SHARE, "people": _among(*SYNTHESISED_PEOPLE), "least_agreement": _BELOW_1}
+
+    synthesised: float = 0.5          # share of each batch that is G(x, I), with the label y^e of x
+    people: str = "other"             # other: I names any training person; own: x's own, the control in which nobody is exchanged
+    least_agreement: float = 0.5      # a synthesised face takes the place of x if the critics give y^e at least this probability
+
+
+@dataclass(frozen=True)
+class CriticsConfig(_StageConfig):
+    """CNNs of expression and of person that learn from the real training faces; stage 1 matches what their layers see.
+
+    They are a part of the method and of its cost; the judges, which say how it fares, have other weights and fewer faces.
+    """
+
+    SECTION: ClassVar = "critics"
+    RULES: ClassVar = {**_StageConfig.RULES, "pairs": _FROM_1, "channels": _FROM_1, "features": _FROM_1, "stronger_views": _SHARE}
+
+    kimg: float | None = 48
+    batch: int = 48
+    lr: float = 2e-3
+    betas: tuple[float, ...] = (0.9, 0.999)
+    weight_decay: float = 0.01
+    lr_schedule: str = "cosine"
+    pairs: int = 2                    # pairs of CNNs, asked in turn, step by step: a texture that pleases one does not please both
+    channels: int = 16                # of the first block; each block doubles them
+    features: int = 64                # length of the hidden layer
+    stronger_views: float = 0.5       # as of a classifier; the same on every face, real or synthesised, that they are asked about
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig(_StageConfig):
+    """Stage 1 without an adversary: an auto-encoder whose targets are real faces, of x's person and of others.
+
+    A quarter of each batch asks for x's own person and shall give x; a quarter for another person who shows y^e in training, and
+    shall give that face in the same view; half for any person, where no face may exist that could be the target. These shall
+    look to the expression critic like x, and to the person critic like a face of that person.
+    """
+
+    SECTION: ClassVar = "ae"
+    RULES: ClassVar = {
+        **_StageConfig.RULES, "batch": Rule("at least 4", lambda value: value >= 4), "embedding": _FROM_1, "pixels": _FROM_0,
+        "features": _FROM_0, "exchange": _FROM_0, "expression": _FROM_0,
+    }  # fmt: skip
+
+    kimg: float | None = 48
+    batch: int = 48
+    lr: float = 1e-3
+    lr_schedule: str = "cosine"
+    average_half_kimg: float = 1.5
+    embedding: int = 64               # length of what a person's code becomes before it scales the decoder's layers
+    pixels: float = 10.0              # weight of the mean absolute difference of pixels, where there is a target
+    features: float = 2.0             # weight of the difference in the critics' layers, where there is a target
+    exchange: float = 2.0             # weight of the difference in their last layers, where there is none: without it G draws, in a cell
+                                      # that training does not have, an expression that the person shows
+    expression: float = 1.0           # weight of the cross-entropy of a linear classifier on f(x)
+
+
+@dataclass(frozen=True)
 class JudgesConfig(_StageConfig):
     """Two CNNs, of expression and of person, that learn from the real training faces and judge the synthesised ones.
 
@@ -271,7 +339,9 @@ class TrainConfig(_Checked):
     }  # fmt: skip
 
     preset: str = "paper"             # where the other values came from, before overrides
-    method: str = "degan"             # degan: stages gan and head; cnn: the baseline; pretrain: stage gan on everybody
+    method: str = "degan"             # degan: stages gan and head; deae: the auto-encoder, then the baseline's network on real and
+                                      # synthesised faces; deae-head: the auto-encoder, then the head of degan; cnn: the baseline;
+                                      # pretrain: stage gan on everybody
     fold: int | None = 0              # the test fold, or with cells the number of the draw; none, only for pretrain: nobody is held out
     fold_rule: str = "manifest"       # manifest: the folds of the prepared folder; shuffled: the same number, people drawn at random;
                                       # confounded, control, missing: cells, no folds (data/cells.py, docs/missing_cells.md)
@@ -287,6 +357,9 @@ class TrainConfig(_Checked):
     judges: JudgesConfig = field(default_factory=JudgesConfig)
     gan: GanConfig = field(default_factory=GanConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
+    critics: CriticsConfig = field(default_factory=CriticsConfig)
+    ae: AutoencoderConfig = field(default_factory=AutoencoderConfig)
+    recogniser: RecogniserConfig = field(default_factory=RecogniserConfig)
     cnn: CnnConfig = field(default_factory=CnnConfig)
 
     def __post_init__(self):
@@ -312,6 +385,11 @@ class TrainConfig(_Checked):
         return STAGES_OF[self.method]
 
     @property
+    def synthesiser(self) -> str | None:
+        """The stage 1 of this run, which leaves an encoder and a decoder; None: it has none."""
+        return next((stage for stage in self.stages if stage in SYNTHESISERS), None)
+
+    @property
     def name(self) -> str:
         """What tells this run from the others of a fold, as part of a folder's name: degan, degan-taps, cnn."""
         head = f"-{self.head.variant}" if "head" in self.stages and self.head.variant != "both" else ""
@@ -327,6 +405,9 @@ _SMOKE = TrainConfig(
     judges=JudgesConfig(epochs=None, kimg=0.032, batch=8, channels=4, features=8, n_faces=8, every_kimg=0.032, tick_steps=2),
     gan=GanConfig(epochs=None, kimg=0.064, batch=8, lr=2e-4, tick_steps=2),
     head=HeadConfig(epochs=None, kimg=0.064, batch=8, lr=1e-3, tick_steps=2, local_channels=4, local_features=8),
+    critics=CriticsConfig(kimg=0.032, batch=8, pairs=1, channels=4, features=8, tick_steps=2),
+    ae=AutoencoderConfig(kimg=0.064, batch=8, embedding=4, tick_steps=2),
+    recogniser=RecogniserConfig(batch=8, lr=1e-3, tick_steps=2, channels=4, features=16, dropout=0.0, least_agreement=0.0),
     cnn=CnnConfig(batch=8, lr=1e-3, tick_steps=2, channels=4, features=16, dropout=0.0),
 )
 # small: `fer-model train --fold 0 --preset small`; `make demo` trains both methods with it.
@@ -344,6 +425,8 @@ _SMALL = TrainConfig(
     head=HeadConfig(      # taps at 48, 24, 12 and 6 px, as in `paper`: here the picture itself has 48
         epochs=None, kimg=48, taps=("conv12", "conv23", "conv33", "conv43"), local_channels=16, **_CLASSIFIER
     ),
+    critics=CriticsConfig(tick_steps=50),
+    recogniser=RecogniserConfig(channels=16, **_CLASSIFIER),
     cnn=CnnConfig(channels=16, **_CLASSIFIER),
 )
 # strong: small with what lifts any classifier and is no part of the method, for the head and the baseline alike: twice the images in
@@ -366,12 +449,10 @@ def preset(name: str, **changes) -> TrainConfig:
     return replace(PRESETS[name], **changes)
 
 
-def with_budgets(config: TrainConfig, gan=None, head=None, cnn=None, judges=None) -> TrainConfig:
-    """Return the configuration with other budgets, in kimg; None leaves a stage as it is."""
-    for name, kimg in {"judges": judges, "gan": gan, "head": head, "cnn": cnn}.items():
-        if kimg is not None:
-            config = replace(config, **{name: replace(getattr(config, name), epochs=None, kimg=kimg)})
-    return config
+def with_budgets(config: TrainConfig, **kimg: float | None) -> TrainConfig:
+    """Return the configuration with other budgets, in kimg by stage; None leaves a stage as it is."""
+    found = {name: replace(getattr(config, name), epochs=None, kimg=value) for name, value in kimg.items() if value is not None}
+    return replace(config, **found)
 
 
 def with_head(config: TrainConfig, variant: str) -> TrainConfig:
@@ -395,18 +476,19 @@ def budget_images(stage: _StageConfig, n_faces: int) -> int | None:
 def resolve_budgets(config: TrainConfig, n_faces: int) -> TrainConfig:
     """Return the configuration with every budget in kimg, now that the number of training faces is known.
 
-    The baseline without a budget gets those of both stages of DE-GAN together. The SVM sees its views once, in one step.
+    The baseline, and its network on synthesised faces, get those of both stages of DE-GAN together if they have none. The SVM sees
+    its views once, in one step.
     """
     if config.head.variant == "f-svm":
         config = with_budgets(config, head=n_faces * config.head.svm_views / 1000)
-    gan, head = budget_images(config.gan, n_faces), budget_images(config.head, n_faces)
-    if gan is None or head is None:
-        raise ConfigError("configuration: stages gan and head have no budget; set epochs or kimg of each")
-    cnn = budget_images(config.cnn, n_faces)
-    judges = budget_images(config.judges, n_faces)
-    if judges is None:
-        raise ConfigError("configuration: the judges have no budget; set judges.epochs or judges.kimg")
-    return with_budgets(config, gan / 1000, head / 1000, (gan + head if cnn is None else cnn) / 1000, judges / 1000)
+    images = {name: budget_images(getattr(config, name), n_faces) for name in ("judges", "gan", "critics", "ae", "head", "recogniser", "cnn")}
+    for name in ("recogniser", "cnn"):
+        if images[name] is None and None not in (images["gan"], images["head"]):
+            images[name] = images["gan"] + images["head"]
+    missing = [name for name, budget in images.items() if budget is None]
+    if missing:
+        raise ConfigError(f"configuration: stage {missing[0]} has no budget; set {missing[0]}.epochs or {missing[0]}.kimg")
+    return with_budgets(config, **{name: budget / 1000 for name, budget in images.items()})
 
 
 def step_images(stage: _StageConfig) -> int:

@@ -1,4 +1,4 @@
-"""The paper's three equations, and a rival's, one function each: logits and labels in, scalars to minimise out.
+"""What is minimised: the paper's three equations, a rival's, and the two differences of the auto-encoder, one function each.
 
 In:  logits, float32 or float64, before any softmax; labels, int64.
 Out: 0-dimensional tensors; the mean over the batch of minus what the paper maximises.
@@ -12,12 +12,20 @@ Out: 0-dimensional tensors; the mean over the batch of minus what the paper maxi
 A log D_y(x) of the paper is log_softmax(logits)[y], so minus its expectation is the cross-entropy.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["DiscriminatorLoss", "GeneratorLoss", "HeadLoss", "confusion_loss", "discriminator_loss", "generator_loss", "head_loss"]
+__all__ = [
+    "DiscriminatorLoss", "GeneratorLoss", "HeadLoss", "confusion_loss", "discriminator_loss", "feature_difference", "generator_loss",
+    "head_loss", "pixel_difference",
+]  # fmt: skip
+
+COARSE = 4                            # px of a network's input: pixel_difference also compares the means of such squares
+NO_FEATURE = 1e-3                     # added to a layer's mean size, which it is divided by
 
 
 class DiscriminatorLoss(NamedTuple):
@@ -100,3 +108,28 @@ def confusion_loss(logits: Tensor) -> Tensor:
     Not in the paper: Alvi, Zisserman and Nellaker, "Turning a blind eye", ECCV workshops 2018.
     """
     return -logits.log_softmax(1).mean()
+
+
+def pixel_difference(made: Tensor, wanted: Tensor) -> Tensor:
+    """Return the mean absolute difference (n,) of faces (n, C, S, S), at the size that they have and in means of 4 x 4 pixels.
+
+    The second keeps a face in its place and light where details differ.
+
+    >>> [round(float(x), 3) for x in pixel_difference(torch.tensor([[[[1.0, -1.0], [1.0, -1.0]]]]).repeat(1, 1, 2, 2), torch.zeros(1, 1, 4, 4))]
+    [0.5]
+    """
+    difference = made - wanted
+    fine, coarse = difference.abs().mean((1, 2, 3)), F.avg_pool2d(difference, COARSE).abs().mean((1, 2, 3))
+    return (fine + coarse) / 2
+
+
+def feature_difference(made: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+    """Return the mean over layers of the mean absolute difference of features (n, ...), each in parts of the wanted ones' mean size.
+
+    Feature matching (Salimans et al., NeurIPS 2016), relative, so that every layer counts alike.
+
+    >>> float(feature_difference([torch.tensor([[1.0, 3.0]])], [torch.tensor([[2.0, 2.0]])])) * (2 + NO_FEATURE)
+    1.0
+    """
+    parts = [(one - other).abs().mean() / (other.abs().mean() + NO_FEATURE) for one, other in zip(made, wanted, strict=True)]
+    return torch.stack(parts).mean()

@@ -8,6 +8,7 @@ Letters: B batch, C channels, S image size (96, 48, 32 or 16), K classes, N_f re
     code                        paper (fig. 1-3)            layers
     Trunk, Encoder              G_en; D below its heads     table A of DR-GAN (Tran, Yin, Liu, CVPR 2017)
     Decoder                     G_de                        table B of DR-GAN
+    ConditionalDecoder          G_de of the auto-encoder    table B; I and f(x) scale and shift every layer
     Discriminator               D = [D^e, D^i]              table A, then one fully connected layer in two parts
     LocalCnn, Head              local CNNs, L_1 .. L_5      open in the paper; see HeadConfig
     MlpHead, LinearSvm          MLP, SVM of 1909.13135      f(x) alone; open there too
@@ -33,7 +34,7 @@ from fer_model.engine import distributed
 from fer_model.errors import ConfigError, ShapeError
 
 __all__ = [
-    "TRUNK", "DECODER", "AveragedCnns", "BaselineCnn", "Decoder", "Discriminator", "Encoder", "Generator", "Head", "LinearSvm", "LocalCnn",
+    "TRUNK", "DECODER", "AveragedCnns", "BaselineCnn", "ConditionalDecoder", "Decoder", "Discriminator", "Encoder", "Generator", "Head", "LinearSvm", "LocalCnn",
     "MlpHead", "Trunk", "build", "dropout", "expect_shape", "make_cnn", "make_head", "spectral", "to_input_size",
 ]  # fmt: skip
 
@@ -202,12 +203,62 @@ class Decoder(nn.Module):
         return x.float()                                                         # (B, C, S, S)
 
 
+class ConditionalNorm(nn.Module):
+    """BN whose scale and shift follow from a condition (B, n) (Dumoulin et al., ICLR 2017), then ELU."""
+
+    def __init__(self, channels: int, condition: int):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels, affine=False)
+        self.affine = nn.Linear(condition, 2 * channels)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:                   # (B, channels, s, s) -> the same
+        scale, shift = self.affine(condition)[..., None, None].chunk(2, dim=1)   # (B, channels, 1, 1)
+        return F.elu(self.norm(x) * (1 + scale) + shift)
+
+
+class ConditionalDecoder(nn.Module):
+    """Table B with I and f(x) at every scale: they scale and shift each layer. A face in [-1, 1] out.
+
+    f(x) is standardised first, so that it cannot drown out I. Noise is taken, so that it is called as Decoder is, and not used:
+    targets that are real faces leave nothing to it.
+    """
+
+    def __init__(self, config: NetworkConfig, embedding: int, n_identities: int):
+        super().__init__()
+        self.inputs = (config.representation, n_identities)
+        self.base, condition = config.image_size // DOWNSAMPLING, config.representation + embedding
+        self.f_norm = nn.BatchNorm1d(config.representation, affine=False)
+        self.embedding = nn.Linear(n_identities, embedding, bias=False)
+        self.embedding.init_std = 1.0                                            # so that people differ as much as values of f(x) do
+        channels = _scaled(DECODER[1][1], config.width)
+        self.fc = nn.Linear(condition, channels * self.base**2, bias=False)
+        self.fc_norm = ConditionalNorm(channels, condition)
+        self.layers, self.norms = nn.ModuleDict(), nn.ModuleDict()
+        for name, width_1, stride in DECODER:
+            outputs, last = config.channels if width_1 is None else _scaled(width_1, config.width), width_1 is None
+            self.layers[name] = nn.ConvTranspose2d(channels, outputs, 3, stride, padding=1, output_padding=stride - 1, bias=last)
+            if not last:
+                self.norms[name] = ConditionalNorm(outputs, condition)
+            channels = outputs
+
+    def forward(self, f: Tensor, code: Tensor, noise: Tensor | None = None) -> Tensor:
+        """f (B, N_f), code (B, N_i) one-hot or a mixture -> faces (B, C, S, S)."""
+        for tensor, size, what in zip((f, code), self.inputs, ("f(x)", "identity code"), strict=True):
+            expect_shape(tensor, (None, size), f"decoder input {what}")
+        condition = torch.cat([self.f_norm(f), self.embedding(code)], dim=1)     # (B, N_f + embedding)
+        x = self.fc(condition).unflatten(1, (-1, self.base, self.base))          # (B, channels, base, base)
+        x = self.fc_norm(x.contiguous(memory_format=torch.channels_last), condition)
+        for name, norm in self.norms.items():
+            x = norm(self.layers[name](x), condition)
+        return torch.tanh(self.layers[DECODER[-1][0]](x)).float()                # (B, C, S, S)
+
+
 class Generator(nn.Module):
     """G = (G_en, G_de): a face, an identity code, noise in; a face of that identity with the input's expression out."""
 
-    def __init__(self, config: NetworkConfig, n_identities: int):
+    def __init__(self, encoder: Encoder, decoder: nn.Module):
         super().__init__()
-        self.encoder, self.decoder = Encoder(config), Decoder(config, n_identities)
+        self.encoder, self.decoder = encoder, decoder
 
     def forward(self, x: Tensor, code: Tensor, noise: Tensor) -> Tensor:         # -> (B, C, S, S)
         return self.decoder(self.encoder(x), code, noise)
@@ -360,8 +411,17 @@ class BaselineCnn(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:                                     # (B, C, S, S) -> (B, features)
         """Return the hidden layer, what its softmax layer sees."""
+        return self.scales(x)[-1]
+
+    def scales(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return what each block of x (B, C, S, S) gives, from the first to the last, then the hidden layer (B, features)."""
         expect_shape(x, self.shape, "baseline input")
-        return F.elu(self.fc(self.layers(x).flatten(1)))
+        found = []
+        for layer in self.layers:
+            x = layer(x)
+            if isinstance(layer, nn.MaxPool2d):                                  # the last of a block
+                found.append(x)
+        return (*found, F.elu(self.fc(x.flatten(1))))
 
     def classify(self, features: Tensor, generator=None) -> Tensor:              # (B, features) -> (B, K)
         """Return the logits of the hidden layer."""
@@ -394,7 +454,7 @@ def make_cnn(network: NetworkConfig, config: CnnConfig, n_classes: int) -> nn.Mo
 def build(make, device: torch.device, std: float, generator: torch.Generator) -> nn.Module:
     """Return the network that `make()` makes, on the device, channels last, with all weights drawn from `generator`.
 
-    Weights ~ N(0, std), section 4.1; biases 0; BN scales 1 and shifts 0. They are drawn on the CPU in the order of the
+    Weights ~ N(0, std), section 4.1, but those of a layer with an init_std of its own; biases 0; BN scales 1 and shifts 0. They are drawn on the CPU in the order of the
     modules, so that every device starts from the same numbers. The network is made without storage, so PyTorch's own
     initialisation, which would draw from the global generator, does nothing.
     """
@@ -403,7 +463,7 @@ def build(make, device: torch.device, std: float, generator: torch.Generator) ->
     network = network.to_empty(device="cpu")
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            nn.init.normal_(module.weight, 0.0, std, generator=generator)
+            nn.init.normal_(module.weight, 0.0, getattr(module, "init_std", std), generator=generator)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):

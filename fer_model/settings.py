@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from fer_data.text import either, listed, meant, unknown
-from fer_model.config import METHODS, STAGES_OF, TrainConfig, preset
+from fer_model.config import METHODS, STAGES_OF, SYNTHESISERS, TrainConfig, preset
 from fer_model.errors import ConfigError
 
 __all__ = ["DEFAULT_PRESET", "ELSEWHERE", "Given", "alternatives", "configure", "values_of", "kinds", "other_budget", "parts_used",
@@ -302,4 +302,4 @@ def _refuse_idle(config: TrainConfig, changed: Sequence[str]) -> None:
 def parts_used(method: str) -> tuple[str, ...]:
     """Return the parts of a configuration that a method trains, in order: judges, gan, head."""
     stages = STAGES_OF[method]
-    return (*(["judges"] if "gan" in stages else []), *stages)
+    return (*(["judges"] if set(stages) & set(SYNTHESISERS) else []), *stages)

@@ -98,7 +98,7 @@ class ClassifierStage(Stage):
 
     def _inputs(self, faces: Tensor, k: Tensor, step: int, name: str) -> Tensor:
         """Return views k (B,) of faces (B,) as the networks take them: (B, C, S, S)."""
-        return to_input_size(self.views.batch(faces, k), self.run.network.image_size)
+        return view_inputs(self.views, faces, k, self.run.network.image_size)
 
     def _keep_weights(self) -> None:
         """Average the weights if they are used so, and have validation choose them if it does; to be called when the learners are there."""
@@ -177,6 +177,7 @@ def centre_inputs(views: Views, faces: Tensor, image_size: int) -> Tensor:
     return view_inputs(views, faces, CENTRE_VIEW, image_size)
 
 
-def view_inputs(views: Views, faces: Tensor, k: int, image_size: int) -> Tensor:
-    """Return view k of faces (B,) as networks take it: (B, C, S, S) in [-1, 1]."""
-    return to_input_size(views.batch(faces, torch.full_like(faces, k)), image_size)
+def view_inputs(views: Views, faces: Tensor, k: int | Tensor, image_size: int) -> Tensor:
+    """Return view k, one for all or one for each, of faces (B,) as networks take it: (B, C, S, S) in [-1, 1]."""
+    k = torch.full_like(faces, k) if isinstance(k, int) else k
+    return to_input_size(views.batch(faces, k), image_size)

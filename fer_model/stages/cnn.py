@@ -34,19 +34,19 @@ class CnnStage(ClassifierStage):
     def __init__(self, inputs: StageInputs):
         super().__init__(inputs)
         config, net, fold = inputs.config, inputs.config.network, inputs.fold
-        rng = stream(config.seed, "init/cnn")
-        cnn = build(lambda: make_cnn(net, config.cnn, len(fold.classes)), inputs.device, net.init_std, rng)
-        self.learners = {"cnn": Learner(cnn, config.cnn, self.steps)}
+        rng = stream(config.seed, f"init/{self.name}")
+        cnn = build(lambda: make_cnn(net, self.config, len(fold.classes)), inputs.device, net.init_std, rng)
+        self.learners = {self.name: Learner(cnn, self.config, self.steps)}
         self._keep_weights()
-        self.identity, swapped = fold.identity_labels(inputs.device), config.cnn.identity_swap          # (n,) y^id
+        self.identity, swapped = fold.identity_labels(inputs.device), self.config.identity_swap          # (n,) y^id
         self.swap = IdentitySwap(self.views, self.identity, net.image_size, swapped) if swapped else None
-        if config.cnn.confusion:                                         # after _keep_weights: it is not used to predict
+        if self.config.confusion:                                         # after _keep_weights: it is not used to predict
             people = build(self._person_classifiers, inputs.device, net.init_std, stream(config.seed, "init/person"))
-            self.learners["person"] = Learner(people, config.cnn, self.steps)
+            self.learners["person"] = Learner(people, self.config, self.steps)
 
     @property
     def learner(self) -> Learner:
-        return self.learners["cnn"]
+        return self.learners[self.name]
 
     def _person_classifiers(self) -> nn.ModuleList:
         """Return a linear classifier of the training person for each member: (B, features) -> (B, N_i)."""
@@ -77,7 +77,7 @@ class CnnStage(ClassifierStage):
             logits = cnn.classify(features, drawn.dropout)               # (B, K)
         expression = F.cross_entropy(logits, drawn.expression, label_smoothing=self.config.label_smoothing)
         if not self.config.confusion:
-            return {"cnn": expression}
+            return {self.name: expression}
         # The classifier of the person learns on features that it does not move; the features move against weights that they do not move.
         weight, bias = self.learners["person"].network[member].parameters()
         with self.autocast():
@@ -86,10 +86,10 @@ class CnnStage(ClassifierStage):
         person = F.cross_entropy(named, mixed_labels(self.identity[drawn.faces], drawn.share, len(self.fold.identities)))
         confusion = confusion_loss(betrayed)
         total = expression + person + self.config.confusion * confusion
-        return {"cnn": total, "expression": expression, "person": person, "confusion": confusion}
+        return {self.name: total, "expression": expression, "person": person, "confusion": confusion}
 
     def logits(self, x: Tensor) -> Tensor:
-        return self.used["cnn"](x)                                       # (B, K)
+        return self.used[self.name](x)                                   # (B, K)
 
     def networks(self) -> dict[str, nn.Module]:
-        return {"cnn": self.used["cnn"]}
+        return {self.name: self.used[self.name]}

@@ -27,7 +27,7 @@ from fer_model.engine.kept import Average
 from fer_model.engine.randomness import stream
 from fer_model.engine.stage import Learner, Stage
 from fer_model.losses import DiscriminatorLoss, GeneratorLoss, discriminator_loss, generator_loss
-from fer_model.networks import Discriminator, Generator, build, spectral, to_input_size
+from fer_model.networks import Decoder, Discriminator, Encoder, Generator, build, spectral, to_input_size
 from fer_model.stages.inputs import StageInputs
 
 __all__ = ["PHASES", "GanStage", "Phase", "draw_codes", "training_only"]
@@ -112,7 +112,7 @@ class GanStage(Stage):
         self.identity_cpu = fold.identity_labels(torch.device("cpu"))    # (n,) y^id
         self.identity = self.identity_cpu.to(device)
         made = {
-            "generator": lambda: Generator(net, n_identities),
+            "generator": lambda: Generator(Encoder(net), Decoder(net, n_identities)),
             "discriminator": lambda: Discriminator(net, len(fold.classes), n_identities),
         }
         self.learners = {}

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from fer_data.store.loader import Views
 from fer_model.config import CnnConfig, TrainConfig
+from fer_model.data.augment import strengthen
 from fer_model.data.batches import Batches
 from fer_model.data.fold import Fold, people_of
 from fer_model.engine import distributed
@@ -59,10 +60,10 @@ def held_out(rows: pd.DataFrame, seed: int) -> np.ndarray:
     return out
 
 
-def judge_network(config: TrainConfig, n_classes: int) -> BaselineCnn:
-    """Return a judge of `n_classes` expressions or people, without weights."""
-    judges = config.judges
-    return BaselineCnn(config.network, CnnConfig(channels=judges.channels, features=judges.features, dropout=0.0), n_classes)
+def judge_network(config: TrainConfig, n_classes: int, stage: str = "judges") -> BaselineCnn:
+    """Return a judge, or with stage `critics` a critic, of `n_classes` expressions or people, without weights."""
+    sizes = getattr(config, stage)
+    return BaselineCnn(config.network, CnnConfig(channels=sizes.channels, features=sizes.features, dropout=0.0), n_classes)
 
 
 class JudgesStage(Stage):
@@ -72,22 +73,32 @@ class JudgesStage(Stage):
 
     def __init__(self, inputs: StageInputs):
         config, fold, device = inputs.config, inputs.fold, inputs.device
-        super().__init__(config.judges)
+        super().__init__(getattr(config, self.name))
         self.run, self.fold, self.views, self.device = config, fold, inputs.views, device
-        self.kept = torch.from_numpy(np.flatnonzero(~held_out(fold.train, config.seed)))                          # (m,) faces
+        self.kept = torch.from_numpy(np.flatnonzero(self.learned_from(fold, config)))                             # (m,) faces
         self.batches = Batches(len(self.kept), self.config.batch, config.seed, self.name)
-        self.labels = {"expression": fold.expression_labels(device), "identity": fold.identity_labels(device)}    # (n,) each
+        labels = {"expression": fold.expression_labels(device), "identity": fold.identity_labels(device)}         # (n,) each
         sizes = {"expression": len(fold.classes), "identity": len(fold.identities)}
-        self.learners = {}
-        for kind, n_classes in sizes.items():
-            rng = stream(config.seed, f"init/judges/{kind}")
-            judge = build(lambda n=n_classes: judge_network(config, n), device, config.network.init_std, rng)
-            self.learners[kind] = Learner(judge, self.config, self.steps)
+        self.learners, self.labels = {}, {}
+        for name, kind in self.kinds().items():
+            rng = stream(config.seed, f"init/{self.name}/{name}")
+            judge = build(lambda kind=kind: judge_network(config, sizes[kind], self.name), device, config.network.init_std, rng)
+            self.learners[name], self.labels[name] = Learner(judge, self.config, self.steps), labels[kind]
+
+    def kinds(self) -> dict[str, str]:
+        """Return what each network names, by the network's name."""
+        return {"expression": "expression", "identity": "identity"}
+
+    @staticmethod
+    def learned_from(fold: Fold, config: TrainConfig) -> np.ndarray:
+        """Return which training faces are learned from, (n,) bool."""
+        return ~held_out(fold.train, config.seed)
 
     def step(self, step: int) -> dict[str, Tensor]:
         faces, k = self.batches.at(step)                                 # (B,), (B,)
         faces, k = distributed.part(self.kept[faces]), distributed.part(k)
         x = to_input_size(self.views.batch(faces, k), self.run.network.image_size)            # (B, C, S, S)
+        x = strengthen(x, getattr(self.config, "stronger_views", 0.0), stream(self.run.seed, f"{self.name}/views", step))
         losses = {}
         for kind, learner in self.learners.items():
             learner.network.train()

@@ -13,13 +13,16 @@ from torch import nn
 from fer_model.config import TrainConfig
 from fer_model.engine.loop import Watcher
 from fer_model.engine.stage import Stage
-from fer_model.networks import Decoder, Encoder, make_cnn, make_head
+from fer_model.networks import ConditionalDecoder, Decoder, Encoder, make_cnn, make_head
+from fer_model.stages.autoencoder import AutoencoderStage
 from fer_model.stages.cnn import CnnStage
+from fer_model.stages.critics import CriticsStage
 from fer_model.stages.gan import GanStage
 from fer_model.stages.head import HeadStage
 from fer_model.stages.health import Health
 from fer_model.stages.inputs import StageInputs
 from fer_model.stages.judges import JudgesStage, judge_network
+from fer_model.stages.recogniser import RecogniserStage
 from fer_model.stages.sample_sheet import Sheets
 from fer_model.stages.svm import SvmStage
 
@@ -38,7 +41,7 @@ class StageEntry:
     watchers: Callable[[StageInputs, Path], tuple[Watcher, ...]] = lambda inputs, run: ()       # `run`: the run folder
 
 
-def _gan_watchers(inputs: StageInputs, run: Path) -> tuple[Watcher, ...]:
+def _watchers(inputs: StageInputs, run: Path) -> tuple[Watcher, ...]:
     return Health(inputs), Sheets(run, inputs.config.judges.every_kimg)
 
 
@@ -50,14 +53,21 @@ def _encoder(config: TrainConfig, n_classes: int, n_identities: int) -> nn.Modul
     return Encoder(config.network)
 
 
+def _conditional(config: TrainConfig, n_classes: int, n_identities: int) -> nn.Module:
+    return ConditionalDecoder(config.network, config.ae.embedding, n_identities)
+
+
 STAGES = {
     "judges": StageEntry(JudgesStage, {
         "expression": lambda config, n_e, n_i: judge_network(config, n_e), "identity": lambda config, n_e, n_i: judge_network(config, n_i),
     }),
     "gan": StageEntry(
-        GanStage, {"encoder": _encoder, "decoder": lambda config, n_e, n_i: Decoder(config.network, n_i)}, ("judges",), _gan_watchers
+        GanStage, {"encoder": _encoder, "decoder": lambda config, n_e, n_i: Decoder(config.network, n_i)}, ("judges",), _watchers
     ),
     "head": StageEntry(_head, {"encoder": _encoder, "head": lambda config, n_e, n_i: make_head(config.network, config.head, n_e)}),
+    "critics": StageEntry(CriticsStage),
+    "ae": StageEntry(AutoencoderStage, {"encoder": _encoder, "decoder": _conditional}, ("judges",), _watchers),
+    "recogniser": StageEntry(RecogniserStage, {"recogniser": lambda config, n_e, n_i: make_cnn(config.network, config.recogniser, n_e)}),
     "cnn": StageEntry(CnnStage, {"cnn": lambda config, n_e, n_i: make_cnn(config.network, config.cnn, n_e)}),
 }
 

@@ -1,0 +1,62 @@
+"""The baseline's network on real and synthesised faces: each expression as other people would show it.
+
+In:  StageInputs: a Fold, its Views, a TrainConfig whose budgets are resolved; the trained critics and a stage 1.
+Out: RecogniserStage, for engine.loop.run_stage; its weights are recogniser.
+
+In everything but its faces it is the baseline: the same network, the same settings, as many images.
+"""
+
+import torch
+from torch import Tensor
+
+from fer_model.engine import distributed
+from fer_model.engine.randomness import stream
+from fer_model.networks import Generator
+from fer_model.stages.cnn import CnnStage
+from fer_model.stages.critics import Critics
+from fer_model.stages.gan import draw_codes
+from fer_model.stages.inputs import StageInputs
+
+__all__ = ["RecogniserStage"]
+
+
+class RecogniserStage(CnnStage):
+    """The first part of each batch is G(x, I), where the critics agree that it shows y^e; the rest, and the others, are x."""
+
+    name = "recogniser"
+
+    def __init__(self, inputs: StageInputs):
+        super().__init__(inputs)
+        self.critics = Critics(inputs.trained["critics"])
+        networks = inputs.trained[inputs.config.synthesiser]
+        self.generator = Generator(networks["encoder"], networks["decoder"]).eval().requires_grad_(False)
+        self.people = inputs.fold.identity_labels(torch.device("cpu"))           # (n,) y^id
+        self.exchanged = torch.zeros(2, device=self.device)                      # since the last log line: synthesised, of them agreed on
+
+    @torch.no_grad()
+    def _inputs(self, faces: Tensor, k: Tensor, step: int, name: str) -> Tensor:
+        x = super()._inputs(faces, k, step, name)
+        n = round(self.config.synthesised * len(x))
+        if n == 0:
+            return x
+        target = self.people[faces[:n]]                                          # x's own
+        if self.config.people == "other":
+            rng = stream(self.run.seed, f"{name}/people", step)
+            everybody = target.new_zeros(distributed.size() * n)                    # drawn for the batch of all processes
+            target = distributed.part(draw_codes(everybody, len(self.fold.identities), 1, "any", rng)[0])
+        with self.autocast():
+            code = torch.nn.functional.one_hot(target.to(self.device), len(self.fold.identities)).float()
+            made = self.generator(x[:n], code, None)                             # (n, C, S, S)
+            agreed = self.critics.agree(made, self.expression[faces[:n].to(self.device)], self.config.least_agreement)       # (n,)
+        self.exchanged += torch.stack([agreed.new_ones(n).sum(), agreed.sum()])
+        x[:n] = torch.where(agreed[:, None, None, None], made, x[:n])
+        return x
+
+    def review(self, step: int) -> dict[str, float]:
+        """Return also which share of the synthesised faces the critics agreed on since the last log line."""
+        made, agreed = self.exchanged.tolist()
+        self.exchanged.zero_()
+        return super().review(step) | ({"agreed": round(agreed / made, 4)} if made else {})
+
+    def buffers(self) -> dict[str, Tensor]:
+        return super().buffers() | {"exchanged": self.exchanged}
