@@ -32,7 +32,7 @@ from fer_model.config import TrainConfig, preset, with_budgets
 from fer_model.data.fold import Fold
 from fer_model.engine.devices import resolve_precision
 from fer_model.engine.randomness import stream
-from fer_model.networks import Discriminator, Encoder, Generator, build, make_head
+from fer_model.networks import Decoder, Discriminator, Encoder, Generator, build, make_head
 from fer_model.stages.gan import GanStage
 from fer_model.stages.head import HeadStage
 from fer_model.stages.inputs import StageInputs

@@ -32,6 +32,7 @@ METHODS = ("degan", "deae", "deae-head", "cnn")
 PRECISIONS = ("auto", "fp32", "bf16")
 LR_SCHEDULES = ("constant", "cosine")
 TARGETS = ("other", "any")
+SWAP_PARTS = ("mean", "effect")
 SYNTHESISED_PEOPLE = ("other", "own")
 PREDICTIONS = ("joined", "mean")
 CELL_RULES = ("confounded", "control", "missing")         # no folds: people are tested on what they do not show in training
@@ -221,7 +222,7 @@ class CnnConfig(_ClassifierConfig):
     SECTION: ClassVar = "cnn"
     RULES: ClassVar = {
         **_ClassifierConfig.RULES, "channels": _FROM_1, "features": _FROM_1, "members": _FROM_1, "confusion": _FROM_0,
-        "identity_swap": _SHARE,
+        "identity_swap": _SHARE, "swap_part": _among(*SWAP_PARTS),
     }  # fmt: skip
 
     channels: int = 32                # open: of the first block; each block doubles them
@@ -233,7 +234,9 @@ class CnnConfig(_ClassifierConfig):
     balanced: bool = False            # each person's expressions are drawn equally often; people as often as they have faces
     confusion: float = 0.0            # weight of a term that makes the hidden layer useless to a linear classifier of the person, which
                                       # learns on it beside (Alvi et al., ECCV workshops 2018). 0: off; at 1 nothing is learned
-    identity_swap: float = 0.0        # share of the training views from which the person's mean face is taken off, another person's put on
+    identity_swap: float = 0.0        # share of the training views from which what is the person's is taken off, another person's put on
+    swap_part: str = "mean"           # what that is. mean: of the person's faces; effect: without the expressions that the person shows,
+                                      # by least squares over all faces
 
     def __post_init__(self):
         super().__post_init__()
@@ -481,7 +484,8 @@ def resolve_budgets(config: TrainConfig, n_faces: int) -> TrainConfig:
     """
     if config.head.variant == "f-svm":
         config = with_budgets(config, head=n_faces * config.head.svm_views / 1000)
-    images = {name: budget_images(getattr(config, name), n_faces) for name in ("judges", "gan", "critics", "ae", "head", "recogniser", "cnn")}
+    stages = ("judges", "gan", "critics", "ae", "head", "recogniser", "cnn")
+    images = {name: budget_images(getattr(config, name), n_faces) for name in stages}
     for name in ("recogniser", "cnn"):
         if images[name] is None and None not in (images["gan"], images["head"]):
             images[name] = images["gan"] + images["head"]

@@ -34,7 +34,8 @@ from fer_model.engine import distributed
 from fer_model.errors import ConfigError, ShapeError
 
 __all__ = [
-    "TRUNK", "DECODER", "AveragedCnns", "BaselineCnn", "ConditionalDecoder", "Decoder", "Discriminator", "Encoder", "Generator", "Head", "LinearSvm", "LocalCnn",
+    "TRUNK", "DECODER", "AveragedCnns", "BaselineCnn", "ConditionalDecoder", "Decoder", "Discriminator", "Encoder", "Generator", "Head",
+    "LinearSvm", "LocalCnn",
     "MlpHead", "Trunk", "build", "dropout", "expect_shape", "make_cnn", "make_head", "spectral", "to_input_size",
 ]  # fmt: skip
 
@@ -454,9 +455,9 @@ def make_cnn(network: NetworkConfig, config: CnnConfig, n_classes: int) -> nn.Mo
 def build(make, device: torch.device, std: float, generator: torch.Generator) -> nn.Module:
     """Return the network that `make()` makes, on the device, channels last, with all weights drawn from `generator`.
 
-    Weights ~ N(0, std), section 4.1, but those of a layer with an init_std of its own; biases 0; BN scales 1 and shifts 0. They are drawn on the CPU in the order of the
-    modules, so that every device starts from the same numbers. The network is made without storage, so PyTorch's own
-    initialisation, which would draw from the global generator, does nothing.
+    Weights ~ N(0, std), section 4.1, but those of a layer with an init_std of its own; biases 0; BN scales 1 and shifts 0. They are
+    drawn on the CPU in the order of the modules, so that every device starts from the same numbers. The network is made without storage,
+    so PyTorch's own initialisation, which would draw from the global generator, does nothing.
     """
     with torch.device("meta"):
         network = make()

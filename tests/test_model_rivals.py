@@ -198,17 +198,31 @@ class FlatViews(Views):
 def test_a_swapped_face_has_the_other_mean_in_its_own_view():
     """Two people, whose means in view 7 are 0.08 and 0.40. Seen red, each: the signs turned; its own person drawn; the centre view's
     mean; no clamp; a sum for a mean."""
-    swap = IdentitySwap(FlatViews([0.0, 0.02, 0.03, 0.07]), torch.tensor([0, 0, 1, 1]), 48, 1.0)
+    nothing = torch.zeros(4, dtype=torch.int64)
+    swap = IdentitySwap(FlatViews([0.0, 0.02, 0.03, 0.07]), torch.tensor([0, 0, 1, 1]), nothing, 48, 1.0, "mean")
     x = torch.tensor([0.0, 0.9, -0.9, 0.3])[:, None, None, None].expand(4, 1, 48, 48)
     out = swap(x, torch.arange(4), torch.full((4,), 7), stream(0, "a"))
     assert out.shape == (4, 1, 48, 48) and out[:, 0, 5, 5].tolist() == pytest.approx([0.32, 1.0, -1.0, -0.02], abs=1e-3)
 
 
+def test_a_persons_effect_leaves_the_expression_out():
+    """Brightness is 0.1 a person and 0.05 an expression, and each of two people shows two of three expressions: the means differ by
+    0.05 too much, the effects by nothing. Seen red: the means in place of the effects; person and expression changed over."""
+    person, expression = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 1, 2])
+    views = FlatViews((0.1 * person + 0.05 * expression).tolist())
+    moved = {}
+    for part in ("mean", "effect"):
+        swap = IdentitySwap(views, person, expression, 48, 1.0, part)
+        moved[part] = swap(torch.zeros(2, 1, 48, 48), torch.tensor([0, 2]), torch.zeros(2, dtype=torch.int64), stream(0, "a"))[:, 0, 0, 0]
+    assert moved["mean"].tolist() == pytest.approx([0.15, -0.15], abs=1e-3)
+    assert moved["effect"].tolist() == pytest.approx([0.10, -0.10], abs=1e-3)
+
+
 def test_a_share_of_the_views_is_swapped_with_every_other_person(fold, tiny_prepared):
     """Seen red: the share without effect; always the next person."""
     people = torch.arange(5).repeat_interleave(200)
-    swap = IdentitySwap(FlatViews([0.1 * person for person in people.tolist()]), people, 48, 0.3)
-    swap._mean = lambda person: torch.full((110, 1, 1, 1), 0.1 * person)
+    swap = IdentitySwap(FlatViews([0.1 * person for person in people.tolist()]), people, torch.zeros_like(people), 48, 0.3, "mean")
+    swap._of_view = lambda k: 0.1 * torch.arange(5.0)[:, None, None, None]
     x = torch.zeros(1000, 1, 1, 1)
     moved = (swap(x, torch.arange(1000), torch.zeros(1000, dtype=torch.int64), stream(0, "a")).flatten() * 10).round().int()
     assert (moved != 0).float().mean().item() == pytest.approx(0.3, abs=0.05) and not x.any()

@@ -15,15 +15,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fer_data.faces.views import N_VIEWS
 from fer_data.store.loader import Views
 from fer_model.engine import distributed
 from fer_model.errors import ConfigError
 from fer_model.networks import to_input_size
 
-__all__ = ["IdentitySwap", "mix", "mixed_labels", "strengthen"]
+__all__ = ["IdentitySwap", "mix", "mixed_labels", "person_weights", "strengthen"]
 
 SCALE, SHIFT, TURN_DEG, CONTRAST, BRIGHTNESS = 0.15, 0.06, 10.0, 0.4, 0.3        # at strength 1
+AT_ONCE = 128                         # faces that are rendered at once; bounds memory alone
 ERASED, ERASED_SIDE = 0.5, 1 / 3      # share of views with a square erased, its largest side in parts of the view's
 
 
@@ -91,16 +91,20 @@ def _neighbours(n: int) -> Tensor:
 
 
 class IdentitySwap:
-    """Faces of one person made another's, in pixels: x - mean face of its person + mean face of the other, clamped to [-1, 1].
+    """Faces of one person made another's, in pixels: x - what is its person's + what is the other's, clamped to [-1, 1].
 
-    A mean is over the training faces of a person, each in the view k that x is. It carries that person's expressions too.
+    What is a person's, in the view k that x is:
+        mean     the mean of that person's training faces; it carries the expressions that the person shows
+        effect   the person's part a_p in the additive model face = a_person + b_expression, fitted to all training faces by least
+                 squares. The expressions are in b, so that x keeps its own
     """
 
-    def __init__(self, views: Views, person: Tensor, image_size: int, share: float):
-        """`person` (n,) int64 from 0 without gaps: who each face of `views` shows; `share` of the views, 0 to 1, is changed."""
+    def __init__(self, views: Views, person: Tensor, expression: Tensor, image_size: int, share: float, part: str):
+        """`person`, `expression` (n,) int64 from 0: what each face of `views` shows; `share` of the views, 0 to 1, is changed."""
         self.views, self.person, self.image_size, self.share = views, person.cpu(), image_size, share
         self.n_people = int(self.person.max()) + 1
-        self._means: dict[int, Tensor] = {}
+        self._weights = person_weights(self.person, expression.cpu(), part)                            # (N_i, n)
+        self._parts: dict[int, Tensor] = {}
 
     def __call__(self, x: Tensor, faces: Tensor, k: Tensor, generator: torch.Generator) -> Tensor:
         """Return x (B, C, S, S), views k (B,) of faces (B,), a share of them changed. Random numbers: for the batch of all processes."""
@@ -109,14 +113,32 @@ class IdentitySwap:
         other = (own + 1 + (drawn[:, 1] * (self.n_people - 1)).long()) % self.n_people                 # (B,) never its own
         x = x.clone()
         for i in torch.nonzero(drawn[:, 0] < self.share).flatten().tolist():
-            means = (self._mean(int(person))[int(k[i])].float() for person in (other[i], own[i]))      # (C, S, S) each
-            x[i] = (x[i] + next(means) - next(means)).clamp(-1, 1)
+            of_people = self._of_view(int(k[i]))
+            change = of_people[int(other[i])].float() - of_people[int(own[i])].float()                 # (C, S, S)
+            x[i] = (x[i] + change.to(x.device)).clamp(-1, 1)
         return x
 
-    def _mean(self, person: int) -> Tensor:
-        """Return the mean face of a person in each view, (110, C, S, S) float16; made once, on first use."""
-        if person not in self._means:
-            faces, every = torch.nonzero(self.person == person).flatten(), torch.arange(N_VIEWS)
-            of_each = (to_input_size(self.views.batch(face.expand(N_VIEWS), every), self.image_size) for face in faces)
-            self._means[person] = (sum(of_each) / len(faces)).half()
-        return self._means[person]
+    def _of_view(self, k: int) -> Tensor:
+        """Return what is each person's in view k, (N_i, C, S, S) float16; made once, on first use."""
+        if k not in self._parts:
+            every = torch.arange(self.views.n_faces).split(AT_ONCE)
+            faces = torch.cat([to_input_size(self.views.batch(some, torch.full_like(some, k)), self.image_size).cpu() for some in every])
+            self._parts[k] = torch.einsum("pn,nchw->pchw", self._weights, faces).half()
+        return self._parts[k]
+
+
+def person_weights(person: Tensor, expression: Tensor, part: str) -> Tensor:
+    """Return the weights (N_i, n) with which n faces make up what is each person's: `part` is mean or effect (IdentitySwap).
+
+    >>> person, expression = torch.tensor([0, 0, 1]), torch.tensor([0, 1, 0])
+    >>> person_weights(person, expression, "mean").tolist()
+    [[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]]
+    >>> effect = person_weights(person, expression, "effect")
+    >>> [round(float(x), 2) for x in (effect[1] - effect[0])]       # both show expression 0: the second's face less the first's
+    [-1.0, 0.0, 1.0]
+    """
+    if part == "mean":
+        members = F.one_hot(person).T.float()                                                          # (N_i, n)
+        return members / members.sum(1, keepdim=True)
+    design = torch.cat([F.one_hot(person), F.one_hot(expression)], 1).double()                         # (n, N_i + N_e)
+    return torch.linalg.pinv(design)[: int(person.max()) + 1].float()

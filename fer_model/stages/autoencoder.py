@@ -147,21 +147,22 @@ class AutoencoderStage(Stage):
 
     def _losses(self, step: int, role: Tensor, x: Tensor, partner: Tensor, made: Tensor) -> dict[str, tuple[float, Tensor]]:
         """Return weight and value of what is compared with real faces."""
-        aimed, free = ((role <= SEEN).nonzero()[:, 0], (role > SEEN).nonzero()[:, 0])
+        aimed = role <= SEEN                                             # (B,) the partner is the target
         weight = torch.where(role[aimed] == SEEN, SEEN_WEIGHT, 1.0).to(self.device)                  # (n,)
         pixels = (weight * pixel_difference(made[aimed], partner[aimed])).mean()
-        as_critics_see = (self._strengthened(faces, step) for faces in (made, x, partner))
-        made, x, partner = as_critics_see
-        expression, person = self.critics.pair(step)
-        with autocast(self.device, self.run.precision):
-            seen = [critic.scales(made) for critic in (expression, person)]                          # layers of (B, ...)
-            with torch.no_grad():
-                wanted = [critic.scales(faces) for critic, faces in ((expression, torch.where(_like(role <= SEEN, x), partner, x)), (person, partner))]
-        whole = [feature_difference(*(_rows(layers, aimed) for layers in pair)) for pair in zip(seen, wanted, strict=True)]
-        last = [feature_difference(*(_rows(layers[LAST_LAYERS:], free) for layers in pair)) for pair in zip(seen, wanted, strict=True)]
+        shows_y = torch.where(aimed[:, None, None, None].to(self.device), partner, x)                # (B, C, S, S) shows y^e
+        made, shows_y, partner = (self._strengthened(faces, step) for faces in (made, shows_y, partner))
+        whole, last = 0, 0
+        for critic, real in zip(self.critics.pair(step), (shows_y, partner), strict=True):
+            with autocast(self.device, self.run.precision):
+                seen = critic.scales(made)                               # layers of (B, ...)
+                with torch.no_grad():
+                    wanted = critic.scales(real)
+            whole = whole + feature_difference(*(_rows(layers, aimed) for layers in (seen, wanted)))
+            last = last + feature_difference(*(_rows(layers[LAST_LAYERS:], ~aimed) for layers in (seen, wanted)))
         return {
-            "ae_pixels": (self.config.pixels, pixels), "ae_features": (self.config.features, sum(whole) / 2),
-            "ae_exchange": (self.config.exchange, sum(last) / 2),
+            "ae_pixels": (self.config.pixels, pixels), "ae_features": (self.config.features, whole / 2),
+            "ae_exchange": (self.config.exchange, last / 2),
         }  # fmt: skip
 
     def _seen(self, faces: Tensor, k: Tensor) -> Tensor:
@@ -190,9 +191,5 @@ class AutoencoderStage(Stage):
         return {"encoder": self.finished.encoder, "decoder": self.finished.decoder}
 
 
-def _rows(layers: Sequence[Tensor], rows: Tensor) -> list[Tensor]:
-    return [layer[rows].float() for layer in layers]
-
-
-def _like(choice: Tensor, faces: Tensor) -> Tensor:
-    return choice.to(faces.device)[:, None, None, None]
+def _rows(layers: Sequence[Tensor], which: Tensor) -> list[Tensor]:
+    return [layer[which.to(layer.device)].float() for layer in layers]

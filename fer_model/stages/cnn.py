@@ -39,7 +39,9 @@ class CnnStage(ClassifierStage):
         self.learners = {self.name: Learner(cnn, self.config, self.steps)}
         self._keep_weights()
         self.identity, swapped = fold.identity_labels(inputs.device), self.config.identity_swap          # (n,) y^id
-        self.swap = IdentitySwap(self.views, self.identity, net.image_size, swapped) if swapped else None
+        self.swap = None
+        if swapped:
+            self.swap = IdentitySwap(self.views, self.identity, self.expression, net.image_size, swapped, self.config.swap_part)
         if self.config.confusion:                                         # after _keep_weights: it is not used to predict
             people = build(self._person_classifiers, inputs.device, net.init_std, stream(config.seed, "init/person"))
             self.learners["person"] = Learner(people, self.config, self.steps)

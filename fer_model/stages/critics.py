@@ -6,7 +6,7 @@ Out: CriticsStage, for engine.loop.run_stage; Critics, its trained networks as s
 They learn as the judges do, but from all training faces, under stronger views, and with weights of their own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -47,9 +47,7 @@ class Critics:
         return tuple(self.networks[f"{kind}{step % self.n_pairs}"] for kind in KINDS)
 
     @torch.no_grad()
-    def agree(self, faces: Tensor, expression: Tensor, least: float) -> Tensor:
-        """Return in which faces (n, C, S, S) the critics see the expression (n,): with a mean probability of at least `least`. (n,) bool."""
-        found: Sequence[Tensor] = [
-            self.networks[f"expression{number}"](faces).softmax(1) for number in range(self.n_pairs)
-        ]  # of (n, K)
+    def agree(self, faces: Tensor, expression: Tensor, least: float) -> Tensor:                    # -> (n,) bool
+        """Return in which faces (n, C, S, S) the critics see the expression (n,), with a mean probability of at least `least`."""
+        found = [self.networks[f"expression{number}"](faces).softmax(1) for number in range(self.n_pairs)]         # of (n, K)
         return torch.stack(found).mean(0).gather(1, expression[:, None])[:, 0] >= least
