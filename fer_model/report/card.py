@@ -17,7 +17,7 @@ from fer_data.faces.landmarks.none import NO_POINTS
 from fer_data.files import make_folder, sha256_of_file, write_bytes_atomically
 from fer_data.share.terms import Terms, terms_of
 from fer_data.text import counted, escape, listed, paragraphs, percent, table
-from fer_model.config import STAGES_OF
+from fer_model.config import STAGES_OF, SYNTHESISERS
 from fer_model.errors import RunError
 from fer_model.evaluate.pooled import SeedFigures, figures_of, seed_spread
 from fer_model.report.markdown import accuracy_table, confusion_table, folds_table
@@ -35,7 +35,9 @@ CARD = "card.md"
 _STAGES = {
     "gan": "DE-GAN: an encoder and a decoder draw each training face's expression on another training person; a discriminator judges",
     "both": "local CNNs on four layers of the encoder, and f(x)", "taps": "local CNNs on four layers of the encoder",
-    "f-mlp": "an MLP on f(x) alone", "f-svm": "a linear SVM on f(x) alone", "cnn": "the baseline: a CNN on the pixels",
+    "critics": "CNNs of expression and of person, whose layers the next stage matches",
+    "ae": "DE-AE: an encoder and a decoder draw each training face's expression on another training person; targets are real faces",
+    "recogniser": "the baseline's CNN on real and synthesised faces", "f-mlp": "an MLP on f(x) alone", "f-svm": "a linear SVM on f(x) alone", "cnn": "the baseline: a CNN on the pixels",
 }  # fmt: skip
 _SETTINGS = ("batch", "lr", "lr_schedule", "weight_decay", "label_smoothing", "dropout")        # of a stage, named in the card
 _HELD_OUT = ("Folds", "Unit", "Average", "Interval", "Test crop", "Trained on")                 # rows that pretraining does not have
@@ -109,9 +111,10 @@ def _warning(method: Method, terms: Terms) -> list[str]:
     if terms.drawn:
         return ["> The people are synthetic: nobody is in the weights, and figures of synthetic people say nothing about real faces."]
     draws = ""
-    if "gan" in STAGES_OF[method.config["method"]]:
+    stage_1 = [stage for stage in STAGES_OF[method.config["method"]] if stage in SYNTHESISERS]
+    if stage_1:
         draws = (
-            " Stage 1 (gan.safetensors) draws the faces of the people whom it was trained on, by name: whoever has it has pictures of them;"
+            f" Stage 1 ({stage_1[0]}.safetensors) draws the faces of the people whom it was trained on, by name: whoever has it has pictures of them;"
             " fer-model export leaves it out."
         )
     text = (

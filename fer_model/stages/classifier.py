@@ -47,6 +47,7 @@ class Drawn(NamedTuple):
 class ClassifierStage(Stage):
     """A learner that maps views to expressions. A subclass says which networks and which loss."""
 
+    random_name: str | None = None    # under which random numbers are drawn; None: the stage's own name
     average: Average | None = None    # of the learners' weights, if they are used averaged
     best: Best | None = None          # validation chooses: the best weights so far
 
@@ -55,7 +56,8 @@ class ClassifierStage(Stage):
         self.run, self.fold, self.views, self.device = inputs.config, inputs.fold, inputs.views, inputs.device
         self.validation = inputs.validation
         members = getattr(self.config, "members", 1)
-        self.streams = [self.name, *(f"{self.name}/{number}" for number in range(1, members))]         # names of random numbers
+        name = self.random_name or self.name
+        self.streams = [name, *(f"{name}/{number}" for number in range(1, members))]                   # names of random numbers
         self.batches = [self._batches(name) for name in self.streams]
         self.expression = self.fold.expression_labels(self.device)       # (n,) y^e
 

@@ -34,7 +34,7 @@ class CnnStage(ClassifierStage):
     def __init__(self, inputs: StageInputs):
         super().__init__(inputs)
         config, net, fold = inputs.config, inputs.config.network, inputs.fold
-        rng = stream(config.seed, f"init/{self.name}")
+        rng = stream(config.seed, f"init/{self.streams[0]}")
         cnn = build(lambda: make_cnn(net, self.config, len(fold.classes)), inputs.device, net.init_std, rng)
         self.learners = {self.name: Learner(cnn, self.config, self.steps)}
         self._keep_weights()

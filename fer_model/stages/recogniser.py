@@ -24,6 +24,7 @@ class RecogniserStage(CnnStage):
     """The first part of each batch is G(x, I), where the critics agree that it shows y^e; the rest, and the others, are x."""
 
     name = "recogniser"
+    random_name = "cnn"               # the weights and the order of the baseline of the same seed: what differs is the faces
 
     def __init__(self, inputs: StageInputs):
         super().__init__(inputs)

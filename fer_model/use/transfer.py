@@ -89,7 +89,7 @@ def transfer(run: Path, request: Request, out: Path | None = None, data: Path | 
     """
     trained = load_run(run, device)
     if "decoder" not in trained.networks:
-        raise RunError(f"drawing a sheet: a run of method degan is needed, {run} is of method {trained.config.method}")
+        raise RunError(f"drawing a sheet: a run of method degan or deae is needed, {run} is of method {trained.config.method}")
     suffix = ".gif" if request.gif else ".png"
     out = out or run / ("-".join(["edit", *request.edit]) if request.edit else "transfer")
     out = out.with_suffix(suffix) if not out.suffix else out

@@ -1,0 +1,143 @@
+"""DE-AE: what each sample is compared with, the conditional decoder, and the baseline's network on synthesised faces."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from fer_data.store.loader import open_views
+from fer_model.config import NetworkConfig, preset, resolve_budgets
+from fer_model.data.fold import read_prepared
+from fer_model.engine.randomness import stream
+from fer_model.errors import ShapeError
+from fer_model.networks import ConditionalDecoder, build
+from fer_model.stages.autoencoder import OWN, SEEN, AutoencoderStage, Partners
+from fer_model.stages.cnn import CnnStage
+from fer_model.stages.critics import Critics, CriticsStage
+from fer_model.stages.inputs import StageInputs
+from fer_model.stages.recogniser import RecogniserStage
+
+CPU = torch.device("cpu")
+NETWORK = NetworkConfig(image_size=16, width=0.125, representation=6)
+
+
+@pytest.fixture(scope="module")
+def fold(tiny_prepared):
+    """Fold 0: four people, three expressions; one cell, (first person, first expression), is taken away."""
+    whole = read_prepared(tiny_prepared).fold(0)
+    gone = (whole.train["subject"] == whole.train["subject"].iloc[0]) & (whole.train["expression"] == whole.classes[0])
+    assert gone.any()
+    return replace(whole, train=whole.train[~gone].reset_index(drop=True))
+
+
+@pytest.fixture
+def inputs(fold, tiny_prepared):
+    """What stages are made from, with critics that are not trained."""
+    config = resolve_budgets(preset("smoke", method="deae"), len(fold.train))
+    start = StageInputs(config, fold, open_views(tiny_prepared, fold.train), CPU)
+    return start.after(CriticsStage(start))
+
+
+def with_autoencoder(inputs):
+    return inputs.after(AutoencoderStage(inputs))
+
+
+def changed(inputs, **of_recogniser):
+    config = replace(inputs.config, recogniser=replace(inputs.config.recogniser, **of_recogniser))
+    return replace(inputs, config=config)
+
+
+# --- stage 1
+
+
+def test_each_sample_is_compared_with_what_its_role_says(fold):
+    """Seen red, each: people of `seen` drawn from all; a partner of `seen` with any expression; `own` another face of the person."""
+    partners, n = Partners(fold), len(fold.train)
+    expression, identity = fold.expression_labels(CPU), fold.identity_labels(CPU)
+    asked = set()
+    for step in range(40):
+        faces = torch.randint(n, (16,), generator=stream(1, "faces", step))
+        drawn = partners.draw(faces, torch.zeros_like(faces), stream(0, "a", step))
+        role = torch.arange(16) % 4
+        assert torch.equal(identity[drawn.partner], drawn.target)
+        own, seen = role == OWN, role == SEEN
+        assert torch.equal(drawn.partner[own], faces[own]) and torch.equal(drawn.target[own], identity[faces[own]])
+        assert torch.equal(expression[drawn.partner[seen]], expression[faces[seen]])
+        free = ~own & ~seen
+        asked |= set(zip(drawn.target[free].tolist(), expression[faces[free]].tolist(), strict=True))
+    assert len(asked) == len(fold.identities) * len(fold.classes)        # the cell that training does not have, too
+
+
+def test_the_decoder_listens_to_person_and_representation_and_to_no_noise():
+    """Seen red, each: f(x) not standardised; the embedding left out; noise added."""
+    decoder = build(lambda: ConditionalDecoder(NETWORK, 4, 5), CPU, 0.3, stream(0, "decoder")).train()
+    f, code, noise = torch.randn(8, 6, generator=stream(0, "f")), torch.eye(5)[torch.arange(8) % 5], torch.ones(8, 50)
+    made = decoder(f, code)
+    assert made.shape == (8, 1, 16, 16) and made.abs().max() <= 1
+    assert torch.equal(decoder(f, code, noise), made)
+    assert torch.allclose(decoder(100 * f + 7, code), made, atol=1e-3)   # only how f(x) differs within the batch counts
+    assert (decoder(f, code.roll(1, 0)) - made).abs().mean() > 1e-3
+    assert (decoder(f.flip(0), code) - made).abs().mean() > 1e-3
+    with pytest.raises(ShapeError, match=r"decoder input identity code: dimension 1 must be 5, got 4"):
+        decoder(f, code[:, :4])
+
+
+def test_people_begin_as_far_apart_as_representations():
+    decoder = build(lambda: ConditionalDecoder(NETWORK, 64, 200), CPU, 0.02, stream(0, "decoder"))
+    assert decoder.embedding.weight.std().item() == pytest.approx(1, abs=0.05)
+    assert decoder.fc.weight.std().item() == pytest.approx(0.02, rel=0.05)
+
+
+def test_each_loss_moves_what_it_is_for(inputs):
+    """With all other weights at 0. Seen red: a loss multiplied by another's weight; features of cells without a target compared."""
+    for name in ("pixels", "features", "exchange", "expression"):
+        weights = dict.fromkeys(("pixels", "features", "exchange", "expression"), 0.0) | {name: 1.0}
+        stage = AutoencoderStage(replace(inputs, config=replace(inputs.config, ae=replace(inputs.config.ae, lr=3e-3, **weights))))
+        first = stage.step(0)
+        assert all((float(value) > 0) == (key in ("ae", f"ae_{name}")) for key, value in first.items())
+        for _ in range(25):
+            last = stage.step(0)                                         # the same batch again
+        assert last["ae"] < 0.9 * first["ae"], name
+
+
+def test_critics_take_turns_and_do_not_move(fold, inputs):
+    config = replace(inputs.config, critics=replace(inputs.config.critics, pairs=2))
+    start = replace(inputs, config=config, trained={})
+    after = start.after(CriticsStage(start))
+    assert set(after.trained["critics"]) == {"expression0", "identity0", "expression1", "identity1"}
+    critics = Critics(after.trained["critics"])
+    assert critics.pair(0) == critics.pair(2) != critics.pair(1)
+    before = {name: {k: v.clone() for k, v in network.state_dict().items()} for name, network in critics.networks.items()}
+    stage = AutoencoderStage(after)
+    for step in range(4):
+        stage.step(step)
+    assert all(torch.equal(v, before[name][k]) for name, network in critics.networks.items() for k, v in network.state_dict().items())
+
+
+# --- the recogniser
+
+
+def test_without_synthesised_faces_the_recogniser_is_the_baseline(inputs):
+    """Bit for bit. Seen red: random numbers drawn under its own name."""
+    inputs = changed(with_autoencoder(inputs), synthesised=0.0, dropout=0.5)
+    baseline = replace(inputs, config=replace(inputs.config, cnn=replace(inputs.config.cnn, dropout=0.5)))
+    ours, theirs = RecogniserStage(inputs), CnnStage(baseline)
+    for step in range(4):
+        ours.step(step)
+        theirs.step(step)
+    mine = {name.removeprefix("recogniser/"): tensor for name, tensor in ours.weights().items()}
+    assert all(torch.equal(mine[name.removeprefix("cnn/")], tensor) for name, tensor in theirs.weights().items())
+
+
+def test_a_share_of_each_batch_is_synthesised_if_the_critics_agree(inputs):
+    """Seen red, each: everything replaced; faces without agreement replaced; the own person drawn from all."""
+    ready = with_autoencoder(inputs)
+    plain = RecogniserStage(changed(ready, synthesised=0.0)).drawn(0).x
+    half = RecogniserStage(changed(ready, synthesised=0.5)).drawn(0).x
+    assert (half[:4] != plain[:4]).flatten(1).any(1).all() and torch.equal(half[4:], plain[4:])
+    never = RecogniserStage(changed(ready, synthesised=0.5, least_agreement=0.999))
+    assert torch.equal(never.drawn(0).x, plain) and never.review(1) == {"agreed": 0.0} and never.review(1) == {}
+    own = RecogniserStage(changed(ready, synthesised=0.5, people="own"))
+    faces, k = own.batches[0].at(0)
+    code = torch.eye(len(own.fold.identities))[own.people[faces[:4]]]
+    assert torch.equal(own.drawn(0).x[:4], own.generator(plain[:4], code, None))
