@@ -63,7 +63,8 @@ SETTINGS = (
 )
 SET = set_option("Any setting by its name, such as gan.lr=1e-4; `fer-model config` lists them. May be repeated.", "VALUE")
 METHOD = (
-    choice("--method", METHODS, "DE-GAN and its head; DE-AE, its repair, with the baseline's network or with the head; or the paper's CNN baseline."),
+    choice("--method", METHODS, "DE-GAN and its head; DE-AE, without an adversary, with the baseline's network or with the head; the"
+                                " paper's CNN baseline."),
     choice("--head", HEADS, "What predicts. both: small CNNs on layers inside the encoder (taps) and its output f(x), as in the paper;"
                             " taps: without f(x); f-mlp and f-svm: f(x) alone."),
     choice("--selection", SELECTIONS, "Keep the weights after the last step, or the best on people held out of the training set."),

@@ -435,7 +435,10 @@ _SMALL = TrainConfig(
 # strong: small with what lifts any classifier and is no part of the method, for the head and the baseline alike: twice the images in
 # stage 2 (so 132 kimg of the baseline), mixup, averaged weights. The networks, smoothing, dropout and step sizes are those of small.
 _MORE = {"mixup": 0.2, "average_half_kimg": 4.0}
-_STRONG = replace(_SMALL, preset="strong", head=replace(_SMALL.head, kimg=96, **_MORE), cnn=replace(_SMALL.cnn, **_MORE))
+_STRONG = replace(
+    _SMALL, preset="strong", head=replace(_SMALL.head, kimg=96, **_MORE), recogniser=replace(_SMALL.recogniser, **_MORE),
+    cnn=replace(_SMALL.cnn, **_MORE),
+)
 # paper: `fer-model train --fold 0 --preset paper --dry-run` says what it costs; CK+ in the paper's table 1: 97.36.
 _PAPER = TrainConfig(preset="paper")
 

@@ -138,6 +138,6 @@ def test_a_share_of_each_batch_is_synthesised_if_the_critics_agree(inputs):
     never = RecogniserStage(changed(ready, synthesised=0.5, least_agreement=0.999))
     assert torch.equal(never.drawn(0).x, plain) and never.review(1) == {"agreed": 0.0} and never.review(1) == {}
     own = RecogniserStage(changed(ready, synthesised=0.5, people="own"))
-    faces, k = own.batches[0].at(0)
+    faces, _ = own.batches[0].at(0)
     code = torch.eye(len(own.fold.identities))[own.people[faces[:4]]]
     assert torch.equal(own.drawn(0).x[:4], own.generator(plain[:4], code, None))

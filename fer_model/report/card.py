@@ -37,7 +37,8 @@ _STAGES = {
     "both": "local CNNs on four layers of the encoder, and f(x)", "taps": "local CNNs on four layers of the encoder",
     "critics": "CNNs of expression and of person, whose layers the next stage matches",
     "ae": "DE-AE: an encoder and a decoder draw each training face's expression on another training person; targets are real faces",
-    "recogniser": "the baseline's CNN on real and synthesised faces", "f-mlp": "an MLP on f(x) alone", "f-svm": "a linear SVM on f(x) alone", "cnn": "the baseline: a CNN on the pixels",
+    "recogniser": "the baseline's CNN on real and synthesised faces",
+    "f-mlp": "an MLP on f(x) alone", "f-svm": "a linear SVM on f(x) alone", "cnn": "the baseline: a CNN on the pixels",
 }  # fmt: skip
 _SETTINGS = ("batch", "lr", "lr_schedule", "weight_decay", "label_smoothing", "dropout")        # of a stage, named in the card
 _HELD_OUT = ("Folds", "Unit", "Average", "Interval", "Test crop", "Trained on")                 # rows that pretraining does not have
@@ -114,8 +115,8 @@ def _warning(method: Method, terms: Terms) -> list[str]:
     stage_1 = [stage for stage in STAGES_OF[method.config["method"]] if stage in SYNTHESISERS]
     if stage_1:
         draws = (
-            f" Stage 1 ({stage_1[0]}.safetensors) draws the faces of the people whom it was trained on, by name: whoever has it has pictures of them;"
-            " fer-model export leaves it out."
+            f" Stage 1 ({stage_1[0]}.safetensors) draws the faces of the people whom it was trained on, by name: whoever has it has pictures"
+            " of them; fer-model export leaves it out."
         )
     text = (
         f"DO NOT PUBLISH THE WEIGHTS without the consent of the owners of the data. They were made from faces of people.{draws}"
