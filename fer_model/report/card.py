@@ -115,8 +115,8 @@ def _warning(method: Method, terms: Terms) -> list[str]:
     stage_1 = [stage for stage in STAGES_OF[method.config["method"]] if stage in SYNTHESISERS]
     if stage_1:
         draws = (
-            f" Stage 1 ({stage_1[0]}.safetensors) draws the faces of the people whom it was trained on, by name: whoever has it has pictures"
-            " of them; fer-model export leaves it out."
+            f" Stage 1 ({stage_1[0]}.safetensors) draws the faces of the people whom it was trained on, by name: whoever has it has"
+            " pictures of them; fer-model export leaves it out."
         )
     text = (
         f"DO NOT PUBLISH THE WEIGHTS without the consent of the owners of the data. They were made from faces of people.{draws}"
