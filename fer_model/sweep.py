@@ -33,7 +33,7 @@ from fer_model.evaluate.figures import Evaluation, accuracy, evaluate_together, 
 from fer_model.evaluate.pooled import Spread, spread
 from fer_model.job import Job, name_of, precision_of
 from fer_model.plan import RunPlan, plan
-from fer_model.runs.fold_runs import holds_folds
+from fer_model.runs.fold_runs import holds_folds, processor_minutes
 from fer_model.runs.folder import RunFolder
 from fer_model.runs.predictions import read_predictions
 from fer_model.runs.taken_over import DECIDING
@@ -189,6 +189,11 @@ class PointFigures:
         """Minutes of training of a network on the clock, over its stages; the mean over the runs."""
         return sum(stage["seconds"] for stage in self._stages) / 60 / max(1, len(self.runs))
 
+    @property
+    def processor_minutes(self) -> float | None:
+        """Minutes of processors that the steps took, over the stages; the mean over the runs. None: a run has not counted them."""
+        return processor_minutes([RunFolder(path).read_result() for _, path in self.runs])
+
     def spent(self) -> tuple[float, float]:
         """Return kimg and minutes of all runs together; a stage that was taken over cost nothing."""
         own = [stage for stage in self._stages if "taken_from" not in stage]
@@ -198,7 +203,7 @@ class PointFigures:
         """Return settings, folders, figures and costs."""
         figures = {} if self.evaluation is None else {
             "evaluation": self.evaluation.to_dict(), "frame_accuracy_of_seeds": asdict(self.seeds), "validation_accuracy": self.validation,
-            "kimg": self.kimg, "minutes": self.minutes,
+            "kimg": self.kimg, "minutes": self.minutes, "processor_minutes": self.processor_minutes,
         }  # fmt: skip
         folders = {str(seed): str(path) for seed, path in self.folders.items()}
         return {
@@ -242,7 +247,7 @@ class Swept:
     def _table(self):
         validation, seeds = any(point.validation for point in self.points), len(self.points[0].folders) > 1
         title = f"Pooled over folds{', mean ± sd of seeds' if seeds else ''}; in brackets 95 % over people"
-        names = ["per frame", "per sequence", "macro recall", *(["validation"] if validation else []), "kimg", "min"]
+        names = ["per frame", "per sequence", "macro recall", *(["validation"] if validation else []), "kimg", "min", "processor\nmin"]
         table = plain_table(title, "settings", "runs", *names)
         for column in table.columns[2:4]:
             column.no_wrap = True
@@ -259,7 +264,7 @@ class Swept:
         shares = (found.frame_accuracy, found.sequence_accuracy)
         frame, sequence = (f"\n({100 * share.low:.1f} to {100 * share.high:.1f})" for share in shares)
         chosen = [] if not validation else [""] if point.validation is None else [f"{point.validation:.1%}"]
-        costs = f"{point.kimg:g}", f"{point.minutes:.1f}"
+        costs = f"{point.kimg:g}", f"{point.minutes:.1f}", "" if point.processor_minutes is None else f"{point.processor_minutes:.1f}"
         recall = f"{found.frame_macro_recall:.1%}"
         return [f"{point.seeds}{frame}", f"{found.sequence_accuracy.value:.1%}{sequence}", recall, *chosen, *costs]
 

@@ -218,12 +218,15 @@ def _result(config: TrainConfig, fold: Fold, evaluation: Evaluation | None, jour
             "kimg": kimg, "steps": steps_of(getattr(config, name)),
             "passes_over_faces": round(kimg * 1000 / len(fold.train), 2), "seconds": round(sum(line["seconds"] for line in ticks), 1),
         }  # fmt: skip
+        if ticks and all("processor_seconds" in line for line in ticks):         # a run of before has none
+            stages[name]["processor_seconds"] = round(sum(line["processor_seconds"] for line in ticks), 1)
     looks = [line for line in journal.lines if "best_step" in line]
     for line in looks[-1:]:
         stages[line["stage"]] |= {"chosen_step": line["best_step"], "validation_accuracy": line["best_validation_accuracy"]}
     for line in journal.lines:
         if line["event"] == "taken over":
-            stages[line["stage"]] |= {"seconds": line["seconds"], "taken_from": line["run"], "sha256": line["sha256"]}
+            costs = {name: line[name] for name in ("seconds", "processor_seconds") if line.get(name) is not None}
+            stages[line["stage"]] |= {**costs, "taken_from": line["run"], "sha256": line["sha256"]}
     return {
         "method": config.method, "name": config.name, "preset": config.preset, "dataset": fold.dataset, "fold": fold.number,
         "seed": config.seed, "stages": stages, "rules": _rules(config, fold, looks[-1] if looks else None, start),

@@ -67,9 +67,8 @@ def write_fold(
         picture = np.random.default_rng(fold).integers(0, 256, (40, 60), dtype=np.uint8)
         (path / "samples.png").write_bytes(cv2.imencode(".png", picture)[1].tobytes())
     write_predictions(path / "predictions.csv", frame)
-    stages = {
-        stage: {"kimg": getattr(config, stage).kimg, "steps": 8, "passes_over_faces": 1.5, "seconds": 60.0} for stage in config.stages
-    }
+    costs = {"steps": 8, "passes_over_faces": 1.5, "seconds": 60.0, "processor_seconds": 90.0}
+    stages = {stage: {"kimg": getattr(config, stage).kimg, **costs} for stage in config.stages}
     result = {
         "method": method, "preset": "smoke", "dataset": dataset, "fold": fold, "seed": seed, "stages": stages, "rules": RULES,
         "manifest_sha256": content["manifest_sha256"], "code_version": "0.1.0+aa", "evaluation": evaluate(frame).to_dict(),

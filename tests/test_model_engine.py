@@ -22,6 +22,7 @@ from fer_model.engine.stage import lr_at
 from fer_model.errors import CheckpointError, DeviceError, DivergedError
 from fer_model.job import Job
 from fer_model.stages.cnn import CnnStage
+from fer_model.stages.health import Health
 from fer_model.stages.inputs import StageInputs
 from fer_model.train import train
 
@@ -45,7 +46,7 @@ def stop_at(stage, step):
 def ticks_of(run):
     """Return the ticks without what the clock says."""
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    clock = ("seconds", "images_per_s")
+    clock = ("seconds", "processor_seconds", "images_per_s")
     return [{key: value for key, value in line.items() if key not in clock} for line in lines if line["event"] == "tick"]
 
 
@@ -200,6 +201,28 @@ def test_the_line_for_people_and_the_line_for_machines_agree(undisturbed, tiny_p
     took = next(entry["seconds"] for entry in lines if entry.get("stage") == "gan" and entry.get("step") == 4)
     left = float(re.search(r"img/s  ([\d.]+) min left", half)[1])
     assert left == pytest.approx(2 * took / 60, abs=0.06) and "left" not in line, "two ticks like this one"
+
+
+def test_processor_time_is_that_of_the_steps_and_adds_up_over_sessions(undisturbed, tiny_prepared, tmp_path, monkeypatch):
+    """A clock that moves 2 s a step, 100 s for each look of a watcher: stopped and resumed, the budget says 2 s a step. Seen red: the
+    watchers' time in it; the time of the last session alone."""
+    now = [0.0]
+    monkeypatch.setattr("fer_model.engine.loop._processor_seconds", lambda: now[0])
+    look = Health.on_tick
+    monkeypatch.setattr(Health, "on_tick", lambda self, *given: now.__setitem__(0, now[0] + 100) or look(self, *given))
+
+    def hook(stage, step, steps):
+        now[0] += 2
+        if stop and (stage, step) == ("gan", 5):
+            raise Stop
+
+    job, stop = Job(tiny_prepared, tmp_path / "run", smoke()), True
+    with pytest.raises(Stop):
+        train(job, "cpu", say=quiet, hook=hook, save_every_s=0)
+    stop = False
+    train(job, "cpu", say=quiet, hook=hook, save_every_s=0)
+    stages = json.loads((tmp_path / "run" / "result.json").read_text())["stages"]
+    assert {name: stage["processor_seconds"] for name, stage in stages.items()} == {"gan": 16, "head": 2 * stages["head"]["steps"]}
 
 
 @given(steps=st.integers(1, 3000))

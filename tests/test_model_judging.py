@@ -48,11 +48,13 @@ def trusted(run, monkeypatch):
     real = centre_inputs(open_views(data, rows), torch.arange(len(rows)), 48).flatten(1)
     names = {"expression": fold.expression_labels(torch.device("cpu")), "identity": fold.identity_labels(torch.device("cpu"))}
 
+    asked = []
+
     def judge(kind):
-        return lambda x: torch.nn.functional.one_hot(names[kind][torch.cdist(x.flatten(1), real).argmin(1)], 4).float()
+        return lambda x: asked.append(x) or torch.nn.functional.one_hot(names[kind][torch.cdist(x.flatten(1), real).argmin(1)], 4).float()
 
     monkeypatch.setattr(judging, "_networks", lambda one: (judging_networks(one)[0], {kind: judge(kind) for kind in names}))
-    return trained, data, fold
+    return trained, data, fold, asked
 
 
 judging_networks = judging._networks
@@ -61,13 +63,14 @@ judging_networks = judging._networks
 def test_every_face_is_a_source_and_is_judged_as_by_hand(run, trusted, monkeypatch):
     """With the encoder that the decoder was trained with, not the head's. Seen red: the head's encoder; targets drawn among all; the first
     turn's noise in each."""
-    trained, data, fold = trusted
+    trained, data, fold, asked = trusted
     found = json.loads(call("judge", run, "--targets", 2, "--seed", 3, "--json"))
     assert found == json.loads((run / "judged.json").read_text()) and [row["sources"] for row in found["rows"]] == list(judging.SOURCES)
     own = checkpoint.read_tensors(run / "gan.safetensors")
     networks = load_networks(trained.config, "gan", 3, 4, own, trained.device, "here")
     assert not torch.equal(networks["encoder"].layers["conv11"][0].weight, trained.networks["encoder"].layers["conv11"][0].weight)
     _, judges = judging._networks(trained)
+    shown, mine = torch.cat(asked[:1] + asked[2:3]), []                  # to the judge of expressions: of training people, of the test fold
     for row, rows, kind in zip(found["rows"], (fold.train, fold.test), ("other", "any"), strict=False):
         x = centre_inputs(open_views(data, rows), torch.arange(len(rows)), 48)
         who = [trained.identities.index(f"tiny/{name}") for name in rows["subject"]] if kind == "other" else [0] * len(rows)
@@ -76,10 +79,12 @@ def test_every_face_is_a_source_and_is_judged_as_by_hand(run, trusted, monkeypat
             for turn in range(2):
                 target, noise = draw_codes(torch.tensor(who), 4, 4, kind, stream(3, f"judge/{row['sources']}", turn))
                 made = networks["decoder"](networks["encoder"](x), torch.eye(4)[target], noise)
+                mine.append(made)
                 both += ((judges["expression"](made).argmax(1) == what) & (judges["identity"](made).argmax(1) == target)).sum().item()
                 n += len(rows)
         assert row["n_faces"] == n and row["shares"]["both_right"] == pytest.approx(both / n) and row["n_unseen"] == 0
         assert ("source_identity" in row["shares"]) == (kind == "other") and "both_right_seen" in row["shares"]
+    torch.testing.assert_close(shown, torch.cat(mine))
     assert found["rows"][2]["shares"] == {"both_right": 1, "judged_expression": 1, "judged_identity": 1}
     assert found["rows"][2]["n_faces"] == held_out(fold.train, trained.config.seed).sum()
     logged = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]

@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli.fer_model import main
-from fer_data.text import escape, table
+from fer_data.text import escape, percent, table
 from fer_model.errors import RunError
 from fer_model.evaluate.figures import accuracy, evaluate
 from fer_model.evaluate.paired import compare_methods
@@ -359,7 +359,10 @@ def test_json_page_and_markdown_hold_the_same_numbers(two, written):
     for one, folder in zip(report["figures"], two, strict=True):
         frame = pd.concat([read_predictions(folder / f"fold{fold}" / "predictions.csv") for fold in range(3)], ignore_index=True)
         assert one["pooled"] == json.loads(json.dumps(evaluate(frame).to_dict()))
-        assert set(one) == {"name", "method", "seed", "pooled", "mean_of_folds", "folds", "sentences"} and len(one["folds"]) == 3
+        assert set(one) == {"name", "method", "seed", "pooled", "mean_of_folds", "folds", "sentences", "kimg", "processor_minutes"}
+        assert len(one["folds"]) == 3 and one["processor_minutes"] == (3 if one["method"] == "DE-GAN" else 1.5)
+        costs = f"{one['kimg']:g}", f"{one['processor_minutes']:.1f}"
+        assert f"% | {costs[0]} | {costs[1]} |" in text and f"{percent(one['pooled']['frame_macro_recall'])} {' '.join(costs)}" in page.text
         share = f"{100 * accuracy(frame):.1f}"
         assert f"{one['name']} 3 108 {share}" in page.text and f"| {escape(one['name'])} | 3 | 108 | 12 | {share} % (" in text
         for sentence in one["sentences"]:

@@ -162,6 +162,7 @@ def test_the_figures_of_a_combination_are_the_mean_of_its_seeds_over_all_its_fol
     assert whole.frame_accuracy.value == pytest.approx(right / images) and (whole.n_images, whole.n_subjects) == (108, 12)
     assert whole.frame_accuracy.low < whole.frame_accuracy.value < whole.frame_accuracy.high
     kimg, minutes = found.spent()
+    assert found.processor_minutes == pytest.approx(3) and found.to_json()["processor_minutes"] == found.processor_minutes
     assert (kimg, minutes, found.kimg, found.minutes) == pytest.approx((5 * 0.128, 10, 0.128, 2))
     shown = Swept(tmp_path, (found,), 0, ())
     lines = "".join(shown._table().columns[1].cells), shown.to_json()["points"][0]

@@ -9,6 +9,7 @@ bits as those of a run that was never stopped, because nothing random has a stat
 """
 
 import math
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -81,16 +82,23 @@ def _stop(stage: Stage, bad: tuple, journal: Journal) -> None:
     )
 
 
+def _processor_seconds() -> float:
+    """Return the processor time so far, of this process and the children that have ended, times the processes that train together:
+    they share the work evenly."""
+    return sum(os.times()[:4]) * distributed.size()
+
+
 def _tick(
-    stage: Stage, step: int, means: dict[str, float], seconds: float, steps: int, journal: Journal, watchers: Sequence[Watcher]
-) -> None:
+    stage: Stage, step: int, means: dict[str, float], seconds: float, spent: float, steps: int, journal: Journal,
+    watchers: Sequence[Watcher],
+) -> None:  # fmt: skip
     batch = step_images(stage.config)
     numbers = {f"loss_{name}": value for name, value in means.items()} | stage.review(step)
     for watcher in watchers:
         numbers |= watcher.on_tick(stage, step)
     entry = {
         "event": "tick", "stage": stage.name, "step": step, "steps": stage.steps, "seen_kimg": step * batch / 1000,
-        "images_per_s": round(steps * batch / seconds, 1), "seconds": round(seconds, 3), **numbers,
+        "images_per_s": round(steps * batch / seconds, 1), "seconds": round(seconds, 3), "processor_seconds": round(spent, 3), **numbers,
     }  # fmt: skip
     shown = "  ".join(f"{name.removeprefix('loss_')} {value:.3g}" for name, value in numbers.items())
     left = f"{(stage.steps - step) * seconds / steps / 60:.1f} min left  " if step < stage.steps else ""       # at this tick's speed
@@ -126,7 +134,7 @@ def run_stage(
     saved_at = ticked_at = time.monotonic()
     while step < stage.steps:
         end = min(stage.steps, step + stage.config.tick_steps)
-        losses = []
+        losses, spent = [], _processor_seconds()                         # of the steps alone: who looks on is no part of a method
         for index in range(step, end):
             losses.append(stage.step(index))
             if hook is not None:
@@ -136,7 +144,7 @@ def run_stage(
         if bad is not None:
             _stop(stage, bad, journal)
         now = time.monotonic()
-        _tick(stage, end, means, now - ticked_at, end - step, journal, watchers)
+        _tick(stage, end, means, now - ticked_at, _processor_seconds() - spent, end - step, journal, watchers)
         step, ticked_at = end, now
         if distributed.is_first() and (step == stage.steps or now - saved_at >= save_every_s):
             checkpoint.save(folder, stage.name, step, stage.tensors(), stage.facts())

@@ -13,7 +13,7 @@ from fer_model.errors import RunError
 from fer_model.evaluate.figures import UNITS, Evaluation, evaluate, plain_table
 from fer_model.evaluate.pooled import Pooled, Spread, pool, spread
 from fer_model.evaluate.repredict import Repredicted, repredict
-from fer_model.runs.fold_runs import FoldRun, RunGroup, find_groups
+from fer_model.runs.fold_runs import FoldRun, RunGroup, find_groups, processor_minutes
 from fer_model.runs.folder import RunFolder
 from fer_model.runs.methods import one_method
 from fer_model.runs.predictions import judged, read_predictions
@@ -49,6 +49,11 @@ class RunRow:
         """Minutes of training, over the stages; the mean over the runs."""
         return self._mean_of("seconds") / 60
 
+    @property
+    def processor_minutes(self) -> float | None:
+        """Minutes of processors that the steps of training took; the mean over the runs. None: a run has not counted them."""
+        return processor_minutes(self.results)
+
     def _mean_of(self, name: str) -> float:
         return sum(stage[name] for result in self.results for stage in result["stages"].values()) / len(self.results)
 
@@ -60,8 +65,8 @@ class RunRow:
             same["rules"] = {**same["rules"], "test_view": _voting(more["vote"])}
         if self.pooled is None:
             return {"run": str(self.path), **same, "evaluation": self.evaluation.to_dict(), **more, **notes}
-        runs = {"runs": [str(run) for run in self.runs], "kimg": self.kimg, "minutes": self.minutes}
-        return {"run": str(self.path), **same, **runs, **self.pooled.to_dict(), **more, **notes}
+        costs = {"kimg": self.kimg, "minutes": self.minutes, "processor_minutes": self.processor_minutes}
+        return {"run": str(self.path), **same, "runs": [str(run) for run in self.runs], **costs, **self.pooled.to_dict(), **more, **notes}
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,7 @@ class RunTable:
         always = f"{first.n_images} images of {first.n_subjects} people, always {first.majority_class}: {first.majority_accuracy:.1%}"
         same = len({(e.n_images, e.n_subjects, e.majority_accuracy) for e in (row.evaluation for row in self.rows)}) == 1
         title = f"{always if same else 'Of different images'}; in brackets 95 % over people"
-        names = ["run", *([] if same else ["images"]), "kimg", "min", "per frame", "per sequence", "macro recall"]
+        names = ["run", *([] if same else ["images"]), "kimg", "min", "processor\nmin", "per frame", "per sequence", "macro recall"]
         table = plain_table(title, *names, *(["mean of folds ± sd"] if folds else []))
         table.columns[0].overflow = "fold"
         for row in self.rows:
@@ -108,7 +113,8 @@ class RunTable:
                 for share in (found.frame_accuracy, found.sequence_accuracy)
             )
             means = [] if not folds else [""] if row.pooled is None else [f"{row.pooled.means['frame']}\n{row.pooled.means['sequence']}"]
-            cells = (*images, f"{row.kimg:g}", f"{row.minutes:.1f}", *shares, f"{found.frame_macro_recall:.1%}", *means)
+            spent = "" if row.processor_minutes is None else f"{row.processor_minutes:.1f}"
+            cells = (*images, f"{row.kimg:g}", f"{row.minutes:.1f}", spent, *shares, f"{found.frame_macro_recall:.1%}", *means)
             table.add_row(f"{row.results[0]['name']}\n{row.path}", *cells)
         if folds:
             table.caption = "Accuracies are pooled over the folds; next to them the mean of folds, per frame and below it per sequence."

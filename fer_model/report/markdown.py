@@ -32,7 +32,7 @@ def to_markdown(report: dict) -> str:
 def accuracy_table(figures: list[dict]) -> list[str]:
     """Return the lines of a table: a row for each method and seed, `figures` as report.json holds them."""
     units = ["per frame, pooled", "mean of folds", "per sequence, pooled", "mean of folds"]
-    head = ["method", "folds", "images", "people", *units, "macro recall"]
+    head = ["method", "folds", "images", "people", *units, "macro recall", "shown, thousand", "processor min"]
     rows = []
     for one in figures:
         pooled = one["pooled"]
@@ -42,7 +42,9 @@ def accuracy_table(figures: list[dict]) -> list[str]:
             for text in (_interval(pooled[f"{unit}_accuracy"]), _spread(one["mean_of_folds"][unit]))
         ]
         counts = [one["name"], len(one["folds"]), pooled["n_images"], pooled["n_subjects"]]
-        rows.append([*counts, *shares, f"{percent(pooled['frame_macro_recall'])} %"])
+        spent = one["processor_minutes"]
+        costs = [f"{one['kimg']:g}", "" if spent is None else f"{spent:.1f}"]
+        rows.append([*counts, *shares, f"{percent(pooled['frame_macro_recall'])} %", *costs])
     return table(head, rows)
 
 

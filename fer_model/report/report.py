@@ -35,7 +35,7 @@ from fer_model.report.sentences import (
     sentence_of_seeds,
     sentence_pooled,
 )
-from fer_model.runs.fold_runs import FoldRun
+from fer_model.runs.fold_runs import FoldRun, processor_minutes
 from fer_model.runs.methods import Method, differing_settings, gather
 
 __all__ = ["ReportSummary", "citations_of", "figure_values", "incomplete_values", "spread_values", "write_report"]
@@ -143,6 +143,8 @@ def figure_values(one: SeedFigures) -> dict:
     pooled, means = ([make(one, unit, drawn) for unit in UNITS] for make in (sentence_pooled, sentence_of_mean))
     return {
         "name": one.name, "method": one.method.label, "seed": one.seed, "pooled": one.pooled.to_dict(),
+        "kimg": sum(stage["kimg"] for run in one.folds for stage in run.result["stages"].values()) / len(one.folds),
+        "processor_minutes": processor_minutes([run.result for run in one.folds]),
         "mean_of_folds": {name: asdict(found) for name, found in one.means.items()},
         "folds": [_fold(run, found) for run, found in zip(one.folds, one.by_fold, strict=True)],
         "sentences": [pooled[0], means[0], pooled[1], means[1], sentence_of_recall(one, drawn)],

@@ -22,7 +22,7 @@ from fer_model.errors import RunError
 from fer_model.runs.folder import SCHEMA_VERSION, RunFolder, runs_in
 from fer_model.runs.predictions import read_predictions
 
-__all__ = ["FoldRun", "RunGroup", "find_groups", "find_runs", "holds_folds", "is_fold", "read_content"]
+__all__ = ["FoldRun", "RunGroup", "find_groups", "find_runs", "holds_folds", "is_fold", "processor_minutes", "read_content"]
 
 _FOLD, _REPEAT = re.compile(r"fold(\d+)"), re.compile(r"shuffled\d+")
 _NOT_STARTED = "not started"
@@ -64,6 +64,15 @@ class FoldRun:
     def predictions(self) -> pd.DataFrame:
         """Of the test fold, one row per image. Raises RunError if they cannot be read."""
         return read_predictions(RunFolder(self.path).predictions)
+
+
+def processor_minutes(results: Sequence[dict]) -> float | None:
+    """Return the minutes of processors that the steps of a run took, over its stages; the mean over several result.json.
+
+    None: one of them was written before they were counted.
+    """
+    spent = [stage.get("processor_seconds") for result in results for stage in result["stages"].values()]
+    return None if None in spent or not spent else sum(spent) / 60 / len(results)
 
 
 @dataclass(frozen=True)

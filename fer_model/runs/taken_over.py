@@ -27,12 +27,14 @@ class GanSource:
     run: Path
     weights: bytes                    # gan.safetensors
     others: dict[str, bytes]          # files that came with it: samples.png, judges.safetensors
-    seconds: float                    # that training it took
+    seconds: float                    # that training it took, on the clock
+    processor_seconds: float | None   # and of processors; None: a run of before
     stage: str = "gan"                # which stage it is
 
     def entry(self) -> dict:
         """Return what log.jsonl and result.json say of it."""
-        return {"run": str(self.run), "sha256": sha256_of_bytes(self.weights), "seconds": self.seconds}
+        costs = {"seconds": self.seconds, "processor_seconds": self.processor_seconds}
+        return {"run": str(self.run), "sha256": sha256_of_bytes(self.weights), **costs}
 
     def copy_to(self, folder: RunFolder) -> None:
         """Put stage 1 into a run folder, the weights last: with them it is complete."""
@@ -68,4 +70,5 @@ def read_gan(run: Path, config: TrainConfig, fold: Fold) -> GanSource:
             f"taking stage 1 from {run}: it is not the one that would be trained here, {name} is {old!r} there and {new!r} here"
         )
     others = {path.name: path.read_bytes() for path in (folder.samples, folder.weights("judges")) if path.is_file()}
-    return GanSource(Path(run), folder.read_weights("gan"), others, result["stages"]["gan"]["seconds"])
+    costs = result["stages"]["gan"]
+    return GanSource(Path(run), folder.read_weights("gan"), others, costs["seconds"], costs.get("processor_seconds"))

@@ -19,7 +19,8 @@ from fer_model.runs.folder import RunFolder, runs_below
 
 __all__ = ["EventFiles", "write_events"]
 
-SKIPPED = {"event", "stage", "step", "steps", "seen_kimg", "seconds"}    # of a tick: where it stands, not what it measured
+# of a tick: where it stands, not what it measured
+SKIPPED = {"event", "stage", "step", "steps", "seen_kimg", "seconds", "processor_seconds"}
 
 
 def write_events(
