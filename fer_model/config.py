@@ -299,7 +299,7 @@ class AutoencoderConfig(_StageConfig):
     lr: float = 1e-3
     lr_schedule: str = "cosine"
     average_half_kimg: float = 1.5
-    embedding: int = 64               # length of what a person's code becomes before it scales the decoder's layers
+    embedding: int = 256              # length of what a person's code becomes before it scales the decoder's layers
     pixels: float = 10.0              # weight of the mean absolute difference of pixels, where there is a target
     features: float = 2.0             # weight of the difference in the critics' layers, where there is a target
     exchange: float = 2.0             # weight of the difference in their last layers, where there is none: without it G draws, in a cell

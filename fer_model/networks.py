@@ -220,7 +220,8 @@ class ConditionalNorm(nn.Module):
 class ConditionalDecoder(nn.Module):
     """Table B with I and f(x) at every scale: they scale and shift each layer. A face in [-1, 1] out.
 
-    f(x) is standardised first, so that it cannot drown out I. Noise is taken, so that it is called as Decoder is, and not used:
+    f(x) is standardised, and all of its values together are half as large as the embedding of I: 350 values as large as the
+    embedding's own drown I out. Noise is taken, so that it is called as Decoder is, and not used:
     targets that are real faces leave nothing to it.
     """
 
@@ -229,8 +230,9 @@ class ConditionalDecoder(nn.Module):
         self.inputs = (config.representation, n_identities)
         self.base, condition = config.image_size // DOWNSAMPLING, config.representation + embedding
         self.f_norm = nn.BatchNorm1d(config.representation, affine=False)
+        self.f_scale = 0.5 * math.sqrt(embedding / config.representation)
         self.embedding = nn.Linear(n_identities, embedding, bias=False)
-        self.embedding.init_std = 1.0                                            # so that people differ as much as values of f(x) do
+        self.embedding.init_std = 1.0                                            # as large as values of f(x), once they are standardised
         channels = _scaled(DECODER[1][1], config.width)
         self.fc = nn.Linear(condition, channels * self.base**2, bias=False)
         self.fc_norm = ConditionalNorm(channels, condition)
@@ -246,7 +248,7 @@ class ConditionalDecoder(nn.Module):
         """f (B, N_f), code (B, N_i) one-hot or a mixture -> faces (B, C, S, S)."""
         for tensor, size, what in zip((f, code), self.inputs, ("f(x)", "identity code"), strict=True):
             expect_shape(tensor, (None, size), f"decoder input {what}")
-        condition = torch.cat([self.f_norm(f), self.embedding(code)], dim=1)     # (B, N_f + embedding)
+        condition = torch.cat([self.f_scale * self.f_norm(f), self.embedding(code)], dim=1)     # (B, N_f + embedding)
         x = self.fc(condition).unflatten(1, (-1, self.base, self.base))          # (B, channels, base, base)
         x = self.fc_norm(x.contiguous(memory_format=torch.channels_last), condition)
         for name, norm in self.norms.items():
