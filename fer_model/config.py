@@ -555,15 +555,29 @@ def _short(value: float) -> str:
     return min(plain, power, key=len)
 
 
+# Fields that came after the first runs; their defaults leave everything as it was.
+_LATER = (
+    "critics", "ae", "recogniser", "head.mixup", "cnn.mixup", "cnn.members", "cnn.balanced", "cnn.confusion", "cnn.identity_swap",
+    "cnn.swap_part",
+)  # fmt: skip
+
+
 def from_json(text: str) -> TrainConfig:
     """Return the configuration that to_json wrote.
 
-    Raises ConfigError for text that is no JSON, an unknown or missing key, or a value of another type or out of range.
+    What _LATER names may be missing: a run of before had none of it. Raises ConfigError for text that is no JSON, an unknown or missing
+    key, or a value of another type or out of range.
     """
     try:
         data = json.loads(text)
     except json.JSONDecodeError as error:
         raise ConfigError(f"configuration: not JSON ({error})") from error
+    if isinstance(data, dict):
+        known = json.loads(to_json(TrainConfig()))
+        for part, name in (one.rpartition(".")[::2] for one in _LATER):
+            inner, defaults = (data.get(part), known[part]) if part else (data, known)
+            if isinstance(inner, dict):
+                inner.setdefault(name, defaults[name])
     try:
         return read(TrainConfig, data, "configuration")
     except ValueError as error:

@@ -101,7 +101,7 @@ def plan(job: Job, device: str = "auto", prepared: Prepared | None = None) -> Ru
         small = replace(given, batch=min(given.batch, TIMED_BATCH))
         stage = STAGES[name].make(replace(inputs, config=replace(config, **{name: small})))
         inputs = inputs.after(stage)
-        if taken is not None and name == taken.stage:
+        if taken is not None and name in taken.weights:
             continue
         rate = _images_per_s(stage)
         steps, batch = steps_of(given), step_images(given)

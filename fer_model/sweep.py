@@ -125,9 +125,9 @@ def _tasks(asked: Sweep, devices: Sequence[str]) -> tuple[Prepared, list[tuple[P
         label = f"{_told(point.values) or job.config.name}, seed {seed}"
         for task in tasks_of(replace(job, run=asked.folder(point, seed), config=config), prepared, asked.folds):
             mine = task.job
-            if "gan" in mine.config.stages:
+            if mine.config.synthesiser is not None:
                 values = asdict(mine.config)
-                deciding = json.dumps([values[name] for name in (*DECIDING, "precision")])
+                deciding = json.dumps([mine.config.synthesiser, *(values[name] for name in (*DECIDING, "precision"))])
                 leader = first.setdefault(deciding, mine.run)
                 mine = replace(mine, gan=None if leader == mine.run else leader)
             found.append((point, seed, Task(f"{label}, {task.name}", mine)))
@@ -345,5 +345,6 @@ def plan_sweep(asked: Sweep, devices: Sequence[str] = ("auto",)) -> SweepPlan:
 def _hours(task: Task, one: RunPlan) -> float:
     """Return the hours of a run at the speed of another one of its method."""
     config = resolve_budgets(task.job.config, one.n_train)
-    stages = [stage for stage in one.stages if not (stage.name == "gan" and task.job.gan is not None)]
+    taken = () if task.job.gan is None else config.stages[: config.stages.index(config.synthesiser) + 1]
+    stages = [stage for stage in one.stages if stage.name not in taken]
     return sum(stage.hours * getattr(config, stage.name).kimg / stage.kimg for stage in stages)

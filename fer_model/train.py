@@ -158,12 +158,12 @@ def _train_stages(
     taken: GanSource | None, start: Pretrained | None,
 ) -> Stage:  # fmt: skip
     """Train or load each stage in order; return the last one, which predicts unless nobody is held out."""
-    for name in with_helpers(inputs.config.stages, taken and taken.stage):
+    for name in with_helpers(inputs.config.stages, taken.weights if taken else ()):
         stage, path = STAGES[name].make(inputs), folder.weights(name)
-        if not path.is_file() and taken is not None and name == taken.stage:
+        if not path.is_file() and taken is not None and name in taken.weights:
             if distributed.is_first():
-                taken.copy_to(folder)
-            journal.write({"event": "taken over", "stage": name, **taken.entry()}, f"{name} is taken over from {taken.run}")
+                taken.copy_to(folder, name)
+            journal.write({"event": "taken over", "stage": name, **taken.entry(name)}, f"{name} is taken over from {taken.run}")
         elif not path.is_file():
             if start is not None and name == start.stage:
                 start.start(stage)

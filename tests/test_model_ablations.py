@@ -215,7 +215,7 @@ def test_a_stage_that_is_taken_over_is_the_one_that_would_have_been_trained(whol
         ({"fold": 2}, "fold is 1 there and 2 here"),
         ({"gan": replace(SMOKE.gan, kimg=0.08)}, "gan.kimg is 0.064 there and 0.08 here"),
         ({"network": replace(SMOKE.network, noise=5)}, "network.noise is 4 there and 5 here"),
-        ({"method": "cnn"}, "both runs need one; the methods are degan there, cnn here"),
+        ({"method": "cnn"}, "both runs need the same kind of it; the methods are degan there, cnn here"),
     ],
 )
 def test_a_stage_one_of_another_kind_is_refused_with_the_difference(whole, tiny_prepared, tmp_path, change, field):

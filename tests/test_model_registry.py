@@ -93,5 +93,5 @@ def test_another_network_is_trained_watched_predicted_with_and_loaded(linear, ti
 
 
 def test_helpers_train_before_their_stage_and_not_for_one_that_is_taken_over():
-    assert with_helpers(("gan", "head"), None) == ["judges", "gan", "head"]
-    assert with_helpers(("gan", "head"), "gan") == ["gan", "head"] and with_helpers(("cnn",), None) == ["cnn"]
+    assert with_helpers(("gan", "head")) == ["judges", "gan", "head"]
+    assert with_helpers(("gan", "head"), {"gan"}) == ["gan", "head"] and with_helpers(("cnn",)) == ["cnn"]

@@ -1,7 +1,7 @@
 """Take stage 1 as it is from an earlier run (--gan).
 
 In:  the folder of a complete run; the resolved configuration and the fold that it is to serve.
-Out: GanSource: gan.safetensors as bytes, and its entry in the log. What does not fit is refused in one sentence.
+Out: GanSource: the weights as bytes, and their entries in the log. What does not fit is refused in one sentence.
 """
 
 from dataclasses import asdict, dataclass
@@ -17,30 +17,27 @@ from fer_model.runs.folder import RunFolder
 __all__ = ["GanSource", "read_gan", "refuse_itself"]
 
 # Fields of TrainConfig that, with the data, decide stage 1.
-DECIDING = ("fold", "fold_rule", "fold_seed", "seed", "selection", "validation_share", "init", "network", "gan")
+DECIDING = ("fold", "fold_rule", "fold_seed", "seed", "selection", "validation_share", "init", "network", "gan", "critics", "ae")
 
 
 @dataclass(frozen=True)
 class GanSource:
-    """A trained stage 1 to be used as it is: the same fold, data, networks and settings."""
+    """A trained stage 1 to be used as it is, with what is trained before it: the same fold, data, networks and settings."""
 
     run: Path
-    weights: bytes                    # gan.safetensors
+    weights: dict[str, bytes]         # of each stage up to stage 1, in order: gan; or critics and ae
     others: dict[str, bytes]          # files that came with it: samples.png, judges.safetensors
-    seconds: float                    # that training it took, on the clock
-    processor_seconds: float | None   # and of processors; None: a run of before
-    stage: str = "gan"                # which stage it is
+    costs: dict[str, dict]            # of each stage: seconds on the clock, and of processors (none: a run of before)
 
-    def entry(self) -> dict:
-        """Return what log.jsonl and result.json say of it."""
-        costs = {"seconds": self.seconds, "processor_seconds": self.processor_seconds}
-        return {"run": str(self.run), "sha256": sha256_of_bytes(self.weights), **costs}
+    def entry(self, stage: str) -> dict:
+        """Return what log.jsonl and result.json say of a stage."""
+        return {"run": str(self.run), "sha256": sha256_of_bytes(self.weights[stage]), **self.costs[stage]}
 
-    def copy_to(self, folder: RunFolder) -> None:
-        """Put stage 1 into a run folder, the weights last: with them it is complete."""
+    def copy_to(self, folder: RunFolder, stage: str) -> None:
+        """Put a stage into a run folder, the weights last: with them it is complete."""
         for name, data in self.others.items():
             write_bytes_atomically(folder.path / name, data)
-        write_bytes_atomically(folder.weights("gan"), self.weights)
+        write_bytes_atomically(folder.weights(stage), self.weights[stage])
 
 
 def refuse_itself(run: Path, source: Path | None) -> None:
@@ -58,8 +55,9 @@ def read_gan(run: Path, config: TrainConfig, fold: Fold) -> GanSource:
     folder = RunFolder(run)
     theirs, content = folder.read_config()
     result = folder.read_result()
-    if "gan" not in config.stages or "gan" not in theirs.stages:
-        raise ConfigError(f"taking stage 1 from {run}: both runs need one; the methods are {theirs.method} there, {config.method} here")
+    if config.synthesiser is None or config.synthesiser != theirs.synthesiser:
+        both = f"the methods are {theirs.method} there, {config.method} here"
+        raise ConfigError(f"taking stage 1 from {run}: both runs need the same kind of it; {both}")
     there, here = ({name: asdict(c)[name] for name in DECIDING} for c in (theirs, config))
     there |= {"manifest_sha256": content["manifest_sha256"], "identities": content["identities"]}
     here |= {"manifest_sha256": fold.manifest_sha256, "identities": list(fold.identities)}
@@ -70,5 +68,6 @@ def read_gan(run: Path, config: TrainConfig, fold: Fold) -> GanSource:
             f"taking stage 1 from {run}: it is not the one that would be trained here, {name} is {old!r} there and {new!r} here"
         )
     others = {path.name: path.read_bytes() for path in (folder.samples, folder.weights("judges")) if path.is_file()}
-    costs = result["stages"]["gan"]
-    return GanSource(Path(run), folder.read_weights("gan"), others, costs["seconds"], costs.get("processor_seconds"))
+    stages = config.stages[: config.stages.index(config.synthesiser) + 1]
+    costs = {stage: {name: result["stages"][stage].get(name) for name in ("seconds", "processor_seconds")} for stage in stages}
+    return GanSource(Path(run), {stage: folder.read_weights(stage) for stage in stages}, others, costs)

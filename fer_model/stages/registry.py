@@ -4,7 +4,7 @@ In:  a name that config.STAGES_OF lists for a method.
 Out: STAGES, name -> StageEntry. A further stage is a class and an entry here; train.py, plan.py and runs/trained.py ask this table.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,6 +72,6 @@ STAGES = {
 }
 
 
-def with_helpers(stages: tuple[str, ...], taken: str | None) -> list[str]:
-    """Return stages with their helpers before them, in order; the stage that is taken over from another run needs none."""
-    return [name for stage in stages for name in (*(() if stage == taken else STAGES[stage].helpers), stage)]
+def with_helpers(stages: tuple[str, ...], taken: Container[str] = ()) -> list[str]:
+    """Return stages with their helpers before them, in order; stages that are taken over from another run need none."""
+    return [name for stage in stages for name in (*(() if stage in taken else STAGES[stage].helpers), stage)]
