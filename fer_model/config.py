@@ -241,7 +241,7 @@ class CnnConfig(_ClassifierConfig):
     def __post_init__(self):
         super().__post_init__()
         if self.confusion and self.identity_swap:
-            both = "cnn.confusion and cnn.identity_swap"
+            both = f"{self.SECTION}.confusion and {self.SECTION}.identity_swap"
             raise ConfigError(f"configuration: {both} are both set; set one of them to 0, as nobody can say who a swapped face shows")
 
 
@@ -255,6 +255,12 @@ class RecogniserConfig(CnnConfig):
     synthesised: float = 0.5          # share of each batch that is G(x, I), with the label y^e of x
     people: str = "other"             # other: I names any training person; own: x's own, the control in which nobody is exchanged
     least_agreement: float = 0.5      # a synthesised face takes the place of x if the critics give y^e at least this probability
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.confusion and self.synthesised:
+            both = "recogniser.confusion and recogniser.synthesised"
+            raise ConfigError(f"configuration: {both} are both set; set one of them to 0, as a synthesised face shows another person than x")
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from fer_data.store.loader import open_views
-from fer_model.config import NetworkConfig, preset, resolve_budgets
+from fer_model.config import NetworkConfig, RecogniserConfig, preset, resolve_budgets
 from fer_model.data.fold import read_prepared
 from fer_model.engine.randomness import stream
-from fer_model.errors import ShapeError
+from fer_model.errors import ConfigError, ShapeError
 from fer_model.networks import ConditionalDecoder, build
 from fer_model.stages.autoencoder import OWN, SEEN, AutoencoderStage, Partners
 from fer_model.stages.cnn import CnnStage
@@ -141,3 +141,11 @@ def test_a_share_of_each_batch_is_synthesised_if_the_critics_agree(inputs):
     faces, _ = own.batches[0].at(0)
     code = torch.eye(len(own.fold.identities))[own.people[faces[:4]]]
     assert torch.equal(own.drawn(0).x[:4], own.generator(plain[:4], code, None))
+
+
+def test_confusion_of_the_person_is_refused_where_another_person_is_shown():
+    """Seen red: without the check."""
+    with pytest.raises(ConfigError, match=r"recogniser.confusion and recogniser.synthesised are both set; set one of them to 0"):
+        RecogniserConfig(confusion=0.1)
+    with pytest.raises(ConfigError, match=r"recogniser.confusion and recogniser.identity_swap are both set"):
+        RecogniserConfig(confusion=0.1, identity_swap=0.5, synthesised=0.0)
