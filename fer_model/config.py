@@ -260,7 +260,7 @@ class RecogniserConfig(CnnConfig):
         super().__post_init__()
         if self.confusion and self.synthesised:
             both = "recogniser.confusion and recogniser.synthesised"
-            raise ConfigError(f"configuration: {both} are both set; set one of them to 0, as a synthesised face shows another person than x")
+            raise ConfigError(f"configuration: {both} are both set; set one of them to 0, as a synthesised face shows another person")
 
 
 @dataclass(frozen=True)
