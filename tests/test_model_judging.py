@@ -53,11 +53,8 @@ def trusted(run, monkeypatch):
     def judge(kind):
         return lambda x: asked.append(x) or torch.nn.functional.one_hot(names[kind][torch.cdist(x.flatten(1), real).argmin(1)], 4).float()
 
-    monkeypatch.setattr(judging, "_networks", lambda one: (judging_networks(one)[0], {kind: judge(kind) for kind in names}))
+    monkeypatch.setattr(judging, "_judges", lambda one: {kind: judge(kind) for kind in names})
     return trained, data, fold, asked
-
-
-judging_networks = judging._networks
 
 
 def test_every_face_is_a_source_and_is_judged_as_by_hand(run, trusted, monkeypatch):
@@ -69,7 +66,7 @@ def test_every_face_is_a_source_and_is_judged_as_by_hand(run, trusted, monkeypat
     own = checkpoint.read_tensors(run / "gan.safetensors")
     networks = load_networks(trained.config, "gan", 3, 4, own, trained.device, "here")
     assert not torch.equal(networks["encoder"].layers["conv11"][0].weight, trained.networks["encoder"].layers["conv11"][0].weight)
-    _, judges = judging._networks(trained)
+    judges = judging._judges(trained)
     shown, mine = torch.cat(asked[:1] + asked[2:3]), []                  # to the judge of expressions: of training people, of the test fold
     for row, rows, kind in zip(found["rows"], (fold.train, fold.test), ("other", "any"), strict=False):
         x = centre_inputs(open_views(data, rows), torch.arange(len(rows)), 48)
@@ -181,7 +178,7 @@ def test_photographs_are_judged_by_dlib_too(run, trusted, monkeypatch, tmp_path)
         asked.append(faces)
         return trusted_identity(faces)
 
-    _, judges = judging._networks(trusted[0])
+    judges = judging._judges(trusted[0])
     trusted_identity = lambda faces: judges["identity"](faces).numpy().astype(float)          # noqa: E731
     monkeypatch.setattr(judging, "Descriptor", lambda: describe)
     found = json.loads(call("judge", alone, "--json"))

@@ -53,8 +53,9 @@ def test_what_is_loaded_says_what_it_is_and_does_not_learn(run):
     content = json.loads((run / "config.json").read_text())
     assert trained.config.seed == 3 and trained.classes == ("anger", "happiness", "surprise") and trained.device.type == "cpu"
     assert trained.identities == tuple(content["identities"]) == ("tiny/S000", "tiny/S002", "tiny/S003", "tiny/S005")
-    assert set(trained.networks) == ({"encoder", "decoder", "head"} if trained.config.method == "degan" else {"cnn"})
-    for network in trained.networks.values():
+    assert set(trained.networks) == ({"encoder", "head"} if trained.config.method == "degan" else {"cnn"})
+    assert (trained.generator is not None) == (trained.config.method == "degan")
+    for network in (*trained.networks.values(), *([trained.generator] if trained.generator else [])):
         assert not network.training and not any(weight.requires_grad for weight in network.parameters())
 
 

@@ -17,9 +17,10 @@ from fer_data.prepare.plan import PrepareConfig
 from fer_data.prepare.run import prepare_dataset
 from fer_data.store.shards import map_dataset
 from fer_model.config import preset
+from fer_model.engine import checkpoint
 from fer_model.engine.randomness import stream
 from fer_model.job import Job
-from fer_model.runs.trained import load_run
+from fer_model.runs.trained import load_networks, load_run
 from fer_model.stages.sample_sheet import GAP
 from fer_model.train import train
 from fer_model.use.transfer import animation
@@ -30,10 +31,11 @@ CELL = 48 + GAP                       # preset smoke draws faces of 48 px
 
 @pytest.fixture(scope="module")
 def run(tiny_prepared, tmp_path_factory):
-    """A complete run of DE-GAN on fold 0. Its first weights are large, so that its faces differ at all."""
+    """A complete run of DE-GAN on fold 0, whose head has moved its encoder. Its first weights are large, so that its faces differ at all."""
     folder = tmp_path_factory.mktemp("run") / "r"
     config = preset("smoke")
-    train(Job(tiny_prepared, folder, replace(config, network=replace(config.network, init_std=0.3))), "cpu", say=lambda _: None)
+    config = replace(config, network=replace(config.network, init_std=0.3), head=replace(config.head, encoder_lr=1e-2))
+    train(Job(tiny_prepared, folder, config), "cpu", say=lambda _: None)
     return folder
 
 
@@ -55,10 +57,12 @@ def face_of(tiny_prepared, name):
 def made(run, face, person, noise, move=0.0):
     """Return the decoder's picture of a face (48, 48) 0..255 as a person, step by step: (48, 48) 0..255."""
     trained = load_run(run, "cpu")
-    f = trained.networks["encoder"](torch.tensor(face / 127.5 - 1, dtype=torch.float32)[None, None])
+    own = checkpoint.read_tensors(run / "gan.safetensors")                       # not the encoder that the head has moved
+    generator = load_networks(trained.config, "gan", 3, 4, own, trained.device, "here")
+    f = generator["encoder"](torch.tensor(face / 127.5 - 1, dtype=torch.float32)[None, None])
     code = torch.zeros(1, len(trained.identities))
     code[0, trained.identities.index(person)] = 1
-    return ((trained.networks["decoder"](f + move, code, noise[None])[0, 0] + 1) * 127.5).numpy()
+    return ((generator["decoder"](f + move, code, noise[None])[0, 0] + 1) * 127.5).numpy()
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +76,7 @@ OTHER = "tiny/S003/003/00000002"
 
 
 def test_rows_are_sources_and_columns_identities(run, tiny_prepared, tmp_path):
-    """Against the networks called by hand. Seen red: the second row's noise for both; a real face of the wrong person."""
+    """Against the networks called by hand. Seen red: the encoder that the head has moved; the second row's noise for both; a real face of the wrong person."""
     out = tmp_path / "sheet.png"
     said = call("transfer", run, "--source-id", ID, "--source-id", OTHER, "--identities", "S004,tiny/S001", "--out", out, "--seed", 5)
     found = cells(out)
@@ -118,7 +122,7 @@ def test_an_edit_goes_from_the_source_by_the_difference_of_mean_expressions(run,
     said = call("transfer", run, "--source-id", ID, "--identities", "S004", *edit, "--out", out)
     found, rows = cells(out), fer_data.read_manifest(tiny_prepared)
     assert found.shape == (1, 4, 48, 48) and "3 steps from happiness to surprise as tiny/S004" in said
-    encoder, means = load_run(run, "cpu").networks["encoder"], {}
+    encoder, means = load_run(run, "cpu").generator.encoder, {}
     for expression in ("happiness", "surprise"):
         names = rows[(rows["fold"] != 0) & (rows["expression"] == expression)]["image_id"]
         faces = np.stack([face_of(tiny_prepared, name) for name in names])

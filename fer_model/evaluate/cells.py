@@ -26,7 +26,7 @@ from fer_model.data.cells import PARTS, UNSEEN
 from fer_model.errors import RunError
 from fer_model.evaluate.figures import REPLICATES, Interval, plain_table
 from fer_model.evaluate.pooled import Spread, spread
-from fer_model.runs.fold_runs import read_content
+from fer_model.runs.fold_runs import processor_minutes, read_content
 from fer_model.runs.folder import RunFolder
 from fer_model.runs.predictions import classes_in, read_predictions
 
@@ -77,19 +77,20 @@ class Arm:
         return _bootstrap(self.summed(list(self.runs), _people([self])), lambda sums: sums[top] / sums[bottom])
 
     @property
-    def costs(self) -> tuple[float, float]:
-        """Return kimg and seconds on the clock of a run; the mean."""
-        stages = [stage for path in self.runs.values() for stage in RunFolder(path).read_result()["stages"].values()]
-        return tuple(sum(stage[name] for stage in stages) / len(self.runs) for name in ("kimg", "seconds"))
+    def costs(self) -> tuple[float, float | None]:
+        """Return kimg and minutes of processors of a run; the mean. None: a run has not counted them."""
+        results = [RunFolder(path).read_result() for path in self.runs.values()]
+        kimg = sum(stage["kimg"] for result in results for stage in result["stages"].values())
+        return kimg / len(results), processor_minutes(results)
 
     def to_json(self) -> dict:
         """Return names, figures and costs."""
-        (kimg, seconds), rate = self.costs, self.shortcut_rate
+        (kimg, minutes), rate = self.costs, self.shortcut_rate
         return {
             "arm": self.name, "design": self.rule, "runs": [[*key, str(path)] for key, path in self.runs.items()],
             "accuracy": {part: asdict(self.accuracy(part)) for part in self.parts}, "unseen_of_runs": asdict(self.spread),
             "shortcut_rate": rate and asdict(rate), "shortcut_rate_by_chance": self.chance,
-            "kimg": kimg, "minutes": seconds / 60,
+            "kimg": kimg, "processor_minutes": minutes,
         }  # fmt: skip
 
     @property
@@ -211,15 +212,15 @@ class Cells:
     def _table(self):
         parts = [part for part in PARTS[1:] if any(part in arm.parts for arm in self.arms)]
         title = "Accuracy (unseen: ± sd of runs); in brackets 95 % over people"
-        table = plain_table(title, "arm", "runs", UNSEEN, *parts, "shortcut rate", "kimg", "min")
+        table = plain_table(title, "arm", "runs", UNSEEN, *parts, "shortcut rate", "kimg", "processor\nmin")
         table.columns[0].overflow, table.columns[0].min_width = "fold", len("baseline-confounded")
         table.columns[2].no_wrap = True
         for arm in self.arms:
-            unseen, rate, (kimg, seconds) = arm.accuracy(), arm.shortcut_rate, arm.costs
+            unseen, rate, (kimg, minutes) = arm.accuracy(), arm.shortcut_rate, arm.costs
             others = [f"{share.value:.1%}" if (share := arm.accuracy(part)) else "" for part in parts]
             named = f"{rate.value:.1%}\n{_bracket(rate)}" if rate else ""
             sd = "" if arm.spread.sd is None else f" ± {100 * arm.spread.sd:.1f}"
-            costs = f"{kimg:g}", f"{seconds / 60:.1f}"
+            costs = f"{kimg:g}", "" if minutes is None else f"{minutes:.1f}"
             table.add_row(arm.name, str(len(arm.runs)), f"{unseen.value:.1%}{sd}\n{_bracket(unseen)}", *others, named, *costs)
         chances = sorted({round(arm.chance, 2) for arm in self.arms if arm.chance is not None})
         table.caption = f"Shortcut rate by chance: {either([f'{chance:.0%}' for chance in chances])}." if chances else ""

@@ -27,6 +27,7 @@ from fer_model.engine.checkpoint import read_tensors
 from fer_model.engine.randomness import stream
 from fer_model.errors import RunError
 from fer_model.evaluate.figures import plain_table
+from fer_model.networks import Generator
 from fer_model.probe.descriptor import Descriptor, nearest
 from fer_model.probe.features import few_frames
 from fer_model.runs.fold_runs import FoldRun, find_runs
@@ -35,7 +36,6 @@ from fer_model.runs.trained import TrainedRun, load_networks, load_run
 from fer_model.stages.classifier import centre_inputs
 from fer_model.stages.gan import draw_codes
 from fer_model.stages.judges import AT_ONCE, Verdicts, cells_seen, held_out, verdicts
-from fer_model.stages.registry import STAGES
 
 __all__ = ["SOURCES", "Judged", "JudgedRow", "judge_run", "mean_of_folds"]
 
@@ -156,7 +156,7 @@ def _written(judged: Judged) -> Judged:
 
 def _judge_one(run: Path, data: Path | None, device: str, seed: int, targets: int) -> Judged:
     trained = load_run(run, device)
-    generator, judges = _networks(trained)
+    generator, judges = trained.generator_for("judging synthesised faces"), _judges(trained)
     data, fold = trained.open_data(data)
     describe, remark = _descriptor(trained)
     kept = ~held_out(fold.train, trained.config.seed)
@@ -174,20 +174,13 @@ def _judge_one(run: Path, data: Path | None, device: str, seed: int, targets: in
     return _written(Judged(run, 1, seed, targets, tuple(rows), ticks[-1] if ticks else None, remark))
 
 
-def _networks(trained: TrainedRun) -> tuple[dict, dict]:
-    """Return encoder and decoder as their stage left them (a head may have moved its encoder), and the judges."""
-    run, stages = trained.run, [name for name in trained.config.stages if "decoder" in STAGES[name].networks]
-    if not stages:
-        raise RunError(f"judging synthesised faces: a run with a generator is needed, {run} is of method {trained.config.method}")
-    path = RunFolder(run).weights("judges")
+def _judges(trained: TrainedRun) -> dict:
+    """Return the judges by kind. Raises RunError if they are not in the run folder."""
+    path, stage = RunFolder(trained.run).weights("judges"), trained.config.synthesiser
     if not path.is_file():
-        raise RunError(f"judging synthesised faces: there is no {path}; judge the run that its stage {stages[0]} was trained in")
+        raise RunError(f"judging synthesised faces: there is no {path}; judge the run that its stage {stage} was trained in")
     sizes = len(trained.classes), len(trained.identities)
-    files = {stage: RunFolder(run).weights(stage) for stage in (stages[0], "judges")}
-    loaded = {
-        stage: load_networks(trained.config, stage, *sizes, read_tensors(file), trained.device, str(file)) for stage, file in files.items()
-    }
-    return loaded[stages[0]], loaded["judges"]
+    return load_networks(trained.config, "judges", *sizes, read_tensors(path), trained.device, str(path))
 
 
 def _descriptor(trained: TrainedRun) -> tuple[Descriptor | None, str]:
@@ -212,7 +205,7 @@ class _Judge:
         if describe:
             self.known = np.concatenate([describe(x) for x, _ in self._faces(known)])            # (m, 128)
 
-    def synthesised(self, sources: str, rows: pd.DataFrame, generator: dict, rngs: list[torch.Generator], own: bool) -> JudgedRow:
+    def synthesised(self, sources: str, rows: pd.DataFrame, generator: Generator, rngs: list[torch.Generator], own: bool) -> JudgedRow:
         """Return what is said of faces G(x, I, z), x from `rows`, once for each of `rngs`; `own`: x are of training people."""
         source = self._people(rows) if own else torch.zeros(len(rows), dtype=torch.int64)
         n_i, n_z = len(self.trained.identities), self.trained.config.network.noise
@@ -220,10 +213,10 @@ class _Judge:
         device, made, places, targets = self.trained.device, [], [], []
         with torch.inference_mode():
             for x, place in self._faces(rows):
-                f = generator["encoder"](x)
+                f = generator.encoder(x)
                 for target, noise in drawn:
                     code = F.one_hot(target[place], n_i).float().to(device)
-                    made.append(generator["decoder"](f, code, noise[place].to(device)))
+                    made.append(generator.decoder(f, code, noise[place].to(device)))
                     places.append(place)
                     targets.append(target[place])
         place, target = torch.cat(places), torch.cat(targets)

@@ -17,7 +17,7 @@ from fer_model.engine import checkpoint
 from fer_model.engine.devices import resolve_device
 from fer_model.engine.randomness import stream
 from fer_model.errors import RunError
-from fer_model.networks import build
+from fer_model.networks import Generator, build
 from fer_model.runs.folder import RunFolder
 from fer_model.stages.classifier import probabilities
 from fer_model.stages.registry import STAGES
@@ -35,7 +35,14 @@ class TrainedRun:
     classes: tuple[str, ...]          # N_e expressions, in the order of the logits
     identities: tuple[str, ...]       # N_i training people, in the order of the code I
     device: torch.device
-    networks: dict[str, nn.Module]    # degan: encoder, head, decoder; cnn: cnn; pretrain: encoder, decoder
+    networks: dict[str, nn.Module]    # what predicts, and f(x): encoder and head; encoder and recogniser; cnn; of pretrain, encoder
+    generator: Generator | None = None       # G as stage 1 left it: a head may have moved its encoder since; None: the method has none
+
+    def generator_for(self, what: str) -> Generator:
+        """Return G. Raises RunError if the method has none; `what` says what it is needed for."""
+        if self.generator is None:
+            raise RunError(f"{what}: a run with a generator is needed, {self.run} is of method {self.config.method}")
+        return self.generator
 
     def open_data(self, data: Path | None = None) -> tuple[Path, Fold]:
         """Return the prepared folder that the run was trained on, and its fold; `data`: where it lies by now.
@@ -75,14 +82,17 @@ def load_run(run: Path, device: str = "auto") -> TrainedRun:
     folder, where = RunFolder(run), resolve_device(device)
     config, content = folder.read_config()
     classes, identities = tuple(content["classes"]), tuple(content["identities"])
-    networks = {}
+    networks, generator = {}, None
     for stage in config.stages:
         path = folder.weights(stage)
         if not path.is_file():
             raise RunError(f"loading the run {run}: stage {stage} is not complete, there is no {path.name}; train it to its end first")
         tensors = checkpoint.read_tensors(path)
-        networks |= load_networks(config, stage, len(classes), len(identities), tensors, where, str(path))
-    return TrainedRun(Path(run), config, content, classes, identities, where, networks)
+        found = load_networks(config, stage, len(classes), len(identities), tensors, where, str(path))
+        if stage == config.synthesiser:
+            generator = Generator(found["encoder"], found.pop("decoder")).eval()
+        networks |= found
+    return TrainedRun(Path(run), config, content, classes, identities, where, networks, generator)
 
 
 def load_networks(

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from fer_data.files import write_bytes_atomically
 from fer_data.store.loader import to_u8
@@ -22,6 +22,7 @@ from fer_model.engine import distributed
 from fer_model.engine.loop import due
 from fer_model.engine.randomness import stream
 from fer_model.engine.stage import Stage
+from fer_model.networks import Generator
 from fer_model.stages.classifier import centre_inputs
 from fer_model.stages.judges import cells_seen
 
@@ -44,7 +45,7 @@ def draw_noise(rows: int, n_noise: int, rng: torch.Generator) -> Tensor:
 
 @torch.inference_mode()
 def draw_sheet(
-    encoder: nn.Module, decoder: nn.Module,      # in evaluation mode
+    generator: Generator,             # in evaluation mode
     inputs: Tensor,                   # (R, C, S, S)
     people: Tensor,                   # (I,) identities
     noise: Tensor,                    # (R, N_z)
@@ -52,9 +53,9 @@ def draw_sheet(
     unseen: Tensor | None = None,     # (R, I) bool: cells to mark; None: none
 ) -> np.ndarray:
     """Return the sheet of inputs as identities."""
-    f, n_identities = encoder(inputs), decoder.inputs[1]                         # (R, N_f)
+    f, n_identities = generator.encoder(inputs), generator.decoder.inputs[1]                         # (R, N_f)
     codes = F.one_hot(people.to(f.device), n_identities).float()                 # (I, N_i)
-    made = [decoder(f, code.expand(len(f), -1), noise.to(f.device)) for code in codes]          # I of (R, C, S, S)
+    made = [generator.decoder(f, code.expand(len(f), -1), noise.to(f.device)) for code in codes]          # I of (R, C, S, S)
     if unseen is not None:
         made = [_marked(faces, which) for faces, which in zip(made, unseen.T, strict=True)]
     lines = [torch.stack([face, *made_of_it]) for face, *made_of_it in zip(inputs, *made, strict=True)]
@@ -80,7 +81,7 @@ def sheet(stage: Stage) -> np.ndarray:
     noise = draw_noise(len(rows), stage.run.network.noise, stream(stage.run.seed, "gan/sheet"))
     generator, training = stage.finished, stage.finished.training
     generator.eval()
-    picture = draw_sheet(generator.encoder, generator.decoder, inputs, people, noise, real, ~cells_seen(fold)[people][:, shown].T)
+    picture = draw_sheet(generator, inputs, people, noise, real, ~cells_seen(fold)[people][:, shown].T)
     generator.train(training)
     return picture
 

@@ -148,8 +148,8 @@ def _decoder_of(run: Path, device: str) -> tuple:
     from fer_model.runs.trained import load_run
 
     trained = load_run(run, device)
-    if "decoder" not in trained.networks:
-        return None, f"a run of method degan has a decoder, this one is of method {trained.config.method}."
+    if trained.generator is None:
+        return None, f"that needs a decoder, a run of method {trained.config.method} has none."
     return trained, ""
 
 
@@ -169,7 +169,7 @@ def sheet_of(model: Predictor, trained, picture: np.ndarray, people: tuple[str, 
     x = centre_inputs(virtual_views(face[None], trained.device), torch.tensor([0]), network.image_size)   # (1, C, S, S)
     noise = draw_noise(1, network.noise, stream(seed, "transfer/noise"))
     columns = torch.tensor([trained.identities.index(name) for name in people])
-    return draw_sheet(trained.networks["encoder"], trained.networks["decoder"], x, columns, noise)
+    return draw_sheet(trained.generator, x, columns, noise)
 
 
 def _limits(model: Predictor) -> tuple[str, ...]:

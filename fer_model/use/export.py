@@ -29,6 +29,7 @@ from fer_model.engine import checkpoint
 from fer_model.errors import RunError
 from fer_model.networks import to_input_size
 from fer_model.runs.trained import TrainedRun, load_run
+from fer_model.stages.registry import STAGES
 from fer_model.use.recipe import CONFIG_KEY, KEY, LARGEST_BATCH, Recipe, recipe_of_run, require_onnx
 
 __all__ = ["FORMATS", "TOLERANCE", "Exported", "export"]
@@ -69,11 +70,16 @@ class _Graph(nn.Module):
 
     def __init__(self, trained: TrainedRun):
         super().__init__()
-        self.networks, self._trained = nn.ModuleDict(trained.networks), trained
+        self.networks, self._trained = nn.ModuleDict(_predicting(trained)), trained
 
     def forward(self, view: Tensor) -> tuple[Tensor, Tensor]:                    # (B, C, 96, 96) -> (B, K), (B, K)
         logits = self._trained.logits(to_input_size(view, self._trained.config.network.image_size)).float()
         return logits.softmax(1), logits
+
+
+def _predicting(trained: TrainedRun) -> dict[str, nn.Module]:
+    """Return the networks of the last stage: stage 1 of DE-AE leaves an encoder that its recogniser does not need."""
+    return {name: trained.networks[name] for name in STAGES[trained.config.stages[-1]].networks}
 
 
 def export(run: Path, form: str = "onnx", out: Path | None = None) -> Exported:
@@ -92,7 +98,6 @@ def export(run: Path, form: str = "onnx", out: Path | None = None) -> Exported:
     trained = load_run(run, "cpu")
     if trained.config.method == "pretrain":
         raise RunError(f"exporting {run}: a run of pretrain predicts nothing; take one that started from it")
-    trained.networks.pop("decoder", None)
     recipe = recipe_of_run(trained.config, trained.content).with_framing()
     data, difference = _onnx(trained, recipe) if form == "onnx" else (_safetensors(trained, recipe), None)
     write_bytes_atomically(out, data)
@@ -104,7 +109,7 @@ def export(run: Path, form: str = "onnx", out: Path | None = None) -> Exported:
 
 def _safetensors(trained: TrainedRun, recipe: Recipe) -> bytes:
     tensors = {}
-    for name, network in trained.networks.items():
+    for name, network in _predicting(trained).items():
         tensors |= {key: tensor.cpu().contiguous() for key, tensor in checkpoint.module_tensors(name, network).items()}
     return _sorted(safetensors.torch.save(tensors, {"format": "pt", KEY: recipe.to_metadata(), CONFIG_KEY: to_json(trained.config)}))
 

@@ -1,6 +1,6 @@
 """Transfer an expression to other people (a sheet), or edit it step by step (a strip or an animation).
 
-In:  a run of DE-GAN; pictures, or faces of the prepared folder by image_id.
+In:  a run of DE-GAN or DE-AE; pictures, or faces of the prepared folder by image_id.
 Out: PNG: rows are sources, columns are identities of training people (transfer), or steps from one expression to another
      (edit); left column: the sources as the encoder sees them; a white corner: no training face shows this person with the source's
      expression. GIF: the steps there and back, a frame each.
@@ -88,8 +88,7 @@ def transfer(run: Path, request: Request, out: Path | None = None, data: Path | 
     no edits. Raises ConfigError, RunError and children of FerError for sources without a face; nothing is written then.
     """
     trained = load_run(run, device)
-    if "decoder" not in trained.networks:
-        raise RunError(f"drawing a sheet: a run of method degan or deae is needed, {run} is of method {trained.config.method}")
+    generator = trained.generator_for("drawing a sheet")
     suffix = ".gif" if request.gif else ".png"
     out = out or run / ("-".join(["edit", *request.edit]) if request.edit else "transfer")
     out = out.with_suffix(suffix) if not out.suffix else out
@@ -102,8 +101,7 @@ def transfer(run: Path, request: Request, out: Path | None = None, data: Path | 
     names = tuple(path.name for path in request.sources) + request.source_ids
     if request.edit is None:
         real, unseen = prepared and _real_faces(trained, *prepared, people), prepared and _unseen(request, prepared[1], people)
-        networks = trained.networks["encoder"], trained.networks["decoder"]
-        write_picture(out, draw_sheet(*networks, inputs, people, noise, real, unseen))
+        write_picture(out, draw_sheet(generator, inputs, people, noise, real, unseen))
         columns, marked = tuple(trained.identities[person] for person in people), 0 if unseen is None else int(unseen.sum())
         return Drawn(out, names, columns, prepared is not None, marked)
     moved = _edited(trained, request, prepared, inputs, int(people[0]), noise)   # steps of (R, C, S, S)
@@ -181,7 +179,7 @@ def _edited(trained, request: Request, prepared, inputs: Tensor, person: int, no
     """Return the sources as one person at each step between two expressions: `steps` of (R, C, S, S)."""
     data, fold = _needed(trained, prepared, "edits, which start from mean expressions of training faces,")
     first, last = (_mean_f(trained, data, fold, expression) for expression in request.edit)      # (N_f,)
-    f, decoder = trained.networks["encoder"](inputs), trained.networks["decoder"]                # (R, N_f)
+    f, decoder = trained.generator.encoder(inputs), trained.generator.decoder                    # (R, N_f)
     code = F.one_hot(torch.tensor(person), len(trained.identities)).float().to(f.device).expand(len(f), -1)
     return [decoder(f + t * (last - first), code, noise.to(f.device)) for t in torch.linspace(0, 1, request.steps).tolist()]
 
@@ -192,7 +190,7 @@ def _mean_f(trained: TrainedRun, data: Path, fold: Fold, expression: str) -> Ten
     if not len(rows):
         raise ConfigError(f"drawing a sheet: {unknown('expression', expression, trained.classes)}")
     views, size = open_views(data, rows, trained.device), trained.config.network.image_size
-    parts = [trained.networks["encoder"](centre_inputs(views, faces, size)) for faces in torch.arange(len(rows)).split(128)]
+    parts = [trained.generator.encoder(centre_inputs(views, faces, size)) for faces in torch.arange(len(rows)).split(128)]
     return torch.cat(parts).mean(0)
 
 
