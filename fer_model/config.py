@@ -532,7 +532,7 @@ def to_lines(config: TrainConfig) -> list[str]:
     values = asdict(config)
     run = {name: value for name, value in values.items() if not isinstance(value, dict)}
     parts = {"run": run, "network": values["network"]} | {name: values[name] for name in ("judges", *config.stages)}
-    if "gan" not in config.stages:
+    if config.synthesiser is None:
         del parts["judges"]
     return [f"{part}: {', '.join(f'{name} {shown(value)}' for name, value in fields_of.items())}" for part, fields_of in parts.items()]
 

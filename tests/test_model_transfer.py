@@ -31,7 +31,7 @@ CELL = 48 + GAP                       # preset smoke draws faces of 48 px
 
 @pytest.fixture(scope="module")
 def run(tiny_prepared, tmp_path_factory):
-    """A complete run of DE-GAN on fold 0, whose head has moved its encoder. Its first weights are large, so that its faces differ at all."""
+    """A complete run of DE-GAN on fold 0, whose head has moved its encoder. Its first weights are large, so that faces differ."""
     folder = tmp_path_factory.mktemp("run") / "r"
     config = preset("smoke")
     config = replace(config, network=replace(config.network, init_std=0.3), head=replace(config.head, encoder_lr=1e-2))
@@ -76,7 +76,8 @@ OTHER = "tiny/S003/003/00000002"
 
 
 def test_rows_are_sources_and_columns_identities(run, tiny_prepared, tmp_path):
-    """Against the networks called by hand. Seen red: the encoder that the head has moved; the second row's noise for both; a real face of the wrong person."""
+    """Against the networks called by hand. Seen red: the encoder that the head has moved; the second row's noise for both; a real face of
+    the wrong person."""
     out = tmp_path / "sheet.png"
     said = call("transfer", run, "--source-id", ID, "--source-id", OTHER, "--identities", "S004,tiny/S001", "--out", out, "--seed", 5)
     found = cells(out)
