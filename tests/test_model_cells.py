@@ -299,6 +299,7 @@ def test_arms_resume_and_stand_side_by_side(full_table, tmp_path, monkeypatch):
     found = shortcut(wanted, devices=CPU, say=quiet)
     assert (found.passed_over, found.failed, [arm.name for arm in found.cells.arms]) == (2, (), names)
     assert all(one.stat().st_mtime_ns == time for one, time in done.items())
+    assert [arm.settings for arm in found.cells.arms] == [{}, {}, {"cnn.dropout": "0.5"}]       # seen red: the first arm's values
     assert RunFolder(path / names[2] / "draw0-seed1").read_config()[0].cnn.dropout == 0.5
 
     more = shortcut(given(full_table, path, method="degan", seeds=(0,), control=True), devices=CPU, say=quiet)

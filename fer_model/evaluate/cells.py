@@ -13,7 +13,7 @@ runs (draw and seed) that both have. The noise of training is in the spread over
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -28,6 +28,7 @@ from fer_model.evaluate.figures import REPLICATES, Interval, plain_table
 from fer_model.evaluate.pooled import Spread, spread
 from fer_model.runs.fold_runs import processor_minutes, read_content
 from fer_model.runs.folder import RunFolder
+from fer_model.runs.methods import differing_settings
 from fer_model.runs.predictions import classes_in, read_predictions
 
 __all__ = ["BASELINE", "Arm", "Cells", "Comparison", "read_arms", "refuse_apart"]
@@ -43,6 +44,7 @@ class Arm:
     name: str                         # of its folder
     rule: str                         # confounded, control, missing
     runs: dict[tuple[int, int], Path]         # (draw, seed) -> complete run, in order
+    settings: dict[str, str] = field(default_factory=dict)    # what tells it from the baseline: name -> value
 
     @cached_property
     def counts(self) -> dict[tuple[int, int], pd.DataFrame]:
@@ -87,7 +89,8 @@ class Arm:
         """Return names, figures and costs."""
         (kimg, minutes), rate = self.costs, self.shortcut_rate
         return {
-            "arm": self.name, "design": self.rule, "runs": [[*key, str(path)] for key, path in self.runs.items()],
+            "arm": self.name, "settings": self.settings, "design": self.rule,
+            "runs": [[*key, str(path)] for key, path in self.runs.items()],
             "accuracy": {part: asdict(self.accuracy(part)) for part in self.parts}, "unseen_of_runs": asdict(self.spread),
             "shortcut_rate": rate and asdict(rate), "shortcut_rate_by_chance": self.chance,
             "kimg": kimg, "processor_minutes": minutes,
@@ -207,7 +210,8 @@ class Cells:
 
         unseen = [one for one in self.differences if one.what == UNSEEN]
         compared = {"Recovery": self.recoveries, "Difference on unseen cells": unseen}
-        return Group(self._table(), *(part for title, some in compared.items() if some for part in ("", _compared(title, some))))
+        tables = (part for title, some in compared.items() if some for part in ("", _compared(title, some)))
+        return Group(self._table(), *self._settings(), *tables)
 
     def _table(self):
         parts = [part for part in PARTS[1:] if any(part in arm.parts for arm in self.arms)]
@@ -226,6 +230,19 @@ class Cells:
         table.caption = f"Shortcut rate by chance: {either([f'{chance:.0%}' for chance in chances])}." if chances else ""
         table.caption_justify = "left"
         return table
+
+
+    def _settings(self) -> list:
+        """Return a table of what the arms' names stand for, if there is anything to say."""
+        told = {arm.name: ", ".join(f"{name} {value}" for name, value in arm.settings.items()) for arm in self.arms if arm.settings}
+        if not told:
+            return []
+        table = plain_table("What the arms have other than the baseline", "arm", "settings")
+        for column in table.columns:
+            column.overflow, column.justify = "fold", "left"
+        for row in told.items():
+            table.add_row(*row)
+        return ["", table]
 
 
 def _bracket(share: Interval) -> str:
@@ -255,7 +272,7 @@ def read_arms(path: Path) -> Cells:
 
     Raises RunError if there is none, or if they do not belong together: other data, preset, seed of draws or design.
     """
-    arms, first = [], None
+    arms, contents, first = [], [], None
     folders = [child for child in path.iterdir() if child.is_dir()]
     for folder in sorted(folders, key=lambda child: (not _is_baseline(child.name), child.name)):
         runs = {}
@@ -268,9 +285,21 @@ def read_arms(path: Path) -> Cells:
                 runs[config["fold"], config["seed"]] = run.parent
         if runs:
             arms.append(Arm(folder.name, config["fold_rule"], dict(sorted(runs.items()))))
+            contents.append(content)
     if not arms:
         raise RunError(f"reading arms: there is no complete run in {path}; `fer-model shortcut` trains them, and resumes")
-    return Cells(path, tuple(arms))
+    return Cells(path, tuple(replace(arm, settings=told) for arm, told in zip(arms, _told_apart(contents), strict=True)))
+
+
+def _told_apart(contents: Sequence[dict]) -> list[dict[str, str]]:
+    """Return of each arm (config.json of a run) the settings that it has other than the first: all of a stage that the first lacks,
+    where arms differ in it."""
+    found = [{} if one["config"]["method"] == contents[0]["config"]["method"] else {"method": one["config"]["method"]} for one in contents]
+    for name, values in differing_settings(contents).items():
+        if name not in ("fold_rule", "precision"):
+            for told, value in zip(found, values, strict=True):
+                told |= {} if value in (None, values[0]) else {name: value}
+    return found
 
 
 def refuse_apart(path: Path, manifest_sha256: str, config: dict) -> None:
