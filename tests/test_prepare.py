@@ -231,6 +231,7 @@ def test_settings_name_their_schema_and_another_one_is_refused(prepared_ck, tmp_
 
 
 def test_a_run_without_a_single_face_is_an_error(tmp_path):
+    """Seen red: the picture that was named had another reason, that of the first row of all."""
     import cv2
 
     for subject in ("a", "b"):
@@ -241,6 +242,11 @@ def test_a_run_without_a_single_face_is_an_error(tmp_path):
     with pytest.raises(DatasetError, match=said):
         prepare_dataset("folder", tmp_path / "faces", tmp_path / "out", config)
     assert not (tmp_path / "out" / "manifest.parquet").exists()
+    for name in ("0.png", "1.png", "2.png"):                 # they come first, and are more
+        (tmp_path / "faces" / name).write_bytes((tmp_path / "faces" / "a" / "x_happy.png").read_bytes())
+    (tmp_path / "faces" / "a" / "y_happy.png").write_bytes(b"")
+    with pytest.raises(DatasetError, match=said.replace("no-face 2", "no-match 3, unreadable 1, no-face 2")):
+        prepare_dataset("folder", tmp_path / "faces", tmp_path / "out", config)
 
 
 def test_real_photographs(real_faces, tmp_path):

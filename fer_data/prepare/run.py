@@ -291,10 +291,9 @@ def _write_manifest(run: _Run, made: _Made) -> None:
     summary.skipped = {reason: counts[reason] for reason in (*NOT_SELECTED, *UNUSABLE) if counts[reason]}
     assert summary.found == summary.kept + sum(counts.values()), (summary.found, summary.kept, counts)
     if not len(table):
-        reasons = ", ".join(f"{reason} {count}" for reason, count in summary.skipped.items())
-        first = next((f", such as {skip.source}: {skip.detail}" for skip in skipped if skip.reason in UNUSABLE and skip.detail), "")
+        reasons = _reasons(summary.skipped, skipped)
         hint = "".join(f"; {note}" for note in _no_faces(run.config, skipped, 0))
-        raise DatasetError(f"preparing {plan.scan.dataset}: no face could be used; skipped: {reasons}{first}{hint}")
+        raise DatasetError(f"preparing {plan.scan.dataset}: no face could be used; skipped: {reasons}{hint}")
     config = {key: value for key, value in asdict(run.config).items() if key not in ("workers", "scheduler", "openface")}
     config = {key: value for key, value in config.items() if key not in UNWRITTEN or value}
     config["options"] = {key: Path(value).name if isinstance(value, Path) else value for key, value in config["options"].items()}
@@ -314,6 +313,15 @@ def _remarks(skipped: list[Skip]) -> list[str]:
     if not scaled:
         return []
     return [f"{counted(len(scaled), 'picture')} with fewer bits than the file has, such as {scaled[0].source}: {scaled[0].detail}"]
+
+
+def _reasons(counts: dict[str, int], skipped: list[Skip]) -> str:
+    """Return how many frames each reason cost; last the one that cost most of those that were wanted, with the first of its rows."""
+    wanted = [reason for reason in counts if reason in UNUSABLE]
+    named = max(wanted, key=lambda reason: (reason != "no-match", counts[reason]), default="")
+    text = ", ".join(f"{reason} {counts[reason]}" for reason in sorted(counts, key=lambda reason: reason == named))
+    row = next((skip for skip in skipped if skip.reason == named and skip.frames and skip.detail), None)
+    return text + (f", such as {row.source}: {row.detail}" if row else "")
 
 
 def _no_faces(config: PrepareConfig, skipped: list[Skip], kept: int) -> list[str]:
