@@ -339,11 +339,16 @@ def test_a_loop_of_links_ends_and_a_link_to_a_disk_is_followed(tmp_path):
 
 
 def test_a_name_that_is_not_utf8_stops_nothing(tmp_path):
-    """Broken once by keeping the name as it is: the manifest could not be written (UnicodeEncodeError)."""
+    """Broken once by keeping the name as it is: the manifest could not be written (UnicodeEncodeError). Seen red: a person was litter."""
     ck48_tree(tmp_path)
-    (Path(os.fsdecode(os.fsencode(tmp_path) + b"/Einverst\xe4ndnis.png"))).write_bytes(b"x")
+    for name in (b"Zo\xeb/a.png", b"Einverst\xe4ndnis.png", b"Einverst\xe4ndnis.txt"):
+        path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x")
     found = scan("ck48", tmp_path)
-    assert [(skip.source, skip.reason) for skip in found.skipped] == [("Einverst\\xe4ndnis.png", "litter")]
+    expected = [("Einverst\\xe4ndnis.png", "unreadable", 1), ("Einverst\\xe4ndnis.txt", "litter", 0), ("Zo\\xeb/", "unreadable", 1)]
+    assert [(skip.source, skip.reason, skip.frames) for skip in found.skipped] == expected
+    assert all("a name that is not UTF-8; rename it" in skip.detail for skip in found.skipped)
     "".join(skip.source for skip in found.skipped).encode()
 
 

@@ -1,6 +1,7 @@
 """Every picture of a tree is used or listed: what the decoder reads under any name, and what it does not, with what to do about it."""
 
 import io
+import re
 import struct
 
 import cv2
@@ -13,7 +14,7 @@ from cli.fer_data import main
 from fer_data.audit.places import is_listed_picture
 from fer_data.datasets.adapters import ADAPTERS
 from fer_data.datasets.tree import walk
-from fer_data.errors import ImageError
+from fer_data.errors import DatasetError, ImageError
 from fer_data.pictures.decode import decode_picture
 from fer_data.pictures.file_kinds import CLIPS, PICTURES, is_clip, is_picture, not_media, other_picture, shows_picture
 from fer_data.prepare.plan import PrepareConfig
@@ -177,6 +178,24 @@ def test_a_picture_is_one_without_a_suffix_too(png, tmp_path):
     put(tmp_path / "in", {"s1.happy": png, "s2.sad": png, "s3.happy": UNREAD["GIF"], "read.me": b"Hello", "s4.zip": b"PK"})
     _, kept, left = prepared(tmp_path, pattern="{subject}.{expression}")
     assert kept == ["s1.happy", "s2.sad"] and left["s3.happy"][0] == "unreadable" and [*left] == ["s3.happy"]
+
+
+def test_a_picture_without_a_suffix_is_listed_where_it_does_not_fit(png, tmp_path):
+    """Seen red: of neither pattern nor index was it in skipped.csv."""
+    put(tmp_path / "in", {"a/1_happy.png": png, "b/1_sad.png": png, "b/2_sad": png, "b/3_sad": UNREAD["GIF"], "LICENCE": b"Hello"})
+    (tmp_path / "index.csv").write_text("path,subject,expression\na/1_happy.png,a,happy\nb/1_sad.png,b,sad\n")
+    for how in ({"pattern": "{subject}/{sequence}_{expression}.*"}, {"index": tmp_path / "index.csv"}):
+        _, kept, left = prepared(tmp_path, **how)
+        assert len(kept) == 2 and {name: reason for name, (reason, _) in left.items()} == dict.fromkeys(("b/2_sad", "b/3_sad"), "no-match")
+
+
+def test_a_folder_without_pictures_is_said_in_words(tmp_path):
+    """Seen red: `fits PosixPath('...')`."""
+    put(tmp_path / "in", {"read.me": b"Hello"})
+    (tmp_path / "index.csv").write_text("path,subject,expression\na.png,a,happy\n")
+    for how in ({"pattern": "{subject}_{expression}.png"}, {"index": tmp_path / "index.csv"}):
+        with pytest.raises(DatasetError, match=re.escape(f"in fits '{next(iter(how.values()))}'; there is no picture")):
+            prepared(tmp_path, **how)
 
 
 def test_an_index_may_name_any_file(png, tmp_path):

@@ -49,8 +49,9 @@ def scan(root: Path, index: Path | None = None, pattern: str | None = None, name
     if (index is None) == (pattern is None):
         raise DatasetError("reading a folder: give either --index FILE.csv or --pattern TEXT")
     files, left = walk(root)
-    pictures = by_spelling(path for path in files if is_picture(path) or is_clip(path))
-    others = {same_path(path): path for path in files if not (is_picture(path) or is_clip(path))}
+    media = {path for path in files if is_picture(path) or is_clip(path) or (not Path(path).suffix and _shows_picture(root / path))}
+    pictures = by_spelling(path for path in files if path in media)
+    others = {same_path(path): path for path in files if path not in media}
     given = read_index(index, pictures, others) if index else _from_pattern(pattern, pictures, root, others)
     skipped = [replace(skip, reason="other-part", detail=_CLIP) if is_clip(skip.source) and skip.frames else skip for skip in given.skipped]
     clips = [Skip(entry["path"], "unreadable", entry["subject"], detail=_CLIP) for entry in given.entries if is_clip(entry["path"])]
@@ -61,7 +62,7 @@ def scan(root: Path, index: Path | None = None, pattern: str | None = None, name
         if failed and pictures:
             raise DatasetError(f"reading a folder: {commonest(failed, given.rows, index or 'the names')}")
         none = "" if pictures else "; there is no picture"
-        raise DatasetError(f"reading a folder: nothing below {root} fits {index or pattern!r}{none}{hint}")
+        raise DatasetError(f"reading a folder: nothing below {root} fits '{index or pattern}'{none}{hint}")
     notes = given.notes + ((commonest(failed, given.rows, index.name),) if index and failed else ())
     named = tuple(replace(one, dataset=name) for one in sequences)
     return Scan(name, named, tuple(skipped + clips + unusable + left), notes)

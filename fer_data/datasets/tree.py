@@ -10,7 +10,7 @@ from pathlib import Path
 from fer_data.datasets.recognise import what_file_it_is, with_backslashes
 from fer_data.errors import DatasetError
 from fer_data.files import why_not_listed, why_unreadable
-from fer_data.pictures.file_kinds import PICTURES, unread_kind
+from fer_data.pictures.file_kinds import PICTURES, is_clip, is_picture, unread_kind
 from fer_data.records import Skip
 from fer_data.text import natural_key
 
@@ -25,10 +25,10 @@ _LITTER_FOLDERS = {"__macosx", ".git", ".trashes", ".spotlight-v100", ".fsevents
 def walk(root: Path) -> tuple[list[str], list[Skip]]:
     """Return (files, left) below `root`: relative paths, '/' separated, and what is left out, each in natural order.
 
-    left    litter       what operating systems leave behind; FIFOs, sockets and devices; names that are not UTF-8 and cannot be
-                         written into a manifest, their bytes shown as \\xNN. A folder of litter is not entered and stands for
-                         all that is in it, with a '/' at its end
-            unreadable   a folder that cannot be listed, a link that leads nowhere
+    left    litter       what operating systems leave behind; FIFOs, sockets and devices. A folder of litter is not entered and
+                         stands for all that is in it, with a '/' at its end
+            unreadable   a folder that cannot be listed, a link that leads nowhere; a folder, picture or clip whose name is not
+                         UTF-8 and cannot be written into a manifest, its bytes shown as \\xNN. Other files of such names are litter
     A file that cannot be opened, such as a link that leads nowhere, is in both: its name says what is missing, and nothing
     else is taken in its place. There its Skip stands for no frame: whoever wanted it counts it.
     Links to folders are followed once, so that a loop of links ends. Raises DatasetError if `root` is no folder (of a file the
@@ -55,6 +55,8 @@ def walk(root: Path) -> tuple[list[str], list[Skip]]:
         if (status.st_dev, status.st_ino) in seen:
             continue
         seen.add((status.st_dev, status.st_ino))
+        left += [_misnamed(entry, prefix) for entry in entries if entry.name != _utf8(entry.name)]
+        entries = [entry for entry in entries if entry.name == _utf8(entry.name)]
         folders = [entry.name for entry in entries if _is_folder(entry)]
         left += [_litter(f"{prefix}{name}/") for name in folders if _is_litter(name, _LITTER_FOLDERS)]
         waiting += [f"{prefix}{name}/" for name in reversed(folders) if not _is_litter(name, _LITTER_FOLDERS)]
@@ -105,11 +107,20 @@ def _problem_of(entry: os.DirEntry, path: str) -> Skip | None:
 
 def _litter(path: str, why: str = "") -> Skip:
     """Return the Skip of a piece of litter; it stands for no frame."""
-    return Skip(_utf8(path), "litter", frames=0, detail=why and f"it {why}")
+    return Skip(path, "litter", frames=0, detail=why and f"it {why}")
+
+
+def _misnamed(entry: os.DirEntry, prefix: str) -> Skip:
+    """Return the Skip of an entry whose name is not UTF-8: a folder's may be a person's."""
+    path, why = _utf8(prefix + entry.name), "has a name that is not UTF-8; rename it (convmv does so for a whole tree)"
+    if _is_folder(entry):
+        return Skip(f"{path}/", "unreadable", detail=f"the folder {why}")
+    wanted = (is_picture(path) or is_clip(path)) and not entry.name.startswith("._")
+    return Skip(path, "unreadable", detail=f"it {why}") if wanted else _litter(path, why)
 
 
 def _is_litter(name: str, known: set[str]) -> bool:
-    return name.lower() in known or name != _utf8(name)
+    return name.lower() in known
 
 
 def _utf8(path: str) -> str:
