@@ -1,5 +1,6 @@
 """Indexes that people made, and names of files in other spellings: read where they have one meaning, else the reason with its line."""
 
+import os
 import shutil
 import unicodedata
 from pathlib import Path
@@ -348,3 +349,32 @@ def test_the_cases_that_were_handed_in(path, tmp_path):
     expected = OUTCOMES[path.parent.name].get(path.stem, f"8 faces of {4 if path.stem == 'float-frame' else 8} sequences, 4 subjects")
     refused = path.stem in OUTCOMES[path.parent.name] and path.stem != "nothing-word"
     assert expected in done.output and done.exit_code == refused and (tmp_path / "out").exists() != refused
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(not GIVEN, reason=f"no cases at {SHARED}")
+def test_the_cases_whose_names_no_repository_can_hold(tmp_path):
+    """They are made as their READMEs say. Seen red: names of files without NFC, a FIFO that counts as a picture, without what to do."""
+    plain = ["--landmarks", "none", "--views", "virtual", "--folds", "2"]
+    pattern = ["--pattern", "{subject}/{sequence}_{expression}.*", *plain]
+    names, bad, windows = (tmp_path / name for name in ("names", "bad", "windows"))
+    for form, file in (("NFC", "0_neutral.png"), ("NFD", "1_happy.png")):
+        for n in range(3):
+            folder = names / unicodedata.normalize(form, f"Zo\u00eb{n}")
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(SHARED / "torn-people" / "faces" / f"p{n}" / file, folder)
+    shutil.copytree(SHARED / "one-bad-file-stops-all" / "faces", bad)
+    (bad / "p1" / "2_sad.png").symlink_to("nowhere.png")
+    (bad / "p2" / "2_sad.png").symlink_to("2_sad.png")
+    os.mkfifo(bad / "p3" / "2_sad.png")
+    windows.mkdir()
+    (windows / "cohn-kanade-images\\S005\\001\\S005_001_00000001.png").write_bytes(b"")
+    for command, exit_code, expected in (
+        (["folder", names, *pattern], 0, "6 faces of 6 sequences, 3 subjects"),
+        (["folder", names, "--index", SHARED / "nfc-nfd-names" / "index.csv", *plain], 0, "6 faces of 6 sequences, 3 subjects"),
+        (["folder", bad, *pattern], 0, "skipped 2 (unreadable 2"),
+        (["ck+", windows], 1, "the zip was made on Windows"),
+    ):
+        out = tmp_path / f"out{len([*tmp_path.iterdir()])}"
+        done = CliRunner().invoke(main, ["prepare", *map(str, (*command[:2], out, *command[2:]))])
+        assert done.exit_code == exit_code and expected in done.output, done.output
