@@ -303,17 +303,15 @@ def sweep(data, run, init, folds, seeds, jobs, devices, dry_run, as_json, **_):
     found.refuse_failed()
 
 
-def show_arms(context, option, path):
-    """Print the table of a folder that `shortcut` wrote, and end: --data is not looked at."""
-    if path is not None and not context.resilient_parsing:
-        from fer_model.shortcut import show
-
-        common.show(show(path))
-        context.exit()
+def without_data(context, option, path):
+    """Leave --data alone: it need not be there to show a folder that `shortcut` wrote."""
+    if path is not None:
+        context.default_map = {"data": str(path)}
+    return path
 
 
 @main.command()
-@click.option("--show", type=options.RUN, metavar="FOLDER", is_eager=True, expose_value=False, callback=show_arms,
+@click.option("--show", type=options.RUN, metavar="FOLDER", is_eager=True, callback=without_data,
               help="Train nothing; show what is complete in this folder.")
 @options.data()
 @options.run("runs/<dataset>-shortcut-<preset>")
@@ -330,7 +328,7 @@ def show_arms(context, option, path):
 @JOBS
 @options.dry_run()
 @options.json()
-def shortcut(data, run, baseline_sets, seeds, jobs, devices, dry_run, as_json, **given):
+def shortcut(show, data, run, baseline_sets, seeds, jobs, devices, dry_run, as_json, **given):
     """Measure how far a method leans on who is shown: test people on expressions that they do not show in training.
 
     The baseline CNN is trained next to it, also on a control: the same people and number of pictures, all expressions. Run the same
@@ -345,6 +343,9 @@ def shortcut(data, run, baseline_sets, seeds, jobs, devices, dry_run, as_json, *
     """
     from fer_model import shortcut as library
 
+    if show is not None:
+        common.answer(library.show(show), as_json)
+        return
     wanted = {name: given[name] for name in ("design", "draws", "control", "gan")}
     shortcut = library.asked(data, run, layers(), baseline_sets, seeds, **wanted)
     if dry_run:

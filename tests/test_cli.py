@@ -61,7 +61,6 @@ def test_each_help_has_examples_that_are_valid_calls(path, command, tmp_path, mo
     """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(options.Existing, "convert", lambda self, value, param, ctx: Path(value))
-    monkeypatch.setattr("fer_model.shortcut.show", lambda path: "")              # --show acts while the line is read, then ends
     shown = run(f"{path} --help").output
     below = shown.partition("\nExamples:\n")[2].partition("\n\n")[0]
     examples = words_of(below)

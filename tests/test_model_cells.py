@@ -224,6 +224,7 @@ def test_an_arm_without_errors_has_no_shortcut_rate(tmp_path):
     """Nor has it a chance. Seen red: asdict of None."""
     write_arm(tmp_path / "baseline-missing", predictions({"S1": answers(5)}), "missing")
     assert show(tmp_path).to_json()["arms"][0]["shortcut_rate"] is None
+    assert json.loads(call("shortcut", "--show", tmp_path, "--json"))["arms"][0]["shortcut_rate"] is None
     text = call("shortcut", "--show", tmp_path)
     assert "100.0%" in text and "chance" not in text
 
