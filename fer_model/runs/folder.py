@@ -8,13 +8,14 @@ Out: the folder, locked while a process writes to it.
       log.jsonl             one line per tick
       checkpoints/          of the stage that is being trained
       gan.safetensors       stage 1 is complete: encoder, decoder, discriminator; with it a run of `fer-model pretrain` ends
+      critics.safetensors   before an auto-encoder: the CNNs whose layers it matches; then ae.safetensors: encoder, decoder
       judges.safetensors    two CNNs that judge the synthesised faces: expression, identity
       samples.png           synthesised faces: rows inputs, columns identities, unseen cells marked
       samples/              the same while stage 1 was training
-      head.safetensors      stage 2 is complete: encoder, head          (cnn.safetensors: the baseline)
+      head.safetensors      stage 2 is complete: encoder, head          (recogniser.safetensors, cnn.safetensors: a CNN)
       predictions.csv       of the test fold, one row per image
       result.json           the run is complete: figures, budgets, rules
-      model.onnx            encoder and head as one graph, or as model.safetensors, once `fer-model export` was asked
+      model.onnx            what predicts as one graph, or as model.safetensors, once `fer-model export` was asked
       probe.json            what the features know of person and expression, once `fer-model probe` was asked
       judged.json           what the judges say of synthesised faces, once `fer-model judge` was asked
       card.md               what others must know of it, once `fer-model card` was asked
