@@ -336,7 +336,8 @@ def plan_sweep(asked: Sweep, devices: Sequence[str] = ("auto",)) -> SweepPlan:
     first = {}
     for task in left or [tasks[0][2]]:
         first.setdefault(task.job.config.method, task)
-    plans = {method: plan(task.job, devices[0], prepared) for method, task in first.items()}
+    # As if it trained its stage 1 itself: the run that it will take it from may not have begun.
+    plans = {method: plan(replace(task.job, gan=None), devices[0], prepared) for method, task in first.items()}
     hours = sum(_hours(task, plans[task.job.config.method]) for task in left) / min(len(set(devices)), max(1, len(left)))
     taking = sum(task.job.gan is not None for task in left)
     return SweepPlan(tuple(plans.values()), asked.points, len(tasks), len(left), taking, hours)

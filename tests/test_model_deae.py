@@ -5,17 +5,25 @@ from dataclasses import replace
 import pytest
 import torch
 
+import fer_model
 from fer_data.store.loader import open_views
 from fer_model.config import NetworkConfig, RecogniserConfig, preset, resolve_budgets
 from fer_model.data.fold import read_prepared
+from fer_model.engine import checkpoint
 from fer_model.engine.randomness import stream
 from fer_model.errors import ConfigError, ShapeError
+from fer_model.job import Job
 from fer_model.networks import ConditionalDecoder, build
+from fer_model.runs.folder import RunFolder
+from fer_model.runs.trained import load_run
 from fer_model.stages.autoencoder import OWN, SEEN, AutoencoderStage, Partners
 from fer_model.stages.cnn import CnnStage
 from fer_model.stages.critics import Critics, CriticsStage
 from fer_model.stages.inputs import StageInputs
 from fer_model.stages.recogniser import RecogniserStage
+from fer_model.sweep import Sweep, grid, plan_sweep
+from fer_model.train import train
+from fer_model.use.export import export
 
 CPU = torch.device("cpu")
 NETWORK = NetworkConfig(image_size=16, width=0.125, representation=6)
@@ -82,10 +90,13 @@ def test_the_decoder_listens_to_person_and_representation_and_to_no_noise():
         decoder(f, code[:, :4])
 
 
-def test_people_begin_as_far_apart_as_representations():
+def test_people_begin_twice_as_far_apart_as_representations():
+    """Seen red, each: the embedding's weights of N(0, 0.02); f(x) not scaled by its length."""
     decoder = build(lambda: ConditionalDecoder(NETWORK, 64, 200), CPU, 0.02, stream(0, "decoder"))
     assert decoder.embedding.weight.std().item() == pytest.approx(1, abs=0.05)
     assert decoder.fc.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    length = decoder.f_scale * NETWORK.representation**0.5               # of f(x), once each of its values has deviation 1
+    assert length == pytest.approx(decoder.embedding.weight.norm(dim=0).mean().item() / 2, rel=0.05)
 
 
 def test_each_loss_moves_what_it_is_for(inputs):
@@ -107,11 +118,96 @@ def test_critics_take_turns_and_do_not_move(fold, inputs):
     assert set(after.trained["critics"]) == {"expression0", "identity0", "expression1", "identity1"}
     critics = Critics(after.trained["critics"])
     assert critics.pair(0) == critics.pair(2) != critics.pair(1)
+    assert CriticsStage.learned_from(fold, config).all()                 # the judges keep some faces back
     before = {name: {k: v.clone() for k, v in network.state_dict().items()} for name, network in critics.networks.items()}
     stage = AutoencoderStage(after)
     for step in range(4):
         stage.step(step)
     assert all(torch.equal(v, before[name][k]) for name, network in critics.networks.items() for k, v in network.state_dict().items())
+
+
+class Looking:
+    """A critic with three layers. It remembers what it was shown."""
+
+    layers = (lambda x: x, lambda x: x + 5, lambda x: (x + 5) ** 2)
+
+    def __init__(self):
+        self.shown = []
+
+    def scales(self, x):
+        self.shown.append(x.detach())
+        return [layer(x) for layer in self.layers]
+
+
+def test_losses_by_hand_and_what_each_critic_is_shown(inputs):
+    """Without a target the expression critic is shown x, the person critic one of that person; their first layer does not count.
+
+    Seen red, each: the partner for x; all layers; samples with a target; another person's face weighed like the own; pixels without
+    their means; features not in parts of the wanted ones.
+    """
+    config = replace(inputs.config, critics=replace(inputs.config.critics, stronger_views=0.0))
+    stage = AutoencoderStage(replace(inputs, config=replace(config, ae=replace(config.ae, pixels=1.0, features=1.0, exchange=1.0))))
+    pair = Looking(), Looking()
+    stage.critics.pair = lambda step: pair
+    drawn = stage.partners.draw(*stage.batches.at(0), stream(0, "ae/partners", 0))
+    x, partner = (stage._seen(faces, drawn.k) for faces in (drawn.faces, drawn.partner))
+    found = stage.step(0)
+    (made, shows_y), (again, shows_person) = (critic.shown for critic in pair)
+    aimed = torch.arange(len(x)) % 4 <= SEEN
+    assert torch.equal(made, again) and torch.equal(shows_person, partner)
+    assert torch.equal(shows_y[aimed], partner[aimed]) and torch.equal(shows_y[~aimed], x[~aimed]) and not torch.equal(x, partner)
+
+    def apart(wanted, which, first):
+        each = [(layer(made[which]), layer(wanted[which])) for layer in Looking.layers[first:]]
+        return sum(((one - other).abs().mean() / other.abs().mean()).item() for one, other in each) / len(each)
+
+    whole, last = apart(partner, aimed, 0), (apart(x, ~aimed, 1) + apart(partner, ~aimed, 1)) / 2
+    assert (found["ae_features"].item(), found["ae_exchange"].item()) == pytest.approx((whole, last), rel=0.02)
+    pixels = []
+    for i in torch.nonzero(aimed).flatten().tolist():
+        off = made[i] - partner[i]                                       # (C, S, S)
+        means = off.unflatten(2, (-1, 4)).unflatten(1, (-1, 4)).mean((2, 4))
+        pixels.append((off.abs().mean() + means.abs().mean()).item() / 2 * (0.5 if i % 4 == SEEN else 1))
+    assert found["ae_pixels"].item() == pytest.approx(sum(pixels) / len(pixels), rel=1e-4)
+
+
+# --- taken over
+
+
+def test_stage_1_is_taken_over_with_its_critics_and_its_costs(tiny_prepared, tmp_path):
+    """And gives the run that trained all of it. Seen red: without the critics."""
+    config = preset("smoke", method="deae", fold=1)
+    for name, gan in (("whole", None), ("taken", tmp_path / "whole")):
+        train(Job(tiny_prepared, tmp_path / name, config, gan=gan), "cpu", say=lambda _: None)
+    names = ("critics.safetensors", "ae.safetensors", "recogniser.safetensors", "predictions.csv", "samples.png")
+    assert all((tmp_path / "taken" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes() for name in names)
+    theirs, ours = (RunFolder(tmp_path / name).read_result()["stages"] for name in ("whole", "taken"))
+    for stage in ("critics", "ae"):
+        assert ours[stage]["taken_from"] == str(tmp_path / "whole") and theirs[stage]["processor_seconds"] > 0
+        assert all(ours[stage][name] == value for name, value in theirs[stage].items())
+    assert "taken_from" not in ours["recogniser"]
+
+
+def test_a_sweep_over_methods_shares_what_is_the_same_stage_1(tiny_prepared, tmp_path):
+    """deae-head takes that of deae; nothing is taken from degan. Seen red: planned with a stage 1 that is not there
+    yet; the kind of stage 1 out of what decides."""
+    points = grid({"preset": "smoke"}, None, ["method=degan,deae,deae-head"])
+    found = plan_sweep(Sweep(tiny_prepared, tmp_path / "s", points, (1,), (0,)), ("cpu",))
+    assert (found.n_left, found.n_taking) == (3, 1) and [len(one.stages) for one in found.plans] == [2, 3, 3]
+
+
+# --- used
+
+
+def test_what_is_loaded_and_exported_of_it(tiny_prepared, tmp_path):
+    """Stage 1 gives the encoder that is probed, and G; what is exported is what predicts. Seen red: the encoder in the exported file."""
+    run = tmp_path / "r"
+    train(Job(tiny_prepared, run, preset("smoke", method="deae")), "cpu", say=lambda _: None)
+    trained = load_run(run, "cpu")
+    assert set(trained.networks) == {"encoder", "recogniser"} and type(trained.generator.decoder) is ConditionalDecoder
+    tensors = checkpoint.read_tensors(export(run, "safetensors").path)
+    assert {name.partition("/")[0] for name in tensors} == {"recogniser"}
+    assert fer_model.load(run / "model.safetensors", "cpu", "none").recipe.classes == trained.classes
 
 
 # --- the recogniser
