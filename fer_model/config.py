@@ -289,7 +289,7 @@ class CriticsConfig(_StageConfig):
 class AutoencoderConfig(_StageConfig):
     """Stage 1 without an adversary: an auto-encoder whose targets are real faces, of x's person and of others.
 
-    A quarter of each batch asks for x's own person and shall give x; a quarter for another person who shows y^e in training, and
+    A quarter of each batch asks for x's own person and shall give x; a quarter for anybody who shows y^e in training, and
     shall give that face in the same view; half for any person, where no face may exist that could be the target. These shall
     look to the expression critic like x, and to the person critic like a face of that person.
     """

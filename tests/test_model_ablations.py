@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from fer_model.errors import ConfigError, RunError
 from fer_model.job import Job, default_run
 from fer_model.networks import Encoder, Head, LinearSvm, MlpHead, Trunk, build, make_head
 from fer_model.plan import plan
+from fer_model.runs.taken_over import read_gan
 from fer_model.runs.trained import load_run
 from fer_model.stages.inputs import StageInputs
 from fer_model.stages.svm import SvmStage, fit_linear_svm
@@ -206,6 +208,18 @@ def test_a_stage_that_is_taken_over_is_the_one_that_would_have_been_trained(whol
     gan, trained = ours["stages"]["gan"], theirs["stages"]["gan"]
     digest = hashlib.sha256((whole / "gan.safetensors").read_bytes()).hexdigest()
     assert gan == {**trained, "taken_from": str(whole), "sha256": digest} and trained["seconds"] > 0
+
+
+def test_a_run_of_before_is_complete_and_gives_its_stage_one(whole, tiny_prepared, tmp_path):
+    """Its configuration has none of the stages that came later, and their defaults are not the preset's. Seen red: critics.kimg was 48."""
+    old = shutil.copytree(whole, tmp_path / "old")
+    content = json.loads((old / "config.json").read_text())
+    for name in ("critics", "ae", "recogniser"):
+        del content["config"][name]
+    (old / "config.json").write_text(json.dumps(content))
+    assert train(Job(tiny_prepared, old, SMOKE), "cpu", say=quiet).was_complete
+    fold = read_prepared(tiny_prepared).fold_of(SMOKE)
+    assert list(read_gan(old, resolve_budgets(SMOKE, len(fold.train)), fold).weights) == ["gan"]
 
 
 @pytest.mark.parametrize(

@@ -231,7 +231,6 @@ class Cells:
         table.caption_justify = "left"
         return table
 
-
     def _settings(self) -> list:
         """Return a table of what the arms' names stand for, if there is anything to say."""
         told = {arm.name: ", ".join(f"{name} {value}" for name, value in arm.settings.items()) for arm in self.arms if arm.settings}

@@ -7,7 +7,7 @@ Out: fields by name, such as `head.dropout`, with their values. A field that is 
 from fer_model.config import STAGES_OF
 from fer_model.settings import parts_used
 
-__all__ = ["first_difference", "flat", "idle_stages", "settings_of"]
+__all__ = ["first_difference", "flat", "idle_stages", "settings_of", "used"]
 
 _BUDGETS = ("kimg", "epochs")         # they follow from the number of training faces, which differs between folds
 _ALL_STAGES = {stage for method in STAGES_OF for stage in parts_used(method)}
@@ -44,11 +44,16 @@ def idle_stages(config: dict) -> set[str]:
     return _ALL_STAGES - set(parts_used(method)) if method in STAGES_OF else set()
 
 
+def used(config: dict) -> dict:
+    """Return a configuration without the stages that its method does not train: of a run of before, they are what they are by default."""
+    idle = idle_stages(config)
+    return {name: value for name, value in config.items() if name not in idle}
+
+
 def settings_of(config: dict) -> dict[str, object]:
     """Return the fields that make a method: all but the fold, the seed, the budgets, and the stages that it does not train.
 
     A field that this program does not know counts.
     """
-    idle = idle_stages(config)
-    own = flat({name: value for name, value in config.items() if name not in ("fold", "seed") and name not in idle})
+    own = flat({name: value for name, value in used(config).items() if name not in ("fold", "seed")})
     return {name: value for name, value in own.items() if name.rpartition(".")[2] not in _BUDGETS}

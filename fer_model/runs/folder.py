@@ -38,7 +38,7 @@ from fer_model.config import STAGES_OF, TrainConfig, from_json
 from fer_model.data.fold import Fold, Prepared, people_of
 from fer_model.engine import checkpoint, distributed
 from fer_model.errors import ConfigError, RunError
-from fer_model.runs.differences import first_difference
+from fer_model.runs.differences import first_difference, used
 from fer_model.runs.faces import faces_of
 
 __all__ = ["RunFolder", "code_version", "locked", "runs_below", "runs_in"]
@@ -164,8 +164,8 @@ class RunFolder:
             write_json_atomically(self.config, content)
             return config
         started, content = self.read_config()
-        old = asdict(started) | {"manifest_sha256": content["manifest_sha256"]}
-        found = first_difference(old, asdict(config) | {"manifest_sha256": fold.manifest_sha256})
+        old = used(asdict(started)) | {"manifest_sha256": content["manifest_sha256"]}
+        found = first_difference(old, used(asdict(config)) | {"manifest_sha256": fold.manifest_sha256})
         if found is not None:
             name, was, now = found
             raise ConfigError(

@@ -11,7 +11,7 @@ from fer_data.files import sha256_of_bytes, write_bytes_atomically
 from fer_model.config import TrainConfig
 from fer_model.data.fold import Fold
 from fer_model.errors import ConfigError
-from fer_model.runs.differences import first_difference
+from fer_model.runs.differences import first_difference, used
 from fer_model.runs.folder import RunFolder
 
 __all__ = ["GanSource", "read_gan", "refuse_itself"]
@@ -58,7 +58,7 @@ def read_gan(run: Path, config: TrainConfig, fold: Fold) -> GanSource:
     if config.synthesiser is None or config.synthesiser != theirs.synthesiser:
         both = f"the methods are {theirs.method} there, {config.method} here"
         raise ConfigError(f"taking stage 1 from {run}: both runs need the same kind of it; {both}")
-    there, here = ({name: asdict(c)[name] for name in DECIDING} for c in (theirs, config))
+    there, here = ({name: value for name, value in used(asdict(c)).items() if name in DECIDING} for c in (theirs, config))
     there |= {"manifest_sha256": content["manifest_sha256"], "identities": content["identities"]}
     here |= {"manifest_sha256": fold.manifest_sha256, "identities": list(fold.identities)}
     found = first_difference(there, here)

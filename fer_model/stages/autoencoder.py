@@ -5,11 +5,11 @@ Out: AutoencoderStage, for engine.loop.run_stage; its weights are encoder and de
 
     role of a sample    I names                         target
     own                 x's person                      x itself
-    seen                another person who shows y^e    that person's face with y^e, in the view of x
+    seen                anybody who shows y^e           that person's face with y^e, in the view of x
     any                 any training person             none: the expression critic's last layers as they see x, the person critic's
                                                         as they see a face of that person, in the view of x
 
-Every fourth sample is `own`, every fourth `seen`, the others `any`: a share of the batch in each process has all three.
+Every fourth sample is `own`, every fourth `seen`, the others `any`; several processes must have whole fours of the batch.
 
 DE-GAN asks D, which learns beside G, what a face shows. D's identity output is never trained on synthesised faces (eq. 1), so G learns
 a texture which D takes for the person. Here nothing that G can please is trained beside it, and what is asked for is layers, not answers.
@@ -30,6 +30,7 @@ from fer_model.engine.devices import autocast
 from fer_model.engine.kept import Average
 from fer_model.engine.randomness import stream
 from fer_model.engine.stage import Learner, Stage
+from fer_model.errors import ConfigError
 from fer_model.losses import feature_difference, pixel_difference
 from fer_model.networks import ConditionalDecoder, Encoder, Generator, build, to_input_size
 from fer_model.stages.critics import Critics
@@ -117,6 +118,9 @@ class AutoencoderStage(Stage):
         super().__init__(config.ae)
         self.run, self.fold, self.views, self.device = config, fold, inputs.views, device
         net, n_classes, n_people = config.network, len(fold.classes), len(fold.identities)
+        each = self.config.batch // distributed.size()
+        if distributed.size() > 1 and each % 4:
+            raise ConfigError(f"stage ae has samples in fours; give each of {distributed.size()} processes a multiple of 4, not {each}")
         self.critics = Critics(inputs.trained["critics"])
         self.batches = Batches(self.views.n_faces, self.config.batch, config.seed, self.name)
         self.partners, self.expression = Partners(fold), fold.expression_labels(device)
