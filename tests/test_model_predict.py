@@ -320,7 +320,7 @@ def test_what_was_found_is_drawn_on_a_clip_and_a_folder(run, folder, tmp_path):
     [
         (["nothing.png"], "a picture, a folder, a clip or the number of a camera is needed; there is no nothing.png"),
         (["empty"], "there is neither picture nor clip in empty; it is empty"),
-        (["odd"], "there is neither picture nor clip in odd, but 1 other file"),
+        (["odd"], "1 unreadable"),
         ([os.fsdecode(b"odd/\xe9.png")], "a name must be UTF-8, so that it can be written down; rename odd/\\xe9.png"),
         (["99999999999"], "opening camera 99999999999: it cannot be opened; cameras of this machine, by number: "),
         (["b.png"], "there is no b.png (did you mean a.png?)"),

@@ -102,7 +102,7 @@ class RunTable:
         always = f"{first.n_images} images of {first.n_subjects} people, always {first.majority_class}: {first.majority_accuracy:.1%}"
         same = len({(e.n_images, e.n_subjects, e.majority_accuracy) for e in (row.evaluation for row in self.rows)}) == 1
         title = f"{always if same else 'Of different images'}; in brackets 95 % over people"
-        names = ["run", *([] if same else ["images"]), "kimg", "min", "processor\nmin", "per frame", "per sequence", "macro recall"]
+        names = ["run", *([] if same else ["images"]), "kimg", "processor\nmin", "per frame", "per sequence", "macro recall"]
         table = plain_table(title, *names, *(["mean of folds ± sd"] if folds else []))
         table.columns[0].overflow = "fold"
         for row in self.rows:
@@ -114,7 +114,7 @@ class RunTable:
             )
             means = [] if not folds else [""] if row.pooled is None else [f"{row.pooled.means['frame']}\n{row.pooled.means['sequence']}"]
             spent = "" if row.processor_minutes is None else f"{row.processor_minutes:.1f}"
-            cells = (*images, f"{row.kimg:g}", f"{row.minutes:.1f}", spent, *shares, f"{found.frame_macro_recall:.1%}", *means)
+            cells = (*images, f"{row.kimg:g}", spent, *shares, f"{found.frame_macro_recall:.1%}", *means)
             table.add_row(f"{row.results[0]['name']}\n{row.path}", *cells)
         if folds:
             table.caption = "Accuracies are pooled over the folds; next to them the mean of folds, per frame and below it per sequence."
