@@ -114,7 +114,7 @@ def _trained(out: Path, tree: Path) -> None:
     from fer_model.train import train
 
     prepare_dataset("ck+", tree, out / "prepared", PrepareConfig(landmarks="dlib", folds=4, views="virtual"))
-    config = with_budgets(preset("smoke"), 0.064, 0.064)
+    config = with_budgets(preset("smoke"), gan=0.064, head=0.064)
     train(Job(out / "prepared", out / "runs" / "ck+-degan" / "fold0", config), "cpu", say=lambda _: None)
     (out / "holiday").mkdir()
     pictures = [cv2.imread(str(path)) for _, path in list(_faces(tree))[2:8:3]]

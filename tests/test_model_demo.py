@@ -59,7 +59,7 @@ def test_only_what_was_uploaded_is_read(face, tmp_path):
 def run(prepared_ck, tmp_path_factory):
     """A run of DE-GAN, a step of each stage long. Its first weights are large, so that faces differ."""
     folder = tmp_path_factory.mktemp("run") / "r"
-    config = with_budgets(preset("smoke"), 0.016, 0.016)
+    config = with_budgets(preset("smoke"), gan=0.016, head=0.016)
     train(Job(prepared_ck, folder, replace(config, network=replace(config.network, init_std=0.2))), "cpu", say=lambda _: None)
     return folder
 
