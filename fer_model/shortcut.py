@@ -36,6 +36,7 @@ __all__ = ["Shortcut", "ShortcutFound", "ShortcutPlan", "asked", "plan_shortcut"
 
 RULES_OF = {"confounded": ("confounded", "control"), "missing": ("missing",)}      # design -> rules that the baseline is trained by
 _FOLLOWS = ("fold", "fold_rule", "seed")       # settings that the command sets for each run
+_SHARED = ("preset", "method", "fold_seed")    # and those that it sets for the baseline
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,9 @@ def asked(
     for text in (*layers[2], *baseline_sets):
         if text.partition("=")[0] in _FOLLOWS:
             raise ConfigError(f"--set {text}: the draws set fold and fold_rule, --seeds the seed; leave it out")
+    for text in baseline_sets:
+        if text.partition("=")[0] in _SHARED:
+            raise ConfigError(f"--set-cnn {text}: the baseline is method cnn, with the other's preset and draws; leave it out")
     method = replace(configure(*layers), fold=0, fold_rule="manifest", seed=0)
     named = {"preset": method.preset, "method": "cnn", "fold_seed": method.fold_seed}
     baseline = configure(named, None, baseline_sets)

@@ -103,7 +103,8 @@ def test_folds_are_averaged_by_hand(run, tmp_path):
     found = mean_of_folds(tmp_path, [Judged(tmp_path, 1, 0, 1, one, 0.5, ""), Judged(tmp_path, 1, 0, 1, other, None, "")])
     row, real = found.rows
     assert (row.n_faces, row.n_unseen, row.shares) == (16, 4, {"both_right": pytest.approx(0.3), "both_right_unseen": 0.25})
-    assert row.spread["both_right"] == pytest.approx(np.sqrt(0.08)) and real.shares == {"both_right": 1} and found.d_identity == 0.5
+    assert row.spread["both_right"] == pytest.approx(np.sqrt(0.08)) and "both_right_unseen" not in row.spread
+    assert real.shares == {"both_right": 1} and real.spread == {} and found.d_identity == 0.5
     for name in ("fold0", "fold1"):
         shutil.copytree(run, tmp_path / name)
     said = call("judge", tmp_path)

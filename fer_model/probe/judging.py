@@ -62,7 +62,7 @@ class JudgedRow:
     n_faces: int
     n_unseen: int                     # of them in unseen cells
     shares: dict[str, float]          # as Verdicts.shares; and described_identity, which is split in the same way
-    spread: dict[str, float] | None = None       # over folds: standard deviation of each share
+    spread: dict[str, float] | None = None       # over folds: standard deviation of each share that several have
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Judged:
 def _cell(row: JudgedRow, name: str) -> str:
     if name not in row.shares:
         return ""
-    spread = f"\n± {100 * row.spread[name]:.1f}" if row.spread else ""
+    spread = f"\n± {100 * row.spread[name]:.1f}" if row.spread and name in row.spread else ""
     return f"{row.shares[name]:.1%}{spread}"
 
 
@@ -139,7 +139,7 @@ def mean_of_folds(run: Path, folds: list[Judged]) -> Judged:
             names = dict.fromkeys(name for row in mine for name in row.shares)
             values = {name: [row.shares[name] for row in mine if name in row.shares] for name in names}
             means = {name: float(np.mean(those)) for name, those in values.items()}
-            spread = {name: float(np.std(those, ddof=1)) if len(those) > 1 else 0.0 for name, those in values.items()}
+            spread = {name: float(np.std(those, ddof=1)) for name, those in values.items() if len(those) > 1}
             counts = sum(row.n_faces for row in mine), sum(row.n_unseen for row in mine)
             rows.append(JudgedRow(sources, *counts, means, spread if len(folds) > 1 else None))
     own = [one.d_identity for one in folds if one.d_identity is not None]
