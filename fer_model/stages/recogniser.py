@@ -32,7 +32,8 @@ class RecogniserStage(CnnStage):
         networks = inputs.trained[inputs.config.synthesiser]
         self.generator = Generator(networks["encoder"], networks["decoder"]).eval().requires_grad_(False)
         self.people = inputs.fold.identity_labels(torch.device("cpu"))           # (n,) y^id
-        self.exchanged = torch.zeros(2, device=self.device)                      # since the last log line: synthesised, of them agreed on
+        # Since the last log line: synthesised, of them agreed on. Checkpoints are written with log lines, so it is in none.
+        self.exchanged = torch.zeros(2, device=self.device)
 
     @torch.no_grad()
     def _inputs(self, faces: Tensor, k: Tensor, step: int, name: str) -> Tensor:
@@ -58,6 +59,3 @@ class RecogniserStage(CnnStage):
         made, agreed = self.exchanged.tolist()
         self.exchanged.zero_()
         return super().review(step) | ({"agreed": round(agreed / made, 4)} if made else {})
-
-    def buffers(self) -> dict[str, Tensor]:
-        return super().buffers() | {"exchanged": self.exchanged}
