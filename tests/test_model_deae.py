@@ -17,6 +17,7 @@ from fer_model.networks import ConditionalDecoder, build
 from fer_model.runs.folder import RunFolder
 from fer_model.runs.trained import load_run
 from fer_model.stages.autoencoder import OWN, SEEN, AutoencoderStage, Partners
+from fer_model.stages.classifier import view_inputs
 from fer_model.stages.cnn import CnnStage
 from fer_model.stages.critics import Critics, CriticsStage
 from fer_model.stages.inputs import StageInputs
@@ -150,7 +151,7 @@ def test_losses_by_hand_and_what_each_critic_is_shown(inputs):
     pair = Looking(), Looking()
     stage.critics.pair = lambda step: pair
     drawn = stage.partners.draw(*stage.batches.at(0), stream(0, "ae/partners", 0))
-    x, partner = (stage._seen(faces, drawn.k) for faces in (drawn.faces, drawn.partner))
+    x, partner = (view_inputs(stage.views, faces, drawn.k, stage.run.network.image_size) for faces in (drawn.faces, drawn.partner))
     found = stage.step(0)
     (made, shows_y), (again, shows_person) = (critic.shown for critic in pair)
     aimed = torch.arange(len(x)) % 4 <= SEEN

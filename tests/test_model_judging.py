@@ -173,14 +173,12 @@ def test_photographs_are_judged_by_dlib_too(run, trusted, monkeypatch, tmp_path)
     shutil.copytree(run, alone)
     content = json.loads((alone / "config.json").read_text())
     (alone / "config.json").write_text(json.dumps(content | {"drawn": False, "faces": {"landmarks": "dlib"}}))
-    asked = []
+    asked, judges = [], judging._judges(trusted[0])
 
     def describe(faces):
         asked.append(faces)
-        return trusted_identity(faces)
+        return judges["identity"](faces).numpy().astype(float)
 
-    judges = judging._judges(trusted[0])
-    trusted_identity = lambda faces: judges["identity"](faces).numpy().astype(float)          # noqa: E731
     monkeypatch.setattr(judging, "Descriptor", lambda: describe)
     found = json.loads(call("judge", alone, "--json"))
     kept = ~held_out(trusted[2].train, trusted[0].config.seed)

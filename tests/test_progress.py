@@ -81,7 +81,10 @@ def test_a_clip_in_a_folder_does_not_silence_it_and_each_frame_is_told_when_it_w
             yield from waiting
 
     monkeypatch.setattr(library, "load", lambda *_: Model())
-    watch = lambda what: nullcontext(lambda done, total, text: told.append((len(looked_at), done, total, text)))  # noqa: E731
+
+    def watch(what):
+        return nullcontext(lambda done, total, text: told.append((len(looked_at), done, total, text)))
+
     library.predict(tmp_path, library.Request(str(tmp_path), out=tmp_path / "out.csv"), watch=watch)
     assert told[0] == (1, 1, None, "predicting a.png") and told[1] == (2, 2, None, "predicting talk.avi, frame 0 (0.0 s)")
     assert told[-1] == (7, 7, None, "predicting talk.avi, frame 5 (0.2 s)")

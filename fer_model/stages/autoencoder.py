@@ -32,7 +32,8 @@ from fer_model.engine.randomness import stream
 from fer_model.engine.stage import Learner, Stage
 from fer_model.errors import ConfigError
 from fer_model.losses import feature_difference, pixel_difference
-from fer_model.networks import ConditionalDecoder, Encoder, Generator, build, to_input_size
+from fer_model.networks import ConditionalDecoder, Encoder, Generator, build
+from fer_model.stages.classifier import view_inputs
 from fer_model.stages.critics import Critics
 from fer_model.stages.inputs import StageInputs
 
@@ -72,7 +73,7 @@ class Partners:
         expression, own = self.expression[faces], self.identity[faces]
         anybody = (u[0] * self.n_people).long().clamp(max=self.n_people - 1)
         target = torch.where(role == OWN, own, torch.where(role == SEEN, self.people.pick(expression, u[0]), anybody))
-        alike = self.of_cell.pick(torch.where(role == SEEN, target * self.n_classes + expression, own * self.n_classes + expression), u[1])
+        alike = self.of_cell.pick(torch.where(role == SEEN, target, own) * self.n_classes + expression, u[1])        # never an empty cell
         partner = torch.where(role == OWN, faces, torch.where(role == SEEN, alike, self.of_person.pick(target, u[1])))
         return Drawn(faces, k, target, partner)
 
@@ -138,7 +139,8 @@ class AutoencoderStage(Stage):
         role = distributed.part(torch.arange(len(drawn.faces)) % 4)
         drawn = Drawn(*(distributed.part(one) for one in drawn))
         learner = self.learners["autoencoder"]
-        x, partner = (self._seen(faces, drawn.k) for faces in (drawn.faces, drawn.partner))          # (B, C, S, S)
+        size = self.run.network.image_size
+        x, partner = (view_inputs(self.views, faces, drawn.k, size) for faces in (drawn.faces, drawn.partner))       # (B, C, S, S)
         with autocast(self.device, self.run.precision):
             made, logits = learner.network(x, self.codes(drawn.target.to(self.device)))              # (B, C, S, S), (B, N_e)
         losses = {name: weight * loss for name, (weight, loss) in self._losses(step, role, x, partner, made).items()}
@@ -168,9 +170,6 @@ class AutoencoderStage(Stage):
             "ae_pixels": (self.config.pixels, pixels), "ae_features": (self.config.features, whole / 2),
             "ae_exchange": (self.config.exchange, last / 2),
         }  # fmt: skip
-
-    def _seen(self, faces: Tensor, k: Tensor) -> Tensor:
-        return to_input_size(self.views.batch(faces, k), self.run.network.image_size)
 
     def _strengthened(self, faces: Tensor, step: int) -> Tensor:
         """Return faces changed at random, each the same way whenever it is called with this step."""

@@ -7,6 +7,7 @@ In everything but its faces it is the baseline: the same network, the same setti
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fer_model.engine import distributed
@@ -44,10 +45,10 @@ class RecogniserStage(CnnStage):
         target = self.people[faces[:n]]                                          # x's own
         if self.config.people == "other":
             rng = stream(self.run.seed, f"{name}/people", step)
-            everybody = target.new_zeros(distributed.size() * n)                    # drawn for the batch of all processes
+            everybody = target.new_zeros(distributed.size() * n)                 # drawn for the batch of all processes
             target = distributed.part(draw_codes(everybody, len(self.fold.identities), 1, "any", rng)[0])
         with self.autocast():
-            code = torch.nn.functional.one_hot(target.to(self.device), len(self.fold.identities)).float()
+            code = F.one_hot(target.to(self.device), len(self.fold.identities)).float()
             made = self.generator(x[:n], code, None)                             # (n, C, S, S)
             agreed = self.critics.agree(made, self.expression[faces[:n].to(self.device)], self.config.least_agreement)       # (n,)
         self.exchanged += torch.stack([agreed.new_ones(n).sum(), agreed.sum()])
