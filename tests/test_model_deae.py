@@ -7,7 +7,7 @@ import torch
 
 import fer_model
 from fer_data.store.loader import open_views
-from fer_model.config import NetworkConfig, RecogniserConfig, preset, resolve_budgets
+from fer_model.config import NetworkConfig, RecogniserConfig, preset, resolve_budgets, with_budgets
 from fer_model.data.fold import read_prepared
 from fer_model.engine import checkpoint
 from fer_model.engine.randomness import stream
@@ -184,7 +184,7 @@ def test_several_processes_have_whole_fours_of_the_batch(inputs, monkeypatch):
 
 def test_stage_1_is_taken_over_with_its_critics_and_its_costs(tiny_prepared, tmp_path):
     """And gives the run that trained all of it. Seen red: without the critics."""
-    config = preset("smoke", method="deae", fold=1)
+    config = with_budgets(preset("smoke", method="deae", fold=1), critics=0.4)           # costs are told in tenths of a second
     for name, gan in (("whole", None), ("taken", tmp_path / "whole")):
         train(Job(tiny_prepared, tmp_path / name, config, gan=gan), "cpu", say=lambda _: None)
     names = ("critics.safetensors", "ae.safetensors", "recogniser.safetensors", "predictions.csv", "samples.png")
