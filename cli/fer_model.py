@@ -381,8 +381,8 @@ def tensorboard(runs, out, follow):
 def evaluate(runs, data, vote, device, as_json):
     """Show accuracy per frame and per sequence, macro recall and confusion matrix of a run, next to the majority class.
 
-    A run is what train wrote, or what crossval wrote: then its folds are pooled. Several runs are shown in one table. --data tests
-    a run on another database, on the classes that both have.
+    A run is what train wrote, or what crossval wrote: then its folds are pooled. Several runs are shown in one table, each
+    with its paired difference from the first. --data tests a run on another database, on the classes that both have.
 
     \b
     fer-model evaluate runs/ck+-degan-fold0

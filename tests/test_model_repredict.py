@@ -149,6 +149,22 @@ def test_every_network_of_a_cross_validation_sees_all_of_another_database(folds,
     assert json.loads(done.output)[0]["tested_on"] == str(data)
 
 
+def test_each_row_is_compared_with_the_first_on_the_images_of_both(folds, other):
+    """On another database an image counts by the share of the networks that have it right. Seen red: the rows the other way round."""
+    data = other(expressions=("anger", "happiness", "surprise"))
+    found = evaluate_runs([folds / "cnn", folds / "degan" / "fold0"], data, device="cpu")
+    (paired,) = found.against_first
+    first, second = (row.evaluation.frame_accuracy.value for row in found.rows)
+    assert paired.n == 24 and paired.n_subjects == 4 and paired.difference == pytest.approx(second - first) and first != second
+    assert paired.low <= paired.difference <= paired.high
+    at_home = evaluate_runs([folds / "cnn", folds / "degan" / "fold0"], device="cpu")
+    assert at_home.against_first[0].n == 12                                                  # the images of the fold that both tested
+    assert [set(row) & {"against_first"} for row in at_home.to_json()] == [set(), {"against_first"}]
+    done = CliRunner().invoke(main, ["evaluate", str(folds / "cnn"), str(folds / "degan" / "fold0"), "--device", "cpu"])
+    assert "on the 12 images of 2 people that both predict" in " ".join(done.output.split())
+    assert not evaluate_runs([folds / "cnn" / "fold1", folds / "degan" / "fold0"]).against_first[0]
+
+
 def test_the_runs_own_manifest_means_its_test_fold(folds, tiny_prepared):
     found = evaluate_runs([folds / "cnn"], tiny_prepared, device="cpu").rows[0]
     assert found.evaluation.n_images == 36 and not found.pooled.elsewhere

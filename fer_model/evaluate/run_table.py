@@ -6,17 +6,22 @@ Out: RunTable, for the console or JSON. Nothing is written.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
+
+import numpy as np
+import pandas as pd
 
 from fer_model.errors import RunError
 from fer_model.evaluate.figures import UNITS, Evaluation, evaluate, plain_table
+from fer_model.evaluate.paired import Paired, paired_difference
 from fer_model.evaluate.pooled import Pooled, Spread, pool, spread
 from fer_model.evaluate.repredict import Repredicted, repredict
 from fer_model.runs.fold_runs import FoldRun, RunGroup, find_groups, processor_minutes
 from fer_model.runs.folder import RunFolder
 from fer_model.runs.methods import one_method
-from fer_model.runs.predictions import judged, read_predictions
+from fer_model.runs.predictions import judged, read_predictions, together
 
 __all__ = ["RunRow", "RunTable", "evaluate_run", "evaluate_runs"]
 
@@ -38,6 +43,7 @@ class RunRow:
     pooled: Pooled | None             # None: `path` is a run by itself
     notes: tuple[str, ...]
     faces: dict | None = None         # tested elsewhere: how the faces trained on and tested on were framed
+    frames: tuple[pd.DataFrame, ...] = field(default=(), repr=False, compare=False)     # predictions of each run
 
     @property
     def kimg(self) -> float:
@@ -77,6 +83,7 @@ class RunTable:
     repeats: tuple[tuple[Path, Spread, Spread], ...] = ()     # folder, pooled accuracy per frame and per sequence over its repeats
     vote: int = 1                     # views whose probabilities were averaged
     data: Path | None = None          # the database tested on; None: each run's own
+    against_first: tuple[Paired | None, ...] = ()             # each row but the first against it, per frame; None: no image in common
 
     def to_json(self) -> list[dict]:
         """Return one object per row: path, result, figures, notes; then one per folder of repeats."""
@@ -85,7 +92,8 @@ class RunTable:
             {"repeats": str(path), "pooled_frame_accuracy": asdict(frame), "pooled_sequence_accuracy": asdict(sequence)}
             for path, frame, sequence in self.repeats
         ]
-        return [row.to_json(more) for row in self.rows] + repeats
+        pairs = [{} if paired is None else {"against_first": asdict(paired)} for paired in (None, *self.against_first)]
+        return [row.to_json(more | pair) for row, pair in zip_longest(self.rows, pairs, fillvalue={})] + repeats
 
     def __rich__(self):
         """Return one row with its confusion matrix, several as one table, for the console."""
@@ -95,7 +103,8 @@ class RunTable:
         notes = dict.fromkeys(note for row in self.rows for note in row.notes)                    # each once, in order
         one = self.rows[0]
         body = self._table() if len(self.rows) > 1 else one.evaluation if one.pooled is None else one.pooled
-        return Group(body, *views, *notes, *(_repeat_sentence(*repeat) for repeat in self.repeats))
+        pairs = [_pair_sentence(self.rows[0], *pair) for pair in zip(self.rows[1:], self.against_first, strict=False) if pair[1]]
+        return Group(body, *pairs, *views, *notes, *(_repeat_sentence(*repeat) for repeat in self.repeats))
 
     def _table(self):
         first, folds = self.rows[0].evaluation, any(row.pooled for row in self.rows)
@@ -124,6 +133,13 @@ class RunTable:
 
 def _voting(vote: int) -> str:
     return f"mean of the probabilities of {vote} views of each image"
+
+
+def _pair_sentence(first: RunRow, row: RunRow, paired: Paired) -> str:
+    return (
+        f"{row.path} minus {first.path}: {100 * paired.difference:+.1f} points ({100 * paired.low:.1f} to {100 * paired.high:.1f})"
+        f" per frame, on the {paired.n} images of {paired.n_subjects} people that both predict; 95 % over people"
+    )
 
 
 def _repeat_sentence(path: Path, frame: Spread, sequence: Spread) -> str:
@@ -157,7 +173,17 @@ def evaluate_runs(
         if shuffled:
             frame, sequence = ([getattr(one, f"{unit}_accuracy").value for one in shuffled] for unit in UNITS)
             repeats.append((path, spread(frame), spread(sequence)))
-    return RunTable(tuple(rows), tuple(repeats), vote, data)
+    alone = len(rows) == len(paths)                                  # each path is one row: repeats are no methods to compare
+    return RunTable(tuple(rows), tuple(repeats), vote, data, tuple(_against(rows[0], row) for row in rows[1:]) if alone else ())
+
+
+def _against(first: RunRow, row: RunRow) -> Paired | None:
+    return paired_difference(_as_one(row), _as_one(first), np.random.default_rng(0))
+
+
+def _as_one(row: RunRow) -> tuple[pd.DataFrame, ...]:
+    """Return the predictions of the folds as one frame; of networks that all saw the same images, a frame each."""
+    return row.frames if row.pooled is None or row.pooled.elsewhere else (together(row.frames),)
 
 
 def _row(group: RunGroup, data: Path | None, vote: int, device: str) -> RunRow:
@@ -168,12 +194,12 @@ def _row(group: RunGroup, data: Path | None, vote: int, device: str) -> RunRow:
     notes += dict.fromkeys(note for one in found for note in one.notes)
     paths = tuple(run.path for run in runs)
     if group.alone:
-        return RunRow(group.path, paths, results, evaluate(frames[0]), None, tuple(notes), found[0].faces)
+        return RunRow(group.path, paths, results, evaluate(frames[0]), None, tuple(notes), found[0].faces, tuple(frames))
     numbers, n_folds = [run.fold for run in runs], runs[0].content.get("n_folds", len(group.runs))
     if set(range(n_folds)) - set(numbers):
         notes.append(f"{group.path}: {len(runs)} of {n_folds} folds are complete, the figures are theirs.")
     pooled = pool(numbers, frames, n_folds, elsewhere)
-    return RunRow(group.path, paths, results, pooled.evaluation, pooled, tuple(notes), found[0].faces)
+    return RunRow(group.path, paths, results, pooled.evaluation, pooled, tuple(notes), found[0].faces, tuple(frames))
 
 
 def _predictions(run: FoldRun, data: Path | None, vote: int, device: str) -> Repredicted:
