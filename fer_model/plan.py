@@ -12,7 +12,7 @@ import torch
 from fer_data.store.loader import open_views
 from fer_model.config import TrainConfig, budget_images, step_images, steps_of, told_budget
 from fer_model.data.fold import Prepared, read_prepared
-from fer_model.engine.devices import resolve_device
+from fer_model.engine.devices import use_device
 from fer_model.engine.stage import Stage
 from fer_model.job import Job, settled
 from fer_model.runs.pretrained import read_pretrained
@@ -90,7 +90,7 @@ def plan(job: Job, device: str = "auto", prepared: Prepared | None = None) -> Ru
     refuse to take over, or to start from, is refused.
     """
     prepared = prepared or read_prepared(job.data)
-    fold, where = prepared.fold_of(job.config), resolve_device(device)
+    fold, where = prepared.fold_of(job.config), use_device(device)
     config, views = settled(job, prepared, fold, where), open_views(job.data, fold.train, where)
     taken = None if job.gan is None else read_gan(job.gan, config, fold)
     if job.init is not None:

@@ -16,7 +16,7 @@ from fer_data.files import write_json_atomically
 from fer_model.config import CELL_RULES, TrainConfig, steps_of, told_budget
 from fer_model.data.fold import Fold, FoldReader, Prepared, people_of, read_prepared
 from fer_model.engine import checkpoint, distributed
-from fer_model.engine.devices import resolve_device
+from fer_model.engine.devices import use_device
 from fer_model.engine.journal import Journal
 from fer_model.engine.loop import Hook, run_stage
 from fer_model.engine.stage import Stage
@@ -77,10 +77,11 @@ def train(
     Raises children of FerError: fold, device, configuration, checkpoint, divergence.
     """
     run, prepared = job.run, prepared or read_prepared(job.data)
-    fold, where = prepared.fold_of(job.config), resolve_device(distributed.local_device(device))
+    fold, where = prepared.fold_of(job.config), use_device(distributed.local_device(device))
     refuse_itself(run, job.gan)
     refuse_itself(run, job.init)
-    with distributed.joined(where), locked(run):
+    distributed.join(where)
+    with locked(run):
         folder = RunFolder(run)
         if distributed.is_first():
             folder.refuse_strangers()

@@ -23,6 +23,8 @@ from queue import SimpleQueue
 from fer_data.errors import FerError
 from fer_model.config import from_json
 from fer_model.data.fold import Prepared
+from fer_model.engine import distributed
+from fer_model.errors import DivergedError
 from fer_model.job import Job
 
 __all__ = ["Task", "train_here", "train_in_children"]
@@ -46,6 +48,8 @@ def train_here(task: Task, device: str, say: Callable[[str], None], prepared: Pr
     try:
         train(task.job, device, say=say, prepared=prepared)
     except (FerError, OSError) as error:
+        if distributed.size() > 1 and not isinstance(error, DivergedError):
+            raise                     # the others may not have met it: they would wait for this process in the next run
         return str(error)
     return ""
 

@@ -56,5 +56,5 @@ def one_step(data: Path) -> dict[str, torch.Tensor]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    with distributed.joined(CPU):
-        checkpoint.write_tensors(Path(sys.argv[2]) / f"rank{distributed.rank()}.safetensors", one_step(Path(sys.argv[1])))
+    distributed.join(CPU)
+    checkpoint.write_tensors(Path(sys.argv[2]) / f"rank{distributed.rank()}.safetensors", one_step(Path(sys.argv[1])))

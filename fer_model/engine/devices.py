@@ -2,6 +2,9 @@
 
 In:  auto, cpu, cuda, cuda:N; auto, fp32, bf16.
 Out: torch.device; "fp32" or "bf16".
+
+fp32 is fp32: TF32, which GPUs use in convolutions unless told otherwise, has 10 bits of mantissa and is switched off here and nowhere
+else. Where it would be fast, bf16 is as fast, and named.
 """
 
 from contextlib import nullcontext
@@ -11,7 +14,7 @@ import torch
 from fer_data.text import either
 from fer_model.errors import DeviceError
 
-__all__ = ["autocast", "resolve_device", "resolve_precision"]
+__all__ = ["autocast", "resolve_device", "resolve_precision", "use_device"]
 
 
 def resolve_device(name: str) -> torch.device:
@@ -33,6 +36,18 @@ def resolve_device(name: str) -> torch.device:
     return torch.device("cuda", int(number or 0))
 
 
+def use_device(name: str) -> torch.device:
+    """Return the device that `name` means, made ready for this process: a GPU is the current one, and computes fp32 in fp32.
+
+    Raises DeviceError as resolve_device does.
+    """
+    device = resolve_device(name)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)                                    # else a context opens on cuda:0 as well
+        torch.backends.cudnn.allow_tf32 = False                          # in products of matrices it is off unless asked for
+    return device
+
+
 def resolve_precision(name: str, device: torch.device) -> str:
     """Return fp32 or bf16; auto is bf16 where the hardware computes it faster.
 
@@ -42,7 +57,7 @@ def resolve_precision(name: str, device: torch.device) -> str:
     if name != "auto":
         return name
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"       # of this GPU, not of the current one
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     fast = capabilities.get("amx_bf16") or (capabilities.get("avx512_bf16") and str(capabilities.get("cpu_name")).startswith("AMD"))
     return "bf16" if fast else "fp32"

@@ -1,16 +1,19 @@
 """Train one run in several processes under torchrun: parts of a batch, averages over all processes.
 
 In:  the environment that `torchrun --nproc-per-node N` sets; nothing without it.
-Out: functions that do nothing in a run of one process.
+Out: functions that do nothing in a run of one process. The processes join once and stay together to their end: several runs, one
+     after another, share one group, because a second group of the same torchrun waits for ever.
 
 Every process draws the whole batch of a step from (seed, stage, step) and works on its own part; gradients are averaged. As the
 parts are equally large, that is the gradient of the whole batch, up to BN: on GPUs it is SyncBatchNorm, which PyTorch does not
 have for CPUs, so there each process normalises with its own part.
 """
 
+import atexit
 import os
 from collections.abc import Iterable
 from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -18,8 +21,9 @@ from torch import Tensor, nn
 
 from fer_model.errors import ConfigError
 
-__all__ = ["average_", "by_torchrun", "first_one_first", "is_first", "joined", "local_device", "part", "rank", "same_norms", "size", "wait"]
+__all__ = ["average_", "by_torchrun", "first_one_first", "is_first", "join", "local_device", "part", "rank", "same_norms", "size", "wait"]
 
+PATIENCE = timedelta(days=1)          # others wait while the first one predicts and evaluates; torchrun notices who has died
 TORCHRUN_SETS = ("LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")       # and RANK
 
 
@@ -51,14 +55,12 @@ def local_device(name: str) -> str:
     return f"cuda:{local}" if name in ("auto", "cuda") else name
 
 
-@contextmanager
-def joined(device: torch.device):
-    """Join the processes that torchrun started, for the length of a training; nothing without torchrun.
+def join(device: torch.device) -> None:
+    """Join the processes that torchrun started, if that was not done before; nothing without torchrun.
 
     Raises ConfigError if a part of what torchrun sets is missing.
     """
     if not by_torchrun() or dist.is_initialized():
-        yield
         return
     missing = [name for name in TORCHRUN_SETS if name not in os.environ]
     if missing:
@@ -66,13 +68,9 @@ def joined(device: torch.device):
             f"joining the processes of a training: torchrun sets RANK, {', '.join(TORCHRUN_SETS)}; here RANK is"
             f" {os.environ['RANK']!r} and {missing[0]} is not set; start with torchrun, or without RANK"
         )
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
+    on_gpu = device.type == "cuda"
+    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE, device_id=device if on_gpu else None)
+    atexit.register(dist.destroy_process_group)
 
 
 def part(batch: Tensor) -> Tensor:

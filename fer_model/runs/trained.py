@@ -14,7 +14,7 @@ from fer_data.store.loader import Views
 from fer_model.config import TrainConfig
 from fer_model.data.fold import Fold, read_prepared
 from fer_model.engine import checkpoint
-from fer_model.engine.devices import resolve_device
+from fer_model.engine.devices import use_device
 from fer_model.engine.randomness import stream
 from fer_model.errors import RunError
 from fer_model.networks import Generator, build
@@ -79,7 +79,7 @@ def load_run(run: Path, device: str = "auto") -> TrainedRun:
 
     Raises RunError if it is not, CheckpointError if its weights are damaged, DeviceError for a device that is not there.
     """
-    folder, where = RunFolder(run), resolve_device(device)
+    folder, where = RunFolder(run), use_device(device)
     config, content = folder.read_config()
     classes, identities = tuple(content["classes"]), tuple(content["identities"])
     networks, generator = {}, None

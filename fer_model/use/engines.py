@@ -57,10 +57,10 @@ def _of_safetensors(path: Path, device: str) -> Engine:
     import safetensors
 
     from fer_model.engine import checkpoint
-    from fer_model.engine.devices import resolve_device
+    from fer_model.engine.devices import use_device
     from fer_model.runs.trained import TrainedRun, load_networks
 
-    where = resolve_device(device)
+    where = use_device(device)
     tensors = checkpoint.read_tensors(path)
     with safetensors.safe_open(path, "pt") as file:
         metadata = file.metadata() or {}
