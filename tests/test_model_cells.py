@@ -228,6 +228,7 @@ def test_an_arm_without_errors_has_no_shortcut_rate(tmp_path):
     assert json.loads(call("shortcut", "--show", tmp_path, "--json"))["arms"][0]["shortcut_rate"] is None
     text = call("shortcut", "--show", tmp_path)
     assert "100.0%" in text and "chance" not in text
+    assert "Leave out --show, or all other options but --json." in call("shortcut", "--show", tmp_path, "--draws", 2, code=2)
 
 
 @pytest.mark.parametrize(("rule", "more", "words"), [

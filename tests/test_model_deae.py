@@ -14,6 +14,7 @@ from fer_model.engine.randomness import stream
 from fer_model.errors import ConfigError, ShapeError
 from fer_model.job import Job
 from fer_model.networks import ConditionalDecoder, build
+from fer_model.probe.features import samples_of
 from fer_model.runs.folder import RunFolder
 from fer_model.runs.trained import load_run
 from fer_model.stages.autoencoder import OWN, SEEN, AutoencoderStage, Partners
@@ -213,6 +214,7 @@ def test_what_is_loaded_and_exported_of_it(tiny_prepared, tmp_path):
     train(Job(tiny_prepared, run, preset("smoke", method="deae")), "cpu", say=lambda _: None)
     trained = load_run(run, "cpu")
     assert set(trained.networks) == {"encoder", "recogniser"} and type(trained.generator.decoder) is ConditionalDecoder
+    assert samples_of(trained, None)[0].features["recogniser"].shape[1] == trained.config.recogniser.features
     tensors = checkpoint.read_tensors(export(run, "safetensors").path)
     assert {name.partition("/")[0] for name in tensors} == {"recogniser"}
     assert fer_model.load(run / "model.safetensors", "cpu", "none").recipe.classes == trained.classes

@@ -7,6 +7,7 @@ Out: two Samples, of the training people and of the test fold: for each face one
     f(x)                        (N_f,) as the decoder and the classifier get it
     <tap>                       (9 channels,) means over a 3x3 grid of the face: what is there, and roughly where
     cnn                         (features,) the baseline's hidden layer, after its activation
+    recogniser                  (features,) the same of DE-AE's recognition network
     pixels                      (C S S,) the input itself
 
 All of the centre view, unrotated. At most three frames of a sequence, evenly spread, count: CK+, MMI and Oulu-CASIA have three.
@@ -98,4 +99,5 @@ def _features(trained: TrainedRun, x: Tensor) -> dict[str, Tensor]:
     names = trained.config.head.taps
     f, taps = trained.networks["encoder"].with_taps(x, names)
     pooled = {name: F.adaptive_avg_pool2d(tap, GRID).flatten(1) for name, tap in zip(names, taps, strict=True)}
-    return {"f(x)": f, **pooled, "pixels": x.flatten(1)}
+    hidden = {name: trained.networks[name].features(x) for name in ("recogniser",) if name in trained.networks}
+    return {"f(x)": f, **pooled, **hidden, "pixels": x.flatten(1)}
