@@ -347,7 +347,7 @@ def shortcut(show, data, run, baseline_sets, seeds, jobs, devices, dry_run, as_j
         context = click.get_current_context()
         typed = {name for name in context.params if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE}
         if typed - {"show", "as_json"}:
-            raise click.UsageError("--show FOLDER shows the runs in a folder as they are. Leave out --show, or all other options but --json.")
+            raise click.UsageError("--show FOLDER shows what is there. Leave out --show, or all other options but --json.")
         common.answer(library.show(show), as_json)
         return
     wanted = {name: given[name] for name in ("design", "draws", "control", "gan")}
