@@ -246,13 +246,15 @@ def verify(prepared, as_json):
 @main.command()
 @click.argument("paths", nargs=-1, required=True, metavar="FILE...", type=options.ROOT)
 @click.option("--subject-pattern", metavar="REGEX", help="Finds the subject in a file name: its first group, or the group named subject.")
+@click.option("--subject-column", "columns", multiple=True, metavar="NAME",
+              help="A column that tells the subject. Give it again for each where several do, such as sex and number.")
 @click.option("--images", type=options.DIR, help="Folder of the listed pictures. They are compared to find duplicates.")
 @click.option("--near-bits", type=click.IntRange(0, 64), default=24, show_default=True, metavar="N",
               help="Two pictures are near duplicates if at most N of the 256 bits of their hashes differ.")
 @flag("--distinct-subjects", "Subject ids are right as they are written: 1 and 001 are different people.", "distinct")
 @flag("--strict", "Exit 1 also for other doubts: images tested twice or never, classes that are missing.")
 @options.json()
-def audit(paths, subject_pattern, images, near_bits, distinct, strict, as_json):
+def audit(paths, subject_pattern, columns, images, near_bits, distinct, strict, as_json):
     """Find people who are both in training and in test, in any split. Exit code 1 if there are any, or if it is unclear who is who.
 
     A split is a table (columns path or id, fold or split, perhaps subject), lists such as train_1.txt and test_1.txt, a folder
@@ -267,7 +269,7 @@ def audit(paths, subject_pattern, images, near_bits, distinct, strict, as_json):
     from fer_data.audit.check_split import check_split
 
     with common.progress("auditing") as progress:
-        report = check_split(paths, subject_pattern, images, near_bits, progress, distinct)
+        report = check_split(paths, subject_pattern, images, near_bits, progress, distinct, columns)
     common.answer(report, as_json)
     sys.exit(1 if report.verdict != "CLEAN" or (strict and report.doubtful) else 0)
 

@@ -227,6 +227,9 @@ KNOWN = [
     ("Rafd090_28_Caucasian_male_angry_frontal.jpg", "RaFD", "28", "angry_frontal", "090", "anger"),
     ("VideoFlash/1001_DFA_ANG_XX.flv", "CREMA-D", "1001", "DFA_ANG_XX", None, "anger"),
     ("01-01-05-01-01-01-12.mp4", "RAVDESS", "12", "01-01-05-01-01-01", None, None),
+    ("MSP-IMPROV/S01A/P/MSP-IMPROV-S01A-F02-P-FM01.avi", "MSP-IMPROV", "F02", "S01A/P-FM01", None, None),
+    ("BP4D/F001/T1/2440.jpg", "BP4D", "F001", "T1", "2440", None),
+    ("DISFA/SN003/0.png", "DISFA", "SN003", None, "0", None),
     ("subject01.happy", "Yale", "01", "happy", None, "happiness"),
     ("images/009/009_08_happy.jpg", "Face Research Lab London", "009", None, "08", "happiness"),
 ]
@@ -244,11 +247,11 @@ def test_each_rule_fits_its_own_example_and_no_other():
 
 @pytest.mark.parametrize(
     "path",
-    ["0.png", "train_00001.jpg", "F001/T1/0000.jpg", "subject01.jpg", "S005_001_00000011/S006_001_00000011.png", "XS005_001_00000011.png",
+    ["0.png", "train_00001.jpg", "F001/0000.jpg", "subject01.jpg", "S005_001_00000011/S006_001_00000011.png", "XS005_001_00000011.png",
      "001_07.jpg", "2001_DFA_ANG_XX.flv", "S0051_001_00000011.png"],
 )  # fmt: skip
 def test_other_names_tell_nobody(path):
-    """The next: BP4D shows tasks, two people stand in one path, a longer number is another id."""
+    """Two people stand in one path, a longer number is another id."""
     assert recognise(path) is None
 
 
@@ -259,6 +262,26 @@ def test_a_pattern_of_the_users_own():
     for bad, sentence in (("(", "is not a regular expression"), ("abc", "it needs a group for the subject")):
         with pytest.raises(SplitError, match=sentence):
             pattern_rule(bad)
+
+
+def test_columns_that_tell_the_subject_together(tmp_path):
+    """As KDEF's sex and number; `ID` is no picture then. Seen red: ID taken for a path; a column that is empty joined to `F_`."""
+    tables = {"train.csv": "A,F,01\nA,M,02", "test.csv": "B,F,01\nA,F,02"}
+    files = [write(tmp_path, name, f"Session,Gender,ID\n{rows}") for name, rows in tables.items()]
+    report = audit(read_split(files, subject_columns=("Gender", "ID")).split)
+    assert (report.overall.leaked_images, report.subjects, report.examples[0].subject) == (1, 3, "F_01")
+    wrong = [
+        (files, ("Sex", "ID"), None, "it has no column 'Sex'; its columns are 'Session', 'Gender', 'ID'"),
+        (files, ("ID",), "(.)", "by columns or by file names, not by both; given are columns and a pattern"),
+        ([write(tmp_path, "a.txt", "S005/001\n")], ("ID",), None, "it has no columns, so none is called 'ID'"),
+        ([write(tmp_path, "a.json", '{"train": ["a"], "test": ["b"]}')], ("ID",), None, "it has no columns, so none is called 'ID'"),
+        ([write(tmp_path, "a.csv", "split,Gender,ID\ntrain,F,1\ntest,,1\n")], ("Gender", "ID"), None, "the subject is empty in a.csv:3"),
+    ]
+    for given_files, columns, pattern, sentence in wrong:
+        with pytest.raises(SplitError, match=sentence):
+            read_split(given_files, subject_pattern=pattern, subject_columns=columns)
+    with pytest.raises(SplitError, match="and a folder of pictures, which has no columns"):
+        read_split([], [Tree(Path("b"), ())], subject_columns=("ID",))
 
 
 def test_two_sessions_of_one_person_are_one_person(tmp_path):
@@ -317,6 +340,7 @@ WRONG = [
     ({"s.csv": b"\x89PNG\r\n\x1a\n\xff"}, "it is not text; is it a picture"),
     ({"s.csv": b"PK\x03\x04rest"}, "an Excel or zip file; save the table as CSV"),
     ({"s.txt": "version https://git-lfs.github.com/spec/v1\n"}, "a Git LFS pointer"),
+    ({"s.txt": "S005/001;3;train\nS006/001;3;validation of it\n"}, "nothing says on which side s.txt:1 is"),
     ({"s.pkl": b"\x80\x04"}, "it is a .pkl file; read are .csv, "),
     ({"s.parquet": b"PAR1 and no more"}, "it is not a whole Parquet file"),
     ({"s.json": "{"}, "it is not JSON"),
@@ -345,6 +369,7 @@ def test_words_in_names():
         ("train_ids_3", "train", "3"), ("trainFold3", "train", "3"), ("list_eval", "validation", None), ("PublicTest", "validation", None),
         ("PrivateTest", "test", None), ("Train_AFEW", "train", None), ("train_test_split", None, None), ("cross_validation10", None, "10"),
         ("10fold_test_7", "test", "7"), ("attestation", None, None), ("latest", None, None), ("contest_3", None, "3"),
+        ("BP4D_part2_path", None, "2"),
     ]:  # fmt: skip
         assert (side_of(name), fold_of(name)) == (side, fold), name
     assert set(SIDES.values()) == {"train", "validation", "test"}
@@ -383,6 +408,17 @@ def test_whatever_json_holds_only_our_own_error_leaves_the_readers(tmp_path, con
 def test_whatever_a_path_holds_there_is_an_identity_or_none(path):
     identity = recognise(path)
     assert identity is None or identity.subject
+
+
+@pytest.mark.parametrize("line", ["{path};{path}.wav;3;{side}", "{path} {side}", "{path},3,{side}"])
+def test_a_list_whose_lines_end_with_their_side(tmp_path, line):
+    """Names of sides as they are written in public lists; a label beside a second path. Seen red: the second path for a label."""
+    sides = {"S010/001": "training", "S011/002": "validation", "S010/003": "testing"}
+    text = "# my list\n" + "\n".join(line.format(path=path, side=side) for path, side in sides.items())
+    rows = rows_of_file(write(tmp_path, "annotations.txt", text))
+    assert [(row.path, row.side) for row in rows] == [("S010/001", "train"), ("S011/002", "validation"), ("S010/003", "test")]
+    assert [row.cells.get("expression") for row in rows] == ["3" if "3" in line else None] * 3
+    assert audit(read_split([tmp_path / "annotations.txt"]).split).overall.leaked_images == 1
 
 
 def test_a_list_of_one_column_with_a_header_is_a_table(tmp_path):

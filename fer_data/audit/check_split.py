@@ -41,17 +41,19 @@ def check_split(
     threshold: int = THRESHOLD,
     progress: Progress = lambda done, total: None,
     distinct: bool = False,
+    subject_columns: Sequence[str] = (),
 ) -> AuditReport:
     """Return what is wrong with the split in `paths`, or that nothing is.
 
     A path is a list or table, a folder of such files, a folder of pictures per side, or a folder that `prepare` wrote.
     `images` is where the listed pictures lie; a folder of pictures needs it not. `distinct` says that the ids are right as they are
-    written; a folder that was prepared with --distinct-subjects says so itself. Raises SplitError if the split cannot be
+    written; a folder that was prepared with --distinct-subjects says so itself. `subject_columns` are the columns of a table that tell
+    the subject together. Raises SplitError if the split cannot be
     read or if the subjects in it cannot be known, ManifestError as read_manifest does.
     """
     files, trees, unread = _inputs([Path(path) for path in paths])
     distinct = distinct or any(_said_distinct(Path(path)) for path in paths)
-    read = read_split(files, trees, subject_pattern, _digest, distinct)
+    read = read_split(files, trees, subject_pattern, _digest, distinct, subject_columns)
     report = audit(read.split)
     if unread:
         more = f" and {len(unread) - _NAMED} more" if len(unread) > _NAMED else ""

@@ -8,7 +8,7 @@ Sides and folds are told by columns, by headings, or by the names of files and f
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from fer_data.audit.places import SIDES, UNTESTED, fold_of, is_listed_picture, o
 from fer_data.errors import SplitError, TableError, UnreadableError
 from fer_data.files import read_file
 from fer_data.labels import WORDS
+from fer_data.people import says_nothing
 from fer_data.tables import ROLES, Table, lines_of, raw_lines, read_table, roles_of, table_of, text_of, what_instead, whole
 from fer_data.text import same_path
 
@@ -47,32 +48,39 @@ class Tree:
     files: tuple[str, ...]
 
 
-def rows_of_file(path: Path, notes: list[str] | None = None) -> list[Row]:
+def rows_of_file(path: Path, notes: list[str] | None = None, who: Sequence[str] = ()) -> list[Row]:
     """Return the rows of a table, list or JSON file; add to `notes` how it was read, where that is worth a word.
 
-    Raises SplitError if it is none, or is damaged; the sentence says where.
+    `who` names the columns that tell the subject together, where the user says so. Raises SplitError if the file is none of these, is
+    damaged, or has no such columns; the sentence says where.
     """
     notes, suffix = [] if notes is None else notes, path.suffix.lower()
     try:
         if suffix in (".parquet", ".jsonl"):
-            return _rows_of_table(path, read_table(path), notes)
+            return _rows_of_table(path, read_table(path), notes, who)
         if suffix and suffix not in SUFFIXES:
             raise TableError(f"it is a {suffix} file{what_instead(path)}; read are {', '.join(SUFFIXES)} and folders")
         text, note = text_of(read_file(path))
         notes += [f"{path.name}: {note}"] if note else []
         if suffix == ".json":
-            return _rows_of_json(path, text, notes)
+            return _rows_of_json(path, text, notes, who)
         lines = raw_lines(text)
         begin = next(line for line in lines if line.strip())
         if suffix in (".csv", ".tsv") or any(separator in begin for separator in ",;\t"):
             first, *rest = lines_of(text)
-            if roles_of(first.cells, _HEADER):
-                return _rows_of_table(path, table_of(first.cells, rest), notes)
+            if who or roles_of(first.cells, _HEADER):
+                return _rows_of_table(path, table_of(first.cells, rest), notes, who)
     except TableError as error:
         raise SplitError(f"reading the split {path}: {error}") from error
     except UnreadableError as error:
         raise SplitError(f"reading the split {error}") from error
+    _refuse_columns(path, who)
     return list(_rows_of_list(path, lines))
+
+
+def _refuse_columns(path: Path, who: Sequence[str]) -> None:
+    if who:
+        raise SplitError(f"reading the split {path}: it has no columns, so none is called {who[0]!r}; give --subject-pattern instead")
 
 
 def rows_of_tree(tree: Tree) -> tuple[list[Row], int]:
@@ -104,8 +112,12 @@ def rows_of_tree(tree: Tree) -> tuple[list[Row], int]:
 
 
 def _rows_of_list(path: Path, lines: list[str]) -> Iterator[Row]:
-    """Yield the rows of a list: one path a line, perhaps a label after it, perhaps headings such as `3-fold 40 Angry 5`."""
+    """Yield the rows of a list: one path a line, perhaps a label after it, perhaps headings such as `3-fold 40 Angry 5`.
+
+    Where every line ends with a side (`a.png;5;training`), that is the side of its row.
+    """
     side, fold, announced, count = *_named(path), None, 0
+    sided = all(_side_at_end(line) for line in lines if _is_entry(line))
     for number, line in enumerate([*lines, None], 1):
         heading = None if line is None or "/" in line or is_listed_picture(line.strip()) else _HEADING.match(line)
         if line is None or heading:
@@ -114,19 +126,35 @@ def _rows_of_list(path: Path, lines: list[str]) -> Iterator[Row]:
             if heading:
                 side, fold, count = None, plain_number(heading[1] or heading[2]), 0
                 announced = int(heading[3]) if heading[3] else None
-        elif line.strip() and not line.lstrip().startswith("#"):
+        elif _is_entry(line):
             count += 1
-            entry, label = _entry(line)
+            own = _side_at_end(line) if sided else None
+            entry, label = _entry(line[: line.rindex(own[0])].rstrip(",;\t ") if own else line)
             if not entry:
                 raise SplitError(f"reading the split {path}: line {number} has no path; it is {line[:60]!r}")
-            yield Row(f"{path.name}:{number}", fold, side, entry, {"expression": label} if label else {})
+            yield Row(f"{path.name}:{number}", fold, own[1] if own else side, entry, {"expression": label} if label else {})
+
+
+def _is_entry(line: str) -> bool:
+    return bool(line.strip()) and not line.lstrip().startswith("#")
+
+
+def _side_at_end(line: str) -> tuple[str, str] | None:
+    """Return (last word, side that it tells) of a line that has another word before, or None.
+
+    >>> _side_at_end("a b.png;3;training"), _side_at_end("train/a.png"), _side_at_end("test")
+    (('training', 'train'), None, None)
+    """
+    words = re.split(r"[\s,;]+", line.strip())
+    side = _side_word(words[-1]) if len(words) > 1 else None
+    return (words[-1], side) if side else None
 
 
 def _entry(line: str) -> tuple[str, str | None]:
-    """Return (path, label or None) of a line of a list.
+    """Return (path, label or None) of a line of a list; of more than two cells, the label is the first that looks like one.
 
-    >>> _entry("S130/007 Angry"), _entry("my faces/a b.png"), _entry("a b.png, 3")
-    (('S130/007', 'Angry'), ('my faces/a b.png', None), ('a b.png', '3'))
+    >>> _entry("S130/007 Angry"), _entry("my faces/a b.png"), _entry("a b.png, 3"), _entry("a.npy;a.wav;5")
+    (('S130/007', 'Angry'), ('my faces/a b.png', None), ('a b.png', '3'), ('a.npy', '5'))
     """
     line = line.strip()
     if is_listed_picture(line):
@@ -134,9 +162,15 @@ def _entry(line: str) -> tuple[str, str | None]:
     cells = re.split(r"[\t,;]", line)
     if len(cells) == 1:
         cells = line.rsplit(None, 1)
-        if len(cells) > 1 and not (cells[1].isdigit() or cells[1].lower() in WORDS or is_listed_picture(cells[0])):
+        if len(cells) > 1 and not (_is_label(cells[1]) or is_listed_picture(cells[0])):
             cells = [line]
-    return _clean(cells[0]), cells[1].strip().strip("\"'") if len(cells) > 1 else None
+    labels = [cell.strip().strip("\"'") for cell in cells[1:]]
+    label = next(filter(_is_label, labels), None) if len(labels) > 1 else "".join(labels)
+    return _clean(cells[0]), label or None
+
+
+def _is_label(cell: str) -> bool:
+    return cell.isdigit() or cell.lower() in WORDS
 
 
 def _clean(path: str) -> str:
@@ -152,9 +186,11 @@ def _named(path: Path) -> tuple[str | None, str | None]:
 # --- tables and JSON --------------------------------------------------------------------------------------------------
 
 
-def _rows_of_table(path: Path, table: Table, notes: list[str]) -> list[Row]:
-    """Return the rows of a table with a header."""
+def _rows_of_table(path: Path, table: Table, notes: list[str], who: Sequence[str]) -> list[Row]:
+    """Return the rows of a table with a header; the columns `who` tell the subject and nothing else."""
     notes += table.notes
+    people = [_column(path, table, name) for name in who]
+    table = replace(table, roles={role: index for role, index in table.roles.items() if index not in people})
     roles, flags = _sides_and_folds(path, table, notes), _flags(path, table)
     named_side, named_fold = _named(path)
     rows = []
@@ -172,10 +208,20 @@ def _rows_of_table(path: Path, table: Table, notes: list[str]) -> list[Row]:
             side = UNTESTED if fold is None else None
         if path.name == "manifest.parquet" and "subject" in roles and row.cells[roles["subject"]] == "NA":
             found["subject"] = "NA"                                      # a woman in JAFFE, whom `prepare` knows by the names of files
+        if people and not any(says_nothing(row.cells[index]) for index in people):
+            found["subject"] = "_".join(row.cells[index] for index in people)
         image = found.pop("image", None)
         cells = {role: cell for role, cell in found.items() if role not in _FLAGS}
         rows.append(Row(where, fold, side, _clean(image) if image else None, cells))
     return rows
+
+
+def _column(path: Path, table: Table, name: str) -> int:
+    """Return the index of the column that a user names."""
+    if name not in table.columns:
+        there = ", ".join(map(repr, table.columns[:8])) + (" ..." if len(table.columns) > 8 else "")
+        raise SplitError(f"reading the split {path}: it has no column {name!r}; its columns are {there}")
+    return table.columns.index(name)
 
 
 def _sides_and_folds(path: Path, table: Table, notes: list[str]) -> dict[str, int]:
@@ -239,14 +285,15 @@ def _fold_cell(cell: str) -> str | None:
     return None if cell in ("", "-1") else cell
 
 
-def _rows_of_json(path: Path, text: str, notes: list[str]) -> list[Row]:
+def _rows_of_json(path: Path, text: str, notes: list[str], who: Sequence[str]) -> list[Row]:
     """Return the rows of {"train": [...], "test": [...]}, of {"fold_0": {"train": ...}} or [{"train": ...}, ...], or of [{"path": ...}]."""
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise SplitError(f"reading the split {path}: it is not JSON ({str(error)[:80]})") from error
     if isinstance(content, list) and content and all(map(_is_row, content)):
-        return _rows_of_table(path, read_table(path), notes)
+        return _rows_of_table(path, read_table(path), notes, who)
+    _refuse_columns(path, who)
     rows = list(_json_rows(path, content, None, None, path.name, 0))
     if not rows:
         raise SplitError(f"reading the split {path}: it has no list of paths under a key such as train, test or fold_3")

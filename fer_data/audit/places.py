@@ -45,14 +45,17 @@ def side_of(name: str) -> str | None:
 
 
 def fold_of(name: str) -> str | None:
-    """Return the number of the fold that a name tells: the one beside `fold`, `split` or `cv`, else the one after the side,
+    """Return the number of the fold that a name tells: the one beside `fold`, `split`, `part` or `cv`, else the one after the side,
     else the only one in it; None if there is none, or several.
 
     >>> fold_of("test_ids_3"), fold_of("ck48_fold2_train"), fold_of("10fold_test_7"), fold_of("48x48_train_2"), fold_of("a_utf16")
     ('3', '2', '7', '2', None)
+    >>> fold_of("BP4D_part3_path")
+    '3'
     """
     name = _NO_FOLD.sub(" ", name.lower())
-    for regex in (r"(?:fold|split|cv)[-_ ]?(\d+)", r"(?:train|test|val)[a-z]*(?:[-_ ]?[a-z]+)?[-_ ]?(\d+)", r"(\d+)[-_ ]?fold", r"(\d+)"):
+    sided = r"(?:train|test|val)[a-z]*(?:[-_ ]?[a-z]+)?[-_ ]?(\d+)"
+    for regex in (r"(?:fold|split|part|cv)[-_ ]?(\d+)", sided, r"(\d+)[-_ ]?fold", r"(\d+)"):
         numbers = re.findall(regex, name)
         if numbers:
             return plain_number(numbers[0]) if len(numbers) == 1 else None

@@ -39,17 +39,22 @@ def read_split(
     subject_pattern: str | None = None,
     digest: Callable[[Path], str] | None = None,
     distinct: bool = False,
+    subject_columns: Sequence[str] = (),
 ) -> ReadSplit:
     """Return the split that these files, or else these folders, hold together.
 
     `distinct` says that the ids are right as they are written: none is doubted. `digest` hashes a file's bytes; it decides whether
-    equal names on two sides of a folder are one picture. Raises SplitError if the split cannot be read, if a side is missing, or if the
+    equal names on two sides of a folder are one picture. `subject_columns` are the columns of the files that tell the subject
+    together. Raises SplitError if the split cannot be read, if a side is missing, or if the
     subject of any entry cannot be known.
     """
     if bool(files) == bool(trees):
         raise SplitError(f"reading a split: give either its files or its folders of pictures, not {_both(files, trees)}")
     notes = [f"files: {files[0].name} to {files[-1].name}, {len(files)} in all"] if len(files) > 2 else []
-    rows = _rows(files, trees, notes)
+    if subject_columns and (subject_pattern is not None or trees):
+        other = "a pattern" if subject_pattern is not None else "a folder of pictures, which has no columns"
+        raise SplitError(f"reading a split: the subject is told by columns or by file names, not by both; given are columns and {other}")
+    rows = _rows(files, trees, notes, subject_columns)
     named = names_of(rows)
     identities, warnings, doubts = people_of(rows, named, subject_pattern, notes)
     keys, unit = _keys(rows, identities, digest, notes)
@@ -78,12 +83,12 @@ def _both(files: Sequence[Path], trees: Sequence[Tree]) -> str:
     return f"both, {names} and {folders}; if {folder} holds the pictures that are listed, give it with --images {folder}"
 
 
-def _rows(files: Sequence[Path], trees: Sequence[Tree], notes: list[str]) -> list[Row]:
+def _rows(files: Sequence[Path], trees: Sequence[Tree], notes: list[str], who: Sequence[str]) -> list[Row]:
     """Return all rows; each file that tells its side by its name must be the only one of that side and fold."""
     rows: list[Row] = []
     seen: dict[tuple[str | None, str | None], Path] = {}
     for path in files:
-        new = rows_of_file(path, notes)
+        new = rows_of_file(path, notes, who)
         for place in {(row.fold, row.side) for row in new if row.side != UNTESTED}:
             if place in seen and place != (None, None):
                 what = f"{place[1] or 'test'} side of {'the split' if place[0] is None else f'fold {place[0]}'}"

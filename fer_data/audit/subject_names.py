@@ -89,6 +89,12 @@ NAMES = (
           + r"(?:[_-](?P<frame>\d+))?" + _END),
     _rule("RAVDESS", "01-01-05-01-01-01-12.mp4",
           r"(?<![\d-])(?P<sequence>\d{2}(?:-\d{2}){5})-(?P<subject>\d{2})(?![\d-])(?:_(?P<frame>\d+))?"),
+    _rule("MSP-IMPROV", "MSP-IMPROV-S01A-F01-P-FM01.avi",
+          r"MSP-IMPROV-(?P<part>S\d{2}[A-Z])-(?P<subject>[FM]\d{2})-(?P<sequence>[A-Z]-[FM]{2}\d{2})" + _END),
+    _rule("BP4D", "F001/T1/2440.jpg",
+          _START + r"(?P<subject>[FM]\d{3})[/_](?P<sequence>T\d)[/_](?P<frame>\d+)" + _END),
+    _rule("DISFA", "SN001/0.png",
+          r"(?<![A-Za-z0-9])(?P<sequence>(?:Left|Right)Video)?(?P<subject>SN\d{3})(?:[/_](?:frame)?(?P<frame>\d+))?" + _END),
     _rule("Yale", "subject01.happy",
           _START + r"subject(?P<subject>\d{2})\.(?P<sequence>(?P<expression>happy|sad|sleepy|surprised|wink|normal|(?:no)?glasses|"
           + r"(?:center|left|right)light))" + _END),

@@ -103,7 +103,7 @@ def _besides(report) -> list[str]:
         are, them = ("is itself", "it") if total.shared_images == 1 else ("are themselves", "them")
         lines.append(f"{counted(total.shared_images, f'test {report.unit}')} {are} in training, or a copy of {them} is")
     if total.shared_sequences:
-        lines.append(f"{counted(total.shared_sequences, 'sequence')} on both sides: neighbouring frames of one recording")
+        lines.append(f"{counted(total.shared_sequences, 'sequence')} on both sides: images of one recording")
     if report.kind == "cross-validation" and (total.tested_twice or total.never_tested):
         twice = counted(total.tested_twice, report.unit)
         lines.append(f"{twice} tested more than once, {total.never_tested:,} never; {report.images:,} in all")

@@ -90,12 +90,14 @@ def _refuse_unknown(rows: list[Row], found: list[Identity | None], why: str) -> 
     if first.path is None:
         raise SplitError(
             f"{doing}, e.g. {first.where}: no column `subject` and no paths (fer2013.csv and ckextended.csv give pixels alone);"
-            " such a table cannot be split by person, nor can anyone check that it was"
+            " such a table cannot be split by person, nor can anyone check that it was. If another column tells the subject, name it with"
+            " --subject-column"
         )
     databases = ", ".join(dict.fromkeys(rule.database for rule in NAMES))
     raise SplitError(
-        f"{doing}, e.g. {first.path!r} ({first.where}): {why}. Give a column `subject`, file names as in {databases},"
-        " or --subject-pattern REGEX, whose first group is the subject, e.g. '([^/]+)/[^/]+$' where the folder is named after the person"
+        f"{doing}, e.g. {first.path!r} ({first.where}): {why}. Give a column `subject` or --subject-column NAME, file names as in"
+        f" {databases}, or --subject-pattern REGEX, whose first group is the subject, e.g. '([^/]+)/[^/]+$' where the folder is named"
+        " after the person"
     )
 
 
