@@ -67,7 +67,7 @@ def bars(size: str = "bench") -> list[Bar]:
         with h5py.File(path, "w") as file:
             file["faces"] = faces
         loader = DataLoader(H5Faces(path, len(faces)), BATCH, sampler=order.tolist(), num_workers=0)
-        stored = StoredViews([render_views(faces)], np.zeros(len(faces), int), np.arange(len(faces)), torch.device("cpu"))
+        stored = StoredViews([render_views(faces)], np.zeros(len(faces), int), np.arange(len(faces)))
         ways = {"virtual": (_feed(CpuViews(faces), order), 3.0), "stored": (_feed(stored, order), 10.0)}
         rival = partial(_look, loader)
         found = [

@@ -21,7 +21,7 @@ the decoder's output_padding=1 mirrors exactly this. The official code has no ac
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -454,7 +454,10 @@ def make_cnn(network: NetworkConfig, config: CnnConfig, n_classes: int) -> nn.Mo
     return (AveragedCnns if config.members > 1 else BaselineCnn)(network, config, n_classes)
 
 
-def build(make, device: torch.device, std: float, generator: torch.Generator) -> nn.Module:
+def build(
+    make: Callable[[], nn.Module], device: torch.device, std: float, generator: torch.Generator,
+    finish: Callable[[nn.Module], nn.Module] = lambda network: network,        # what else is drawn, such as `spectral`; on the CPU too
+) -> nn.Module:  # fmt: skip
     """Return the network that `make()` makes, on the device, channels last, with all weights drawn from `generator`.
 
     Weights ~ N(0, std), section 4.1, but those of a layer with an init_std of its own; biases 0; BN scales 1 and shifts 0. They are
@@ -473,4 +476,5 @@ def build(make, device: torch.device, std: float, generator: torch.Generator) ->
             module.reset_parameters()                                            # scale 1, shift 0, mean 0, variance 1
         elif next(module.parameters(recurse=False), None) is not None:
             raise TypeError(f"no initialisation is written down for {type(module).__name__}")
-    return distributed.same_norms(network.to(device=device, memory_format=torch.channels_last), device)
+    network = finish(network.to(memory_format=torch.channels_last))
+    return distributed.same_norms(network.to(device), device)

@@ -11,11 +11,33 @@ from fer_model.check_device import check_device
 from fer_model.stages.gan import GanStage
 
 
+@pytest.fixture(autouse=True)
+def short_ticks(monkeypatch):
+    monkeypatch.setattr(module, "TICK_SECONDS", 0)
+    monkeypatch.setattr(module, "resolve_precision", lambda name, device: "bf16")
+
+
 def test_the_cpu_agrees_with_itself_bit_by_bit():
+    """In fp32; bf16 is near. Seen red: bf16 timed and not compared."""
     found = check_device("cpu", "smoke")
-    assert found.good and found.view_levels == 0 and [stage.difference for stage in found.stages] == [0, 0, 0]
-    assert [stage.name for stage in found.stages] == ["gan", "cnn", "head"] and "compared with itself" in found.sentence()
-    assert all(rate > 0 for stage in found.stages for rate in stage.images_per_s.values())
+    assert found.good and found.view_levels == 0 and [stage.name for stage in found.stages] == ["judges", "gan", "head", "cnn"]
+    assert all(stage.differences["fp32"] == 0 and 0 < stage.differences["bf16"] < 0.02 for stage in found.stages)
+    assert all(stage.images_per_s["fp32"] > 0 and stage.images_per_s["bf16"] > 0 for stage in found.stages)
+    assert "compared with itself" in found.sentence() and "losses in bf16 by" in found.sentence()
+
+
+def test_stage_1_is_checked_as_it_is_trained(monkeypatch):
+    """Its encoder learns, and its BN sees the batch. Seen red: the head made before stage 1 steps, on its encoder, which it freezes."""
+    states, step = [], GanStage.step
+
+    def watched(self, index):
+        encoder = self.generator.encoder
+        states.append(encoder.training and all(weight.requires_grad for weight in encoder.parameters()))
+        return step(self, index)
+
+    monkeypatch.setattr(GanStage, "step", watched)
+    check_device("cpu", "smoke")
+    assert len(states) == 3 + 2 * (3 + 1) and all(states)
 
 
 def test_a_loss_that_is_off_by_three_percent_in_one_step_is_noticed(monkeypatch):
@@ -29,11 +51,11 @@ def test_a_loss_that_is_off_by_three_percent_in_one_step_is_noticed(monkeypatch)
 
     monkeypatch.setattr(GanStage, "step", off)
     found = check_device("cpu", "smoke")
-    assert not found.good and found.stages[0].difference == pytest.approx(0.03, rel=0.01)
+    assert not found.good and found.stages[1].differences["fp32"] == pytest.approx(0.03, rel=0.01)
     result = CliRunner().invoke(main, ["check-device", "--device", "cpu", "--preset", "smoke", "--json"])
     assert result.exit_code == 0, "a fresh pair, of which none is off"
     content = json.loads(result.stdout)
-    assert content["good"] and content["device"] == "cpu" and [stage["difference"] for stage in content["stages"]] == [0, 0, 0]
+    assert content["good"] and content["device"] == "cpu" and [stage["differences"]["fp32"] for stage in content["stages"]] == [0] * 4
 
 
 def test_views_that_differ_by_two_levels_are_noticed(monkeypatch):

@@ -217,6 +217,19 @@ def test_spectral_norm_divides_by_the_largest_singular_value_and_rests_in_the_ge
     assert all(module.training for module in d.modules())
 
 
+def test_spectral_norm_draws_where_weights_are_drawn(spectral_stage):
+    """On the CPU, before the network goes to its device: every device starts from the same numbers. Seen red: finished after."""
+    network, devices = spectral_stage.run.network, set()
+
+    def finish(made):
+        devices.update(tensor.device.type for tensor in made.state_dict().values())
+        return spectral(made, stream(1, "u"))
+
+    made = build(lambda: Discriminator(network, 3, 4), torch.device("meta"), 0.02, stream(0, "d"), finish)
+    assert devices == {"cpu"} and {tensor.device.type for tensor in made.state_dict().values()} == {"meta"}
+    assert any(name.endswith("._v") for name in made.state_dict())
+
+
 def test_spectral_norm_draws_from_its_own_generator(spectral_stage):
     """Seen red: without fork_rng; without the seed."""
     network = spectral_stage.run.network

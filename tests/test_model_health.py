@@ -161,9 +161,10 @@ def test_cells_that_training_has(write_tiny, tmp_path):
     assert seen.sum() == 16
 
 
-def test_the_global_generator_is_left_alone(parts):
-    """torchmetrics draws its subsets from it. Seen red: without fork_rng."""
+def test_the_global_generator_is_left_alone(parts, monkeypatch):
+    """torchmetrics draws its subsets from it. Seen red: without fork_rng; with that of every GPU, which opens a context on each."""
     config, fold, views, health = parts
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: pytest.fail("GPUs were asked for their generators"))
     stage = GanStage(StageInputs(config, fold, views, CPU))
     torch.manual_seed(5)
     expected = torch.rand(3)

@@ -16,6 +16,7 @@ import torch
 from filelock import FileLock
 from rich.console import Console
 
+import fer_model.plan as library
 from fer_data.store import manifest
 from fer_model.config import from_json, preset
 from fer_model.data.fold import read_prepared
@@ -137,6 +138,17 @@ def test_a_dry_run_says_what_it_costs_and_writes_nothing(tiny_prepared, tmp_path
     for stage in found.stages:
         assert stage.hours == pytest.approx(stage.steps * stage.batch / stage.images_per_s / 3600)
     assert found.hours == sum(stage.hours for stage in found.stages)
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("cpu", 4), ("meta", 8)])
+def test_a_dry_run_times_the_real_batch_but_for_a_cpu(kind, expected, tiny_prepared, tmp_path, monkeypatch):
+    """A GPU takes as long for few images as for many. `meta` stands for one. Seen red: small batches everywhere."""
+    timed = []
+    monkeypatch.setattr(library, "TIMED_BATCH", 4)
+    monkeypatch.setattr(library, "use_device", lambda name: torch.device(kind))
+    monkeypatch.setattr(library, "_images_per_s", lambda stage: timed.append(stage.config.batch) or 1.0)
+    assert [stage.batch for stage in plan(Job(tiny_prepared, tmp_path / "r", preset("smoke")), kind).stages] == [8, 8]
+    assert timed == [expected, expected]
 
 
 def test_the_default_run_folder_names_data_method_and_fold(tiny_prepared, tmp_path, monkeypatch):

@@ -3,9 +3,9 @@
 In:  a prepared folder, rows of its manifest, indices of faces and views.
 Out: float32 (B, C, 96, 96) in [-1, 1].
 
-Faces (or, if stored, all their views) lie mapped from the shards or resident on the device; a batch is one gather and,
-for virtual views, one rendering with the 110 matrices: on the CPU by faces.views, so that virtual views are the bytes that
-stored ones have; on a GPU by `render`, within 1 grey level of them. There are no workers, no state and no random numbers:
+On the CPU stored views lie mapped from the shards; without them the faces are in memory, and their views are rendered by
+faces.views, the same bytes. On a GPU the faces lie there, whether views are stored or not, and a batch is one gather and one rendering
+with the 110 matrices by `render`, within 1 grey level. There are no workers, no state and no random numbers:
 sample s of a list of faces is (face s // 110, view s % 110), and an epoch's order comes from (seed, epoch).
 """
 
@@ -61,20 +61,19 @@ class Views(ABC):
 
 
 class StoredViews(Views):
-    """Views read from the shards: mapped, so that only what is used is in memory."""
+    """Views read from the shards, on the CPU: mapped, so that only what is used is in memory."""
 
-    def __init__(self, maps: list[np.ndarray], shard: np.ndarray, row: np.ndarray, device: torch.device):
+    def __init__(self, maps: list[np.ndarray], shard: np.ndarray, row: np.ndarray):
         """`maps` hold (N_i, 110, 96, 96[, 3]) uint8; face j is row[j] of maps[shard[j]]."""
-        super().__init__(len(row), 3 if maps[0].ndim == 5 else 1, device)
+        super().__init__(len(row), 3 if maps[0].ndim == 5 else 1, torch.device("cpu"))
         self._maps, self._shard, self._row = maps, shard, row
 
     def batch(self, faces: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
-        """Return views k (B,) of faces (B,): float32 (B, C, 96, 96) in [-1, 1] on the device."""
-        chosen, views = faces.cpu().numpy(), k.cpu().numpy()
-        out = np.empty((len(chosen), *self._maps[0].shape[2:]), np.uint8)  # (B, 96, 96[, 3])
-        for index, (face, view) in enumerate(zip(chosen, views, strict=True)):
+        """Return views k (B,) of faces (B,): float32 (B, C, 96, 96) in [-1, 1]."""
+        out = np.empty((len(faces), *self._maps[0].shape[2:]), np.uint8)  # (B, 96, 96[, 3])
+        for index, (face, view) in enumerate(zip(faces.tolist(), k.tolist(), strict=True)):
             out[index] = self._maps[self._shard[face]][self._row[face], view]
-        return to_unit(_channels_first(torch.from_numpy(out)).to(self.device))
+        return to_unit(_channels_first(torch.from_numpy(out)))
 
 
 class CpuViews(Views):
@@ -125,7 +124,7 @@ def render(faces: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
 def open_views(out: Path, rows: pd.DataFrame, device: str | torch.device = "cpu") -> Views:
     """Return the views of the faces in these manifest rows, in their order.
 
-    Stored views are mapped from the shards; without them the faces are loaded to the device and views rendered there.
+    On the CPU stored views are mapped from the shards. Else the faces are loaded to the device and views rendered there.
     Raises ShardError if a shard is missing or damaged, ManifestError if there are no rows.
     """
     if not len(rows):
@@ -134,8 +133,8 @@ def open_views(out: Path, rows: pd.DataFrame, device: str | torch.device = "cpu"
     names = sorted(rows["shard"].unique())
     shard = rows["shard"].map({name: index for index, name in enumerate(names)}).to_numpy()
     row = rows["row"].to_numpy()
-    if read_settings(out)["config"]["views"] == "stored":
-        return StoredViews([map_dataset(folder / name, "views") for name in names], shard, row, device)
+    if device.type == "cpu" and read_settings(out)["config"]["views"] == "stored":
+        return StoredViews([map_dataset(folder / name, "views") for name in names], shard, row)
     faces = None
     for index, name in enumerate(names):                                 # one map at a time: what was read of it counts as ours
         here, found = shard == index, map_dataset(folder / name, "faces")

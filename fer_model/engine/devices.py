@@ -14,7 +14,7 @@ import torch
 from fer_data.text import either
 from fer_model.errors import DeviceError
 
-__all__ = ["autocast", "resolve_device", "resolve_precision", "use_device"]
+__all__ = ["autocast", "resolve_device", "resolve_precision", "use_device", "wait_for"]
 
 
 def resolve_device(name: str) -> torch.device:
@@ -61,6 +61,12 @@ def resolve_precision(name: str, device: torch.device) -> str:
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     fast = capabilities.get("amx_bf16") or (capabilities.get("avx512_bf16") and str(capabilities.get("cpu_name")).startswith("AMD"))
     return "bf16" if fast else "fp32"
+
+
+def wait_for(device: torch.device) -> None:
+    """Return once the device has done what it was given; needed only by what reads a clock."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def autocast(device: torch.device, precision: str):

@@ -1,8 +1,8 @@
 """The training loop that every stage runs in: it logs, saves checkpoints and resumes.
 
 In:  a Stage (what one step computes, what its state is), a Journal (where lines go), Watchers (what looks on).
-Out: the stage trained to its last step. Losses are read once per tick, so that a step never waits for the device; on
-     that tick a loss that was not finite stops the run, with its step, its name and the samples of that batch on disk.
+Out: the stage trained to its last step. Losses are read once per tick; on that tick a loss that was not finite stops the run, with
+     its step, its name and the samples of that batch on disk.
 
 A run that was stopped anywhere resumes from its last checkpoint; on a CPU weights, losses and order are then the same
 bits as those of a run that was never stopped, because nothing random has a state: it follows from (seed, stage, step).

@@ -13,6 +13,7 @@ Out: GanStage, for engine.loop.run_stage; its weights are encoder, decoder and d
 
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -117,9 +118,9 @@ class GanStage(Stage):
         }
         self.learners = {}
         for name, make in made.items():
-            network = build(make, device, net.init_std, stream(config.seed, f"init/{name}"))
-            if name == "discriminator" and net.d_spectral_norm:
-                spectral(network, stream(config.seed, "init/spectral"))
+            normed = name == "discriminator" and net.d_spectral_norm
+            finish = partial(spectral, generator=stream(config.seed, "init/spectral")) if normed else nn.Identity()
+            network = build(make, device, net.init_std, stream(config.seed, f"init/{name}"), finish)
             self.learners[name] = Learner(network, config.gan, self.steps)
         self.generator = self.learners["generator"].network.train()
         self.discriminator = self.learners["discriminator"].network.train()

@@ -105,7 +105,7 @@ class Health:
             metric = KernelInceptionDistance(_Hidden(self.judges["expression"]), subsets=KID_SUBSETS, subset_size=size)
         metric.update(to_u8(self.x), real=True)
         metric.update(to_u8(fake), real=False)
-        with torch.random.fork_rng():                                    # torchmetrics draws subsets from the global generator
+        with torch.random.fork_rng(devices=[]):                          # torchmetrics draws subsets from the CPU's global generator
             torch.manual_seed(0)
             return metric.compute()[0].item()
 
