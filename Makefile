@@ -16,10 +16,12 @@ PYTEST  := $(PY) -m pytest -q -n $(THREADS) --maxprocesses 8 --dist worksteal
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 12
 
+# timm needs torchvision. One that was not made for the torch at hand breaks other packages, so both lie aside, for the tests of timm.
 $(STAMP): setup.cfg constraints.txt pyproject.toml
 	@test -x $(PY) || $(BASE) -m venv $(VENV)
 	$(PY) -m pip install --quiet --upgrade pip
 	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(PY) -m pip install --quiet --constraint constraints.txt --no-deps --upgrade --target $(VENV)/timm timm torchvision
 	@touch $@
 
 install: $(STAMP)  ## Make a virtual environment in .venv and install everything into it.

@@ -64,9 +64,10 @@ SETTINGS = (
 SET = set_option("Any setting by its name, such as gan.lr=1e-4; `fer-model config` lists them. May be repeated.", "VALUE")
 METHOD = (
     choice("--method", METHODS, "DE-GAN and its head; DE-AE, without an adversary, with the baseline's network or with the head; the"
-                                " paper's CNN baseline."),
+                                " paper's CNN baseline; a network of the library timm (extra [timm])."),
     choice("--head", HEADS, "What predicts. both: small CNNs on layers inside the encoder (taps) and its output f(x), as in the paper;"
                             " taps: without f(x); f-mlp and f-svm: f(x) alone."),
+    click.option("--arch", cls=options.Option, metavar="NAME", show_default="resnet18", help="Which network of timm, by timm's name."),
     choice("--selection", SELECTIONS, "Keep the weights after the last step, or the best on people held out of the training set."),
 )
 BUDGETS = (
@@ -78,7 +79,8 @@ FOLD_SEED = number("--fold-seed", 0, 0, "Seed of shuffled folds, or of draws; fo
 # Parameter -> setting. One that was not given on the command line leaves its setting to the file, or to the preset.
 NAMED = {
     "preset_name": "preset", "method": "method", "fold": "fold", "fold_rule": "fold_rule", "fold_seed": "fold_seed", "seed": "seed",
-    "selection": "selection", "head": "head.variant", "kimg_gan": "gan.kimg", "kimg_head": "head.kimg", "kimg_cnn": "cnn.kimg",
+    "selection": "selection", "head": "head.variant", "arch": "timm.arch",
+    "kimg_gan": "gan.kimg", "kimg_head": "head.kimg", "kimg_cnn": "cnn.kimg",
 }  # fmt: skip
 
 
@@ -153,6 +155,7 @@ def train(data, run, gan, init, device, resume, dry_run, as_json, **_):
     fer-model train --fold 0 --preset paper --dry-run
     fer-model train --fold 0 --preset small --set gan.lr=1e-4 --set head.dropout=0.3
     fer-model train --fold 0 --preset small --head taps --gan runs/ck+-degan-fold0
+    fer-model train --fold 0 --preset small --method timm --arch resnet18
     fer-model train --fold 0 --preset small --init runs/bu4dfe-pretrain
     """
     from fer_model.settings import configure
@@ -315,7 +318,7 @@ def without_data(context, option, path):
               help="Train nothing; show what is complete in this folder.")
 @options.data()
 @options.run("runs/<dataset>-shortcut-<preset>")
-@together(*METHOD[:2], *SETTINGS, SET)
+@together(*METHOD[:3], *SETTINGS, SET)
 @click.option("--set-cnn", "baseline_sets", multiple=True, metavar="NAME=VALUE", shell_complete=complete_key,
               help="A setting of the CNN that the method is compared with, which otherwise has those of the preset. May be repeated.")
 @click.option("--gan", type=options.RUN, metavar="ARM", help="Use stage 1 of this arm, draw by draw and seed by seed.")

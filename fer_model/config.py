@@ -10,6 +10,7 @@ takes their place where the paper counts epochs; an epoch is one pass over all 1
 
 import json
 import math
+import re
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -22,13 +23,13 @@ from fer_model.errors import ConfigError
 
 __all__ = [
     "CELL_RULES", "FOLD_RULES", "HEADS", "METHODS", "PRECISIONS", "PRESETS", "SELECTIONS", "STAGES_OF", "SYNTHESISERS",
-    "AutoencoderConfig", "CnnConfig", "CriticsConfig", "GanConfig", "HeadConfig", "JudgesConfig", "NetworkConfig",
-    "RecogniserConfig", "Rule", "TrainConfig",
+    "AS_BASELINE", "AutoencoderConfig", "CnnConfig", "CriticsConfig", "GanConfig", "HeadConfig", "JudgesConfig", "NetworkConfig",
+    "RecogniserConfig", "Rule", "TimmConfig", "TrainConfig",
     "budget_images", "from_json", "preset", "resolve_budgets", "shown", "step_images", "steps_of", "to_json",
     "told_budget", "to_lines", "with_budgets", "with_head",
 ]  # fmt: skip
 
-METHODS = ("degan", "deae", "deae-head", "cnn")
+METHODS = ("degan", "deae", "deae-head", "cnn", "timm")
 PRECISIONS = ("auto", "fp32", "bf16")
 LR_SCHEDULES = ("constant", "cosine")
 TARGETS = ("other", "any")
@@ -43,8 +44,9 @@ SELECTIONS = ("last", "validation")
 # The stages that a method trains, in order; pretrain is stage 1 alone, on all people of a prepared folder.
 STAGES_OF = {
     "degan": ("gan", "head"), "deae": ("critics", "ae", "recogniser"), "deae-head": ("critics", "ae", "head"), "cnn": ("cnn",),
-    "pretrain": ("gan",),
+    "timm": ("timm",), "pretrain": ("gan",),
 }  # fmt: skip
+AS_BASELINE = ("recogniser", "cnn", "timm")   # stages that get the images of both stages of DE-GAN together if they have no budget
 SYNTHESISERS = ("gan", "ae")          # stages 1: what they leave has an encoder and a decoder
 
 
@@ -88,7 +90,7 @@ class _Checked:
                 raise ConfigError(f"configuration: {name} is {shown(value)}; it must be finite")
             if rule is None or value is None or rule.holds(value):
                 continue
-            if isinstance(value, str):
+            if rule.choices and isinstance(value, str):
                 raise ConfigError(f"configuration: {unknown(name, value, rule.choices)}")
             raise ConfigError(f"configuration: {name} is {shown(value)}; it must be {rule.words}")
 
@@ -264,6 +266,19 @@ class RecogniserConfig(CnnConfig):
 
 
 @dataclass(frozen=True)
+class TimmConfig(_ClassifierConfig):
+    """A network of the library timm in place of the baseline, with as many images unless told otherwise."""
+
+    SECTION: ClassVar = "timm"
+    RULES: ClassVar = {
+        **_ClassifierConfig.RULES,
+        "arch": Rule("letters, digits, `_`, `-` and `.`", lambda value: re.fullmatch(r"[A-Za-z0-9_.-]+", value) is not None),
+    }  # fmt: skip
+
+    arch: str = "resnet18"            # timm's name of the architecture, set by --arch; behind a dot the name of its weights
+
+
+@dataclass(frozen=True)
 class CriticsConfig(_StageConfig):
     """CNNs of expression and of person that learn from the real training faces; stage 1 matches what their layers see.
 
@@ -350,7 +365,7 @@ class TrainConfig(_Checked):
     preset: str = "paper"             # where the other values came from, before overrides
     method: str = "degan"             # degan: stages gan and head; deae: the auto-encoder, then the baseline's network on real and
                                       # synthesised faces; deae-head: the auto-encoder, then the head of degan; cnn: the baseline;
-                                      # pretrain: stage gan on everybody
+                                      # timm: a network of timm; pretrain: stage gan on everybody
     fold: int | None = 0              # the test fold, or with cells the number of the draw; none, only for pretrain: nobody is held out
     fold_rule: str = "manifest"       # manifest: the folds of the prepared folder; shuffled: the same number, people drawn at random;
                                       # confounded, control, missing: cells, no folds (data/cells.py, docs/missing_cells.md)
@@ -370,6 +385,7 @@ class TrainConfig(_Checked):
     ae: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     recogniser: RecogniserConfig = field(default_factory=RecogniserConfig)
     cnn: CnnConfig = field(default_factory=CnnConfig)
+    timm: TimmConfig = field(default_factory=TimmConfig)
 
     def __post_init__(self):
         super().__post_init__()
@@ -404,7 +420,8 @@ class TrainConfig(_Checked):
         head = f"-{self.head.variant}" if "head" in self.stages and self.head.variant != "both" else ""
         chosen = "-validation" if self.selection == "validation" else ""
         started = "-pretrained" if self.init is not None else ""
-        return f"{self.method}{head}{started}{chosen}"
+        network = f"-{self.timm.arch}" if self.method == "timm" else ""
+        return f"{self.method}{network}{head}{started}{chosen}"
 
 
 # smoke: seconds, for tests. It shows that the machinery turns, not that anything was learned.
@@ -418,6 +435,7 @@ _SMOKE = TrainConfig(
     ae=AutoencoderConfig(kimg=0.064, batch=8, embedding=4, tick_steps=2),
     recogniser=RecogniserConfig(batch=8, lr=1e-3, tick_steps=2, channels=4, features=16, dropout=0.0, least_agreement=0.0),
     cnn=CnnConfig(batch=8, lr=1e-3, tick_steps=2, channels=4, features=16, dropout=0.0),
+    timm=TimmConfig(batch=8, lr=1e-3, tick_steps=2),
 )
 # small: `fer-model train --fold 0 --preset small`; `make demo` trains both methods with it.
 _CLASSIFIER = {
@@ -437,13 +455,14 @@ _SMALL = TrainConfig(
     critics=CriticsConfig(tick_steps=50),
     recogniser=RecogniserConfig(channels=16, **_CLASSIFIER),
     cnn=CnnConfig(channels=16, **_CLASSIFIER),
+    timm=TimmConfig(**_CLASSIFIER | {"lr": 1e-3}),
 )
 # strong: small with what lifts any classifier and is no part of the method, for the head and the baseline alike: twice the images in
 # stage 2 (so 132 kimg of the baseline), mixup, averaged weights. The networks, smoothing, dropout and step sizes are those of small.
 _MORE = {"mixup": 0.2, "average_half_kimg": 4.0}
 _STRONG = replace(
     _SMALL, preset="strong", head=replace(_SMALL.head, kimg=96, **_MORE), recogniser=replace(_SMALL.recogniser, **_MORE),
-    cnn=replace(_SMALL.cnn, **_MORE),
+    cnn=replace(_SMALL.cnn, **_MORE), timm=replace(_SMALL.timm, **_MORE),
 )
 # paper: `fer-model train --fold 0 --preset paper --dry-run` says what it costs; CK+ in the paper's table 1: 97.36.
 _PAPER = TrainConfig(preset="paper")
@@ -488,14 +507,14 @@ def budget_images(stage: _StageConfig, n_faces: int) -> int | None:
 def resolve_budgets(config: TrainConfig, n_faces: int) -> TrainConfig:
     """Return the configuration with every budget in kimg, now that the number of training faces is known.
 
-    The baseline, and its network on synthesised faces, get those of both stages of DE-GAN together if they have none. The SVM sees
+    The baseline, and what takes its place, get those of both stages of DE-GAN together if they have none. The SVM sees
     its views once, in one step.
     """
     if config.head.variant == "f-svm":
         config = with_budgets(config, head=n_faces * config.head.svm_views / 1000)
-    stages = ("judges", "gan", "critics", "ae", "head", "recogniser", "cnn")
+    stages = ("judges", "gan", "critics", "ae", "head", *AS_BASELINE)
     images = {name: budget_images(getattr(config, name), n_faces) for name in stages}
-    for name in ("recogniser", "cnn"):
+    for name in AS_BASELINE:
         if images[name] is None and None not in (images["gan"], images["head"]):
             images[name] = images["gan"] + images["head"]
     missing = [name for name, budget in images.items() if budget is None]
@@ -564,7 +583,7 @@ def _short(value: float) -> str:
 # Fields that came after the first runs; their defaults leave everything as it was.
 _LATER = (
     "critics", "ae", "recogniser", "head.mixup", "cnn.mixup", "cnn.members", "cnn.balanced", "cnn.confusion", "cnn.identity_swap",
-    "cnn.swap_part",
+    "cnn.swap_part", "timm",
 )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from fer_data.text import either, listed, meant, unknown
-from fer_model.config import METHODS, STAGES_OF, SYNTHESISERS, TrainConfig, preset
+from fer_model.config import AS_BASELINE, METHODS, STAGES_OF, SYNTHESISERS, TrainConfig, preset
 from fer_model.errors import ConfigError
 
 __all__ = ["DEFAULT_PRESET", "ELSEWHERE", "Given", "alternatives", "configure", "values_of", "kinds", "other_budget", "parts_used",
@@ -280,7 +280,7 @@ def configure(
             raise ConfigError(f"configuration: {unknown('method', str(method), methods)}")
     config = _built(values | {"preset": name} | ({"fold": None} if values["method"] == "pretrain" else {}))
     changed = {key for key in values if values[key] != start[key]}
-    _refuse_idle(config, [key for key in (*read[1], *({"head.variant"} & set(named))) if key in changed])
+    _refuse_idle(config, [key for key in (*read[1], *({"head.variant", "timm.arch"} & set(named))) if key in changed])
     return config
 
 
@@ -294,7 +294,8 @@ def _refuse_idle(config: TrainConfig, changed: Sequence[str]) -> None:
     """Raise ConfigError if one of these keys belongs to a stage that the method does not train; budgets count for the baseline's."""
     for key in changed:
         part, _, name = key.rpartition(".")
-        if part in ("", "network", *parts_used(config.method)) or (config.method == "cnn" and part in ("gan", "head") and name in _BUDGETS):
+        shown_as_many = config.stages[-1] in AS_BASELINE and part in ("gan", "head") and name in _BUDGETS
+        if part in ("", "network", *parts_used(config.method)) or shown_as_many:
             continue
         raise ConfigError(f"configuration: {key} has no effect on method {config.method}, which trains {listed(config.stages)}")
 

@@ -8,6 +8,7 @@ Out: two Samples, of the training people and of the test fold: for each face one
     <tap>                       (9 channels,) means over a 3x3 grid of the face: what is there, and roughly where
     cnn                         (features,) the baseline's hidden layer, after its activation
     recogniser                  (features,) the same of DE-AE's recognition network
+    timm                        (features,) what the classifier of a network of timm sees
     pixels                      (C S S,) the input itself
 
 All of the centre view, unrotated. At most three frames of a sequence, evenly spread, count: CK+, MMI and Oulu-CASIA have three.
@@ -94,8 +95,9 @@ def _samples(data, rows: pd.DataFrame, trained: TrainedRun, baseline: TrainedRun
 
 def _features(trained: TrainedRun, x: Tensor) -> dict[str, Tensor]:
     """x (B, C, S, S) -> name -> (B, d)."""
-    if "cnn" in trained.networks:
-        return {"cnn": trained.networks["cnn"].features(x), "pixels": x.flatten(1)}
+    last = trained.config.stages[-1]
+    if set(trained.networks) == {last}:                                  # a classifier alone: the baseline, or what takes its place
+        return {last: trained.networks[last].features(x), "pixels": x.flatten(1)}
     names = trained.config.head.taps
     f, taps = trained.networks["encoder"].with_taps(x, names)
     pooled = {name: F.adaptive_avg_pool2d(tap, GRID).flatten(1) for name, tap in zip(names, taps, strict=True)}

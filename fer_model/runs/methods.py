@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fer_model.config import METHODS, STAGES_OF, shown
+from fer_model.config import AS_BASELINE, METHODS, STAGES_OF, shown
 from fer_model.errors import RunError
 from fer_model.runs.differences import first_difference, idle_stages, settings_of
 from fer_model.runs.fold_runs import FoldRun, find_runs
@@ -24,7 +24,7 @@ from fer_model.runs.predictions import together
 
 __all__ = ["NAMES", "Method", "difference", "differing_settings", "gather", "one_method"]
 
-NAMES = {"degan": "DE-GAN", "deae": "DE-AE", "deae-head": "DE-AE with the head", "cnn": "CNN (baseline)"}
+NAMES = {"degan": "DE-GAN", "deae": "DE-AE", "deae-head": "DE-AE with the head", "cnn": "CNN (baseline)", "timm": "timm"}
 _MOST_LETTERS = 24                    # of a setting's value in a label
 
 
@@ -135,7 +135,7 @@ def _same_budget(runs: Sequence[FoldRun], stage: str) -> bool:
     if np.ptp(kimg) == 0 or np.ptp(passes) < 1e-4 * max(passes):
         return True
     both = [(_kimg(run, "gan") or 0) + (_kimg(run, "head") or 0) for run in runs]
-    return stage == "cnn" and np.allclose(kimg, both) and all(_same_budget(runs, part) for part in ("gan", "head"))
+    return stage in AS_BASELINE and np.allclose(kimg, both) and all(_same_budget(runs, part) for part in ("gan", "head"))
 
 
 def _by_budget(runs: list[FoldRun]) -> list[list[FoldRun]]:
@@ -203,6 +203,8 @@ def _name(config: dict) -> str:
     members = config.get("cnn", {}).get("members", 1)
     if config["method"] == "cnn" and members > 1:
         return f"{members} CNNs averaged"
+    if config["method"] == "timm":
+        return f"timm {config['timm']['arch']}"
     return NAMES.get(config["method"], str(config["method"]))
 
 

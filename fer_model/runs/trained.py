@@ -17,7 +17,7 @@ from fer_model.engine import checkpoint
 from fer_model.engine.devices import use_device
 from fer_model.engine.randomness import stream
 from fer_model.errors import RunError
-from fer_model.networks import Generator, build
+from fer_model.networks import Generator
 from fer_model.runs.folder import RunFolder
 from fer_model.stages.classifier import probabilities
 from fer_model.stages.registry import STAGES
@@ -35,7 +35,7 @@ class TrainedRun:
     classes: tuple[str, ...]          # N_e expressions, in the order of the logits
     identities: tuple[str, ...]       # N_i training people, in the order of the code I
     device: torch.device
-    networks: dict[str, nn.Module]    # what predicts, and f(x): encoder and head; encoder and recogniser; cnn; of pretrain, encoder
+    networks: dict[str, nn.Module]    # what predicts, and f(x): encoder and head; encoder and recogniser; cnn or timm; of pretrain, encoder
     generator: Generator | None = None       # G as stage 1 left it: a head may have moved its encoder since; None: the method has none
 
     def generator_for(self, what: str) -> Generator:
@@ -104,7 +104,7 @@ def load_networks(
     """
     networks, rng = {}, stream(0, "replaced by the weights read")
     for name, make in STAGES[stage].networks.items():
-        network = build(lambda make=make: make(config, n_classes, n_identities), device, config.network.init_std, rng)
+        network = STAGES[stage].build(lambda make=make: make(config, n_classes, n_identities), device, config.network.init_std, rng)
         checkpoint.load_module(name, network, tensors, path)
         networks[name] = network.requires_grad_(False).eval()
     return networks

@@ -13,7 +13,8 @@ from torch import nn
 from fer_model.config import TrainConfig
 from fer_model.engine.loop import Watcher
 from fer_model.engine.stage import Stage
-from fer_model.networks import ConditionalDecoder, Decoder, Encoder, make_cnn, make_head
+from fer_model.networks import ConditionalDecoder, Decoder, Encoder, build, make_cnn, make_head
+from fer_model.stages.any_network import build_itself
 from fer_model.stages.autoencoder import AutoencoderStage
 from fer_model.stages.cnn import CnnStage
 from fer_model.stages.critics import CriticsStage
@@ -25,6 +26,7 @@ from fer_model.stages.judges import JudgesStage, judge_network
 from fer_model.stages.recogniser import RecogniserStage
 from fer_model.stages.sample_sheet import Sheets
 from fer_model.stages.svm import SvmStage
+from fer_model.stages.timm_network import TimmStage, make_timm
 
 __all__ = ["STAGES", "StageEntry", "with_helpers"]
 
@@ -39,6 +41,7 @@ class StageEntry:
     networks: Mapping[str, NetworkMaker] = field(default_factory=dict)         # those that a finished run is used with, by name
     helpers: tuple[str, ...] = ()     # stages that are trained before it and are no part of the method
     watchers: Callable[[StageInputs, Path], tuple[Watcher, ...]] = lambda inputs, run: ()       # `run`: the run folder
+    build: Callable[..., nn.Module] = build      # how networks are made and get their first weights
 
 
 def _watchers(inputs: StageInputs, run: Path) -> tuple[Watcher, ...]:
@@ -69,6 +72,7 @@ STAGES = {
     "ae": StageEntry(AutoencoderStage, {"encoder": _encoder, "decoder": _conditional}, ("judges",), _watchers),
     "recogniser": StageEntry(RecogniserStage, {"recogniser": lambda config, n_e, n_i: make_cnn(config.network, config.recogniser, n_e)}),
     "cnn": StageEntry(CnnStage, {"cnn": lambda config, n_e, n_i: make_cnn(config.network, config.cnn, n_e)}),
+    "timm": StageEntry(TimmStage, {"timm": lambda config, n_e, n_i: make_timm(config, n_e)}, build=build_itself),
 }
 
 

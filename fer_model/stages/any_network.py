@@ -1,0 +1,105 @@
+"""A network that is not ours in place of the baseline: the same views, mixtures, budgets, resume and votes.
+
+In:  StageInputs: a Fold, its Views, a TrainConfig whose budgets are resolved; a network with `features` and `classify`.
+Out: NetworkStage, for engine.loop.run_stage; made and tried by build_and_try.
+
+    features   (B, C, S, S) in [-1, 1] -> (B, d)      what probes look at; dropout acts on it
+    classify   (B, d) -> (B, K)                       logits
+    forward    (B, C, S, S) -> (B, K)                 classify(features(x)), in evaluation mode
+
+Such a network draws its first weights, and what its layers draw while it is trained, from PyTorch's global generators. They are seeded
+for the making and for each step, so that a run that was stopped resumes to the same bits.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fer_model.config import TrainConfig
+from fer_model.engine import distributed
+from fer_model.engine.randomness import drawing_from, stream
+from fer_model.engine.stage import Learner
+from fer_model.errors import ConfigError
+from fer_model.networks import dropout
+from fer_model.stages.classifier import ClassifierStage
+from fer_model.stages.inputs import StageInputs
+
+__all__ = ["UNFIT", "NetworkStage", "build_itself", "tried"]
+
+UNFIT = (AssertionError, IndexError, RuntimeError, TypeError, ValueError)       # what a network raises that does not take such pictures
+_SAME = 1e-3                          # largest difference of a picture's features with and without another next to it, of their size
+
+
+def build_itself(make: Callable[[], nn.Module], device: torch.device, std: float, generator: torch.Generator) -> nn.Module:
+    """Return the network that `make()` makes, on the device, channels last, with the weights that it draws itself from `generator`.
+
+    `std` is not looked at: it is our networks'. As networks.build otherwise.
+    """
+    with drawing_from(generator, torch.device("cpu")):
+        network = make()
+    return distributed.same_norms(network.to(device=device, memory_format=torch.channels_last), device)
+
+
+@torch.no_grad()
+def tried(features: Callable[[Tensor], Tensor], config: TrainConfig, what: str) -> int:
+    """Return the length of the features, after one picture and two have passed through a network in evaluation mode.
+
+    Raises ConfigError if it does not take pictures of this size, gives no features (B, d), or looks at the other pictures of a batch.
+    """
+    size = config.network.image_size
+    pictures = torch.rand(2, config.network.channels, size, size, generator=stream(0, "tried")) * 2 - 1
+    try:
+        alone, both = features(pictures[:1]), features(pictures)
+    except UNFIT as error:
+        raise ConfigError(
+            f"{what}: it does not take pictures of {size} x {size} ({_first_line(error)}); choose another network.image_size (96, 48, 32,"
+            " 16) or another network"
+        ) from error
+    if not isinstance(both, Tensor) or both.ndim != 2:
+        shape = tuple(both.shape) if isinstance(both, Tensor) else type(both).__name__
+        raise ConfigError(f"{what}: its features must be (B, d), a row for each picture; of 2 pictures they are {shape}")
+    apart = float((alone[0] - both[0]).abs().max())
+    if not apart <= _SAME * max(1.0, float(both.abs().max())):
+        raise ConfigError(
+            f"{what}: a picture's features must not depend on the other pictures of its batch; next to another they differ by {apart:.2g}"
+        )
+    return both.shape[1]
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
+
+
+class NetworkStage(ClassifierStage):
+    """Cross-entropy on expressions, or the loss that the network has itself. A subclass names the stage and makes the network."""
+
+    make: Callable[[TrainConfig, int], nn.Module]     # (configuration, K classes) -> network, on the CPU
+
+    def __init__(self, inputs: StageInputs):
+        super().__init__(inputs)
+        config, n_classes = inputs.config, len(inputs.fold.classes)
+        rng = stream(config.seed, f"init/{self.name}")
+        network = build_itself(lambda: type(self).make(config, n_classes), inputs.device, config.network.init_std, rng)
+        self.learners = {self.name: Learner(network, self.config, self.steps)}
+        self._keep_weights()
+
+    @property
+    def learner(self) -> Learner:
+        return self.learners[self.name]
+
+    def losses(self, step: int) -> dict[str, Tensor]:
+        drawn, network = self.drawn(step), self.learner.network
+        with drawing_from(stream(self.run.seed, f"{self.name}/layers", step, distributed.rank()), self.device):
+            with self.autocast():
+                features = dropout(network.features(drawn.x), self.config.dropout, drawn.dropout)        # (B, d)
+                logits = network.classify(features).float()              # (B, K)
+            return {self.name: F.cross_entropy(logits, drawn.expression, label_smoothing=self.config.label_smoothing)}
+
+    def logits(self, x: Tensor) -> Tensor:
+        return self.used[self.name](x)                                   # (B, K)
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {self.name: self.used[self.name]}
