@@ -31,8 +31,10 @@ stderr = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 # Where commands are, of both programs: a near miss is answered from this table, not by importing the other program.
 COMMANDS = {
     "fer-data": ("audit", "card", "doctor", "export", "inspect", "prepare", "report", "synth", "verify", "weights"),
-    "fer-data prepare": ("bu4dfe", "ck+", "ck48", "folder", "mmi", "oulu"),
-    "fer-data synth": ("bu4dfe", "ck+", "mmi", "oulu", "table"),
+    "fer-data prepare": (
+        "adfes", "bu4dfe", "ck+", "ck48", "faces-mpi", "folder", "jaffe", "kdef", "mmi", "mug", "oulu", "rafd", "wsefep",
+    ),
+    "fer-data synth": ("adfes", "bu4dfe", "ck+", "faces-mpi", "jaffe", "kdef", "mmi", "mug", "oulu", "rafd", "table", "wsefep"),
     "fer-data weights": ("fetch", "list", "verify"),
     "fer-model": (
         "card", "check-device", "config", "crossval", "demo", "evaluate", "export", "judge", "predict", "pretrain", "probe", "report",

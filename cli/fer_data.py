@@ -7,6 +7,8 @@ import click
 
 from cli import common, options
 from cli.options import choice, flag, number, several
+from fer_data.datasets.forms import ALL, FORMS, load_form
+from fer_data.datasets.published import load_facts
 
 __all__ = ["main"]
 
@@ -166,25 +168,65 @@ def prepare_bu4dfe(root, out, every, **given):
     _prepare("bu4dfe", root, out, {}, **given, frames=f"every-{every}")
 
 
+_TABLE = "Table, e.g. CSV, with the columns path, subject, expression[, sequence, frame]."
+
+
 @prepare.command("folder")
 @click.argument("root", type=options.ROOT)
 @click.argument("out", type=options.OUT_DIR)
-@click.option("--index", type=options.FILE, help="Table, e.g. CSV, with the columns path, subject, expression[, sequence, frame].")
+@click.option("--labels", "index", cls=options.Option, formerly="--index", type=options.FILE, help=_TABLE)
+@click.option("--key", metavar="COLUMN", help="Column of --labels that names the pictures: path, name, or name without suffix.")
+@click.option("--label", metavar="COLUMN", help="Column of --labels with the expressions.")
+@click.option("--subject", metavar="COLUMN", help="Column of --labels with the ids of people.")
 @click.option("--pattern", metavar="TEXT", help="File names, e.g. '{subject}/{subject}_{sequence}_{expression}.jpg'.")
+@click.option("--map", "words", type=options.FILE, help="YAML file, a line for each word of yours, e.g. `AF: fear`; null leaves it out.")
 @click.option("--name", cls=options.Option, metavar="TEXT", show_default="that of the folder ROOT",
               help="Name of the data set, in reports and in the names of runs.")
-@choice("--frames", ["all", "last-three"], "Which frames of a sequence are used.")
+@choice("--frames", ["all", "last-three", "middle-three"], "Which frames of a sequence are used.")
 @prepare_options("fan", "dlib", "openface", "none")
-def prepare_folder(root, out, index, pattern, name, **given):
-    """Any folder of face pictures, with a table of them (--index) or a pattern of their names (--pattern).
+def prepare_folder(root, out, index, pattern, name, key, label, subject, words, **given):
+    """Any folder of face pictures, with a table of them (--labels) or a pattern of their names (--pattern).
 
     \b
     fer-data prepare folder faces prepared --pattern '{subject}/{subject}_{sequence}_{expression}.jpg'
+    fer-data prepare folder faces prepared --labels norms.csv --key 'Picture ID' --label Display --subject 'Displayer ID'
     """
     if (index is None) == (pattern is None):
-        raise click.UsageError("Give either --index FILE.csv or --pattern TEXT.")
-    adapter_options = {"index": index} if index else {"pattern": pattern}
-    _prepare("folder", root, out, adapter_options | ({} if name is None else {"name": name}), **given)
+        raise click.UsageError("Give either --labels FILE.csv or --pattern TEXT.")
+    adapter_options = {"index": index, "pattern": pattern, "name": name, "key": key, "label": label, "subject": subject, "words": words}
+    _prepare("folder", root, out, {option: value for option, value in adapter_options.items() if value is not None}, **given)
+
+
+_OF_FORMS = """{name}: {what}.
+
+    \b
+    fer-data prepare {dataset} ~/data/{name} prepared --landmarks dlib{labels}
+    """
+
+
+def _prepare_by_form(dataset):
+    """Add the command of a database that is read by a form (fer_data/datasets/forms.py); its parts and its table are options."""
+    form, facts = load_form(dataset), load_facts(dataset)
+
+    def command(root, out, labels=None, **given):
+        chosen = {part: given.pop(part) for part in form.parts}
+        _prepare(dataset, root, out, chosen | ({"labels": labels} if labels else {}), **given)
+
+    command.__doc__ = _OF_FORMS.format(
+        name=facts.name, dataset=dataset, what=facts.frame_rule_text, labels=" --labels norms.csv" if form.columns else ""
+    )
+    added = [choice(f"--{name}", [*part.choices, ALL], part.help) for name, part in form.parts.items()]
+    if form.columns:
+        wanted = ", ".join(form.columns.values())
+        added.append(click.option("--labels", type=options.FILE, required=True, help=f"The database's table, with the columns {wanted}."))
+    arguments = [click.argument("root", type=options.ROOT), click.argument("out", type=options.OUT_DIR)]
+    for option in reversed([*arguments, *added, prepare_options("fan", "dlib", "openface")]):
+        command = option(command)
+    prepare.command(dataset)(command)
+
+
+for _dataset in FORMS:
+    _prepare_by_form(_dataset)
 
 
 def _prepare(dataset, root, out, adapter_options, dry_run, strict, as_json, **given):
@@ -513,6 +555,28 @@ def synth_bu4dfe(out, as_json, **given):
     _draw(write_bu4dfe, out, as_json, **given)
 
 
+def _synth_by_form(dataset):
+    """Add the command that draws a database which is read by a form."""
+    facts = load_facts(dataset)
+
+    def command(out, as_json, **given):
+        from fer_data.synthetic.described import write_described
+
+        _draw(write_described, out, as_json, dataset=dataset, **given)
+
+    command.__doc__ = f"""Draw a {facts.name} tree: its folders and names, and its table where it has one.
+
+    \b
+    fer-data synth {dataset} synthetic-{dataset} --subjects 4 --traps
+    """
+    of_all = f"Number of people. {facts.subjects} are published."
+    synth.command(dataset)(synth_options(facts.subjects, of_all)(command))
+
+
+for _dataset in FORMS:
+    _synth_by_form(_dataset)
+
+
 @synth.command("table")
 @click.argument("out", type=options.OUT_DIR)
 @number("--subjects", 60, 1, "Number of people.")
@@ -535,7 +599,7 @@ def synth_table(out, as_json, **given):
 def _draw(write, out, as_json, **given):
     """Draw a database with a progress bar, and print what it contains."""
     with common.progress(f"drawing synthetic people into {out}") as progress:
-        drawn = write(out, progress=progress, **given)
+        drawn = write(out=out, progress=progress, **given)
     common.answer(drawn, as_json)
 
 

@@ -4,6 +4,8 @@ In:  a code (int) or a word (str) as a database writes it.
 Out: a name from EXPRESSIONS; class indices are positions in a database's own tuple, without gaps.
 """
 
+from collections.abc import Mapping
+
 from fer_data.errors import DatasetError
 from fer_data.text import unknown
 
@@ -34,18 +36,19 @@ WORDS = {
 }  # fmt: skip
 
 
-def expression_from_word(word: str, where: str) -> str:
-    """Return the expression that a folder or file name means.
+def expression_from_word(word: str, where: str, words: Mapping[str, str | None] = WORDS) -> str | None:
+    """Return the expression that a folder or file name means; None: `words` has no counterpart for it.
 
+    words   lower case -> a name of EXPRESSIONS, or None
     Raises DatasetError naming the allowed words and `where` the other one stood.
 
     >>> expression_from_word("Happy", "a.jpg")
     'happiness'
     """
-    name = WORDS.get(word.strip().lower())
-    if name is None:
-        raise DatasetError(f"reading an expression in {where}: {unknown('expression', word, WORDS)}")
-    return name
+    plain = word.strip().lower()
+    if plain not in words:
+        raise DatasetError(f"reading an expression in {where}: {unknown('expression', word, words)}")
+    return words[plain]
 
 
 def classes_of(expressions) -> tuple[str, ...]:

@@ -1,6 +1,10 @@
-"""Every database that can be prepared, by name: each a function scan(root, **options) -> Scan, in a file of its own."""
+"""Every database that can be prepared, by name: each a function scan(root, **options) -> Scan, in a file of its own, or
+the one that reads by a form."""
 
-from fer_data.datasets import bu4dfe, ck48, ck_plus, folder, mmi, oulu_casia
+from functools import partial
+
+from fer_data.datasets import bu4dfe, ck48, ck_plus, described, folder, mmi, oulu_casia
+from fer_data.datasets.forms import FORMS
 
 __all__ = ["ADAPTERS"]
 
@@ -10,5 +14,6 @@ ADAPTERS = {
     "mmi": mmi.scan,
     "oulu": oulu_casia.scan,
     "bu4dfe": bu4dfe.scan,
+    **{name: partial(described.scan, name) for name in FORMS},
     "folder": folder.scan,
 }

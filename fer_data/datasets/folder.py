@@ -1,37 +1,38 @@
-"""Any folder of face pictures, described by a CSV index or by a pattern of file names.
+"""Any folder of face pictures, described by a table or by a pattern of file names.
 
-In:  a root and either --index FILE.csv or --pattern "{subject}/{subject}_{sequence}_{expression}.jpg".
+In:  a root and either --labels FILE.csv or --pattern "{subject}/{subject}_{sequence}_{expression}.jpg".
 Out: Sequence records in natural order. What does not fit is listed as skipped, never guessed.
 
-Index columns:  path (relative to the root), subject, expression; optional sequence (default: the file's stem) and
+Table columns:  path (relative to the root), subject, expression; optional sequence (default: the file's stem) and
                 frame (default: the position in its sequence). Other columns are ignored. index.py reads it.
 Pattern fields: {subject}, {expression}, optional {sequence} and {frame}; `*` stands for anything within one folder or
                 file name. A field ends before the character that follows it in the pattern, so that there is only one
                 reading; {subject:4} takes exactly four characters. A field named twice must have the same text.
-An expression is one of the words in fer_data.labels.WORDS; an empty one in the index means: not labelled.
+An expression is one of the words in fer_data.labels.WORDS, or of a map of the user's; an empty one in the table means: not labelled.
 The name of the data set is that of its folder, unless another one is given: reports and runs of two folders are told apart by it.
 Ids of people are read as fer_data.people says. Names of files are compared in one Unicode form, and a backslash in them is a '/'.
 """
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from fer_data.datasets.index import FIELDS, Indexed, by_spelling, commonest, read_index
+from fer_data.datasets.index import FIELDS, Indexed, by_spelling, commonest, read_index, read_map
 from fer_data.datasets.published import FILES
 from fer_data.datasets.recognise import what_it_is
 from fer_data.datasets.tree import stray, walk
 from fer_data.errors import DatasetError, UnreadableError
 from fer_data.files import opened
-from fer_data.labels import expression_from_word
+from fer_data.labels import WORDS, expression_from_word
 from fer_data.people import person
 from fer_data.pictures.file_kinds import is_clip, is_picture, shows_picture
-from fer_data.records import Frame, Scan, Sequence, Skip
+from fer_data.records import UNUSABLE, Frame, Scan, Sequence, Skip
 from fer_data.tables import whole
 from fer_data.text import natural_key, same_path, unknown
 
-__all__ = ["FIELDS", "UNNAMED", "check_name", "default_name", "pattern_to_regex", "scan"]
+__all__ = ["FIELDS", "UNNAMED", "check_name", "default_name", "group", "pattern_to_regex", "scan"]
 
 UNNAMED = "folder"                    # the name of every such data set before they had names
 
@@ -40,23 +41,41 @@ _LONGEST = 60                         # characters of a name, which is part of t
 _TOKEN = re.compile(r"\{([^{}:]*)(?::([^{}]*))?\}|\*")
 
 
-def scan(root: Path, index: Path | None = None, pattern: str | None = None, name: str | None = None) -> Scan:
-    """Return the sequences below `root` as the index or the pattern describes them; `name`: of the data set, default_name if None.
+def scan(
+    root: Path,
+    index: Path | None = None,
+    pattern: str | None = None,
+    name: str | None = None,
+    key: str | None = None,
+    label: str | None = None,
+    subject: str | None = None,
+    words: Path | None = None,
+) -> Scan:
+    """Return the sequences below `root` as the table or the pattern describes them.
 
-    Raises DatasetError unless exactly one of the two is given, if it is malformed, or if nothing below `root` fits.
+    index                 a table; its columns may be named by `key` (of pictures: then names without folder or suffix will do), `label`
+                          and `subject`
+    pattern               of names (module docstring)
+    name                  of the data set, default_name if None
+    words                 a map of words to expressions, index.read_map; None: those that are usual
+    Raises DatasetError unless exactly one of table and pattern is given, if it is malformed, or if nothing below `root` fits.
     """
     name = default_name(root) if name is None else check_name(name)
     if (index is None) == (pattern is None):
-        raise DatasetError("reading a folder: give either --index FILE.csv or --pattern TEXT")
+        raise DatasetError("reading a folder: give either --labels FILE.csv or --pattern TEXT")
+    columns = {role: column for role, column in (("image", key), ("expression", label), ("subject", subject)) if column is not None}
+    if columns and index is None:
+        raise DatasetError("reading a folder: --key, --label and --subject name columns of the table --labels FILE.csv, which is missing")
+    known = read_map(words) if words else WORDS
     files, left = walk(root)
     media = {path for path in files if is_picture(path) or is_clip(path) or (not Path(path).suffix and _shows_picture(root / path))}
     pictures = by_spelling(path for path in files if path in media)
     others = {same_path(path): path for path in files if path not in media}
-    given = read_index(index, pictures, others) if index else _from_pattern(pattern, pictures, root, others)
+    given = read_index(index, pictures, others, columns) if index else _from_pattern(pattern, pictures, root, others)
     skipped = [replace(skip, reason="other-part", detail=_CLIP) if is_clip(skip.source) and skip.frames else skip for skip in given.skipped]
     clips = [Skip(entry["path"], "unreadable", entry["subject"], detail=_CLIP) for entry in given.entries if is_clip(entry["path"])]
-    sequences, unusable = _group([entry for entry in given.entries if not is_clip(entry["path"])])
-    failed = given.failed + [(_kind(skip), skip.detail) for skip in (*clips, *unusable)]
+    sequences, unusable = group([entry for entry in given.entries if not is_clip(entry["path"])], known)
+    failed = given.failed + [(_kind(skip), skip.detail) for skip in (*clips, *unusable) if skip.reason in UNUSABLE]
     if not sequences:
         hint = f"; the first picture found is {next(iter(pictures.values()))}" if pictures else what_it_is(root, files, "folder")
         if failed and pictures:
@@ -152,8 +171,12 @@ def _shows_picture(path: Path) -> bool:
         return False
 
 
-def _group(entries: list[dict]) -> tuple[list[Sequence], list[Skip]]:
-    """Return the entries as sequences in natural order; entries that cannot be read become Skips."""
+def group(entries: list[dict], words: Mapping[str, str | None]) -> tuple[list[Sequence], list[Skip]]:
+    """Return the entries as sequences in natural order; entries that cannot be read become Skips.
+
+    An entry has path, where (for messages), FIELDS, and `exact` if its subject is one even where it reads NA; `words` say what
+    its expression means, None: nothing here, and it is left out.
+    """
     groups: dict[tuple[str, str], list[tuple[dict, str | None]]] = {}
     skipped = []
     for entry in entries:
@@ -165,13 +188,17 @@ def _group(entries: list[dict]) -> tuple[list[Sequence], list[Skip]]:
                 raise DatasetError(f"reading a subject in {where}: {raw!r} names nobody; write the person's id")
             if "/" in subject:
                 raise DatasetError(f"reading a subject in {where}: {subject!r} contains a '/'; write another character")
-            expression = expression_from_word(entry["expression"], where) if entry.get("expression") else None
+            expression = expression_from_word(entry["expression"], where, words) if entry.get("expression") else None
             if entry.get("frame") and whole(entry["frame"]) is None:
                 raise DatasetError(f"reading a frame number in {where}: {entry['frame']!r} is no whole number of up to 9 digits")
         except DatasetError as error:
             skipped.append(Skip(path, "bad-label", subject or raw, sequence, detail=str(error)))
             continue
-        groups.setdefault((subject, sequence), []).append((entry, expression))
+        if entry.get("expression") and expression is None:
+            detail = f"{entry['expression']} has no counterpart among the expressions"
+            skipped.append(Skip(path, "other-part", subject, sequence, detail=detail))
+        else:
+            groups.setdefault((subject, sequence), []).append((entry, expression))
     sequences = []
     for key in sorted(groups, key=lambda key: tuple(map(natural_key, key))):
         sequence, unusable = _sequence(key, groups[key])

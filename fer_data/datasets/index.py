@@ -1,21 +1,25 @@
-"""Read the index of a folder of pictures: one entry for each picture that it describes.
+"""Read the table of a folder of pictures: one entry for each picture that it describes; and a map of its words for expressions.
 
 In:  a table (fer_data.tables) with the columns path, subject, expression; optional sequence and frame; the pictures that are there.
+     A map in YAML, of which JSON is a part.
 Out: Indexed: entries for folder.py; a Skip for each row without a picture and each picture without a row; why rows fail.
+     Word in lower case -> expression, or None.
 """
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fer_data.datasets.tree import stray
-from fer_data.errors import DatasetError, TableError
+from fer_data.errors import DatasetError, TableError, UnreadableError
+from fer_data.files import read_file
+from fer_data.labels import EXPRESSIONS
 from fer_data.records import Skip
-from fer_data.tables import read_table
-from fer_data.text import natural_key, same_path
+from fer_data.tables import Table, read_table, roles_of
+from fer_data.text import listed, natural_key, same_path, unknown
 
-__all__ = ["Indexed", "by_spelling", "commonest", "read_index"]
+__all__ = ["Indexed", "by_spelling", "commonest", "read_index", "read_map"]
 
 FIELDS = ("subject", "sequence", "frame", "expression")
 
@@ -47,24 +51,30 @@ def by_spelling(pictures: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def read_index(index: Path, pictures: dict[str, str], others: dict[str, str]) -> Indexed:
-    """Return what the index says; `pictures` and `others`, whose names do not say that they are pictures, as by_spelling gives them.
+def read_index(index: Path, pictures: dict[str, str], others: dict[str, str], columns: Mapping[str, str] | None = None) -> Indexed:
+    """Return what the table says; `pictures` and `others`, whose names do not say that they are pictures, as by_spelling gives them.
 
+    columns   role (image, expression, subject) -> the column that holds it; others are found by their usual names. A column that is
+              named for `image` may have a picture's name without its folders, or without its suffix too
     Raises DatasetError if it is no table, or lacks a column.
     """
+    columns = columns or {}
     try:
-        table = read_table(index, ("image", *FIELDS))
+        table = _with_columns(read_table(index, ()), columns)
         table.require("image", "subject", "expression")
     except TableError as error:
-        raise DatasetError(f"reading the index {index}: {error}") from error
+        raise DatasetError(f"reading the table {index}: {error}") from error
+    short = _short_names(pictures) if "image" in columns else {}
     found, used, near = Indexed(len(table.rows), [], notes=table.notes), {}, _Near(pictures)
     known = others | pictures
     for row in table.rows:
         cells = table.cells(row)
         path, where = same_path(cells.pop("image", "")), f"line {row.number} of {index.name}"
+        several = short.get(path, ())
+        path = several[0] if path not in known and len(several) == 1 else path
         subject = cells["subject"] = row.cells[table.roles["subject"]]
         if path not in known:
-            hint = near.hint(path)
+            hint = f"; it fits {listed(several, 2)}: write the folder too" if several else near.hint(path)
             found.failed.append(("no-match", f"{where} names {path or 'nothing'}, a picture that is not there{hint}"))
             detail = f"{where} names a picture that is not there{hint}"
             found.skipped.append(Skip(path or where, "no-match", subject, frames=0, detail=detail))
@@ -76,6 +86,57 @@ def read_index(index: Path, pictures: dict[str, str], others: dict[str, str]) ->
             found.entries.append(cells | {"path": known[path], "where": where})
     unnamed = [path for spelled, path in pictures.items() if spelled not in used]
     found.skipped += [stray(path, f"{index.name} does not name it") for path in unnamed]
+    return found
+
+
+def read_map(path: Path) -> dict[str, str | None]:
+    """Return word in lower case -> expression, None where the map says null, of a file such as `AF: fear`, one word a line.
+
+    Raises DatasetError for what is no YAML or no map, a word that is there twice, and a value that is no expression.
+    """
+    import yaml
+
+    doing = f"reading the map {path}"
+    try:
+        root = yaml.compose(read_file(path), Loader=yaml.SafeLoader)     # nodes: nothing is constructed, so nothing can run
+    except UnreadableError as error:
+        raise DatasetError(f"{doing}: it {error.why}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise DatasetError(f"{doing}: it is not YAML ({' '.join(str(error).split())[:200]})") from error
+    pairs = root.value if isinstance(root, yaml.MappingNode) else []
+    if not pairs or not all(isinstance(node, yaml.ScalarNode) for pair in pairs for node in pair):
+        raise DatasetError(f"{doing}: it must have lines such as `AF: fear`, a word of the database and an expression or null")
+    found: dict[str, str | None] = {}
+    for word, value in pairs:
+        where, key = f"line {word.start_mark.line + 1}", word.value.strip().lower()
+        if key in found:
+            raise DatasetError(f"{doing}: {where} has {word.value} a second time; keep one (upper and lower case do not count)")
+        null = value.tag == "tag:yaml.org,2002:null"
+        if not null and value.value not in EXPRESSIONS:
+            raise DatasetError(f"{doing}: {where}: {unknown('expression', value.value, EXPRESSIONS)}, or null to leave it out")
+        found[key] = None if null else value.value
+    return found
+
+
+def _with_columns(table: Table, columns: Mapping[str, str]) -> Table:
+    """Return a table with its roles: the columns that were named, and for the other roles those of usual names."""
+    roles = roles_of(table.columns, [role for role in ("image", *FIELDS) if role not in columns], table.rows)
+    for role, column in columns.items():
+        places = [place for place, there in enumerate(table.columns) if there.split() == column.split()]
+        if len(places) != 1:
+            wrong = f"the column {column!r} is there {len(places)} times; keep one"
+            raise TableError(wrong if places else f"{unknown('column', column, table.columns)}")
+        roles[role] = places[0]
+    return replace(table, roles=roles)
+
+
+def _short_names(pictures: Iterable[str]) -> dict[str, list[str]]:
+    """Return the name of each picture without its folders, and without its suffix too -> paths."""
+    found: dict[str, list[str]] = {}
+    for path in pictures:
+        name = path.rpartition("/")[2]
+        for short in {name, name.rpartition(".")[0]}:
+            found.setdefault(short, []).append(path)
     return found
 
 

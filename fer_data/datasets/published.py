@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 __all__ = ["FILES", "Facts", "ck_plus_subjects", "counts_note", "difference_notes", "load_facts", "subject_notes"]
 
 # database -> its file in data_manifests
-FILES = {"ck+": "ck_plus.json", "ck48": "ck48.json", "mmi": "mmi.json", "oulu": "oulu_casia.json", "bu4dfe": "bu4dfe.json"}
+FILES = {
+    "ck+": "ck_plus.json", "ck48": "ck48.json", "mmi": "mmi.json", "oulu": "oulu_casia.json", "bu4dfe": "bu4dfe.json",
+    "jaffe": "jaffe.json", "kdef": "kdef.json", "rafd": "rafd.json", "faces-mpi": "faces_mpi.json", "adfes": "adfes.json",
+    "mug": "mug.json", "wsefep": "wsefep.json",
+}  # fmt: skip
 _NAMED = 12                           # so many ids are named, the rest is counted
 
 
@@ -36,8 +40,8 @@ class Facts:
     dataset: str                      # as `fer-data prepare` calls it
     name: str                         # as people call it
     subjects: int
-    sequences: int                    # labelled
-    images: int                       # that the frame rule takes
+    sequences: int | None             # labelled; None: not published
+    images: int | None                # that the frame rule takes; None: not published
     frames_per_sequence: int | None   # None: all of them, or differing
     expressions: Mapping[str, int]    # expression -> labelled sequences
     frame_rule: str                   # protocol.peaks.DEFAULT_RULE
@@ -63,6 +67,7 @@ def load_facts(dataset: str) -> Facts:
     if dataset not in FILES:
         raise DatasetError(f"looking up published facts: {unknown('database', dataset, FILES)}")
     content = json.loads((files("data_manifests") / FILES[dataset]).read_text(encoding="utf-8"))
+    content.pop("form", None)         # of forms.py
     lists = {key: tuple(content[key]) for key in ("citation", "notes")}
     return Facts(**{**content, **lists})
 
@@ -75,7 +80,8 @@ def counts_note(dataset: str, sequences: "Iterable[Sequence]", by_expression: bo
     facts = load_facts(dataset)
     labelled = [sequence for sequence in sequences if sequence.expression]
     subjects = {sequence.subject for sequence in labelled}
-    note = f"{len(labelled)} of {facts.sequences} labelled sequences, {len(subjects)} of {facts.subjects} subjects"
+    of_all = "" if facts.sequences is None else f" of {facts.sequences}"
+    note = f"{len(labelled)}{of_all} labelled sequences, {len(subjects)} of {facts.subjects} subjects"
     found = Counter(sequence.expression for sequence in labelled)
     pairs = [(name, found[name], facts.expressions.get(name, 0)) for name in EXPRESSIONS if by_expression]
     differ = ", ".join(f"{name} {here} of {there}" for name, here, there in pairs if here != there)

@@ -8,7 +8,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from fer_data.datasets.forms import FORMS, load_form
+from fer_data.datasets.published import load_facts
 from fer_data.errors import DatasetError
+from fer_data.pictures.file_kinds import CLIPS, PICTURES
 from fer_data.text import counted, listed
 
 __all__ = ["BASIC_FOLDERS", "wrong_tree", "what_it_is", "where_it_lies", "what_file_it_is", "with_backslashes", "is_mahnob"]
@@ -113,6 +116,7 @@ _BU4DFE = rf"[FM]\d{{3}}/(?:{_WORDS})/\d+\.(?:jpg|wrl)"
 _INSIDE = (("ck48", "a CK+48", _CK48), ("oulu", "an Oulu-CASIA", _OULU), ("bu4dfe", "a BU-4DFE", _BU4DFE))
 _DEEPEST = 4                          # so many folders are in the longest of these patterns
 
+_MEDIA = "|".join(suffix[1:] for suffix in (*PICTURES, *CLIPS))
 _NO_SUBJECTS = "has no subject ids and cannot be split by subject"
 # (key of ADAPTERS or "", test, clause), the more special first
 _RULES = (
@@ -135,9 +139,5 @@ _RULES = (
     ("", _any(r"(?:train|test)_\d+(?:_aligned)?\.jpg"), f"this is RAF-DB, which {_NO_SUBJECTS}"),
     ("", _any(r"(?:sorted_set|dataset)/(?:neutral|" + _WORDS + r")/\d+\.(?:jpg|png)"),
      "these are pictures sorted by expression under new names: who is who is lost, so they cannot be split by subject"),
-    ("", _any(r"[A-Z]{2}\.(?:AN|DI|FE|HA|NE|SA|SU)\d\.\d+\.tiff"),
-     "this is JAFFE; use `fer-data prepare folder --pattern '*/{subject:2}.{expression:2}{sequence}.{frame}.tiff'`"),
-    ("", _any(r"[AB][FM]\d{2}(?:AF|AN|DI|HA|NE|SA|SU)(?:FL|HL|S|HR|FR)\.jpg"),
-     "this is KDEF, in which AF01 and BF01 are the same person; use `fer-data prepare folder --index FILE.csv`"),
-    ("", _any(r"Rafd\d{3}_\d{2}_[^/]+\.jpg"), "this is RaFD; use `fer-data prepare folder --index FILE.csv`"),
+    *((name, _any(rf"{load_form(name).pattern}\.(?:{_MEDIA})"), f"this is {load_facts(name).name}; {_use(name)}") for name in FORMS),
 )  # fmt: skip

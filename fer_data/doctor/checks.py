@@ -279,8 +279,9 @@ def check_out(facts: Surroundings) -> list[Finding]:
     free = f"{place.path}: {_gigabytes(place.free)} free"
     if place.free < _LEAST_FREE:
         return [Finding("disk", "problem", f"{free}, too little for any database", "free some space, or choose another disk", BOTH)]
-    fitting = {dataset: _fit(load_facts(dataset).images, place) for dataset in FILES if dataset != "ck48"}
-    large = [f"{dataset} {_gigabytes(load_facts(dataset).images * STORED_BYTES)}" for dataset, fit in fitting.items() if fit != "stored"]
+    images = {dataset: count for dataset in FILES if dataset != "ck48" and (count := load_facts(dataset).images) is not None}
+    fitting = {dataset: _fit(count, place) for dataset, count in images.items()}
+    large = [f"{dataset} {_gigabytes(images[dataset] * STORED_BYTES)}" for dataset, fit in fitting.items() if fit != "stored"]
     if not large:
         return [Finding("disk", "ok", f"{free}, enough for every database with stored views")]
     small = [dataset for dataset, fit in fitting.items() if fit == "neither"]

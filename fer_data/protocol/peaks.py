@@ -6,7 +6,8 @@ CK+:        "the last three frames of each sequence are extracted, which results
 Oulu-CASIA: "The last three frames of each sequence are selected to create a training and testing dataset."
 MMI:        "The three middle frames that correspond to the peak expression are selected from each sequence"
 BU-4DFE:    "60,600 images from 101 identities", that is all frames of the 606 sequences
-(paper, sections 4.1 and 4.2). CK+48 holds nothing but the last three frames: all are taken.
+(paper, sections 4.1 and 4.2). CK+48 holds nothing but the last three frames: all are taken. The other databases are not in the
+paper: MUG's takes go from neutral to the apex and back, ADFES' clips end with the apex held, the rest are single pictures.
 
 Where the onset, apex and offset of an MMI clip are coded, its peak is known and stands for "the middle": the centre of the
 coded apex and the frames before and after it. Without coding it is the middle of the clip, which goes from neutral to the
@@ -53,10 +54,21 @@ def _around(centre: int, count: int) -> tuple[int, ...] | str:
     return centre - 1, centre, centre + 1
 
 
-RULES = {"all": _all, "last-three": _last_three, "middle-three": _middle_three, "apex-or-middle-three": _apex_or_middle_three}
+def _last_fifth(sequence: Sequence) -> tuple[int, ...] | str:
+    """Three frames evenly spaced over the last fifth, in which the apex is held."""
+    count = len(sequence.frames)
+    first = min(4 * count // 5, count - 3)
+    return (first, (first + count - 1) // 2, count - 1) if count >= 3 else _FEW
+
+
+RULES = {
+    "all": _all, "last-three": _last_three, "middle-three": _middle_three, "apex-or-middle-three": _apex_or_middle_three,
+    "last-fifth": _last_fifth,
+}  # fmt: skip
 # database -> the rule that the paper uses for it
 DEFAULT_RULE = {
     "ck+": "last-three", "ck48": "all", "mmi": "apex-or-middle-three", "oulu": "last-three", "bu4dfe": "every-1", "folder": "all",
+    "jaffe": "all", "kdef": "all", "rafd": "all", "faces-mpi": "all", "adfes": "last-fifth", "mug": "middle-three", "wsefep": "all",
 }  # fmt: skip
 
 

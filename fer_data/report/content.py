@@ -187,6 +187,8 @@ def _published(frame: pd.DataFrame, facts: Facts) -> Finding:
     frame, besides = frame[~neutral], f"; {counted(neutral.sum(), 'face')} of class neutral not counted" if neutral.any() else ""
     here = frame["subject"].nunique(), len(frame[["subject", "sequence"]].drop_duplicates()), len(frame)
     there = facts.subjects, facts.sequences, facts.images
+    if facts.sequences is None:
+        return Finding("ok" if here[0] == there[0] else "look", f"People: {here[0]} of {there[0]} that are published.")
     if here == there:
         return Finding("ok", "People, sequences and faces are as many as published ({:,}, {:,}, {:,}){}.".format(*there, besides))
     parts = [f"{a:,} of {b:,} {what}" for a, b, what in zip(here, there, ("people", "sequences", "faces"), strict=True)]

@@ -123,13 +123,13 @@ def write_mmi(
     return Written(out, written)
 
 
-def encode_avi(pictures: list[np.ndarray]) -> bytes:
-    """Return an AVI clip (MPEG-4, 25 frames a second) of RGB pictures (H, W, 3) uint8; nothing in it names the time."""
+def encode_avi(pictures: list[np.ndarray], form: str = "avi", codec: str = "mpeg4") -> bytes:
+    """Return a clip (25 frames a second) of RGB pictures (H, W, 3) uint8, by default AVI with MPEG-4; nothing in it names the time."""
     import av
 
     buffer = io.BytesIO()
-    with av.open(buffer, "w", format="avi", options={"fflags": "+bitexact"}) as container:
-        stream = container.add_stream("mpeg4", rate=25)
+    with av.open(buffer, "w", format=form, options={"fflags": "+bitexact"}) as container:
+        stream = container.add_stream(codec, rate=25)
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = "yuv420p"
         context = stream.codec_context

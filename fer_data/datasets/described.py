@@ -1,0 +1,144 @@
+"""Databases with people's ids whose names, or one table, say all: JAFFE, KDEF, RaFD, FACES, ADFES, MUG, WSEFEP.
+
+In:  the name of a database in forms.FORMS, the folder that holds it, at whatever depth; its table, where names do not say the expression.
+Out: Sequence records in natural order; a picture that is no frame of a take is a sequence of its own.
+
+How each names its files, its words, people, errata, counts, citation and licence: data_manifests/*.json, key `form` (forms.py). Files
+are told by their names alone; what does not fit is listed with its reason, never guessed. Of two copies of one picture the second is a
+duplicate, whatever their suffixes.
+"""
+
+import re
+from pathlib import Path
+
+from fer_data.datasets.folder import group
+from fer_data.datasets.forms import ALL, Form, load_form
+from fer_data.datasets.index import by_spelling, read_index
+from fer_data.datasets.published import counts_note, load_facts, subject_notes
+from fer_data.datasets.recognise import wrong_tree
+from fer_data.datasets.tree import stray, walk
+from fer_data.errors import DatasetError, ImageError
+from fer_data.pictures import video
+from fer_data.pictures.file_kinds import CLIPS, PICTURES, is_clip, is_picture
+from fer_data.records import Frame, Scan, Sequence, Skip
+from fer_data.text import natural_key, unknown
+
+__all__ = ["scan"]
+
+_SUFFIXES = "|".join(suffix[1:] for suffix in (*PICTURES, *CLIPS))
+
+
+def scan(dataset: str, root: Path, labels: Path | None = None, **chosen: str) -> Scan:
+    """Return the sequences of a database below `root`.
+
+    labels   the table that says who shows what, for a form with `columns`
+    chosen   part -> one of its choices, or forms.ALL; without a word the first
+    Raises DatasetError if this is not the database's tree, if its table is missing or cannot be read, for a choice that
+    does not exist, and if PyAV is missing where the database has clips.
+    """
+    form, facts = load_form(dataset), load_facts(dataset)
+    wanted = _wanted(dataset, form, chosen)
+    files, left = walk(root)
+    found = [(path, match) for path in files if (match := _match(form, path))]
+    member = f"a file of {facts.name} is named {form.example}"
+    if not found:
+        raise wrong_tree(facts.name, dataset, root, files, member)
+    if bool(form.columns) != bool(labels):
+        why = f"its table ({', '.join(form.columns.values())}) says who shows what: give it with --labels FILE"
+        raise DatasetError(f"reading {facts.name}: {why if form.columns else 'its names say all; leave out the table'}")
+    fitting = {path for path, _ in found}
+    skipped = [stray(path, member) for path in files if path not in fitting and (is_picture(path) or is_clip(path))]
+    entries, unwanted = _entries(form, found, wanted)
+    notes = ()
+    if form.columns:
+        entries, more, notes = _by_table(form, labels, entries, files)
+        unwanted += more
+    sequences, unusable = group([entry for entry in entries if not is_clip(entry["path"])], form.words)
+    clips, broken = _clips(root, [entry for entry in entries if is_clip(entry["path"])], form)
+    named = [_named(dataset, one) for one in sequences + clips]
+    named.sort(key=lambda one: (natural_key(one.subject), natural_key(one.sequence)))
+    if form.people:
+        notes = (*subject_notes(named, form.people_ids()), *notes)
+    if wanted == _wanted(dataset, form, {}):                             # the part of which counts are published
+        notes = (counts_note(dataset, named, by_expression=facts.sequences is not None), *notes)
+    return Scan(dataset, tuple(named), tuple(skipped + unwanted + unusable + broken + left), notes)
+
+
+def _wanted(dataset: str, form: Form, chosen: dict[str, str]) -> dict[str, tuple[str, ...] | None]:
+    """Return part -> the words in names that were asked for; None: all of them."""
+    for part, choice in chosen.items():
+        if choice not in (ALL, *form.parts[part].choices):
+            raise DatasetError(f"choosing a part of {dataset}: {unknown(part, choice, (*form.parts[part].choices, ALL))}")
+    default = {name: next(iter(part.choices)) for name, part in form.parts.items()}
+    return {name: form.parts[name].choices.get(choice) for name, choice in (default | chosen).items()}
+
+
+def _match(form: Form, path: str) -> re.Match | str | None:
+    """Return what the name of a file says; why it is left out; or None: it does not fit."""
+    for pattern, why in form.left_out.items():
+        if re.fullmatch(pattern, path, re.IGNORECASE):
+            return why
+    folder, slash, name = path.rpartition("/")
+    stem, dot, suffix = name.rpartition(".")
+    return form.regex(_SUFFIXES).fullmatch(f"{folder}{slash}{form.misnamed.get(stem.upper(), stem)}{dot}{suffix}")
+
+
+def _entries(form: Form, found: list[tuple[str, re.Match | str]], wanted: dict) -> tuple[list[dict], list[Skip]]:
+    """Return an entry for folder.group for each file that was asked for, and a Skip for each other one."""
+    entries, skipped = [], []
+    for path, match in found:
+        if isinstance(match, str):
+            skipped.append(Skip(path, "other-part", detail=match))
+            continue
+        said = match.groupdict()
+        key = said["subject"].upper(), said["sequence"].replace("/", "-")
+        other = [part for part, words in wanted.items() if words is not None and said[part].lower() not in words]
+        broken = form.broken.get(said["sequence"].upper())
+        if other:
+            skipped.append(Skip(path, "other-part", *key, detail=f"{other[0]} {said[other[0]]} was not asked for"))
+        elif broken:
+            skipped.append(Skip(path, "unreadable", *key, detail=broken))
+        else:
+            fields = {"subject": key[0], "sequence": key[1], "frame": said.get("frame") or "0", "expression": said.get("expression")}
+            entries.append({"path": path, "where": path, "exact": "yes", **fields})
+    return entries, skipped
+
+
+def _by_table(form: Form, labels: Path, entries: list[dict], files: list[str]) -> tuple[list[dict], list[Skip], tuple[str, ...]]:
+    """Return the entries that the table names, with its expressions; Skips for pictures and rows without a partner; notes.
+
+    Where the table and a name tell of two people, the row is no label.
+    """
+    mine = {entry["path"]: entry for entry in entries}
+    given = read_index(labels, by_spelling(mine), {}, form.columns)
+    rows, skipped = [], list(given.skipped)
+    for row in given.entries:
+        entry = mine[row["path"]]
+        if row["subject"].upper() != entry["subject"]:
+            detail = f"{row['where']} says that {row['path']} shows {row['subject']}, its name says {entry['subject']}"
+            skipped.append(Skip(row["path"], "bad-label", entry["subject"], entry["sequence"], detail=detail))
+        else:
+            rows.append({**entry, "expression": row.get("expression"), "where": row["where"]})
+    return rows, skipped, given.notes
+
+
+def _clips(root: Path, entries: list[dict], form: Form) -> tuple[list[Sequence], list[Skip]]:
+    """Return a sequence for each clip, its frames being positions in it."""
+    if entries:
+        video.require_av()
+    pictures, skipped = group(entries, form.words)
+    sequences = []
+    for one in pictures:
+        path = one.frames[0].source
+        try:
+            count = video.measure_clip(root / path, path).frames
+        except ImageError as error:
+            skipped.append(Skip(path, "unreadable", one.subject, one.sequence, detail=str(error)))
+            continue
+        frames = tuple(Frame(path, position + 1, position) for position in range(count))
+        sequences.append(Sequence(one.dataset, one.subject, one.sequence, one.expression, frames))
+    return sequences, skipped
+
+
+def _named(dataset: str, one: Sequence) -> Sequence:
+    return Sequence(dataset, one.subject, one.sequence, one.expression, one.frames)
