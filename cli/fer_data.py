@@ -218,7 +218,7 @@ def _prepare_by_form(dataset):
     added = [choice(f"--{name}", [*part.choices, ALL], part.help) for name, part in form.parts.items()]
     if form.columns:
         wanted = ", ".join(form.columns.values())
-        added.append(click.option("--labels", type=options.FILE, required=True, help=f"The database's table, with the columns {wanted}."))
+        added.append(click.option("--labels", type=options.FILE, help=f"The database's table, with the columns {wanted}. It is needed."))
     arguments = [click.argument("root", type=options.ROOT), click.argument("out", type=options.OUT_DIR)]
     for option in reversed([*arguments, *added, prepare_options("fan", "dlib", "openface")]):
         command = option(command)

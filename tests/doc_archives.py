@@ -124,9 +124,17 @@ def _trained(out: Path, tree: Path) -> None:
     (out / "holiday" / "notes.txt").write_text("Not a picture.")
 
 
+def _small(out: Path, tree: Path) -> None:
+    from fer_data.synthetic.described import write_described
+
+    names = {"jaffe": "jaffe", "kdef": "KDEF", "rafd": "RaFD", "faces-mpi": "FACES", "wsefep": "WSEFEP", "adfes": "ADFES", "mug": "MUG"}
+    for dataset, folder in names.items():
+        write_described(dataset, out / folder, subjects=2 if dataset in ("adfes", "mug") else 3)
+
+
 ARCHIVES: dict[str, Callable[[Path, Path], None]] = {
     "howto/ck.md": _ck, "howto/ck48.md": _ck48, "howto/mmi.md": _mmi, "howto/oulu.md": _oulu, "howto/bu4dfe.md": _bu4dfe,
-    "howto/folder.md": _folder, "audit.md": _prepared, "protocol.md": _prepared,
+    "howto/small_databases.md": _small, "howto/folder.md": _folder, "audit.md": _prepared, "protocol.md": _prepared,
     "howto/predict.md": _trained, "howto/export-model.md": _trained, "howto/card.md": _trained, "howto/export-faces.md": _prepared,
     "howto/shards.md": _prepared, "howto/settings.md": _prepared, "howto/cluster.md": _cluster,
 }  # fmt: skip

@@ -86,8 +86,8 @@ def test_the_list_of_commands_is_not_cut(program):
 
 @pytest.mark.parametrize("line, end", [
     ("fer-data inspct prepared", "weights (did you mean inspect?)"),
-    ("fer-data prepare CK a b", "oulu (did you mean ck+ or ck48?)"),
-    ("fer-data prepare affectnet a b", "there are bu4dfe, ck+, ck48, folder, mmi, oulu."),
+    ("fer-data prepare CK a b", "wsefep (did you mean ck+ or ck48?)"),
+    ("fer-data prepare a-thesis a b", "wsefep."),
     ("fer-data train", "weights (did you mean fer-model train?)"),
     ("fer-model prepare ck+", "transfer (did you mean fer-data prepare?)"),
     ("fer-data ck+ a b", "weights (did you mean fer-data prepare ck+ or fer-data synth ck+?)"),
@@ -104,7 +104,7 @@ def test_the_list_of_commands_is_not_cut(program):
     ("fer-data inspect index.csv", "Directory 'index.csv' is a file."),
 ])  # fmt: skip
 def test_what_is_nearly_right_is_named(line, end, tmp_path, monkeypatch):
-    """Seen red before it was there, but for options; and with a cutoff of 0.3, by affectnet and huge."""
+    """Seen red before it was there, but for options; and with a cutoff of 0.3, by the name of another database and huge."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "prepared").mkdir()
     (tmp_path / "index.csv").touch()

@@ -263,7 +263,7 @@ def test_where_every_picture_that_fits_the_pattern_fails_the_reason_is_said(tmp_
 )
 def test_a_column_that_is_there_twice_or_not_at_all_is_refused(faces, tmp_path, header, sentence):
     """Seen red on the reader before: the first of two columns was taken without a word."""
-    with pytest.raises(DatasetError, match=f"^reading the index .*index.csv: .*{sentence}"):
+    with pytest.raises(DatasetError, match=f"^reading the table .*index.csv: .*{sentence}"):
         planned(faces, index(tmp_path, [[*row, "X"] for row in rows()], header))
 
 

@@ -9,6 +9,7 @@ duplicate, whatever their suffixes.
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from fer_data.datasets.folder import group
@@ -51,11 +52,11 @@ def scan(dataset: str, root: Path, labels: Path | None = None, **chosen: str) ->
     entries, unwanted = _entries(form, found, wanted)
     notes = ()
     if form.columns:
-        entries, more, notes = _by_table(form, labels, entries, files)
+        entries, more, notes = _by_table(form, labels, entries)
         unwanted += more
     sequences, unusable = group([entry for entry in entries if not is_clip(entry["path"])], form.words)
     clips, broken = _clips(root, [entry for entry in entries if is_clip(entry["path"])], form)
-    named = [_named(dataset, one) for one in sequences + clips]
+    named = [replace(one, dataset=dataset) for one in sequences + clips]
     named.sort(key=lambda one: (natural_key(one.subject), natural_key(one.sequence)))
     if form.people:
         notes = (*subject_notes(named, form.people_ids()), *notes)
@@ -104,21 +105,26 @@ def _entries(form: Form, found: list[tuple[str, re.Match | str]], wanted: dict) 
     return entries, skipped
 
 
-def _by_table(form: Form, labels: Path, entries: list[dict], files: list[str]) -> tuple[list[dict], list[Skip], tuple[str, ...]]:
+def _by_table(form: Form, labels: Path, entries: list[dict]) -> tuple[list[dict], list[Skip], tuple[str, ...]]:
     """Return the entries that the table names, with its expressions; Skips for pictures and rows without a partner; notes.
 
-    Where the table and a name tell of two people, the row is no label.
+    A row stands for all copies of its picture. Where the table and a name tell of two people, the row is no label.
     """
-    mine = {entry["path"]: entry for entry in entries}
-    given = read_index(labels, by_spelling(mine), {}, form.columns)
-    rows, skipped = [], list(given.skipped)
+    copies: dict[str, list[dict]] = {}
+    for entry in entries:
+        copies.setdefault(entry["sequence"], []).append(entry)
+    first = {one[0]["path"]: one for one in copies.values()}
+    given = read_index(labels, by_spelling(first), {}, form.columns)
+    rows = []
+    skipped = [replace(skip, source=one["path"]) for skip in given.skipped for one in first.get(skip.source, [{"path": skip.source}])]
     for row in given.entries:
-        entry = mine[row["path"]]
+        entry, where = first[row["path"]][0], row["where"]
         if row["subject"].upper() != entry["subject"]:
-            detail = f"{row['where']} says that {row['path']} shows {row['subject']}, its name says {entry['subject']}"
-            skipped.append(Skip(row["path"], "bad-label", entry["subject"], entry["sequence"], detail=detail))
+            detail = f"{where} says that {row['path']} shows {row['subject']}, its name says {entry['subject']}"
+            key = entry["subject"], entry["sequence"]
+            skipped += [Skip(one["path"], "bad-label", *key, detail=detail) for one in first[row["path"]]]
         else:
-            rows.append({**entry, "expression": row.get("expression"), "where": row["where"]})
+            rows += [{**one, "expression": row.get("expression"), "where": where} for one in first[row["path"]]]
     return rows, skipped, given.notes
 
 
@@ -138,7 +144,3 @@ def _clips(root: Path, entries: list[dict], form: Form) -> tuple[list[Sequence],
         frames = tuple(Frame(path, position + 1, position) for position in range(count))
         sequences.append(Sequence(one.dataset, one.subject, one.sequence, one.expression, frames))
     return sequences, skipped
-
-
-def _named(dataset: str, one: Sequence) -> Sequence:
-    return Sequence(dataset, one.subject, one.sequence, one.expression, one.frames)
