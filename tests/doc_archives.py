@@ -124,7 +124,7 @@ def _trained(out: Path, tree: Path) -> None:
     (out / "holiday" / "notes.txt").write_text("Not a picture.")
 
 
-def _small(out: Path, tree: Path) -> None:
+def _small_databases(out: Path, tree: Path) -> None:
     from fer_data.synthetic.described import write_described
 
     names = {"jaffe": "jaffe", "kdef": "KDEF", "rafd": "RaFD", "faces-mpi": "FACES", "wsefep": "WSEFEP", "adfes": "ADFES", "mug": "MUG"}
@@ -134,7 +134,7 @@ def _small(out: Path, tree: Path) -> None:
 
 ARCHIVES: dict[str, Callable[[Path, Path], None]] = {
     "howto/ck.md": _ck, "howto/ck48.md": _ck48, "howto/mmi.md": _mmi, "howto/oulu.md": _oulu, "howto/bu4dfe.md": _bu4dfe,
-    "howto/small_databases.md": _small, "howto/folder.md": _folder, "audit.md": _prepared, "protocol.md": _prepared,
+    "howto/small_databases.md": _small_databases, "howto/folder.md": _folder, "audit.md": _prepared, "protocol.md": _prepared,
     "howto/predict.md": _trained, "howto/export-model.md": _trained, "howto/card.md": _trained, "howto/export-faces.md": _prepared,
     "howto/shards.md": _prepared, "howto/settings.md": _prepared, "howto/cluster.md": _cluster,
 }  # fmt: skip
