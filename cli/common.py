@@ -32,7 +32,7 @@ stderr = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 COMMANDS = {
     "fer-data": ("audit", "card", "doctor", "export", "inspect", "prepare", "report", "synth", "verify", "weights"),
     "fer-data prepare": (
-        "adfes", "bu4dfe", "ck+", "ck48", "faces-mpi", "folder", "jaffe", "kdef", "mmi", "mug", "oulu", "rafd", "wsefep",
+        "adfes", "bu4dfe", "ck+", "ck48", "faces-mpi", "fer2013", "folder", "jaffe", "kdef", "mmi", "mug", "oulu", "rafd", "wsefep",
     ),
     "fer-data synth": ("adfes", "bu4dfe", "ck+", "faces-mpi", "jaffe", "kdef", "mmi", "mug", "oulu", "rafd", "table", "wsefep"),
     "fer-data weights": ("fetch", "list", "verify"),

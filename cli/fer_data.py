@@ -60,26 +60,32 @@ def prepare():
     """
 
 
-def prepare_options(*backends):
-    """Return a decorator that adds the options that every database has; the first of its landmark backends is the default."""
+def prepare_options(*backends, people=True):
+    """Return a decorator that adds the options that every database has; the first of its landmark backends is the default.
+
+    Where `people` are unknown there are no folds, no sequences with a neutral first frame, and so many pictures that views are virtual.
+    """
     detector = [
         choice("--detector", ["sfd", "dlib"], "Face detector of the fan backend."),
         flag("--small-faces", "fan, dlib: where no face is found, look again at twice the size. For faces of less than about 80 pixels."),
     ] if backends[0] == "fan" else []  # fmt: skip
     openface = [click.option("--openface", type=options.DIR, metavar="DIR", help=_OPENFACE)] if "openface" in backends else []
-    added = [
-        choice("--landmarks", backends, "Landmark backend. If it cannot run, the command stops; no other one is used."),
-        *detector, *openface,
+    by_person = [
         choice("--neutral", ["off", "class", "reference"],
                "The neutral first frame of each sequence: leave it out, make it a class, or keep it in rows that are not trained on."),
-        choice("--views", ["stored", "virtual"],
-               "stored: all 110 views are written; virtual: they are rendered when they are needed (1/58 of the disk)."),
-        choice("--colour", ["grey", "rgb"], "Channels of the faces."),
         number("--folds", 10, 2, "Number of subject-disjoint folds."),
         choice("--fold-rule", ["step", "stratified", "shuffled"],
                "step: subjects[i::N], as in the literature; stratified: expressions are spread evenly; shuffled: at random."),
         flag("--distinct-subjects", "Ids that differ only in case, leading zeros or separators (1 and 001) are different people."),
-        options.seed("fold_seed"), options.workers(),
+        options.seed("fold_seed"),
+    ] if people else []  # fmt: skip
+    added = [
+        choice("--landmarks", backends, "Landmark backend. If it cannot run, the command stops; no other one is used."),
+        *detector, *openface, *by_person,
+        choice("--views", ["stored", "virtual"],
+               "stored: all 110 views are written; virtual: they are rendered when they are needed (1/58 of the disk).",
+               default="stored" if people else "virtual"),
+        choice("--colour", ["grey", "rgb"], "Channels of the faces."), options.workers(),
         click.option("--scheduler", metavar="ADDRESS", help=_SCHEDULER),
         options.dry_run(), flag("--strict", "Exit 1 if a frame that should be used cannot be used."), options.json(),
     ]  # fmt: skip
@@ -168,6 +174,27 @@ def prepare_bu4dfe(root, out, every, **given):
     _prepare("bu4dfe", root, out, {}, **given, frames=f"every-{every}")
 
 
+@prepare.command("fer2013")
+@click.argument("root", type=options.ROOT)
+@click.argument("out", type=options.OUT_DIR)
+@choice("--labels", ["fer2013", "ferplus"], "The labels of the database, or those of FER+, which are given with --votes.")
+@click.option("--votes", type=options.FILE, help="fer2013new.csv of FER+. Its rows are joined with those of the CSV file in their order.")
+@choice("--rule", ["majority", "argmax"], "How the votes of FER+ become a label: more than half, single votes dropped; or the most.")
+@flag("--drop-duplicates", "Of pictures that are exactly the same, keep one, that of the test part if it is there.")
+@prepare_options("none", "dlib", "fan", people=False)
+def prepare_fer2013(root, out, labels, votes, rule, drop_duplicates, **given):
+    """FER2013 from a CSV file or from folders: faces of 48x48 pixels, people unknown, the official split.
+
+    \b
+    fer-data prepare fer2013 ~/data/fer2013 prepared
+    fer-data prepare fer2013 ~/data/fer2013 prepared-plus --labels ferplus --votes fer2013new.csv
+    """
+    if (labels == "ferplus") != (votes is not None):
+        raise click.UsageError("--labels ferplus and --votes FILE go together.")
+    asked = {"labels": labels, "votes": votes, "rule": rule} if votes else {}
+    _prepare_unknown("fer2013", root, out, asked | ({"drop_duplicates": True} if drop_duplicates else {}), **given, detector="whole")
+
+
 _TABLE = "Table, e.g. CSV, with the columns path, subject, expression[, sequence, frame]."
 
 
@@ -227,6 +254,11 @@ def _prepare_by_form(dataset):
 
 for _dataset in FORMS:
     _prepare_by_form(_dataset)
+
+
+def _prepare_unknown(dataset, root, out, adapter_options, **given):
+    """Prepare a database whose people are unknown: no folds, its own split."""
+    _prepare(dataset, root, out, adapter_options, **given, folds=0, fold_rule="official")
 
 
 def _prepare(dataset, root, out, adapter_options, dry_run, strict, as_json, **given):

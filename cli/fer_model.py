@@ -9,7 +9,7 @@ import click
 
 from cli import common, options
 from cli.options import choice, flag, number
-from fer_model.config import FOLD_RULES, HEADS, METHODS, PRESETS, SELECTIONS, STAGES_OF
+from fer_model.config import FOLD_RULES, HEADS, METHODS, OFFICIAL, PRESETS, SELECTIONS, STAGES_OF
 
 __all__ = ["main"]
 
@@ -128,7 +128,8 @@ def config(run, as_json, **_):
 
 
 @main.command()
-@click.option("--fold", type=click.IntRange(0), required=True, metavar="N", help="The fold to test on, counted from 0.")
+@click.option("--fold", type=click.IntRange(0), metavar="N", help="The fold to test on, counted from 0.")
+@click.option("--split", type=options.Choice([OFFICIAL]), help="In place of --fold: the split of a database whose people are unknown.")
 @options.data()
 @options.run("runs/<dataset>-<method>[-<head>...][-<settings>]-fold<N>")
 @together(*METHOD)
@@ -137,15 +138,16 @@ def config(run, as_json, **_):
 @together(*SETTINGS, SET)
 @options.device()
 @options.seed()
-@choice("--fold-rule", FOLD_RULES, "manifest: the folds stored by fer-data; shuffled: the same number, people drawn at random;"
+@choice("--fold-rule", [rule for rule in FOLD_RULES if rule != OFFICIAL],
+        "manifest: the folds stored by fer-data; shuffled: the same number, people drawn at random;"
                                     " confounded, control, missing: one run of `fer-model shortcut`.")
 @FOLD_SEED
 @together(*BUDGETS)
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Resume the run in the folder, or start it again from nothing.")
 @options.dry_run()
 @options.json()
-def train(data, run, gan, init, device, resume, dry_run, as_json, **_):
-    """Train on all folds except --fold, then test on that one.
+def train(fold, split, data, run, gan, init, device, resume, dry_run, as_json, **_):
+    """Train on all folds except --fold, then test on that one; or train and test on the parts of the official split (--split).
 
     The settings are those of the preset; --config changes some, then --set, then the other options. Run the same command again to
     resume.
@@ -157,10 +159,14 @@ def train(data, run, gan, init, device, resume, dry_run, as_json, **_):
     fer-model train --fold 0 --preset small --head taps --gan runs/ck+-degan-fold0
     fer-model train --fold 0 --preset small --method timm --arch resnet18
     fer-model train --fold 0 --preset small --init runs/bu4dfe-pretrain
+    fer-model train --split official --method cnn --data prepared-fer2013
     """
     from fer_model.settings import configure
 
-    _train(data, run, configure(*layers()), device, resume, dry_run, as_json, gan, init)
+    if (fold is None) == (split is None):
+        raise click.UsageError("Give either --fold N or --split official.")
+    given = {"fold": 0, "fold_rule": OFFICIAL} if split else {}
+    _train(data, run, configure(*layers(**given)), device, resume, dry_run, as_json, gan, init)
 
 
 @main.command()

@@ -1,7 +1,7 @@
 """Errors that a user can act on: each is one sentence that says what was being done, what was allowed, what came, where."""
 
 __all__ = ["FerError", "DatasetError", "ImageError", "LandmarkError", "WeightsError", "ManifestError", "ShardError",
-           "BusyError", "SplitError", "TableError", "StorageError", "ClusterError", "UnreadableError"]  # fmt: skip
+           "BusyError", "PeopleError", "SplitError", "TableError", "StorageError", "ClusterError", "UnreadableError"]  # fmt: skip
 
 
 class FerError(Exception):
@@ -34,6 +34,10 @@ class ShardError(FerError):
 
 class BusyError(FerError):
     """Another process is writing to the same place."""
+
+
+class PeopleError(FerError):
+    """Something needs to know who is in the pictures, and their database does not say."""
 
 
 class SplitError(FerError):

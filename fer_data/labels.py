@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from fer_data.errors import DatasetError
 from fer_data.text import unknown
 
-__all__ = ["EXPRESSIONS", "BASIC", "CK_PLUS_CODES", "MMI_CODES", "WORDS", "expression_from_word", "classes_of"]
+__all__ = ["EXPRESSIONS", "BASIC", "CK_PLUS_CODES", "FER2013_CODES", "MMI_CODES", "WORDS", "expression_from_word", "classes_of"]
 
 # The six basic expressions in the order that MMI and Oulu-CASIA use.
 BASIC = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
@@ -22,6 +22,8 @@ CK_PLUS_CODES = {
 }
 # MMI: Metatag Name="Emotion"; values above 6 exist and are other posed states.
 MMI_CODES = {1: "anger", 2: "disgust", 3: "fear", 4: "happiness", 5: "sadness", 6: "surprise"}
+# FER2013: the column emotion. (Not the order of folders by name, in which neutral comes before sad and surprise.)
+FER2013_CODES = {0: "anger", 1: "disgust", 2: "fear", 3: "happiness", 4: "sadness", 5: "surprise", 6: "neutral"}
 
 # Words met in folder and file names, lower case -> our name.
 WORDS = {

@@ -9,6 +9,9 @@ Out: each id in its one spelling, or None where it names nobody; ids that may be
     "1.0", "1,0", "1"                  one id: a spreadsheet's decimals are off
     "", "nan", "NA", "none", "-"       nobody
 
+Where a database does not say who is in its pictures, the id is empty in every row: people unknown. Nobody is invented, and whatever
+needs to know who is who is refused.
+
 Ids that still differ in case, leading zeros or separators alone (1 and 001, s001 and S001, S1 and S_01) may be one person or two.
 Nobody can tell from the ids: `prepare` refuses them, `audit` doubts them, until the user says that they are different people.
 """
@@ -18,14 +21,19 @@ import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
 
-from fer_data.errors import DatasetError
-from fer_data.text import natural_key
+from fer_data.errors import DatasetError, PeopleError
+from fer_data.text import counted, natural_key
 
-__all__ = ["EMPTY_WORDS", "SAME_PEOPLE", "says_nothing", "person", "one_name", "alike", "pairs_text", "refuse_alike"]
+__all__ = ["EMPTY_WORDS", "SAME_PEOPLE", "SAME_PICTURES", "UNKNOWN", "says_nothing", "person", "one_name", "alike", "pairs_text",
+           "are_known", "people_text", "refuse_alike", "refuse_unknown", "same_pictures"]  # fmt: skip
 
 # words that stand in a cell for nothing, in lower case
 EMPTY_WORDS = ("", "nan", "none", "null", "na", "n/a", "#n/a", "<na>")
 SAME_PEOPLE = {"ck48": "ck+"}         # databases that show the people of another under the same names
+
+# Databases that hold the same pictures, or frames of the same clips: one cannot be tested on another. Names as in manifests.
+SAME_PICTURES = (("ck+", "ck48"), ("fer2013", "ferplus"), ("sfew", "afew"), ("caer-s", "caer"), ("kdef", "akdef"))
+UNKNOWN = "people unknown"
 
 _NAMED = 3                            # so many groups of ids are named, the rest is counted
 _DECIMALS = re.compile(r"([-+]?[0-9]+)[.,]0+")
@@ -108,3 +116,35 @@ def refuse_alike(doing: str, ids: Iterable[str]) -> None:
             f"{doing}: these subjects differ in case, leading zeros or separators alone: {pairs_text(groups)}; write each person's id"
             " in one way, or say with --distinct-subjects that they are different people"
         )
+
+
+# --- nobody says who is in the pictures -------------------------------------------------------------------------------
+
+
+def are_known(subjects: Iterable[str]) -> bool:
+    """Say whether the rows of a manifest name people; in one without people every `subject` is empty."""
+    return any(subjects)
+
+
+def people_text(number: int) -> str:
+    """Return how many people these are; none: they are unknown.
+
+    >>> people_text(2), people_text(0)
+    ('2 people', 'people unknown')
+    """
+    return counted(number, "person", "people") if number else UNKNOWN
+
+
+def refuse_unknown(doing: str, subjects: Iterable[str], instead: str) -> None:
+    """Raise PeopleError if nobody says who is in the pictures; `instead`: what is possible, a clause."""
+    if not are_known(subjects):
+        raise PeopleError(f"{doing}: {UNKNOWN}: the database does not say who is in its pictures; {instead}")
+
+
+def same_pictures(one: str, other: str) -> bool:
+    """Say whether two databases, named as in their manifests, hold the same pictures: they are one, or stand together in SAME_PICTURES.
+
+    >>> same_pictures("ck48", "ck+"), same_pictures("fer2013", "ck+")
+    (True, False)
+    """
+    return one == other or any(one in group and other in group for group in SAME_PICTURES)

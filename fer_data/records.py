@@ -7,13 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["FRAMINGS", "ROLES", "NOT_SELECTED", "REMARKS", "UNUSABLE", "Frame", "Sequence", "Skip", "Scan", "Landmarks", "Face", "View"]
+__all__ = ["FRAMINGS", "ROLES", "SPLITS", "NOT_SELECTED", "REMARKS", "UNUSABLE", "Frame", "Sequence", "Skip", "Scan", "Landmarks",
+           "Face", "View"]  # fmt: skip
 
 # How to look at a frame before searching a face in it; an adapter names those to try, in order.
 FRAMINGS = ("whole", "clockwise", "counterclockwise", "left", "right")
 
 # What a face is there for: peak frames are trained and tested on; a reference, the neutral first frame of its sequence, is not.
 ROLES = ("peak", "reference")
+
+# The parts of a database's own split, in this order. One whose people are unknown has no folds, only this.
+SPLITS = ("train", "validation", "test")
 
 # Why a frame that was found is not in the manifest. The protocol leaves it out:
 NOT_SELECTED = {
@@ -45,26 +49,30 @@ class Frame:
 
     source: str                       # path relative to the root of the database, '/' separated
     number: int                       # the frame number as the database counts
-    position: int | None = None       # 0-based position in the clip `source`; None: the source is a picture
+    position: int | None = None       # 0-based position in the clip, or row of the table, `source`; None: the source is a picture
     points: str | None = None         # file with the points that the database itself gives for it, relative to the root
 
 
 @dataclass(frozen=True)
 class Sequence:
-    """Frames of one person showing one expression, in order. The unit of work of `prepare`."""
+    """Frames of one person showing one expression, in order. The unit of work of `prepare`.
+
+    Where nobody says who is in the pictures, each is a sequence of its own.
+    """
 
     dataset: str
-    subject: str                      # the database's own id, e.g. S005
+    subject: str                      # the database's own id, e.g. S005; "": people unknown, then all sequences of the scan have ""
     sequence: str                     # id within the subject, e.g. 001
     expression: str | None            # a name from labels.EXPRESSIONS; None: the database gives no label
     frames: tuple[Frame, ...]
     apex: tuple[int, int] | None = None          # positions in `frames`, [first, last], where the expression is at its peak, if coded
     framings: tuple[str, ...] = ("whole",)       # tried in order until a face is found
     role: str = "peak"                # of ROLES
+    split: str = ""                   # of SPLITS, where people are unknown; "": the database names none
 
     @property
     def sequence_id(self) -> str:
-        return f"{self.subject}/{self.sequence}"
+        return f"{self.subject}/{self.sequence}" if self.subject else self.sequence
 
 
 @dataclass(frozen=True, order=True)
@@ -91,6 +99,11 @@ class Scan:
     sequences: tuple[Sequence, ...]   # natural order of (subject, sequence); labelled and unlabelled
     skipped: tuple[Skip, ...] = ()
     notes: tuple[str, ...] = ()       # sentences for the user, e.g. what differs from the published counts
+
+    @property
+    def people(self) -> bool:
+        """Whether the database says who is in its pictures."""
+        return any(sequence.subject for sequence in self.sequences)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from fer_data.text import either, listed, unknown
 from fer_model.errors import ConfigError
 
 __all__ = [
-    "CELL_RULES", "FOLD_RULES", "HEADS", "METHODS", "PRECISIONS", "PRESETS", "SELECTIONS", "STAGES_OF", "SYNTHESISERS",
+    "CELL_RULES", "FOLD_RULES", "HEADS", "METHODS", "OFFICIAL", "PRECISIONS", "PRESETS", "SELECTIONS", "STAGES_OF", "SYNTHESISERS",
     "AS_BASELINE", "AutoencoderConfig", "CnnConfig", "CriticsConfig", "GanConfig", "HeadConfig", "JudgesConfig", "NetworkConfig",
     "RecogniserConfig", "Rule", "TimmConfig", "TrainConfig",
     "budget_images", "from_json", "preset", "resolve_budgets", "shown", "step_images", "steps_of", "to_json",
@@ -37,7 +37,9 @@ SWAP_PARTS = ("mean", "effect")
 SYNTHESISED_PEOPLE = ("other", "own")
 PREDICTIONS = ("joined", "mean")
 CELL_RULES = ("confounded", "control", "missing")         # no folds: people are tested on what they do not show in training
-FOLD_RULES = ("manifest", "shuffled", *CELL_RULES)
+WITHOUT_PEOPLE = ("cnn", "timm")       # methods that need not know who is in a picture
+OFFICIAL = "official"                 # no folds: the database's own split, where people are unknown
+FOLD_RULES = ("manifest", "shuffled", OFFICIAL, *CELL_RULES)
 HEADS = ("both", "taps", "f-mlp", "f-svm")    # what predicts: see HeadConfig.variant
 SVM_VIEWS = (1, 10, 110)
 SELECTIONS = ("last", "validation")
@@ -368,6 +370,7 @@ class TrainConfig(_Checked):
                                       # timm: a network of timm; pretrain: stage gan on everybody
     fold: int | None = 0              # the test fold, or with cells the number of the draw; none, only for pretrain: nobody is held out
     fold_rule: str = "manifest"       # manifest: the folds of the prepared folder; shuffled: the same number, people drawn at random;
+                                      # official: the split of a database whose people are unknown, fold is 0 (data/official.py);
                                       # confounded, control, missing: cells, no folds (data/cells.py, docs/missing_cells.md)
     fold_seed: int = 0                # of shuffled folds, as in `fer-data prepare --fold-rule shuffled --seed`; or of draws of cells
     seed: int = 0                     # seed of weights, order and noise
@@ -389,6 +392,8 @@ class TrainConfig(_Checked):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.fold_rule == OFFICIAL and self.fold:
+            raise ConfigError(f"configuration: fold is {self.fold}; fold rule {OFFICIAL} has one split and no folds, so it must be 0")
         if self.fold_rule in CELL_RULES and self.selection != "last":
             raise ConfigError(
                 f"configuration: selection is {self.selection}; fold rule {self.fold_rule} tests people of the training, so it must be last"
@@ -408,6 +413,15 @@ class TrainConfig(_Checked):
     def stages(self) -> tuple[str, ...]:
         """The stages that this run trains, in order."""
         return STAGES_OF[self.method]
+
+    @property
+    def needs_people(self) -> str:
+        """What in this run learns from who is in the training pictures, in words; "": nothing does."""
+        if self.method not in WITHOUT_PEOPLE:
+            return f"method {self.method}"
+        if self.method != "cnn":
+            return ""
+        return listed(f"cnn.{name}" for name in ("balanced", "confusion", "identity_swap") if getattr(self.cnn, name))
 
     @property
     def synthesiser(self) -> str | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from fer_data.store.manifest import read_settings
-from fer_model.config import CELL_RULES, TrainConfig, resolve_budgets
+from fer_model.config import CELL_RULES, OFFICIAL, TrainConfig, resolve_budgets
 from fer_model.data.fold import Fold, Prepared
 from fer_model.engine.devices import resolve_precision
 from fer_model.runs.folder import RunFolder, runs_below
@@ -47,15 +47,15 @@ def name_of(config: TrainConfig, always: Sequence[str] = (), what: str = "") -> 
 
     It holds the settings that differ from the preset, and those in `always`; then `what`, -shuffled<S> or another rule, -seed<N>, if so.
     """
-    rule = "" if config.fold_rule == "manifest" else f"-{config.fold_rule}{config.fold_seed}"
+    rule = "" if config.fold_rule in ("manifest", OFFICIAL) else f"-{config.fold_rule}{config.fold_seed}"
     seed = f"-seed{config.seed}" if config.seed else ""
     return f"{config.name}{name_suffix(config, always)}{what}{rule}{seed}"
 
 
 def default_run(job: Job) -> Path:
-    """Return where a run goes that names no folder: runs/<dataset>-<name_of>-fold<N>, or -draw<N>. `job.run` is not looked at."""
+    """Return where a run goes that names no folder: runs/<dataset>-<name_of>-fold<N>, -draw<N> or -official. `job.run` is not looked at."""
     what = "draw" if job.config.fold_rule in CELL_RULES else "fold"
-    fold = "" if job.config.fold is None else f"-{what}{job.config.fold}"
+    fold = "" if job.config.fold is None else f"-{OFFICIAL}" if job.config.fold_rule == OFFICIAL else f"-{what}{job.config.fold}"
     return Path("runs") / f"{read_settings(job.data)['dataset']}-{name_of(job.config)}{fold}"
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 
 from fer_data.files import write_json_atomically
-from fer_model.config import CELL_RULES, TrainConfig, steps_of, told_budget
-from fer_model.data.fold import Fold, FoldReader, Prepared, people_of, read_prepared
+from fer_data.people import UNKNOWN, people_text
+from fer_model.config import CELL_RULES, OFFICIAL, TrainConfig, steps_of, told_budget
+from fer_model.data.fold import Fold, FoldReader, Prepared, people_in, read_prepared
 from fer_model.engine import checkpoint, distributed
 from fer_model.engine.devices import use_device
 from fer_model.engine.journal import Journal
@@ -38,6 +39,11 @@ RULES = {
     "test_view": "centre crop, unrotated, not mirrored",
     "unit": "frame: each image; sequence: mean probability over its images",
     "interval": "95 %, bootstrap over the people of the test fold",
+}
+# ... and of a run whose people are unknown
+UNKNOWN_RULES = {
+    "people": f"{UNKNOWN}: the database does not say who is in its pictures; whether somebody is trained on and tested, nobody can tell",
+    "interval": "95 %, bootstrap over the pictures of the test part: too narrow if some show the same person",
 }
 
 
@@ -139,9 +145,12 @@ def _announce(config: TrainConfig, changed: dict, fold: Fold, device: torch.devi
     where = f"all of {fold.dataset}" if fold.number is None else f"fold {fold.number} of {fold.dataset}{shuffled}"
     if config.fold_rule in CELL_RULES:
         where = f"draw {fold.number} of {fold.dataset} ({config.fold_rule}, seed {config.fold_seed})"
+    if config.fold_rule == OFFICIAL:
+        where = f"the official split of {fold.dataset}"
+    known = f"of {people_text(len(fold.identities))}" if fold.identities else f"({UNKNOWN})"
     tested = "nobody held out" if fold.number is None else f"tested on {len(fold.test)}"
     sentence = (
-        f"{config.name} on {where}: {len(fold.train)} faces of {len(fold.identities)} people,{_aside(fold)} {tested};"
+        f"{config.name} on {where}: {len(fold.train)} faces {known},{_aside(fold)} {tested};"
         f" preset {config.preset}, {kimg} kimg, {device}, {config.precision}"
     )
     journal.write(entry, sentence)
@@ -151,7 +160,9 @@ def _announce(config: TrainConfig, changed: dict, fold: Fold, device: torch.devi
 
 
 def _aside(fold: Fold) -> str:
-    return f" {len(set(people_of(fold.validation)))} more people set aside to choose the weights by," if len(fold.validation) else ""
+    if not fold.identities and len(fold.validation):
+        return f" {len(fold.validation)} more to choose the weights by,"
+    return f" {len(people_in(fold.validation))} more people set aside to choose the weights by," if len(fold.validation) else ""
 
 
 def _train_stages(
@@ -198,11 +209,14 @@ def _rules(config: TrainConfig, fold: Fold, chosen: dict | None, start: Pretrain
     svm = "head" in config.stages and config.head.variant == "f-svm"
     rules = RULES | {"probability": "softmax of a linear SVM's margins, which were not fitted to be probabilities" if svm else "softmax"}
     if chosen is not None:
-        people = len(set(people_of(fold.validation)))
+        people = people_in(fold.validation)
+        whose = f"of {len(people)} training people set aside" if people else "of the validation part, or of training pictures set aside"
         rules["epoch"] = (
-            f"the best on {len(fold.validation)} faces of {people} training people set aside, in no stage trained on;"
+            f"the best on {len(fold.validation)} faces {whose}, in no stage trained on;"
             f" looked at every {getattr(config, chosen['stage']).tick_steps * config.validation_every} steps"
         )
+    if config.fold_rule == OFFICIAL:
+        rules |= UNKNOWN_RULES
     if config.fold_rule in CELL_RULES:
         rules["tested"] = f"{config.fold_rule}: on people of the training, of expressions that they do not show in it"
     rules["pre_training"] = "none" if start is None else _started(start)

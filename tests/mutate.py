@@ -79,8 +79,8 @@ MUTATIONS = [
     # the model's report
     ("fer_model/report/paper.py", '"DE-GAN(Ours)", "Static", 97.36', '"DE-GAN(Ours)", "Static", 97.30', "tests/test_model_paper.py"),
     ("fer_model/evaluate/paired.py", 'join="inner"', 'join="outer"', "tests/test_model_paired.py"),
-    ("fer_model/evaluate/paired.py", 'rows.groupby(rows["subject"].to_numpy(), sort=True)',
-     "rows.groupby(np.arange(len(rows)), sort=True)", "tests/test_model_paired.py -k scipy"),
+    ("fer_model/evaluate/paired.py", 'rows["subject"].to_numpy() if known else np.arange(len(rows))', "np.arange(len(rows))",
+     "tests/test_model_paired.py -k scipy"),
     ("fer_model/evaluate/paired.py", "        if differs.any():", "        if False:", "tests/test_model_paired.py -k disagree"),
     ("fer_model/runs/differences.py", 'name not in ("fold", "seed")', 'name not in ("fold",)', "tests/test_model_report.py -k configuration"),
     ("fer_model/runs/differences.py", " if name not in idle}", "}", "tests/test_model_pooled.py -k idle_stage"),

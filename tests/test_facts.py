@@ -14,7 +14,7 @@ from fer_data.errors import DatasetError
 from fer_data.labels import EXPRESSIONS
 from fer_data.protocol.folds import step
 from fer_data.protocol.peaks import DEFAULT_RULE
-from fer_data.store.manifest import COLUMNS, SCHEMA_VERSION
+from fer_data.store.manifest import COLUMNS, SCHEMA_VERSION, SPLIT
 
 FOLDER = Path(str(files("data_manifests")))
 
@@ -73,11 +73,12 @@ def test_the_read_me_has_the_columns_of_the_manifest_and_the_facts():
     table = "| column | type | meaning |\n|---|---|---|\n" + "".join(lines)
     assert table + "\n" in text, f"data_manifests/README.md should hold:\n{table}"
     assert f"Schema version {SCHEMA_VERSION}." in text
+    assert "".join(f"| `{name}` | {dtype} | {meaning} |\n" for name, (dtype, meaning) in SPLIT.items()) in text
     for dataset in FILES:
         facts = load_facts(dataset)
         per_expression = [facts.expressions.get(name, "-") for name in EXPRESSIONS if name != "neutral"]
         counts = ["-", "-"] if facts.sequences is None else [facts.sequences, f"{facts.images:,}"]
-        cells = [dataset, facts.subjects, *counts, *per_expression]
+        cells = [dataset, "unknown" if facts.subjects is None else facts.subjects, *counts, *per_expression]
         assert f"| {' | '.join(map(str, cells))} |\n" in text
         assert f"`{FILES[dataset]}`" in text
 

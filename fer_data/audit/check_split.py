@@ -16,9 +16,11 @@ from fer_data.audit.leaks import AuditReport, PixelReport, audit, with_pixels
 from fer_data.audit.near_duplicates import THRESHOLD, PictureHash, find_duplicates, hash_picture
 from fer_data.audit.places import is_listed_picture, names_a_place, place_of
 from fer_data.audit.read import ReadSplit, read_split
+from fer_data.audit.unknown import audit_unknown
 from fer_data.datasets.tree import walk
 from fer_data.errors import ImageError, SplitError, UnreadableError
 from fer_data.files import opened, read_file, sha256_of_bytes, sha256_of_file
+from fer_data.people import are_known
 from fer_data.pictures.decode import decode_picture
 from fer_data.pictures.file_kinds import is_picture
 from fer_data.store.folder import MARK
@@ -53,6 +55,10 @@ def check_split(
     """
     files, trees, unread = _inputs([Path(path) for path in paths])
     distinct = distinct or any(_said_distinct(Path(path)) for path in paths)
+    if [path.name for path in files] == ["manifest.parquet"] and subject_pattern is None and images is None:
+        frame = read_manifest(files[0].parent)
+        if not are_known(frame["subject"]):
+            return audit_unknown(files[0].parent, frame, threshold, progress)
     read = read_split(files, trees, subject_pattern, _digest, distinct, subject_columns)
     report = audit(read.split)
     if unread:

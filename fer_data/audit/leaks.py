@@ -83,7 +83,7 @@ class PixelReport:
     not_compared: int                 # without a picture, unreadable, or without any structure
     threshold: int | None             # bits up to which two pictures are near; None: only bytes were compared
     exact: int                        # pairs of the same bytes under different names, on different sides
-    near: int                         # pairs of different people that look the same, on different sides
+    near: int                         # pairs of different people, or of people unknown, that look the same, on different sides
     pairs: tuple[Pair, ...]           # the closest of them
     notes: tuple[str, ...] = ()
 
@@ -95,7 +95,7 @@ class AuditReport:
     unit: str
     kind: str                         # cross-validation or hold-out
     images: int                       # different items in the whole split
-    subjects: int                     # different people in the whole split
+    subjects: int                     # different people in the whole split; 0: people unknown
     folds: tuple[Tally, ...]
     overall: Tally
     examples: tuple[Example, ...]     # the people with the most leaked images first
@@ -146,7 +146,7 @@ def audit(split: Split) -> AuditReport:
     classes = {item.expression for item in split.items.values() if item.expression is not None}
     folds = tuple(_tally(fold, split.items, times, classes) for fold in split.folds)
     kind = "cross-validation" if len(folds) > 1 else "hold-out"
-    subjects = len({item.subject for item in split.items.values()})
+    subjects = len(_people(split.items.values()))
     examples = _examples(split)
     overall = _overall(split, folds, times, classes)
     return AuditReport(split.unit, kind, len(split.items), subjects, folds, overall, examples, split.notes, split.warnings, split.doubts)
@@ -174,6 +174,11 @@ def _frame(item: Item) -> tuple:
     return ("image", item.image) if item.frame is None else ("frame", item.subject, item.sequence, item.frame)
 
 
+def _people(items: Iterable[Item]) -> set[str]:
+    """Return who is in the items, as far as that is known."""
+    return {item.subject for item in items if item.subject}
+
+
 def _sequences(items: Iterable[Item]) -> set[tuple[str, str]]:
     return {(item.subject, item.sequence) for item in items if item.sequence is not None}
 
@@ -184,9 +189,7 @@ def _missing(classes: set[str], items: Iterable[Item]) -> tuple[str, ...]:
 
 def _tally(fold: SplitFold, items: Mapping[str, Item], times: Counter, classes: set[str]) -> Tally:
     train, test, validation = ([items[name] for name in side] for side in (fold.train, fold.test, fold.validation))
-    trained = {item.subject for item in train}
-    tested = {item.subject for item in test}
-    chosen_on = {item.subject for item in validation}
+    trained, tested, chosen_on = map(_people, (train, test, validation))
     frames = {_frame(item) for item in train}
     known = all(item.sequence is not None for item in (*train, *test))
     return Tally(
@@ -214,7 +217,7 @@ def _overall(split: Split, folds: tuple[Tally, ...], times: Counter, classes: se
     leaked = set()
     shared_sequences: set | None = set()
     for train, test in sides:
-        leaked |= {item.subject for item in train} & {item.subject for item in test}
+        leaked |= _people(train) & _people(test)
         if shared_sequences is not None:
             known = all(item.sequence is not None for item in train | test)
             shared_sequences = shared_sequences | (_sequences(train) & _sequences(test)) if known else None
@@ -227,7 +230,7 @@ def _overall(split: Split, folds: tuple[Tally, ...], times: Counter, classes: se
         train_images=total("train_images"),
         test_images=total("test_images"),
         leaked_images=total("leaked_images"),
-        test_subjects=len({item.subject for item in tested}),
+        test_subjects=len(_people(tested)),
         leaked_subjects=len(leaked),
         shared_images=total("shared_images"),
         shared_sequences=None if shared_sequences is None else len(shared_sequences),
@@ -247,7 +250,8 @@ def _examples(split: Split) -> tuple[Example, ...]:
     trained: dict[tuple[str, str], str] = {}                             # (fold, subject) -> first training image
     for fold in split.folds:
         for name in fold.train:
-            trained.setdefault((fold.name, split.items[name].subject), name)
+            if split.items[name].subject:
+                trained.setdefault((fold.name, split.items[name].subject), name)
         for name in fold.test:
             subject = split.items[name].subject
             if (fold.name, subject) in trained:

@@ -138,7 +138,7 @@ def _add_near(near: _Closest, split: Split, names, digests, hashed: list[int], h
     index = np.array(hashed)                                             # (N,)
     bits = np.stack([hashes[names[i]].bits for i in hashed])             # (N, 4)
     mirrored = np.stack([hashes[names[i]].mirrored for i in hashed])     # (N, 4)
-    people = _numbers([split.items[names[i]].subject for i in hashed])   # (N,)
+    people = _numbers([split.items[names[i]].subject or names[i] for i in hashed])     # (N,); of people unknown all pairs are looked at
     contents = _numbers([digests[names[i]] for i in hashed])             # (N,)
     for first in range(0, len(hashed), _BLOCK):
         rows = slice(first, first + _BLOCK)

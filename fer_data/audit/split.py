@@ -15,7 +15,7 @@ class Item:
     """One entry of a split: a picture, or where the split lists no pictures a whole sequence or person."""
 
     image: str                        # name, unique in the split
-    subject: str
+    subject: str                      # "": nobody says who it is
     sequence: str | None = None       # within the subject; None: not known
     expression: str | None = None     # None: not known
     frame: str | None = None          # what was recorded: copies of one frame share it; None: the image itself

@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from fer_data.people import UNKNOWN, people_text
 from fer_data.text import counted, listed, named
 
 __all__ = ["told"]
@@ -42,6 +43,8 @@ def _verdict(report, terminal: bool) -> Text:
 
 def _verdict_text(report) -> str:
     total, several = report.overall, len(report.folds) > 1
+    if not report.subjects and not report.leaks:
+        return f"{UNKNOWN}: nobody can say whether a person is both trained on and tested; no picture is on both sides"
     where = f", in {sum(fold.leaks for fold in report.folds)} of {len(report.folds)} folds" if several else ""
     if total.leaked_images:
         people = counted(total.test_subjects, "person", "people")
@@ -79,7 +82,8 @@ def _table(report, terminal: bool) -> Table:
         percent, colour = tally.leaked_percent, _colour(tally)
         cells = [Text(tally.name), f"{tally.test_images:,}", f"{tally.leaked_images:,}", Text(f"{percent:.1f}", colour)]
         cells += [Text(_bar(percent), colour)] if terminal else []
-        cells += [f"{tally.test_subjects:,}", f"{tally.leaked_subjects:,}", *((f"{tally.shared_sequences:,}",) if sequences else ())]
+        people = [f"{number:,}" if report.subjects else "unknown" for number in (tally.test_subjects, tally.leaked_subjects)]
+        cells += [*people, *((f"{tally.shared_sequences:,}",) if sequences else ())]
         cells += [Text(listed(tally.missing, 4))] if missing else []
         table.add_row(*cells, style="bold" if tally is report.overall else None)
     return table
@@ -145,18 +149,20 @@ def _pixels(report) -> list[str]:
         return []
     what = f"{counted(pixels.compared, 'picture')} compared: {counted(pixels.exact, 'pair')} of identical files on different sides"
     if pixels.threshold is not None:
-        what += f", {counted(pixels.near, 'pair')} of different people that look the same (at most {pixels.threshold} of 256 bits differ)"
+        who = " of different people" if report.subjects else ""
+        what += f", {counted(pixels.near, 'pair')}{who} that look the same (at most {pixels.threshold} of 256 bits differ)"
     lines = [what, *pixels.notes]
     for kind in ("exact", "near"):
         for pair in [pair for pair in pixels.pairs if pair.kind == kind][:_PAIRS]:
             people = pair.test_subject if pair.test_subject == pair.train_subject else f"{pair.test_subject} and {pair.train_subject}"
+            people = f" ({people})" if report.subjects else ""
             bits = "identical" if kind == "exact" else f"{pair.distance} bits{', mirrored' if pair.mirrored else ''}"
-            lines.append(f"{bits}: fold {pair.fold} tests {pair.test_image}, trains on {pair.train_image} ({people})")
+            lines.append(f"{bits}: fold {pair.fold} tests {pair.test_image}, trains on {pair.train_image}{people}")
     return lines
 
 
 def _size(report) -> str:
-    return f"{report.kind}, {report.images:,} {report.unit}s of {counted(report.subjects, 'person', 'people')} in all"
+    return f"{report.kind}, {report.images:,} {report.unit}s{' of' if report.subjects else ','} {people_text(report.subjects)} in all"
 
 
 def _advice(report) -> list[str]:

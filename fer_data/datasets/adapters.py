@@ -3,7 +3,7 @@ the one that reads by a form."""
 
 from functools import partial
 
-from fer_data.datasets import bu4dfe, ck48, ck_plus, described, folder, mmi, oulu_casia
+from fer_data.datasets import bu4dfe, ck48, ck_plus, described, fer2013, folder, mmi, oulu_casia
 from fer_data.datasets.forms import FORMS
 
 __all__ = ["ADAPTERS"]
@@ -15,5 +15,6 @@ ADAPTERS = {
     "oulu": oulu_casia.scan,
     "bu4dfe": bu4dfe.scan,
     **{name: partial(described.scan, name) for name in FORMS},
+    "fer2013": fer2013.scan,
     "folder": folder.scan,
 }

@@ -10,7 +10,7 @@ Only the standard library is imported: `fer-data doctor` reads facts where numpy
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -22,13 +22,14 @@ from fer_data.text import natural_key, unknown
 if TYPE_CHECKING:
     from fer_data.records import Sequence
 
-__all__ = ["FILES", "Facts", "ck_plus_subjects", "counts_note", "difference_notes", "load_facts", "subject_notes"]
+__all__ = ["FILES", "Facts", "ck_plus_subjects", "counts_note", "difference_notes", "load_facts", "split_notes", "subject_notes"]
 
 # database -> its file in data_manifests
 FILES = {
     "ck+": "ck_plus.json", "ck48": "ck48.json", "mmi": "mmi.json", "oulu": "oulu_casia.json", "bu4dfe": "bu4dfe.json",
     "jaffe": "jaffe.json", "kdef": "kdef.json", "rafd": "rafd.json", "faces-mpi": "faces_mpi.json", "adfes": "adfes.json",
     "mug": "mug.json", "wsefep": "wsefep.json",
+    "fer2013": "fer2013.json",
 }  # fmt: skip
 _NAMED = 12                           # so many ids are named, the rest is counted
 
@@ -39,7 +40,7 @@ class Facts:
 
     dataset: str                      # as `fer-data prepare` calls it
     name: str                         # as people call it
-    subjects: int
+    subjects: int | None              # None: people unknown
     sequences: int | None             # labelled; None: not published
     images: int | None                # that the frame rule takes; None: not published
     frames_per_sequence: int | None   # None: all of them, or differing
@@ -53,6 +54,10 @@ class Facts:
     access: str
     sources: Mapping[str, str]        # field -> where its numbers are from
     notes: tuple[str, ...]
+    # People unknown. Form in which the database is passed on -> part of records.SPLITS -> expression, or "all" -> pictures
+    forms: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
+    # Copies that others changed: name -> the counts that give it away, as in a form, and `says`, one clause on what it is
+    copies: Mapping[str, Mapping] = field(default_factory=dict)
 
 
 @cache
@@ -96,6 +101,41 @@ def difference_notes(sequences: "Iterable[Sequence]", expected: Iterable[str]) -
 def subject_notes(sequences: "Iterable[Sequence]", expected: Iterable[str]) -> tuple[str, ...]:
     """Return up to two sentences naming the labelled subjects that are missing, and those that nobody published."""
     return _differences({sequence.subject for sequence in sequences if sequence.expression}, set(expected), "subjects ")
+
+
+def split_notes(dataset: str, form: str, sequences: "Iterable[Sequence]") -> tuple[str, ...]:
+    """Return what the counts of each part say, against a form of Facts.forms: official, a subset, or what differs.
+
+    A copy of Facts.copies whose counts these are is named; where counts differ and it is none of them, all of them are.
+    """
+    facts = load_facts(dataset)
+    found = Counter()
+    for sequence in sequences:
+        if sequence.expression:
+            found[sequence.split, sequence.expression] += 1
+            found[sequence.split, "all"] += 1
+    wanted = _flat(facts.forms[form])
+    differ = {key: count for key, count in wanted.items() if found[key] != count}
+    known = [name for name, copy in facts.copies.items() if all(found[key] == count for key, count in _flat(copy["counts"]).items())]
+    said = tuple(f"these are the counts of {name}: {facts.copies[name]['says']}" for name in known)
+    if not differ:
+        parts = ", ".join(f"{part} {found[part, 'all']:,}" for part in facts.forms[form])
+        return (f"counts: official, {form}: {parts}", *said)
+    if all(found[key] <= count for key, count in wanted.items()):
+        parts = ", ".join(f"{part} {found[part, 'all']:,} of {_size(counts):,}" for part, counts in facts.forms[form].items())
+        return (f"counts: a subset of the official ones, {form}: {parts}", *said)
+    named = [f"{part} {what if what != 'all' else 'pictures'} {found[part, what]:,} instead of {n:,}" for (part, what), n in differ.items()]
+    more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+    around = f"; changed copies are around: {', '.join(facts.copies)}" if facts.copies and not known else ""
+    return (f"counts: they differ from the official ones, {form}: {', '.join(named[:_NAMED])}{more}{around}", *said)
+
+
+def _flat(form: Mapping[str, Mapping[str, int]]) -> dict[tuple[str, str], int]:
+    return {(part, what): count for part, counts in form.items() for what, count in counts.items()}
+
+
+def _size(counts: Mapping[str, int]) -> int:
+    return counts.get("all") or sum(counts.values())
 
 
 @cache

@@ -7,6 +7,8 @@ The stored canvas is 132x132: the 110x110 crop area (int(96 x 1.15), as DR-GAN c
 so that a 96x96 patch turned by 15 degrees about its own centre still has real pixels in its corners.
 """
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 from skimage.transform import SimilarityTransform
@@ -80,10 +82,16 @@ def place_whole(picture: np.ndarray) -> Face:
     Convention: the edges of the picture's longer side fall on the edges of the crop area, the shorter side is centred; no
     rotation. What lies around, the canvas' margin at least, repeats the border and is counted in `invented`.
     """
-    height, width = picture.shape[:2]
+    matrix, invented = _whole(*picture.shape[:2])
+    return Face(_warped(picture, matrix), matrix.copy(), 0.0, invented)
+
+
+@lru_cache(64)                        # pictures of such a database are of one size, and counting takes ten times as long as warping
+def _whole(height: int, width: int) -> tuple[np.ndarray, float]:
+    """Return the matrix that places a whole picture of this size, and the share of its canvas that lies outside of it."""
     scale, middle = CROP_AREA / max(height, width), (CANVAS - 1) / 2
     matrix = np.array([[scale, 0, middle - scale * (width - 1) / 2], [0, scale, middle - scale * (height - 1) / 2]])
-    return _face(picture, matrix, 0.0)
+    return matrix, _invented((height, width), matrix)
 
 
 def fit_of(points: np.ndarray) -> tuple[float, float]:
@@ -112,12 +120,16 @@ def _residual_px(points: np.ndarray, matrix: np.ndarray, template: np.ndarray = 
 
 
 def _face(picture: np.ndarray, matrix: np.ndarray, residual_px: float) -> Face:
+    """Return a picture on the canvas, with how well it fits there."""
+    return Face(_warped(picture, matrix), matrix, residual_px, _invented(picture.shape[:2], matrix))
+
+
+def _warped(picture: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Warp a picture onto the canvas, reduced first if it is large."""
     scale = float(np.sqrt(np.linalg.det(matrix[:, :2])))  # canvas px per picture px
     factor = max(1, int(1.0 / (2.0 * scale))) if scale < 0.5 else 1
     source, warp = _reduce(picture, factor, matrix)
-    pixels = cv2.warpAffine(source, warp, (CANVAS, CANVAS), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return Face(pixels, matrix, residual_px, _invented(picture.shape[:2], matrix))
+    return cv2.warpAffine(source, warp, (CANVAS, CANVAS), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _reduce(picture: np.ndarray, factor: int, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -14,8 +14,9 @@ from fer_data.datasets.adapters import ADAPTERS
 from fer_data.errors import DatasetError
 from fer_data.faces.landmarks import backend_options, open_backend
 from fer_data.faces.views import N_VIEWS, VIEW_SIZE
-from fer_data.people import refuse_alike
+from fer_data.people import UNKNOWN, refuse_alike
 from fer_data.protocol import folds, peaks
+from fer_data.protocol.folds import OFFICIAL
 from fer_data.records import Scan, Sequence, Skip
 from fer_data.store.folder import MARK, check_out, marked
 from fer_data.text import counted, unknown
@@ -42,7 +43,7 @@ class PrepareConfig:
     views: str = "stored"             # stored: all 110 views in the shards; virtual: rendered on demand
     colour: str = "grey"              # grey or rgb
     folds: int = 10                   # number of folds (paper: 10)
-    fold_rule: str = "step"           # protocol.folds.RULES
+    fold_rule: str = "step"           # protocol.folds.RULES; OFFICIAL, with 0 folds: people unknown, the database's own split
     fold_seed: int = 0                # for the rules in protocol.folds.SEEDED
     frames: str | None = None         # protocol.peaks.RULES; None: the paper's rule for the database
     neutral: str = "off"              # NEUTRAL: first frames left out (paper), taken as class neutral, or as reference rows
@@ -107,7 +108,7 @@ class DryRun:
         return {
             "dry_run": True, "dataset": plan.scan.dataset, "sequences_found": len(plan.scan.sequences),
             "sequences": len({one.sequence.sequence_id for one in plan.selected}),
-            "subjects": len({one.sequence.subject for one in plan.selected}),
+            "subjects": len({one.sequence.subject for one in plan.selected if one.sequence.subject}),
             "faces": plan.n_faces, "frame_rule": plan.rule, "folds": config.folds, "fold_rule": config.fold_rule,
             "landmarks": plan.backend, "shards": len(plan.shards), "views": config.views, "bytes": plan.bytes_needed(config),
             "out": str(self.out), "notes": list(plan.scan.notes),
@@ -117,12 +118,14 @@ class DryRun:
         from rich.text import Text
 
         said = self.to_json()
-        found, subjects = counted(said["sequences_found"], "sequence"), counted(said["subjects"], "subject")
+        found, known = counted(said["sequences_found"], "sequence"), self.plan.scan.people
+        subjects = counted(said["subjects"], "subject") if known else UNKNOWN
         faces, folds, shards = (counted(said[f"{noun}s"], noun) for noun in ("face", "fold", "shard"))
+        divided = f"{folds} by rule {said['fold_rule']}" if known else "the database's own split"
         landmarks = f"{said['landmarks']['name']} {said['landmarks']['version']}".strip()
         lines = [
             f"{said['dataset']}: {found} found, {said['sequences']:,} labelled and selected, {subjects}",
-            f"{faces} by rule {said['frame_rule']}, {folds} by rule {said['fold_rule']}, landmarks by {landmarks}",
+            f"{faces} by rule {said['frame_rule']}, {divided}, landmarks by {landmarks}",
             f"{shards} with {said['views']} views, about {said['bytes'] / 1e6:,.0f} MB, into {said['out']}",
             *(f"note: {note}" for note in said["notes"]),
             "dry run: nothing was written",
@@ -162,15 +165,7 @@ def make_plan(dataset: str, root: Path, config: PrepareConfig, name: str | None 
         raise DatasetError(f"taking neutral frames: {unknown('choice', config.neutral, NEUTRAL)}")
     scan = ADAPTERS[dataset](root, **config.options | ({"name": name} if name and dataset == "folder" else {}))
     rule = config.frames or peaks.DEFAULT_RULE[dataset]
-    labelled: dict[str, list[str]] = {}
-    for sequence in scan.sequences:
-        if sequence.expression:
-            labelled.setdefault(sequence.subject, []).append(sequence.expression)
-    if len(labelled) < 2:
-        raise DatasetError(_too_few(dataset, root, scan, labelled))
-    if not config.distinct_subjects:
-        refuse_alike(f"preparing {dataset}", labelled)
-    fold_of = folds.assign(labelled, config.fold_rule, config.folds, config.fold_seed)
+    fold_of = _folds(dataset, root, scan, config) if scan.people or not scan.sequences else _no_folds(dataset, config)
     selected, skipped = [], list(scan.skipped)
     for sequence in scan.sequences:
         used, left = _select(sequence, rule, config.neutral)
@@ -181,6 +176,29 @@ def make_plan(dataset: str, root: Path, config: PrepareConfig, name: str | None 
     evidence = tuple(backend.evidence(Path(root), one.sequence) for one in selected)
     scan = replace(scan, notes=(*scan.notes, *_neutral_notes(selected, config.neutral)))
     return Plan(scan, rule, tuple(selected), tuple(_once(skipped, selected)), tuple(_group(selected)), backend.identity(), evidence)
+
+
+def _folds(dataset: str, root: Path, scan: Scan, config: PrepareConfig) -> dict[str, int]:
+    """Return subject -> fold."""
+    labelled: dict[str, list[str]] = {}
+    for sequence in scan.sequences:
+        if sequence.expression:
+            labelled.setdefault(sequence.subject, []).append(sequence.expression)
+    if len(labelled) < 2:
+        raise DatasetError(_too_few(dataset, root, scan, labelled))
+    if not config.distinct_subjects:
+        refuse_alike(f"preparing {dataset}", labelled)
+    return folds.assign(labelled, config.fold_rule, config.folds, config.fold_seed)
+
+
+def _no_folds(dataset: str, config: PrepareConfig) -> dict[str, int]:
+    """Return what stands for folds where people are unknown. Raises DatasetError if folds are asked for."""
+    if config.fold_rule != OFFICIAL or config.folds:
+        raise DatasetError(
+            f"preparing {dataset}: {UNKNOWN}: the database does not say who is in its pictures, so no folds by person can be made;"
+            f" fold_rule {OFFICIAL} with 0 folds keeps the database's own split"
+        )
+    return {"": -1}
 
 
 def dry_run(dataset: str, root: Path, out: Path, config: PrepareConfig) -> DryRun:

@@ -29,11 +29,12 @@ from fer_data.errors import DatasetError, ShardError
 from fer_data.faces.views import N_VIEWS, VIEW_SIZE, render_views
 from fer_data.files import write_json_atomically
 from fer_data.labels import classes_of
+from fer_data.people import UNKNOWN
 from fer_data.prepare.cluster import cluster
 from fer_data.prepare.plan import UNWRITTEN, Plan, PrepareConfig, make_plan, name_of
-from fer_data.prepare.sequence import PIPELINE_VERSION, SCALING_VERSION, Result, Task, hash_source, process
+from fer_data.prepare.sequence import PIPELINE_VERSION, SCALING_VERSION, Result, Task, hash_rows, hash_source, place_of, process
 from fer_data.prepare.workers import open_pool
-from fer_data.records import NOT_SELECTED, REMARKS, UNUSABLE, Skip
+from fer_data.records import NOT_SELECTED, REMARKS, SPLITS, UNUSABLE, Skip
 from fer_data.store import cache, manifest, shards
 from fer_data.store.folder import check_out, only_writer, remove_surplus
 from fer_data.text import counted
@@ -58,8 +59,9 @@ class Summary:
     kept: int = 0                     # faces in the manifest
     references: int = 0               # of them neutral references, never trained or tested on
     sequences: int = 0
-    subjects: int = 0
-    folds: int = 0
+    subjects: int = 0                 # 0: people unknown
+    folds: int = 0                    # 0: none, as people are unknown
+    split: dict[str, int] = field(default_factory=dict)       # part of the database's own split -> faces, where people are unknown
     skipped: dict[str, int] = field(default_factory=dict)     # reason -> frames
     decoded: int = 0                  # pictures decoded in this run
     detected: int = 0                 # pictures that went through the landmark backend in this run
@@ -75,7 +77,8 @@ class Summary:
         return sum(count for reason, count in self.skipped.items() if reason in UNUSABLE)
 
     def to_json(self) -> dict:
-        return {**asdict(self), "out": str(self.out)}
+        content = {**asdict(self), "out": str(self.out)}
+        return content if self.subjects == 0 else {key: value for key, value in content.items() if key != "split"}
 
     def __rich__(self):
         from rich.text import Text
@@ -88,10 +91,16 @@ class Summary:
             f"decoded {self.decoded}, detected {self.detected}, rendered {self.rendered:,} views; "
             f"shards: {self.shards_written} written, {self.shards_kept} kept; {self.seconds:.1f} s",
             f"{counted(self.kept, 'face')}{references} of {counted(self.sequences, 'sequence')},"
-            f" {counted(self.subjects, 'subject')}, {self.folds} folds in {self.out}",
+            f" {counted(self.subjects, 'subject') if self.subjects else UNKNOWN}, {self._divided()} in {self.out}",
             f"skipped {self.unusable}{reasons}",
         ]
         return Text("\n".join(lines))
+
+
+    def _divided(self) -> str:
+        """Return into what the faces are divided: folds, or the parts of the database's own split."""
+        parts = ", ".join(f"{part or 'no part'} {count:,}" for part, count in self.split.items())
+        return f"split {parts}" if self.split else f"{self.folds} folds"
 
 
 def prepare_dataset(
@@ -192,7 +201,7 @@ class _Run:
     def _task(self, index: int, hashes: dict[str, tuple[str, bool]]) -> Task:
         sequence = self.plan.selected[index].sequence
         return Task(
-            str(self.root.absolute()), sequence, tuple(hashes[frame.source][0] for frame in sequence.frames), self.config.backend(),
+            str(self.root.absolute()), sequence, tuple(hashes[place_of(frame)][0] for frame in sequence.frames), self.config.backend(),
             self.plan.backend, self.plan.evidence[index], self.config.colour == "rgb", str(self.out.absolute() / "cache" / "landmarks"),
         )  # fmt: skip
 
@@ -201,8 +210,9 @@ class _Run:
         sequences = []
         for one, evidence in zip(self.plan.selected[first:last], self.plan.evidence[first:last], strict=True):
             content = asdict(one.sequence)
-            content["sha256"] = [hashes[frame.source][0] for frame in one.sequence.frames]
-            if any(hashes[frame.source][1] for frame in one.sequence.frames):
+            del content["split"]                                         # it goes into the manifest alone, as folds do
+            content["sha256"] = [hashes[place_of(frame)][0] for frame in one.sequence.frames]
+            if any(hashes[place_of(frame)][1] for frame in one.sequence.frames):
                 content["scaling"] = SCALING_VERSION
             content["evidence"] = evidence
             sequences.append(content)
@@ -261,14 +271,20 @@ class _Run:
         return shards.write_shard(self.out / "shards", name, key, data, rows, skipped)
 
 
-def _hash_sources(root: Path, plan: Plan) -> dict[str, tuple[str, bool]]:
-    """Return source -> hash_source of it, for all that is used. Threads suffice: hashing and reading let others run."""
-    clips = {frame.source: frame.position is not None for one in plan.selected for frame in one.sequence.frames}
+def _hash_sources(root: Path, plan: Plan) -> dict[str | tuple[str, int], tuple[str, bool]]:
+    """Return place_of a frame -> hash_source of it, for all that is used. Threads suffice: hashing and reading let others run."""
+    frames = [frame for one in plan.selected for frame in one.sequence.frames]
+    rows: dict[str, list[int]] = {}
+    for source, row in (place for frame in frames if isinstance(place := place_of(frame), tuple)):
+        rows.setdefault(source, []).append(row)
+    of_rows = {(source, row): found for source, some in rows.items()
+               for row, found in zip(some, hash_rows(root / source, some), strict=True)}  # fmt: skip
+    clips = {frame.source: frame.position is not None for frame in frames if frame.source not in rows}
     sources = sorted(clips)
     batches = [sources[first : first + _HASHED_AT_ONCE] for first in range(0, len(sources), _HASHED_AT_ONCE)]
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         hashed = pool.map(lambda batch: [hash_source(root / source, clips[source]) for source in batch], batches)
-        return dict(zip(sources, chain.from_iterable(hashed), strict=True))
+        return of_rows | dict(zip(sources, chain.from_iterable(hashed), strict=True))
 
 
 def _write_manifest(run: _Run, made: _Made) -> None:
@@ -277,12 +293,15 @@ def _write_manifest(run: _Run, made: _Made) -> None:
     fold_of = {one.sequence.subject: one.fold for one in plan.selected}
     table = manifest.unpack(made.rows)
     table["fold"] = table["subject"].map(fold_of)
+    if not plan.scan.people:
+        table["split"] = table["sequence"].map({one.sequence.sequence: one.sequence.split for one in plan.selected})
+        summary.split = {part: count for part in (*SPLITS, "") if (count := int((table["split"] == part).sum()))}
     table["jump"] = find_jumps(table[["subject", "sequence", "frame", "motion"]].to_dict("records"))
     skipped = [*plan.skipped, *made.skipped]
     summary.kept = len(table)
     summary.references = int((table["role"] == "reference").sum())
     summary.sequences = len(table[["subject", "sequence"]].drop_duplicates())
-    summary.subjects = table["subject"].nunique()
+    summary.subjects = table["subject"].nunique() if plan.scan.people else 0
     summary.folds = run.config.folds
     summary.notes = (*summary.notes, *_remarks(made.skipped), *_no_faces(run.config, skipped, len(table)))
     counts = Counter()

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fer_data.errors import DatasetError, ImageError, LandmarkError, UnreadableError, WeightsError
+from fer_data.errors import DatasetError, ImageError, LandmarkError, TableError, UnreadableError, WeightsError
 from fer_data.faces.align import align, fit_of, place_whole
 from fer_data.faces.landmarks import open_backend
 from fer_data.faces.landmarks.base import Origin
@@ -19,11 +19,12 @@ from fer_data.faces.landmarks.none import NO_POINTS
 from fer_data.files import read_file, sha256_of_bytes, sha256_of_file
 from fer_data.pictures.decode import decode, frame_picture, grey_of
 from fer_data.pictures.header import bits_per_sample, largest_value
+from fer_data.pictures.pixel_table import is_table, open_table
 from fer_data.pictures.video import read_frames
-from fer_data.records import REMARKS, Landmarks, Sequence, Skip
+from fer_data.records import REMARKS, Frame, Landmarks, Sequence, Skip
 from fer_data.store import cache, manifest
 
-__all__ = ["PIPELINE_VERSION", "SCALING_VERSION", "Result", "Task", "hash_source", "locate", "process"]
+__all__ = ["PIPELINE_VERSION", "SCALING_VERSION", "Result", "Task", "hash_rows", "hash_source", "locate", "place_of", "process"]
 
 PIPELINE_VERSION = 2                  # part of every key: raise it when the same input would give other bytes
 SCALING_VERSION = 1                   # the same of pictures whose brightness may be scaled (pictures/decode.py), and of no others
@@ -71,6 +72,20 @@ def _open_once(task: Task):
             raise WeightsError(f"opening the landmark backend: {task.identity} is wanted, {backend.identity()} is here")
         _backends[key] = backend
     return _backends[key]
+
+
+def place_of(frame: Frame) -> str | tuple[str, int]:
+    """Return what is hashed for a frame: the file that it is in; of a table its row."""
+    return (frame.source, frame.position) if frame.position is not None and is_table(frame.source) else frame.source
+
+
+def hash_rows(path: Path, rows: list[int]) -> list[tuple[str, bool]]:
+    """Return what hash_source does, of rows of a table of pixels."""
+    try:
+        table = open_table(path)
+    except (TableError, UnreadableError, OSError) as error:
+        return [(f"{_UNREADABLE}{error}", False)] * len(rows)
+    return [(table.sha256(row), False) for row in rows]
 
 
 def hash_source(path: Path, clip: bool = False) -> tuple[str, bool]:
@@ -126,6 +141,8 @@ def _decode(task: Task) -> tuple[list[np.ndarray], list[int], list[Skip]]:
             one, remark = _picture(task, index)
             if remark:
                 skipped.append(_skip(task.sequence, index, "few-bits", f"it {remark}", frames=0))
+        elif is_table(frame.source):
+            one = _row(task, index)
         else:
             if frame.source not in clips:
                 clips[frame.source] = _clip(task, index)
@@ -144,6 +161,24 @@ def _picture(task: Task, index: int) -> tuple[np.ndarray | str, str]:
         return decode(_read(task, index), task.colour, task.sequence.frames[index].source)
     except ImageError as error:
         return str(error), ""
+
+
+def _row(task: Task, index: int) -> np.ndarray | str:
+    """Return the picture of a frame that is a row of a table, or why there is none; RGB where faces are.
+
+    Raises DatasetError if the table has changed since it was hashed.
+    """
+    frame = task.sequence.frames[index]
+    if task.sha256[index].startswith(_UNREADABLE):
+        return f"reading {frame.source}: it {task.sha256[index].removeprefix(_UNREADABLE)}"
+    try:
+        table = open_table(Path(task.root) / frame.source)
+        if frame.position >= len(table) or table.sha256(frame.position) != task.sha256[index]:
+            raise DatasetError(f"reading {frame.source}: the file changed while it was being prepared; run the command again")
+        grey = table.picture(frame.position)
+    except ImageError as error:
+        return str(error)
+    return cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB) if task.colour else grey
 
 
 def _clip(task: Task, index: int) -> dict[int, np.ndarray | str]:

@@ -17,7 +17,8 @@ from fer_data.errors import DatasetError, ManifestError
 from fer_data.people import one_name
 from fer_data.text import natural_key, unknown
 
-__all__ = ["RULES", "SEEDED", "assign", "step", "stratified", "shuffled", "repeated", "inner_validation", "refuse_shared_subjects"]
+__all__ = ["OFFICIAL", "RULES", "SEEDED", "assign", "step", "stratified", "shuffled", "repeated", "inner_validation",
+           "refuse_shared_subjects"]  # fmt: skip
 
 Labels = Mapping[str, Sequence[str]]   # subject -> the expression of each of its labelled sequences
 
@@ -83,6 +84,7 @@ RULES = {
     "stratified": stratified,
     "shuffled": shuffled,
 }  # fmt: skip
+OFFICIAL = "official"                  # no rule for folds: where people are unknown, the database's own split is kept
 SEEDED = ("stratified", "shuffled")    # rules that look at the seed
 
 
@@ -144,7 +146,7 @@ def refuse_shared_subjects(frame) -> None:
     different data sets are different people. Who is one person, fer_data.people says: a manifest of an older version can have two
     spellings of one.
     """
-    rows = frame[[name for name in ("dataset", "subject", "fold") if name in frame]].drop_duplicates()
+    rows = frame.loc[frame["subject"] != "", [name for name in ("dataset", "subject", "fold") if name in frame]].drop_duplicates()
     datasets = rows["dataset"] if "dataset" in rows else [None] * len(rows)
     people = [one_name(dataset, subject) for dataset, subject in zip(datasets, rows["subject"], strict=True)]
     folds = rows["fold"].groupby(people).unique()

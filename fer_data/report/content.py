@@ -10,7 +10,7 @@ import pandas as pd
 
 from fer_data.datasets.published import FILES, Facts, load_facts
 from fer_data.labels import classes_of
-from fer_data.people import one_name
+from fer_data.people import UNKNOWN, are_known, one_name
 from fer_data.protocol.balance import image_table
 from fer_data.protocol.folds import SEEDED
 from fer_data.text import counted, listed, named
@@ -63,7 +63,9 @@ def facts_of(dataset: str) -> Facts | None:
 
 
 def with_all_folds(table: pd.DataFrame, folds: int) -> pd.DataFrame:
-    """Return a balance table with a row for each fold, also for one in which no face could be used."""
+    """Return a balance table with a row for each fold, also for one in which no face could be used; of parts, as it is."""
+    if not folds:
+        return table
     rows = [*range(max(folds, 1 + max(row for row in table.index if row != "all"))), "all"]
     return table.reindex(rows, fill_value=0).astype(int)
 
@@ -107,7 +109,8 @@ def provenance(settings: dict, frame: pd.DataFrame) -> list[tuple[str, str]]:
         ("Frames taken", f"rule {settings['frame_rule']}"),
         ("Notes of the adapter", _notes(settings.get("notes", []))),
         ("Neutral first frames", {"class": "taken as a class", "reference": "taken as references"}.get(config.get("neutral"), "")),
-        ("Folds", f"{config['folds']} by subject, rule {config['fold_rule']}" + (f", seed {seed}" if seeded else "")),
+        ("Folds", f"{config['folds']} by subject, rule {config['fold_rule']}" + (f", seed {seed}" if seeded else "") if config["folds"] else
+         f"none, {UNKNOWN}; the parts are those of the database's own split"),
         ("Views", f"110 of each face, {config['views']}"),
         ("Colour", config["colour"]),
         ("Landmarks", f"{backend['name']} {backend['version']}" + (f" ({_pairs(details)})" if details else "")),
@@ -127,6 +130,9 @@ def citations(facts: Facts | None, settings: dict) -> list[str]:
 
 
 def shared_subjects(frame: pd.DataFrame) -> Finding:
+    if not are_known(frame["subject"]):
+        text = "the database does not say who is in its pictures, so nobody can tell whether a person is in two parts"
+        return Finding("look", f"{UNKNOWN.capitalize()}: {text}. `fer-data audit` finds pictures that are in two.")
     shared = frame.groupby(frame["subject"].map(lambda subject: one_name(None, subject)))["fold"].nunique()
     names = list(map(str, shared[shared > 1].index))
     if not names:
@@ -140,9 +146,10 @@ def _empty_cells(frame: pd.DataFrame, folds: int) -> Finding:
     for name in table.columns:
         lacking.setdefault(tuple(str(fold) for fold in table.index[table[name] == 0]), []).append(name)
     lacking.pop((), None)
+    part = "fold" if folds else "part"
     if not lacking:
-        return Finding("ok", "Every fold has every expression.")
-    cells = [f"{listed(names, _NAMED)} in {named('fold', folds, _NAMED)}" for folds, names in lacking.items()]
+        return Finding("ok", f"Every {part} has every expression.")
+    cells = [f"{listed(names, _NAMED)} in {named(part, some, _NAMED)}" for some, names in lacking.items()]
     return Finding("look", f"No face shows {'; '.join(cells)}: recall cannot be measured there.")
 
 
@@ -185,6 +192,10 @@ def _published(frame: pd.DataFrame, facts: Facts) -> Finding:
     """Compare with what was published, which has no neutral class; `frame` may have one."""
     neutral = frame["expression"].eq("neutral") & ("neutral" not in facts.expressions)
     frame, besides = frame[~neutral], f"; {counted(neutral.sum(), 'face')} of class neutral not counted" if neutral.any() else ""
+    if facts.subjects is None:
+        if len(frame) == facts.images:
+            return Finding("ok", f"Faces are as many as published ({facts.images:,}){besides}.")
+        return Finding("look", f"Against the published counts: {len(frame):,} of {facts.images:,} faces{besides}.")
     here = frame["subject"].nunique(), len(frame[["subject", "sequence"]].drop_duplicates()), len(frame)
     there = facts.subjects, facts.sequences, facts.images
     if facts.sequences is None:

@@ -14,7 +14,8 @@ import pandas as pd
 from fer_data import __version__
 from fer_data.files import write_bytes_atomically
 from fer_data.labels import classes_of
-from fer_data.protocol.balance import image_table, subject_table
+from fer_data.people import are_known
+from fer_data.protocol.balance import image_table, parts_of, subject_table
 from fer_data.records import NOT_SELECTED, UNUSABLE
 from fer_data.report import content, pictures
 from fer_data.report.figures import heat_table, histogram
@@ -57,6 +58,9 @@ def write_report(out: Path, to: Path | None = None, faces: bool = True) -> Repor
     out = Path(out)
     to = Path(to) if to is not None else out / "report.html"
     frame, settings, skipped = read_manifest(out), read_settings(out), read_skipped(out)
+    people = are_known(frame["subject"])
+    if not people:
+        frame = frame.assign(fold=parts_of(frame).astype(object))        # the page shows parts where others have folds
     means = pictures.mean_faces(out, frame)
     likeness = pictures.likeness_to_mean(out, frame)
     limits = limits_of(frame)
@@ -72,13 +76,14 @@ def write_report(out: Path, to: Path | None = None, faces: bool = True) -> Repor
     judged = frame[frame["role"] == "peak"]  # trained and tested on; neutral references are only shown
     values = {
         "faces": faces, "name": facts.name if facts else settings["dataset"],
-        "classes": list(classes_of(frame["expression"])), "folds": sorted(int(fold) for fold in frame["fold"].unique()),
+        "classes": list(classes_of(frame["expression"])), "folds": list(means.by_fold), "people": people,
+        "part": "fold" if people else "part",
         "tiles": _tiles(judged, folds, n_flagged, unusable.n_frames), "n_references": len(frame) - len(judged),
         "aligned": settings["backend"]["name"] != "none", "limits": limits,
         "findings": content.findings(frame, judged, settings, facts, n_flagged, unusable),
         "balance": [
             ("Faces", "faces", heat_table(content.with_all_folds(image_table(judged), folds))),
-            ("People", "people", heat_table(content.with_all_folds(subject_table(judged), folds))),
+            *([("People", "people", heat_table(content.with_all_folds(subject_table(judged), folds)))] if people else []),
         ],
         "means": _mean_cards(frame, means) if faces else [], "template_path": pictures.template_path(),
         "histograms": _histograms(frame, limits), "n_flagged": n_flagged, "n_flagged_sequences": n_sequences,
@@ -106,11 +111,12 @@ def _draw(out: Path, frame: pd.DataFrame, first: pd.DataFrame) -> tuple[pd.DataF
 
 
 def _tiles(frame: pd.DataFrame, folds: int, n_flagged: int, n_unusable: int) -> list[tuple[str, int, str]]:
-    """Return (name, number, class) of the numbers at the top."""
+    """Return (name, number, class) of the numbers at the top; where people are unknown, no number of them."""
     sequences = len(frame[["subject", "sequence"]].drop_duplicates())
+    people = [("people", frame["subject"].nunique(), "")] if are_known(frame["subject"]) else []
     return [
-        ("faces", len(frame), ""), ("people", frame["subject"].nunique(), ""), ("sequences", sequences, ""),
-        ("expressions", frame["expression"].nunique(), ""), ("folds", folds, ""),
+        ("faces", len(frame), ""), *people, ("sequences", sequences, ""),
+        ("expressions", frame["expression"].nunique(), ""), ("folds", folds, "") if people else ("parts", frame["fold"].nunique(), ""),
         ("flagged", n_flagged, "look" if n_flagged else "ok"), ("unusable", n_unusable, "look" if n_unusable else "ok"),
     ]  # fmt: skip
 
@@ -125,10 +131,11 @@ def _mean_cards(frame: pd.DataFrame, means: pictures.Means) -> list[dict]:
         }  # fmt: skip
 
     expressions = [card(name, means.by_expression[name], frame[frame["expression"] == name]) for name in classes_of(means.by_expression)]
-    folds = [card(f"fold {fold}", mean, frame[frame["fold"] == fold]) for fold, mean in sorted(means.by_fold.items())]
+    part = "fold" if are_known(frame["subject"]) else "part"
+    folds = [card(f"{part} {fold}", mean, frame[frame["fold"] == fold]) for fold, mean in means.by_fold.items()]
     return [
         {"name": "Each expression", "cards": [card("everyone", means.all, frame), *expressions]},
-        {"name": "Each fold", "cards": folds},
+        {"name": f"Each {part}", "cards": folds},
     ]
 
 
@@ -170,7 +177,8 @@ def _sheets(shown: pd.DataFrame, frame: pd.DataFrame, drawn: dict, limits: Limit
 def _card(row, drawn: pictures.Drawn | None, limits: Limits) -> dict:
     """Return what the page says of one face."""
     return {
-        "image_id": row.image_id, "subject": row.subject, "sequence": row.sequence, "frame": row.frame, "fold": row.fold,
+        "image_id": row.image_id, "subject": row.subject, "sequence": row.sequence,
+        "who": f"{row.subject}/{row.sequence}".lstrip("/"), "frame": row.frame, "fold": row.fold,
         "expression": row.expression, "role": row.role, "source": row.source, "framing": row.framing, "faces_found": row.faces_found,
         "residual": f"{row.residual_px:.2f}", "invented": f"{100 * row.invented:.1f}", "motion": f"{row.motion:.3f}",
         "likeness": f"{row.likeness:.2f}", "reasons": row.reasons, "why": "; ".join(REASONS[reason] for reason in row.reasons),

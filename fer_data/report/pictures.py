@@ -15,6 +15,8 @@ import pandas as pd
 
 from fer_data.errors import ShardError
 from fer_data.faces.align import CANVAS, RIGID, TEMPLATE, points_on_canvas
+from fer_data.protocol.balance import NO_PART
+from fer_data.records import SPLITS
 from fer_data.store.shards import map_dataset
 
 __all__ = ["Drawn", "Means", "choose", "draw_faces", "likeness_to_mean", "mean_faces", "picture_uri", "template_path"]
@@ -39,7 +41,7 @@ class Means:
 
     all: np.ndarray
     by_expression: dict[str, np.ndarray]
-    by_fold: dict[int, np.ndarray]
+    by_fold: dict[object, np.ndarray]            # in the order of the folds; of parts, where people are unknown
 
 
 def mean_faces(out: Path, frame: pd.DataFrame) -> Means:
@@ -55,7 +57,9 @@ def mean_faces(out: Path, frame: pd.DataFrame) -> Means:
     means = {(column, value): total / counts[column][value] for (column, value), total in sums.items()}
     every = sum(total for (column, _), total in sums.items() if column == "fold") / len(frame)
     expressions = {value: mean for (column, value), mean in means.items() if column == "expression"}
-    return Means(every, expressions, {int(value): mean for (column, value), mean in means.items() if column == "fold"})
+    folds = {value: mean for (column, value), mean in means.items() if column == "fold"}
+    order = sorted(folds, key=lambda fold: (*SPLITS, NO_PART).index(fold) if isinstance(fold, str) else fold)
+    return Means(every, expressions, {fold: folds[fold] for fold in order})
 
 
 def likeness_to_mean(out: Path, frame: pd.DataFrame) -> np.ndarray:

@@ -14,6 +14,7 @@ import pandas as pd
 from fer_data import __version__
 from fer_data.faces.align import CANVAS
 from fer_data.files import json_bytes, make_folder, write_bytes_atomically
+from fer_data.people import refuse_unknown
 from fer_data.records import NOT_SELECTED, UNUSABLE
 from fer_data.report import content
 from fer_data.share import words
@@ -52,6 +53,7 @@ def write_card(out: Path, to: Path | None = None) -> CardSummary:
     out = Path(out)
     to = out if to is None else Path(to)
     frame, settings, skipped = read_manifest(out), read_settings(out), read_skipped(out)
+    refuse_unknown(f"writing a card of {out}", frame["subject"], "a card promises folds by person; `fer-data report` shows what is there")
     terms = terms_of(settings)
     make_folder(to)
     write_bytes_atomically(to / CARD, _card(frame, settings, skipped, terms).encode())

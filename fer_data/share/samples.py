@@ -19,6 +19,7 @@ from fer_data.faces.align import CANVAS
 from fer_data.faces.views import VIEW_SIZE, render_view
 from fer_data.files import sha256_of_bytes
 from fer_data.labels import classes_of
+from fer_data.people import refuse_unknown
 from fer_data.share.terms import Terms, terms_of
 from fer_data.store.manifest import COLUMNS, manifest_sha256, read_manifest, read_settings
 from fer_data.store.shards import map_dataset
@@ -49,6 +50,10 @@ class Samples:
         Raises ManifestError if the folder is not whole.
         """
         frame = read_manifest(out)
+        refuse_unknown(
+            f"exporting {out}", frame["subject"],
+            "an export has folds by person; manifest.parquet names the part and the shard of each face, and pandas and h5py open both",
+        )  # fmt: skip
         peaks = frame[frame["role"] == "peak"]
         self.out, self.view, self.settings, self.manifest_sha256 = Path(out), view, read_settings(out), manifest_sha256(out)
         self.terms: Terms = terms_of(self.settings)

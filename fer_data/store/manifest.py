@@ -18,10 +18,11 @@ import pyarrow as pa
 from fer_data.errors import ManifestError
 from fer_data.files import parse_object, remove_durably, sealed_json, sha256_of_bytes, unseal, write_bytes_atomically
 from fer_data.labels import EXPRESSIONS
-from fer_data.records import FRAMINGS, ROLES, Skip
+from fer_data.people import are_known
+from fer_data.records import FRAMINGS, ROLES, SPLITS, Skip
 from fer_data.schema import read
 
-__all__ = ["SCHEMA_VERSION", "COLUMNS", "MATRIX", "LATER", "image_id", "pack", "unpack", "write_manifest", "withdraw",
+__all__ = ["SCHEMA_VERSION", "COLUMNS", "MATRIX", "LATER", "SPLIT", "image_id", "pack", "unpack", "write_manifest", "withdraw",
            "read_manifest", "read_skipped", "check_csv", "read_settings", "manifest_sha256", "rows_per_fold"]  # fmt: skip
 
 SCHEMA_VERSION = 3
@@ -29,20 +30,20 @@ SCHEMA_VERSION = 3
 MATRIX = ("matrix_00", "matrix_01", "matrix_02", "matrix_10", "matrix_11", "matrix_12")
 # column -> (dtype, meaning); data_manifests/README.md prints this table
 COLUMNS = {
-    "image_id": ("str", "dataset/subject/sequence/frame, unique"),
+    "image_id": ("str", "dataset/subject/sequence/frame, unique; without subject where it is empty"),
     "dataset": ("str", "the name given to `fer-data prepare`; of any folder, its --name"),
-    "subject": ("str", "the database's own id of the person"),
+    "subject": ("str", "the database's own id of the person; empty in every row: people unknown"),
     "sequence": ("str", "id of the sequence, unique within the subject"),
     "frame": ("int64", "frame number as the database counts"),
     "expression": ("str", "a name from fer_data.labels.EXPRESSIONS"),
     "role": ("str", "peak: trained and tested on; reference: a neutral first frame, neither trained nor tested on"),
-    "fold": ("int64", "0-based; all frames of a subject have the same one"),
+    "fold": ("int64", "0-based; all frames of a subject have the same one; -1: people unknown"),
     "shard": ("str", "file below shards/ that holds the face"),
     "row": ("int64", "0-based row of the face in that shard"),
     "source": ("str", "path of the picture or clip, relative to the database's root"),
-    "position": ("int64", "0-based frame of the clip; -1: the source is a picture"),
+    "position": ("int64", "0-based frame of the clip, or row of the table; -1: the source is a picture"),
     "framing": ("str", "how the picture was looked at: whole, turned, or half of it"),
-    "source_sha256": ("str", "of the bytes of the source file"),
+    "source_sha256": ("str", "of the bytes of the source file; of a row of a table, of its pixels as they are written there"),
     "face_sha256": ("str", "of the pixels of the aligned face"),
     "backend": ("str", "landmark backend"),
     "backend_version": ("str", "version of the library behind it"),
@@ -54,6 +55,8 @@ COLUMNS = {
     "residual_px": ("float64", "root mean square distance of the rigid points from the template, canvas pixels; 0 without points"),
     "invented": ("float64", "share of the face's pixels that lie outside the picture and repeat its border, 0..1"),
 }
+# The last column of a manifest whose people are unknown, and of no other.
+SPLIT = {"split": ("str", "the database's own part: train, validation or test; empty: it names none")}
 LATER = ("fold", "jump")              # known once all faces are
 SKIP_COLUMNS = tuple(field.name for field in fields(Skip))
 
@@ -107,7 +110,7 @@ def image_id(dataset: str, subject: str, sequence: str, frame: int) -> str:
     >>> image_id("ck+", "S005", "001", 11)
     'ck+/S005/001/00000011'
     """
-    return f"{dataset}/{subject}/{sequence}/{frame:08d}"
+    return "/".join(part for part in (dataset, subject, sequence, f"{frame:08d}") if part)
 
 
 def pack(rows: list[dict]) -> pa.RecordBatch:
@@ -129,7 +132,8 @@ def write_manifest(out: Path, rows: list[dict] | pd.DataFrame, skipped: list[Ski
     Same rows, same bytes.
     Raises ManifestError if the rows break the schema; nothing is written then.
     """
-    frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype({name: dtype for name, (dtype, _) in COLUMNS.items()})
+    columns = COLUMNS | (SPLIT if isinstance(rows, pd.DataFrame) and "split" in rows else {})
+    frame = pd.DataFrame(rows, columns=list(columns)).astype({name: dtype for name, (dtype, _) in columns.items()})
     frame = _checked(frame, "writing the manifest", str(out))
     buffer = io.BytesIO()
     frame.to_parquet(buffer, index=False, compression="zstd")
@@ -258,13 +262,16 @@ def _checked(frame: pd.DataFrame, doing: str, where: str) -> pd.DataFrame:
     import pandera.pandas as pandera
 
     in_range = pandera.Check.in_range
+    unknown = "split" in frame and not are_known(frame["subject"])       # who is in the pictures
+    columns = COLUMNS | (SPLIT if unknown else {})
     checks = {
-        "image_id": [pandera.Check.str_matches(r"^[^/]+/[^/]+/.+/\d{8,}$")],
-        "subject": [pandera.Check.str_length(min_value=1)],
+        "image_id": [pandera.Check.str_matches(r"^[^/]+/.+/\d{8,}$" if unknown else r"^[^/]+/[^/]+/.+/\d{8,}$")],
+        "subject": [] if unknown else [pandera.Check.str_length(min_value=1)],
+        "split": [pandera.Check.isin(("", *SPLITS))],
         "expression": [pandera.Check.isin(EXPRESSIONS)],
         "framing": [pandera.Check.isin(FRAMINGS)],
         "role": [pandera.Check.isin(ROLES)],
-        "frame": [pandera.Check.ge(0)], "fold": [pandera.Check.ge(0)], "row": [pandera.Check.ge(0)],
+        "frame": [pandera.Check.ge(0)], "fold": [pandera.Check.eq(-1) if unknown else pandera.Check.ge(0)], "row": [pandera.Check.ge(0)],
         "position": [pandera.Check.ge(-1)],
         "shard": [pandera.Check.str_matches(rf"^{_SHARD.pattern}$")],
         "source_sha256": [pandera.Check.str_matches(r"^[0-9a-f]{64}$")],
@@ -274,7 +281,7 @@ def _checked(frame: pd.DataFrame, doing: str, where: str) -> pd.DataFrame:
         "invented": [in_range(0, 1)],
     }  # fmt: skip
     schema = pandera.DataFrameSchema(
-        {name: pandera.Column(dtype, checks.get(name, []), unique=name == "image_id") for name, (dtype, _) in COLUMNS.items()},
+        {name: pandera.Column(dtype, checks.get(name, []), unique=name == "image_id") for name, (dtype, _) in columns.items()},
         strict=True,
         ordered=True,
         unique=["shard", "row"],

@@ -18,26 +18,27 @@ import fer_data
 from fer_data.datasets.folder import UNNAMED
 from fer_data.datasets.published import FILES
 from fer_data.labels import classes_of
-from fer_data.people import one_name
+from fer_data.people import one_name, refuse_unknown
 from fer_data.protocol.folds import inner_validation, refuse_shared_subjects, repeated
 from fer_data.store.loader import Views, open_views
 from fer_data.store.manifest import read_settings
 from fer_data.text import either
-from fer_model.config import CELL_RULES, TrainConfig
+from fer_model.config import CELL_RULES, OFFICIAL, TrainConfig
 from fer_model.data import cells
+from fer_model.data.official import sides_of
 from fer_model.errors import FoldError, RunError
 
-__all__ = ["Fold", "FoldReader", "Prepared", "in_common", "one_name_each", "people_of", "read_prepared", "set_aside"]
+__all__ = ["Fold", "FoldReader", "Prepared", "in_common", "one_name_each", "people_in", "people_of", "read_prepared", "set_aside"]
 
 
 @dataclass(frozen=True)
 class Fold:
     """The sides of a fold. The test side is read once, after training."""
 
-    number: int | None                # None: nobody is held out
+    number: int | None                # None: nobody is held out; 0 where the split is the database's own
     dataset: str                      # as the manifest names it; several are joined with '+'
     classes: tuple[str, ...]          # N_e expressions of the whole manifest; an index into it is a label
-    identities: tuple[str, ...]       # N_i training people, sorted; an index into it is an identity label
+    identities: tuple[str, ...]       # N_i training people, sorted; an index into it is an identity label; (): people unknown
     train: pd.DataFrame               # rows of the manifest with role peak, in its order
     test: pd.DataFrame
     manifest_sha256: str
@@ -65,6 +66,11 @@ def _codes(names: pd.Series, known: tuple[str, ...], device: torch.device) -> Te
 def people_of(rows: pd.DataFrame) -> pd.Series:
     """Return who is in each row of a manifest, as dataset/subject: people of different data sets are different people."""
     return rows["dataset"] + "/" + rows["subject"]
+
+
+def people_in(rows: pd.DataFrame) -> list[str]:
+    """Return the people in rows of a manifest, as people_of gives them, sorted; none where people are unknown."""
+    return sorted(set(people_of(rows[rows["subject"] != ""])))
 
 
 def one_name_each(people: Iterable[str]) -> set[str]:
@@ -112,8 +118,14 @@ class Prepared:
         """Channels of the faces: 1 grey, 3 RGB."""
         return 3 if self.settings["config"]["colour"] == "rgb" else 1
 
+    def refuse_unknown(self, doing: str) -> None:
+        """Raise PeopleError where people are unknown; `doing` needs to know them."""
+        instead = "`fer-model train --split official --method cnn` takes its own split, `fer-model evaluate RUN --data` tests on all of it"
+        refuse_unknown(f"{doing} {self.path}", self.rows["subject"], instead)
+
     def _rows(self, rule: str, seed: int) -> pd.DataFrame:
         """Return the rows, their fold being that of the rule."""
+        self.refuse_unknown("cutting folds by person out of")
         if rule == "manifest":
             return self.rows
         people = people_of(self.rows)
@@ -122,6 +134,8 @@ class Prepared:
 
     def numbers(self, rule: str = "manifest") -> tuple[int, ...]:
         """Return the numbers of the folds, in order. `rule`: as in fold(). Raises FoldError for draws of cells, which have no end."""
+        if rule == OFFICIAL:
+            raise FoldError(f"fold rule {rule} has one split and no folds; `fer-model train --split official` trains on it")
         if rule in CELL_RULES:
             raise FoldError(f"fold rule {rule} has draws in place of folds; `fer-model shortcut` trains them")
         return tuple(sorted(set(self._rows(rule, 0)["fold"].tolist())))
@@ -138,6 +152,7 @@ class Prepared:
         expressions to train on).
         """
         if rule in CELL_RULES:
+            self.refuse_unknown("taking people's expressions out of")
             train, test = cells.deal(self.rows, people_of(self.rows), rule, number, seed)
             return self._cut(number, tuple(sorted(set(people_of(train)))), train, test, 0)
         rows = self._rows(rule, seed)
@@ -155,8 +170,14 @@ class Prepared:
             )
         return self._cut(number, identities, train, tested, len(folds))
 
+    def official(self, validate: bool, share: float, seed: int) -> Fold:
+        """Return the database's own split as a fold; arguments and errors as sides_of."""
+        sides = sides_of(self.rows, self.path, validate, share, seed)
+        return replace(self._cut(0, (), sides.train, sides.test, 0), validation=sides.validation)
+
     def everybody(self) -> Fold:
         """Return all people as a training side, for pre-training. Raises FoldError if there is nothing to tell apart."""
+        self.refuse_unknown("pre-training on")
         rows = self.rows.reset_index(drop=True)
         identities, n_expressions = tuple(sorted(set(people_of(rows)))), rows["expression"].nunique()
         if len(identities) < 2 or n_expressions < 2:
@@ -171,9 +192,16 @@ class Prepared:
         return Fold(number, dataset, classes_of(self.rows["expression"]), identities, train, test, self.manifest_sha256, n_folds, train[:0])
 
     def fold_of(self, config: TrainConfig) -> Fold:
-        """Return the fold that a run's configuration names. Errors: as fold, everybody; and as set_aside if it validates."""
+        """Return the fold that a run's configuration names. Errors: as fold, official, everybody; and as set_aside if it validates.
+
+        Raises PeopleError if the run learns from who is who, and people are unknown.
+        """
         if config.fold is None:
             return self.everybody()
+        if config.fold_rule == OFFICIAL:
+            if config.needs_people:
+                self.refuse_unknown(f"training {config.needs_people} on")
+            return self.official(config.selection == "validation", config.validation_share, config.seed)
         fold = self.fold(config.fold, config.fold_rule, config.fold_seed)
         return set_aside(fold, config.validation_share, config.seed) if config.selection == "validation" else fold
 

@@ -1,5 +1,7 @@
 """Accuracy, macro recall and confusion matrix from predictions, with 95 % intervals by bootstrap over people.
 
+Where people are unknown it is over pictures, and every table says so.
+
 In:  predictions, one row per test image (runs/predictions.py). Several networks are several tables: the folds of a
      cross-validation, or networks that saw the same images.
 Out: Evaluation. All functions are pure; the bootstrap's generator is passed in.
@@ -11,14 +13,16 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 
+from fer_data.people import UNKNOWN, are_known, people_text
 from fer_model.runs.predictions import PREFIX, classes_in
 
 __all__ = [
     "Evaluation", "Interval", "accuracy", "confusion", "evaluate", "evaluate_together", "interval_over_subjects", "macro_recall",
-    "majority", "plain_table", "to_sequences",
+    "majority", "plain_table", "resampled", "to_sequences",
 ]  # fmt: skip
 
 REPLICATES = 2000                     # of the bootstrap
+_DRAWN_AT_ONCE = 2**22                # numbers of people: 32 MB, and what they are the numbers of
 UNITS = ("frame", "sequence")         # of which accuracy is the share
 
 
@@ -38,8 +42,8 @@ class Evaluation:
     classes: tuple[str, ...]
     n_images: int
     n_sequences: int
-    n_subjects: int
-    frame_accuracy: Interval          # share of images; interval: bootstrap over subjects
+    n_subjects: int                   # 0: people unknown
+    frame_accuracy: Interval          # share of images; interval: bootstrap over subjects, or over images where people are unknown
     sequence_accuracy: Interval       # share of sequences, by the mean probability over their frames
     frame_macro_recall: float         # mean over the classes that occur in the test fold, per image
     sequence_macro_recall: float
@@ -49,20 +53,25 @@ class Evaluation:
     confusion: tuple[tuple[int, ...], ...]       # images; row: true class, column: predicted, order of `classes`
 
     def to_dict(self) -> dict:
-        """Return it as what JSON holds."""
-        return asdict(self)
+        """Return it as what JSON holds; where people are unknown, with a word on that."""
+        return asdict(self) | ({} if self.n_subjects else {"people": UNKNOWN, "interval_over": self.over})
+
+    @property
+    def over(self) -> str:
+        """What the bootstrap of the intervals draws."""
+        return "people" if self.n_subjects else "pictures"
 
     def __rich__(self):
         """Return the figures and the confusion matrix as tables, for the console."""
         from rich.console import Group
 
-        return Group("", self.figures("of the test fold"), "", self.matrix(), *self.remarks())
+        return Group("", self.figures("of the test fold" if self.n_subjects else "of the test part"), "", self.matrix(), *self.remarks())
 
     def figures(self, whose: str):
         """Return the figures as a table; `whose` says in its title which people these are."""
-        people = "1 person" if self.n_subjects == 1 else f"{self.n_subjects} people"
-        title = f"{self.n_images} images, {self.n_sequences} sequences, {people} {whose}"
-        figures = plain_table(title, "", "share", "95 % over people")
+        sequences = f", {self.n_sequences} sequences" if self.n_subjects else ""
+        title = f"{self.n_images} images{sequences}, {people_text(self.n_subjects)}{'' if self.n_subjects else ','} {whose}"
+        figures = plain_table(title, "", "share", f"95 % over {self.over}")
         for name, share in (("accuracy per frame", self.frame_accuracy), ("accuracy per sequence", self.sequence_accuracy)):
             figures.add_row(name, f"{share.value:.1%}", "none of one" if self.n_subjects == 1 else f"{share.low:.1%} to {share.high:.1%}")
         for name, share in (
@@ -140,14 +149,23 @@ def majority(frame: pd.DataFrame) -> tuple[str, float]:
 def interval_over_subjects(frame: pd.DataFrame, rng: np.random.Generator, replicates: int = REPLICATES) -> Interval:
     """Return the accuracy over rows with its 95 % percentile interval when people are resampled with replacement.
 
-    People, not rows, are the unit: the frames of a person are no independent observations.
+    People, not rows, are the unit: the frames of a person are no independent observations. Where people are unknown it is images.
     """
-    by_person = pd.DataFrame({"right": _right(frame), "n": 1}).groupby(frame["subject"].to_numpy()).sum()
-    right, n = by_person["right"].to_numpy(), by_person["n"].to_numpy()              # (S,), (S,)
-    drawn = rng.integers(len(n), size=(replicates, len(n)))                          # (R, S)
-    shares = right[drawn].sum(1) / n[drawn].sum(1)                                   # (R,)
+    unit = "subject" if are_known(frame["subject"]) else "image_id"
+    by_person = pd.DataFrame({"right": _right(frame), "n": 1}).groupby(frame[unit].to_numpy()).sum()
+    right, n = resampled(by_person[["right", "n"]].to_numpy(), rng, replicates).T                # (R,), (R,)
+    shares = right / n
     low, high = np.quantile(shares, [0.025, 0.975])
     return Interval(accuracy(frame), float(low), float(high))
+
+
+def resampled(sums: np.ndarray, rng: np.random.Generator, replicates: int) -> np.ndarray:
+    """Return the bootstrap's sums (R, C) of the sums (S, C) of people, or of images: S of them are drawn with replacement, R times."""
+    found, block = np.empty((replicates, sums.shape[1])), max(1, _DRAWN_AT_ONCE // len(sums))
+    for first in range(0, replicates, block):
+        drawn = rng.integers(len(sums), size=(len(found[first : first + block]), len(sums)))     # (B, S)
+        found[first : first + block] = sums[drawn].sum(1)
+    return found
 
 
 def evaluate(frame: pd.DataFrame, seed: int = 0) -> Evaluation:
@@ -169,7 +187,7 @@ def evaluate_together(frames: Sequence[pd.DataFrame], seed: int = 0) -> Evaluati
         classes=classes,
         n_images=frame["image_id"].nunique(),
         n_sequences=len(sequences[["subject", "sequence", "expression"]].drop_duplicates()),
-        n_subjects=frame["subject"].nunique(),
+        n_subjects=frame["subject"].nunique() if are_known(frame["subject"]) else 0,
         frame_accuracy=interval_over_subjects(frame, np.random.default_rng(seed)),
         sequence_accuracy=interval_over_subjects(sequences, np.random.default_rng(seed)),
         frame_macro_recall=macro_recall(frame),

@@ -17,8 +17,9 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from fer_data.people import are_known
 from fer_model.errors import RunError
-from fer_model.evaluate.figures import REPLICATES, UNITS, to_sequences
+from fer_model.evaluate.figures import REPLICATES, UNITS, resampled, to_sequences
 from fer_model.runs.methods import Method
 
 __all__ = ["Paired", "PairedComparison", "compare_methods", "paired_difference", "shared_rows"]
@@ -31,7 +32,7 @@ class Paired:
     """First method against second, on the rows that both predicted. Shares are 0..1, differences -1..1."""
 
     n: int                            # images or sequences that both predicted
-    n_subjects: int
+    n_subjects: int                   # 0: people unknown, images are resampled in their place
     first: float                      # accuracy there; the mean over seeds if there are several
     second: float
     difference: float                 # first - second
@@ -85,14 +86,15 @@ def paired_difference(
     if not len(rows):
         return None
     rows = rows.assign(n=1)
-    people = rows.groupby(rows["subject"].to_numpy(), sort=True)[["first", "second", "n"]].sum().to_numpy()          # (S, 3)
-    drawn = rng.integers(len(people), size=(replicates, len(people)))                               # (R, S)
-    a, b, n = people[drawn].sum(1).T                                                                # (R,) each
+    known = are_known(rows["subject"])
+    unit_of = rows["subject"].to_numpy() if known else np.arange(len(rows))
+    people = rows.groupby(unit_of, sort=True)[["first", "second", "n"]].sum().to_numpy()            # (S, 3)
+    a, b, n = resampled(people, rng, replicates).T                                                  # (R,) each
     differences = (a - b) / n
     low, high = np.quantile(differences, [0.025, 0.975])
     means = rows[["first", "second"]].mean()
     return Paired(
-        len(rows), len(people), float(means["first"]), float(means["second"]), float(means["first"] - means["second"]),
+        len(rows), len(people) if known else 0, float(means["first"]), float(means["second"]), float(means["first"] - means["second"]),
         float(low), float(high), float((differences > 0).mean()),
         float((rows["first"] - rows["both"]).sum()), float((rows["second"] - rows["both"]).sum()),
     )  # fmt: skip

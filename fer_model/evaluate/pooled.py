@@ -101,7 +101,8 @@ class Pooled:
         table = plain_table(title, "fold", "images", "sequences", "people", "per frame", "per sequence", "macro recall")
         for fold, one in zip(self.folds, self.by_fold, strict=True):
             shares = (one.frame_accuracy.value, one.sequence_accuracy.value, one.frame_macro_recall)
-            table.add_row(*map(str, (fold, one.n_images, one.n_sequences, one.n_subjects)), *(f"{share:.1%}" for share in shares))
+            counts = (fold, one.n_images, one.n_sequences, one.n_subjects or "unknown")
+            table.add_row(*map(str, counts), *(f"{share:.1%}" for share in shares))
         return table
 
 

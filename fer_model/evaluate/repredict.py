@@ -14,11 +14,11 @@ import pandas as pd
 
 import fer_data
 from fer_data.labels import classes_of
-from fer_data.people import alike, pairs_text
+from fer_data.people import UNKNOWN, alike, are_known, pairs_text, same_pictures
 from fer_data.store.loader import open_views
 from fer_data.store.manifest import manifest_sha256, read_settings
 from fer_data.text import either
-from fer_model.data.fold import in_common, one_name_each, people_of
+from fer_model.data.fold import in_common, one_name_each, people_in
 from fer_model.errors import RunError
 from fer_model.runs.faces import faces_of, faces_of_run, how_framed, unlike
 from fer_model.runs.folder import RunFolder
@@ -89,12 +89,13 @@ def _elsewhere(trained: TrainedRun, data: Path) -> tuple[pd.DataFrame, tuple[str
     rows = rows[rows["role"] == "peak"]
     before = trained.content["init"] or {"people": []}                   # whom a run knows that this one started from
     known = one_name_each([*trained.identities, *trained.content["validation_people"], *before["people"]])
-    met = sorted(name for name in set(people_of(rows)) if in_common([name], known))
+    met = sorted(name for name in people_in(rows) if in_common([name], known))
     if met:
         raise RunError(
             f"{doing}: nobody in it may have been trained on, or chosen the weights by, {len(met)} people were ({met[0]});"
             " if they are others of the same names, rename the data set or its subjects"
         )
+    _refuse_same_pictures(doing, {name.partition("/")[0] for name in known} or {trained.content["dataset"]}, rows)
     theirs = classes_of(rows["expression"])
     shared = tuple(name for name in trained.classes if name in theirs)
     if len(shared) < 2:
@@ -103,8 +104,10 @@ def _elsewhere(trained: TrainedRun, data: Path) -> tuple[pd.DataFrame, tuple[str
             f" the run has {', '.join(trained.classes)}, the data {', '.join(theirs) or '(none)'}"
         )
     used = rows[rows["expression"].isin(shared)].reset_index(drop=True)
-    notes = [f"Tested on {data}, nobody in which was trained on; classes that both have: {', '.join(shared)}."]
-    notes += _spelled_like(known, one_name_each(people_of(used)))
+    unknown = not trained.identities or not are_known(rows["subject"])
+    who = f"{UNKNOWN}, so nobody can say whether some were trained on" if unknown else "nobody in which was trained on"
+    notes = [f"Tested on {data}{';' if unknown else ','} {who}; classes that both have: {', '.join(shared)}."]
+    notes += _spelled_like(known, one_name_each(people_in(used)))
     unasked = [name for name in trained.classes if name not in theirs]
     if unasked:
         notes.append(f"Trained on but not in these data, hence never answered: {', '.join(unasked)}.")
@@ -113,6 +116,15 @@ def _elsewhere(trained: TrainedRun, data: Path) -> tuple[pd.DataFrame, tuple[str
         counts = ", ".join(f"{name} ({count})" for name, count in left.items())
         notes.append(f"Left out, never trained on: {counts}; {int(left.sum())} of {len(rows)} images.")
     return used, shared, notes
+
+
+def _refuse_same_pictures(doing: str, trained_on: set[str], rows: pd.DataFrame) -> None:
+    """Raise RunError if two databases hold the same pictures. One and the same, with people, is left to the check of people."""
+    known = are_known(rows["subject"])
+    for mine in sorted(trained_on):
+        for theirs in sorted(set(rows["dataset"])):
+            if same_pictures(mine, theirs) and (mine != theirs or not known):
+                raise RunError(f"{doing}: {mine} and {theirs} hold the same pictures, so a figure would be of pictures trained on")
 
 
 def _spelled_like(known: set[str], theirs: set[str]) -> list[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fer_data.people import UNKNOWN, people_text
 from fer_model.errors import RunError
 from fer_model.evaluate.figures import UNITS, Evaluation, evaluate, plain_table
 from fer_model.evaluate.paired import Paired, paired_difference
@@ -108,9 +109,10 @@ class RunTable:
 
     def _table(self):
         first, folds = self.rows[0].evaluation, any(row.pooled for row in self.rows)
-        always = f"{first.n_images} images of {first.n_subjects} people, always {first.majority_class}: {first.majority_accuracy:.1%}"
+        always = f"{first.n_images} images{_whose(first.n_subjects)}, always {first.majority_class}: {first.majority_accuracy:.1%}"
         same = len({(e.n_images, e.n_subjects, e.majority_accuracy) for e in (row.evaluation for row in self.rows)}) == 1
-        title = f"{always if same else 'Of different images'}; in brackets 95 % over people"
+        over = " or ".join(dict.fromkeys(row.evaluation.over for row in self.rows))
+        title = f"{always if same else 'Of different images'}; in brackets 95 % over {over}"
         names = ["run", *([] if same else ["images"]), "kimg", "processor\nmin", "per frame", "per sequence", "macro recall"]
         table = plain_table(title, *names, *(["mean of folds ± sd"] if folds else []))
         table.columns[0].overflow = "fold"
@@ -131,6 +133,10 @@ class RunTable:
         return table
 
 
+def _whose(people: int) -> str:
+    return f" of {people_text(people)}" if people else f" ({UNKNOWN})"
+
+
 def _voting(vote: int) -> str:
     return f"mean of the probabilities of {vote} views of each image"
 
@@ -138,7 +144,8 @@ def _voting(vote: int) -> str:
 def _pair_sentence(first: RunRow, row: RunRow, paired: Paired) -> str:
     return (
         f"{row.path} minus {first.path}: {100 * paired.difference:+.1f} points ({100 * paired.low:.1f} to {100 * paired.high:.1f})"
-        f" per frame, on the {paired.n} images of {paired.n_subjects} people that both predict; 95 % over people"
+        f" per frame, on the {paired.n} images{_whose(paired.n_subjects)} that both predict;"
+        f" 95 % over {row.evaluation.over}"
     )
 
 

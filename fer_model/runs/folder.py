@@ -35,7 +35,7 @@ from fer_data.errors import BusyError
 from fer_data.files import occupied, sha256_of_sources, write_json_atomically
 from fer_data.text import natural_key
 from fer_model.config import STAGES_OF, TrainConfig, from_json
-from fer_model.data.fold import Fold, Prepared, people_of
+from fer_model.data.fold import Fold, Prepared, people_in
 from fer_model.engine import checkpoint, distributed
 from fer_model.errors import ConfigError, RunError
 from fer_model.runs.differences import first_difference, used
@@ -158,7 +158,7 @@ class RunFolder:
                 "drawn": prepared.settings["drawn"], "faces": faces_of(prepared.settings),
                 "classes": fold.classes, "identities": fold.identities,
                 "n_train": len(fold.train), "n_test": len(fold.test), "n_folds": fold.n_folds,
-                "n_validation": len(fold.validation), "validation_people": sorted(set(people_of(fold.validation))),
+                "n_validation": len(fold.validation), "validation_people": people_in(fold.validation),
                 "init": init,
             }  # fmt: skip
             write_json_atomically(self.config, content)

@@ -38,7 +38,8 @@ class CnnStage(ClassifierStage):
         cnn = build(lambda: make_cnn(net, self.config, len(fold.classes)), inputs.device, net.init_std, rng)
         self.learners = {self.name: Learner(cnn, self.config, self.steps)}
         self._keep_weights()
-        self.identity, swapped = fold.identity_labels(inputs.device), self.config.identity_swap          # (n,) y^id
+        swapped, people = self.config.identity_swap, bool(fold.identities)
+        self.identity = fold.identity_labels(inputs.device) if people else None          # (n,) y^id; None: people unknown
         self.swap = None
         if swapped:
             self.swap = IdentitySwap(self.views, self.identity, self.expression, net.image_size, swapped, self.config.swap_part)

@@ -1,0 +1,100 @@
+"""Databases that do not say who is in their pictures: what their adapters share.
+
+In:  pictures with their part of the database's own split and their expression.
+Out: Sequence records without a subject, one picture each; the parts and expressions of folders named after them.
+
+Nobody is invented: `subject` is empty. Labels are read by name or by the code that the database publishes, never by the position of a
+folder in a listing: by alphabet neutral comes before sad and surprise, by code after them.
+"""
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+
+from fer_data.datasets.tree import stray
+from fer_data.errors import UnreadableError
+from fer_data.files import sha256_of_file
+from fer_data.labels import WORDS
+from fer_data.pictures.file_kinds import is_picture
+from fer_data.records import Frame, Sequence, Skip
+
+__all__ = ["PARTS", "digests_of_files", "in_class_folders", "picture", "without_duplicates"]
+
+# Names of folders, in lower case -> the part of the split that they hold.
+PARTS = {
+    "train": "train", "training": "train", "train_set": "train",
+    "val": "validation", "valid": "validation", "validation": "validation", "val_set": "validation",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+_BEST = ("test", "validation", "train", "")          # of pictures that are the same, one of the first of these parts is kept
+
+
+def picture(dataset: str, path: str, split: str, expression: str | None, key: str | None = None) -> Sequence:
+    """Return the Sequence of one picture. `key`: its id, unique in the database; None: its path without the suffix."""
+    name = str(PurePosixPath(path).with_suffix("")) if key is None else key
+    return Sequence(dataset, "", name, expression, (Frame(path, 0),), split=split)
+
+
+def in_class_folders(
+    dataset: str,
+    files: Iterable[str],             # as tree.walk gives them
+    member: str,                      # how a picture is named, for people
+    parts: Mapping[str, str] = PARTS,
+    words: Mapping[str, str] = WORDS,
+) -> tuple[list[Sequence], list[Skip]]:
+    """Return the pictures that lie in `.../<part>/.../<label>/<name>`, and Skips for those that do not, in the order of `files`.
+
+    parts, words   names of folders in lower case -> part of the split, expression
+    The label is the folder that holds the picture; the part is the nearest folder above it that has a name of `parts`.
+    """
+    found, skipped = [], []
+    for path in files:
+        if not is_picture(path):
+            continue
+        *above, label, _ = ("", *path.lower().split("/"))
+        part = next((parts[name] for name in reversed(above) if name in parts), None)
+        if part is None or label not in words:
+            skipped.append(stray(path, member))
+        else:
+            found.append(picture(dataset, path, part, words[label]))
+    return found, skipped
+
+
+def without_duplicates(
+    sequences: list[Sequence], digests: Mapping[str, str], drop: bool
+) -> tuple[list[Sequence], list[Skip], tuple[str, ...]]:  # fmt: skip
+    """Return the pictures without exact copies if `drop`, Skips for these, and a sentence that counts them.
+
+    digests   sequence id -> digest of the pixels, or of the bytes of the file; of pictures without one nothing is known
+    Kept is the first copy of the test part, else of the validation part: what is tested stays what others test.
+    """
+    groups: dict[str, list[Sequence]] = {}
+    for one in sequences:
+        if one.sequence in digests:
+            groups.setdefault(digests[one.sequence], []).append(one)
+    kept = {one.sequence: min(group, key=lambda one: _BEST.index(one.split)) for group in groups.values() for one in group}
+    copies = [one for one in sequences if one.sequence in kept and kept[one.sequence] is not one]
+    across = sum(len({one.split for one in group}) > 1 for group in groups.values())
+    if not copies:
+        return sequences, [], ()
+    left = "left out; one of each is kept, of the test part if one is there" if drop else "kept; --drop-duplicates leaves them out"
+    note = f"exact copies of another picture: {len(copies):,}, {left}; pictures that are in more than one part: {across:,}"
+    if not drop:
+        return sequences, [], (note,)
+    gone = {one.sequence for one in copies}
+    skipped = [_copy(one, kept[one.sequence]) for one in copies]
+    return [one for one in sequences if one.sequence not in gone], skipped, (note,)
+
+
+def digests_of_files(root: Path, sequences: Iterable[Sequence]) -> dict[str, str]:
+    """Return sequence id -> sha256 of the bytes of its picture; of one that cannot be read nothing."""
+    digests = {}
+    for one in sequences:
+        with suppress(UnreadableError):  # `prepare` says so, when it wants the picture
+            digests[one.sequence] = sha256_of_file(Path(root) / one.frames[0].source)
+    return digests
+
+
+def _copy(one: Sequence, kept: Sequence) -> Skip:
+    frame, detail = one.frames[0], f"the same picture as {kept.sequence}, {kept.split or 'no part'}"
+    return Skip(frame.source, "duplicate", "", one.sequence, frame.number, detail=detail)
