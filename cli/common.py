@@ -32,9 +32,13 @@ stderr = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 COMMANDS = {
     "fer-data": ("audit", "card", "doctor", "export", "inspect", "prepare", "report", "synth", "verify", "weights"),
     "fer-data prepare": (
-        "adfes", "bu4dfe", "ck+", "ck48", "faces-mpi", "fer2013", "folder", "jaffe", "kdef", "mmi", "mug", "oulu", "rafd", "wsefep",
+        "adfes", "affectnet", "bu4dfe", "caer-s", "ck+", "ck48", "expw", "faces-mpi", "fer2013", "folder", "jaffe", "kdef", "mmi", "mug",
+        "oulu", "rafd", "rafdb", "sfew", "wsefep",
     ),
-    "fer-data synth": ("adfes", "bu4dfe", "ck+", "faces-mpi", "jaffe", "kdef", "mmi", "mug", "oulu", "rafd", "table", "wsefep"),
+    "fer-data synth": (
+        "adfes", "affectnet", "bu4dfe", "caer-s", "ck+", "expw", "faces-mpi", "jaffe", "kdef", "mmi", "mug", "oulu", "rafd", "rafdb",
+        "sfew", "table", "wsefep",
+    ),
     "fer-data weights": ("fetch", "list", "verify"),
     "fer-model": (
         "card", "check-device", "config", "crossval", "demo", "evaluate", "export", "judge", "predict", "pretrain", "probe", "report",

@@ -195,6 +195,76 @@ def prepare_fer2013(root, out, labels, votes, rule, drop_duplicates, **given):
     _prepare_unknown("fer2013", root, out, asked | ({"drop_duplicates": True} if drop_duplicates else {}), **given, detector="whole")
 
 
+@prepare.command("rafdb")
+@click.argument("root", type=options.ROOT)
+@click.argument("out", type=options.OUT_DIR)
+@choice("--tree", ["aligned", "original"], "Faces that the authors aligned, or the pictures as they were found: a face is looked for.")
+@prepare_options("none", "dlib", "fan", people=False)
+def prepare_rafdb(root, out, tree, **given):
+    """RAF-DB, basic expressions, from the authors' list or from folders: people unknown, the official split.
+
+    \b
+    fer-data prepare rafdb ~/data/RAF-DB prepared
+    fer-data prepare rafdb ~/data/RAF-DB prepared-original --tree original --landmarks fan
+    """
+    if tree == "original" and given["landmarks"] == "none":
+        raise click.UsageError("--tree original has whole pictures: find the faces in them with --landmarks dlib or fan.")
+    _prepare_unknown("rafdb", root, out, {"tree": tree}, **given, detector="sfd" if tree == "original" else "whole")
+
+
+@prepare.command("affectnet")
+@click.argument("root", type=options.ROOT)
+@click.argument("out", type=options.OUT_DIR)
+@choice("--classes", ["8", "7"], "Expressions. 7: without contempt, as many papers have it.")
+@prepare_options("none", "dlib", "fan", people=False)
+def prepare_affectnet(root, out, classes, **given):
+    """AffectNet from its lists, its numbered files or class folders: people unknown, train and validation.
+
+    \b
+    fer-data prepare affectnet ~/data/AffectNet prepared --classes 7 --workers 2
+    """
+    _prepare_unknown("affectnet", root, out, {"classes": classes}, **given, detector="whole")
+
+
+@prepare.command("expw")
+@click.argument("root", type=options.ROOT)
+@click.argument("out", type=options.OUT_DIR)
+@prepare_options("none", "dlib", "fan", people=False)
+def prepare_expw(root, out, **given):
+    """ExpW: each face that label.lst gives a box for. People unknown, no split: train on other data, test on this.
+
+    \b
+    fer-data prepare expw ~/data/ExpW prepared --workers 2
+    """
+    _prepare_unknown("expw", root, out, {}, **given, detector="whole")
+
+
+@prepare.command("sfew")
+@click.argument("root", type=options.ROOT)
+@click.argument("out", type=options.OUT_DIR)
+@prepare_options("none", "dlib", "fan", people=False)
+def prepare_sfew(root, out, **given):
+    """SFEW 2.0: the aligned faces of train and validation. People unknown; the labels of the test part are withheld.
+
+    \b
+    fer-data prepare sfew ~/data/SFEW prepared
+    """
+    _prepare_unknown("sfew", root, out, {}, **given, detector="whole")
+
+
+@prepare.command("caer-s")
+@click.argument("root", type=options.ROOT)
+@click.argument("out", type=options.OUT_DIR)
+@prepare_options("fan", "dlib", people=False)
+def prepare_caer_s(root, out, **given):
+    """CAER-S: the largest face of each scene. People unknown, train and test.
+
+    \b
+    fer-data prepare caer-s ~/data/CAER-S prepared --landmarks dlib --small-faces --workers 2
+    """
+    _prepare_unknown("caer-s", root, out, {}, **given)
+
+
 _TABLE = "Table, e.g. CSV, with the columns path, subject, expression[, sequence, frame]."
 
 
@@ -607,6 +677,35 @@ def _synth_by_form(dataset):
 
 for _dataset in FORMS:
     _synth_by_form(_dataset)
+
+
+def synth_web(dataset, forms, text):
+    """Add the command that draws a database of pictures from the web."""
+    from_forms = [choice("--form", forms, "Layout in which the database is passed on.")] if len(forms) > 1 else []
+
+    def draw(out, as_json, **given):
+        from fer_data.synthetic.web import write_web
+
+        _draw(write_web, out, as_json, dataset=dataset, **given)
+
+    draw.__doc__ = f"""Draw {text}: each face is of another synthetic person.
+
+    \b
+    fer-data synth {dataset} synthetic-{dataset} --pictures 60 --traps
+    """
+    for option in (
+        options.json(), options.workers(), flag("--traps", "Add what must not confuse `prepare`: litter, broken files, strays."),
+        options.seed(), number("--pictures", 300, 12, "Number of faces."), *from_forms, click.argument("out", type=options.OUT_DIR),
+    ):  # fmt: skip
+        draw = option(draw)
+    synth.command(dataset)(draw)
+
+
+synth_web("rafdb", ["list", "original", "kaggle", "folders"], "a RAF-DB tree")
+synth_web("affectnet", ["lists", "numbered", "folders"], "an AffectNet tree")
+synth_web("expw", ["list"], "an ExpW tree: label.lst, and scenes with two faces")
+synth_web("sfew", ["aligned"], "an SFEW tree: aligned faces")
+synth_web("caer-s", ["folders"], "a CAER-S tree: scenes")
 
 
 @synth.command("table")

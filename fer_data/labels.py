@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from fer_data.errors import DatasetError
 from fer_data.text import unknown
 
-__all__ = ["EXPRESSIONS", "BASIC", "CK_PLUS_CODES", "FER2013_CODES", "MMI_CODES", "WORDS", "expression_from_word", "classes_of"]
+__all__ = ["EXPRESSIONS", "BASIC", "CK_PLUS_CODES", "FER2013_CODES", "MMI_CODES", "RAF_DB_CODES", "AFFECTNET_CODES", "WORDS",
+           "expression_from_word", "classes_of"]  # fmt: skip
 
 # The six basic expressions in the order that MMI and Oulu-CASIA use.
 BASIC = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
@@ -24,6 +25,13 @@ CK_PLUS_CODES = {
 MMI_CODES = {1: "anger", 2: "disgust", 3: "fear", 4: "happiness", 5: "sadness", 6: "surprise"}
 # FER2013: the column emotion. (Not the order of folders by name, in which neutral comes before sad and surprise.)
 FER2013_CODES = {0: "anger", 1: "disgust", 2: "fear", 3: "happiness", 4: "sadness", 5: "surprise", 6: "neutral"}
+# RAF-DB: the second column of list_patition_label.txt. Much code writes code - 1.
+RAF_DB_CODES = {1: "surprise", 2: "fear", 3: "disgust", 4: "happiness", 5: "sadness", 6: "anger", 7: "neutral"}
+# AffectNet: the column expression. None: no expression (none, uncertain, no face). (Not the order of folders by name.)
+AFFECTNET_CODES = {
+    0: "neutral", 1: "happiness", 2: "sadness", 3: "surprise", 4: "fear", 5: "disgust", 6: "anger", 7: "contempt",
+    8: None, 9: None, 10: None,
+}  # fmt: skip
 
 # Words met in folder and file names, lower case -> our name.
 WORDS = {

@@ -51,6 +51,7 @@ class Frame:
     number: int                       # the frame number as the database counts
     position: int | None = None       # 0-based position in the clip, or row of the table, `source`; None: the source is a picture
     points: str | None = None         # file with the points that the database itself gives for it, relative to the root
+    box: tuple[int, int, int, int] | None = None     # left, top, right, bottom px (inclusive): where the database says its face is
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,15 @@ def _bu4dfe(out: Path, tree: Path) -> None:
     shutil.copytree(tree, out / "CK+")
 
 
+def _web(out: Path, tree: Path) -> None:
+    from fer_data.synthetic.web import write_web
+
+    for dataset, name in (("rafdb", "drawn"), ("affectnet", "AffectNet"), ("expw", "ExpW"), ("sfew", "SFEW"), ("caer-s", "CAER-S")):
+        write_web(out / name, dataset, pictures=48, traps=True)
+    _pack(out / "basic.zip", out / "drawn", "basic")
+    shutil.rmtree(out / "drawn")
+
+
 def _prepared(out: Path, tree: Path) -> None:
     """A prepared folder without looking for faces: for pages that are about splits."""
     from fer_data.prepare.plan import PrepareConfig
@@ -134,7 +143,8 @@ def _small_databases(out: Path, tree: Path) -> None:
 
 ARCHIVES: dict[str, Callable[[Path, Path], None]] = {
     "howto/ck.md": _ck, "howto/ck48.md": _ck48, "howto/mmi.md": _mmi, "howto/oulu.md": _oulu, "howto/bu4dfe.md": _bu4dfe,
-    "howto/small_databases.md": _small_databases, "howto/folder.md": _folder, "audit.md": _prepared, "protocol.md": _prepared,
+    "howto/small_databases.md": _small_databases, "howto/web_databases.md": _web,
+    "howto/folder.md": _folder, "audit.md": _prepared, "protocol.md": _prepared,
     "howto/predict.md": _trained, "howto/export-model.md": _trained, "howto/card.md": _trained, "howto/export-faces.md": _prepared,
     "howto/shards.md": _prepared, "howto/settings.md": _prepared, "howto/cluster.md": _cluster,
 }  # fmt: skip

@@ -1,5 +1,6 @@
 """One contract for every adapter: sorted, litter pruned, nothing lost, nothing guessed, wrong trees named."""
 
+import io
 import os
 import re
 import shutil
@@ -122,9 +123,41 @@ def wsefep_tree(root):
     return ["AD/AD_7885 happiness 1", "MK/MK_1 fear 1", "MK1/MK1_2 neutral 1"]
 
 
+def rafdb_tree(root):
+    write(root, ["basic/EmoLabel/list_patition_label.txt"], b"train_00010.jpg 5\ntrain_00009.jpg 6\ntest_0002.jpg 1\n")
+    write(root, [f"basic/Image/aligned/{name}_aligned.jpg" for name in ("train_00010", "train_00009", "test_0002")])
+    return ["test_0002 surprise 1", "train_00009 anger 1", "train_00010 sadness 1"]
+
+
+def affectnet_tree(root):
+    for part, number, code in (("train", 10, 6), ("train", 9, 0), ("val", 0, 7)):
+        label = io.BytesIO()
+        np.save(label, np.array(code))
+        write(root, [f"{part}_set/annotations/{number}_exp.npy"], label.getvalue())
+        write(root, [f"{part}_set/images/{number}.jpg"])
+    return ["train-9 neutral 1", "train-10 anger 1", "val-0 contempt 1"]
+
+
+def expw_tree(root):
+    write(root, ["label/label.lst"], b"b10.jpg 0 1 2 30 40 9 3\nb9.jpg 1 1 2 30 40 9 0\nb9.jpg 0 50 2 30 90 9 6\n")
+    write(root, ["image/origin/b10.jpg", "image/origin/b9.jpg"])
+    return ["b9-0 neutral 1", "b9-1 anger 1", "b10-0 happiness 1"]
+
+
+def sfew_tree(root):
+    write(root, [f"Train/Train_Aligned_Faces/Angry/F_{number}.png" for number in (10, 9)] + ["Val/Val_Aligned_Faces/Sad/F_1.png"])
+    return ["train/anger/F_9 anger 1", "train/anger/F_10 anger 1", "validation/sadness/F_1 sadness 1"]
+
+
+def caer_s_tree(root):
+    write(root, ["CAER-S/train/Anger/0010.png", "CAER-S/train/Anger/0009.png", "CAER-S/test/Sad/0001.png"])
+    return ["test/sadness/0001 sadness 1", "train/anger/0009 anger 1", "train/anger/0010 anger 1"]
+
+
 TREES = {
     "ck+": ck_plus_tree, "ck48": ck48_tree, "mmi": mmi_tree, "oulu": oulu_tree, "bu4dfe": bu4dfe_tree, "jaffe": jaffe_tree,
     "kdef": kdef_tree, "rafd": rafd_tree, "faces-mpi": faces_tree, "adfes": adfes_tree, "mug": mug_tree, "wsefep": wsefep_tree,
+    "rafdb": rafdb_tree, "affectnet": affectnet_tree, "expw": expw_tree, "sfew": sfew_tree, "caer-s": caer_s_tree,
     "folder": folder_tree,
 }  # fmt: skip
 OTHERS = {"mmi": 1, "oulu": 2 * (12 + 4 + 11), "kdef": 1, "rafd": 2, "adfes": 2}  # frames that a tree holds besides those of its sequences
@@ -268,7 +301,7 @@ SIGNS = {
     "annotations of CK": ["Landmarks/S005/001/S005_001_00000001_landmarks.txt"],
     "part of an Oulu-CASIA tree": ["Somewhere/P001/Anger/000.jpeg"],
     "who is who is lost": ["sorted_set/happy/12.jpg"],
-    "this is RAF-DB": ["basic/Image/aligned/train_00001_aligned.jpg"],
+    "RAF-DB": ["basic/Image/aligned/train_00001_aligned.jpg"],
     "a folder that `fer-data prepare` wrote": ["manifest.parquet", "settings.json", "shards/00000.h5"],
     "there is no file below it": [],
 }

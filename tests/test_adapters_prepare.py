@@ -1,6 +1,7 @@
 """From adapters through prepare: cropped faces, clips, ways to look at a frame, neutral first frames."""
 
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ from fer_data.pictures.decode import frame_picture
 from fer_data.prepare import sequence as work
 from fer_data.prepare.plan import PrepareConfig, make_plan
 from fer_data.prepare.run import prepare_dataset
-from fer_data.records import Landmarks
+from fer_data.records import Frame, Landmarks, Scan, Sequence
 from fer_data.store.manifest import read_manifest, read_settings, read_skipped
 from fer_data.store.shards import map_dataset
 from fer_data.store.verify import verify
@@ -114,6 +115,53 @@ def test_a_cropped_picture_of_any_shape_keeps_its_proportions(size):
     np.testing.assert_allclose(middle, [[65.5, 65.5]])
     inside = 110 * 110 * min(size) / max(size) / CANVAS**2
     assert face.invented == pytest.approx(1 - inside, abs=0.01)
+
+
+def boxed(root, monkeypatch):
+    """Prepare-able pictures of 200x150 px in which the database itself says where the faces are: two in the first, one outside the last."""
+    root.mkdir()
+    for number in range(3):
+        scene = np.full((150, 200), 30 * number, np.uint8)
+        scene[40:88, 60:108], scene[90:140, 120:170] = picture(number), picture(number + 7, (50, 50))
+        cv2.imwrite(str(root / f"{number}.png"), scene)
+    boxes = {"a/0": (60, 40, 107, 87), "b/0": (120, 90, 169, 139), "a/1": (60, 40, 107, 87), "b/2": (300, 40, 347, 87)}
+    sequences = [
+        Sequence("ck48", key[0], key[2], ("anger", "happiness")[key[0] == "b"], (Frame(f"{key[2]}.png", 0, box=box),))
+        for key, box in boxes.items()
+    ]
+    monkeypatch.setitem(ADAPTERS, "ck48", lambda root: Scan("ck48", tuple(sorted(sequences, key=lambda one: one.sequence_id))))
+    return root
+
+
+def test_a_box_that_the_database_gives_is_the_face_and_nobody_looks_for_another(tmp_path, monkeypatch):
+    """Seen red: with the whole picture in place of the box; with the box's last row and column left out (110/47); without the boxes in
+    `evidence` (the landmark cache gave both faces of a picture the same points); without the refusal in make_plan."""
+    root = boxed(tmp_path / "in", monkeypatch)
+    done = prepare_dataset("ck48", root, tmp_path / "out", PrepareConfig(**NONE))
+    assert (done.found, done.kept, done.skipped) == (4, 3, {"no-face": 1})
+    assert "is not in the picture of 200x150" in read_skipped(tmp_path / "out")["detail"].iloc[0]
+    rows = read_manifest(tmp_path / "out")
+    faces = map_dataset(tmp_path / "out/shards" / rows["shard"].iloc[0], "faces")
+    shown = (60, 40, picture(0)), (60, 40, picture(1)), (120, 90, picture(7, (50, 50)))
+    for row, (left, top, one) in zip(rows.itertuples(), shown, strict=True):
+        side = len(one)
+        matrix = np.array([[row.matrix_00, row.matrix_01, row.matrix_02], [row.matrix_10, row.matrix_11, row.matrix_12]])
+        corner = canvas_to_picture(np.array([[10.5, 10.5], [120.5, 120.5]]), matrix)
+        np.testing.assert_allclose(corner, [[left - 0.5, top - 0.5], [left + side - 0.5, top + side - 0.5]])
+        back = cv2.resize(np.asarray(faces[row.row])[11:121, 11:121], one.shape, interpolation=cv2.INTER_AREA)
+        assert np.abs(back.astype(int) - one).mean() < 3
+    assert rows["invented"].max() < 0.02, "what is around the box is in the picture"
+    with pytest.raises(DatasetError, match="its lists say where each face is, and dlib would look for one"):
+        make_plan("ck48", root, PrepareConfig(**NONE | {"landmarks": "dlib"}))
+    found = []
+    for _ in range(2):                                                   # the second time from the cache of landmarks
+        prepare_dataset("ck48", root, tmp_path / "dlib", PrepareConfig(**NONE | {"landmarks": "dlib", "detector": "whole"}))
+        found.append(np.array(map_dataset(tmp_path / "dlib/shards/00000.h5", "landmarks")))
+        shutil.rmtree(tmp_path / "dlib/shards")
+    points = found[0]
+    np.testing.assert_array_equal(*found)
+    assert points.shape == (3, 68, 2) and not np.allclose(points[0], points[2])
+    assert (points[0].min(0) > (40, 20)).all() and (points[0].max(0) < (128, 108)).all() and points[2].min() > 70
 
 
 def test_none_is_a_backend_that_must_be_named():

@@ -3,7 +3,7 @@ the one that reads by a form."""
 
 from functools import partial
 
-from fer_data.datasets import bu4dfe, ck48, ck_plus, described, fer2013, folder, mmi, oulu_casia
+from fer_data.datasets import affectnet, bu4dfe, caer_s, ck48, ck_plus, described, expw, fer2013, folder, mmi, oulu_casia, rafdb, sfew
 from fer_data.datasets.forms import FORMS
 
 __all__ = ["ADAPTERS"]
@@ -16,5 +16,10 @@ ADAPTERS = {
     "bu4dfe": bu4dfe.scan,
     **{name: partial(described.scan, name) for name in FORMS},
     "fer2013": fer2013.scan,
+    "rafdb": rafdb.scan,
+    "affectnet": affectnet.scan,
+    "expw": expw.scan,
+    "sfew": sfew.scan,
+    "caer-s": caer_s.scan,
     "folder": folder.scan,
 }

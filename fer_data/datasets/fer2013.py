@@ -94,7 +94,7 @@ def scan(
         sequences, skipped, notes, digests = _from_tables(Path(root), tables, votes, rule)
         form = f"FER+ by {rule}" if votes else _THREE
     else:
-        sequences, skipped = in_class_folders("fer2013", files, _MEMBER, _PARTS, _WORDS)
+        sequences, skipped = in_class_folders("fer2013", root, files, _MEMBER, _PARTS, _WORDS)
         notes, digests = (), digests_of_files(root, sequences)
         form = _TWO if {one.split for one in sequences} == {"train", "test"} else _THREE
         if sequences and votes:

@@ -29,7 +29,8 @@ FILES = {
     "ck+": "ck_plus.json", "ck48": "ck48.json", "mmi": "mmi.json", "oulu": "oulu_casia.json", "bu4dfe": "bu4dfe.json",
     "jaffe": "jaffe.json", "kdef": "kdef.json", "rafd": "rafd.json", "faces-mpi": "faces_mpi.json", "adfes": "adfes.json",
     "mug": "mug.json", "wsefep": "wsefep.json",
-    "fer2013": "fer2013.json",
+    "fer2013": "fer2013.json", "rafdb": "rafdb.json", "affectnet": "affectnet.json", "expw": "expw.json", "sfew": "sfew.json",
+    "caer-s": "caer_s.json",
 }  # fmt: skip
 _NAMED = 12                           # so many ids are named, the rest is counted
 
@@ -56,7 +57,7 @@ class Facts:
     notes: tuple[str, ...]
     # People unknown. Form in which the database is passed on -> part of records.SPLITS -> expression, or "all" -> pictures
     forms: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
-    # Copies that others changed: name -> the counts that give it away, as in a form, and `says`, one clause on what it is
+    # Copies that others changed: name -> the counts that give it away (none are known: empty), as in a form, and `says`, what it is
     copies: Mapping[str, Mapping] = field(default_factory=dict)
 
 
@@ -116,13 +117,14 @@ def split_notes(dataset: str, form: str, sequences: "Iterable[Sequence]") -> tup
             found[sequence.split, "all"] += 1
     wanted = _flat(facts.forms[form])
     differ = {key: count for key, count in wanted.items() if found[key] != count}
-    known = [name for name, copy in facts.copies.items() if all(found[key] == count for key, count in _flat(copy["counts"]).items())]
+    tells = {name: _flat(copy["counts"]) for name, copy in facts.copies.items() if copy["counts"]}
+    known = [name for name, counts in tells.items() if all(found[key] == count for key, count in counts.items())]
     said = tuple(f"these are the counts of {name}: {facts.copies[name]['says']}" for name in known)
     if not differ:
-        parts = ", ".join(f"{part} {found[part, 'all']:,}" for part in facts.forms[form])
+        parts = ", ".join(f"{part or 'pictures'} {found[part, 'all']:,}" for part in facts.forms[form])
         return (f"counts: official, {form}: {parts}", *said)
     if all(found[key] <= count for key, count in wanted.items()):
-        parts = ", ".join(f"{part} {found[part, 'all']:,} of {_size(counts):,}" for part, counts in facts.forms[form].items())
+        parts = ", ".join(f"{part or 'pictures'} {found[part, 'all']:,} of {_size(counts):,}" for part, counts in facts.forms[form].items())
         return (f"counts: a subset of the official ones, {form}: {parts}", *said)
     named = [f"{part} {what if what != 'all' else 'pictures'} {found[part, what]:,} instead of {n:,}" for (part, what), n in differ.items()]
     more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""

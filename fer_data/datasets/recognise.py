@@ -14,7 +14,8 @@ from fer_data.errors import DatasetError
 from fer_data.pictures.file_kinds import CLIPS, PICTURES
 from fer_data.text import counted, listed
 
-__all__ = ["BASIC_FOLDERS", "wrong_tree", "what_it_is", "where_it_lies", "what_file_it_is", "with_backslashes", "is_mahnob"]
+__all__ = ["BASIC_FOLDERS", "wrong_tree", "what_it_is", "told_by_its_names", "where_it_lies", "what_file_it_is",
+           "with_backslashes", "is_mahnob"]  # fmt: skip
 
 # The folder names of Oulu-CASIA and of BU-4DFE, in the order of labels.BASIC.
 BASIC_FOLDERS = {"oulu": ("Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise"),
@@ -58,6 +59,12 @@ def what_it_is(root: Path, files: list[str], expected: str) -> str:
     if archives:
         return f"; unpack {listed(archives, 4)} first"
     return ""
+
+
+def told_by_its_names(root: Path, files: list[str], expected: str) -> str:
+    """Return "this is ..." for pictures in folders of expressions whose names are those of another database from the web, or ""."""
+    others = {key for key, _, pattern in _WEB if key != expected and _any(pattern)(root, files)}
+    return next((clause for kind, _, clause in _RULES if kind in others), "")
 
 
 def with_backslashes(files: list[str]) -> str:
@@ -117,6 +124,15 @@ _INSIDE = (("ck48", "a CK+48", _CK48), ("oulu", "an Oulu-CASIA", _OULU), ("bu4df
 _DEEPEST = 4                          # so many folders are in the longest of these patterns
 
 _MEDIA = "|".join(suffix[1:] for suffix in (*PICTURES, *CLIPS))
+# Databases of pictures from the web, which look alike: (key of ADAPTERS, name, pattern of a path that is in no other)
+_WEB = (
+    ("rafdb", "RAF-DB", r"(?:train|test)_\d+(?:_aligned)?\.jpg"),
+    ("affectnet", "AffectNet", r"(?:train|val)_set/annotations/\d+_(?:exp|val|aro|lnd)\.npy|(?:manually|automatically)_annotated[^/]*/.*"),
+    ("expw", "ExpW", r"label\.lst"),
+    ("sfew", "SFEW", r"(?:train|val)_aligned_faces/.*"),
+    ("caer-s", "CAER-S", r"(?:train|valid|test)/anger/\d{4}\.png"),
+)
+
 _NO_SUBJECTS = "has no subject ids and cannot be split by subject"
 # (key of ADAPTERS or "", test, clause), the more special first
 _RULES = (
@@ -135,9 +151,10 @@ _RULES = (
     ("", _any(r"S\d{3}_\d{3}_\d{8}_(?:emotion|landmarks|facs)\.txt"),
      "these are annotations of CK+; its pictures are in extended-cohn-kanade-images.zip"),
     ("", _any(r"ckextended\.csv"), f"ckextended.csv {_NO_SUBJECTS}; get the original archives of CK+, or CK+48"),
+    ("", _any(r"(?:train|validation|test)/anger/\d{4}\.avi"), "these are the clips of CAER; CAER-S, the frames of them, is read"),
+    *((key, _any(pattern), f"this is {name}; {_use(key)}") for key, name, pattern in _WEB),
     ("fer2013", _any(r"(?:fer2013|icml_face_data)\.csv|(?:train|training|publictest)/(?:angry|disgust|fear)/[^/]+\.(?:jpg|png)"),
      f"this is FER2013; {_use('fer2013')}"),
-    ("", _any(r"(?:train|test)_\d+(?:_aligned)?\.jpg"), f"this is RAF-DB, which {_NO_SUBJECTS}"),
     ("", _any(r"(?:sorted_set|dataset)/(?:neutral|" + _WORDS + r")/\d+\.(?:jpg|png)"),
      "these are pictures sorted by expression under new names: who is who is lost, so they cannot be split by subject"),
     *((name, _any(rf"{load_form(name).pattern}\.(?:{_MEDIA})"), f"this is {load_facts(name).name}; {_use(name)}") for name in FORMS),

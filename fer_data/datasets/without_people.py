@@ -7,18 +7,21 @@ Nobody is invented: `subject` is empty. Labels are read by name or by the code t
 folder in a listing: by alphabet neutral comes before sad and surprise, by code after them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
+from fer_data.datasets.recognise import told_by_its_names
 from fer_data.datasets.tree import stray
-from fer_data.errors import UnreadableError
-from fer_data.files import sha256_of_file
+from fer_data.errors import DatasetError, TableError, UnreadableError
+from fer_data.files import read_file, sha256_of_file
 from fer_data.labels import WORDS
 from fer_data.pictures.file_kinds import is_picture
 from fer_data.records import Frame, Sequence, Skip
+from fer_data.tables import raw_lines, text_of
+from fer_data.text import natural_key
 
-__all__ = ["PARTS", "digests_of_files", "in_class_folders", "picture", "without_duplicates"]
+__all__ = ["PARTS", "digests_of_files", "in_class_folders", "picture", "read_words", "without_duplicates"]
 
 # Names of folders, in lower case -> the part of the split that they hold.
 PARTS = {
@@ -29,35 +32,55 @@ PARTS = {
 _BEST = ("test", "validation", "train", "")          # of pictures that are the same, one of the first of these parts is kept
 
 
-def picture(dataset: str, path: str, split: str, expression: str | None, key: str | None = None) -> Sequence:
-    """Return the Sequence of one picture. `key`: its id, unique in the database; None: its path without the suffix."""
-    name = str(PurePosixPath(path).with_suffix("")) if key is None else key
-    return Sequence(dataset, "", name, expression, (Frame(path, 0),), split=split)
+def picture(
+    dataset: str, path: str, split: str, expression: str | None, key: str, box: tuple[int, int, int, int] | None = None
+) -> Sequence:  # fmt: skip
+    """Return the Sequence of one picture, or of one face in it. `key`: its id, unique in the database; `box`: as Frame has it."""
+    return Sequence(dataset, "", key, expression, (Frame(path, 0, box=box),), split=split)
+
+
+def read_words(root: Path, source: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line, words) of the lines of a list that are not empty. Raises DatasetError if it is no text."""
+    try:
+        text, _ = text_of(read_file(Path(root) / source))
+    except TableError as error:
+        raise DatasetError(f"reading the list {source}: {error}") from error
+    except UnreadableError as error:
+        raise DatasetError(f"reading the list {source}: it {error.why}") from error
+    yield from ((number, words) for number, line in enumerate(raw_lines(text), 1) if (words := line.split()))
 
 
 def in_class_folders(
     dataset: str,
-    files: Iterable[str],             # as tree.walk gives them
+    root: Path,
+    files: list[str],                 # as tree.walk gives them
     member: str,                      # how a picture is named, for people
     parts: Mapping[str, str] = PARTS,
-    words: Mapping[str, str] = WORDS,
+    words: Mapping[str, str | None] = WORDS,
 ) -> tuple[list[Sequence], list[Skip]]:
-    """Return the pictures that lie in `.../<part>/.../<label>/<name>`, and Skips for those that do not, in the order of `files`.
+    """Return the pictures that lie in `.../<part>/.../<label>/<name>`, in natural order, and Skips for those that do not.
 
     parts, words   names of folders in lower case -> part of the split, expression
     The label is the folder that holds the picture; the part is the nearest folder above it that has a name of `parts`.
+    Raises DatasetError if the names are those of another database with such folders.
     """
-    found, skipped = [], []
-    for path in files:
+    if clause := told_by_its_names(root, files, dataset):
+        raise DatasetError(f"looking for {dataset} below {root}: {member}; {clause}")
+    found, skipped = {}, []
+    for path in sorted(files, key=lambda path: (path.count("/"), natural_key(path))):
         if not is_picture(path):
             continue
         *above, label, _ = ("", *path.lower().split("/"))
         part = next((parts[name] for name in reversed(above) if name in parts), None)
         if part is None or label not in words:
             skipped.append(stray(path, member))
+            continue
+        key = f"{part}/{words[label] or label}/{PurePosixPath(path).stem}"
+        if key in found:
+            skipped.append(Skip(path, "duplicate", "", key, detail=f"taken from {found[key].frames[0].source}"))
         else:
-            found.append(picture(dataset, path, part, words[label]))
-    return found, skipped
+            found[key] = picture(dataset, path, part, words[label], key)
+    return [found[key] for key in sorted(found, key=natural_key)], skipped
 
 
 def without_duplicates(

@@ -76,22 +76,26 @@ def align(picture: np.ndarray, points: np.ndarray, template: np.ndarray = TEMPLA
     return _face(picture, matrix, _residual_px(points, matrix, template))
 
 
-def place_whole(picture: np.ndarray) -> Face:
+def place_whole(picture: np.ndarray, box: tuple[float, float, float, float] | None = None) -> Face:
     """Return a picture that is a cropped face already on the stored canvas: it becomes the crop area, no point is needed.
 
     Convention: the edges of the picture's longer side fall on the edges of the crop area, the shorter side is centred; no
     rotation. What lies around, the canvas' margin at least, repeats the border and is counted in `invented`.
+    box      (left, top, right, bottom), pixels of the picture, the last two included: takes the place of the whole picture; what is
+             around it in the picture is then around it on the canvas
     """
-    matrix, invented = _whole(*picture.shape[:2])
+    left, top, right, bottom = box or (0, 0, picture.shape[1] - 1, picture.shape[0] - 1)
+    matrix, invented = _placed((left, top, right, bottom), picture.shape[:2])
     return Face(_warped(picture, matrix), matrix.copy(), 0.0, invented)
 
 
 @lru_cache(64)                        # pictures of such a database are of one size, and counting takes ten times as long as warping
-def _whole(height: int, width: int) -> tuple[np.ndarray, float]:
-    """Return the matrix that places a whole picture of this size, and the share of its canvas that lies outside of it."""
-    scale, middle = CROP_AREA / max(height, width), (CANVAS - 1) / 2
-    matrix = np.array([[scale, 0, middle - scale * (width - 1) / 2], [0, scale, middle - scale * (height - 1) / 2]])
-    return matrix, _invented((height, width), matrix)
+def _placed(box: tuple[float, float, float, float], shape: tuple[int, int]) -> tuple[np.ndarray, float]:
+    """Return the matrix that places a box of a picture (height, width), and the share of the canvas that lies outside of the picture."""
+    left, top, right, bottom = box
+    scale, middle = CROP_AREA / max(right - left + 1, bottom - top + 1), (CANVAS - 1) / 2
+    matrix = np.array([[scale, 0, middle - scale * (left + right) / 2], [0, scale, middle - scale * (top + bottom) / 2]])
+    return matrix, _invented(shape, matrix)
 
 
 def fit_of(points: np.ndarray) -> tuple[float, float]:

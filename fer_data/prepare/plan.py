@@ -173,6 +173,11 @@ def make_plan(dataset: str, root: Path, config: PrepareConfig, name: str | None 
         selected += [Selected(one, fold_of[sequence.subject]) for one in used]
     kind, options = config.backend()
     backend = open_backend(kind, **options)
+    if not backend.takes_boxes and any(frame.box for one in selected for frame in one.sequence.frames):
+        raise DatasetError(
+            f"preparing {dataset}: its lists say where each face is, and {backend.name} would look for one, perhaps of another person;"
+            " choose landmarks none, or detector whole with dlib or fan"
+        )
     evidence = tuple(backend.evidence(Path(root), one.sequence) for one in selected)
     scan = replace(scan, notes=(*scan.notes, *_neutral_notes(selected, config.neutral)))
     return Plan(scan, rule, tuple(selected), tuple(_once(skipped, selected)), tuple(_group(selected)), backend.identity(), evidence)

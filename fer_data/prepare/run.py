@@ -211,6 +211,7 @@ class _Run:
         for one, evidence in zip(self.plan.selected[first:last], self.plan.evidence[first:last], strict=True):
             content = asdict(one.sequence)
             del content["split"]                                         # it goes into the manifest alone, as folds do
+            content["frames"] = [{name: part for name, part in frame.items() if name != "box" or part} for frame in content["frames"]]
             content["sha256"] = [hashes[place_of(frame)][0] for frame in one.sequence.frames]
             if any(hashes[place_of(frame)][1] for frame in one.sequence.frames):
                 content["scaling"] = SCALING_VERSION

@@ -268,7 +268,7 @@ def _align_one(task, index, picture, landmarks, framing, before, skipped) -> tup
         skipped.append(_skip(sequence, index, reason, detail or f"backend {task.identity['name']}"))
         return None
     try:
-        face = place_whole(picture) if task.identity["name"] == NO_POINTS else align(picture, landmarks.points)
+        face = place_whole(picture, landmarks.box) if task.identity["name"] == NO_POINTS else align(picture, landmarks.points)
     except LandmarkError as error:
         skipped.append(_skip(sequence, index, "bad-landmarks", str(error)))
         return None

@@ -69,7 +69,7 @@ RULES = {
 DEFAULT_RULE = {
     "ck+": "last-three", "ck48": "all", "mmi": "apex-or-middle-three", "oulu": "last-three", "bu4dfe": "every-1", "folder": "all",
     "jaffe": "all", "kdef": "all", "rafd": "all", "faces-mpi": "all", "adfes": "last-fifth", "mug": "middle-three", "wsefep": "all",
-    "fer2013": "all",
+    "fer2013": "all", "rafdb": "all", "affectnet": "all", "expw": "all", "sfew": "all", "caer-s": "all",
 }  # fmt: skip
 
 

@@ -7,9 +7,12 @@ Out: more files in it, some of its own damaged; the number of files touched.
 import shutil
 from pathlib import Path
 
+import cv2
+import numpy as np
+
 from fer_data.synthetic import litter
 
-__all__ = ["LFS_POINTER", "for_oulu", "for_bu4dfe", "leave_litter", "cut_in_half"]
+__all__ = ["LFS_POINTER", "for_oulu", "for_bu4dfe", "for_web", "leave_litter", "cut_in_half"]
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 48213\n"
 _APPLE_DOUBLE = litter.APPLE_DOUBLE_MAGIC + bytes(213)
@@ -50,6 +53,21 @@ def for_bu4dfe(root: Path, subject: Path) -> int:
     (points / "000.bnd").write_bytes(b"0 0.0 0.0 0.0\n" * 83)
     (root / "M999" / "Sad").mkdir(parents=True)
     return 6 + leave_litter(root, [subject / "Angry", subject / "Fear"])
+
+
+def for_web(root: Path, dataset: str) -> int:
+    """Damage and surround a tree of pictures from the web: of four of its pictures the first becomes a Git LFS pointer, the second is cut
+    in half, a copy of the third is nobody's, and of CAER-S the fourth shows nobody.
+    """
+    pictures = sorted(path for path in root.rglob("*") if path.suffix in (".png", ".jpg"))
+    first, second, third, fourth = pictures[len(pictures) // 2 :][:4]
+    shutil.copy(third, root / f"IMG_0815{third.suffix}")
+    first.write_bytes(LFS_POINTER)
+    cut_in_half(second)
+    if dataset == "caer-s":
+        _, empty = cv2.imencode(".png", np.full((240, 320, 3), 90, np.uint8))
+        fourth.write_bytes(empty.tobytes())
+    return 3 + (dataset == "caer-s") + leave_litter(root, [third.parent])
 
 
 def leave_litter(root: Path, folders: list[Path]) -> int:

@@ -50,6 +50,7 @@ class Backend(ABC):
     version: str                      # of the library that does the work
     weights_sha256: str               # of its model files; "" if it has none
     settings: dict                    # everything else that its result depends on
+    takes_boxes = False               # whether it takes a face to be where the database says (Frame.box); the others look for one
 
     @abstractmethod
     def locate(self, pictures: list[np.ndarray], origin: Origin) -> list[Landmarks | str]:
