@@ -1,6 +1,5 @@
 """Fixtures that several test files share."""
 
-import csv
 import os
 
 # Before torch is imported, here and in child processes: the tests' networks are so small that a second thread only waits, and a
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 
 from fer_data.faces import views
+from tests import trees
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -52,11 +52,7 @@ def real_faces():
 @pytest.fixture(scope="session")
 def ck_plus_sequences():
     """The 327 labelled sequences of CK+ by public id: dicts of subject, sequence, expression, last_frame (text)."""
-    path = Path(os.environ.get("FER_REFERENCE", REPOSITORY.parent / "shared" / "reference")) / "ck_plus_sequences.csv"
-    if not path.is_file():
-        pytest.skip(f"no list of the CK+ sequences at {path}; set FER_REFERENCE to the folder that holds ck_plus_sequences.csv")
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    return trees.ck_plus_sequences()
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import cv2
 
+from tests.trees import ck_plus_sequences
+
 __all__ = ["ARCHIVES"]
 
 
@@ -141,10 +143,19 @@ def _small_databases(out: Path, tree: Path) -> None:
         write_described(dataset, out / folder, subjects=2 if dataset in ("adfes", "mug") else 3)
 
 
+def _ck48_names(out: Path, tree: Path) -> None:
+    """The folder of CK+48 with the names of its 981 pictures, and no pixels."""
+    for row in ck_plus_sequences():
+        place = out / "CK+48" / {"happiness": "happy"}.get(row["expression"], row["expression"])
+        place.mkdir(parents=True, exist_ok=True)
+        for back in range(3):
+            (place / f"{row['subject']}_{row['sequence']}_{int(row['last_frame']) - back:08d}.png").touch()
+
+
 ARCHIVES: dict[str, Callable[[Path, Path], None]] = {
     "howto/ck.md": _ck, "howto/ck48.md": _ck48, "howto/mmi.md": _mmi, "howto/oulu.md": _oulu, "howto/bu4dfe.md": _bu4dfe,
     "howto/small_databases.md": _small_databases, "howto/web_databases.md": _web,
-    "howto/folder.md": _folder, "audit.md": _prepared, "protocol.md": _prepared,
+    "howto/folder.md": _folder, "audit.md": _prepared, "leaks.md": _ck48_names, "protocol.md": _prepared,
     "howto/predict.md": _trained, "howto/export-model.md": _trained, "howto/card.md": _trained, "howto/export-faces.md": _prepared,
     "howto/shards.md": _prepared, "howto/settings.md": _prepared, "howto/cluster.md": _cluster,
 }  # fmt: skip

@@ -20,7 +20,7 @@ from tests.doc_pages import DOCS, REPOSITORY, blocks_of, pages, run_page, words_
 
 FAST = {
     "audit.md", "extend/database.md", "extend/landmarks.md", "extend/report.md", "howto/export-faces.md", "howto/folder.md",
-    "howto/shards.md",
+    "howto/shards.md", "leaks.md",
 }  # fmt: skip
 # the others take 8 to 25 s
 RUN = [page for page in pages() if any(block.kind in ("console", "python") for block in blocks_of(DOCS / page))]

@@ -20,6 +20,7 @@ from fer_data.audit.subject_names import Identity, expression_of_folder
 from fer_data.audit.who import names_of, numbered, people_of, spelled_alike
 from fer_data.errors import SplitError
 from fer_data.labels import WORDS
+from fer_data.pictures.file_kinds import is_clip
 
 __all__ = ["ReadSplit", "read_split"]
 
@@ -107,12 +108,14 @@ def _rows(files: Sequence[Path], trees: Sequence[Tree], notes: list[str], who: S
 
 
 def _keys(rows: list[Row], identities: list[Identity], digest, notes: list[str]) -> tuple[list[str], str]:
-    """Return the name of each row's item, and what an item is: image, sequence, subject or row."""
+    """Return the name of each row's item, and what an item is: image, clip, sequence, subject or row."""
     if all(row.path for row in rows):
         if any("below" in row.cells for row in rows):
             keys = _keys_of_tree(rows, identities, digest)
         else:
             keys = [_without_places(row.path) if identity.frame else row.path for row, identity in zip(rows, identities, strict=True)]
+        if all(is_clip(row.path) and not identity.frame for row, identity in zip(rows, identities, strict=True)):
+            return keys, "clip"
         pictures = any(is_listed_picture(row.path) or identity.frame for row, identity in zip(rows, identities, strict=True))
         return keys, "image" if pictures or any(identity.sequence is None for identity in identities) else "sequence"
     for unit, fields in (("image", ("subject", "sequence", "frame")), ("sequence", ("subject", "sequence")), ("subject", ("subject",))):

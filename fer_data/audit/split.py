@@ -37,7 +37,7 @@ class Split:
 
     items: Mapping[str, Item]         # by Item.image; every item that occurs anywhere
     folds: tuple[SplitFold, ...]
-    unit: str = "image"               # what an item is: image, sequence, subject, row
+    unit: str = "image"               # what an item is: image, clip, sequence, subject, row
     notes: tuple[str, ...] = ()       # how it was read, for people
     warnings: tuple[str, ...] = ()    # what looked wrong while it was read
     doubts: tuple[str, ...] = ()      # of these, those about who is who: with one of them no split is clean
