@@ -30,7 +30,7 @@ stderr = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 # Where commands are, of both programs: a near miss is answered from this table, not by importing the other program.
 COMMANDS = {
-    "fer-data": ("audit", "card", "doctor", "export", "inspect", "prepare", "report", "synth", "verify", "weights"),
+    "fer-data": ("audit", "card", "doctor", "export", "inspect", "join", "prepare", "report", "synth", "verify", "weights"),
     "fer-data prepare": (
         "adfes", "affectnet", "bu4dfe", "caer-s", "ck+", "ck48", "expw", "faces-mpi", "fer2013", "folder", "jaffe", "kdef", "mmi", "mug",
         "oulu", "rafd", "rafdb", "sfew", "wsefep",

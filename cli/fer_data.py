@@ -60,6 +60,13 @@ def prepare():
     """
 
 
+_FOLDS = (
+    number("--folds", 10, 2, "Number of subject-disjoint folds."),
+    choice("--fold-rule", ["step", "stratified", "shuffled"],
+           "step: subjects[i::N], as in the literature; stratified: expressions are spread evenly; shuffled: at random."),
+)  # fmt: skip
+
+
 def prepare_options(*backends, people=True):
     """Return a decorator that adds the options that every database has; the first of its landmark backends is the default.
 
@@ -73,10 +80,7 @@ def prepare_options(*backends, people=True):
     by_person = [
         choice("--neutral", ["off", "class", "reference"],
                "The neutral first frame of each sequence: leave it out, make it a class, or keep it in rows that are not trained on."),
-        number("--folds", 10, 2, "Number of subject-disjoint folds."),
-        choice("--fold-rule", ["step", "stratified", "shuffled"],
-               "step: subjects[i::N], as in the literature; stratified: expressions are spread evenly; shuffled: at random."),
-        flag("--distinct-subjects", "Ids that differ only in case, leading zeros or separators (1 and 001) are different people."),
+        *_FOLDS, flag("--distinct-subjects", "Ids that differ only in case, leading zeros or separators (1 and 001) are different people."),
         options.seed("fold_seed"),
     ] if people else []  # fmt: skip
     added = [
@@ -351,6 +355,34 @@ def _prepare(dataset, root, out, adapter_options, dry_run, strict, as_json, **gi
         summary = run.prepare_dataset(dataset, root, out, config, progress)
     common.answer(summary, as_json)
     sys.exit(1 if strict and summary.unusable else 0)
+
+
+@main.command("join")
+@click.argument("folders", nargs=-1, required=True, metavar="PREPARED PREPARED...", type=options.PREPARED)
+@click.argument("out", type=options.OUT_DIR)
+@_FOLDS[0]
+@_FOLDS[1]
+@options.seed("fold_seed")
+@options.dry_run()
+@options.json()
+def join_(folders, out, folds, fold_rule, fold_seed, dry_run, as_json):
+    """Join prepared folders of several databases into one, with folds by person over all of them. No face is looked for again.
+
+    The classes are the expressions that any of them has. Refused are faces of different kinds (landmarks, views, colour), and databases
+    that hold the same pictures.
+
+    \b
+    fer-data join prepared-jaffe prepared-kdef prepared-joined --folds 5 --fold-rule stratified
+    """
+    from fer_data.prepare.join import join, plan_join
+
+    plan = plan_join(folders, out, folds, fold_rule, fold_seed)
+    if dry_run:
+        common.answer(plan, as_json)
+        return
+    with common.progress("joining shards") as progress:
+        summary = join(plan, progress)
+    common.answer(summary, as_json)
 
 
 # --- look at what is there --------------------------------------------------------------------------------------------

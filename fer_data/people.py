@@ -24,8 +24,8 @@ from functools import lru_cache
 from fer_data.errors import DatasetError, PeopleError
 from fer_data.text import counted, natural_key
 
-__all__ = ["EMPTY_WORDS", "SAME_PEOPLE", "SAME_PICTURES", "UNKNOWN", "says_nothing", "person", "one_name", "alike", "pairs_text",
-           "are_known", "people_text", "refuse_alike", "refuse_unknown", "same_pictures"]  # fmt: skip
+__all__ = ["EMPTY_WORDS", "SAME_PEOPLE", "SAME_PICTURES", "UNKNOWN", "says_nothing", "person", "joined_id", "one_name", "alike",
+           "pairs_text", "are_known", "people_text", "refuse_alike", "refuse_unknown", "same_pictures"]  # fmt: skip
 
 # words that stand in a cell for nothing, in lower case
 EMPTY_WORDS = ("", "nan", "none", "null", "na", "n/a", "#n/a", "<na>")
@@ -64,12 +64,24 @@ def person(text: str) -> str | None:
     return None if says_nothing(text) else text
 
 
-def one_name(dataset: str | None, subject: str) -> str:
-    """Return dataset/subject with one name for each person: in one spelling, and CK+48 shows people of CK+. None: no dataset is named.
+def joined_id(dataset: str, subject: str) -> str:
+    """Return the id of a person where several databases are in one manifest: JAFFE and WSEFEP both have a KA.
 
-    >>> one_name("ck48", "S005"), one_name("mine", " S  1"), one_name(None, "1.0")
-    ('ck+/S005', 'mine/S 1', '1')
+    >>> joined_id("jaffe", "KA"), joined_id("jaffe", "jaffe:KA")
+    ('jaffe:KA', 'jaffe:KA')
     """
+    return f"{dataset}:{subject.removeprefix(f'{dataset}:')}"
+
+
+def one_name(dataset: str | None, subject: str) -> str:
+    """Return dataset/subject with one name for each person: in one spelling, in whichever manifest, and CK+48 shows people of CK+.
+
+    dataset   None: none is named
+
+    >>> one_name("ck48", "S005"), one_name("mine", " S  1"), one_name(None, "1.0"), one_name("jaffe", "jaffe:KA")
+    ('ck+/S005', 'mine/S 1', '1', 'jaffe/KA')
+    """
+    subject = subject if dataset is None else subject.removeprefix(f"{dataset}:")
     return "/".join(part for part in (SAME_PEOPLE.get(dataset, dataset), person(subject) or subject) if part is not None)
 
 

@@ -140,7 +140,7 @@ def _small_databases(out: Path, tree: Path) -> None:
 
     names = {"jaffe": "jaffe", "kdef": "KDEF", "rafd": "RaFD", "faces-mpi": "FACES", "wsefep": "WSEFEP", "adfes": "ADFES", "mug": "MUG"}
     for dataset, folder in names.items():
-        write_described(dataset, out / folder, subjects=2 if dataset in ("adfes", "mug") else 3)
+        write_described(dataset, out / folder, subjects=2)
 
 
 def _ck48_names(out: Path, tree: Path) -> None:

@@ -8,6 +8,7 @@ Only the standard library is imported: `fer-data doctor` reads facts where numpy
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -22,7 +23,8 @@ from fer_data.text import natural_key, unknown
 if TYPE_CHECKING:
     from fer_data.records import Sequence
 
-__all__ = ["FILES", "Facts", "ck_plus_subjects", "counts_note", "difference_notes", "load_facts", "split_notes", "subject_notes"]
+__all__ = ["FILES", "Facts", "ck_plus_subjects", "counts_note", "difference_notes", "load_facts", "parts_of", "split_notes",
+           "subject_notes"]  # fmt: skip
 
 # database -> its file in data_manifests
 FILES = {
@@ -76,6 +78,15 @@ def load_facts(dataset: str) -> Facts:
     content.pop("form", None)         # of forms.py
     lists = {key: tuple(content[key]) for key in ("citation", "notes")}
     return Facts(**{**content, **lists})
+
+
+def parts_of(dataset: str) -> tuple[str, ...]:
+    """Return the databases that are joined under a name, in order; of one database, itself.
+
+    >>> parts_of("bu4dfe+ck++jaffe"), parts_of("ck+")
+    (('bu4dfe', 'ck+', 'jaffe'), ('ck+',))
+    """
+    return tuple(re.findall(r"ck\+|[^+]+", dataset))
 
 
 # --- what an adapter found, compared with it ---------------------------------------------------------------------------

@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from fer_data import __version__
 from fer_data.datasets.tree import is_drawn
-from fer_data.errors import DatasetError, ShardError
+from fer_data.errors import DatasetError
 from fer_data.faces.views import N_VIEWS, VIEW_SIZE, render_views
 from fer_data.files import write_json_atomically
 from fer_data.labels import classes_of
@@ -176,7 +176,7 @@ class _Run:
         todo, keys, missing = [], [], set()
         for index, (first, last) in enumerate(self.plan.shards):
             keys.append(self._key(first, last, hashes))
-            if self._known(index, keys[-1]) is None:
+            if shards.kept_record(self.out / "shards", shards.shard_name(index), keys[-1]) is None:
                 missing.add(index)
                 todo += range(first, last)
         results = self._results(pool, (self._task(one, hashes) for one in todo))
@@ -187,16 +187,6 @@ class _Run:
                 yield shards.read_record(self.out / "shards", shards.shard_name(index))  # again, so that one at a time is held
             else:
                 yield self._make_shard(index, keys[index], [next(results) for _ in range(first, last)])
-
-    def _known(self, index: int, key: str) -> shards.ShardRecord | None:
-        """Return the record of a shard that lies there whole and has this key."""
-        try:
-            record = shards.read_record(self.out / "shards", shards.shard_name(index))
-        except ShardError:  # damaged or of another version: the shard is made anew
-            return None
-        path = self.out / "shards" / shards.shard_name(index)
-        whole = record is not None and record.key == key and path.is_file() and path.stat().st_size == record.size
-        return record if whole else None
 
     def _task(self, index: int, hashes: dict[str, tuple[str, bool]]) -> Task:
         sequence = self.plan.selected[index].sequence

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from fer_data.datasets.published import FILES, Facts, load_facts
+from fer_data.datasets.published import FILES, Facts, load_facts, parts_of
 from fer_data.labels import classes_of
 from fer_data.people import UNKNOWN, are_known, one_name
 from fer_data.protocol.balance import image_table
 from fer_data.protocol.folds import SEEDED
 from fer_data.text import counted, listed, named
 
-__all__ = ["Finding", "LeftOut", "citations", "facts_of", "findings", "left_out", "provenance", "shared_subjects", "with_all_folds"]
+__all__ = ["Finding", "LeftOut", "citations", "every_facts_of", "facts_of", "findings", "left_out", "licences", "provenance",
+           "shared_subjects", "with_all_folds"]  # fmt: skip
 
 _MOST_NOTES = 6
 _NAMED = 8                            # so many people, folds or expressions are named, the rest is counted
@@ -60,6 +61,11 @@ class LeftOut:
 def facts_of(dataset: str) -> Facts | None:
     """Return the published facts of a database; None where there are none, as of a folder."""
     return load_facts(dataset) if dataset in FILES else None
+
+
+def every_facts_of(dataset: str) -> list[Facts]:
+    """Return the published facts of each database that is joined under a name, those that have some."""
+    return [facts for one in parts_of(dataset) if (facts := facts_of(one))]
 
 
 def with_all_folds(table: pd.DataFrame, folds: int) -> pd.DataFrame:
@@ -123,10 +129,16 @@ def provenance(settings: dict, frame: pd.DataFrame) -> list[tuple[str, str]]:
     return [(what, value) for what, value in rows if value]
 
 
-def citations(facts: Facts | None, settings: dict) -> list[str]:
-    """Return what to cite: the database, the protocol, the landmarks."""
+def licences(dataset: str) -> str:
+    """Return the licences of the databases that are joined under a name, each with its name; of one, its licence. "": none is known."""
+    facts = every_facts_of(dataset)
+    return facts[0].licence if len(parts_of(dataset)) == 1 and facts else " ".join(f"{one.name}: {one.licence}" for one in facts)
+
+
+def citations(facts: list[Facts], settings: dict) -> list[str]:
+    """Return what to cite: the databases, the protocol, the landmarks."""
     landmarks = _LANDMARK_CITATIONS.get(settings["backend"]["name"], ())
-    return [*(facts.citation if facts else ()), _PROTOCOL_CITATION, *landmarks]
+    return [*(text for one in facts for text in one.citation), _PROTOCOL_CITATION, *landmarks]
 
 
 def shared_subjects(frame: pd.DataFrame) -> Finding:

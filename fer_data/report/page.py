@@ -91,7 +91,8 @@ def write_report(out: Path, to: Path | None = None, faces: bool = True) -> Repor
         "sheets": _sheets(shown, frame, drawn, limits), "n_shown": len(shown), "n_faces": len(frame),
         "unusable": unusable, "not_selected": not_selected,
         "provenance": content.provenance(settings, frame), "shards": sorted(settings["shards"].items()),
-        "cite": content.citations(facts, settings), "licence": facts.licence if facts else "", "version": __version__,
+        "cite": content.citations(content.every_facts_of(settings["dataset"]), settings),
+        "licence": content.licences(settings["dataset"]), "version": __version__,
     }  # fmt: skip
     page = render_page("data.html", values, scripts=("page.js",) if faces else ())
     write_bytes_atomically(to, page)

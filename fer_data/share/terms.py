@@ -6,8 +6,8 @@ Out: Terms: the warning that comes before anything else, licence, citation, and 
 
 from dataclasses import dataclass
 
-from fer_data.datasets.published import Facts
-from fer_data.report.content import citations, facts_of
+from fer_data.datasets.published import Facts, parts_of
+from fer_data.report.content import citations, every_facts_of, facts_of, licences
 
 __all__ = ["Terms", "terms_of"]
 
@@ -53,13 +53,15 @@ class Terms:
 
 def terms_of(settings: dict) -> Terms:
     """Return the terms of a prepared folder from its settings."""
-    facts, drawn = facts_of(settings["dataset"]), settings["drawn"]
-    name = facts.name if facts else f"Faces of a {settings['dataset']}"
+    facts, drawn = every_facts_of(settings["dataset"]), settings["drawn"]
+    name = " + ".join(known.name if (known := facts_of(one)) else one for one in parts_of(settings["dataset"]))
     if drawn:
-        name = f"Synthetic people in the layout of {facts.name if facts else settings['dataset']}"
-        return Terms(name, True, _OF_DRAWN, "Drawn by fer-data (MIT licence)", tuple(citations(None, settings)), (_DRAWN, _POSED))
-    licence = facts.licence if facts else "Unknown: ask whoever owns the pictures."
-    return Terms(name, False, _warning(facts), licence, tuple(citations(facts, settings)), (_PERSONAL, _POSED, _UNKNOWN))
+        name = f"Synthetic people in the layout of {name}"
+        return Terms(name, True, _OF_DRAWN, "Drawn by fer-data (MIT licence)", tuple(citations([], settings)), (_DRAWN, _POSED))
+    strange = len(facts) < len(parts_of(settings["dataset"]))            # a folder of pictures is among them
+    licence = " ".join(filter(None, (licences(settings["dataset"]), "Unknown: ask whoever owns the pictures." if strange else "")))
+    name = f"Faces of a {settings['dataset']}" if not facts else name
+    return Terms(name, False, _warning(facts, licence), licence, tuple(citations(facts, settings)), (_PERSONAL, _POSED, _UNKNOWN))
 
 
 _OF_DRAWN = (
@@ -68,14 +70,16 @@ _OF_DRAWN = (
 )
 
 
-def _warning(facts: Facts | None) -> str:
-    if facts is None:
+def _warning(facts: list[Facts], licence: str) -> str:
+    if not facts:
         return (
             "DO NOT PUBLISH. These are faces of people, from pictures whose licence is not known here. Pass them on only if the licence"
             " and the people shown allow it."
         )
+    names, access = (" and ".join(getattr(one, field) for one in facts) for field in ("name", "access"))
+    whose = "Its licence" if len(facts) == 1 else "Their licences"
     return (
-        f"DO NOT PUBLISH, DO NOT PASS ON. These are faces of people from {facts.name}. Its licence: {facts.licence} In another format"
+        f"DO NOT PUBLISH, DO NOT PASS ON. These are faces of people from {names}. {whose}: {licence} In another format"
         " they are the same faces under the same licence: whoever wants them asks the owners of the database."
-        f" Access: {facts.access}"
+        f" Access: {access}"
     )

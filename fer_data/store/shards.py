@@ -28,7 +28,7 @@ from fer_data.errors import ShardError
 from fer_data.files import parse_object, sealed_json, sha256_of_bytes, unseal, write_bytes_atomically
 from fer_data.schema import read
 
-__all__ = ["SHARD_VERSION", "ShardRecord", "shard_name", "write_shard", "read_record", "row_sha256", "map_dataset"]
+__all__ = ["SHARD_VERSION", "ShardRecord", "shard_name", "write_shard", "read_record", "kept_record", "row_sha256", "map_dataset"]
 
 SHARD_VERSION = 3
 _ALIGN = 4096                         # data sets start on pages, so that they can be mapped
@@ -110,6 +110,17 @@ def read_record(folder: Path, name: str) -> ShardRecord | None:
         return read(ShardRecord, content)
     except ValueError as error:
         raise ShardError(f"{doing}: {path} is not what prepare writes ({error})") from error
+
+
+def kept_record(folder: Path, name: str, key: str) -> ShardRecord | None:
+    """Return the record of a shard that lies there whole and has this key; None: it has to be made (anew, if it is damaged)."""
+    try:
+        record = read_record(folder, name)
+    except ShardError:                    # damaged or of another version
+        return None
+    path = folder / name
+    whole = record is not None and record.key == key and path.is_file() and path.stat().st_size == record.size
+    return record if whole else None
 
 
 def map_dataset(path: Path, name: str) -> np.ndarray:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_data.datasets.published import FILES, ck_plus_subjects, load_facts
+from fer_data.datasets.published import FILES, ck_plus_subjects, load_facts, parts_of
 from fer_data.report.content import Finding
 from fer_data.text import counted, listed, named, percent
 from fer_model.evaluate.figures import REPLICATES
@@ -63,7 +63,7 @@ def drawn_of(method: Method) -> bool | None:
 def database_name(method: Method) -> str:
     """Return the database as people call it, and that its people are synthetic if they are."""
     dataset = method.content["dataset"]
-    name = load_facts(dataset).name if dataset in FILES else dataset
+    name = " + ".join(load_facts(one).name if one in FILES else one for one in parts_of(dataset))
     return f"synthetic people in the layout of {name}" if drawn_of(method) else name
 
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fer_data import __version__
-from fer_data.datasets.published import FILES, load_facts
+from fer_data.datasets.published import FILES, load_facts, parts_of
 from fer_data.files import json_bytes, write_bytes_atomically
 from fer_data.report.figures import heat_level
 from fer_data.report.template import render_page
@@ -323,5 +323,5 @@ def _sheets(methods: Sequence[Method]) -> tuple[list[dict], int]:
 
 def citations_of(methods: Sequence[Method]) -> list[str]:
     """Return what to cite: the databases whose people were tested, the paper."""
-    datasets = dict.fromkeys(method.content["dataset"] for method in methods if drawn_of(method) is not True)
+    datasets = dict.fromkeys(one for method in methods if drawn_of(method) is not True for one in parts_of(method.content["dataset"]))
     return [*(text for dataset in datasets if dataset in FILES for text in load_facts(dataset).citation), paper.CITATION]

@@ -6,7 +6,7 @@ Out: what decides how faces are framed; sentences for whoever tests a run on oth
 
 from pathlib import Path
 
-from fer_data.datasets.published import FILES
+from fer_data.datasets.published import FILES, parts_of
 from fer_data.faces.landmarks.none import NO_POINTS
 
 __all__ = ["faces_of", "faces_of_run", "how_framed", "unlike"]
@@ -79,6 +79,8 @@ def _commands(trained_on: str, trained: dict, tested_on: str, tested: dict) -> s
 def _command(dataset: str, faces: dict, then: str) -> str:
     """Return the command that prepares a database with the landmarks of `faces`, or "" if there is none."""
     name, landmarks = dataset if dataset in FILES else "folder", faces["landmarks"]
+    if len(parts_of(dataset)) > 1:
+        return ""
     if name not in (_AS_CROPPED if landmarks == NO_POINTS else _OWN_POINTS.get(landmarks, (name,))):
         return ""
     fan = landmarks == "fan" and faces.get("detector", "sfd") not in ("sfd", "whole") and name != "ck48"

@@ -1,0 +1,257 @@
+"""Join prepared folders: several databases as one, with folds by person over all of them.
+
+In:  folders that `fer-data prepare` wrote, with faces of one kind; a folder to write to.
+Out: JoinPlan; OUT as prepare writes it (store/folder.py), a Summary. No picture is decoded and no face looked for: faces and views are
+     copied, each shard checked against its hash.
+
+Rows keep their `dataset`; a subject is `dataset:subject` (people.joined_id), so that JAFFE's KA and WSEFEP's are two people. The name
+of the whole is that of its databases with '+' between them, in order. Classes are the expressions that any of them has.
+
+What lies in OUT is always whole: an interrupted join goes on where it was, and the manifest is written last.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import pandas as pd
+
+from fer_data import __version__
+from fer_data.errors import DatasetError, ShardError
+from fer_data.files import sha256_of_file, write_json_atomically
+from fer_data.labels import classes_of
+from fer_data.people import joined_id, same_pictures
+from fer_data.prepare.run import Progress, Summary
+from fer_data.protocol import folds
+from fer_data.records import NOT_SELECTED, REMARKS, UNUSABLE, Skip
+from fer_data.store import cache, manifest, shards
+from fer_data.store.folder import check_out, only_writer, remove_surplus
+from fer_data.text import counted, listed
+
+__all__ = ["JoinPlan", "join", "plan_join"]
+
+_DOING = "joining prepared folders"
+# Why faces of two folders are not of one kind: what differs -> how to read it in settings.json
+_ALIKE: dict[str, Callable[[dict], object]] = {
+    "landmarks": lambda settings: settings["config"]["landmarks"],
+    "detector": lambda settings: settings["config"]["detector"],
+    "version of the landmark backend": lambda settings: settings["backend"]["version"],
+    "model files of the landmark backend": lambda settings: settings["backend"]["weights_sha256"][:12],
+    "colour": lambda settings: settings["config"]["colour"],
+    "views": lambda settings: settings["config"]["views"],
+    "version of the pipeline": lambda settings: settings["pipeline_version"],
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One of the folders that are joined."""
+
+    path: Path
+    rows: pd.DataFrame                # its manifest
+    settings: dict
+
+
+@dataclass(frozen=True)
+class JoinPlan:
+    """What a join will do, known before anything is written."""
+
+    parts: tuple[_Part, ...]
+    out: Path
+    name: str                         # of the whole
+    config: dict                      # as settings.json has it
+    fold_of: dict[str, int]           # joined subject -> fold
+    counts: pd.DataFrame              # faces that are trained and tested on: databases down, expressions across
+    notes: tuple[str, ...]
+
+    @property
+    def n_faces(self) -> int:
+        """How many faces the whole has."""
+        return sum(len(part.rows) for part in self.parts)
+
+    def to_json(self) -> dict:
+        counts = {name: {key: int(count) for key, count in row.items()} for name, row in self.counts.iterrows()}
+        return {
+            "dry_run": True, "dataset": self.name, "faces": self.n_faces, "subjects": len(self.fold_of), "folds": self.config["folds"],
+            "fold_rule": self.config["fold_rule"], "expressions": counts, "out": str(self.out), "notes": list(self.notes),
+        }  # fmt: skip
+
+    def __rich__(self):
+        from rich.text import Text
+
+        people = counted(len(self.fold_of), "subject")
+        lines = [
+            *(f"note: {note}" for note in self.notes),
+            f"{self.name}: {counted(self.n_faces, 'face')}, {people}, {self.config['folds']} folds by rule {self.config['fold_rule']},"
+            f" into {self.out}",
+            "dry run: nothing was written",
+        ]
+        return Text("\n".join(lines))
+
+
+def plan_join(folders: Sequence[Path], out: Path, n_folds: int = 10, fold_rule: str = "step", fold_seed: int = 0) -> JoinPlan:
+    """Return what `join` will do; writes nothing.
+
+    folders    two or more, each of another database, with faces of one kind
+    n_folds, fold_rule, fold_seed  as in PrepareConfig: people of all databases are dealt together
+    Raises DatasetError if they cannot be joined, if there are too few people for the folds, or if `out` holds anything else;
+    ManifestError for a folder that is not whole.
+    """
+    parts = tuple(_Part(Path(path), manifest.read_manifest(path), manifest.read_settings(path)) for path in folders)
+    if len(parts) < 2:
+        raise DatasetError(f"{_DOING}: give two or more, and the folder to write to")
+    _refuse_unlike(parts)
+    names = [name for part in parts for name in sorted(set(part.rows["dataset"]))]
+    _refuse_shared(names)
+    name = "+".join(sorted(names))
+    for part in parts:
+        check_out(name, part.path, out)
+    rows = pd.concat([_renamed(part.rows) for part in parts])
+    peaks = rows[rows["role"] == "peak"]
+    shown = peaks.drop_duplicates(["subject", "sequence"]).groupby("subject")["expression"].agg(list).to_dict()
+    fold_of = folds.assign(shown, fold_rule, n_folds, fold_seed)
+    if nobody := sorted(set(rows["subject"]) - set(fold_of)):
+        raise DatasetError(f"{_DOING}: {nobody[0]} has neutral references and no other face; prepare again without --neutral reference")
+    counts = peaks.pivot_table(index="dataset", columns="expression", values="image_id", aggfunc="count", fill_value=0)
+    counts = counts[list(classes_of(peaks["expression"]))]
+    config = _config(parts) | {"folds": n_folds, "fold_rule": fold_rule, "fold_seed": fold_seed}
+    return JoinPlan(parts, Path(out), name, config, fold_of, counts, _notes(peaks, counts))
+
+
+def join(plan: JoinPlan, progress: Progress = lambda done, total: None) -> Summary:
+    """Write the joined folder and return what was done; called again, it goes on where it was, or finds that all is there.
+
+    Raises DatasetError and BusyError as prepare does, ShardError for a shard that is not the one that was written.
+    """
+    began, out, total = time.time(), plan.out, sum(len(part.settings["shards"]) for part in plan.parts)
+    summary = Summary(out, plan.name, notes=plan.notes, folds=plan.config["folds"])
+    records: list[shards.ShardRecord] = []
+    with ExitStack() as stack:
+        stack.enter_context(only_writer(plan.name, plan.parts[0].path, out))
+        for part in plan.parts:
+            for shard in sorted(part.settings["shards"]):
+                records.append(_copied(part, shard, out, shards.shard_name(len(records)), summary))
+                progress(len(records), total)
+        _write_manifest(plan, records, summary)
+        remove_surplus(out, [record.name for record in records])
+        summary.seconds = time.time() - began
+        write_json_atomically(out / "run.json", {
+            "command": sys.argv, "joined": [str(part.path.resolve()) for part in plan.parts], "finished": time.time(),
+            "summary": summary.to_json(),
+        })  # fmt: skip
+    return summary
+
+
+# --- what cannot be joined ----------------------------------------------------------------------------------------------
+
+
+def _refuse_unlike(parts: tuple[_Part, ...]) -> None:
+    """Raise DatasetError, naming what differs, unless the faces of all parts are of one kind."""
+    first = parts[0]
+    for part in parts[1:]:
+        for what, read in _ALIKE.items():
+            if read(first.settings) != read(part.settings):
+                values = f"{read(first.settings)} in {first.path}, {read(part.settings)} in {part.path}"
+                raise DatasetError(f"{_DOING}: their faces are not of one kind: {what}: {values}; prepare both with the same options")
+
+
+def _refuse_shared(names: list[str]) -> None:
+    """Raise DatasetError if two of the databases hold the same pictures, or would have one name."""
+    for one, other in combinations(names, 2):
+        if same_pictures(one, other) or one.casefold() == other.casefold():
+            both = f"{one} twice" if one == other else f"{one} and {other}"
+            raise DatasetError(
+                f"{_DOING}: {both}: the same pictures would be there twice, in training and in test; keep one"
+                + (", or prepare one of them again with another --name if they are two databases" if one == other else "")
+            )
+
+
+# --- the whole ----------------------------------------------------------------------------------------------------------
+
+
+def _renamed(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows of a manifest with the subjects, and so the ids of images, that they have in a joined one."""
+    renamed = [_renamed_row(row) for row in rows.to_dict("records")]
+    return pd.DataFrame(renamed, columns=rows.columns)
+
+
+def _renamed_row(row: dict) -> dict:
+    subject = joined_id(row["dataset"], row["subject"])
+    return {**row, "subject": subject, "image_id": manifest.image_id(row["dataset"], subject, row["sequence"], row["frame"])}
+
+
+def _config(parts: tuple[_Part, ...]) -> dict:
+    """Return the configuration of the whole: what is the same in all parts, and "differs" for what is not."""
+    configs = [part.settings["config"] for part in parts]
+    keys = {key: None for config in configs for key in config if key not in ("options", "frames")}
+    same = {key: configs[0].get(key) if all(config.get(key) == configs[0].get(key) for config in configs) else "differs" for key in keys}
+    return {**same, "options": {}}
+
+
+def _notes(peaks: pd.DataFrame, counts: pd.DataFrame) -> tuple[str, ...]:
+    """Return what each database brings, and which expressions some of them lack."""
+    people = peaks.groupby("dataset")["subject"].nunique()
+    notes = []
+    for name, row in counts.iterrows():
+        shown = ", ".join(f"{expression} {count:,}" for expression, count in row.items() if count)
+        notes.append(f"{name}: {counted(int(row.sum()), 'face')}, {counted(int(people[name]), 'person', 'people')}; {shown}")
+    for expression in counts.columns:
+        lacking = [str(name) for name in counts.index if not counts.loc[name, expression]]
+        if lacking:
+            notes.append(f"{expression} is not in {listed(lacking)}: a class that tells databases apart; compare figures without it too")
+    return tuple(notes)
+
+
+def _copied(part: _Part, shard: str, out: Path, name: str, summary: Summary) -> shards.ShardRecord:
+    """Write a shard of a part under its name in the whole, unless it is there; return its record."""
+    source = part.path / "shards" / shard
+    record = shards.read_record(source.parent, shard)
+    if record is None or not source.is_file() or sha256_of_file(source) != part.settings["shards"][shard]:
+        raise ShardError(f"{_DOING}: {source} is not the shard that its manifest was written with; `fer-data verify {part.path}` says more")
+    key = cache.key_of({"joined": 1, "shard": shards.SHARD_VERSION, "sha256": record.sha256, "rows": record.rows})
+    if (kept := shards.kept_record(out / "shards", name, key)) is not None:
+        summary.shards_kept += 1
+        return kept
+    rows = [{**_renamed_row(row), "shard": name} for row in record.rows]
+    data = {one: shards.map_dataset(source, one) for one in record.row_sha256 if one != "image_id"}
+    manifest.withdraw(out)
+    summary.shards_written += 1
+    return shards.write_shard(out / "shards", name, key, data, rows, [])
+
+
+def _skipped(part: _Part) -> Iterator[Skip]:
+    """Yield what a part left out, with the name of its database before each path."""
+    before = "" if "joined" in part.settings else f"{part.settings['dataset']}/"
+    for row in manifest.read_skipped(part.path).to_dict("records"):
+        subject = row["subject"] and before and joined_id(part.settings["dataset"], row["subject"])
+        yield Skip(**{**row, "source": f"{before}{row['source']}", "subject": subject or row["subject"]})
+
+
+def _write_manifest(plan: JoinPlan, records: list[shards.ShardRecord], summary: Summary) -> None:
+    """Write manifest and settings, and count: found == kept + skipped."""
+    table = manifest.unpack([manifest.pack(record.rows) for record in records])
+    jumps = {row["image_id"]: row["jump"] for part in plan.parts for row in _renamed(part.rows).to_dict("records")}
+    table["fold"] = table["subject"].map(plan.fold_of)
+    table["jump"] = table["image_id"].map(jumps)
+    skipped = [skip for part in plan.parts for skip in _skipped(part)]
+    settings = [part.settings for part in plan.parts]
+    summary.found, summary.kept = sum(one["found"] for one in settings), len(table)
+    summary.references = int((table["role"] == "reference").sum())
+    summary.sequences = len(table[["subject", "sequence"]].drop_duplicates())
+    summary.subjects = table["subject"].nunique()
+    reasons = (*NOT_SELECTED, *UNUSABLE, *REMARKS)
+    counts = {reason: sum(one["skipped"].get(reason, 0) for one in settings) for reason in reasons}
+    summary.skipped = {reason: count for reason, count in counts.items() if count}
+    assert summary.found == summary.kept + sum(summary.skipped.values()), summary
+    rules = {f"{one['dataset']}: {one['frame_rule']}" if "joined" not in one else one["frame_rule"]: None for one in settings}
+    manifest.write_manifest(plan.out, table, skipped, {
+        "dataset": plan.name, "drawn": all(one["drawn"] for one in settings), "classes": list(plan.counts.columns),
+        "frame_rule": ", ".join(rules), "config": plan.config, "backend": settings[0]["backend"], "code_version": __version__,
+        "opencv": settings[0]["opencv"], "pipeline_version": settings[0]["pipeline_version"], "found": summary.found, "kept": summary.kept,
+        "skipped": summary.skipped, "notes": list(plan.notes), "shards": {record.name: record.sha256 for record in records},
+        "joined": [{"dataset": one["dataset"], "manifest_sha256": one["manifest_sha256"]} for one in settings],
+    })  # fmt: skip
