@@ -23,7 +23,7 @@ def test_an_unknown_command_is_told_which_there_are():
     done = run("prepare", "ckplus", "a", "b")
     assert done.exit_code == 2
     there = ", ".join(sorted(COMMANDS["fer-data prepare"]))
-    assert done.output.endswith(f"Error: No such command 'ckplus'; there are {there}.\n") and "fer2013, folder" in there
+    assert done.output.endswith(f"Error: No such command 'ckplus'; there are {there}.\n") and "ck48, " in there
     assert run("look").output.endswith("there are audit, card, doctor, export, inspect, join, prepare, report, synth, verify, weights.\n")
     assert run("--nonsense").output.endswith("Error: No such option '--nonsense'.\n")
 

@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner
 
 from cli.fer_data import main
-from fer_data.errors import DatasetError, ShardError
+from fer_data.errors import DatasetError, PeopleError, ShardError
 from fer_data.files import sealed_json, unseal
 from fer_data.people import one_name
 from fer_data.prepare.join import join, plan_join
@@ -140,6 +140,13 @@ def test_the_same_pictures_are_refused(names, words, write_tiny, tmp_path):
         write_tiny(tmp_path / place, dataset=name, seed=ord(place))
     with pytest.raises(DatasetError, match=words):
         plan_join([tmp_path / "a", tmp_path / "b"], tmp_path / "out", 2)
+
+
+def test_people_unknown_are_refused(three, monkeypatch, tmp_path):
+    """Seen red: folds of one person with no name."""
+    monkeypatch.setattr("fer_data.store.manifest.read_manifest", lambda path: read_manifest(path).assign(subject=""))
+    with pytest.raises(PeopleError, match=r"a: people unknown: .*join databases with people"):
+        plan_join(three[:2], tmp_path / "out", 2)
 
 
 def test_one_folder_and_the_wrong_place_are_refused(three, tmp_path):

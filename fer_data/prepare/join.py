@@ -24,7 +24,7 @@ from fer_data import __version__
 from fer_data.errors import DatasetError, ShardError
 from fer_data.files import sha256_of_file, write_json_atomically
 from fer_data.labels import classes_of
-from fer_data.people import joined_id, same_pictures
+from fer_data.people import joined_id, refuse_unknown, same_pictures
 from fer_data.prepare.run import Progress, Summary
 from fer_data.protocol import folds
 from fer_data.records import NOT_SELECTED, REMARKS, UNUSABLE, Skip
@@ -98,12 +98,14 @@ def plan_join(folders: Sequence[Path], out: Path, n_folds: int = 10, fold_rule: 
 
     folders    two or more, each of another database, with faces of one kind
     n_folds, fold_rule, fold_seed  as in PrepareConfig: people of all databases are dealt together
-    Raises DatasetError if they cannot be joined, if there are too few people for the folds, or if `out` holds anything else;
-    ManifestError for a folder that is not whole.
+    Raises PeopleError if it is unknown who is in one of them, DatasetError if they cannot be joined, if there are too few people for the
+    folds, or if `out` holds anything else; ManifestError for a folder that is not whole.
     """
     parts = tuple(_Part(Path(path), manifest.read_manifest(path), manifest.read_settings(path)) for path in folders)
     if len(parts) < 2:
         raise DatasetError(f"{_DOING}: give two or more, and the folder to write to")
+    for part in parts:
+        refuse_unknown(f"{_DOING}: {part.path}", part.rows["subject"], "join databases with people, and pre-train or test on this one")
     _refuse_unlike(parts)
     names = [name for part in parts for name in sorted(set(part.rows["dataset"]))]
     _refuse_shared(names)
