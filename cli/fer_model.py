@@ -75,6 +75,12 @@ BUDGETS = (
     kimg("head", "Budget of the FER head (stage 2)"),
     kimg("cnn", "Budget of the baseline (default: that of stages 1 and 2 together)"),
 )
+WEIGHTS = (
+    click.option("--weights", type=options.FILE, metavar="FILE", help="Start the network of timm from the tensors of a file."),
+    flag("--pretrained", "Start the network of timm from the weights that timm names for it; fetched once from the Hub."),
+    click.option("--trained-on", metavar="NAME", help="What the weights were trained on; kept in the run, and refused if it has the"
+                                                      " pictures that are tested."),
+)
 FOLD_SEED = number("--fold-seed", 0, 0, "Seed of shuffled folds, or of draws; for --repeats, of the first repeat.")
 # Parameter -> setting. One that was not given on the command line leaves its setting to the file, or to the preset.
 NAMED = {
@@ -135,6 +141,7 @@ def config(run, as_json, **_):
 @together(*METHOD)
 @click.option("--gan", type=options.RUN, metavar="RUN", help="Take stage 1 from this finished run; its fold and settings must be equal.")
 @click.option("--init", type=options.RUN, metavar="RUN", help="Start stage 1 from the weights of this `fer-model pretrain` run.")
+@together(*WEIGHTS)
 @together(*SETTINGS, SET)
 @options.device()
 @options.seed()
@@ -146,7 +153,7 @@ def config(run, as_json, **_):
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Resume the run in the folder, or start it again from nothing.")
 @options.dry_run()
 @options.json()
-def train(fold, split, data, run, gan, init, device, resume, dry_run, as_json, **_):
+def train(fold, split, data, run, gan, init, weights, pretrained, trained_on, device, resume, dry_run, as_json, **_):
     """Train on all folds except --fold, then test on that one; or train and test on the parts of the official split (--split).
 
     The settings are those of the preset; --config changes some, then --set, then the other options. Run the same command again to
@@ -157,7 +164,7 @@ def train(fold, split, data, run, gan, init, device, resume, dry_run, as_json, *
     fer-model train --fold 0 --preset paper --dry-run
     fer-model train --fold 0 --preset small --set gan.lr=1e-4 --set head.dropout=0.3
     fer-model train --fold 0 --preset small --head taps --gan runs/ck+-degan-fold0
-    fer-model train --fold 0 --preset small --method timm --arch resnet18
+    fer-model train --fold 0 --preset small --method timm --arch resnet18 --weights resnet18.safetensors --trained-on ImageNet
     fer-model train --fold 0 --preset small --init runs/bu4dfe-pretrain
     fer-model train --split official --method cnn --data prepared-fer2013
     """
@@ -166,7 +173,9 @@ def train(fold, split, data, run, gan, init, device, resume, dry_run, as_json, *
     if (fold is None) == (split is None):
         raise click.UsageError("Give either --fold N or --split official.")
     given = {"fold": 0, "fold_rule": OFFICIAL} if split else {}
-    _train(data, run, configure(*layers(**given)), device, resume, dry_run, as_json, gan, init)
+    config = configure(*layers(**given))
+    weights, trained_on = given_weights(config, weights, pretrained, trained_on)
+    _train(data, run, config, device, resume, dry_run, as_json, gan=gan, init=init, weights=weights, trained_on=trained_on)
 
 
 @main.command()
@@ -193,13 +202,25 @@ def pretrain(data, run, device, resume, dry_run, as_json, **_):
     _train(data, run, configure(*layers(method="pretrain"), ["pretrain"]), device, resume, dry_run, as_json)
 
 
-def _train(data, run, config, device, resume, dry_run, as_json, gan=None, init=None):
+def given_weights(config, weights, pretrained, trained_on):
+    """Return the file that training starts from, and what it was trained on; with --pretrained they are timm's."""
+    if weights and pretrained:
+        raise click.UsageError("--weights FILE and --pretrained name two starts. Leave one of them out.")
+    if not pretrained:
+        return weights, trained_on
+    from fer_model.stages.timm_network import hub_file
+
+    path, theirs = hub_file(config)
+    return path, trained_on or theirs
+
+
+def _train(data, run, config, device, resume, dry_run, as_json, **sources):
     """Answer with what the run would cost, or train with a bar on a terminal and answer with the Outcome."""
     from fer_model.job import Job, default_run
     from fer_model.plan import plan
     from fer_model.train import train as library
 
-    job = Job(data, run or Path(), config, gan, init)
+    job = Job(data, run or Path(), config, **sources)
     job = replace(job, run=run or default_run(job))
     if dry_run:
         common.answer(plan(job, device), as_json)
@@ -241,6 +262,7 @@ FOLDS = options.listed("--folds", int, "N,N", "Only these folds, counted from 0.
 @together(*METHOD)
 @click.option("--gan", type=options.RUN, metavar="RUNS", help="Use each fold's stage 1 of this cross-validation.")
 @click.option("--init", type=options.RUN, metavar="RUN", help="Start each fold's stage 1 from this run of pretrain.")
+@together(*WEIGHTS)
 @together(*SETTINGS, SET)
 @FOLDS
 @number("--repeats", 0, 0, "Repeat N times; each time the people are assigned to folds again.")
@@ -250,7 +272,7 @@ FOLDS = options.listed("--folds", int, "N,N", "Only these folds, counted from 0.
 @together(*BUDGETS)
 @options.dry_run()
 @options.json()
-def crossval(data, run, gan, init, folds, repeats, jobs, devices, dry_run, as_json, **_):
+def crossval(data, run, gan, init, weights, pretrained, trained_on, folds, repeats, jobs, devices, dry_run, as_json, **_):
     """Hold out each fold in turn, train on the others, then pool the predictions.
 
     Run the same command again to resume: complete folds are kept. --repeats shows how much a figure depends on who is in which
@@ -266,7 +288,9 @@ def crossval(data, run, gan, init, folds, repeats, jobs, devices, dry_run, as_js
     from fer_model.job import Job
     from fer_model.settings import configure
 
-    job = Job(data, run or Path(), configure(*layers()), gan, init)
+    config = configure(*layers())
+    weights, trained_on = given_weights(config, weights, pretrained, trained_on)
+    job = Job(data, run or Path(), config, gan, init, weights, trained_on)
     job = replace(job, run=run or library.default_crossval(job, repeats))
     if dry_run:
         common.answer(library.plan_crossval(job, folds, repeats, devices), as_json)

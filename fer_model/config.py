@@ -22,7 +22,8 @@ from fer_data.text import either, listed, unknown
 from fer_model.errors import ConfigError
 
 __all__ = [
-    "CELL_RULES", "FOLD_RULES", "HEADS", "METHODS", "OFFICIAL", "PRECISIONS", "PRESETS", "SELECTIONS", "STAGES_OF", "SYNTHESISERS",
+    "CELL_RULES", "FOLD_RULES", "HEADS", "METHODS", "OFFICIAL", "PRECISIONS", "PRESETS", "SELECTIONS", "STAGES_OF", "STARTS_FROM_FILE",
+    "SYNTHESISERS",
     "AS_BASELINE", "AutoencoderConfig", "CnnConfig", "CriticsConfig", "GanConfig", "HeadConfig", "JudgesConfig", "NetworkConfig",
     "RecogniserConfig", "Rule", "TimmConfig", "TrainConfig",
     "budget_images", "from_json", "preset", "resolve_budgets", "shown", "step_images", "steps_of", "to_json",
@@ -49,6 +50,7 @@ STAGES_OF = {
     "timm": ("timm",), "pretrain": ("gan",),
 }  # fmt: skip
 AS_BASELINE = ("recogniser", "cnn", "timm")   # stages that get the images of both stages of DE-GAN together if they have no budget
+STARTS_FROM_FILE = ("timm",)          # stages whose network may start from weights of a file
 SYNTHESISERS = ("gan", "ae")          # stages 1: what they leave has an encoder and a decoder
 
 
@@ -378,7 +380,7 @@ class TrainConfig(_Checked):
                                       # that did best on training people who are set aside, in no stage trained on. Never the test fold
     validation_share: float = 0.1     # share of each expression's training sequences that selection validation sets aside
     validation_every: int = 1         # with selection validation: check every so many log lines, and at the last step
-    init: str | None = None           # sha256 of the weights that stage 1 starts from (--init); none: random weights
+    init: str | None = None           # sha256 of the weights that training starts from (--init, --weights); none: random weights
     precision: str = "fp32"           # auto: bf16 autocast where the processor has matrix units for it, else fp32
     network: NetworkConfig = field(default_factory=NetworkConfig)
     judges: JudgesConfig = field(default_factory=JudgesConfig)
@@ -404,7 +406,7 @@ class TrainConfig(_Checked):
             raise ConfigError(f"configuration: selection is {self.selection}; pretrain tests nobody, so it must be last")
         if self.method != "pretrain" and self.fold is None:
             raise ConfigError(f"configuration: fold is none; {self.method} needs a test fold, counted from 0")
-        if self.init is not None and "gan" not in self.stages:
+        if self.init is not None and not {"gan", *STARTS_FROM_FILE} & set(self.stages):
             raise ConfigError(f"configuration: init is set, but {self.method} has no stage 1 that could start from a run; leave --init out")
         if "head" in self.stages and self.head.variant == "f-svm" and self.selection != "last":
             raise ConfigError(f"configuration: selection is {self.selection}; f-svm has no steps to choose from, so it must be last")

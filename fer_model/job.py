@@ -15,19 +15,23 @@ from fer_data.store.manifest import read_settings
 from fer_model.config import CELL_RULES, OFFICIAL, TrainConfig, resolve_budgets
 from fer_model.data.fold import Fold, Prepared
 from fer_model.engine.devices import resolve_precision
+from fer_model.errors import ConfigError
 from fer_model.runs.folder import RunFolder, runs_below
-from fer_model.runs.pretrained import with_init
+from fer_model.runs.given_weights import GivenWeights, read_given, with_weights
+from fer_model.runs.pretrained import Pretrained, read_pretrained, with_init
 from fer_model.settings_text import name_suffix
 
-__all__ = ["Job", "default_run", "name_of", "precision_of", "settled"]
+__all__ = ["Job", "Start", "default_run", "name_of", "precision_of", "settled", "start_of"]
+
+Start = Pretrained | GivenWeights     # what weights that training starts from come from
 
 
 @dataclass(frozen=True)
 class Job:
     """One training, or one cross-validation.
 
-    With `init`, the configuration names the weights that stage 1 starts from, by their sha256. Raises RunError if that run has
-    no complete stage 1, ConfigError if the method has none.
+    With `init` or `weights`, the configuration names what training starts from, by its sha256. Raises RunError if that run has no
+    complete stage 1, CheckpointError if there is no such file, ConfigError if the method starts from no such thing.
     """
 
     data: Path                        # OUT of `fer-data prepare`
@@ -36,10 +40,14 @@ class Job:
     gan: Path | None = None           # a complete run whose stage 1 is taken as it is; of a cross-validation: another one of the same
                                       # folds; None: stage 1 is trained
     init: Path | None = None          # a complete run whose stage 1 this one's starts from; None: random weights
+    weights: Path | None = None       # a file of weights that a network of timm starts from; None: random weights
+    trained_on: str | None = None     # what these were trained on, as the user says
 
     def __post_init__(self):
-        if self.init is not None and self.config.init is None:
-            object.__setattr__(self, "config", with_init(self.config, self.init))
+        if self.trained_on is not None and self.weights is None:
+            raise ConfigError(f"configuration: --trained-on {self.trained_on} says what --weights were trained on; give --weights too")
+        if self.config.init is None:
+            object.__setattr__(self, "config", with_weights(with_init(self.config, self.init), self.weights))
 
 
 def name_of(config: TrainConfig, always: Sequence[str] = (), what: str = "") -> str:
@@ -63,6 +71,13 @@ def settled(job: Job, prepared: Prepared, fold: Fold, device: torch.device) -> T
     """Return the configuration as the run is trained: every budget in kimg, the channels of the data, a definite precision."""
     config = resolve_budgets(job.config, len(fold.train))
     return replace(config, network=replace(config.network, channels=prepared.channels), precision=precision_of(job, device))
+
+
+def start_of(job: Job, config: TrainConfig, fold: Fold) -> Start | None:
+    """Return what a run of `config` on `fold` starts from; None: random weights. Raises what read_pretrained and read_given do."""
+    if job.weights is not None:
+        return read_given(job.weights, job.trained_on, config, fold)
+    return None if job.init is None else read_pretrained(job.init, config, fold)
 
 
 def precision_of(job: Job, device: torch.device) -> str:

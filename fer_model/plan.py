@@ -14,8 +14,7 @@ from fer_model.config import TrainConfig, budget_images, step_images, steps_of, 
 from fer_model.data.fold import Prepared, read_prepared
 from fer_model.engine.devices import use_device, wait_for
 from fer_model.engine.stage import Stage
-from fer_model.job import Job, settled
-from fer_model.runs.pretrained import read_pretrained
+from fer_model.job import Job, settled, start_of
 from fer_model.runs.taken_over import read_gan
 from fer_model.settings_text import describe, differences
 from fer_model.stages.inputs import StageInputs
@@ -93,8 +92,7 @@ def plan(job: Job, device: str = "auto", prepared: Prepared | None = None) -> Ru
     fold, where = prepared.fold_of(job.config), use_device(device)
     config, views = settled(job, prepared, fold, where), open_views(job.data, fold.train, where)
     taken = None if job.gan is None else read_gan(job.gan, config, fold)
-    if job.init is not None:
-        read_pretrained(job.init, config, fold)
+    start_of(job, config, fold)                                          # what cannot be started from is refused
     stages, inputs = [], StageInputs(config, fold, views, where)
     for name in config.stages:
         given = getattr(config, name)

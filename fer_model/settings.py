@@ -23,7 +23,7 @@ __all__ = ["DEFAULT_PRESET", "ELSEWHERE", "Given", "alternatives", "configure", 
 DEFAULT_PRESET = "small"
 # Fields that are not set by their name, and what sets them.
 ELSEWHERE = {
-    "fold": "set by --fold, or by --folds where there are several", "init": "set by --init",
+    "fold": "set by --fold, or by --folds where there are several", "init": "set by --init, or by --weights",
     "network.channels": "decided by the prepared faces (fer-data prepare --colour)",
 }  # fmt: skip
 _BUDGETS = ("epochs", "kimg")         # of a stage: one of the two is none

@@ -23,10 +23,9 @@ from fer_model.engine.loop import Hook, run_stage
 from fer_model.engine.stage import Stage
 from fer_model.evaluate.figures import Evaluation, evaluate
 from fer_model.evaluate.run_table import evaluate_run
-from fer_model.job import Job, settled
+from fer_model.job import Job, Start, settled, start_of
 from fer_model.runs.folder import RunFolder, code_version, locked
 from fer_model.runs.predictions import judged, predictions_frame, read_predictions, write_predictions
-from fer_model.runs.pretrained import Pretrained, read_pretrained
 from fer_model.runs.taken_over import GanSource, read_gan, refuse_itself
 from fer_model.settings_text import describe, differences
 from fer_model.stages.inputs import StageInputs
@@ -86,6 +85,7 @@ def train(
     fold, where = prepared.fold_of(job.config), use_device(distributed.local_device(device))
     refuse_itself(run, job.gan)
     refuse_itself(run, job.init)
+    refuse_itself(run, job.weights and job.weights.parent)
     distributed.join(where)
     with locked(run):
         folder = RunFolder(run)
@@ -97,7 +97,7 @@ def train(
         reader = FoldReader(job.data, fold, where, lambda: all(folder.weights(name).is_file() for name in config.stages))
         views = reader.train()
         taken = None if job.gan is None else read_gan(job.gan, config, fold)
-        start = None if job.init is None else read_pretrained(job.init, config, fold)
+        start = start_of(job, config, fold)
         with distributed.first_one_first():
             config = folder.open(config, fold, prepared, start and start.entry())
         if folder.result.is_file():
@@ -167,7 +167,7 @@ def _aside(fold: Fold) -> str:
 
 def _train_stages(
     inputs: StageInputs, folder: RunFolder, journal: Journal, hook: Hook | None, save_every_s: float,
-    taken: GanSource | None, start: Pretrained | None,
+    taken: GanSource | None, start: Start | None,
 ) -> Stage:  # fmt: skip
     """Train or load each stage in order; return the last one, which predicts unless nobody is held out."""
     for name in with_helpers(inputs.config.stages, taken.weights if taken else ()):
@@ -179,7 +179,7 @@ def _train_stages(
         elif not path.is_file():
             if start is not None and name == start.stage:
                 start.start(stage)
-                journal.write({"event": "started from", "stage": name, **_without_people(start)}, f"{name} starts from {_started(start)}")
+                journal.write({"event": "started from", "stage": name, **_without_people(start)}, f"{name} starts from {start.sentence()}")
             run_stage(stage, folder.checkpoints, journal, save_every_s, hook, STAGES[name].watchers(inputs, folder.path))
             if distributed.is_first():
                 checkpoint.write_tensors(path, stage.weights())          # from here on the stage is complete
@@ -191,20 +191,12 @@ def _train_stages(
     return stage
 
 
-def _without_people(start: Pretrained) -> dict:
+def _without_people(start: Start) -> dict:
     entry = start.entry()
     return {**entry, "people": len(entry["people"])}
 
 
-def _started(start: Pretrained) -> str:
-    entry = start.entry()
-    return (
-        f"{start.run} ({start.dataset}: {len(start.people)} people, {start.n_faces} faces, {start.kimg:g} kimg); carried over:"
-        f" {'; '.join(entry['carried_over'])}; made new: {'; '.join(entry['made_new'])}"
-    )
-
-
-def _rules(config: TrainConfig, fold: Fold, chosen: dict | None, start: Pretrained | None) -> dict[str, str]:
+def _rules(config: TrainConfig, fold: Fold, chosen: dict | None, start: Start | None) -> dict[str, str]:
     """Return how the figures came about, in words; `chosen` is the last look at the validation faces."""
     svm = "head" in config.stages and config.head.variant == "f-svm"
     rules = RULES | {"probability": "softmax of a linear SVM's margins, which were not fitted to be probabilities" if svm else "softmax"}
@@ -219,11 +211,11 @@ def _rules(config: TrainConfig, fold: Fold, chosen: dict | None, start: Pretrain
         rules |= UNKNOWN_RULES
     if config.fold_rule in CELL_RULES:
         rules["tested"] = f"{config.fold_rule}: on people of the training, of expressions that they do not show in it"
-    rules["pre_training"] = "none" if start is None else _started(start)
+    rules["pre_training"] = "none" if start is None else start.sentence()
     return {"epoch": rules["epoch"], "pre_training": rules["pre_training"]} if fold.number is None else rules
 
 
-def _result(config: TrainConfig, fold: Fold, evaluation: Evaluation | None, journal: Journal, start: Pretrained | None) -> dict:
+def _result(config: TrainConfig, fold: Fold, evaluation: Evaluation | None, journal: Journal, start: Start | None) -> dict:
     stages = {}
     for name in config.stages:
         members = getattr(getattr(config, name), "members", 1)           # each is shown the whole budget

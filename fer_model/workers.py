@@ -140,7 +140,8 @@ def _main(words: str) -> int:
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     given = json.loads(words)
     config, paths = from_json(json.dumps(given["job"].pop("config"))), given["job"]
-    job = Job(config=config, **{name: path and Path(path) for name, path in paths.items()})
+    trained_on = paths.pop("trained_on")
+    job = Job(config=config, trained_on=trained_on, **{name: path and Path(path) for name, path in paths.items()})
     say = partial(print, flush=True)
     why = train_here(Task(given["name"], job), given["device"], say)
     if why:

@@ -126,13 +126,15 @@ def test_only_the_loader_imports_torch_in_fer_data():
 
 
 def test_nothing_is_unpickled():
-    """No module names pickle, and torch.load stands nowhere: tensors come from safetensors."""
+    """No module names pickle; torch.load stands in one file, which says that it wants tensors alone. Seen red: weights_only away."""
     for package in ("fer_data", "fer_model", "cli"):
         for path in sources(package):
             names = {name.split(".")[0] for name in imports_of(path)}
             assert not names & {"pickle", "cPickle", "dill", "shelve", "joblib", "marshal"}, path
-            calls = {ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)}
-            assert "torch.load" not in calls and "allow_pickle=True" not in path.read_text(), path
+            calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+            loads = [ast.unparse(node) for node in calls if ast.unparse(node.func) == "torch.load"]
+            assert not loads or (path.name == "weights_file.py" and all("weights_only=True" in load for load in loads)), path
+            assert "allow_pickle=True" not in path.read_text(), path
 
 
 def test_every_config_section_has_a_reader():

@@ -22,6 +22,7 @@ from fer_model.data.fold import in_common, one_name_each, people_in
 from fer_model.errors import RunError
 from fer_model.runs.faces import faces_of, faces_of_run, how_framed, unlike
 from fer_model.runs.folder import RunFolder
+from fer_model.runs.given_weights import refuse_same_pictures
 from fer_model.runs.predictions import predictions_frame
 from fer_model.runs.trained import TrainedRun, load_run
 from fer_model.stages.classifier import VOTES, probabilities
@@ -88,6 +89,7 @@ def _elsewhere(trained: TrainedRun, data: Path) -> tuple[pd.DataFrame, tuple[str
     rows = fer_data.read_manifest(data)
     rows = rows[rows["role"] == "peak"]
     before = trained.content["init"] or {"people": []}                   # whom a run knows that this one started from
+    refuse_same_pictures(doing, before.get("trained_on"), rows["dataset"].unique())
     known = one_name_each([*trained.identities, *trained.content["validation_people"], *before["people"]])
     met = sorted(name for name in people_in(rows) if in_common([name], known))
     if met:

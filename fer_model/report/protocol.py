@@ -316,8 +316,13 @@ def _rule(rules: Sequence[dict], key: str) -> str:
 def _pretraining(method: Method) -> str:
     """Return what stage 1 of the runs started from."""
     places = [run.content["init"] for run in method.runs if run.content.get("init")]
-    said = [f"{p['dataset']}: {len(p['people'])} people, {p['n_faces']} faces, {p['kimg']:g} kimg ({p['sha256'][:12]})" for p in places]
-    return _distinct(said) or "none: each fold from random weights"
+    return _distinct(map(_started_from, places)) or "none: each fold from random weights"
+
+
+def _started_from(init: dict) -> str:
+    if "said" in init:                                                   # a file of weights
+        return init["said"]
+    return f"{init['dataset']}: {len(init['people'])} people, {init['n_faces']} faces, {init['kimg']:g} kimg ({init['sha256'][:12]})"
 
 
 def _budget(stages: Sequence[Stage], field: str, unit: str) -> str:

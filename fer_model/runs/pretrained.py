@@ -52,6 +52,13 @@ class Pretrained:
             "carried_over": list(CARRIED), "made_new": list(NEW), "people": list(self.people),
         }  # fmt: skip
 
+    def sentence(self) -> str:
+        """Return the same for people."""
+        return (
+            f"{self.run} ({self.dataset}: {len(self.people)} people, {self.n_faces} faces, {self.kimg:g} kimg); carried over:"
+            f" {'; '.join(CARRIED)}; made new: {'; '.join(NEW)}"
+        )
+
     @torch.no_grad()
     def start(self, stage: GanStage) -> None:
         """Give a fresh stage what is carried over; the rest keeps its random weights."""
@@ -72,8 +79,12 @@ class Pretrained:
 def with_init(config: TrainConfig, run: Path | None) -> TrainConfig:
     """Return the configuration that names the weights of a run's stage 1 as those it starts from; None: as it is.
 
-    Raises RunError if the run has no complete stage 1.
+    Raises ConfigError if the method has no stage 1 that is of this kind, RunError if the run has none that is complete.
     """
+    if run is not None and "gan" not in config.stages:
+        raise ConfigError(
+            f"starting from {run}: method {config.method} has no stage 1 that could start from a run; leave --init out"
+        )
     return config if run is None else replace(config, init=sha256_of_bytes(RunFolder(run).read_weights("gan")))
 
 

@@ -7,15 +7,17 @@ Grey is repeated to three channels, which is exact; mean and standard deviation 
 The pictures come as all networks here get them, so timm's size, interpolation and crop are not used. Needs the extra [timm].
 """
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
-from fer_data.text import did_you_mean
+from fer_data.text import did_you_mean, either
 from fer_model.config import TrainConfig
 from fer_model.errors import ConfigError, RunError
 from fer_model.stages.any_network import UNFIT, NetworkStage, tried
 
-__all__ = ["INSTALL", "TimmNetwork", "TimmStage", "import_timm", "make_timm"]
+__all__ = ["INSTALL", "TimmNetwork", "TimmStage", "hub_file", "import_timm", "make_timm"]
 
 INSTALL = (
     "install torchvision from the index that torch came from (pip install torchvision --index-url THE_SAME, such as"
@@ -48,6 +50,10 @@ class TimmNetwork(nn.Module):
         self.trunk, self.classifier = trunk, nn.Identity()
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+
+    def carried(self) -> dict[str, Tensor]:
+        """Return the tensors that weights from a file are for, by timm's names."""
+        return self.trunk.state_dict()
 
     def features(self, x: Tensor) -> Tensor:                             # (B, C, S, S) -> (B, d)
         """Return what the classifier sees: pooled, before dropout."""
@@ -99,6 +105,32 @@ def _refuse_unknown(timm, arch: str) -> None:
         f"configuration: timm.arch is {arch!r}; timm {timm.__version__} has no {kind} of that name{did_you_mean(arch, near)};"
         " timm.list_models() lists all in Python"
     )
+
+
+def hub_file(config: TrainConfig) -> tuple[Path, str]:
+    """Return the file of weights that timm names for config.timm.arch, fetched from the Hub unless it was before, and whose they are.
+
+    Raises ConfigError if timm names none, RunError if they cannot be fetched.
+    """
+    timm, arch = import_timm(), config.timm.arch
+    _refuse_unknown(timm, arch)
+    said = timm.get_pretrained_cfg(arch)
+    if said is None or not said.hf_hub_id:
+        known = timm.list_pretrained(f"{arch.partition('.')[0]}.*")
+        other = f"; choose {either(known)}" if known else "; use another network, or --weights FILE"
+        raise ConfigError(f"fetching weights: timm names none on the Hub for {arch}{other}")
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    repository = said.hf_hub_id
+    try:
+        path = Path(hf_hub_download(repository, "model.safetensors"))
+    except (OSError, ValueError, HfHubHTTPError) as error:               # offline is an OSError
+        raise RunError(
+            f"fetching weights: {repository} cannot be reached ({' '.join(str(error).split())[:120]}); fetch model.safetensors from"
+            f" https://huggingface.co/{repository} elsewhere and give it with --weights FILE"
+        ) from error
+    return path, f"{said.tag or 'what is not said'} ({repository}, licence {said.license or 'not said'})"
 
 
 class TimmStage(NetworkStage):

@@ -1,0 +1,100 @@
+"""Start a network that is not ours from weights that others trained (--weights, --pretrained).
+
+In:  a file, as engine/weights_file.py reads it; what it is said to have been trained on; the configuration and the fold.
+Out: GivenWeights: what is carried over, and what config.json, result.json, the log, the card and the report say of it.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from fer_data.files import sha256_of_bytes
+from fer_data.people import same_pictures
+from fer_data.text import listed, percent
+from fer_model.config import STARTS_FROM_FILE, TrainConfig
+from fer_model.data.fold import Fold
+from fer_model.engine.randomness import stream
+from fer_model.engine.weights_file import Fitted, WeightsFile, fitted, read_weights
+from fer_model.errors import CheckpointError, ConfigError, FoldError
+from fer_model.stages.any_network import NetworkStage
+from fer_model.stages.registry import STAGES
+
+__all__ = ["GivenWeights", "read_given", "refuse_same_pictures", "with_weights"]
+
+_NAMED = 5                            # so many dropped tensors are named in a sentence, the rest is counted; config.json names all
+# Other spellings of databases that stand in a manifest as on the right.
+_SPELT = {"ck+48": "ck48", "fer+": "ferplus", "ckplus": "ck+", "cohn-kanade": "ck+", "caers": "caer-s"}
+
+
+@dataclass(frozen=True)
+class GivenWeights:
+    """Weights of a file, fitted to the network that starts from them."""
+
+    file: WeightsFile
+    fit: Fitted
+    trained_on: str | None            # as the user says; None: not said
+    stage: str                        # whose network takes them
+
+    def entry(self) -> dict:
+        """Return what config.json says of it."""
+        return {
+            "file": self.file.path.name, "bytes": self.file.bytes, "sha256": self.file.sha256, "trained_on": self.trained_on,
+            "coverage": round(self.fit.coverage, 6), "dropped": list(self.fit.dropped), "adapted": list(self.fit.adapted),
+            "people": [], "said": self.sentence(),
+        }  # fmt: skip
+
+    def sentence(self) -> str:
+        """Return the same for people."""
+        adapted = f"; adapted: {listed(self.fit.adapted)}" if self.fit.adapted else ""
+        return (
+            f"{self.file.path.name} ({self.file.bytes / 1e6:.1f} MB, sha256 {self.file.sha256}), trained on"
+            f" {self.trained_on or 'what is not said'}: {percent(self.fit.coverage)} % of the network's numbers{adapted}; not taken:"
+            f" {listed(self.fit.dropped, _NAMED) or 'nothing'}; made new: the classifier"
+        )
+
+    @torch.no_grad()
+    def start(self, stage: NetworkStage) -> None:
+        """Give a fresh stage what the file has; the rest keeps its random weights."""
+        for network in (stage.learner.network, stage.used[stage.name]):
+            mine = network.carried()
+            for name, tensor in self.fit.tensors.items():
+                mine[name].copy_(tensor)
+
+
+def with_weights(config: TrainConfig, path: Path | None) -> TrainConfig:
+    """Return the configuration that names a file as what its network starts from; None: as it is.
+
+    Raises CheckpointError if there is no such file, ConfigError if the method takes no weights from a file.
+    """
+    if path is None:
+        return config
+    if config.stages[-1] not in STARTS_FROM_FILE:
+        raise ConfigError(f"starting from {path}: method {config.method} takes no weights from a file; {listed(STARTS_FROM_FILE)} does")
+    if not path.is_file():
+        raise CheckpointError(f"reading weights: there is no file {path}")
+    return replace(config, init=sha256_of_bytes(path.read_bytes()))
+
+
+def read_given(path: Path, trained_on: str | None, config: TrainConfig, fold: Fold) -> GivenWeights:
+    """Return the weights of a file, for a run of `config` on `fold` to start from.
+
+    Raises CheckpointError if the file cannot be read or does not fit, FoldError if what it was trained on holds the pictures that are
+    to be tested.
+    """
+    refuse_same_pictures(f"starting from {path}", trained_on, fold.test["dataset"].unique())
+    stage, file = config.stages[-1], read_weights(path)
+    entry, n_classes = STAGES[stage], len(fold.classes)
+    network = entry.build(lambda: entry.networks[stage](config, n_classes, 0), torch.device("cpu"), 0.0, stream(0, "replaced"))
+    return GivenWeights(file, fitted(file, network.carried()), trained_on, stage)
+
+
+def refuse_same_pictures(doing: str, trained_on: str | None, datasets) -> None:
+    """Raise FoldError if weights were trained on a database that holds the pictures of one of `datasets`, named as in manifests."""
+    name = (trained_on or "").strip().lower().replace(" ", "")
+    shared = [one for one in datasets if trained_on and same_pictures(_SPELT.get(name, name), one)]
+    if shared:
+        raise FoldError(
+            f"{doing}: it was trained on {trained_on}, which holds pictures of {shared[0]}, on which it would be tested; take weights"
+            " that were trained on other pictures"
+        )
