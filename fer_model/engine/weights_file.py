@@ -31,6 +31,7 @@ __all__ = ["LEAST_COVERAGE", "Fitted", "WeightsFile", "fitted", "read_weights", 
 LEAST_COVERAGE = 0.9                  # of a network's numbers that must be in the file
 # Around the tensors: dictionaries that training scripts keep them in, and what they put before the names.
 WRAPPERS = ("state_dict_ema", "model_ema", "ema", "state_dict", "model_state_dict", "model", "net", "params")
+DEEPEST = 3                           # so many of these may stand one behind the other
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.", "base.", "net.", "features.")
 # Beyond tensors: options, and numbers of numpy under its names of now and of before version 2.
 _HARMLESS = [
@@ -145,7 +146,7 @@ def _tensors_in(found, path: Path) -> dict[str, Tensor]:
 def fitted(file: WeightsFile, wanted: Mapping[str, Tensor]) -> Fitted:
     """Return what of a file has a place among `wanted`, the tensors of a network by name; the rest is dropped, by shape too.
 
-    Prefixes are taken off as long as more names and shapes agree, never so that two names become one. Raises CheckpointError if less
+    Prefixes are taken off where more names and shapes agree then, never so that two names become one. Raises CheckpointError if less
     than LEAST_COVERAGE of the network's numbers are in the file.
     """
     source = _stripped(file.tensors, wanted)
@@ -170,14 +171,17 @@ def _stripped(source: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Map
     def agreeing(tensors: Mapping[str, Tensor]) -> int:
         return sum(name in tensors and _as_wide(tensors[name], one).shape == one.shape for name, one in wanted.items())
 
-    best = agreeing(source)
-    while True:
-        shorter = [{name.removeprefix(prefix): tensor for name, tensor in source.items()} for prefix in PREFIXES]
-        whole = [one for one in shorter if len(one) == len(source)]              # no two names fell together
-        nearest = max(whole, key=agreeing)
-        if agreeing(nearest) <= best:
-            return source
-        source, best = nearest, agreeing(nearest)
+    best, last = source, [source]
+    for _ in range(DEEPEST):
+        last = [shorter for one in last for prefix in PREFIXES if (shorter := _without(prefix, one)) is not None]
+        best = max([best, *last], key=agreeing)                                  # of equal ones the first: nothing is taken off in vain
+    return best
+
+
+def _without(prefix: str, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor] | None:
+    """Return tensors without a prefix in their names; None: no name has it, or two would become one."""
+    shorter = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return shorter if len(shorter) == len(tensors) and shorter.keys() != tensors.keys() else None
 
 
 def _as_wide(tensor: Tensor, wanted: Tensor) -> Tensor:
