@@ -9,7 +9,7 @@ import click
 
 from cli import common, options
 from cli.options import choice, flag, number
-from fer_model.config import FOLD_RULES, HEADS, METHODS, OFFICIAL, PRESETS, SELECTIONS, STAGES_OF
+from fer_model.config import FOLD_RULES, HEADS, METHODS, NETWORKS, OFFICIAL, PRESETS, SELECTIONS, STAGES_OF
 
 __all__ = ["main"]
 
@@ -63,8 +63,9 @@ SETTINGS = (
 )
 SET = set_option("Any setting by its name, such as gan.lr=1e-4; `fer-model config` lists them. May be repeated.", "VALUE")
 METHOD = (
-    choice("--method", METHODS, "DE-GAN and its head; DE-AE, without an adversary, with the baseline's network or with the head; the"
-                                " paper's CNN baseline; a network of the library timm (extra [timm])."),
+    click.option("--method", type=options.Method(METHODS, NETWORKS), default=METHODS[0], show_default=True,
+                 help="DE-GAN and its head; DE-AE, without an adversary, with the baseline's network or with the head; the paper's CNN"
+                      " baseline; a network of the library timm (extra [timm]); or your own network, FILE.py:Class, whose code is run."),
     choice("--head", HEADS, "What predicts. both: small CNNs on layers inside the encoder (taps) and its output f(x), as in the paper;"
                             " taps: without f(x); f-mlp and f-svm: f(x) alone."),
     click.option("--arch", cls=options.Option, metavar="NAME", show_default="resnet18", help="Which network of timm, by timm's name."),
@@ -106,7 +107,17 @@ def layers(**fixed):
     context = click.get_current_context()
     given = {name for name in context.params if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT}
     named = {key: context.params[name] for name, key in NAMED.items() if name in given}
+    if named.get("method", METHODS[0]) not in STAGES_OF:
+        named |= own_network(named["method"])
     return {**named, **fixed}, context.params["file"], context.params["sets"]
+
+
+def own_network(given):
+    """Run the code of the user's network, and return what names it in a configuration."""
+    from fer_model.stages.own_network import allow
+
+    network, sha256 = allow(given)
+    return {"method": "own", "own.network": network, "own.sha256": sha256}
 
 
 @main.command()
@@ -411,6 +422,7 @@ def tensorboard(runs, out, follow):
 
 @main.command()
 @click.argument("runs", type=options.RUN, nargs=-1, required=True)
+@options.own_code()
 @options.data_of_run()
 @choice("--vote", ["1", "10", "110"], "Views of an image that are averaged: the centre crop; five crops and their mirror images; all.")
 @options.device()
@@ -466,6 +478,7 @@ def card(run, out):
 
 @main.command()
 @click.argument("run", type=options.RUN)
+@options.own_code()
 @click.option("--baseline", type=options.RUN, help="Run of method cnn on the same fold. Its hidden layer is probed too.")
 @options.data_of_run()
 @options.device()
@@ -542,6 +555,7 @@ def transfer(run, sources, source_ids, identities, start, end, out, data, device
 
 @main.command()
 @click.argument("run", type=options.RUN_OR_FILE)
+@options.own_code()
 @click.argument("source", shell_complete=click.Path().shell_complete)
 @click.option("--format", "form", cls=options.Option, type=options.Choice(["table", "csv", "jsonl"]), help="Format of the predictions.",
               show_default="by the name of the file of --out, else table")
@@ -581,6 +595,7 @@ def predict(run, source, strict, as_json, **given):
 
 @main.command()
 @click.argument("run", type=options.RUN_OR_FILE)
+@options.own_code()
 @click.option("--port", type=click.IntRange(1, 65535), default=7860, show_default=True, metavar="N", help="Port of the page, on 127.0.0.1.")
 @options.landmarks()
 @options.device()
@@ -600,6 +615,7 @@ def demo(run, port, landmarks, device):
 
 @main.command()
 @click.argument("run", type=options.RUN)
+@options.own_code()
 @choice("--format", ["onnx", "safetensors"], "onnx: one graph, for ONNX Runtime; safetensors: the weights by name.", "form")
 @options.out_file("model.onnx or model.safetensors in RUN")
 def export(run, form, out):

@@ -13,9 +13,9 @@ import click
 from fer_data.text import did_you_mean
 
 __all__ = [
-    "Choice", "Existing", "Option", "DIR", "FILE", "NEW_FILE", "OUT_DIR", "PREPARED", "ROOT", "RUN", "RUN_OR_FILE", "choice", "flag",
-    "listed", "number", "several", "data", "data_of_run", "device", "dry_run", "json", "landmarks", "out_file", "out_folder", "prepared",
-    "run", "seed", "workers",
+    "Choice", "Existing", "Method", "Option", "DIR", "FILE", "NEW_FILE", "OUT_DIR", "PREPARED", "ROOT", "RUN", "RUN_OR_FILE",
+    "choice", "flag", "listed", "number", "several", "data", "data_of_run", "device", "dry_run", "json", "landmarks", "out_file",
+    "out_folder", "own_code", "prepared", "run", "seed", "workers",
 ]  # fmt: skip
 
 
@@ -32,6 +32,28 @@ class Choice(click.Choice):
 
     def get_invalid_choice_message(self, value, ctx):
         return _with(super().get_invalid_choice_message(value, ctx), did_you_mean(str(value), map(str, self.choices)))
+
+
+class Method(Choice):
+    """A method, FILE.py:Class, or the name of an installed network."""
+
+    def __init__(self, methods: Iterable[str], group: str):
+        super().__init__(methods)
+        self.group = group            # of entry points
+
+    def convert(self, value, param, ctx):
+        if value in self.choices or not (".py:" in value or value in _installed(self.group)):
+            return super().convert(value, param, ctx)
+        return value
+
+    def get_invalid_choice_message(self, value, ctx):
+        return _with(super().get_invalid_choice_message(value, ctx), "; your own network is FILE.py:Class.")
+
+
+def _installed(group: str) -> Iterable[str]:
+    from importlib.metadata import entry_points
+
+    return entry_points(group=group).names
 
 
 class Existing(click.Path):
@@ -183,6 +205,19 @@ def dry_run() -> Callable:
 def workers() -> Callable:
     """Return --workers."""
     return number("--workers", 1, 1, "Number of processes. The result does not depend on it.")
+
+
+def own_code() -> Callable:
+    """Return --method of commands that load a run: the code that a run of a user's network needs is run if it is named, else not."""
+
+    def allow(context, parameter, given):
+        if given:
+            from fer_model.stages.own_network import allow as library
+
+            library(given)
+
+    text = "Run this code, which a run of your own network needs. It must be the file that the run was trained with."
+    return click.option("--method", metavar="FILE.py:Class", expose_value=False, callback=allow, help=text)
 
 
 def landmarks() -> Callable:

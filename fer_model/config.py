@@ -22,15 +22,13 @@ from fer_data.text import either, listed, unknown
 from fer_model.errors import ConfigError
 
 __all__ = [
-    "CELL_RULES", "FOLD_RULES", "HEADS", "METHODS", "OFFICIAL", "PRECISIONS", "PRESETS", "SELECTIONS", "STAGES_OF", "STARTS_FROM_FILE",
-    "SYNTHESISERS",
-    "AS_BASELINE", "AutoencoderConfig", "CnnConfig", "CriticsConfig", "GanConfig", "HeadConfig", "JudgesConfig", "NetworkConfig",
-    "RecogniserConfig", "Rule", "TimmConfig", "TrainConfig",
-    "budget_images", "from_json", "preset", "resolve_budgets", "shown", "step_images", "steps_of", "to_json",
-    "told_budget", "to_lines", "with_budgets", "with_head",
+    "CELL_RULES", "FOLD_RULES", "HEADS", "METHODS", "NETWORKS", "OFFICIAL", "PRECISIONS", "PRESETS", "SELECTIONS", "STAGES_OF",
+    "STARTS_FROM_FILE", "SYNTHESISERS", "AS_BASELINE", "AutoencoderConfig", "CnnConfig", "CriticsConfig", "GanConfig", "HeadConfig",
+    "JudgesConfig", "NetworkConfig", "OwnConfig", "RecogniserConfig", "Rule", "TimmConfig", "TrainConfig", "budget_images", "from_json",
+    "preset", "resolve_budgets", "shown", "step_images", "steps_of", "to_json", "told_budget", "to_lines", "with_budgets", "with_head",
 ]  # fmt: skip
 
-METHODS = ("degan", "deae", "deae-head", "cnn", "timm")
+METHODS = ("degan", "deae", "deae-head", "cnn", "timm", "own")
 PRECISIONS = ("auto", "fp32", "bf16")
 LR_SCHEDULES = ("constant", "cosine")
 TARGETS = ("other", "any")
@@ -38,19 +36,20 @@ SWAP_PARTS = ("mean", "effect")
 SYNTHESISED_PEOPLE = ("other", "own")
 PREDICTIONS = ("joined", "mean")
 CELL_RULES = ("confounded", "control", "missing")         # no folds: people are tested on what they do not show in training
-WITHOUT_PEOPLE = ("cnn", "timm")       # methods that need not know who is in a picture
+WITHOUT_PEOPLE = ("cnn", "timm", "own")       # methods that need not know who is in a picture
 OFFICIAL = "official"                 # no folds: the database's own split, where people are unknown
 FOLD_RULES = ("manifest", "shuffled", OFFICIAL, *CELL_RULES)
+NETWORKS = "fer_degan.networks"       # group of entry points under which other packages offer networks for --method
 HEADS = ("both", "taps", "f-mlp", "f-svm")    # what predicts: see HeadConfig.variant
 SVM_VIEWS = (1, 10, 110)
 SELECTIONS = ("last", "validation")
 # The stages that a method trains, in order; pretrain is stage 1 alone, on all people of a prepared folder.
 STAGES_OF = {
     "degan": ("gan", "head"), "deae": ("critics", "ae", "recogniser"), "deae-head": ("critics", "ae", "head"), "cnn": ("cnn",),
-    "timm": ("timm",), "pretrain": ("gan",),
+    "timm": ("timm",), "own": ("own",), "pretrain": ("gan",),
 }  # fmt: skip
-AS_BASELINE = ("recogniser", "cnn", "timm")   # stages that get the images of both stages of DE-GAN together if they have no budget
-STARTS_FROM_FILE = ("timm",)          # stages whose network may start from weights of a file
+AS_BASELINE = ("recogniser", "cnn", "timm", "own")   # stages that get the images of both stages of DE-GAN together if they have no budget
+STARTS_FROM_FILE = ("timm", "own")    # stages whose network may start from weights of a file
 SYNTHESISERS = ("gan", "ae")          # stages 1: what they leave has an encoder and a decoder
 
 
@@ -283,6 +282,16 @@ class TimmConfig(_ClassifierConfig):
 
 
 @dataclass(frozen=True)
+class OwnConfig(_ClassifierConfig):
+    """A user's own network in place of the baseline, with as many images unless told otherwise."""
+
+    SECTION: ClassVar = "own"
+
+    network: str | None = None        # net.py:Net, or the name of an entry point
+    sha256: str | None = None         # of the file with its code: another one is another network
+
+
+@dataclass(frozen=True)
 class CriticsConfig(_StageConfig):
     """CNNs of expression and of person that learn from the real training faces; stage 1 matches what their layers see.
 
@@ -369,7 +378,7 @@ class TrainConfig(_Checked):
     preset: str = "paper"             # where the other values came from, before overrides
     method: str = "degan"             # degan: stages gan and head; deae: the auto-encoder, then the baseline's network on real and
                                       # synthesised faces; deae-head: the auto-encoder, then the head of degan; cnn: the baseline;
-                                      # timm: a network of timm; pretrain: stage gan on everybody
+                                      # timm: a network of timm; own: a user's; pretrain: stage gan on everybody
     fold: int | None = 0              # the test fold, or with cells the number of the draw; none, only for pretrain: nobody is held out
     fold_rule: str = "manifest"       # manifest: the folds of the prepared folder; shuffled: the same number, people drawn at random;
                                       # official: the split of a database whose people are unknown, fold is 0 (data/official.py);
@@ -391,6 +400,7 @@ class TrainConfig(_Checked):
     recogniser: RecogniserConfig = field(default_factory=RecogniserConfig)
     cnn: CnnConfig = field(default_factory=CnnConfig)
     timm: TimmConfig = field(default_factory=TimmConfig)
+    own: OwnConfig = field(default_factory=OwnConfig)
 
     def __post_init__(self):
         super().__post_init__()
@@ -436,7 +446,7 @@ class TrainConfig(_Checked):
         head = f"-{self.head.variant}" if "head" in self.stages and self.head.variant != "both" else ""
         chosen = "-validation" if self.selection == "validation" else ""
         started = "-pretrained" if self.init is not None else ""
-        network = f"-{self.timm.arch}" if self.method == "timm" else ""
+        network = {"timm": f"-{self.timm.arch}", "own": f"-{(self.own.network or '').rpartition(':')[2]}"}.get(self.method, "")
         return f"{self.method}{network}{head}{started}{chosen}"
 
 
@@ -452,6 +462,7 @@ _SMOKE = TrainConfig(
     recogniser=RecogniserConfig(batch=8, lr=1e-3, tick_steps=2, channels=4, features=16, dropout=0.0, least_agreement=0.0),
     cnn=CnnConfig(batch=8, lr=1e-3, tick_steps=2, channels=4, features=16, dropout=0.0),
     timm=TimmConfig(batch=8, lr=1e-3, tick_steps=2),
+    own=OwnConfig(batch=8, lr=1e-3, tick_steps=2),
 )
 # small: `fer-model train --fold 0 --preset small`; `make demo` trains both methods with it.
 _CLASSIFIER = {
@@ -472,6 +483,7 @@ _SMALL = TrainConfig(
     recogniser=RecogniserConfig(channels=16, **_CLASSIFIER),
     cnn=CnnConfig(channels=16, **_CLASSIFIER),
     timm=TimmConfig(**_CLASSIFIER | {"lr": 1e-3}),
+    own=OwnConfig(**_CLASSIFIER | {"lr": 1e-3}),
 )
 # strong: small with what lifts any classifier and is no part of the method, for the head and the baseline alike: twice the images in
 # stage 2 (so 132 kimg of the baseline), mixup, averaged weights. The networks, smoothing, dropout and step sizes are those of small.
@@ -479,6 +491,7 @@ _MORE = {"mixup": 0.2, "average_half_kimg": 4.0}
 _STRONG = replace(
     _SMALL, preset="strong", head=replace(_SMALL.head, kimg=96, **_MORE), recogniser=replace(_SMALL.recogniser, **_MORE),
     cnn=replace(_SMALL.cnn, **_MORE), timm=replace(_SMALL.timm, **_MORE),
+    own=replace(_SMALL.own, **_MORE),
 )
 # paper: `fer-model train --fold 0 --preset paper --dry-run` says what it costs; CK+ in the paper's table 1: 97.36.
 _PAPER = TrainConfig(preset="paper")
@@ -599,7 +612,7 @@ def _short(value: float) -> str:
 # Fields that came after the first runs; their defaults leave everything as it was.
 _LATER = (
     "critics", "ae", "recogniser", "head.mixup", "cnn.mixup", "cnn.members", "cnn.balanced", "cnn.confusion", "cnn.identity_swap",
-    "cnn.swap_part", "timm",
+    "cnn.swap_part", "timm", "own",
 )  # fmt: skip
 
 

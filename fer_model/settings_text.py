@@ -19,8 +19,9 @@ from fer_model.settings import ELSEWHERE, configure, kinds, other_budget, parts_
 
 __all__ = ["Setting", "Settings", "describe", "differences", "name_suffix", "of_layers", "of_run", "settings_of", "to_yaml"]
 
-_NO_SETTING = {"preset", "method", "fold", "init", "network.channels"}        # they say which run it is, or follow from the data
-_IN_NAME = {"fold_rule", "fold_seed", "seed", "selection", "head.variant"}    # a run's name has words for them
+# They say which run it is, or follow from the data.
+_NO_SETTING = {"preset", "method", "fold", "init", "network.channels", "own.network", "own.sha256"}
+_IN_NAME = {"fold_rule", "fold_seed", "seed", "selection", "head.variant", "timm.arch"}    # a run's name has words for them
 _LONGEST_SUFFIX = 60                  # characters
 
 

@@ -26,6 +26,7 @@ from fer_model.data.fold import Prepared
 from fer_model.engine import distributed
 from fer_model.errors import DivergedError
 from fer_model.job import Job
+from fer_model.stages.own_network import allow, allowed
 
 __all__ = ["Task", "train_here", "train_in_children"]
 
@@ -93,7 +94,7 @@ class _Children:
         paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         threads = {"OMP_NUM_THREADS": str(self.threads), "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
         job = {name: value and str(value) for name, value in vars(task.job).items()} | {"config": asdict(task.job.config)}
-        words = {"name": task.name, "device": device, "job": job}
+        words = {"name": task.name, "device": device, "job": job, "code": allowed()}
         with self.lock:
             if self.stopped:
                 raise InterruptedError("training in child processes: interrupted")
@@ -139,6 +140,8 @@ def _leave_with_parent() -> None:
 def _main(words: str) -> int:
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     given = json.loads(words)
+    for code in given["code"]:        # that the user named to the parent
+        allow(code)
     config, paths = from_json(json.dumps(given["job"].pop("config"))), given["job"]
     trained_on = paths.pop("trained_on")
     job = Job(config=config, trained_on=trained_on, **{name: path and Path(path) for name, path in paths.items()})

@@ -152,10 +152,23 @@ def _ck48_names(out: Path, tree: Path) -> None:
             (place / f"{row['subject']}_{row['sequence']}_{int(row['last_frame']) - back:08d}.png").touch()
 
 
+def _own_network(out: Path, tree: Path) -> None:
+    """A prepared folder, a picture, and the network that the page on methods shows."""
+    from fer_data.prepare.plan import PrepareConfig
+    from fer_data.prepare.run import prepare_dataset
+    from tests.doc_pages import DOCS, blocks_of
+
+    prepare_dataset("ck+", tree, out / "prepared", PrepareConfig(landmarks="dlib", folds=2, views="virtual"))
+    cv2.imwrite(str(out / "me.jpg"), cv2.imread(str(list(_faces(tree))[2][1])))
+    shown = next(block for block in blocks_of(DOCS / "extend/method.md") if block.kind == "python")
+    (out / "net.py").write_text(shown.text)
+
+
 ARCHIVES: dict[str, Callable[[Path, Path], None]] = {
     "howto/ck.md": _ck, "howto/ck48.md": _ck48, "howto/mmi.md": _mmi, "howto/oulu.md": _oulu, "howto/bu4dfe.md": _bu4dfe,
     "howto/small_databases.md": _small_databases, "howto/web_databases.md": _web,
     "howto/folder.md": _folder, "audit.md": _prepared, "leaks.md": _ck48_names, "protocol.md": _prepared,
     "howto/predict.md": _trained, "howto/export-model.md": _trained, "howto/card.md": _trained, "howto/export-faces.md": _prepared,
     "howto/shards.md": _prepared, "howto/settings.md": _prepared, "howto/cluster.md": _cluster,
+    "howto/any_network.md": _own_network, "extend/method.md": _own_network,
 }  # fmt: skip

@@ -39,9 +39,9 @@ _STAGES = {
     "ae": "DE-AE: an encoder and a decoder draw each training face's expression on another training person; targets are real faces",
     "recogniser": "the baseline's CNN on real and synthesised faces",
     "f-mlp": "an MLP on f(x) alone", "f-svm": "a linear SVM on f(x) alone", "cnn": "the baseline: a CNN on the pixels",
-    "timm": "a network of the library timm on the pixels",
+    "timm": "a network of the library timm on the pixels", "own": "a network that is not in this program, on the pixels",
 }  # fmt: skip
-_SETTINGS = ("arch", "batch", "lr", "lr_schedule", "weight_decay", "label_smoothing", "dropout")        # of a stage, named in the card
+_SETTINGS = ("arch", "network", "sha256", "batch", "lr", "lr_schedule", "weight_decay", "label_smoothing", "dropout")  # of a stage, named
 _HELD_OUT = ("Folds", "Unit", "Average", "Interval", "Test crop", "Trained on")                 # rows that pretraining does not have
 
 

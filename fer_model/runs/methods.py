@@ -24,7 +24,7 @@ from fer_model.runs.predictions import together
 
 __all__ = ["NAMES", "Method", "difference", "differing_settings", "gather", "one_method"]
 
-NAMES = {"degan": "DE-GAN", "deae": "DE-AE", "deae-head": "DE-AE with the head", "cnn": "CNN (baseline)", "timm": "timm"}
+NAMES = {"degan": "DE-GAN", "deae": "DE-AE", "deae-head": "DE-AE with the head", "cnn": "CNN (baseline)", "timm": "timm", "own": "own"}
 _MOST_LETTERS = 24                    # of a setting's value in a label
 
 
@@ -203,6 +203,8 @@ def _name(config: dict) -> str:
     members = config.get("cnn", {}).get("members", 1)
     if config["method"] == "cnn" and members > 1:
         return f"{members} CNNs averaged"
+    if config["method"] == "own":
+        return str(config["own"]["network"])
     if config["method"] == "timm":
         return f"timm {config['timm']['arch']}"
     return NAMES.get(config["method"], str(config["method"]))

@@ -75,7 +75,7 @@ def _first_line(error: Exception) -> str:
 
 
 class NetworkStage(ClassifierStage):
-    """Cross-entropy on expressions, or the loss that the network has itself. A subclass names the stage and makes the network."""
+    """Cross-entropy on expressions. A subclass names the stage and makes the network."""
 
     make: Callable[[TrainConfig, int], nn.Module]     # (configuration, K classes) -> network, on the CPU
 
@@ -97,7 +97,11 @@ class NetworkStage(ClassifierStage):
             with self.autocast():
                 features = dropout(network.features(drawn.x), self.config.dropout, drawn.dropout)        # (B, d)
                 logits = network.classify(features).float()              # (B, K)
-            return {self.name: F.cross_entropy(logits, drawn.expression, label_smoothing=self.config.label_smoothing)}
+            return {self.name: self.loss(features, logits, drawn.expression)}
+
+    def loss(self, features: Tensor, logits: Tensor, expression: Tensor) -> Tensor:
+        """Return what is minimised, of features (B, d), logits (B, K) and labels (B,), of mixtures (B, K)."""
+        return F.cross_entropy(logits, expression, label_smoothing=self.config.label_smoothing)
 
     def logits(self, x: Tensor) -> Tensor:
         return self.used[self.name](x)                                   # (B, K)

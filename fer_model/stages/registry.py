@@ -23,6 +23,7 @@ from fer_model.stages.head import HeadStage
 from fer_model.stages.health import Health
 from fer_model.stages.inputs import StageInputs
 from fer_model.stages.judges import JudgesStage, judge_network
+from fer_model.stages.own_network import OwnStage, make_own
 from fer_model.stages.recogniser import RecogniserStage
 from fer_model.stages.sample_sheet import Sheets
 from fer_model.stages.svm import SvmStage
@@ -73,6 +74,7 @@ STAGES = {
     "recogniser": StageEntry(RecogniserStage, {"recogniser": lambda config, n_e, n_i: make_cnn(config.network, config.recogniser, n_e)}),
     "cnn": StageEntry(CnnStage, {"cnn": lambda config, n_e, n_i: make_cnn(config.network, config.cnn, n_e)}),
     "timm": StageEntry(TimmStage, {"timm": lambda config, n_e, n_i: make_timm(config, n_e)}, build=build_itself),
+    "own": StageEntry(OwnStage, {"own": lambda config, n_e, n_i: make_own(config, n_e)}, build=build_itself),
 }
 
 

@@ -1,0 +1,156 @@
+"""A user's own network, from a file that is not in this program: pictures in, expressions out.
+
+In:  FILE.py:Class, or the name of an installed entry point of the group NETWORKS, from the user; config.own, which names it and its sha256.
+Out: OwnStage, for engine.loop.run_stage; make_own, its network; its weights are own.
+
+Code runs only if the user names it in this call: `allow` is called for an option, never for what a run or a file says. A run knows the
+sha256 of its code, and takes no other. The hash is of the one file; what that imports must be installed.
+
+    class Net(torch.nn.Module):
+        __init__(channels, image_size, n_classes)      of pictures (B, channels, image_size, image_size) in [-1, 1]
+        features(x) -> (B, d)                          before the classifier; what probes look at
+        classify(features) -> (B, n_classes)           logits
+        loss(features, logits, expression) -> ()       optional; expression (B,) int64, or (B, n_classes) where views are mixed
+"""
+
+import importlib.util
+import inspect
+import sys
+import types
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from fer_data.files import sha256_of_bytes
+from fer_data.text import either
+from fer_model.config import NETWORKS, TrainConfig
+from fer_model.errors import ConfigError, RunError
+from fer_model.stages.any_network import NetworkStage, tried
+
+__all__ = ["OwnNetwork", "OwnStage", "allow", "allowed", "make_own"]
+
+_METHODS = ("features", "classify")
+_ALLOWED: dict[tuple[str, str], tuple[str, type]] = {}           # (name, sha256) -> as the user named it, and the class; `allow` alone adds
+
+
+def allow(given: str) -> tuple[str, str]:
+    """Run the code that the user names, FILE.py:Class or an entry point; return its name in a run (net.py:Net) and its sha256.
+
+    Raises RunError if it is not there or is no network, in one sentence.
+    """
+    path, name = _place(given)
+    if not path.is_file():
+        raise RunError(f"loading the network {given}: there is no file {path}")
+    data = path.read_bytes()
+    sha256 = sha256_of_bytes(data)
+    known = given if ".py:" not in given else f"{path.name}:{name}"
+    _ALLOWED[known, sha256] = (given if ".py:" not in given else f"{path.resolve()}:{name}", _class_in(data, path, name, sha256))
+    return known, sha256
+
+
+def allowed() -> list[str]:
+    """Return what `allow` was given, for another process of the same call."""
+    return [given for given, _ in _ALLOWED.values()]
+
+
+def _place(given: str) -> tuple[Path, str]:
+    """Return the file and the class that a name means."""
+    if ".py:" in given:
+        path, _, name = given.rpartition(":")
+        return Path(path), name
+    found = entry_points(group=NETWORKS, name=given)
+    if not found:
+        there = either(sorted(entry_points(group=NETWORKS).names)) or "none is installed"
+        raise RunError(f"loading the network {given}: FILE.py:Class is needed, or an entry point of {NETWORKS} ({there})")
+    module, _, name = next(iter(found)).value.partition(":")
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise RunError(f"loading the network {given}: its entry point names {module}, which has no file")
+    return Path(spec.origin), name
+
+
+def _class_in(data: bytes, path: Path, name: str, sha256: str) -> type:
+    """Run the bytes that were hashed, as a module of its own, and return the class in it."""
+    module = types.ModuleType(f"own_network_{sha256[:12]}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module
+    try:
+        exec(compile(data, str(path), "exec"), module.__dict__)
+    except (SyntaxError, ImportError) as error:
+        raise RunError(f"loading the network {path}: {type(error).__name__}, {error}; what it imports must be installed") from error
+    found = vars(module).get(name)
+    if not inspect.isclass(found) or not issubclass(found, nn.Module):
+        there = [key for key, one in vars(module).items() if inspect.isclass(one) and issubclass(one, nn.Module)]
+        raise RunError(f"loading the network {path}: {name} must be a class of torch.nn.Module; the file has {either(there) or 'none'}")
+    missing = [method for method in _METHODS if not callable(getattr(found, method, None))]
+    if missing:
+        raise RunError(f"loading the network {path}: {name} must have the method {missing[0]}; docs/extend/method.md says what it does")
+    return found
+
+
+class OwnNetwork(nn.Module):
+    """The user's network, called as all are."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def carried(self) -> dict[str, Tensor]:
+        """Return the tensors that weights from a file are for: all but those of a part named `classifier`."""
+        return {name: tensor for name, tensor in self.network.state_dict().items() if not name.startswith("classifier.")}
+
+    def features(self, x: Tensor) -> Tensor:                             # (B, C, S, S) -> (B, d)
+        """Return what the classifier sees."""
+        return self.network.features(x)
+
+    def classify(self, features: Tensor) -> Tensor:                      # (B, d) -> (B, K)
+        """Return the logits."""
+        return self.network.classify(features).float()
+
+    def forward(self, x: Tensor) -> Tensor:                              # (B, C, S, S) -> (B, K)
+        return self.classify(self.features(x))
+
+
+def make_own(config: TrainConfig, n_classes: int) -> OwnNetwork:
+    """Return the network that config.own names, as it makes itself: pictures (B, C, S, S) in [-1, 1] in, logits (B, K) out.
+
+    Raises RunError if the user has not named its code, ConfigError if it does not take these pictures or has other outputs.
+    """
+    name, given = config.own.network, {"channels": config.network.channels, "image_size": config.network.image_size, "n_classes": n_classes}
+    made = _class_of(config)
+    try:
+        inspect.signature(made).bind(**given)
+    except TypeError as error:
+        raise ConfigError(f"the network {name}: it is made with {', '.join(given)} by name ({error})") from error
+    network = OwnNetwork(made(**given)).eval()
+    width = tried(network.features, config, f"the network {name}")
+    with torch.no_grad():
+        shape = tuple(network.classify(torch.zeros(2, width)).shape)
+    if shape != (2, n_classes):
+        raise ConfigError(f"the network {name}: classify must give (B, {n_classes}) logits, of 2 pictures it gives {shape}")
+    return network.train()
+
+
+def _class_of(config: TrainConfig) -> type:
+    name, sha256 = config.own.network, config.own.sha256
+    if name is None or sha256 is None:
+        raise ConfigError("configuration: method own is a network of yours; name it: --method FILE.py:Class")
+    if (name, sha256) in _ALLOWED:
+        return _ALLOWED[name, sha256][1]
+    other = [hashed for known, hashed in _ALLOWED if known == name]
+    what = f"the file that was given has {other[0][:12]}..., so it was changed since" if other else "it is not run unless you name it"
+    where = f"path/to/{name}" if ".py:" in name else name
+    raise RunError(f"the network {name} is code that is not in this program (sha256 {sha256[:12]}...); {what}: --method {where}")
+
+
+class OwnStage(NetworkStage):
+    """A user's network, trained as the baseline is, or with the loss that it has itself."""
+
+    name = "own"
+    make = staticmethod(make_own)
+
+    def loss(self, features: Tensor, logits: Tensor, expression: Tensor) -> Tensor:
+        own = getattr(self.learner.network.network, "loss", None)
+        return super().loss(features, logits, expression) if own is None else own(features, logits, expression)

@@ -1,0 +1,177 @@
+"""A user's own network: run only where it is named, known by its hash, and as good a method as ours."""
+
+import json
+import sys
+from dataclasses import replace
+from importlib.metadata import EntryPoint, EntryPoints
+
+import pytest
+import torch
+
+from cli import options
+from fer_model.config import preset
+from fer_model.crossval import crossval
+from fer_model.errors import ConfigError, RunError
+from fer_model.job import Job
+from fer_model.runs.methods import gather
+from fer_model.runs.trained import load_run
+from fer_model.stages import own_network
+from fer_model.stages.own_network import allow, make_own
+from fer_model.train import train
+from tests.commands import call
+from tests.doc_pages import DOCS, blocks_of
+from tests.test_model_ablations import same_tensors
+from tests.test_model_engine import Stop, quiet, stop_at
+
+NET = next(block.text for block in blocks_of(DOCS / "extend/method.md") if block.kind == "python")
+
+
+@pytest.fixture(autouse=True)
+def nothing_allowed(monkeypatch):
+    """As in a fresh process."""
+    monkeypatch.setattr(own_network, "_ALLOWED", {})
+
+
+def write(folder, old="", new=""):
+    """Write the network of docs/extend/method.md, one place of it changed, and return its name."""
+    assert old in NET
+    (folder / "net.py").write_text(NET.replace(old, new, 1) if old else NET)
+    return f"{folder}/net.py:Net"
+
+
+def config(given, fold=1):
+    """Return preset smoke with a network that the user names."""
+    network, sha256 = allow(given)
+    made = preset("smoke", method="own", fold=fold)
+    return replace(made, own=replace(made.own, network=network, sha256=sha256, kimg=0.064))
+
+
+def test_the_network_of_the_page_is_trained_evaluated_probed_exported(tiny_prepared, tmp_path, monkeypatch):
+    """By the commands; each asks for the code again, as each is a call of its own. Seen red, each: the option away from a command; run
+    without being asked."""
+    given, out = write(tmp_path), tmp_path / "own"
+    call("crossval", "--data", tiny_prepared, "--run", out, "--preset", "smoke", "--method", given, "--folds", "0,1")
+    assert [one.label for one in gather([out])] == ["net.py:Net"]
+    content = json.loads((out / "fold0/config.json").read_text())["config"]["own"]
+    assert content["network"] == "net.py:Net" and len(content["sha256"]) == 64
+    call("report", out, "-o", tmp_path / "report")
+    call("card", out / "fold0")
+    assert "a network that is not in this program" in (out / "fold0/card.md").read_text()
+    for words in (("probe", out / "fold0"), ("export", out / "fold0", "--format", "safetensors"), ("export", out / "fold0")):
+        monkeypatch.setattr(own_network, "_ALLOWED", {})
+        refused = call(*words, code=1).replace("\n", " ")
+        assert "code that is not in this program" in refused and "--method path/to/net.py:Net" in refused
+        call(*words, "--method", given)
+    monkeypatch.setattr(own_network, "_ALLOWED", {})
+    from fer_model.use.engines import open_engine
+
+    assert open_engine(out / "fold0/model.onnx").recipe.name == "own-Net"
+    with pytest.raises(RunError, match="code that is not in this program"):
+        open_engine(out / "fold0/model.safetensors")
+
+
+def test_a_run_that_was_stopped_ends_in_the_same_bits_and_not_with_other_code(tiny_prepared, tmp_path):
+    """With dropout of its own. Seen red, each: a step that is not seeded; the hash not compared."""
+    given = write(tmp_path, "nn.Flatten())", "nn.Flatten(), nn.Dropout(0.4))")
+    mine = config(given)
+    train(Job(tiny_prepared, tmp_path / "whole", mine), "cpu", say=quiet)
+    with pytest.raises(Stop):
+        train(Job(tiny_prepared, tmp_path / "r", mine), "cpu", say=quiet, hook=stop_at("own", 5), save_every_s=0)
+    changed = config(write(tmp_path, "nn.Flatten())", "nn.Flatten(), nn.Dropout(0.5))"))
+    with pytest.raises(ConfigError, match=r"own\.sha256 was"):
+        train(Job(tiny_prepared, tmp_path / "r", changed), "cpu", say=quiet)
+    train(Job(tiny_prepared, tmp_path / "r", mine), "cpu", say=quiet)
+    assert same_tensors(tmp_path / "whole/own.safetensors", tmp_path / "r/own.safetensors")
+    with pytest.raises(RunError, match="so it was changed since"):
+        own_network._ALLOWED = {key: value for key, value in own_network._ALLOWED.items() if key[1] == changed.own.sha256}
+        load_run(tmp_path / "r", "cpu")
+
+
+def test_a_loss_of_its_own_is_what_is_made_small(tiny_prepared, tmp_path):
+    """Seen red: cross-entropy whatever the class says."""
+    loss = "    def loss(self, features, logits, expression):\n        return 0 * logits.sum() + 7\n\n"
+    given = write(tmp_path, "    def classify", f"{loss}    def classify")
+    train(Job(tiny_prepared, tmp_path / "r", config(given)), "cpu", say=quiet)
+    ticks = [line for line in map(json.loads, (tmp_path / "r/log.jsonl").read_text().splitlines()) if line["event"] == "tick"]
+    assert {tick["loss_own"] for tick in ticks} == {7.0}
+
+
+def test_processes_that_train_several_folds_have_the_code_too(tiny_prepared, tmp_path):
+    """Seen red: `code` away from what a child is given."""
+    job = Job(tiny_prepared, tmp_path / "c", config(write(tmp_path)))
+    assert not crossval(job, folds=(0, 1), jobs=2, devices=("cpu",), say=quiet).failed
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("class Net(nn.Module)", "class Other(nn.Module)", "Net must be a class of torch.nn.Module; the file has Other"),
+        ("class Net(nn.Module)", "class Net", "Net must be a class of torch.nn.Module; the file has none"),
+        ("def classify", "def classy", "Net must have the method classify"),
+        ("import torch\n", "import torch\nimport not_there\n", "ModuleNotFoundError, No module named 'not_there'; what it imports must be"),
+        ("import torch\n", "import torch(\n", "SyntaxError"),
+    ],
+)
+def test_what_is_no_network_is_refused_when_it_is_named(old, new, says, tmp_path):
+    """Seen red, each."""
+    with pytest.raises(RunError, match=says):
+        allow(write(tmp_path, old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("image_size: int, ", "", r"made with channels, image_size, n_classes by name \(got an unexpected keyword argument 'image_size'"),
+        ("nn.Linear(width, n_classes)", "nn.Linear(width, 9)", r"classify must give \(B, 3\) logits, of 2 pictures it gives \(2, 9\)"),
+        ("return self.layers(x)", "return x", r"its features must be \(B, d\)"),
+        ("return self.layers(x)", "return self.layers(x - x.mean(0))", "must not depend on the other pictures"),
+    ],
+)
+def test_a_network_with_other_shapes_is_refused_before_training(old, new, says, tmp_path):
+    """Seen red, each."""
+    with pytest.raises(ConfigError, match=f"the network net.py:Net: .*{says}"):
+        make_own(config(write(tmp_path, old, new)), 3)
+
+
+def test_the_code_that_runs_is_the_code_that_was_hashed_and_nothing_of_it_is_imported(tmp_path):
+    """Seen red: the file's folder on sys.path, so that `import helper` worked and was in no hash."""
+    (tmp_path / "helper.py").write_text("")
+    with pytest.raises(RunError, match="No module named 'helper'"):
+        allow(write(tmp_path, "import torch\n", "import torch\nimport helper\n"))
+    assert "net" not in sys.modules
+
+
+def test_a_file_of_settings_and_a_configuration_name_no_code(tmp_path):
+    """Nothing loaded from disk runs code. Seen red: own.network taken from YAML."""
+    (tmp_path / "run.yaml").write_text("method: own\nown:\n  network: net.py:Net\n")
+    said = call("train", "--fold", 0, "--data", tmp_path, "--config", tmp_path / "run.yaml", code=1).replace("\n", " ")
+    assert "own.network is set by --method FILE.py:Class" in said
+    with pytest.raises(ConfigError, match="method own is a network of yours; name it: --method"):
+        make_own(preset("smoke", method="own"), 3)
+
+
+def test_an_installed_network_is_named_by_its_entry_point(tmp_path, monkeypatch):
+    """Seen red, each: the group not asked by the option; the source not hashed."""
+    (tmp_path / "installed_net.py").write_text(NET)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = EntryPoints([EntryPoint("mynet", "installed_net:Net", "fer_degan.networks")])
+    monkeypatch.setattr(own_network, "entry_points", lambda **only: found.select(**only))
+    monkeypatch.setattr(options, "_installed", lambda group: {"mynet"} if group == "fer_degan.networks" else ())
+    mine = config("mynet")
+    assert mine.own.network == "mynet" and isinstance(make_own(mine, 3).network, torch.nn.Module) and mine.name == "own-mynet"
+    with pytest.raises(RunError, match=r"an entry point of fer_degan.networks \(mynet\)"):
+        allow("yournet")
+
+
+def test_a_method_that_nobody_knows_is_answered_with_near_ones_and_with_the_form_of_a_file(tmp_path):
+    """Seen red: the choices alone."""
+    said = call("train", "--fold", 0, "--data", tmp_path, "--method", "tim", code=2).replace("\n", " ")
+    assert "did you mean timm" in said and "your own network is FILE.py:Class" in said
+    said = call("train", "--fold", 0, "--data", tmp_path, "--method", f"{tmp_path}/none.py:Net", code=1).replace("\n", " ")
+    assert "there is no file" in said
+
+
+def test_weights_from_a_file_are_for_all_but_the_classifier(tmp_path):
+    """Seen red: the classifier among them."""
+    names = set(make_own(config(write(tmp_path)), 3).carried())
+    assert "layers.0.weight" in names and not any(name.startswith("classifier") for name in names)
