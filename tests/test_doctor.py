@@ -113,6 +113,11 @@ def test_a_healthy_installation_has_nothing_but_ok():
         (ill(out=replace(HERE, free=10**9)), "note", "bu4dfe", "and another disk for bu4dfe", "dlib fan"),
         (ill(temp=replace(HERE, error="No usable temporary directory")), "note", "No usable temporary directory", "TMPDIR", "dlib fan"),
         (ill(installed={"face-recognition": "1.3.0"}), "note", "pkg_resources", "setuptools<81", "dlib fan"),
+        (
+            ill(installed={"torch": "2.13.0+cpu", "torchvision": "0.28.0"}), "problem", "0.28.0 was not made for torch 2.13.0+cpu",
+            "--index-url", "dlib fan",
+        ),
+        (ill(installed={"torch": "2.13.0", "torchvision": "0.27.0"}), "problem", "0.27.0 was not made for", "--index-url", "dlib fan"),
         (ill(required={}), "note", "not known", "pip install fer-degan", "dlib fan"),
     ],
 )  # fmt: skip
@@ -145,6 +150,14 @@ def test_a_broken_cv2_is_not_blamed_on_fan():
     """face_alignment imports cv2: its failure is a consequence. Broken on purpose by dropping that case: a second problem."""
     findings = diagnose(ill(trials={"cv2": Trial({}, LIBGL), "face_alignment": Trial({}, LIBGL)}))
     assert [finding.check for finding in findings if finding.level == "problem"] == ["cv2"]
+
+
+def test_a_torchvision_that_was_made_for_this_torch_is_well():
+    """Seen red: the build compared with the version's own."""
+    for torch, torchvision in ("2.13.0", "0.28.0"), ("2.13.0+cpu", "0.28.1+cpu"):
+        findings = doctor.check_torchvision(ill(installed={"torch": torch, "torchvision": torchvision}))
+        assert [finding.level for finding in findings] == ["ok"]
+    assert doctor.check_torchvision(HEALTHY) == []
 
 
 # --- versions ---------------------------------------------------------------------------------------------------------

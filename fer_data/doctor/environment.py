@@ -30,7 +30,7 @@ from fer_data import weights
 __all__ = ["PROBES", "Place", "Surroundings", "Trial", "look_around", "probe", "requirements"]
 
 PROJECT = "fer-degan"
-_EXTRAS = ("dlib", "video", "onnx")    # whose packages are looked at where they are there
+_EXTRAS = ("dlib", "video", "onnx", "timm")    # whose packages are looked at where they are there
 _TIMEOUT_S = 120                      # of a child: a cold import of torch from a network disk takes a minute
 _MARK = "fer-data-facts:"             # before the line of JSON that a child prints: libraries print on import, too
 
@@ -88,7 +88,7 @@ class Surroundings:
     python_range: str                 # allowed, e.g. ">=3.11"; "": unknown
     installed: Mapping[str, str]      # package -> version; names in lower case with hyphens
     required: Mapping[str, str]       # package -> allowed versions, e.g. ">=2,<2.6"
-    optional: Mapping[str, str]       # of the extras [dlib], [video] and [onnx]
+    optional: Mapping[str, str]       # of the extras [dlib], [video], [onnx] and [timm]
     cv2_owners: tuple[str, ...]       # packages that installed cv2/__init__.py, with versions
     trials: Mapping[str, Trial]       # library of PROBES -> what came of importing it
     weights: Mapping[str, tuple[str, str]]       # model file -> ("right" | "missing" | "wrong", where or what to do)
