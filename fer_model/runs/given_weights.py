@@ -84,6 +84,8 @@ def read_given(path: Path, trained_on: str | None, config: TrainConfig, fold: Fo
     """
     refuse_same_pictures(f"starting from {path}", trained_on, fold.test["dataset"].unique())
     stage, file = config.stages[-1], read_weights(path)
+    if config.init not in (None, file.sha256):
+        raise CheckpointError(f"starting from {path}: the file was changed since it was named; start again")
     entry, n_classes = STAGES[stage], len(fold.classes)
     network = entry.build(lambda: entry.networks[stage](config, n_classes, 0), torch.device("cpu"), 0.0, stream(0, "replaced"))
     return GivenWeights(file, fitted(file, network.carried()), trained_on, stage)
