@@ -36,8 +36,8 @@ COMMANDS = {
         "oulu", "rafd", "rafdb", "sfew", "wsefep",
     ),
     "fer-data synth": (
-        "adfes", "affectnet", "bu4dfe", "caer-s", "ck+", "expw", "faces-mpi", "jaffe", "kdef", "mmi", "mug", "oulu", "rafd", "rafdb",
-        "sfew", "table", "wsefep",
+        "adfes", "affectnet", "bu4dfe", "caer-s", "ck+", "expw", "faces-mpi", "fer2013", "jaffe", "kdef", "mmi", "mug", "oulu", "rafd",
+        "rafdb", "sfew", "table", "wsefep",
     ),
     "fer-data weights": ("fetch", "list", "verify"),
     "fer-model": (

@@ -711,6 +711,23 @@ for _dataset in FORMS:
     _synth_by_form(_dataset)
 
 
+@synth.command("fer2013")
+@click.argument("out", type=options.OUT_DIR)
+@number("--rows", 35_887, 70, "Number of pictures. 35887 gives the published counts.")
+@several("--form", ["csv", "icml", "folders"], "fer2013.csv, icml_face_data.csv, or folders train and test; may be repeated.")
+@options.seed()
+@options.json()
+def synth_fer2013(out, form, as_json, **given):
+    """Draw FER2013: ready faces of 48x48 pixels in one or several of its forms, and the votes of FER+ (fer2013new.csv).
+
+    \b
+    fer-data synth fer2013 synthetic-fer2013 --rows 2000
+    """
+    from fer_data.synthetic.fer2013 import write_fer2013
+
+    _draw(write_fer2013, out, as_json, forms=list(dict.fromkeys(form)), **given)
+
+
 def synth_web(dataset, forms, text):
     """Add the command that draws a database of pictures from the web."""
     from_forms = [choice("--form", forms, "Layout in which the database is passed on.")] if len(forms) > 1 else []
