@@ -98,6 +98,7 @@ def _tasks(given: Shortcut, devices: Sequence[str]) -> tuple[Prepared, list[Task
     _refuse_strangers(given.path)
     wheres = [resolve_device(name) for name in devices]                  # those that are not there are refused first
     prepared, tasks = read_prepared(given.data), []
+    prepared.refuse_unknown("taking people's expressions out of")
     for config in given.arms().values():
         refuse_apart(given.path, prepared.manifest_sha256, asdict(config))
     for draw, seed, (arm, config) in product(range(given.draws), given.seeds, given.arms().items()):

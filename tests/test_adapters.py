@@ -154,11 +154,18 @@ def caer_s_tree(root):
     return ["test/sadness/0001 sadness 1", "train/anger/0009 anger 1", "train/anger/0010 anger 1"]
 
 
+def fer2013_tree(root):
+    pixels = " ".join(["7"] * 4)
+    lines = ["emotion,pixels,Usage", f"4,{pixels} 1,Training", f"6,{pixels} 2,PublicTest", f"5,{pixels} 3,PrivateTest"]
+    write(root, ["fer2013.csv"], "\n".join(lines).encode())
+    return ["00000 sadness 1", "00001 neutral 1", "00002 surprise 1"]
+
+
 TREES = {
     "ck+": ck_plus_tree, "ck48": ck48_tree, "mmi": mmi_tree, "oulu": oulu_tree, "bu4dfe": bu4dfe_tree, "jaffe": jaffe_tree,
     "kdef": kdef_tree, "rafd": rafd_tree, "faces-mpi": faces_tree, "adfes": adfes_tree, "mug": mug_tree, "wsefep": wsefep_tree,
     "rafdb": rafdb_tree, "affectnet": affectnet_tree, "expw": expw_tree, "sfew": sfew_tree, "caer-s": caer_s_tree,
-    "folder": folder_tree,
+    "folder": folder_tree, "fer2013": fer2013_tree,
 }  # fmt: skip
 OTHERS = {"mmi": 1, "oulu": 2 * (12 + 4 + 11), "kdef": 1, "rafd": 2, "adfes": 2}  # frames that a tree holds besides those of its sequences
 
@@ -350,7 +357,7 @@ def test_one_person_of_oulu_alone_is_a_part(tmp_path):
 
 @pytest.mark.parametrize(("name", "words"), [
     ("ckextended.csv", "ckextended.csv has no subject ids and cannot be split by subject; get the original archives of CK+, or CK+48"),
-    ("fer2013.csv", "this is FER2013, which has no subject ids and cannot be split by subject"),
+    ("fer2013.csv", "give the folder that holds it"),
     ("CK.zip", "unpack CK.zip and give the folder that holds what was in it"), ("a.png", "give the folder that holds it"),
 ])  # fmt: skip
 def test_a_file_where_a_folder_is_wanted_is_named_for_what_it_is(name, words, tmp_path):

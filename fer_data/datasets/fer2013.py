@@ -90,12 +90,14 @@ def scan(
         raise DatasetError("reading FER2013: the labels ferplus and the file of their votes (fer2013new.csv) go together")
     files, left = walk(root)
     tables, others = _tables(files)
+    pictures, strays = in_class_folders("fer2013", root, files, _MEMBER, _PARTS, _WORDS)
     if tables:
         sequences, skipped, notes, digests = _from_tables(Path(root), tables, votes, rule)
+        detail = f"the same pictures are read from {tables[0]}"
+        others += [Skip(one.frames[0].source, "other-part", detail=detail) for one in pictures]
         form = f"FER+ by {rule}" if votes else _THREE
     else:
-        sequences, skipped = in_class_folders("fer2013", root, files, _MEMBER, _PARTS, _WORDS)
-        notes, digests = (), digests_of_files(root, sequences)
+        sequences, skipped, notes, digests = pictures, [], (), digests_of_files(root, pictures)
         form = _TWO if {one.split for one in sequences} == {"train", "test"} else _THREE
         if sequences and votes:
             raise DatasetError(f"reading FER+ below {root}: votes are joined by row; give the folder that holds fer2013.csv")
@@ -103,7 +105,7 @@ def scan(
         raise wrong_tree("FER2013", "fer2013", root, files, _MEMBER)
     counts = split_notes("fer2013", form, sequences) if form in load_facts("fer2013").forms else ()
     sequences, copies, said = without_duplicates(sequences, digests, drop_duplicates)
-    return Scan("fer2013", tuple(sequences), (*others, *skipped, *copies, *left), (*counts, *notes, *said))
+    return Scan("fer2013", tuple(sequences), (*others, *skipped, *strays, *copies, *left), (*counts, *notes, *said))
 
 
 def _tables(files: list[str]) -> tuple[list[str], list[Skip]]:
@@ -116,8 +118,11 @@ def _tables(files: list[str]) -> tuple[list[str], list[Skip]]:
         return [], []
     first = there[0].rsplit("/", 1)[-1].lower()
     used = there if first == "train.csv" else there[:1]
-    detail = f"its pictures are read from {used[0]}"
-    return used, [Skip(path, "other-part", frames=0, detail=detail) for name in _TABLES for path in found.get(name, ()) if path not in used]
+    names, detail = {path.rsplit("/", 1)[-1].lower() for path in used}, f"the same pictures are read from {used[0]}"
+    return used, [
+        Skip(path, "duplicate" if name in names else "other-part", frames=int(name in names), detail=detail)
+        for name in _TABLES for path in found.get(name, ()) if path not in used
+    ]  # fmt: skip
 
 
 def _from_tables(

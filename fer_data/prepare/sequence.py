@@ -107,7 +107,7 @@ def process(task: Task) -> Result:
     cv2.setNumThreads(1)
     pictures, readable, skipped = _decode(task)
     scaled = [[skip.source, skip.detail] for skip in skipped if skip.reason in REMARKS]
-    key = cache.key_of(
+    key = "" if task.identity["name"] == NO_POINTS else cache.key_of(    # where no points are looked for, none are kept
         {
             "pipeline": PIPELINE_VERSION, "opencv": cv2.__version__, "backend": task.identity, "colour": task.colour,
             "evidence": task.evidence, "framings": list(task.sequence.framings),

@@ -135,17 +135,19 @@ def _variant(face: np.ndarray, middle: np.ndarray, height: float, slope: np.ndar
 
 
 def _copy(planned: list[_Row], pictures: np.ndarray, rng: np.random.Generator) -> dict[int, int]:
-    """Make some rows exact copies of others of their expression; return row -> the one that it copies. The first is across parts."""
+    """Make some rows exact copies of others of their expression; return row -> the one that it copies. The last row copies across parts."""
     sources: dict[str, list[int]] = {name: [] for name in FER2013_CODES.values()}
     for number, row in enumerate(planned):
         if row.usage == "Training":
             sources[row.expression].append(number)
     wanted = [len(planned) - 1, *rng.permutation(len(planned) - 1)[: max(1, round(_COPIES * len(planned)) - 1)].tolist()]
     copies: dict[int, int] = {}
+    copied: set[int] = set()
     for number in wanted:
         source = int(rng.choice(sources[planned[number].expression]))
-        if source != number and source not in copies:
+        if source != number and source not in copies and number not in copied:
             pictures[number], copies[number] = pictures[source], source
+            copied.add(source)
     return copies
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from fer_data.files import write_json_atomically
+from fer_data.people import refuse_unknown
 from fer_model.errors import RunError
 from fer_model.evaluate.figures import plain_table
 from fer_model.probe.features import GRID, samples_of
@@ -106,6 +107,7 @@ def probe_run(
 
 def _probe_one(run: Path, baseline: Path | None, data: Path | None, device: str, seed: int) -> Probed:
     trained = load_run(run, device)
+    refuse_unknown(f"probing {run}", trained.identities, "`fer-model evaluate` shows its figures")
     train, test = samples_of(trained, load_run(baseline, device) if baseline else None, data)
     with threadpool_limits(1):        # matrices so small that BLAS's second thread only waits, and a waiting thread spins
         return _written(Probed(run, baseline, 1, seed, probe(train, test, seed)))

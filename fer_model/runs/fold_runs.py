@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from fer_data.people import UNKNOWN
 from fer_data.text import natural_key
-from fer_model.config import CELL_RULES
+from fer_model.config import CELL_RULES, OFFICIAL
 from fer_model.errors import RunError
 from fer_model.runs.folder import SCHEMA_VERSION, RunFolder, runs_in
 from fer_model.runs.predictions import read_predictions
@@ -109,9 +110,17 @@ def find_groups(path: Path) -> list[RunGroup]:
 
 
 def find_runs(paths: Sequence[Path]) -> list[FoldRun]:
-    """Return the runs in some folders; one that is named twice counts once. Raises RunError as find_groups does."""
+    """Return the runs in some folders; one that is named twice counts once.
+
+    Raises RunError as find_groups does, and if one is of an official split: these are compared as folds by person.
+    """
     found: dict[Path, FoldRun] = {}
     for run in (run for path in paths for group in find_groups(path) for run in group.runs):
+        if run.content["config"].get("fold_rule") == OFFICIAL:
+            raise RunError(
+                f"reading runs: {run.path} is of an official split, {UNKNOWN}; a fold by person is needed here: `fer-model evaluate` shows"
+                " the figures of such a run"
+            )
         found.setdefault(run.path.resolve(), run)
     return list(found.values())
 
