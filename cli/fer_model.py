@@ -64,8 +64,9 @@ SETTINGS = (
 SET = set_option("Any setting by its name, such as gan.lr=1e-4; `fer-model config` lists them. May be repeated.", "VALUE")
 METHOD = (
     click.option("--method", type=options.Method(METHODS, NETWORKS), default=METHODS[0], show_default=True,
-                 help="DE-GAN and its head; DE-AE, without an adversary, with the baseline's network or with the head; the paper's CNN"
-                      " baseline; a network of the library timm (extra [timm]); or your own network, FILE.py:Class, whose code is run."),
+                 help="DE-GAN and its head; DE-AE, without an adversary, with the baseline's network or with the head; DeRL and IACNN,"
+                      " rivals of the paper's; the paper's CNN baseline; a network of the library timm (extra [timm]); or your own"
+                      " network, FILE.py:Class, whose code is run."),
     choice("--head", HEADS, "What predicts. both: small CNNs on layers inside the encoder (taps) and its output f(x), as in the paper;"
                             " taps: without f(x); f-mlp and f-svm: f(x) alone."),
     click.option("--arch", cls=options.Option, metavar="NAME", show_default="resnet18", help="Which network of timm, by timm's name."),

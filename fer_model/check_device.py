@@ -130,7 +130,7 @@ def _fold() -> Fold:
         "sequence": [f"{n:03d}" for n in range(PEOPLE * len(EXPRESSIONS))],
     })  # fmt: skip
     people = tuple(f"noise/N{person}" for person in range(PEOPLE))
-    return Fold(0, "noise", EXPRESSIONS, people, rows, rows[:0], "", 1, rows[:0])
+    return Fold(0, "noise", EXPRESSIONS, people, rows, rows[:0], "", 1, rows[:0], rows[:0])
 
 
 def _run(

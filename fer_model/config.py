@@ -24,11 +24,12 @@ from fer_model.errors import ConfigError
 __all__ = [
     "CELL_RULES", "FOLD_RULES", "HEADS", "METHODS", "NETWORKS", "OFFICIAL", "PRECISIONS", "PRESETS", "SELECTIONS", "STAGES_OF",
     "STARTS_FROM_FILE", "SYNTHESISERS", "AS_BASELINE", "AutoencoderConfig", "CnnConfig", "CriticsConfig", "GanConfig", "HeadConfig",
-    "JudgesConfig", "NetworkConfig", "OwnConfig", "RecogniserConfig", "Rule", "TimmConfig", "TrainConfig", "budget_images", "from_json",
-    "preset", "resolve_budgets", "shown", "step_images", "steps_of", "to_json", "told_budget", "to_lines", "with_budgets", "with_head",
+    "IacnnConfig", "JudgesConfig", "NetworkConfig", "NeutralConfig", "OwnConfig", "RecogniserConfig", "Rule", "TimmConfig",
+    "TrainConfig", "budget_images", "from_json", "preset", "resolve_budgets", "shown", "step_images", "steps_of", "to_json",
+    "told_budget", "to_lines", "with_budgets", "with_head",
 ]  # fmt: skip
 
-METHODS = ("degan", "deae", "deae-head", "cnn", "timm", "own")
+METHODS = ("degan", "deae", "deae-head", "derl", "iacnn", "cnn", "timm", "own")
 PRECISIONS = ("auto", "fp32", "bf16")
 LR_SCHEDULES = ("constant", "cosine")
 TARGETS = ("other", "any")
@@ -45,10 +46,11 @@ SVM_VIEWS = (1, 10, 110)
 SELECTIONS = ("last", "validation")
 # The stages that a method trains, in order; pretrain is stage 1 alone, on all people of a prepared folder.
 STAGES_OF = {
-    "degan": ("gan", "head"), "deae": ("critics", "ae", "recogniser"), "deae-head": ("critics", "ae", "head"), "cnn": ("cnn",),
-    "timm": ("timm",), "own": ("own",), "pretrain": ("gan",),
+    "degan": ("gan", "head"), "deae": ("critics", "ae", "recogniser"), "deae-head": ("critics", "ae", "head"),
+    "derl": ("neutral", "head"), "iacnn": ("iacnn",), "cnn": ("cnn",), "timm": ("timm",), "own": ("own",), "pretrain": ("gan",),
 }  # fmt: skip
-AS_BASELINE = ("recogniser", "cnn", "timm", "own")   # stages that get the images of both stages of DE-GAN together if they have no budget
+# Stages that get the images of both stages of DE-GAN together if they have no budget.
+AS_BASELINE = ("recogniser", "iacnn", "cnn", "timm", "own")
 STARTS_FROM_FILE = ("timm", "own")    # stages whose network may start from weights of a file
 SYNTHESISERS = ("gan", "ae")          # stages 1: what they leave has an encoder and a decoder
 
@@ -292,6 +294,50 @@ class OwnConfig(_ClassifierConfig):
 
 
 @dataclass(frozen=True)
+class NeutralConfig(_StageConfig):
+    """Stage 1 of DeRL (Yang, Ciftci and Yin, CVPR 2018): a conditional GAN that makes each face neutral. "open": not known here."""
+
+    SECTION: ClassVar = "neutral"
+    RULES: ClassVar = {**_StageConfig.RULES, "pixels": _FROM_0}
+
+    epochs: float | None = 300        # open: passes over all 110 views; as DE-GAN's
+    pixels: float = 100.0             # open: weight of the mean absolute difference of pixels from the person's neutral face
+
+
+@dataclass(frozen=True)
+class IacnnConfig(_ClassifierConfig):
+    """IACNN (Meng et al., FG 2017): a CNN that learns from pairs of faces, with a branch for the expression and one for the person.
+
+    "open" marks what its abstract leaves open; docs/rivals.md says more.
+    """
+
+    SECTION: ClassVar = "iacnn"
+    RULES: ClassVar = {
+        **_ClassifierConfig.RULES, "batch": Rule("a multiple of 4", lambda value: value >= 4 and value % 4 == 0), "channels": _FROM_1,
+        "features": _FROM_1, "branch": _FROM_1, "margin": _ABOVE_0, "contrast_expression": _FROM_0, "contrast_identity": _FROM_0,
+        "softmax_expression": _FROM_0, "same_person": _SHARE, "same_expression": _SHARE,
+    }  # fmt: skip
+
+    batch: int = 152                  # images in a step, two of each pair; the two streams of the paper are one network that is shown both
+    channels: int = 32                # open: of the first block, as of the baseline's
+    features: int = 256               # open: length of the hidden layer that both branches start from
+    dropout: float = 0.5              # open: as the baseline's
+    branch: int = 128                 # open: length of the branch of the expression, and of that of the person
+    margin: float = 2.0               # open: pairs that differ are pushed apart up to this distance
+    contrast_expression: float = 0.1  # open: weight of the contrastive loss of the expression
+    contrast_identity: float = 0.1    # open: weight of the contrastive loss of the person
+    softmax_expression: float = 1.0   # open: weight of the cross-entropy of the branch of the expression alone
+    same_person: float = 0.25         # open: share of the pairs that are drawn to show one person
+    same_expression: float = 0.25     # open: share of the pairs that are drawn to show one expression; the others are any two faces
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.same_person + self.same_expression > 1:
+            both = "iacnn.same_person and iacnn.same_expression"
+            raise ConfigError(f"configuration: {both} are shares of the pairs; together they must be at most 1")
+
+
+@dataclass(frozen=True)
 class CriticsConfig(_StageConfig):
     """CNNs of expression and of person that learn from the real training faces; stage 1 matches what their layers see.
 
@@ -377,8 +423,8 @@ class TrainConfig(_Checked):
 
     preset: str = "paper"             # where the other values came from, before overrides
     method: str = "degan"             # degan: stages gan and head; deae: the auto-encoder, then the baseline's network on real and
-                                      # synthesised faces; deae-head: the auto-encoder, then the head of degan; cnn: the baseline;
-                                      # timm: a network of timm; own: a user's; pretrain: stage gan on everybody
+                                      # synthesised faces; deae-head: the auto-encoder, then the head of degan; derl, iacnn: rivals of
+                                      # the paper's; cnn: the baseline; timm: a network of timm; own: a user's; pretrain: stage gan on everybody
     fold: int | None = 0              # the test fold, or with cells the number of the draw; none, only for pretrain: nobody is held out
     fold_rule: str = "manifest"       # manifest: the folds of the prepared folder; shuffled: the same number, people drawn at random;
                                       # official: the split of a database whose people are unknown, fold is 0 (data/official.py);
@@ -398,6 +444,8 @@ class TrainConfig(_Checked):
     critics: CriticsConfig = field(default_factory=CriticsConfig)
     ae: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     recogniser: RecogniserConfig = field(default_factory=RecogniserConfig)
+    neutral: NeutralConfig = field(default_factory=NeutralConfig)
+    iacnn: IacnnConfig = field(default_factory=IacnnConfig)
     cnn: CnnConfig = field(default_factory=CnnConfig)
     timm: TimmConfig = field(default_factory=TimmConfig)
     own: OwnConfig = field(default_factory=OwnConfig)
@@ -460,6 +508,8 @@ _SMOKE = TrainConfig(
     critics=CriticsConfig(kimg=0.032, batch=8, pairs=1, channels=4, features=8, tick_steps=2),
     ae=AutoencoderConfig(kimg=0.064, batch=8, embedding=4, tick_steps=2),
     recogniser=RecogniserConfig(batch=8, lr=1e-3, tick_steps=2, channels=4, features=16, dropout=0.0, least_agreement=0.0),
+    neutral=NeutralConfig(epochs=None, kimg=0.064, batch=8, lr=2e-4, tick_steps=2),
+    iacnn=IacnnConfig(batch=8, lr=1e-3, tick_steps=2, channels=4, features=16, branch=8, dropout=0.0),
     cnn=CnnConfig(batch=8, lr=1e-3, tick_steps=2, channels=4, features=16, dropout=0.0),
     timm=TimmConfig(batch=8, lr=1e-3, tick_steps=2),
     own=OwnConfig(batch=8, lr=1e-3, tick_steps=2),
@@ -481,6 +531,8 @@ _SMALL = TrainConfig(
     ),
     critics=CriticsConfig(tick_steps=50),
     recogniser=RecogniserConfig(channels=16, **_CLASSIFIER),
+    neutral=NeutralConfig(epochs=None, kimg=36, batch=24, lr=2e-4, average_half_kimg=0.75),
+    iacnn=IacnnConfig(channels=16, **_CLASSIFIER),
     cnn=CnnConfig(channels=16, **_CLASSIFIER),
     timm=TimmConfig(**_CLASSIFIER | {"lr": 1e-3}),
     own=OwnConfig(**_CLASSIFIER | {"lr": 1e-3}),
@@ -490,7 +542,7 @@ _SMALL = TrainConfig(
 _MORE = {"mixup": 0.2, "average_half_kimg": 4.0}
 _STRONG = replace(
     _SMALL, preset="strong", head=replace(_SMALL.head, kimg=96, **_MORE), recogniser=replace(_SMALL.recogniser, **_MORE),
-    cnn=replace(_SMALL.cnn, **_MORE), timm=replace(_SMALL.timm, **_MORE),
+    iacnn=replace(_SMALL.iacnn, **_MORE), cnn=replace(_SMALL.cnn, **_MORE), timm=replace(_SMALL.timm, **_MORE),
     own=replace(_SMALL.own, **_MORE),
 )
 # paper: `fer-model train --fold 0 --preset paper --dry-run` says what it costs; CK+ in the paper's table 1: 97.36.
@@ -541,7 +593,7 @@ def resolve_budgets(config: TrainConfig, n_faces: int) -> TrainConfig:
     """
     if config.head.variant == "f-svm":
         config = with_budgets(config, head=n_faces * config.head.svm_views / 1000)
-    stages = ("judges", "gan", "critics", "ae", "head", *AS_BASELINE)
+    stages = ("judges", "gan", "critics", "ae", "neutral", "head", *AS_BASELINE)
     images = {name: budget_images(getattr(config, name), n_faces) for name in stages}
     for name in AS_BASELINE:
         if images[name] is None and None not in (images["gan"], images["head"]):
@@ -612,7 +664,7 @@ def _short(value: float) -> str:
 # Fields that came after the first runs; their defaults leave everything as it was.
 _LATER = (
     "critics", "ae", "recogniser", "head.mixup", "cnn.mixup", "cnn.members", "cnn.balanced", "cnn.confusion", "cnn.identity_swap",
-    "cnn.swap_part", "timm", "own",
+    "cnn.swap_part", "timm", "own", "neutral", "iacnn",
 )  # fmt: skip
 
 

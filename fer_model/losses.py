@@ -1,4 +1,4 @@
-"""What is minimised: the paper's three equations, a rival's, and the two differences of the auto-encoder, one function each.
+"""What is minimised: the paper's three equations, two rivals', and the two differences of the auto-encoder, one function each.
 
 In:  logits, float32 or float64, before any softmax; labels, int64.
 Out: 0-dimensional tensors; the mean over the batch of minus what the paper maximises.
@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = [
-    "DiscriminatorLoss", "GeneratorLoss", "HeadLoss", "confusion_loss", "discriminator_loss", "feature_difference", "generator_loss",
-    "head_loss", "pixel_difference",
+    "DiscriminatorLoss", "GeneratorLoss", "HeadLoss", "confusion_loss", "contrastive_loss", "discriminator_loss", "feature_difference",
+    "generator_loss", "head_loss", "pair_loss", "pixel_difference",
 ]  # fmt: skip
 
 COARSE = 4                            # px of a network's input: pixel_difference also compares the means of such squares
@@ -89,6 +89,16 @@ def generator_loss(
     return GeneratorLoss(sum(terms), *terms)
 
 
+def pair_loss(logits: Tensor, real: bool) -> Tensor:
+    """Return how far D's answers (B,) on pairs are from calling all of them real, or all of them G's: the binary cross-entropy.
+
+        -E[log D(x, n)]   or   -E[log(1 - D(x, n))]
+
+    Not in the paper: the adversarial part of DeRL (Yang, Ciftci and Yin, CVPR 2018), for D on both kinds, for G on its own as real.
+    """
+    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))
+
+
 def head_loss(
     logits: tuple[Tensor, ...],       # five of (B, N_e): the local CNNs 1..4, then the classifier on all features
     expression: Tensor,               # (B,) y^e; of mixtures (B, N_e), a share of each
@@ -108,6 +118,23 @@ def confusion_loss(logits: Tensor) -> Tensor:
     Not in the paper: Alvi, Zisserman and Nellaker, "Turning a blind eye", ECCV workshops 2018.
     """
     return -logits.log_softmax(1).mean()
+
+
+def contrastive_loss(first: Tensor, second: Tensor, same: Tensor, margin: float) -> Tensor:
+    """Return how far pairs of features (B, d) are from: those that are the same together, the others at least `margin` apart.
+
+        1 / 2B sum_b [same_b d_b^2 + (1 - same_b) max(0, margin - d_b)^2],   d_b = ||first_b - second_b||
+
+    `same` (B,): 1 or 0; of mixtures the share in which they agree. Not in the paper: Hadsell, Chopra and LeCun, CVPR 2006, as IACNN
+    (Meng et al., FG 2017) takes it, once for the expression and once for the person.
+
+    >>> a, b = torch.tensor([[0.0, 0.0], [0.0, 0.0]]), torch.tensor([[3.0, 4.0], [0.6, 0.8]])
+    >>> round(float(contrastive_loss(a, b, torch.tensor([1.0, 0.0]), 3.0)), 4)          # (25 + (3 - 1)^2) / 4
+    7.25
+    """
+    square = (first - second).square().sum(1)                            # (B,)
+    missing = (margin - (square + 1e-12).sqrt()).clamp(min=0)            # the root of 0 has no gradient
+    return (same * square + (1 - same) * missing.square()).mean() / 2
 
 
 def pixel_difference(made: Tensor, wanted: Tensor) -> Tensor:

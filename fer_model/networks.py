@@ -13,6 +13,9 @@ Letters: B batch, C channels, S image size (96, 48, 32 or 16), K classes, N_f re
     LocalCnn, Head              local CNNs, L_1 .. L_5      open in the paper; see HeadConfig
     MlpHead, LinearSvm          MLP, SVM of 1909.13135      f(x) alone; open there too
     BaselineCnn                 CNN (baseline)              open in the paper: eight convolutions, one hidden layer
+    NeutralGenerator            G of DeRL                   tables A and B; open in its paper
+    PairDiscriminator           D of DeRL                   table A on two faces
+    IdentityAwareCnn            IACNN of table 1            the baseline's convolutions, two branches; see IacnnConfig
     AveragedCnns                                            several of them, their probabilities averaged
 
 3x3 kernels; BN and ELU after each layer; a stride of 2 instead of pooling. Padding is 1 on all sides, also at stride 2
@@ -21,7 +24,7 @@ the decoder's output_padding=1 mirrors exactly this. The official code has no ac
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -29,14 +32,14 @@ from torch import Tensor, nn
 
 from fer_data.faces.views import VIEW_SIZE
 from fer_data.text import unknown
-from fer_model.config import CnnConfig, HeadConfig, NetworkConfig
+from fer_model.config import CnnConfig, HeadConfig, IacnnConfig, NetworkConfig
 from fer_model.engine import distributed
 from fer_model.errors import ConfigError, ShapeError
 
 __all__ = [
     "TRUNK", "DECODER", "AveragedCnns", "BaselineCnn", "ConditionalDecoder", "Decoder", "Discriminator", "Encoder", "Generator", "Head",
-    "LinearSvm", "LocalCnn",
-    "MlpHead", "Trunk", "build", "dropout", "expect_shape", "make_cnn", "make_head", "spectral", "to_input_size",
+    "IdentityAwareCnn", "LinearSvm", "LocalCnn", "MlpHead", "NeutralGenerator", "PairDiscriminator", "Trunk", "build", "dropout",
+    "expect_shape", "make_cnn", "make_head", "spectral", "to_input_size",
 ]  # fmt: skip
 
 # Table A: name, output channels at width 1 (None: N_f), stride.
@@ -120,17 +123,20 @@ def _convolution(inputs: int, outputs: int, stride: int) -> nn.Conv2d:
 class Trunk(nn.Module):
     """Table A: a face in, f(x) out."""
 
-    def __init__(self, config: NetworkConfig, without_norm: tuple[str, ...] = ()):
-        """`without_norm` names layers that have no BN. Raises ConfigError for one that is not in table A."""
+    def __init__(self, config: NetworkConfig, without_norm: tuple[str, ...] = (), faces: int = 1):
+        """`without_norm` names layers that have no BN; `faces`: how many are looked at together, as channels.
+
+        Raises ConfigError for a layer that is not in table A.
+        """
         super().__init__()
         known = [name for name, _, _ in TRUNK]
         for name in without_norm:
             if name not in known:
                 raise ConfigError(f"configuration: {unknown('layer of network.d_without_norm', name, known)}")
-        self.shape = (None, config.channels, config.image_size, config.image_size)
+        inputs, size = faces * config.channels, config.image_size
+        self.shape = (None, inputs, size, size)
         self.sizes: dict[str, tuple[int, int]] = {}                              # layer -> (channels, pixels)
         self.layers = nn.ModuleDict()
-        inputs, size = config.channels, config.image_size
         for name, channels, stride in TRUNK:
             outputs = config.representation if channels is None else _scaled(channels, config.width)
             # No activation before f(x), as in DR-GAN's official code: f(x) then lies on both sides of 0.
@@ -176,9 +182,10 @@ Encoder = Trunk                       # G_en is table A and nothing else
 class Decoder(nn.Module):
     """Table B: f(x), an identity code and noise in, a face in [-1, 1] out."""
 
-    def __init__(self, config: NetworkConfig, n_identities: int):
+    def __init__(self, config: NetworkConfig, n_identities: int, noise: int | None = None):
+        """`noise`: N_z; None: that of the configuration."""
         super().__init__()
-        self.inputs = (config.representation, n_identities, config.noise)
+        self.inputs = (config.representation, n_identities, config.noise if noise is None else noise)
         self.base = config.image_size // DOWNSAMPLING                            # 6 at 96 px
         self.code_scale = config.code_scale
         channels = config.representation
@@ -194,14 +201,18 @@ class Decoder(nn.Module):
 
     def forward(self, f: Tensor, code: Tensor, noise: Tensor) -> Tensor:
         """f (B, N_f), code (B, N_i) one-hot, noise (B, N_z) -> faces (B, C, S, S)."""
+        return list(self.outputs(f, code, noise))[-1][1].float()
+
+    def outputs(self, f: Tensor, code: Tensor, noise: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """Yield each layer's name and output (B, channels, size, size), from the smallest size to the face."""
         for tensor, size, what in zip((f, code, noise), self.inputs, ("f(x)", "identity code", "noise"), strict=True):
             expect_shape(tensor, (None, size), f"decoder input {what}")
         x = self.fc(torch.cat([f, self.code_scale * code, noise], dim=1))                          # (B, N_f * base * base)
         x = x.unflatten(1, (self.inputs[0], self.base, self.base))               # (B, N_f, base, base)
         x = self.fc_norm(x.contiguous(memory_format=torch.channels_last))
-        for layer in self.layers.values():
+        for name, layer in self.layers.items():
             x = layer(x)
-        return x.float()                                                         # (B, C, S, S)
+            yield name, x
 
 
 class ConditionalNorm(nn.Module):
@@ -267,6 +278,51 @@ class Generator(nn.Module):
         return self.decoder(self.encoder(x), code, noise)
 
 
+class NeutralGenerator(nn.Module):
+    """G of DeRL: a face in, the same person's neutral face out. What makes the difference stays in its layers, the residue."""
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.encoder, self.decoder = Encoder(config), Decoder(config, 0, noise=0)
+
+    @property
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Return, by the layer of the encoder, (channels, pixels) of it and of the decoder's layer of the same size together."""
+        mirrored = {name.removeprefix("f"): layer[0].out_channels for name, layer in self.decoder.layers.items()}
+        return {name: (own + mirrored[name], size) for name, (own, size) in self.encoder.sizes.items() if name in mirrored}
+
+    def forward(self, x: Tensor) -> Tensor:                                      # (B, C, S, S) -> the same
+        return self.decoder(self.encoder(x), *self._nothing(x))
+
+    def with_taps(self, x: Tensor, names: tuple[str, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return f(x) (B, N_f), the last encoding layer, and the residue at the named layers of the encoder, in the order of `names`:
+        each with the decoder's layer of the same size, side by side (B, channels, size, size)."""
+        f, taps = self.encoder.with_taps(x, names)
+        mirrored = {}
+        for name, output in self.decoder.outputs(f, *self._nothing(x)):
+            mirrored[name] = output
+            if all(f"f{tap}" in mirrored for tap in names):                      # nobody looks at the layers behind
+                break
+        return f, tuple(torch.cat([tap, mirrored[f"f{name}"]], dim=1) for name, tap in zip(names, taps, strict=True))
+
+    @staticmethod
+    def _nothing(x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a code and noise of length 0: G of DeRL has neither."""
+        return x.new_zeros(len(x), 0), x.new_zeros(len(x), 0)
+
+
+class PairDiscriminator(nn.Module):
+    """D of DeRL's conditional GAN: is the second face the neutral one of the first, or G's?"""
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.trunk = Trunk(config, config.d_without_norm, faces=2)
+        self.real = nn.Linear(config.representation, 1)
+
+    def forward(self, x: Tensor, neutral: Tensor) -> Tensor:                     # two of (B, C, S, S) -> (B,)
+        return self.real(self.trunk(torch.cat([x, neutral], dim=1)))[:, 0].float()
+
+
 class Discriminator(nn.Module):
     """Table A, then one fully connected layer in two parts: N_e + 1 expressions (the last is fake), N_i identities."""
 
@@ -319,10 +375,11 @@ class LocalCnn(nn.Module):
 class Head(nn.Module):
     """Four local CNNs on the encoder's taps, and the classifier on concat(FC_1 .. FC_4, f(x)); variant taps leaves f(x) out."""
 
-    def __init__(self, network: NetworkConfig, config: HeadConfig, n_classes: int):
+    def __init__(self, network: NetworkConfig, config: HeadConfig, n_classes: int, body: type[nn.Module] = Trunk):
+        """`body`: what gives the taps, Trunk or NeutralGenerator."""
         super().__init__()
         with torch.device("meta"):
-            sizes = Trunk(network).sizes
+            sizes = body(network).sizes
         for name in config.taps:
             if name not in sizes:
                 raise ConfigError(f"configuration: {unknown('layer of head.taps', name, sizes)}")
@@ -390,17 +447,17 @@ class LinearSvm(nn.Module):
         return self(f)[-1]
 
 
-def make_head(network: NetworkConfig, config: HeadConfig, n_classes: int) -> nn.Module:
-    """Return the head of config.variant: f(x) (B, N_f) and config.taps_used in, logits (B, K) out, the prediction's last."""
+def make_head(network: NetworkConfig, config: HeadConfig, n_classes: int, body: type[nn.Module] = Trunk) -> nn.Module:
+    """Return the head of config.variant: f(x) (B, N_f) and config.taps_used of `body` in, logits (B, K) out, the prediction's last."""
     if config.variant == "f-svm":
         return LinearSvm(network, n_classes)
-    return (MlpHead if config.variant == "f-mlp" else Head)(network, config, n_classes)
+    return MlpHead(network, config, n_classes) if config.variant == "f-mlp" else Head(network, config, n_classes, body)
 
 
 class BaselineCnn(nn.Module):
     """The paper's CNN (baseline), which it does not describe: a plain CNN of eight convolutions, a face in, logits out."""
 
-    def __init__(self, network: NetworkConfig, config: CnnConfig, n_classes: int):
+    def __init__(self, network: NetworkConfig, config: CnnConfig | IacnnConfig, n_classes: int):
         super().__init__()
         self.shape = (None, network.channels, network.image_size, network.image_size)
         self.dropout = config.dropout
@@ -432,6 +489,30 @@ class BaselineCnn(nn.Module):
 
     def forward(self, x: Tensor, generator=None) -> Tensor:                      # (B, C, S, S) -> (B, K)
         return self.classify(self.features(x), generator)
+
+
+class IdentityAwareCnn(BaselineCnn):
+    """IACNN (Meng et al., FG 2017), one of its two streams, which share their weights: the baseline with two branches.
+
+    One branch is trained to know the expression, the other the person; both together are classified.
+    """
+
+    def __init__(self, network: NetworkConfig, config: IacnnConfig, n_classes: int):
+        super().__init__(network, config, n_classes)
+        self.expression, self.identity = (nn.Linear(config.features, config.branch) for _ in range(2))
+        for branch in (self.expression, self.identity):
+            branch.init_std = config.features**-0.5                              # with 0.02 hardly anything of the hidden layer arrives
+        self.expression_classifier = nn.Linear(config.branch, n_classes)
+        self.classifier = nn.Linear(2 * config.branch, n_classes)
+
+    def branches(self, x: Tensor) -> tuple[Tensor, Tensor]:                      # (B, C, S, S) -> (B, branch), (B, branch)
+        """Return the branch of the expression and that of the person."""
+        hidden = self.scales(x)[-1]                                              # (B, features)
+        return self.expression(hidden), self.identity(hidden)
+
+    def features(self, x: Tensor) -> Tensor:                                     # (B, C, S, S) -> (B, 2 * branch)
+        """Return both branches, what the softmax layer sees."""
+        return torch.cat(self.branches(x), dim=1)
 
 
 class AveragedCnns(nn.Module):

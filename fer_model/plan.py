@@ -11,7 +11,7 @@ import torch
 
 from fer_data.store.loader import open_views
 from fer_model.config import TrainConfig, budget_images, step_images, steps_of, told_budget
-from fer_model.data.fold import Prepared, read_prepared
+from fer_model.data.fold import FoldReader, Prepared, read_prepared
 from fer_model.engine.devices import use_device, wait_for
 from fer_model.engine.stage import Stage
 from fer_model.job import Job, settled, start_of
@@ -93,7 +93,8 @@ def plan(job: Job, device: str = "auto", prepared: Prepared | None = None) -> Ru
     config, views = settled(job, prepared, fold, where), open_views(job.data, fold.train, where)
     taken = None if job.gan is None else read_gan(job.gan, config, fold)
     start_of(job, config, fold)                                          # what cannot be started from is refused
-    stages, inputs = [], StageInputs(config, fold, views, where)
+    neutral = FoldReader(job.data, fold, where, lambda: False).neutral() if "neutral" in config.stages else None
+    stages, inputs = [], StageInputs(config, fold, views, where, neutral=neutral)
     for name in config.stages:
         given = getattr(config, name)
         timed = replace(given, batch=min(given.batch, TIMED_BATCH)) if where.type == "cpu" else given

@@ -105,7 +105,8 @@ def train(
         distributed.wait()
         journal = Journal(folder.log, say)
         _announce(config, differences(job.config), fold, where, journal)
-        inputs = StageInputs(config, fold, views, where, reader.validation())
+        neutral = reader.neutral() if "neutral" in config.stages else None
+        inputs = StageInputs(config, fold, views, where, reader.validation(), neutral)
         last = _train_stages(inputs, folder, journal, hook, save_every_s, taken, start)
         evaluation = None
         with distributed.first_one_first():

@@ -85,6 +85,6 @@ def write_method(path: Path, folds: int = 3, **settings) -> Path:
 
 
 def _ticks(stage: str, kimg: float) -> list[dict]:
-    names = {"gan": ("loss_D", "loss_G", "loss_D_fake", "accuracy_fake"), "head": ("loss_head", "loss_L1"), "cnn": ("loss_cnn",)}[stage]
+    names = {"gan": ("loss_D", "loss_G", "loss_D_fake", "accuracy_fake"), "head": ("loss_head", "loss_L1")}.get(stage, (f"loss_{stage}",))
     ticks = [{"step": i, "steps": 8, "seen_kimg": kimg * i / 8, **dict.fromkeys(names, 1 / i)} for i in (2, 4, 6, 8)]
     return [{"event": "tick", "stage": stage, **tick} for tick in ticks]

@@ -66,6 +66,7 @@ def smoke(method="degan"):
         ae=replace(config.ae, average_half_kimg=0.02),
         recogniser=replace(config.recogniser, identity_swap=0.5, **averaged),
         cnn=replace(config.cnn, members=2, **averaged),
+        iacnn=replace(config.iacnn, dropout=0.5, **averaged),
     )
 
 
@@ -73,7 +74,7 @@ def smoke(method="degan"):
 def undisturbed(tiny_prepared, tmp_path_factory):
     """Complete runs that were never stopped, by method."""
     runs = {}
-    for method in ("degan", "deae", "cnn"):
+    for method in ("degan", "deae", "cnn", "iacnn"):
         runs[method] = tmp_path_factory.mktemp("whole") / method
         train(Job(tiny_prepared, runs[method], smoke(method)), "cpu", say=quiet)
     return runs
@@ -82,7 +83,7 @@ def undisturbed(tiny_prepared, tmp_path_factory):
 @pytest.mark.parametrize(
     ("method", "stage", "step"),
     [("degan", "gan", 0), ("degan", "gan", 5), ("degan", "gan", 7), ("degan", "head", 4), ("degan", "head", 7),
-     ("deae", "critics", 2), ("deae", "ae", 5), ("deae", "recogniser", 7), ("cnn", "cnn", 11)],
+     ("deae", "critics", 2), ("deae", "ae", 5), ("deae", "recogniser", 7), ("cnn", "cnn", 11), ("iacnn", "iacnn", 7)],
 )
 def test_a_run_that_was_stopped_ends_in_the_same_bits(undisturbed, tiny_prepared, tmp_path, method, stage, step):
     """Weights, losses, order and predictions, wherever it was stopped. Seen red, each: Adam's state or the

@@ -94,7 +94,7 @@ LATER = {"residual": True, "prediction": "mean", "encoder_lr": 1e-3, "average_ha
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "network",
-    [{"method": "cnn"}, {"head": "taps"}, {"head": "f-mlp"}, {"head": "f-svm"}, LATER],
+    [{"method": "cnn"}, {"method": "iacnn"}, {"head": "taps"}, {"head": "f-mlp"}, {"head": "f-svm"}, LATER],
     ids=lambda settings: "-".join(map(str, settings.values())),
 )
 def test_other_networks_too(prepared_ck, tmp_path, network):

@@ -419,6 +419,17 @@ def test_the_papers_table_stands_beside_ours_with_what_forbids_to_compare(tmp_pa
     assert all(sentence.endswith("on synthetic people.") for sentence in report["figures"][0]["sentences"])
 
 
+@pytest.mark.parametrize(("method", "published"), [("derl", "DeRL: 97.30 published"), ("iacnn", "IACNN: 95.37 published")])
+def test_a_rival_stands_beside_its_own_row(tmp_path, method, published):
+    """Both figures, and how the protocols differ; of our own methods nothing. Seen red: the sequences' figure; DE-GAN's row for all."""
+    run = runs.write_method(tmp_path / "cv", method=method, dataset="ck+", change=lambda content: content.update(drawn=False))
+    page, report = write([run], tmp_path / "out")
+    view = report["paper"][0]
+    assert f"{published}, {view['ours'][0]['mean_of_folds']} here (mean of folds, per frame); its paper" in page.text
+    own = runs.write_method(tmp_path / "own", dataset="ck+", change=lambda content: content.update(drawn=False))
+    assert not any("published" in caveat for caveat in write([own], tmp_path / "other")[1]["paper"][0]["caveats"])
+
+
 def test_another_database_has_the_papers_tables_for_orientation_only(written):
     """Seen red: table 1 taken for this database as well."""
     page, report = read(written)

@@ -116,7 +116,7 @@ def test_a_new_budget_takes_the_place_of_the_old_one(tmp_path):
 @pytest.mark.parametrize(("sets", "named", "message"), [
     (["gan.ler=1"], {}, "--set gan.ler=1: unknown setting 'gan.ler'; did you mean gan.lr?"),
     (["dropout=0"], {}, "--set dropout=0: unknown setting 'dropout';"
-     " did you mean head.dropout, recogniser.dropout, cnn.dropout, timm.dropout or own.dropout?"),
+     " did you mean head.dropout, recogniser.dropout, iacnn.dropout, cnn.dropout, timm.dropout or own.dropout?"),
     (["qqq=a=b"], {}, "--set qqq=a=b: unknown setting 'qqq'; `fer-model config` lists all"),
     (["gan=3"], {}, "--set gan=3: gan is a group of settings; set one of them, such as gan.epochs"),
     (["gan.lr"], {}, "--set gan.lr: a name, = and a value are needed, such as --set gan.lr=1e-4"),
@@ -134,7 +134,7 @@ def test_a_new_budget_takes_the_place_of_the_old_one(tmp_path):
     (["gan.targets=no"], {}, "configuration: unknown gan.targets 'no'; choose other or any"),
     (["preset=smal"], {}, "configuration: unknown preset 'smal'; choose smoke, small, strong or paper (did you mean small?)"),
     (["method=dgan"], {}, "configuration: unknown method 'dgan';"
-     " choose degan, deae, deae-head, cnn, timm, own or pretrain (did you mean degan?)"),
+     " choose degan, deae, deae-head, derl, iacnn, cnn, timm, own or pretrain (did you mean degan?)"),
     (["seed=1", "seed=1"], {}, "--set seed=1 and --set seed=1: seed is given twice; keep one"),
     (["fold=1"], {}, "--set fold=1: fold is set by --fold, or by --folds where there are several"),
     (["init=none"], {}, "--set init=none: init is set by --init, or by --weights"),

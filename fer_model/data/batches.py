@@ -2,7 +2,7 @@
 
 In:  the number of training faces, the batch size, the run's seed, the name of the stage.
 Out: Batches, a pure function of these and of the step: nothing in it has a state, so a resumed run sees the same samples. Of EvenBatches,
-     in which each person's expressions come equally often, the same holds.
+     in which each person's expressions come equally often, and of PairBatches the same holds.
 """
 
 import pandas as pd
@@ -13,7 +13,7 @@ from fer_data.faces.views import N_VIEWS
 from fer_data.store.loader import sample_order
 from fer_model.engine.randomness import stream
 
-__all__ = ["Batches", "EvenBatches", "even_weights"]
+__all__ = ["Batches", "EvenBatches", "PairBatches", "even_weights", "pairs"]
 
 
 class Batches:
@@ -65,6 +65,40 @@ class EvenBatches(Batches):
         generator = stream(self.seed, "even", step)
         faces = torch.multinomial(self.weights, self.batch, replacement=True, generator=generator)
         return faces, torch.randint(N_VIEWS, (self.batch,), generator=generator)
+
+
+class PairBatches(Batches):
+    """Pairs of samples: the first of each comes in its turn, as in Batches; the second is drawn, and so is its view.
+
+    Groups of four hold two pairs, 0 with 2 and 1 with 3, so that mixup, which mixes 0 with 1 and 2 with 3, mixes none with its partner.
+    """
+
+    def __init__(
+        self, person: Tensor, expression: Tensor, same_person: float, same_expression: float, batch: int, seed: int, stage: str
+    ):  # fmt: skip
+        """`person`, `expression` (n_faces,) int64 on the CPU: what each face shows; the shares of the pairs that agree in one of them."""
+        super().__init__(len(person), batch // 2, seed, stage)
+        self.person, self.expression, self.shares = person, expression, (same_person, same_person + same_expression)
+
+    def at(self, step: int) -> tuple[Tensor, Tensor]:
+        """Return the global batch of a step: indices of faces (2B,) and of views (2B,) of B pairs, both int64 on the CPU."""
+        (first, k), generator = super().at(step), stream(self.seed, "pairs", step)             # (B,), (B,)
+        kind = torch.rand(self.batch, generator=generator)[:, None]
+        of_person, of_expression = (labels == labels[first][:, None] for labels in (self.person, self.expression))     # (B, n)
+        among = torch.where(kind < self.shares[0], of_person, of_expression | (kind >= self.shares[1]))
+        second = torch.multinomial(among.double(), 1, generator=generator)[:, 0]
+        other_k = torch.randint(N_VIEWS, (self.batch,), generator=generator)
+        return tuple(torch.stack([a.view(-1, 2), b.view(-1, 2)], 1).flatten() for a, b in ((first, second), (k, other_k)))
+
+
+def pairs(batch: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the first and the second of each pair of a batch (2B, ...) of PairBatches: two of (B, ...).
+
+    >>> [one.tolist() for one in pairs(torch.arange(8))]
+    [[0, 1, 4, 5], [2, 3, 6, 7]]
+    """
+    first, second = batch.unflatten(0, (-1, 2, 2)).unbind(1)             # two of (B / 2, 2, ...)
+    return first.flatten(0, 1), second.flatten(0, 1)
 
 
 def even_weights(person: Tensor, expression: Tensor) -> Tensor:

@@ -44,6 +44,7 @@ class Fold:
     manifest_sha256: str
     n_folds: int                      # of which this is one; 0: of none
     validation: pd.DataFrame          # rows of training people who are set aside to choose a model by; usually none
+    references: pd.DataFrame          # rows with role reference, of all people: neutral first frames
 
     def expression_labels(self, device: torch.device) -> Tensor:
         """Return y^e of the training faces, (n,) int64."""
@@ -56,6 +57,21 @@ class Fold:
     def identity_labels(self, device: torch.device) -> Tensor:
         """Return y^id of the training faces, (n,) int64."""
         return _codes(people_of(self.train), self.identities, device)
+
+    def neutral(self) -> tuple[pd.DataFrame, Tensor]:
+        """Return the neutral faces of the training people, and which of them each training face goes with, (n,) int64.
+
+        It is the first frame of its own sequence, else the person's first one; -1: that person has none. No sequence that is tested,
+        and nobody who is set aside, has a row here.
+        """
+        rows, tested = self.references, {*_sequences_of(self.test), *_sequences_of(self.validation)}
+        rows = rows[people_of(rows).isin(self.identities) & ~_sequences_of(rows).isin(tested)].reset_index(drop=True)
+        first: dict[str, int] = {}                                       # person, or sequence -> its first row
+        for place, names in enumerate(zip(people_of(rows), _sequences_of(rows), strict=True)):
+            for name in names:
+                first.setdefault(name, place)
+        found = [first.get(own, first.get(who, -1)) for who, own in zip(people_of(self.train), _sequences_of(self.train), strict=True)]
+        return rows, torch.tensor(found, dtype=torch.int64)
 
 
 def _codes(names: pd.Series, known: tuple[str, ...], device: torch.device) -> Tensor:
@@ -71,6 +87,10 @@ def people_of(rows: pd.DataFrame) -> pd.Series:
 def people_in(rows: pd.DataFrame) -> list[str]:
     """Return the people in rows of a manifest, as people_of gives them, sorted; none where people are unknown."""
     return sorted(set(people_of(rows[rows["subject"] != ""])))
+
+
+def _sequences_of(rows: pd.DataFrame) -> pd.Series:
+    return people_of(rows) + "/" + rows["sequence"]
 
 
 def one_name_each(people: Iterable[str]) -> set[str]:
@@ -106,6 +126,7 @@ class Prepared:
 
     path: Path
     rows: pd.DataFrame                # of the manifest, role peak: a reference frame is neither trained nor tested on
+    references: pd.DataFrame          # of the manifest, role reference
     settings: dict                    # settings.json: how the folder was made
 
     @property
@@ -189,13 +210,23 @@ class Prepared:
 
     def _cut(self, number: int | None, identities: tuple[str, ...], train: pd.DataFrame, test: pd.DataFrame, n_folds: int) -> Fold:
         dataset = "+".join(sorted(set(self.rows["dataset"])))
-        return Fold(number, dataset, classes_of(self.rows["expression"]), identities, train, test, self.manifest_sha256, n_folds, train[:0])
+        return Fold(number, dataset, classes_of(self.rows["expression"]), identities, train, test, self.manifest_sha256, n_folds, train[:0],
+                    self.references)  # fmt: skip
 
     def fold_of(self, config: TrainConfig) -> Fold:
         """Return the fold that a run's configuration names. Errors: as fold, official, everybody; and as set_aside if it validates.
 
-        Raises PeopleError if the run learns from who is who, and people are unknown.
+        Raises PeopleError if the run learns from who is who, and people are unknown; FoldError if it draws neutral faces and there is none.
         """
+        fold = self._fold_of(config)
+        if "neutral" in config.stages and not len(fold.neutral()[0]):
+            raise FoldError(
+                f"training {config.method} on {self.path}: it learns to draw each training person's neutral face, and there is none;"
+                " prepare a database whose sequences begin with one (CK+, Oulu-CASIA, MMI) with `fer-data prepare --neutral reference`"
+            )
+        return fold
+
+    def _fold_of(self, config: TrainConfig) -> Fold:
         if config.fold is None:
             return self.everybody()
         if config.fold_rule == OFFICIAL:
@@ -213,7 +244,7 @@ def read_prepared(out: Path) -> Prepared:
     """
     rows = fer_data.read_manifest(out)
     refuse_shared_subjects(rows)
-    return Prepared(out, rows[rows["role"] == "peak"], read_settings(out))
+    return Prepared(out, rows[rows["role"] == "peak"], rows[rows["role"] == "reference"], read_settings(out))
 
 
 def set_aside(fold: Fold, share: float, seed: int) -> Fold:
@@ -246,6 +277,11 @@ class FoldReader:
     def train(self) -> Views:
         """Return the training faces."""
         return open_views(self.data, self.fold.train, self.device)
+
+    def neutral(self) -> Views | None:
+        """Return the neutral faces of the training people, None if there is none."""
+        rows, _ = self.fold.neutral()
+        return open_views(self.data, rows, self.device) if len(rows) else None
 
     def validation(self) -> Views | None:
         """Return the faces of the training people who were set aside, None if nobody was."""

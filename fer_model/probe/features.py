@@ -9,6 +9,7 @@ Out: two Samples, of the training people and of the test fold: for each face one
     cnn                         (features,) the baseline's hidden layer, after its activation
     recogniser                  (features,) the same of DE-AE's recognition network
     timm                        (features,) what the classifier of a network of timm sees
+    iacnn                       (2 branch,) both of its branches
     pixels                      (C S S,) the input itself
 
 All of the centre view, unrotated. At most three frames of a sequence, evenly spread, count: CK+, MMI and Oulu-CASIA have three.

@@ -39,6 +39,8 @@ _STAGES = {
     "ae": "DE-AE: an encoder and a decoder draw each training face's expression on another training person; targets are real faces",
     "recogniser": "the baseline's CNN on real and synthesised faces",
     "f-mlp": "an MLP on f(x) alone", "f-svm": "a linear SVM on f(x) alone", "cnn": "the baseline: a CNN on the pixels",
+    "neutral": "DeRL: a conditional GAN makes each training face neutral; the head learns from what is left in its layers",
+    "iacnn": "IACNN: a CNN that learns from pairs of faces, with a branch for the expression and one for the person",
     "timm": "a network of the library timm on the pixels", "own": "a network that is not in this program, on the pixels",
 }  # fmt: skip
 _SETTINGS = ("arch", "network", "sha256", "batch", "lr", "lr_schedule", "weight_decay", "label_smoothing", "dropout")  # of a stage, named

@@ -1,7 +1,8 @@
 """The paper's tables 1 to 3 as literal data, so that a row of ours can be shown with every row of theirs.
 
 In:  nothing.
-Out: TABLES, by the name that the manifest gives a database; `table_of` finds the one that a run is compared with.
+Out: TABLES, by the name that the manifest gives a database; `table_of` finds the one that a run is compared with. RIVALS, rows that are
+     methods here.
 
 Paper: K. Ali and C. E. Hughes, "Facial expression representation learning by synthesizing expression images",
 arXiv 1912.01456, section 4.2. Numbers, names and settings stand as printed; a reference is the paper's own number.
@@ -9,7 +10,7 @@ arXiv 1912.01456, section 4.2. Numbers, names and settings stand as printed; a r
 
 from dataclasses import dataclass
 
-__all__ = ["CITATION", "MEASURE", "TABLES", "PaperRow", "PaperTable", "table_of"]
+__all__ = ["CITATION", "MEASURE", "RIVALS", "TABLES", "PaperRow", "PaperTable", "table_of"]
 
 CITATION = (
     "K. Ali and C. E. Hughes: Facial expression representation learning by synthesizing expression images. arXiv 1912.01456."
@@ -94,6 +95,12 @@ _OULU = PaperTable(
 )  # fmt: skip
 
 TABLES = {table.dataset: table for table in (_CK_PLUS, _MMI, _OULU)}
+
+# Methods here that are rows of the tables -> the row, and what in their own protocol differs from ours, as far as it could be read.
+RIVALS = {
+    "derl": ("DeRL", "its paper pre-trains on BU-4DFE and BP4D-Spontaneous, ours does not; its unit, epoch and layers are not known here"),
+    "iacnn": ("IACNN", "its paper's layers, pre-training, unit and epoch are not known here; ours are the baseline's layers, from scratch"),
+}
 
 
 def table_of(dataset: str) -> PaperTable | None:

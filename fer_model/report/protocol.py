@@ -13,7 +13,7 @@ from fer_data.report.content import Finding
 from fer_data.text import counted, listed, named, percent
 from fer_model.evaluate.figures import REPLICATES
 from fer_model.evaluate.pooled import SeedFigures
-from fer_model.report.paper import PaperTable, table_of
+from fer_model.report.paper import RIVALS, PaperTable, table_of
 from fer_model.runs.faces import how_framed
 from fer_model.runs.fold_runs import FoldRun, is_fold
 from fer_model.runs.methods import Method, difference
@@ -130,6 +130,7 @@ def paper_views(figures: Sequence[SeedFigures]) -> list[PaperView]:
     for _, mine in sorted(views.items()):
         table = table_of(mine[0].method.content["dataset"])
         caveats = [*dict.fromkeys(caveat for one in mine for caveat in _of_other_faces(one, table)), *_other_counts(mine, table)]
+        caveats += [caveat for one in mine for caveat in _published(one, table)]
         result.append(PaperView(table, tuple(_our_row(one, table) for one in mine), tuple(caveats)))
     return result
 
@@ -176,6 +177,15 @@ def _other_counts(figures: Sequence[SeedFigures], table: PaperTable) -> list[str
             parts = [f"{a:,} of {b:,} {what}" for a, b, what in zip(here, there, ("people", "sequences", "faces"), strict=True)]
             found.append(f"Of what the paper counts, {listed(names)} {'was' if len(names) == 1 else 'were'} tested on {listed(parts)}.")
     return found
+
+
+def _published(one: SeedFigures, table: PaperTable) -> list[str]:
+    """Return, for a method that is itself a row of the table, both figures and what differs between their protocols."""
+    name, differs = RIVALS.get(one.method.config["method"], ("", ""))
+    return [
+        f"{one.name}: {row.accuracy:.2f} published, {percent(one.means['frame'].mean, 2)} here (mean of folds, per frame); {differs}."
+        for row in table.rows if row.method == name
+    ]  # fmt: skip
 
 
 def _strangers(one: SeedFigures) -> int:

@@ -5,7 +5,7 @@ Out: HeadStage, for engine.loop.run_stage; its weights are encoder and head.
 
     code                        paper, section 3.2
     encoder                     G_en, detached, its parameters fixed; in evaluation mode too: BN stands still. With encoder_lr
-                                above 0, which the paper has not, its weights move too
+                                above 0, which the paper has not, its weights move too. Of DeRL it is the whole G
     taps                        output of the intermediate layers, the expressive component
     head.local                  the four local CNNs, L_1 .. L_4
     head.classifier             f(x) with the last fully connected layers, L_5: the prediction
@@ -38,7 +38,8 @@ class HeadStage(ClassifierStage):
         self.encoder = inputs.encoder.requires_grad_(False).eval()
         config, n_classes = inputs.config, len(inputs.fold.classes)
         rng = stream(config.seed, "init/head")
-        head = build(lambda: make_head(config.network, config.head, n_classes), inputs.device, config.network.init_std, rng)
+        net, body = config.network, type(self.encoder)
+        head = build(lambda: make_head(net, config.head, n_classes, body), inputs.device, net.init_std, rng)
         self.learners = {"head": Learner(head, config.head, self.steps)}
         if config.head.encoder_lr:
             self.encoder.requires_grad_(True)

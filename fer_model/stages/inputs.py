@@ -26,6 +26,7 @@ class StageInputs:
     views: Views                      # of the training faces
     device: torch.device
     validation: Views | None = None   # of the training people who are set aside; None: nobody is
+    neutral: Views | None = None      # of the training people, of fold.neutral(); None: no stage learns from them
     trained: dict[str, dict[str, nn.Module]] = field(default_factory=dict)     # networks() of the stages before, by stage
 
     def after(self, stage: Stage) -> "StageInputs":

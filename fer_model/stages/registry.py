@@ -13,7 +13,7 @@ from torch import nn
 from fer_model.config import TrainConfig
 from fer_model.engine.loop import Watcher
 from fer_model.engine.stage import Stage
-from fer_model.networks import ConditionalDecoder, Decoder, Encoder, build, make_cnn, make_head
+from fer_model.networks import ConditionalDecoder, Decoder, Encoder, IdentityAwareCnn, NeutralGenerator, build, make_cnn, make_head
 from fer_model.stages.any_network import build_itself
 from fer_model.stages.autoencoder import AutoencoderStage
 from fer_model.stages.cnn import CnnStage
@@ -21,8 +21,10 @@ from fer_model.stages.critics import CriticsStage
 from fer_model.stages.gan import GanStage
 from fer_model.stages.head import HeadStage
 from fer_model.stages.health import Health
+from fer_model.stages.iacnn import IacnnStage
 from fer_model.stages.inputs import StageInputs
 from fer_model.stages.judges import JudgesStage, judge_network
+from fer_model.stages.neutral import NeutralStage
 from fer_model.stages.own_network import OwnStage, make_own
 from fer_model.stages.recogniser import RecogniserStage
 from fer_model.stages.sample_sheet import Sheets
@@ -53,8 +55,13 @@ def _head(inputs: StageInputs) -> Stage:
     return SvmStage(inputs) if inputs.config.head.variant == "f-svm" else HeadStage(inputs)
 
 
+def _body(config: TrainConfig) -> type[nn.Module]:
+    """Return what a head is trained on: of DeRL the whole G."""
+    return NeutralGenerator if "neutral" in config.stages else Encoder
+
+
 def _encoder(config: TrainConfig, n_classes: int, n_identities: int) -> nn.Module:
-    return Encoder(config.network)
+    return _body(config)(config.network)
 
 
 def _conditional(config: TrainConfig, n_classes: int, n_identities: int) -> nn.Module:
@@ -68,10 +75,14 @@ STAGES = {
     "gan": StageEntry(
         GanStage, {"encoder": _encoder, "decoder": lambda config, n_e, n_i: Decoder(config.network, n_i)}, ("judges",), _watchers
     ),
-    "head": StageEntry(_head, {"encoder": _encoder, "head": lambda config, n_e, n_i: make_head(config.network, config.head, n_e)}),
+    "neutral": StageEntry(NeutralStage, {"encoder": _encoder}),
+    "head": StageEntry(_head, {
+        "encoder": _encoder, "head": lambda config, n_e, n_i: make_head(config.network, config.head, n_e, _body(config)),
+    }),
     "critics": StageEntry(CriticsStage),
     "ae": StageEntry(AutoencoderStage, {"encoder": _encoder, "decoder": _conditional}, ("judges",), _watchers),
     "recogniser": StageEntry(RecogniserStage, {"recogniser": lambda config, n_e, n_i: make_cnn(config.network, config.recogniser, n_e)}),
+    "iacnn": StageEntry(IacnnStage, {"iacnn": lambda config, n_e, n_i: IdentityAwareCnn(config.network, config.iacnn, n_e)}),
     "cnn": StageEntry(CnnStage, {"cnn": lambda config, n_e, n_i: make_cnn(config.network, config.cnn, n_e)}),
     "timm": StageEntry(TimmStage, {"timm": lambda config, n_e, n_i: make_timm(config, n_e)}, build=build_itself),
     "own": StageEntry(OwnStage, {"own": lambda config, n_e, n_i: make_own(config, n_e)}, build=build_itself),

@@ -15,7 +15,8 @@ SHOWN = ("paper", "small", "strong")    # presets, a column each
 # attribute of TrainConfig ("": itself) -> its dataclass
 STAGES = {
     "": config.TrainConfig, "network": config.NetworkConfig, "gan": config.GanConfig, "head": config.HeadConfig,
-    "cnn": config.CnnConfig, "judges": config.JudgesConfig,
+    "cnn": config.CnnConfig, "judges": config.JudgesConfig, "iacnn": config.IacnnConfig,
+    "neutral": config.NeutralConfig,
 }  # fmt: skip
 
 # stage.field -> why. Short: what else we could have done, or what we saw.
@@ -46,6 +47,21 @@ WHY = {
     "cnn.label_smoothing": "The paper names none. Preset `small` uses 0.1, as its head does.",
     "cnn.betas": "As in stage 1.",
     "judges.betas": "Not part of the method.",
+    "neutral.betas": "As DE-GAN's.",
+    "neutral.epochs": "As DE-GAN's, which follows DeRL in much.",
+    "neutral.pixels": "The usual weight in conditional GANs on pairs of pictures (Isola et al., CVPR 2017).",
+    "iacnn.betas": "As the baseline's.",
+    "iacnn.label_smoothing": "As the baseline's.",
+    "iacnn.channels": "The baseline's convolutions, so that the comparison is of the losses.",
+    "iacnn.features": "As the baseline's.",
+    "iacnn.dropout": "As the baseline's.",
+    "iacnn.branch": "Both branches together are as long as the baseline's hidden layer.",
+    "iacnn.margin": "Distances start far below it. Not tuned.",
+    "iacnn.contrast_expression": "At 1 the softmax learned little (42 % for 70 % at 0.1, one fold of synthetic people, 20 kimg, 32 px).",
+    "iacnn.contrast_identity": "As for `contrast_expression`.",
+    "iacnn.softmax_expression": "Both softmaxes count alike. Not tuned.",
+    "iacnn.same_person": "Two random faces show one person in a hundredth of the cases: the loss would see hardly a pair that is the same.",
+    "iacnn.same_expression": "As for `same_person`; half of the pairs are any two faces.",
 }
 
 
