@@ -424,7 +424,8 @@ class TrainConfig(_Checked):
     preset: str = "paper"             # where the other values came from, before overrides
     method: str = "degan"             # degan: stages gan and head; deae: the auto-encoder, then the baseline's network on real and
                                       # synthesised faces; deae-head: the auto-encoder, then the head of degan; derl, iacnn: rivals of
-                                      # the paper's; cnn: the baseline; timm: a network of timm; own: a user's; pretrain: stage gan on everybody
+                                      # the paper's; cnn: the baseline; timm: a network of timm; own: a user's; pretrain: stage gan on
+                                      # everybody
     fold: int | None = 0              # the test fold, or with cells the number of the draw; none, only for pretrain: nobody is held out
     fold_rule: str = "manifest"       # manifest: the folds of the prepared folder; shuffled: the same number, people drawn at random;
                                       # official: the split of a database whose people are unknown, fold is 0 (data/official.py);
