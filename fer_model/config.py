@@ -271,12 +271,22 @@ class RecogniserConfig(CnnConfig):
 
 
 @dataclass(frozen=True)
-class TimmConfig(_ClassifierConfig):
+class _AnyNetworkConfig(_ClassifierConfig):
+    """What networks that are not ours have in common."""
+
+    RULES: ClassVar = {**_ClassifierConfig.RULES, "carried_lr": _SHARE}
+
+    carried_lr: float = 0.1           # step size of what weights from a file are for, as a share of lr; the classifier, and a network that
+                                      # begins with random weights, learn at lr. 0: they stay as they are, but for BN's statistics
+
+
+@dataclass(frozen=True)
+class TimmConfig(_AnyNetworkConfig):
     """A network of the library timm in place of the baseline, with as many images unless told otherwise."""
 
     SECTION: ClassVar = "timm"
     RULES: ClassVar = {
-        **_ClassifierConfig.RULES,
+        **_AnyNetworkConfig.RULES,
         "arch": Rule("letters, digits, `_`, `-` and `.`", lambda value: re.fullmatch(r"[A-Za-z0-9_.-]+", value) is not None),
     }  # fmt: skip
 
@@ -284,7 +294,7 @@ class TimmConfig(_ClassifierConfig):
 
 
 @dataclass(frozen=True)
-class OwnConfig(_ClassifierConfig):
+class OwnConfig(_AnyNetworkConfig):
     """A user's own network in place of the baseline, with as many images unless told otherwise."""
 
     SECTION: ClassVar = "own"

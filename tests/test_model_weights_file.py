@@ -209,6 +209,21 @@ def test_what_has_another_shape_is_dropped_and_told(tmp_path):
     assert torch.allclose(torch.conv2d(grey.repeat(1, 3, 1, 1), back.tensors["w"]), answers, atol=1e-5)
 
 
+@pytest.mark.parametrize("share", [0.1, 0.0])
+def test_what_was_taken_learns_slower_than_the_new_classifier(share, theirs, tiny_prepared, tmp_path):
+    """Adam's first step is lr itself. Seen red, each: one step size for all; slow without a start."""
+    mine = resolve_budgets(config(), 24)
+    mine = replace(mine, timm=replace(mine.timm, carried_lr=share, lr=1e-3))
+    fold = read_prepared(tiny_prepared).fold(1)
+    for init, expected in ("ab" * 32, share * 1e-3), (None, 1e-3):
+        stage = TimmStage(StageInputs(replace(mine, init=init), fold, open_views(tiny_prepared, fold.train), torch.device("cpu")))
+        before = {name: tensor.detach().clone() for name, tensor in stage.learner.network.named_parameters()}
+        stage.step(0)
+        moved = {name: float((tensor.detach() - before[name]).abs().max()) for name, tensor in stage.learner.network.named_parameters()}
+        assert moved["classifier.weight"] == pytest.approx(1e-3, rel=1e-2)
+        assert moved["trunk.conv1.0.weight"] == pytest.approx(expected, rel=1e-2, abs=1e-9)
+
+
 # --- a run that starts from a file
 
 

@@ -6,6 +6,7 @@ Out: Stage, which engine/loop.py runs; Learner, a network with the optimiser tha
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -39,19 +40,20 @@ def lr_at(step: int, steps: int, lr: float, schedule: str) -> float:
 class Learner:
     """A network, the Adam that moves it, and its step size: the thing that a phase trains."""
 
-    def __init__(self, network: nn.Module, config, steps: int):
+    def __init__(self, network: nn.Module, config, steps: int, slow: Sequence[nn.Parameter] = (), share: float = 1.0):
+        """`slow`: weights of the network whose step size is `share` of the others'."""
         self.network, self.config, self.steps = network, config, steps
+        groups = [{"params": [weight for weight in network.parameters() if not any(weight is one for one in slow)]}]
+        groups += [{"params": list(slow), "share": share}] if slow else []
         # AdamW with weight_decay 0 is Adam. fused: one kernel for all weights, on CPU and GPU.
-        self.adam = torch.optim.AdamW(
-            network.parameters(), config.lr, config.betas, weight_decay=config.weight_decay, fused=True
-        )
+        self.adam = torch.optim.AdamW(groups, config.lr, config.betas, weight_decay=config.weight_decay, fused=True)
 
     def descend(self, loss: Tensor, step: int, *others: "Learner") -> None:
         """Move the network, and those of `others`, against the gradient of `loss`, its mean over all processes."""
         learners = (self, *others)
         for learner in learners:
             for group in learner.adam.param_groups:
-                group["lr"] = lr_at(step, learner.steps, learner.config.lr, learner.config.lr_schedule)
+                group["lr"] = lr_at(step, learner.steps, learner.config.lr, learner.config.lr_schedule) * group.get("share", 1.0)
             learner.adam.zero_grad(set_to_none=True)
         loss.backward()
         for learner in learners:
