@@ -11,11 +11,13 @@ import torch
 from cli import options
 from fer_model.config import preset
 from fer_model.crossval import crossval
+from fer_model.engine.randomness import stream
 from fer_model.errors import ConfigError, RunError
 from fer_model.job import Job
 from fer_model.runs.methods import gather
 from fer_model.runs.trained import load_run
 from fer_model.stages import own_network
+from fer_model.stages.any_network import build_itself
 from fer_model.stages.own_network import allow, make_own
 from fer_model.train import train
 from tests.commands import call
@@ -94,6 +96,17 @@ def test_a_loss_of_its_own_is_what_is_made_small(tiny_prepared, tmp_path):
     train(Job(tiny_prepared, tmp_path / "r", config(given)), "cpu", say=quiet)
     ticks = [line for line in map(json.loads, (tmp_path / "r/log.jsonl").read_text().splitlines()) if line["event"] == "tick"]
     assert {tick["loss_own"] for tick in ticks} == {7.0}
+
+
+def test_layers_that_it_freezes_or_does_not_use_stay_as_they_are(tiny_prepared, tmp_path):
+    """Seen red: a gradient asked for every weight."""
+    kept = "self.layers[0].weight.requires_grad_(False)\n        self.spare = nn.Linear(2, 2)"
+    mine = config(write(tmp_path, "self.classifier =", f"{kept}\n        self.classifier ="))
+    train(Job(tiny_prepared, tmp_path / "r", mine), "cpu", say=quiet)
+    found = load_run(tmp_path / "r", "cpu").networks["own"].network
+    first = build_itself(lambda: make_own(mine, 3), torch.device("cpu"), 0.0, stream(0, "init/own")).network
+    assert torch.equal(found.layers[0].weight, first.layers[0].weight) and torch.equal(found.spare.weight, first.spare.weight)
+    assert not torch.equal(found.layers[4].weight, first.layers[4].weight)
 
 
 def test_processes_that_train_several_folds_have_the_code_too(tiny_prepared, tmp_path):
