@@ -78,6 +78,7 @@ def test_each_kind_of_leak_is_told_apart():
     assert beside.leaks and (beside.overall.leaked_images, beside.overall.validation_leaked, beside.overall.test_in_validation) == (0, 1, 0)
     chosen = audit(split_of([(["a1", "b1"], ["c1"], ["c2"])]))
     assert chosen.leaks and (chosen.overall.leaked_images, chosen.overall.validation_leaked, chosen.overall.test_in_validation) == (0, 0, 1)
+    assert [audit(split_of([(["a1"], ["c1"], [side])])).overall.validation_tested for side in ("c1", "c2")] == [1, 0]
 
 
 def test_copies_of_a_frame_are_the_frame():
@@ -129,6 +130,7 @@ def test_counts_agree_with_counting_by_hand(folds):
         assert tally.never_tested == len([name for name in everything if name in train + validation and name not in tests])
         assert tally.validation_leaked == len([name for name in validation if any(other[0] == name[0] for other in train)])
         assert tally.test_in_validation == len([name for name in test if any(other[0] == name[0] for other in validation)])
+        assert tally.validation_tested == len([name for name in test if name in validation])
     total = report.overall
     assert total.test_images == len(tests) and total.leaked_images == sum(tally.leaked_images for tally in report.folds)
     assert total.tested_twice == len([name for name in everything if tests.count(name) > 1])

@@ -114,7 +114,24 @@ def test_errors_are_one_sentence_and_wrong_usage_is_two(tmp_path):
     assert len(done.stderr.strip().splitlines()) == 1 and done.stdout == ""
     assert run().exit_code == 2 and run(tmp_path / "nowhere.csv").exit_code == 1
     done = run(tmp_path)
-    assert done.exit_code == 1 and "it has neither folders of pictures nor lists such as train_1.txt" in done.stderr
+    neither = "it has neither folders of pictures nor lists such as train_1.txt; if fer2013.csv is one, give that file itself"
+    assert done.exit_code == 1 and neither in done.stderr
+
+
+def test_lists_in_a_folder_that_are_not_read_are_named(tmp_path):
+    """As a table of everything next to the two of a split. Seen red: passed over in silence."""
+    for name in ("train.csv", "test.csv", "data.csv"):
+        (tmp_path / name).write_text("S005/001,1\n" if name == "train.csv" else "S006/001,1\n")
+    done = run(tmp_path)
+    assert done.exit_code == 0 and "named after no side and no fold, and not read: data.csv" in done.output
+
+
+def test_a_clip_that_is_tested_twice_is_said_in_the_verdict(tmp_path):
+    """Seen red: `CLEAN` alone, for a hold-out."""
+    (tmp_path / "annotations.txt").write_text("S005/001;3;training\nS006/001;3;testing\nS006/001;3;testing\n")
+    done = run(tmp_path / "annotations.txt")
+    assert done.exit_code == 0 and done.output.splitlines()[0].endswith("; but read on below the table")
+    assert run(tmp_path / "annotations.txt", "--strict").exit_code == 1
 
 
 def test_names_that_look_like_markup_are_printed_as_they_are(tmp_path):

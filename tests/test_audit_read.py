@@ -325,7 +325,7 @@ WRONG = [
     ({"train.txt": "S005_001_00000011.png"}, "there is only train"),
     ({"test.txt": "S005_001_00000011.png"}, "there is only test"),
     ({"a.txt": "S005_001_00000011.png", "b.txt": "S005_001_00000011.png"}, "nothing says on which side a.txt:1 is"),
-    ({"train_a.txt": "S005_001_00000011.png", "train_b.txt": "S006_001_00000011.png"}, "both give the train side of the split"),
+    ({"train_a.txt": "S005_001_00000011.png", "train_b.txt": "S006_001_00000011.png"}, "both give the train side .* one split alone"),
     ({"train_1.txt": "S005/001", "train_2.txt": "S006/001", "test_1.txt": "S006/001"}, "fold 2 has no test side"),
     ({"train.txt": "S005/001\n,\n", "test.txt": "S006/001"}, "line 2 has no path; it is ','"),
     ({"s.csv": "path,subject\na.png,1\n"}, "nothing says on which side s.csv:2 is"),
@@ -341,7 +341,7 @@ WRONG = [
     ({"s.csv": b"PK\x03\x04rest"}, "an Excel or zip file; save the table as CSV"),
     ({"s.txt": "version https://git-lfs.github.com/spec/v1\n"}, "a Git LFS pointer"),
     ({"s.txt": "S005/001;3;train\nS006/001;3;validation of it\n"}, "nothing says on which side s.txt:1 is"),
-    ({"s.pkl": b"\x80\x04"}, "it is a .pkl file; read are .csv, "),
+    ({"s.pkl": b"\x80\x04"}, "it is a .pkl file; read are .csv, .* as text, one path a line"),
     ({"s.parquet": b"PAR1 and no more"}, "it is not a whole Parquet file"),
     ({"s.json": "{"}, "it is not JSON"),
     ({"s.json": '{"train": 3}'}, "are needed, not '3' at s.json/train"),
@@ -410,7 +410,7 @@ def test_whatever_a_path_holds_there_is_an_identity_or_none(path):
     assert identity is None or identity.subject
 
 
-@pytest.mark.parametrize("line", ["{path};{path}.wav;3;{side}", "{path} {side}", "{path},3,{side}"])
+@pytest.mark.parametrize("line", ["{path};{path}.wav;3;{side}", "{path} {side}", "{path},3,{side}", "{path} /b/{path}.wav 3 {side}"])
 def test_a_list_whose_lines_end_with_their_side(tmp_path, line):
     """Names of sides as they are written in public lists; a label beside a second path. Seen red: the second path for a label."""
     sides = {"S010/001": "training", "S011/002": "validation", "S010/003": "testing"}

@@ -25,7 +25,7 @@ from fer_data.pictures.decode import decode_picture
 from fer_data.pictures.file_kinds import is_picture
 from fer_data.store.folder import MARK
 from fer_data.store.manifest import read_manifest, read_settings
-from fer_data.text import natural_key, same_path
+from fer_data.text import listed, natural_key, same_path
 
 __all__ = ["check_split"]
 
@@ -50,10 +50,10 @@ def check_split(
     A path is a list or table, a folder of such files, a folder of pictures per side, or a folder that `prepare` wrote.
     `images` is where the listed pictures lie; a folder of pictures needs it not. `distinct` says that the ids are right as they are
     written; a folder that was prepared with --distinct-subjects says so itself. `subject_columns` are the columns of a table that tell
-    the subject together. Raises SplitError if the split cannot be
-    read or if the subjects in it cannot be known, ManifestError as read_manifest does.
+    the subject together. Raises SplitError if the split cannot be read or if the subjects in it cannot be known, ManifestError as
+    read_manifest does.
     """
-    files, trees, unread = _inputs([Path(path) for path in paths])
+    files, trees, unread, passed_over = _inputs([Path(path) for path in paths])
     distinct = distinct or any(_said_distinct(Path(path)) for path in paths)
     if [path.name for path in files] == ["manifest.parquet"] and subject_pattern is None and images is None:
         frame = read_manifest(files[0].parent)
@@ -61,6 +61,9 @@ def check_split(
             return audit_unknown(files[0].parent, frame, threshold, progress)
     read = read_split(files, trees, subject_pattern, _digest, distinct, subject_columns)
     report = audit(read.split)
+    if passed_over:
+        note = f"named after no side and no fold, and not read: {listed(passed_over, _NAMED)}"
+        report = replace(report, notes=(*report.notes, note))
     if unread:
         more = f" and {len(unread) - _NAMED} more" if len(unread) > _NAMED else ""
         report = replace(report, warnings=(*report.warnings, f"{len(unread)} entries cannot be read: {'; '.join(unread[:_NAMED])}{more}"))
@@ -72,9 +75,10 @@ def check_split(
     return report
 
 
-def _inputs(paths: list[Path]) -> tuple[list[Path], list[Tree], list[str]]:
-    """Return the files and the folders of pictures that `paths` stand for, and a clause for each entry that cannot be read."""
-    files, trees, unread = [], [], []
+def _inputs(paths: list[Path]) -> tuple[list[Path], list[Tree], list[str], list[str]]:
+    """Return the files and the folders of pictures that `paths` stand for, a clause for each entry that cannot be read, and the names of
+    files next to lists that may be lists but are not named like one."""
+    files, trees, unread, passed_over = [], [], [], []
     for path in paths:
         if not path.is_dir():
             files.append(path)
@@ -85,17 +89,20 @@ def _inputs(paths: list[Path]) -> tuple[list[Path], list[Tree], list[str]]:
             found, left = walk(path)
             unread += [f"{path / skip.source} {skip.detail.removeprefix('it ')}" for skip in left if skip.detail]
             pictures = tuple(name for name in found if is_listed_picture(name))
-            lists = [name for name in found if name.lower().endswith(SUFFIXES) and names_a_place(Path(name).stem)]
+            texts = [name for name in found if name.lower().endswith(SUFFIXES)]
+            lists = [name for name in texts if names_a_place(Path(name).stem)]
             placed = any(place_of(name.split("/")[:-1])[:2] != (None, None) for name in pictures)
             if lists and not placed:
                 problems = {name: _problem(path / name) for name in lists}
                 files += [path / name for name, problem in problems.items() if not problem]
                 unread += [problem for problem in problems.values() if problem and problem not in unread]
+                passed_over += [name for name in texts if name not in problems]
             elif pictures:
                 trees.append(Tree(path, pictures))
             else:
-                raise SplitError(f"reading the split {path}: it has neither folders of pictures nor lists such as train_1.txt")
-    return files, trees, unread
+                other = f"; if {listed(texts, _NAMED, 'or')} is one, give that file itself" if texts else ""
+                raise SplitError(f"reading the split {path}: it has neither folders of pictures nor lists such as train_1.txt{other}")
+    return files, trees, unread, passed_over
 
 
 def _said_distinct(path: Path) -> bool:

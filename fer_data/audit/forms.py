@@ -59,7 +59,8 @@ def rows_of_file(path: Path, notes: list[str] | None = None, who: Sequence[str] 
         if suffix in (".parquet", ".jsonl"):
             return _rows_of_table(path, read_table(path), notes, who)
         if suffix and suffix not in SUFFIXES:
-            raise TableError(f"it is a {suffix} file{what_instead(path)}; read are {', '.join(SUFFIXES)} and folders")
+            readable = f"read are {', '.join(SUFFIXES)} and folders; write what is listed in it as text, one path a line"
+            raise TableError(f"it is a {suffix} file{what_instead(path)}; {readable}")
         text, note = text_of(read_file(path))
         notes += [f"{path.name}: {note}"] if note else []
         if suffix == ".json":
@@ -155,17 +156,20 @@ def _entry(line: str) -> tuple[str, str | None]:
 
     >>> _entry("S130/007 Angry"), _entry("my faces/a b.png"), _entry("a b.png, 3"), _entry("a.npy;a.wav;5")
     (('S130/007', 'Angry'), ('my faces/a b.png', None), ('a b.png', '3'), ('a.npy', '5'))
+    >>> _entry("/a/1001_DFA_ANG_XX /b/1001_DFA_ANG_XX.wav 0"), _entry("/a/x /b/y")
+    (('/a/1001_DFA_ANG_XX', '0'), ('/a/x', None))
     """
     line = line.strip()
     if is_listed_picture(line):
         return _clean(line), None
-    cells = re.split(r"[\t,;]", line)
+    cells, paths = re.split(r"[\t,;]", line), []
     if len(cells) == 1:
-        cells = line.rsplit(None, 1)
-        if len(cells) > 1 and not (_is_label(cells[1]) or is_listed_picture(cells[0])):
+        *paths, end = re.split(r"\s+(?=/)", line)                        # a blank before a slash parts two paths
+        cells = [*paths, *end.rsplit(None, 1)]
+        if len(cells) > 1 and not (paths or _is_label(cells[1]) or is_listed_picture(cells[0])):
             cells = [line]
     labels = [cell.strip().strip("\"'") for cell in cells[1:]]
-    label = next(filter(_is_label, labels), None) if len(labels) > 1 else "".join(labels)
+    label = next(filter(_is_label, labels), None) if paths or len(labels) > 1 else "".join(labels)
     return _clean(cells[0]), label or None
 
 

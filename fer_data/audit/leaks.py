@@ -37,6 +37,7 @@ class Tally:
     validation_images: int = 0
     validation_leaked: int = 0        # of validation_images: their subject is in training
     test_in_validation: int = 0       # of test_images: their subject is in validation, where the model is chosen
+    validation_tested: int = 0        # of test_images: the same picture, or a copy of it, is in validation
 
     @property
     def leaked_percent(self) -> float:
@@ -117,7 +118,7 @@ class AuditReport:
     @property
     def doubtful(self) -> bool:
         """Whether anything else deserves a look: coverage, missing classes, near duplicates, warnings."""
-        whole = self.kind == "hold-out" or not (self.overall.tested_twice or self.overall.never_tested)
+        whole = not self.overall.tested_twice and (self.kind == "hold-out" or not self.overall.never_tested)
         classes = any(fold.missing or fold.missing_in_training for fold in self.folds)
         return not whole or classes or bool(self.warnings) or bool(self.pixels and self.pixels.near)
 
@@ -190,7 +191,7 @@ def _missing(classes: set[str], items: Iterable[Item]) -> tuple[str, ...]:
 def _tally(fold: SplitFold, items: Mapping[str, Item], times: Counter, classes: set[str]) -> Tally:
     train, test, validation = ([items[name] for name in side] for side in (fold.train, fold.test, fold.validation))
     trained, tested, chosen_on = map(_people, (train, test, validation))
-    frames = {_frame(item) for item in train}
+    frames, seen = {_frame(item) for item in train}, {_frame(item) for item in validation}
     known = all(item.sequence is not None for item in (*train, *test))
     return Tally(
         name=fold.name,
@@ -208,6 +209,7 @@ def _tally(fold: SplitFold, items: Mapping[str, Item], times: Counter, classes: 
         validation_images=len(validation),
         validation_leaked=sum(item.subject in trained for item in validation),
         test_in_validation=sum(item.subject in chosen_on for item in test),
+        validation_tested=sum(_frame(item) in seen for item in test),
     )
 
 
@@ -241,6 +243,7 @@ def _overall(split: Split, folds: tuple[Tally, ...], times: Counter, classes: se
         validation_images=total("validation_images"),
         validation_leaked=total("validation_leaked"),
         test_in_validation=total("test_in_validation"),
+        validation_tested=total("validation_tested"),
     )
 
 

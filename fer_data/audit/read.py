@@ -24,6 +24,8 @@ from fer_data.pictures.file_kinds import is_clip
 
 __all__ = ["ReadSplit", "read_split"]
 
+_APART = "name folds apart, as in train_3.txt, or give the files of one split alone"
+
 
 @dataclass(frozen=True)
 class ReadSplit:
@@ -93,7 +95,7 @@ def _rows(files: Sequence[Path], trees: Sequence[Tree], notes: list[str], who: S
         for place in {(row.fold, row.side) for row in new if row.side != UNTESTED}:
             if place in seen and place != (None, None):
                 what = f"{place[1] or 'test'} side of {'the split' if place[0] is None else f'fold {place[0]}'}"
-                raise SplitError(f"reading a split: {seen[place]} and {path} both give the {what}; name folds apart, as in train_3.txt")
+                raise SplitError(f"reading a split: {seen[place]} and {path} both give the {what}; {_APART}")
             seen[place] = path
         rows += new
     for tree in trees:

@@ -125,7 +125,8 @@ def _besides(report) -> list[str]:
         lines.append(f"{total.validation_leaked:,} of {of} {_show(total.validation_leaked)} a person who is in training")
     if total.test_in_validation:
         images = counted(total.test_in_validation, f"test {report.unit}")
-        lines.append(f"{images} {_show(total.test_in_validation)} a person on whom the model is chosen (validation)")
+        same = f"; {total.validation_tested:,} of them are validation {report.unit}s themselves" if total.validation_tested else ""
+        lines.append(f"{images} {_show(total.test_in_validation)} a person on whom the model is chosen (validation){same}")
     return lines
 
 
