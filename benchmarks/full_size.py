@@ -1,10 +1,10 @@
 """Drawn databases at the size of the real ones through all of fer-data: draw, prepare, verify, audit, report.
 
-In:  a folder for trees and prepared data (about 3.5 GB); a tree that is there already is not drawn again.
+In:  a folder for trees and prepared data (about 4.5 GB); a tree that is there already is not drawn again.
 Out: a Markdown table of counts and times, the one in README.md; OUT/NAME/prepared/report.html; exit code 1 if a count is not
      the published one, if anything but faces that were not found is missing, or if a command fails.
 
-    python benchmarks/full_size.py full-size --workers 2                            # all four
+    python benchmarks/full_size.py full-size --workers 2                            # all six
     python benchmarks/full_size.py full-size --workers 2 --only oulu mmi
 """
 
@@ -40,6 +40,8 @@ DATABASES = {
     "mmi": Database("MMI", 624),
     "oulu": Database("Oulu-CASIA", 1440),
     "bu4dfe": Database("a tenth of BU-4DFE", 6060, prepare=("--views", "virtual")),  # ten frames of each sequence
+    "crema-d": Database("CREMA-D", 22_314, draw=("--takes", "1"), prepare=("--views", "virtual")),
+    "ravdess": Database("RAVDESS", 4320, prepare=("--views", "virtual")),
 }
 _STEPS = ("prepare", "verify", "audit", "report")
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from benchmarks.table import Bar, run_module
 from fer_data.synthetic.oulu_casia import write_oulu
 
-__all__ = ["write_tree", "run_prepare", "growth", "bars"]
+__all__ = ["write_tree", "run_prepare", "watched", "growth", "bars"]
 
 ROOT = Path(__file__).resolve().parents[1]
 FRAMES = {"tiny": (20, 40, 60), "bench": (100, 1000, 2000), "long": (1000, 4000, 16_000)}
@@ -43,31 +43,36 @@ def write_tree(root: Path, frames: int, drawn: list[bytes]) -> None:
 
 
 def run_prepare(root: Path, out: Path, views: str, workers: int) -> tuple[float, float, float]:
-    """Run the command; return (peak of the process that writes, peak of its largest worker, both in MB, seconds)."""
-    command = [sys.executable, "-m", "cli.fer_data", "prepare", "folder", str(root), str(out), "--pattern", PATTERN]
-    command += ["--landmarks", "dlib", "--folds", "2", "--views", views, "--workers", str(workers)]
+    """Prepare a tree of write_tree; return what `watched` does."""
+    options = ["--landmarks", "dlib", "--folds", "2", "--views", views, "--workers", str(workers)]
+    return watched(["prepare", "folder", str(root), str(out), "--pattern", PATTERN, *options], out.parent / "log")
+
+
+def watched(words: list[str], log: Path) -> tuple[float, float, float]:
+    """Run a command of fer-data; return (peak of the process that writes, peak of its largest worker, both in MB, seconds)."""
+    command = [sys.executable, "-m", "cli.fer_data", *words]
     began = time.monotonic()
     writer, worker = 0, 0
-    with (out.parent / "log").open("wb") as log, subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log) as process:
+    with log.open("wb") as said, subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=said) as process:
         while process.poll() is None:
             writer = max(writer, _peak_kb(process.pid))
             worker = max([worker, *map(_peak_kb, _workers(process.pid))])
             time.sleep(_EVERY)
     if process.returncode:
-        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}: {(out.parent / 'log').read_text()[-2000:]}")
+        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}: {log.read_text()[-2000:]}")
     return writer * 1.024e-3, worker * 1.024e-3, time.monotonic() - began
 
 
-def growth(views: str, runs: dict[int, tuple[float, float, float]]) -> list[Bar]:
+def growth(kind: str, runs: dict[int, tuple[float, float, float]]) -> list[Bar]:
     """Return the bars of what run_prepare measured for three numbers of frames."""
     few, some, many = sorted(runs)
     found = []
     for index, who in enumerate(("the process that writes", "its largest worker")):
-        what = f"prepare, {views} views, peak memory of {who}: {many:,} frames over {few:,}"
+        what = f"prepare, {kind}, peak memory of {who}: {many:,} frames over {few:,}"
         note = "; ".join(f"{frames:,}: {runs[frames][index]:,.0f} MB" for frames in sorted(runs))
         found.append(Bar(what, runs[many][index] / runs[few][index], LEEWAY, most=True, note=note))
     cost = [(runs[more][2] - runs[less][2]) / (more - less) for less, more in ((few, some), (some, many))]
-    what = f"prepare, {views} views, cost of a frame: from {some:,} to {many:,} over from {few:,} to {some:,}"
+    what = f"prepare, {kind}, cost of a frame: from {some:,} to {many:,} over from {few:,} to {some:,}"
     note = "; ".join(f"{frames:,} in {runs[frames][2]:,.0f} s" for frames in sorted(runs))
     return [*found, Bar(what, cost[1] / cost[0], LEEWAY, most=True, note=note)]
 
@@ -86,7 +91,7 @@ def bars(size: str = "long") -> list[Bar]:
                 print(f"{views}, {frames:,} frames: {of[frames][2]:.0f} s", file=sys.stderr, flush=True)
                 shutil.rmtree(place / "out")
             shutil.rmtree(place / "in")
-    return [bar for views, of in runs.items() for bar in growth(views, of)]
+    return [bar for views, of in runs.items() for bar in growth(f"{views} views", of)]
 
 
 def _with_comment(jpeg: bytes, text: bytes) -> bytes:

@@ -45,7 +45,7 @@ __all__ = ["SIZES", "MODULES", "LONG", "LIBRARIES", "Bar", "Pair", "pairs", "com
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = ("tiny", "bench", "long")     # tiny: whether the code runs; its numbers mean nothing
 MODULES = ("prepare", "views", "feeding", "training")        # in the order of the table
-LONG = ("growth", "bu4dfe", "parallel", "precision")                   # of size long alone, after those
+LONG = ("growth", "clips", "bu4dfe", "parallel", "precision")                   # of size long alone, after those
 LIBRARIES = ("numpy", "opencv-python", "torch", "dlib-bin", "scikit-image", "pillow", "h5py")
 
 

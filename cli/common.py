@@ -32,12 +32,12 @@ stderr = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 COMMANDS = {
     "fer-data": ("audit", "card", "doctor", "export", "inspect", "join", "prepare", "report", "synth", "verify", "weights"),
     "fer-data prepare": (
-        "adfes", "affectnet", "bu4dfe", "caer-s", "ck+", "ck48", "expw", "faces-mpi", "fer2013", "folder", "jaffe", "kdef", "mmi", "mug",
-        "oulu", "rafd", "rafdb", "sfew", "wsefep",
+        "adfes", "affectnet", "bu4dfe", "caer-s", "ck+", "ck48", "crema-d", "expw", "faces-mpi", "fer2013", "folder", "jaffe", "kdef",
+        "mmi", "mug", "oulu", "rafd", "rafdb", "ravdess", "sfew", "wsefep",
     ),
     "fer-data synth": (
-        "adfes", "affectnet", "bu4dfe", "caer-s", "ck+", "expw", "faces-mpi", "fer2013", "jaffe", "kdef", "mmi", "mug", "oulu", "rafd",
-        "rafdb", "sfew", "table", "wsefep",
+        "adfes", "affectnet", "bu4dfe", "caer-s", "ck+", "crema-d", "expw", "faces-mpi", "fer2013", "jaffe", "kdef", "mmi", "mug", "oulu",
+        "rafd", "rafdb", "ravdess", "sfew", "table", "wsefep",
     ),
     "fer-data weights": ("fetch", "list", "verify"),
     "fer-model": (

@@ -67,20 +67,24 @@ _FOLDS = (
 )  # fmt: skip
 
 
-def prepare_options(*backends, people=True):
+def prepare_options(*backends, people=True, from_neutral=True):
     """Return a decorator that adds the options that every database has; the first of its landmark backends is the default.
 
-    Where `people` are unknown there are no folds, no sequences with a neutral first frame, and so many pictures that views are virtual.
+    people         whether they are known; else there are no folds, and so many pictures that views are virtual
+    from_neutral   whether sequences begin with a neutral face
     """
     detector = [
         choice("--detector", ["sfd", "dlib"], "Face detector of the fan backend."),
         flag("--small-faces", "fan, dlib: where no face is found, look again at twice the size. For faces of less than about 80 pixels."),
     ] if backends[0] == "fan" else []  # fmt: skip
     openface = [click.option("--openface", type=options.DIR, metavar="DIR", help=_OPENFACE)] if "openface" in backends else []
-    by_person = [
+    neutral = [
         choice("--neutral", ["off", "class", "reference"],
                "The neutral first frame of each sequence: leave it out, make it a class, or keep it in rows that are not trained on."),
-        *_FOLDS, flag("--distinct-subjects", "Ids that differ only in case, leading zeros or separators (1 and 001) are different people."),
+    ] if people and from_neutral else []  # fmt: skip
+    by_person = [
+        *neutral, *_FOLDS,
+        flag("--distinct-subjects", "Ids that differ only in case, leading zeros or separators (1 and 001) are different people."),
         options.seed("fold_seed"),
     ] if people else []  # fmt: skip
     added = [
@@ -178,6 +182,46 @@ def prepare_bu4dfe(root, out, every, **given):
     _prepare("bu4dfe", root, out, {}, **given, frames=f"every-{every}")
 
 
+_CLIP_FRAMES = ["middle-half", "middle-three", "all"]
+
+
+@prepare.command("crema-d")
+@click.argument("root", type=options.ROOT)
+@click.argument("out", type=options.OUT_DIR)
+@choice("--labels", ["intended", "face-vote"],
+        "intended: what the actor was asked to show; face-vote: what most people saw in the face alone, without ties.")
+@click.option("--votes", cls=options.Option, type=options.FILE, show_default="the one below ROOT",
+              help="The database's table summaryTable.csv: what people saw.")
+@click.option("--check-source", type=options.FILE, help="A list of the published sha256, to compare the clips with: what `git lfs ls-files "
+              "--long` prints in a clone.")
+@choice("--frames", _CLIP_FRAMES, "Which frames of a clip are used. middle-half: three, evenly spaced over its middle half.")
+@prepare_options("fan", "dlib", "openface", from_neutral=False)
+def prepare_crema_d(root, out, labels, votes, check_source, **given):
+    """CREMA-D: three frames of each clip of 91 actors, six expressions. Free to download.
+
+    \b
+    fer-data prepare crema-d ~/data/CREMA-D prepared --landmarks dlib --views virtual --workers 2
+    """
+    files = {"votes": votes, "check_source": check_source}
+    _prepare("crema-d", root, out, {"labels": labels, **{name: path for name, path in files.items() if path}}, **given)
+
+
+@prepare.command("ravdess")
+@click.argument("root", type=options.ROOT)
+@click.argument("out", type=options.OUT_DIR)
+@choice("--channel", ["speech", "song", "both"], "What the actors do.")
+@choice("--modality", ["video-only", "with-sound"], "Which clip of each trial: both very likely show one take, so both are never used.")
+@choice("--intensity", ["both", "normal", "strong"], "How strongly the expression is shown. Neutral is always normal.")
+@flag("--no-calm", "Leave out the expression calm, which no other database has.")
+@choice("--frames", _CLIP_FRAMES, "Which frames of a clip are used. middle-half: three, evenly spaced over its middle half.")
+@prepare_options("fan", "dlib", "openface", from_neutral=False)
+def prepare_ravdess(root, out, channel, modality, intensity, no_calm, **given):
+    """RAVDESS: three frames of each clip of 24 actors, eight expressions. Free to download.
+
+    \b
+    fer-data prepare ravdess ~/data/RAVDESS prepared --landmarks dlib --views virtual --workers 2
+    """
+    _prepare("ravdess", root, out, {"channel": channel, "modality": modality, "intensity": intensity, "calm": not no_calm}, **given)
 @prepare.command("fer2013")
 @click.argument("root", type=options.ROOT)
 @click.argument("out", type=options.OUT_DIR)
@@ -709,6 +753,32 @@ def _synth_by_form(dataset):
 
 for _dataset in FORMS:
     _synth_by_form(_dataset)
+@synth.command("crema-d")
+@number("--takes", 3, 1, "Performances of each person and expression; the sentences share them, which saves time.")
+@synth_options(91, "Number of people. 91 gives the published 7,442 clips.")
+def synth_crema_d(out, as_json, **given):
+    """Draw a CREMA-D tree: FLV clips, and the table of what people saw in them.
+
+    \b
+    fer-data synth crema-d synthetic-crema-d --subjects 4 --traps
+    """
+    from fer_data.synthetic.crema_d import write_crema_d
+
+    _draw(write_crema_d, out, as_json, **given)
+
+
+@synth.command("ravdess")
+@several("--channel", ["speech", "song"], "What the actors do; may be repeated.")
+@synth_options(24, "Number of people. 24 gives the published 1,440 trials of speech.")
+def synth_ravdess(out, channel, as_json, **given):
+    """Draw a RAVDESS tree: MP4 clips in a folder for each actor, each trial twice.
+
+    \b
+    fer-data synth ravdess synthetic-ravdess --subjects 4 --channel speech --channel song
+    """
+    from fer_data.synthetic.ravdess import write_ravdess
+
+    _draw(write_ravdess, out, as_json, channels=list(dict.fromkeys(channel)), **given)
 
 
 @synth.command("fer2013")

@@ -5,17 +5,18 @@ Out: a name from EXPRESSIONS; class indices are positions in a database's own tu
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from fer_data.errors import DatasetError
 from fer_data.text import unknown
 
-__all__ = ["EXPRESSIONS", "BASIC", "CK_PLUS_CODES", "FER2013_CODES", "MMI_CODES", "RAF_DB_CODES", "AFFECTNET_CODES", "WORDS",
-           "expression_from_word", "classes_of"]  # fmt: skip
+__all__ = ["EXPRESSIONS", "BASIC", "CK_PLUS_CODES", "FER2013_CODES", "MMI_CODES", "RAF_DB_CODES", "AFFECTNET_CODES", "RAVDESS_CODES",
+           "WORDS", "HumanFigure", "expression_from_word", "classes_of"]  # fmt: skip
 
 # The six basic expressions in the order that MMI and Oulu-CASIA use.
 BASIC = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
 # Every expression that the project knows. The order is part of every artefact: append, never insert.
-EXPRESSIONS = ("anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+EXPRESSIONS = ("anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise", "neutral", "calm")
 
 # CK+ read-me: the number in *_emotion.txt. (Not the order of the cropped 48x48 copies, which have no numbers.)
 CK_PLUS_CODES = {
@@ -32,6 +33,10 @@ AFFECTNET_CODES = {
     0: "neutral", 1: "happiness", 2: "sadness", 3: "surprise", 4: "fear", 5: "disgust", 6: "anger", 7: "contempt",
     8: None, 9: None, 10: None,
 }  # fmt: skip
+# RAVDESS: the third number of a name. No other database has calm.
+RAVDESS_CODES = {
+    1: "neutral", 2: "calm", 3: "happiness", 4: "sadness", 5: "anger", 6: "fear", 7: "disgust", 8: "surprise",
+}
 
 # Words met in folder and file names, lower case -> our name.
 WORDS = {
@@ -43,7 +48,17 @@ WORDS = {
     "sadness": "sadness", "sad": "sadness", "sa": "sadness",
     "surprise": "surprise", "surprised": "surprise", "su": "surprise", "sur": "surprise",
     "neutral": "neutral", "ne": "neutral", "neu": "neutral",
+    "calm": "calm",
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class HumanFigure:
+    """How often people named the expression that was intended, where a database asked them."""
+
+    judged: str                       # what is counted: "single judgements"
+    right: int
+    of: int
 
 
 def expression_from_word(word: str, where: str, words: Mapping[str, str | None] = WORDS) -> str | None:

@@ -3,12 +3,15 @@
 Letters in shape comments: B batch, C channel, H W, L landmarks (68), K classes, N images.
 """
 
+from collections import abc
 from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["FRAMINGS", "ROLES", "SPLITS", "NOT_SELECTED", "REMARKS", "UNUSABLE", "Frame", "Sequence", "Skip", "Scan", "Landmarks",
-           "Face", "View"]  # fmt: skip
+from fer_data.labels import HumanFigure
+
+__all__ = ["FRAMINGS", "ROLES", "SPLITS", "NOT_SELECTED", "REMARKS", "UNUSABLE", "ClipFrames", "Frame", "Sequence", "Skip", "Scan",
+           "Landmarks", "Face", "View"]  # fmt: skip
 
 # How to look at a frame before searching a face in it; an adapter names those to try, in order.
 FRAMINGS = ("whole", "clockwise", "counterclockwise", "left", "right")
@@ -24,6 +27,7 @@ NOT_SELECTED = {
     "unlabelled": "the database gives no expression for its sequence",
     "not-peak": "the sequence is used, but the frame rule takes other frames",
     "other-part": "it belongs to a part of the database that was not asked for",
+    "erratum": "the database is known to be at fault: the file is broken, or there never was one",
     "litter": "a file that an operating system left behind, or no file: a FIFO, socket or device",
 }
 # ... or it was wanted and cannot be used (these make --strict fail):
@@ -55,6 +59,23 @@ class Frame:
 
 
 @dataclass(frozen=True)
+class ClipFrames(abc.Sequence):
+    """All frames of a clip, numbered from 1, each made when it is asked for: a database of clips has a million of them."""
+
+    source: str                       # as in Frame
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index):
+        positions = range(self.count)[index]
+        if isinstance(positions, range):
+            return tuple(Frame(self.source, position + 1, position) for position in positions)
+        return Frame(self.source, positions + 1, positions)
+
+
+@dataclass(frozen=True)
 class Sequence:
     """Frames of one person showing one expression, in order. The unit of work of `prepare`.
 
@@ -65,7 +86,7 @@ class Sequence:
     subject: str                      # the database's own id, e.g. S005; "": people unknown, then all sequences of the scan have ""
     sequence: str                     # id within the subject, e.g. 001
     expression: str | None            # a name from labels.EXPRESSIONS; None: the database gives no label
-    frames: tuple[Frame, ...]
+    frames: tuple[Frame, ...] | ClipFrames
     apex: tuple[int, int] | None = None          # positions in `frames`, [first, last], where the expression is at its peak, if coded
     framings: tuple[str, ...] = ("whole",)       # tried in order until a face is found
     role: str = "peak"                # of ROLES
@@ -100,6 +121,7 @@ class Scan:
     sequences: tuple[Sequence, ...]   # natural order of (subject, sequence); labelled and unlabelled
     skipped: tuple[Skip, ...] = ()
     notes: tuple[str, ...] = ()       # sentences for the user, e.g. what differs from the published counts
+    human: tuple[HumanFigure, ...] = ()          # what people reach on the same task
 
     @property
     def people(self) -> bool:

@@ -92,6 +92,31 @@ def _bu4dfe(out: Path, tree: Path) -> None:
     shutil.copytree(tree, out / "CK+")
 
 
+def _crema_d(out: Path, tree: Path) -> None:
+    """Three people who say two sentences, and the sha256 of their clips as if two were not damaged."""
+    from fer_data.files import sha256_of_file
+    from fer_data.synthetic.crema_d import write_crema_d
+
+    write_crema_d(out / "CREMA-D", subjects=3, seed=0, takes=1, traps=True)
+    clips = sorted((out / "CREMA-D" / "VideoFlash").glob("1*.flv"))
+    for path in [path for path in clips if path.stem[5:8] not in ("DFA", "IOM")]:
+        path.unlink()
+        clips.remove(path)
+    digests = {path: "0" * 64 if path.stem in ("1001_DFA_ANG_XX", "1001_DFA_DIS_XX") else sha256_of_file(path) for path in clips}
+    (out / "published.txt").write_text("".join(f"{digest} * VideoFlash/{path.name}\n" for path, digest in digests.items()))
+
+
+def _ravdess(out: Path, tree: Path) -> None:
+    from fer_data.synthetic.ravdess import write_ravdess
+
+    write_ravdess(out / "drawn", subjects=3, seed=0, traps=True)
+    for path in (out / "drawn").rglob("*-*-*-*-0?-02-*.mp4"):            # one repetition is enough for a page
+        path.unlink()
+    for top in sorted((out / "drawn").glob("Video_Speech_*")):
+        _pack(out / f"{top.name}.zip", top, "Actor_" + top.name[-2:])
+    shutil.rmtree(out / "drawn")
+
+
 def _web(out: Path, tree: Path) -> None:
     from fer_data.synthetic.web import write_web
 
@@ -166,6 +191,7 @@ def _own_network(out: Path, tree: Path) -> None:
 
 ARCHIVES: dict[str, Callable[[Path, Path], None]] = {
     "howto/ck.md": _ck, "howto/ck48.md": _ck48, "howto/mmi.md": _mmi, "howto/oulu.md": _oulu, "howto/bu4dfe.md": _bu4dfe,
+    "howto/crema-d.md": _crema_d, "howto/ravdess.md": _ravdess,
     "howto/small_databases.md": _small_databases, "howto/web_databases.md": _web,
     "howto/folder.md": _folder, "audit.md": _prepared, "leaks.md": _ck48_names, "protocol.md": _prepared,
     "howto/predict.md": _trained, "howto/export-model.md": _trained, "howto/card.md": _trained, "howto/export-faces.md": _prepared,

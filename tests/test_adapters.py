@@ -74,6 +74,24 @@ def mmi_tree(root):
     return ["S001/100 anger 9", "S035/004 happiness 9", "S035/010 surprise 9"]
 
 
+def crema_d_tree(root):
+    from tests.mmi_sessions import clip_bytes
+
+    names = {"1010_IEO_HAP_LO": 9, "1001_DFA_ANG_XX": 11, "1001_IEO_HAP_HI": 5}
+    write(root, [f"VideoFlash/{name}.flv" for name in names], lambda path: clip_bytes(names[path[11:-4]]))
+    write(root, ["AudioWAV/1001_DFA_ANG_XX.wav", "AudioMP3/1001_DFA_ANG_XX.mp3", "SentenceFilenames.csv"])
+    return ["1001/DFA_ANG_XX anger 11", "1001/IEO_HAP_HI happiness 5", "1010/IEO_HAP_LO happiness 9"]
+
+
+def ravdess_tree(root):
+    from tests.mmi_sessions import clip_bytes
+
+    names = {"02-01-02-01-01-01-10": 9, "02-01-08-02-01-01-02": 11, "01-01-08-02-01-01-02": 11, "02-02-03-01-01-01-02": 5}
+    write(root, [f"Video_Actor/Actor_{name[-2:]}/{name}.mp4" for name in names], lambda path: clip_bytes(names[path[21:-4]]))
+    write(root, ["Audio/Actor_02/03-01-08-02-01-01-02.wav"])
+    return ["02/02-01-08-02-01-01 surprise 11", "10/02-01-02-01-01-01 calm 9"]
+
+
 def folder_tree(root):
     write(root, ["p10/1-happy/3.png", "p9/2-sad/10.png", "p9/2-sad/9.png", "p9/1-neutral/1.png"])
     return ["p9/1 neutral 1", "p9/2 sadness 2", "p10/1 happiness 1"]
@@ -102,10 +120,10 @@ def faces_tree(root):
 
 
 def adfes_tree(root):
-    from fer_data.synthetic.mmi import encode_avi
+    from fer_data.synthetic.clips import encode_clip
 
     for name in ("F01-Anger-Face Forward", "F01-Pride-Face Forward", "M12-Sad-Face Forward", "M12-Sad-Turn Away"):
-        write(root, [f"{name}.mpeg"], encode_avi([np.full((48, 64, 3), 10 * shade, np.uint8) for shade in range(9)], "mpeg", "mpeg2video"))
+        write(root, [f"{name}.mpeg"], encode_clip([np.full((48, 64, 3), 10 * shade, np.uint8) for shade in range(9)], "mpeg"))
     return ["F01/F01-Anger-Face Forward anger 9", "M12/M12-Sad-Face Forward sadness 9"]
 
 
@@ -164,10 +182,13 @@ def fer2013_tree(root):
 TREES = {
     "ck+": ck_plus_tree, "ck48": ck48_tree, "mmi": mmi_tree, "oulu": oulu_tree, "bu4dfe": bu4dfe_tree, "jaffe": jaffe_tree,
     "kdef": kdef_tree, "rafd": rafd_tree, "faces-mpi": faces_tree, "adfes": adfes_tree, "mug": mug_tree, "wsefep": wsefep_tree,
+    "crema-d": crema_d_tree, "ravdess": ravdess_tree,
     "rafdb": rafdb_tree, "affectnet": affectnet_tree, "expw": expw_tree, "sfew": sfew_tree, "caer-s": caer_s_tree,
     "folder": folder_tree, "fer2013": fer2013_tree,
 }  # fmt: skip
-OTHERS = {"mmi": 1, "oulu": 2 * (12 + 4 + 11), "kdef": 1, "rafd": 2, "adfes": 2}  # frames that a tree holds besides those of its sequences
+CLIPS = ("mmi", "adfes", "crema-d", "ravdess")
+# frames that a tree holds besides those of its sequences
+OTHERS = {"mmi": 1, "oulu": 2 * (12 + 4 + 11), "kdef": 1, "rafd": 2, "adfes": 2, "ravdess": 2}
 
 
 def scan(dataset, root):
@@ -181,7 +202,7 @@ def summary(sequences):
 @pytest.fixture(params=sorted(TREES))
 def tree(request, tmp_path):
     """(dataset, root, what is expected of its sequences) of a small tree of each database."""
-    if request.param in ("mmi", "adfes"):
+    if request.param in CLIPS:
         pytest.importorskip("av")
     root = tmp_path / "root"
     root.mkdir()
@@ -371,7 +392,7 @@ def test_a_file_where_a_folder_is_wanted_is_named_for_what_it_is(name, words, tm
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("dataset", ["ck+", "ck48", "mmi", "oulu", "bu4dfe"])
+@pytest.mark.parametrize("dataset", ["ck+", "ck48", "mmi", "oulu", "bu4dfe", "crema-d", "ravdess"])
 def test_backslashes_in_names_are_named_with_what_to_do(dataset, tmp_path):
     """A zip from Windows, unpacked so that they stay. Seen red: `none of 5 files is`, without a cause."""
     TREES[dataset](tmp_path / "tree")

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -27,8 +28,10 @@ from fer_data.store.verify import verify
 from fer_data.synthetic import mmi as synthetic_mmi
 from fer_data.synthetic.bu4dfe import write_bu4dfe
 from fer_data.synthetic.ck_plus import write_ck_plus
+from fer_data.synthetic.crema_d import write_crema_d
 from fer_data.synthetic.mmi import plan_mmi, write_mmi
 from fer_data.synthetic.oulu_casia import write_oulu
+from fer_data.synthetic.ravdess import write_ravdess
 from fer_data.synthetic.table import write_table
 from tests.trees import bytes_of
 
@@ -331,7 +334,10 @@ def test_the_commands(tmp_path):
 
 # --- full size --------------------------------------------------------------------------------------------------------
 
-FULL = {"mmi": (write_mmi, 624, {}), "oulu": (write_oulu, 1440, {}), "bu4dfe": (write_bu4dfe, 6060, {"views": "virtual"})}
+FULL = {
+    "mmi": (write_mmi, 624, {}), "oulu": (write_oulu, 1440, {}), "bu4dfe": (write_bu4dfe, 6060, {"views": "virtual"}),
+    "crema-d": (partial(write_crema_d, takes=1), 22_314, {"views": "virtual"}), "ravdess": (write_ravdess, 4320, {"views": "virtual"}),
+}  # fmt: skip
 CROPPED = ("ck48", "folder")          # CK+ as others cropped it, and the same pictures by the pattern of their names
 
 

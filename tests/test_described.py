@@ -172,9 +172,9 @@ def test_the_last_fifth_of_a_clip():
 def test_adfes_blanks_both_words_for_sadness_and_what_has_no_counterpart(tmp_path):
     """Seen red: the pattern without blanks; pride as bad-label, which makes --strict fail."""
     pytest.importorskip("av")
-    from fer_data.synthetic.mmi import encode_avi
+    from fer_data.synthetic.clips import encode_clip
 
-    clip = encode_avi([np.full((48, 64, 3), 9 * shade, np.uint8) for shade in range(5)], "mpeg", "mpeg2video")
+    clip = encode_clip([np.full((48, 64, 3), 9 * shade, np.uint8) for shade in range(5)], "mpeg")
     names = [f"{who}-Face Forward.mpeg" for who in ("F01-Sad", "M02-Sadness", "F01-Pride", "F01-Embarrassment", "F01-Joy")]
     write(tmp_path, *names, "F01-Joy-Turn Away.mpeg", content=clip)
     used, skipped, _ = found("adfes", tmp_path)

@@ -24,6 +24,7 @@ def test_each_number_names_its_source(dataset):
     facts = load_facts(dataset)
     numbers = ["subjects", *(f"whole.{key}" for key in facts.whole)]
     numbers += ["sequences", "images", "expressions"] if facts.sequences is not None else []
+    numbers += ["human"] if facts.human else []
     numbers += ["frames_per_sequence"] if facts.frames_per_sequence is not None else []
     assert set(facts.sources) == set(numbers) and all(facts.sources.values())
     assert facts.dataset == dataset and facts.name and facts.citation and facts.licence and facts.access and facts.frame_rule_text
@@ -76,7 +77,7 @@ def test_the_read_me_has_the_columns_of_the_manifest_and_the_facts():
     assert "".join(f"| `{name}` | {dtype} | {meaning} |\n" for name, (dtype, meaning) in SPLIT.items()) in text
     for dataset in FILES:
         facts = load_facts(dataset)
-        per_expression = [facts.expressions.get(name, "-") for name in EXPRESSIONS if name != "neutral"]
+        per_expression = [facts.expressions.get(name, "-") for name in EXPRESSIONS]
         counts = ["-", "-"] if facts.sequences is None else [facts.sequences, f"{facts.images:,}"]
         cells = [dataset, "unknown" if facts.subjects is None else facts.subjects, *counts, *per_expression]
         assert f"| {' | '.join(map(str, cells))} |\n" in text

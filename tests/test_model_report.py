@@ -588,3 +588,21 @@ def test_the_command_says_where_the_page_is_and_what_is_missing(two, tmp_path):
     (tmp_path / "empty").mkdir()
     done = CliRunner().invoke(main, ["report", str(tmp_path / "empty"), "--out", str(tmp_path / "z")])
     assert done.exit_code == 1 and "is neither" in done.output
+
+
+def test_what_people_reach_is_next_to_what_the_model_reaches(tmp_path):
+    """As the prepared folder had it, in all three files. Seen red: the tile, then the finding left out; shown where nobody was asked."""
+    judged = (("single judgements of the face alone", 41156, 71654), ("clips, by vote", 1, 4))
+    human = [{"judged": what, "right": right, "of": of} for what, right, of in judged]
+    runs.write_method(tmp_path / "judged", dataset="crema-d", method="cnn", change=lambda content: content.update(human=human, drawn=False))
+    runs.write_method(tmp_path / "plain", method="cnn")
+    write_report([tmp_path / "judged"], tmp_path / "out")
+    page = Page((tmp_path / "out" / "report.html").read_bytes())
+    said = "57.4 % of 71,654 single judgements of the face alone; 25.0 % of 4 clips, by vote"
+    assert f"People who judged CREMA-D named the intended expression in {said}." in page.text
+    assert "people, of single judgements of the face alone 57.4 %" in page.text.replace("  ", " ")
+    assert said in (tmp_path / "out" / "report.md").read_text()
+    (method,) = json.loads((tmp_path / "out" / "report.json").read_bytes())["methods"]
+    assert ["People name the intended expression in", said] in method["protocol"]
+    write_report([tmp_path / "plain"], tmp_path / "out")
+    assert "intended expression" not in (tmp_path / "out" / "report.html").read_text()

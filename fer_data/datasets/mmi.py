@@ -35,7 +35,7 @@ from fer_data.files import read_file
 from fer_data.labels import MMI_CODES, WORDS
 from fer_data.pictures import video
 from fer_data.pictures.file_kinds import is_clip, is_picture
-from fer_data.records import Frame, Scan, Sequence, Skip
+from fer_data.records import ClipFrames, Scan, Sequence, Skip
 from fer_data.tables import lines_of, raw_lines, roles_of, text_of, whole
 from fer_data.text import listed, natural_key
 
@@ -212,7 +212,7 @@ def _sequences(root: Path, sessions: list[_Session], wanted: dict) -> tuple[list
         if problem:
             skipped.append(Skip(session.coding or session.clip, "bad-label", *session.key, frames=0, detail=problem))
         coded["list" if numbers else "coding" if apex else "middle"] += 1
-        frames = tuple(Frame(session.clip, position + 1, position) for position in range(clip.frames))
+        frames = ClipFrames(session.clip, clip.frames)
         sequences.append(Sequence("mmi", *session.key, expression, frames, apex, FRAMINGS_OF_VIEW[session.view]))
     return sequences, skipped, _notes(coded, short)
 

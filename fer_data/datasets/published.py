@@ -17,7 +17,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from fer_data.errors import DatasetError
-from fer_data.labels import EXPRESSIONS
+from fer_data.labels import EXPRESSIONS, HumanFigure
 from fer_data.text import natural_key, unknown
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ __all__ = ["FILES", "Facts", "ck_plus_subjects", "counts_note", "difference_note
 # database -> its file in data_manifests
 FILES = {
     "ck+": "ck_plus.json", "ck48": "ck48.json", "mmi": "mmi.json", "oulu": "oulu_casia.json", "bu4dfe": "bu4dfe.json",
+    "crema-d": "crema_d.json", "ravdess": "ravdess.json",
     "jaffe": "jaffe.json", "kdef": "kdef.json", "rafd": "rafd.json", "faces-mpi": "faces_mpi.json", "adfes": "adfes.json",
     "mug": "mug.json", "wsefep": "wsefep.json",
     "fer2013": "fer2013.json", "rafdb": "rafdb.json", "affectnet": "affectnet.json", "expw": "expw.json", "sfew": "sfew.json",
@@ -57,6 +58,8 @@ class Facts:
     access: str
     sources: Mapping[str, str]        # field -> where its numbers are from
     notes: tuple[str, ...]
+    human: tuple[HumanFigure, ...] = ()        # how often people named the intended expression
+    passing_on: str = ""              # a sentence, where the licence lets its pictures be passed on
     # People unknown. Form in which the database is passed on -> part of records.SPLITS -> expression, or "all" -> pictures
     forms: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
     # Copies that others changed: name -> the counts that give it away (none are known: empty), as in a form, and `says`, what it is
@@ -77,7 +80,8 @@ def load_facts(dataset: str) -> Facts:
     content = json.loads((files("data_manifests") / FILES[dataset]).read_text(encoding="utf-8"))
     content.pop("form", None)         # of forms.py
     lists = {key: tuple(content[key]) for key in ("citation", "notes")}
-    return Facts(**{**content, **lists})
+    human = tuple(HumanFigure(**one) for one in content.get("human", ()))
+    return Facts(**{**content, **lists, "human": human})
 
 
 def parts_of(dataset: str) -> tuple[str, ...]:

@@ -119,6 +119,8 @@ def _use(name: str) -> str:
 _CK48 = rf"(?:{_WORDS}|contempt|happiness|sadness)/{_CK}"
 _OULU = rf"(?:NI|VL)(?:_Acropped)?/(?:Strong|Weak|Dark)/P\d{{3}}/(?:{_WORDS})/\d+\.jpe?g"
 _BU4DFE = rf"[FM]\d{{3}}/(?:{_WORDS})/\d+\.(?:jpg|wrl)"
+_CREMA_D = r"1\d{3}_[A-Z]{3}_(?:ANG|DIS|FEA|HAP|NEU|SAD)_(?:LO|MD|HI|XX)(?:_0[12])?"
+_RAVDESS = r"0[123]-0[12]-0[1-8]-0[12](?:-0[12]){2}-\d\d"
 # (key of ADAPTERS, name, pattern of a path that begins where the tree does): trees of which a folder inside is not enough
 _INSIDE = (("ck48", "a CK+48", _CK48), ("oulu", "an Oulu-CASIA", _OULU), ("bu4dfe", "a BU-4DFE", _BU4DFE))
 _DEEPEST = 4                          # so many folders are in the longest of these patterns
@@ -140,6 +142,10 @@ _RULES = (
      "this is a folder that `fer-data prepare` wrote, not a database"),
     ("", is_mahnob, "this is a MAHNOB tree (Laughter or HCI), not MMI: it has no posed basic expressions"),
     ("mmi", _any(r"S\d{3}-\d{3}(?:-oao_aucs)?\.(?:avi|xml)"), f"this is an MMI tree; {_use('mmi')}"),
+    ("crema-d", _any(rf"{_CREMA_D}\.(?:flv|mp4|avi)"), f"this is a CREMA-D tree; {_use('crema-d')}"),
+    ("", _any(rf"{_CREMA_D}\.(?:wav|mp3)"), "these are the sounds of CREMA-D alone; its clips are in the folder VideoFlash"),
+    ("ravdess", _any(rf"{_RAVDESS}\.(?:mp4|avi)"), f"this is a RAVDESS tree; {_use('ravdess')}"),
+    ("", _any(rf"{_RAVDESS}\.wav"), "these are the sounds of RAVDESS alone; its clips are in the archives Video_Speech_Actor_*.zip"),
     ("oulu", _any(_OULU), f"this is an Oulu-CASIA tree; {_use('oulu')}"),
     ("", _any(rf"P\d{{3}}/(?:{_WORDS})/\d+\.jpe?g", above=True),
      f"this is a part of an Oulu-CASIA tree; {_use('oulu')} with the folder that holds VL or NI, or with VL/Strong"),

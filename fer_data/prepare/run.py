@@ -313,6 +313,7 @@ def _write_manifest(run: _Run, made: _Made) -> None:
         "config": config, "backend": plan.backend, "code_version": __version__, "opencv": cv2.__version__,
         "pipeline_version": PIPELINE_VERSION, "found": summary.found, "kept": summary.kept, "skipped": summary.skipped,
         "notes": list(summary.notes), "shards": made.hashes,
+        **({"human": [asdict(one) for one in plan.scan.human]} if plan.scan.human else {}),
     }  # fmt: skip
     manifest.write_manifest(run.out, table, skipped, settings)
 

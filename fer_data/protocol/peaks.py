@@ -12,6 +12,9 @@ paper: MUG's takes go from neutral to the apex and back, ADFES' clips end with t
 Where the onset, apex and offset of an MMI clip are coded, its peak is known and stands for "the middle": the centre of the
 coded apex and the frames before and after it. Without coding it is the middle of the clip, which goes from neutral to the
 peak and back.
+
+CREMA-D and RAVDESS: people speak or sing, no peak is coded, and no rule was found in print. Three frames are taken, evenly spaced
+over the middle half of the clip.
 """
 
 import re
@@ -46,6 +49,13 @@ def _apex_or_middle_three(sequence: Sequence) -> tuple[int, ...] | str:
     return _around((first + last) // 2, len(sequence.frames))
 
 
+def _middle_half(sequence: Sequence) -> tuple[int, ...] | str:
+    count = len(sequence.frames)
+    first = (count - 1) // 4
+    last = count - 1 - first
+    return (first, (first + last) // 2, last) if count >= 3 else _FEW
+
+
 def _around(centre: int, count: int) -> tuple[int, ...] | str:
     """Return `centre` and its neighbours; at an end of the sequence the three frames nearest to it."""
     if count < 3:
@@ -63,12 +73,13 @@ def _last_fifth(sequence: Sequence) -> tuple[int, ...] | str:
 
 RULES = {
     "all": _all, "last-three": _last_three, "middle-three": _middle_three, "apex-or-middle-three": _apex_or_middle_three,
-    "last-fifth": _last_fifth,
+    "last-fifth": _last_fifth, "middle-half": _middle_half,
 }  # fmt: skip
-# database -> the rule that the paper uses for it
+# database -> the rule that the paper uses for it, or the one of the house (above)
 DEFAULT_RULE = {
     "ck+": "last-three", "ck48": "all", "mmi": "apex-or-middle-three", "oulu": "last-three", "bu4dfe": "every-1", "folder": "all",
     "jaffe": "all", "kdef": "all", "rafd": "all", "faces-mpi": "all", "adfes": "last-fifth", "mug": "middle-three", "wsefep": "all",
+    "crema-d": "middle-half", "ravdess": "middle-half",
     "fer2013": "all", "rafdb": "all", "affectnet": "all", "expw": "all", "sfew": "all", "caer-s": "all",
 }  # fmt: skip
 

@@ -61,7 +61,7 @@ def terms_of(settings: dict) -> Terms:
     strange = len(facts) < len(parts_of(settings["dataset"]))            # a folder of pictures is among them
     licence = " ".join(filter(None, (licences(settings["dataset"]), "Unknown: ask whoever owns the pictures." if strange else "")))
     name = f"Faces of a {settings['dataset']}" if not facts else name
-    return Terms(name, False, _warning(facts, licence), licence, tuple(citations(facts, settings)), (_PERSONAL, _POSED, _UNKNOWN))
+    return Terms(name, False, _warning(facts, licence, strange), licence, tuple(citations(facts, settings)), (_PERSONAL, _POSED, _UNKNOWN))
 
 
 _OF_DRAWN = (
@@ -70,7 +70,8 @@ _OF_DRAWN = (
 )
 
 
-def _warning(facts: list[Facts], licence: str) -> str:
+def _warning(facts: list[Facts], licence: str, strange: bool) -> str:
+    """Return what comes first; `strange`: the licence of some faces is unknown."""
     if not facts:
         return (
             "DO NOT PUBLISH. These are faces of people, from pictures whose licence is not known here. Pass them on only if the licence"
@@ -78,6 +79,9 @@ def _warning(facts: list[Facts], licence: str) -> str:
         )
     names, access = (" and ".join(getattr(one, field) for one in facts) for field in ("name", "access"))
     whose = "Its licence" if len(facts) == 1 else "Their licences"
+    if not strange and all(one.passing_on for one in facts):
+        conditions = " ".join(dict.fromkeys(one.passing_on for one in facts))
+        return f"These are faces of people from {names}. {whose}: {licence} {conditions} Access: {access}"
     return (
         f"DO NOT PUBLISH, DO NOT PASS ON. These are faces of people from {names}. {whose}: {licence} In another format"
         " they are the same faces under the same licence: whoever wants them asks the owners of the database."

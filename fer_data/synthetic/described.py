@@ -30,7 +30,7 @@ from fer_data.datasets.forms import FORMS, load_form
 from fer_data.datasets.published import load_facts
 from fer_data.errors import DatasetError
 from fer_data.pictures.video import require_av
-from fer_data.synthetic.mmi import encode_avi
+from fer_data.synthetic.clips import encode_clip
 from fer_data.synthetic.sequences import draw_sequence
 from fer_data.synthetic.traps import cut_in_half, leave_litter
 from fer_data.synthetic.trees import Progress, Written, finish_tree, new_tree, require_seed, run_jobs, silent, write_jpeg
@@ -234,7 +234,7 @@ def _write_shot(job: _Job, subject: str, number: int, shot: _Shot) -> Iterator[d
     for name in shot.files:
         (job.root / name).parent.mkdir(parents=True, exist_ok=True)
     if shot.files[0].endswith(".mpeg"):
-        (job.root / shot.files[0]).write_bytes(encode_avi([frame.picture for frame in frames], "mpeg", "mpeg2video"))
+        (job.root / shot.files[0]).write_bytes(encode_clip([frame.picture for frame in frames], "mpeg"))
     else:
         for position, name in enumerate(shot.files):
             _write_picture(job.root / name, frames[position if shot.order else 0].picture)

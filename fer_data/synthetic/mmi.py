@@ -15,7 +15,6 @@ middle, so that who takes the middle takes the wrong frames. 31 subjects give th
 Needs the extra [video] (PyAV). The same bytes are promised for one version of PyAV: encoders change.
 """
 
-import io
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,11 +27,12 @@ from fer_data.errors import DatasetError
 from fer_data.labels import MMI_CODES
 from fer_data.pictures.video import require_av
 from fer_data.synthetic import traps as trap_files
+from fer_data.synthetic.clips import encode_clip
 from fer_data.synthetic.scene import Nuisance
 from fer_data.synthetic.sequences import Drawn, draw_sequence, rise_and_fall
 from fer_data.synthetic.trees import Progress, Written, finish_tree, new_tree, require_seed, run_jobs, silent
 
-__all__ = ["SIZE", "MAX_SUBJECTS", "PlannedClip", "plan_mmi", "write_mmi", "encode_avi"]
+__all__ = ["SIZE", "MAX_SUBJECTS", "PlannedClip", "plan_mmi", "write_mmi"]
 
 SIZE = (720, 576)                     # width, height of a frame as stored
 MAX_SUBJECTS = 54                     # S054 is the last posed one
@@ -41,7 +41,6 @@ _LAYOUT = 2                           # of the keys of random numbers; 1 is CK+
 _KINDS = {"upright": 0.55, "sideways": 0.2, "dual": 0.25}            # kind of clip -> share
 _CODED = 0.5                          # share of upright and dual clips that have a coding
 _CODES = {name: code for code, name in MMI_CODES.items()}
-_BIT_RATE = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -123,24 +122,6 @@ def write_mmi(
     return Written(out, written)
 
 
-def encode_avi(pictures: list[np.ndarray], form: str = "avi", codec: str = "mpeg4") -> bytes:
-    """Return a clip (25 frames a second) of RGB pictures (H, W, 3) uint8, by default AVI with MPEG-4; nothing in it names the time."""
-    import av
-
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format=form, options={"fflags": "+bitexact"}) as container:
-        stream = container.add_stream(codec, rate=25)
-        stream.height, stream.width = pictures[0].shape[:2]
-        stream.pix_fmt = "yuv420p"
-        context = stream.codec_context
-        context.bit_rate, context.gop_size, context.thread_count = _BIT_RATE, 12, 1
-        context.flags |= av.codec.context.Flags.bitexact
-        for picture in pictures:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
-    return buffer.getvalue()
-
-
 class _Job(NamedTuple):
     root: Path
     clip: PlannedClip
@@ -164,7 +145,7 @@ def _write_session(job: _Job) -> list[dict]:
     folder = job.root / DOWNLOADS[one.download] / "Sessions" / str(one.session)
     folder.mkdir(parents=True)
     drawn = list(_draw(job.seed, one))
-    (folder / f"{one.stem}.avi").write_bytes(encode_avi(_stored(job.seed, one, drawn)))
+    (folder / f"{one.stem}.avi").write_bytes(encode_clip(_stored(job.seed, one, drawn), "avi"))
     for name, text in _xml(one).items():
         (folder / name).write_text(text, encoding="utf-8")
     where = {"subject": f"S{one.subject:03d}", "sequence": f"{one.clip:03d}", "expression": one.expression, "kind": one.kind,

@@ -12,7 +12,7 @@ import numpy as np
 
 from fer_data.synthetic import litter
 
-__all__ = ["LFS_POINTER", "for_oulu", "for_bu4dfe", "for_web", "leave_litter", "cut_in_half"]
+__all__ = ["LFS_POINTER", "for_oulu", "for_bu4dfe", "for_crema_d", "for_ravdess", "for_web", "leave_litter", "cut_in_half"]
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 48213\n"
 _APPLE_DOUBLE = litter.APPLE_DOUBLE_MAGIC + bytes(213)
@@ -68,6 +68,36 @@ def for_web(root: Path, dataset: str) -> int:
         _, empty = cv2.imencode(".png", np.full((240, 320, 3), 90, np.uint8))
         fourth.write_bytes(empty.tobytes())
     return 3 + (dataset == "caer-s") + leave_litter(root, [third.parent])
+
+
+def for_crema_d(root: Path) -> int:
+    """Damage and surround the clips of the first subject of a CREMA-D tree.
+
+    DFA_ANG is a Git LFS pointer, DFA_DIS is cut in half, DFA_FEA was converted to MP4 as well, with the actor's sex behind its name. The
+    sound of a clip, and a clip of nobody, lie about.
+    """
+    clips = root / "VideoFlash"
+    (clips / "1001_DFA_ANG_XX.flv").write_bytes(LFS_POINTER)
+    cut_in_half(clips / "1001_DFA_DIS_XX.flv")
+    for folder, name in (("VideoMP4", "1001_DFA_FEA_XX_01.mp4"), ("AudioWAV", "1001_DFA_FEA_XX.wav"), ("VideoFlash", "IMG_0815.flv")):
+        (root / folder).mkdir(exist_ok=True)
+        shutil.copy(clips / "1001_DFA_FEA_XX.flv", root / folder / name)
+    return 5 + leave_litter(root, [clips])
+
+
+def for_ravdess(root: Path) -> int:
+    """Damage and surround the spoken clips of the first subject of a RAVDESS tree.
+
+    The first angry clip is cut in half, the folder of the first happy one was unpacked twice. The sound of a clip, and a clip of nobody,
+    lie about.
+    """
+    folder = root / "Video_Speech_Actor_01" / "Actor_01"
+    happy = folder / "02-01-03-01-01-01-01.mp4"
+    cut_in_half(folder / "02-01-05-01-01-01-01.mp4")
+    for place in ("Actor_01 (1)/02-01-03-01-01-01-01.mp4", "Audio_Speech/Actor_01/03-01-03-01-01-01-01.wav", "Actor_01 (1)/IMG_0815.mp4"):
+        (root / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(happy, root / place)
+    return 4 + leave_litter(root, [folder])
 
 
 def leave_litter(root: Path, folders: list[Path]) -> int:

@@ -18,7 +18,7 @@ from fer_model.runs.faces import how_framed
 from fer_model.runs.fold_runs import FoldRun, is_fold
 from fer_model.runs.methods import Method, difference
 
-__all__ = ["OurRow", "PaperView", "Stage", "database_name", "drawn_of", "findings", "paper_views", "protocol", "stages_of"]
+__all__ = ["OurRow", "PaperView", "Stage", "database_name", "drawn_of", "findings", "human_of", "paper_views", "protocol", "stages_of"]
 
 _UNKNOWN = "Whether the people are real or synthetic could not be found out: the prepared folder or its database is not where it was"
 _EVEN = 0.01                          # budgets within this share of each other are equal
@@ -60,6 +60,11 @@ def drawn_of(method: Method) -> bool | None:
     return method.content.get("drawn")
 
 
+def human_of(method: Method) -> list[dict]:
+    """Return how often people named the intended expression, as the prepared folder had it: judged, right, of; usually nothing."""
+    return method.content.get("human", [])
+
+
 def database_name(method: Method) -> str:
     """Return the database as people call it, and that its people are synthetic if they are."""
     dataset = method.content["dataset"]
@@ -90,6 +95,7 @@ def protocol(method: Method) -> list[tuple[str, str]]:
     rows = [
         ("Database", database_name(method)),
         ("Faces", _faces(method)),
+        ("People name the intended expression in", "; ".join(map(_share_of, human_of(method)))),
         ("Folds", "; ".join(_folds(method, seed) for seed in method.seeds)),
         ("Trained on", f"{_range(n_train)} faces of {_range(people)} people in each fold"),
         ("Unit", _rule(rules, "unit")),
@@ -114,8 +120,8 @@ def protocol(method: Method) -> list[tuple[str, str]]:
 def findings(methods: Sequence[Method], figures: Sequence[SeedFigures]) -> list[Finding]:
     """Return what a reader should know before the figures, each as one sentence."""
     return [
-        *_origin(methods), *_incomplete(methods), *_kept_apart(methods), *_coverage(figures), *_same_data(methods), *_budgets(methods),
-        *_seeds(methods), *_absent(figures), *_majority(figures), *_versions(methods),
+        *_origin(methods), *_human(methods), *_incomplete(methods), *_kept_apart(methods), *_coverage(figures), *_same_data(methods),
+        *_budgets(methods), *_seeds(methods), *_absent(figures), *_majority(figures), *_versions(methods),
     ]  # fmt: skip
 
 
@@ -205,6 +211,16 @@ def _origin(methods: Sequence[Method]) -> list[Finding]:
         who = "" if len(unknown) == len(methods) else f" ({listed(unknown)})"
         found.append(Finding("look", f"{_UNKNOWN}{who}."))
     return found
+
+
+def _human(methods: Sequence[Method]) -> list[Finding]:
+    """Say what people reach, once for each database."""
+    found = {database_name(method): "; ".join(map(_share_of, human_of(method))) for method in methods if human_of(method)}
+    return [Finding("look", f"People who judged {name} named the intended expression in {shares}.") for name, shares in found.items()]
+
+
+def _share_of(figure: dict) -> str:
+    return f"{percent(figure['right'] / figure['of'])} % of {figure['of']:,} {figure['judged']}"
 
 
 def _incomplete(methods: Sequence[Method]) -> list[Finding]:

@@ -27,7 +27,7 @@ from fer_model.evaluate.pooled import SeedFigures, SeedSpread, figures_of, seed_
 from fer_model.report import paper
 from fer_model.report.drawings import IntervalChart, Mark, curves, interval_chart
 from fer_model.report.markdown import to_markdown
-from fer_model.report.protocol import PaperView, database_name, drawn_of, findings, paper_views, protocol, stages_of
+from fer_model.report.protocol import PaperView, database_name, drawn_of, findings, human_of, paper_views, protocol, stages_of
 from fer_model.report.sentences import (
     sentence_of_difference,
     sentence_of_mean,
@@ -230,13 +230,14 @@ def _probe_rows(path: Path) -> list[dict]:
 
 
 def _tiles(figures: Sequence[SeedFigures]) -> list[tuple[str, object, str]]:
-    """Return the numbers at the top: who was tested, and each method's accuracy while they are few."""
+    """Return the numbers at the top: each method's accuracy while they are few, what people reach, who was tested."""
     most = max(figures, key=lambda one: one.pooled.n_images)
     pooled = most.pooled
     folds = len({run.fold for one in figures for run in one.folds})
     counts = [("people tested", pooled.n_subjects), ("faces", pooled.n_images), ("sequences", pooled.n_sequences), ("folds", folds)]
     shares = [(f"{one.name}, per frame", f"{percent(one.pooled.frame_accuracy.value)} %") for one in figures[:4]]
-    return [(name, value, "") for name, value in (*shares, *counts)]
+    people = [("people, of " + one["judged"].partition(",")[0], f"{percent(one['right'] / one['of'])} %") for one in human_of(most.method)]
+    return [(name, value, "") for name, value in (*shares, *people, *counts)]
 
 
 def _accuracy_charts(figures: Sequence[SeedFigures]) -> list[tuple[str, IntervalChart]]:

@@ -159,7 +159,7 @@ class RunFolder:
                 "classes": fold.classes, "identities": fold.identities,
                 "n_train": len(fold.train), "n_test": len(fold.test), "n_folds": fold.n_folds,
                 "n_validation": len(fold.validation), "validation_people": people_in(fold.validation),
-                "init": init,
+                "init": init, **({"human": prepared.settings["human"]} if "human" in prepared.settings else {}),
             }  # fmt: skip
             write_json_atomically(self.config, content)
             return config
