@@ -60,6 +60,12 @@ MUTATIONS = [
     ("fer_data/share/export.py", "if not plan.terms.public:", "if False:", "tests/test_export.py -k licensed_faces"),
     ("fer_data/share/words.py", "{escape(apart.text)} Test", "No person is in two folds. Test", "tests/test_card.py -k two_folds"),
     ("fer_model/report/card.py", "if len(methods) != 1:", "if not methods:", "tests/test_model_card.py -k one_method"),
+    # pictures from the web
+    ("fer_data/datasets/rafdb.py", 'if "0" in codes:', "if False:", "tests/test_web_databases.py -k count_from_0"),
+    ("fer_data/datasets/affectnet.py", "(x, y, x + width - 1, y + height - 1)", "(x, y, width, height)", "tests/test_web_databases.py -k corner"),
+    ("fer_data/datasets/affectnet.py", "allow_pickle=False", "allow_pickle=True", "tests/test_web_databases.py -k unpickled"),
+    ("fer_data/datasets/expw.py", "_, top, left_px, right, bottom", "_, left_px, top, right, bottom", "tests/test_web_databases.py -k expw_faces"),
+    ("fer_data/faces/landmarks/none.py", "return [boxes] if any(boxes) else []", "return []", "tests/test_adapters_prepare.py -k box_that"),
     # folds and facts
     ("fer_data/protocol/folds.py", "rank % folds for rank, subject",
      "rank // folds % folds for rank, subject", "tests/test_folds.py -k literature"),
@@ -185,8 +191,8 @@ MUTATIONS = [
     ("fer_data/datasets/mmi_xml.py", "from defusedxml.ElementTree import fromstring\n",
      "from xml.etree import ElementTree\nfromstring = lambda data, forbid_dtd: ElementTree.fromstring(data)\n", "tests/test_adapters_mmi.py -k dangerous"),
     # cropped faces, framings and neutral frames
-    ("fer_data/faces/align.py", "middle - scale * (width - 1) / 2]",
-     "middle - scale * width / 2]", "tests/test_adapters_prepare.py -k cropped"),
+    ("fer_data/faces/align.py", "middle - scale * (left + right) / 2]",
+     "middle - scale * right / 2 - 1]", "tests/test_adapters_prepare.py -k cropped"),
     ("fer_data/prepare/sequence.py", 'framing not in ("left", "right"):', "framing:", "tests/test_adapters_prepare.py -k halves"),
     ("fer_data/prepare/sequence.py", "            if frame.source not in clips:\n", "            if True:\n", "tests/test_adapters_prepare.py -k clip"),
     ("fer_data/prepare/plan.py", 'if neutral != "off" and 0 not in chosen:',

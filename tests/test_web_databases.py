@@ -1,6 +1,8 @@
 """RAF-DB, AffectNet, ExpW, SFEW, CAER-S: what their copies and lists do to those who read them in good faith. tests/mutate.py breaks it."""
 
+import csv
 import json
+import shutil
 from collections import namedtuple
 from itertools import chain, repeat
 
@@ -37,7 +39,7 @@ def raf(root, lines="train_00001.jpg 5\ntest_0001.jpg 1\n", names=("train_00001"
 
 
 def test_raf_joins_five_digits_of_train_and_four_of_test(tmp_path):
-    """Seen red: with the numbers of test filled up to five digits, `test_0001` was in no line."""
+    """Seen red: with names of five digits alone `test_0001` was no picture."""
     said, skipped, found = scan("rafdb", raf(tmp_path))
     assert said == ["test_0001 test surprise", "train_00001 train sadness"]
     assert [one.frames[0].source for one in found.sequences] == [
@@ -55,7 +57,7 @@ def test_raf_joins_five_digits_of_train_and_four_of_test(tmp_path):
      "train_00001_aligned.jpg 5\ntest_00001.jpg 1"],
 )  # fmt: skip
 def test_raf_lists_with_a_third_column_or_other_names_say_the_same(lines, tmp_path):
-    """Seen red: the last column taken for the code."""
+    """Seen red: with the last column for the code no line was one of a code."""
     assert scan("rafdb", raf(tmp_path, lines))[0] == ["test_0001 test surprise", "train_00001 train sadness"]
 
 
@@ -72,7 +74,7 @@ def test_raf_labels_that_count_from_0_are_refused(tmp_path):
 
 
 def test_raf_lists_and_pictures_that_do_not_agree_are_counted(tmp_path):
-    """Seen red: pictures without a line left out without a word."""
+    """Seen red: a picture without a line was left out without a word."""
     lines = "train_00001.jpg 5\ntrain_00002.jpg 8\ntrain_00004.jpg 1\nnonsense\n"
     root = raf(tmp_path, lines, ("train_00001", "train_00002", "train_00003"))
     said, skipped, _ = scan("rafdb", root)
@@ -90,7 +92,7 @@ def test_raf_lists_and_pictures_that_do_not_agree_are_counted(tmp_path):
 
 
 def test_raf_of_kaggle_is_read_by_code_and_its_tables_must_agree(tmp_path):
-    """Seen red: folders by their position in a listing (1 would be the first name by alphabet, anger)."""
+    """Seen red: codes in the order of the names by alphabet (1 was anger); tables that contradict the folders did not count."""
     write(tmp_path, [f"DATASET/train/{code}/train_0000{code}_aligned.jpg" for code in range(1, 8)])
     write(tmp_path, ["DATASET/test/7/test_0001_aligned.jpg"])
     expected = ["surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral"]
@@ -131,7 +133,7 @@ def affectnet_lists(root, header_of_validation=True, prefix="Manually_Annotated_
     "prefix", ["Manually_Annotated_Images", "Manually_Annotated/Manually_Annotated_Images", "Manually_Annotated_compressed"]
 )
 def test_affectnet_lists_are_read_with_and_without_a_header(header, prefix, tmp_path):
-    """Seen red: without the check of the first line, 1/dd.jpg, the first of a list without a header, was lost as its header."""
+    """Seen red: with the first line always taken for a header, 1/dd.jpg was lost."""
     said, skipped, _ = scan("affectnet", affectnet_lists(tmp_path, header, prefix))
     assert said == ["1/aa train anger", "1/dd validation neutral", "2/cc train contempt"]
     assert skipped == {
@@ -147,7 +149,7 @@ def test_affectnet_boxes_are_corner_and_size_not_two_corners(tmp_path):
 
 
 def test_seven_classes_are_those_without_contempt(tmp_path):
-    """Seen red: contempt not listed among what was left out."""
+    """Seen red: contempt was not listed among what was left out."""
     said, skipped, _ = scan("affectnet", affectnet_lists(tmp_path), classes="7")
     assert said == ["1/aa train anger", "1/dd validation neutral"] and skipped["Manually_Annotated_Images/2/cc.PNG"] == "other-part"
     with pytest.raises(DatasetError, match="unknown classes '6'; choose 8 or 7"):
@@ -169,7 +171,7 @@ class Evil:
      (b"\x93NUMPY\x01\x00", NO_NUMBER), (b"<html>", NO_NUMBER), (bytes(5000), "a file of 5000 bytes")],
 )  # fmt: skip
 def test_affectnet_labels_are_numbers_or_texts_and_nothing_is_unpickled(content, code, tmp_path, capsys):
-    """Seen red: with allow_pickle=True the label printed `run`; with int(value) 3.5 was 3."""
+    """Seen red: with allow_pickle=True a label printed `run`; with int(value) 3.5 was 3."""
     path = tmp_path / "0_exp.npy"
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -180,7 +182,7 @@ def test_affectnet_labels_are_numbers_or_texts_and_nothing_is_unpickled(content,
 
 
 def test_affectnet_numbered_files_go_with_the_label_of_their_own_set(tmp_path):
-    """Seen red: labels by number alone gave 0.jpg of val_set the label of train_set."""
+    """Seen red: 0.jpg of val_set with the label of train_set."""
     for part, code in (("train_set", 6), ("val_set", 1)):
         write(tmp_path, [f"{part}/images/{number}.jpg" for number in range(3)])
         (tmp_path / part / "annotations").mkdir()
@@ -192,7 +194,7 @@ def test_affectnet_numbered_files_go_with_the_label_of_their_own_set(tmp_path):
 
 
 def test_affectnet_folders_are_read_by_code_or_by_name_never_by_alphabet(tmp_path):
-    """Seen red: names by their position: `anger` is the first by alphabet, and code 0 is neutral."""
+    """Seen red: codes in the order of the names by alphabet: 0 was anger."""
     names = ["anger", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise"]
     write(tmp_path / "names", [f"train/{name}/{index}.jpg" for index, name in enumerate(names)])
     write(tmp_path / "codes", [f"train/{code}/{code}.jpg" for code in range(9)])
@@ -211,7 +213,7 @@ Counted = namedtuple("Counted", "split expression")
 
 
 def test_a_copy_of_affectnet_that_is_numbered_by_alphabet_is_known_by_its_counts():
-    """Seen red: with the counts of the codes in place of those of the alphabet."""
+    """Seen red: with one picture more in the counts of the copy."""
     train = load_facts("affectnet").forms["class folders"]["train"]
     by_code = ["neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt"]
     by_alphabet = ["anger", "contempt", "disgust", "fear", "happiness", "neutral", "sadness", "surprise"]
@@ -221,7 +223,7 @@ def test_a_copy_of_affectnet_that_is_numbered_by_alphabet_is_known_by_its_counts
 
 
 def test_the_copy_of_affectnet_whose_labels_a_model_changed_is_another_data_set(tmp_path):
-    """Seen red: read as class folders, with the labels of a model."""
+    """Seen red: without the check it was read as class folders."""
     write(tmp_path, ["labels.csv"], b",pth,label,relFCs\n0,anger/image0000006.jpg,surprise,0.87\n")
     write(tmp_path, ["anger/image0000006.jpg", "train/anger/x.jpg"])
     with pytest.raises(DatasetError, match=r"noamsegal/affectnet-training-data .* labels a model changed\. That is another data set"):
@@ -232,7 +234,7 @@ def test_the_copy_of_affectnet_whose_labels_a_model_changed_is_another_data_set(
 
 
 def test_expw_faces_are_picture_and_number_with_boxes_of_top_left_right_bottom(tmp_path):
-    """Seen red: keyed by picture, one face of a.jpg was lost; boxes read as left, top, right, bottom."""
+    """Seen red: keyed by picture, one face of a.jpg was lost; boxes as left, top, right, bottom."""
     lines = ["a.jpg 0 10 40 90 70 50.5 3", "a.jpg 1 12 120 170 62 9.1 0", "a.jpg 1 12 120 170 62 9.1 0", "b.jpg 0 1 2 30 40 7 6",
              "c.jpg 0 1 2 30 40 7 6", "b.jpg 1 1 2 30 40 7 7", "b.jpg 2 30 40 1 2 7 1", "b.jpg 3 1 2"]  # fmt: skip
     write(tmp_path, ["label/label.lst"], "\n".join(lines).encode())
@@ -270,7 +272,7 @@ def test_caer_s_reads_anger_and_angry_and_names_the_clips_of_caer(tmp_path):
 
 
 def test_folders_of_one_database_are_not_read_as_those_of_another(tmp_path):
-    """Seen red: FER2013 and AffectNet read the scenes of CAER-S as faces."""
+    """Seen red: without the patterns of the others FER2013 read the scenes of CAER-S as faces."""
     write(tmp_path, ["train/Anger/0001.png", "train/Disgust/0001.png"])
     for other in ("fer2013", "rafdb", "affectnet", "sfew"):
         with pytest.raises(DatasetError, match=r"this is CAER-S; use `fer-data prepare caer-s`"):
@@ -290,7 +292,7 @@ def run(*words, code=0):
 
 @pytest.mark.parametrize(("dataset", "form"), PREPARED)
 def test_every_form_goes_from_the_synthetic_tree_to_the_report(dataset, form, tmp_path, monkeypatch):
-    """Seen red: the list of RAF-DB not found; RAF-DB's original pictures with landmarks none."""
+    """Seen red: the list of RAF-DB was not found, for `patition` was looked for as `parition`."""
     monkeypatch.chdir(tmp_path)
     write_web(tmp_path / "in", dataset, form, pictures=24, traps=True)
     finds = dataset == "caer-s" or form == "original"
@@ -317,10 +319,27 @@ def test_every_form_goes_from_the_synthetic_tree_to_the_report(dataset, form, tm
 
 
 def _truth(root):
-    import csv
-
     with (root / "truth.csv").open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def test_copies_of_test_pictures_in_training_are_found(tmp_path, monkeypatch):
+    """A copy of RAF-DB is passed on that has such pictures. Seen red: with pictures of other people in their place."""
+    monkeypatch.chdir(tmp_path)
+    write_web(tmp_path / "in", "rafdb", "kaggle", pictures=24)
+    same, mirrored = sorted((tmp_path / "in/DATASET/test").rglob("*.jpg"))[:2]
+    shutil.copy(same, tmp_path / f"in/DATASET/train/{same.parent.name}/train_00901_aligned.jpg")
+    changed = cv2.resize(cv2.flip(cv2.imread(str(mirrored)), 1), (112, 112))
+    cv2.imwrite(str(tmp_path / f"in/DATASET/train/{mirrored.parent.name}/train_00902_aligned.jpg"), changed)
+    run("prepare", "rafdb", "in", "out")
+    pixels = json.loads(run("audit", "out", "--json", code=1))["pixels"]
+    assert (pixels["exact"], pixels["near"]) == (1, 1)
+
+
+def test_original_pictures_of_raf_need_a_detector(tmp_path):
+    """Seen red: whole pictures taken as faces."""
+    done = CliRunner().invoke(main, ["prepare", "rafdb", str(tmp_path), str(tmp_path / "out"), "--tree", "original"])
+    assert done.exit_code == 2 and "find the faces in them with --landmarks dlib or fan" in done.output
 
 
 def test_the_boxes_of_lists_give_the_drawn_faces(tmp_path):
@@ -336,7 +355,7 @@ def test_the_boxes_of_lists_give_the_drawn_faces(tmp_path):
 
 
 def test_the_same_seed_gives_the_same_tree_whatever_the_workers(tmp_path):
-    """Seen red: a face that depends on the number of faces."""
+    """Seen red: with the number of the process in the key of the random numbers."""
     from tests.trees import bytes_of
 
     for name, count, workers in (("a", 20, 1), ("b", 20, 2)):
