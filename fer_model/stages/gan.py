@@ -31,7 +31,7 @@ from fer_model.losses import DiscriminatorLoss, GeneratorLoss, discriminator_los
 from fer_model.networks import Decoder, Discriminator, Encoder, Generator, build, spectral, to_input_size
 from fer_model.stages.inputs import StageInputs
 
-__all__ = ["PHASES", "GanStage", "Phase", "draw_codes", "training_only"]
+__all__ = ["PHASES", "GanStage", "Phase", "at_rest", "draw_codes"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Phase:
     """One part of a step: which network moves, and why."""
 
     name: str
-    trains: str                       # the learner that has gradients on
+    trains: str                       # the learner that moves
     intent: str
 
 
@@ -61,13 +61,10 @@ class GanBatch(NamedTuple):
 
 
 @contextmanager
-def training_only(module: nn.Module, *others: nn.Module):
-    """Give gradients to `module` alone, and keep the others' state (BN statistics, power iteration) still, for a phase."""
-    still = [m for other in others for m in other.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    iterating = [m for other in others for m in other.modules() if isinstance(m, ParametrizationList) and m.training]
-    module.requires_grad_(True)
-    for other in others:
-        other.requires_grad_(False)
+def at_rest(network: nn.Module):
+    """Keep the state of a network (BN statistics, power iteration) still while it computes as in training."""
+    still = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    iterating = [m for m in network.modules() if isinstance(m, ParametrizationList) and m.training]
     for norm in still:
         norm.track_running_stats = False                                 # batch statistics, running ones not touched
     for norm in iterating:
@@ -139,7 +136,7 @@ class GanStage(Stage):
         faces, target, noise = faces.to(self.device), target.to(self.device), noise.to(self.device)
         expression, identity = self.expression[faces], self.identity[faces]                   # (B,), (B,)
         # G does not move before its own phase, so the fakes that D learns from are those that G is judged by.
-        with training_only(self.generator, self.discriminator), self._autocast():
+        with self._autocast():
             fake = self.generator(x, self.codes(target), noise)          # (B, C, S, S)
         batch = GanBatch(x, fake, expression, identity, target)
         losses: dict[str, Tensor] = {}
@@ -156,12 +153,9 @@ class GanStage(Stage):
         return self.generator if self.average is None else self.average.network
 
     def _phase(self, phase: Phase, batch: GanBatch, step: int) -> dict[str, Tensor]:
-        """Descend on the phase's loss with gradients on its network alone; return its losses by name."""
-        learner = self.learners[phase.trains]
-        others = [other.network for name, other in self.learners.items() if name != phase.trains]
-        with training_only(learner.network, *others):
-            loss = self._discriminator(batch) if phase.name == "D" else self._generator(batch)
-            learner.descend(loss.total, step)
+        """Descend on the phase's loss, moving its network alone; return its losses by name."""
+        loss = self._discriminator(batch) if phase.name == "D" else self._generator(batch)
+        self.learners[phase.trains].descend(loss.total, step)
         total, *parts = (value.detach() for value in loss)
         return {phase.name: total} | {f"{phase.name}_{part}": v for part, v in zip(loss._fields[1:], parts, strict=True)}
 
@@ -175,7 +169,8 @@ class GanStage(Stage):
         return discriminator_loss(real_e, real_i, fake_e, batch.expression, batch.identity, self.config.d_label_smoothing)
 
     def _generator(self, batch: GanBatch) -> GeneratorLoss:
-        fake_e, fake_i = self._judge(batch.fake)
+        with at_rest(self.discriminator):
+            fake_e, fake_i = self._judge(batch.fake)
         return generator_loss(fake_e, fake_i, batch.expression, batch.target)
 
     def _judge(self, faces: Tensor) -> tuple[Tensor, Tensor]:
@@ -197,7 +192,7 @@ class GanStage(Stage):
     @torch.inference_mode()
     def own_identity(self, faces: Tensor) -> Tensor:
         """Return whom D names in synthesised faces (B, C, S, S), normalised as one batch as in training: (B,) int64."""
-        with training_only(self.generator, self.discriminator):          # D's state stays
+        with at_rest(self.discriminator):
             return self._judge(faces)[1].argmax(1)
 
     def review(self, step: int) -> dict[str, float]:
