@@ -31,6 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fer_data.faces.views import VIEW_SIZE
+from fer_data.store.loader import send
 from fer_data.text import unknown
 from fer_model.config import CnnConfig, HeadConfig, IacnnConfig, NetworkConfig
 from fer_model.engine import distributed
@@ -38,8 +39,8 @@ from fer_model.errors import ConfigError, ShapeError
 
 __all__ = [
     "TRUNK", "DECODER", "AveragedCnns", "BaselineCnn", "ConditionalDecoder", "Decoder", "Discriminator", "Encoder", "Generator", "Head",
-    "IdentityAwareCnn", "LinearSvm", "LocalCnn", "MlpHead", "NeutralGenerator", "PairDiscriminator", "Trunk", "build", "dropout",
-    "expect_shape", "make_cnn", "make_head", "spectral", "to_input_size",
+    "IdentityAwareCnn", "LinearSvm", "LocalCnn", "MlpHead", "NeutralGenerator", "Norm1d", "Norm2d", "PairDiscriminator", "Trunk", "build",
+    "dropout", "expect_shape", "make_cnn", "make_head", "spectral", "to_input_size",
 ]  # fmt: skip
 
 # Table A: name, output channels at width 1 (None: N_f), stride.
@@ -87,7 +88,7 @@ def dropout(x: Tensor, share: float, generator: torch.Generator | None) -> Tenso
     if generator is None or share == 0:
         return x
     drawn = torch.rand(distributed.size() * len(x), *x.shape[1:], generator=generator)     # for the batch of all processes
-    kept = (distributed.part(drawn) >= share).to(x.device, x.dtype)
+    kept = send(distributed.part(drawn) >= share, x.device).to(x.dtype)
     return x * kept / (1 - share)
 
 
@@ -100,8 +101,26 @@ def _scaled(channels: int, width: float) -> int:
     return max(1, round(channels * width))
 
 
+class _Norm(nn.modules.batchnorm._BatchNorm):
+    """BN that does not count its batches: with a fixed momentum nobody reads the count, and on a GPU it is a kernel a layer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._check_input_dim(x)
+        kept = self.track_running_stats or not self.training             # not: normalised by the batch, running statistics stay
+        running = (self.running_mean, self.running_var) if kept else (None, None)
+        return F.batch_norm(x, *running, self.weight, self.bias, self.training, self.momentum, self.eps)
+
+
+class Norm1d(_Norm, nn.BatchNorm1d):
+    """nn.BatchNorm1d."""
+
+
+class Norm2d(_Norm, nn.BatchNorm2d):
+    """nn.BatchNorm2d."""
+
+
 def _layer(convolution: nn.Module, channels: int, activation: bool = True, norm: bool = True) -> nn.Sequential:
-    parts = [convolution, nn.BatchNorm2d(channels) if norm else nn.Identity()]
+    parts = [convolution, Norm2d(channels) if norm else nn.Identity()]
     return nn.Sequential(*parts, nn.ELU(inplace=True)) if activation else nn.Sequential(*parts)
 
 
@@ -171,7 +190,7 @@ def _shortcuts(config: NetworkConfig, layers: nn.ModuleDict) -> dict[str, nn.Seq
         stride *= own_stride
         if number + 1 == len(TRUNK) or TRUNK[number + 1][2] > 1:
             outputs = layers[name][0].out_channels
-            found[name] = nn.Sequential(nn.AvgPool2d(stride), nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
+            found[name] = nn.Sequential(nn.AvgPool2d(stride), nn.Conv2d(inputs, outputs, 1, bias=False), Norm2d(outputs))
             inputs, stride = outputs, 1
     return found
 
@@ -190,7 +209,7 @@ class Decoder(nn.Module):
         self.code_scale = config.code_scale
         channels = config.representation
         self.fc = nn.Linear(sum(self.inputs), channels * self.base**2, bias=False)
-        self.fc_norm = nn.Sequential(nn.BatchNorm2d(channels), nn.ELU(inplace=True))
+        self.fc_norm = nn.Sequential(Norm2d(channels), nn.ELU(inplace=True))
         self.layers = nn.ModuleDict()
         for name, width_1, stride in DECODER:
             outputs = config.channels if width_1 is None else _scaled(width_1, config.width)
@@ -220,7 +239,7 @@ class ConditionalNorm(nn.Module):
 
     def __init__(self, channels: int, condition: int):
         super().__init__()
-        self.norm = nn.BatchNorm2d(channels, affine=False)
+        self.norm = Norm2d(channels, affine=False)
         self.affine = nn.Linear(condition, 2 * channels)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:                   # (B, channels, s, s) -> the same
@@ -240,7 +259,7 @@ class ConditionalDecoder(nn.Module):
         super().__init__()
         self.inputs = (config.representation, n_identities)
         self.base, condition = config.image_size // DOWNSAMPLING, config.representation + embedding
-        self.f_norm = nn.BatchNorm1d(config.representation, affine=False)
+        self.f_norm = Norm1d(config.representation, affine=False)
         self.f_scale = 0.5 * math.sqrt(embedding / config.representation)
         self.embedding = nn.Linear(n_identities, embedding, bias=False)
         self.embedding.init_std = 1.0                                            # as large as values of f(x), once they are standardised
@@ -412,7 +431,7 @@ class MlpHead(nn.Module):
     def __init__(self, network: NetworkConfig, config: HeadConfig, n_classes: int):
         super().__init__()
         self.representation, self.dropout = network.representation, config.dropout
-        self.norm = nn.BatchNorm1d(network.representation)
+        self.norm = Norm1d(network.representation)
         self.fc = nn.Linear(network.representation, config.mlp_features)
         self.classifier = nn.Linear(config.mlp_features, n_classes)
 

@@ -56,7 +56,7 @@ def test_phase_d_moves_the_discriminator_alone(stage):
     g, d = state(stage.generator), state(stage.discriminator)
     stage._phase(PHASES[0], batch, 0)
     assert moved(stage.generator, g) == set()
-    assert moved(stage.discriminator, d) == set(d), "every weight and every running statistic"
+    assert moved(stage.discriminator, d) == {name for name in d if "num_batches" not in name}, "every weight and every running statistic"
     assert all(weight.grad is None for weight in stage.generator.parameters())
 
 
@@ -67,7 +67,7 @@ def test_phase_g_moves_the_generator_alone(stage):
     stage._phase(PHASES[1], batch, 0)
     assert moved(stage.discriminator, d) == set()
     assert all(weight.grad is None for weight in stage.discriminator.parameters())
-    still = {name for name in g if "running" in name or "num_batches" in name}    # moved when the fakes were made
+    still = {name for name in g if "running" in name or "num_batches" in name}    # the first moved when the fakes were made
     assert moved(stage.generator, g) == set(g) - still
 
 

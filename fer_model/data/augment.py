@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fer_data.store.loader import Views
+from fer_data.store.loader import Views, send
 from fer_model.engine import distributed
 from fer_model.errors import ConfigError
 from fer_model.networks import to_input_size
@@ -35,7 +35,7 @@ def strengthen(x: Tensor, strength: float, generator: torch.Generator) -> Tensor
     if strength == 0:
         return x
     drawn = torch.rand(distributed.size() * len(x), 9, generator=generator)            # CPU: the same on every device
-    u = distributed.part(drawn).to(x.device) * 2 - 1                                   # (B, 9) in [-1, 1)
+    u = send(distributed.part(drawn), x.device) * 2 - 1                                   # (B, 9) in [-1, 1)
     scale, turn = torch.exp(strength * SCALE * u[:, 0]), strength * math.radians(TURN_DEG) * u[:, 1]
     cos, sin = scale * turn.cos(), scale * turn.sin()
     shift = 2 * strength * SHIFT * u[:, 2:4]                                     # in units of half a side
@@ -73,9 +73,9 @@ def mix(x: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Te
         raise ConfigError(f"mixup pairs the views of a batch; give each of {distributed.size()} processes an even number, not {len(x)}")
     numbers = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))       # PyTorch's Beta takes no generator
     drawn = torch.from_numpy(numbers.beta(alpha, alpha, distributed.size() * len(x)).astype(np.float32))
-    share = distributed.part(drawn).to(x.device)                                       # (B,)
+    share = send(distributed.part(drawn), x.device)                                       # (B,)
     own = share[:, None, None, None]
-    return (own * x + (1 - own) * x[_neighbours(len(x))]).contiguous(memory_format=torch.channels_last), share
+    return (own * x + (1 - own) * x[_neighbours(x)]).contiguous(memory_format=torch.channels_last), share
 
 
 def mixed_labels(labels: Tensor, share: Tensor | None, n_classes: int) -> Tensor:
@@ -83,11 +83,11 @@ def mixed_labels(labels: Tensor, share: Tensor | None, n_classes: int) -> Tensor
     if share is None:
         return labels
     one_hot = F.one_hot(labels, n_classes).float()                               # (B, n_classes)
-    return share[:, None] * one_hot + (1 - share[:, None]) * one_hot[_neighbours(len(labels))]
+    return share[:, None] * one_hot + (1 - share[:, None]) * one_hot[_neighbours(labels)]
 
 
-def _neighbours(n: int) -> Tensor:
-    return (torch.arange(n) ^ 1).clamp(max=n - 1)                                # (n,) 1, 0, 3, 2, ...
+def _neighbours(batch: Tensor) -> Tensor:
+    return (torch.arange(len(batch), device=batch.device) ^ 1).clamp(max=len(batch) - 1)           # (n,) 1, 0, 3, 2, ...
 
 
 class IdentitySwap:
@@ -115,7 +115,7 @@ class IdentitySwap:
         for i in torch.nonzero(drawn[:, 0] < self.share).flatten().tolist():
             of_people = self._of_view(int(k[i]))
             change = of_people[int(other[i])].float() - of_people[int(own[i])].float()                 # (C, S, S)
-            x[i] = (x[i] + change.to(x.device)).clamp(-1, 1)
+            x[i] = (x[i] + send(change, x.device)).clamp(-1, 1)
         return x
 
     def _of_view(self, k: int) -> Tensor:

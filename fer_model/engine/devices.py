@@ -7,6 +7,7 @@ fp32 is fp32: TF32, which GPUs use in convolutions unless told otherwise, has 10
 else. Where it would be fast, bf16 is as fast, and named.
 """
 
+import ctypes
 from contextlib import nullcontext
 
 import torch
@@ -15,6 +16,8 @@ from fer_data.text import either
 from fer_model.errors import DeviceError
 
 __all__ = ["autocast", "resolve_device", "resolve_precision", "use_device", "wait_for"]
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3      # malloc.h
 
 
 def resolve_device(name: str) -> torch.device:
@@ -37,15 +40,26 @@ def resolve_device(name: str) -> torch.device:
 
 
 def use_device(name: str) -> torch.device:
-    """Return the device that `name` means, made ready for this process: a GPU is the current one, and computes fp32 in fp32.
+    """Return the device that `name` means, made ready for this process: a GPU is the current one, and computes fp32 in fp32; on a CPU
+    memory that a step frees is kept for the next.
 
     Raises DeviceError as resolve_device does.
     """
     device = resolve_device(name)
+    if device.type == "cpu":
+        _keep_freed_memory()
     if device.type == "cuda":
         torch.cuda.set_device(device)                                    # else a context opens on cuda:0 as well
         torch.backends.cudnn.allow_tf32 = False                          # in products of matrices it is off unless asked for
     return device
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep what is freed: it gives large blocks back to the kernel, which then clears each page of the next step's anew."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)                # other C libraries have none
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, 1 << 30)
+        mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 def resolve_precision(name: str, device: torch.device) -> str:

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fer_data.store.loader import send
 from fer_model.data.augment import strengthen
 from fer_model.data.batches import Batches
 from fer_model.data.fold import Fold
@@ -32,7 +33,7 @@ from fer_model.engine.randomness import stream
 from fer_model.engine.stage import Learner, Stage
 from fer_model.errors import ConfigError
 from fer_model.losses import feature_difference, pixel_difference
-from fer_model.networks import ConditionalDecoder, Encoder, Generator, build
+from fer_model.networks import ConditionalDecoder, Encoder, Generator, Norm1d, build
 from fer_model.stages.classifier import view_inputs
 from fer_model.stages.critics import Critics
 from fer_model.stages.inputs import StageInputs
@@ -100,7 +101,7 @@ class _Autoencoder(nn.Module):
     def __init__(self, generator: Generator, representation: int, n_classes: int):
         super().__init__()
         self.generator = generator
-        self.norm = nn.BatchNorm1d(representation, affine=False)
+        self.norm = Norm1d(representation, affine=False)
         self.expression = nn.Linear(representation, n_classes)
 
     def forward(self, x: Tensor, code: Tensor) -> tuple[Tensor, Tensor]:
@@ -142,9 +143,9 @@ class AutoencoderStage(Stage):
         size = self.run.network.image_size
         x, partner = (view_inputs(self.views, faces, drawn.k, size) for faces in (drawn.faces, drawn.partner))       # (B, C, S, S)
         with autocast(self.device, self.run.precision):
-            made, logits = learner.network(x, self.codes(drawn.target.to(self.device)))              # (B, C, S, S), (B, N_e)
+            made, logits = learner.network(x, self.codes(send(drawn.target, self.device)))              # (B, C, S, S), (B, N_e)
         losses = {name: weight * loss for name, (weight, loss) in self._losses(step, role, x, partner, made).items()}
-        losses["ae_expression"] = self.config.expression * F.cross_entropy(logits, self.expression[drawn.faces.to(self.device)])
+        losses["ae_expression"] = self.config.expression * F.cross_entropy(logits, self.expression[send(drawn.faces, self.device)])
         total = sum(losses.values())
         learner.descend(total, step)
         if self.average is not None:
@@ -154,9 +155,10 @@ class AutoencoderStage(Stage):
     def _losses(self, step: int, role: Tensor, x: Tensor, partner: Tensor, made: Tensor) -> dict[str, tuple[float, Tensor]]:
         """Return weight and value of what is compared with real faces."""
         aimed = role <= SEEN                                             # (B,) the partner is the target
-        weight = torch.where(role[aimed] == SEEN, SEEN_WEIGHT, 1.0).to(self.device)                  # (n,)
-        pixels = (weight * pixel_difference(made[aimed], partner[aimed])).mean()
-        shows_y = torch.where(aimed[:, None, None, None].to(self.device), partner, x)                # (B, C, S, S) shows y^e
+        weight = send(torch.where(role[aimed] == SEEN, SEEN_WEIGHT, 1.0), self.device)               # (n,)
+        at, free = (send(which.nonzero()[:, 0], self.device) for which in (aimed, ~aimed))           # (n,), (B - n,) places in the batch
+        pixels = (weight * pixel_difference(made[at], partner[at])).mean()
+        shows_y = torch.where(send(aimed, self.device)[:, None, None, None], partner, x)             # (B, C, S, S) shows y^e
         made, shows_y, partner = (self._strengthened(faces, step) for faces in (made, shows_y, partner))
         whole, last = 0, 0
         for critic, real in zip(self.critics.pair(step), (shows_y, partner), strict=True):
@@ -164,8 +166,8 @@ class AutoencoderStage(Stage):
                 seen = critic.scales(made)                               # layers of (B, ...)
                 with torch.no_grad():
                     wanted = critic.scales(real)
-            whole = whole + feature_difference(*(_rows(layers, aimed) for layers in (seen, wanted)))
-            last = last + feature_difference(*(_rows(layers[LAST_LAYERS:], ~aimed) for layers in (seen, wanted)))
+            whole = whole + feature_difference(*(_rows(layers, at) for layers in (seen, wanted)))
+            last = last + feature_difference(*(_rows(layers[LAST_LAYERS:], free) for layers in (seen, wanted)))
         return {
             "ae_pixels": (self.config.pixels, pixels), "ae_features": (self.config.features, whole / 2),
             "ae_exchange": (self.config.exchange, last / 2),
@@ -195,4 +197,4 @@ class AutoencoderStage(Stage):
 
 
 def _rows(layers: Sequence[Tensor], which: Tensor) -> list[Tensor]:
-    return [layer[which.to(layer.device)].float() for layer in layers]
+    return [layer[which].float() for layer in layers]

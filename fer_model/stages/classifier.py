@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fer_data.faces.views import N_VIEWS, view_of
-from fer_data.store.loader import CENTRE_VIEW, Views
+from fer_data.store.loader import CENTRE_VIEW, Views, send
 from fer_model.data.augment import mix, mixed_labels, strengthen
 from fer_model.data.batches import Batches
 from fer_model.engine import distributed
@@ -90,7 +90,7 @@ class ClassifierStage(Stage):
         faces, k = distributed.part(faces), distributed.part(k)
         x = strengthen(self._inputs(faces, k, step, name), self.config.stronger_views, stream(self.run.seed, f"{name}/views", step))
         x, share = mix(x, self.config.mixup, stream(self.run.seed, f"{name}/mixup", step))
-        faces = faces.to(self.device)
+        faces = send(faces, self.device)
         expression = mixed_labels(self.expression[faces], share, len(self.fold.classes))
         return Drawn(x, expression, faces, share, stream(self.run.seed, f"{name}/dropout", step))
 

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
+from fer_data.store.loader import send
 from fer_model.data.batches import Batches
 from fer_model.engine import distributed
 from fer_model.engine.devices import autocast
@@ -133,7 +134,7 @@ class GanStage(Stage):
         )  # fmt: skip
         faces, k, target, noise = (distributed.part(drawn) for drawn in (faces, k, target, noise))
         x = to_input_size(self.views.batch(faces, k), self.run.network.image_size)            # (B, C, S, S)
-        faces, target, noise = faces.to(self.device), target.to(self.device), noise.to(self.device)
+        faces, target, noise = (send(drawn, self.device) for drawn in (faces, target, noise))
         expression, identity = self.expression[faces], self.identity[faces]                   # (B,), (B,)
         # G does not move before its own phase, so the fakes that D learns from are those that G is judged by.
         with self._autocast():

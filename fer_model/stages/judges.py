@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fer_data.store.loader import Views
+from fer_data.store.loader import Views, send
 from fer_model.config import CnnConfig, TrainConfig
 from fer_model.data.augment import strengthen
 from fer_model.data.batches import Batches
@@ -104,7 +104,7 @@ class JudgesStage(Stage):
             learner.network.train()
             with autocast(self.device, self.run.precision):
                 logits = learner.network(x)                              # (B, K)
-            loss = F.cross_entropy(logits, self.labels[kind][faces.to(self.device)])
+            loss = F.cross_entropy(logits, self.labels[kind][send(faces, self.device)])
             learner.descend(loss, step)
             losses[kind] = loss.detach()
         return losses

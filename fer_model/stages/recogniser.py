@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fer_data.store.loader import send
 from fer_model.engine import distributed
 from fer_model.engine.randomness import stream
 from fer_model.networks import Generator
@@ -48,9 +49,9 @@ class RecogniserStage(CnnStage):
             everybody = target.new_zeros(distributed.size() * n)                 # drawn for the batch of all processes
             target = distributed.part(draw_codes(everybody, len(self.fold.identities), 1, "any", rng)[0])
         with self.autocast():
-            code = F.one_hot(target.to(self.device), len(self.fold.identities)).float()
+            code = F.one_hot(send(target, self.device), len(self.fold.identities)).float()
             made = self.generator(x[:n], code, None)                             # (n, C, S, S)
-            agreed = self.critics.agree(made, self.expression[faces[:n].to(self.device)], self.config.least_agreement)       # (n,)
+            agreed = self.critics.agree(made, self.expression[send(faces[:n], self.device)], self.config.least_agreement)       # (n,)
         self.exchanged += torch.stack([agreed.new_ones(n).sum(), agreed.sum()])
         x[:n] = torch.where(agreed[:, None, None, None], made, x[:n])
         return x
