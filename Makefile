@@ -10,8 +10,10 @@ THREADS ?= $(shell nproc 2>/dev/null || echo 2)
 # The tests' networks are small and take one thread each; what waits for a process leaves its core to another test.
 PYTEST  := $(PY) -m pytest -q -n $(THREADS) --maxprocesses 8 --dist worksteal
 
+WHEELS  := annotated-types|defusedxml|mypy_extensions|pandera|pydantic|pydantic_core|pytest-socket|typeguard|typing-inspect|typing-inspection|typing_extensions
+
 .DEFAULT_GOAL := help
-.PHONY: help install demo pictures docs lint test test-slow torture mutate bench bench-long clean
+.PHONY: help install demo pictures docs lint test test-slow torture mutate bench bench-long device clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 12
@@ -56,6 +58,12 @@ bench: $(STAMP)  ## Measure the speed of everything beside its rivals: one table
 
 bench-long: $(STAMP)  ## The same with more rounds, up to 16,000 frames, BU-4DFE's size, several processes, bf16 beside fp32 (hours, 20 GB of disk; interrupted, it goes on).
 	$(PY) -m benchmarks.table --size long --write benchmarks/results/speed_long --resume
+
+device: $(STAMP)  ## Prepare build/device: what `python3 -m benchmarks.device` needs on a machine with a GPU and no network.
+	$(PY) -m benchmarks.device --prepare
+	grep -E '^($(WHEELS))==' constraints.txt > build/device/wheels.txt
+	$(PY) -m pip download --quiet --no-deps --only-binary :all: --python-version 3.12 -r build/device/wheels.txt --dest build/device/wheels
+	@du -sh build/device
 
 clean:  ## Remove what make made; data and runs stay.
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache

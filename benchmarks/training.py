@@ -27,17 +27,17 @@ from torch.nn import functional as F
 
 from benchmarks.table import Bar, run_module
 from fer_data.faces.align import CANVAS
-from fer_data.store.loader import CpuViews
+from fer_data.store.loader import virtual_views
 from fer_model.config import TrainConfig, preset, with_budgets
 from fer_model.data.fold import Fold
-from fer_model.engine.devices import resolve_precision
+from fer_model.engine.devices import resolve_precision, use_device
 from fer_model.engine.randomness import stream
 from fer_model.networks import Decoder, Discriminator, Encoder, Generator, build, make_head
 from fer_model.stages.gan import GanStage
 from fer_model.stages.head import HeadStage
 from fer_model.stages.inputs import StageInputs
 
-__all__ = ["bars"]
+__all__ = ["bars", "ours", "plain"]
 
 ROOT = Path(__file__).resolve().parents[1]
 ROUNDS, STEPS = {"tiny": 1, "bench": 3, "long": 5}, {"tiny": 1, "bench": 2, "long": 5}
@@ -73,39 +73,36 @@ def _config(size: str = "bench") -> TrainConfig:
     return with_budgets(config, gan=1000, head=1000, cnn=1000, judges=1000)
 
 
-def ours(stage: str, size: str) -> Callable[[int], None]:
+def ours(stage: str, config: TrainConfig, device: torch.device = CPU) -> Callable[[int], object]:
     """Return one step of the project's own stage."""
-    config, fold = _config(size), _fold()
-    views = CpuViews(np.random.default_rng(0).integers(0, 256, (FACES, CANVAS, CANVAS), np.uint8))
+    fold = _fold()
+    views = virtual_views(np.random.default_rng(0).integers(0, 256, (FACES, CANVAS, CANVAS), np.uint8), device)
     if stage == "gan":
-        made = GanStage(StageInputs(config, fold, views, CPU))
-    else:
-        encoder = build(lambda: Encoder(config.network), CPU, config.network.init_std, stream(0, "encoder"))
-        made = HeadStage(StageInputs(config, fold, views, CPU, trained={"gan": {"encoder": encoder}}))
-    return lambda step: float(next(iter(made.step(step).values())))
+        return GanStage(StageInputs(config, fold, views, device)).step
+    encoder = build(lambda: Encoder(config.network), device, config.network.init_std, stream(0, "encoder"))
+    return HeadStage(StageInputs(config, fold, views, device, trained={"gan": {"encoder": encoder}})).step
 
 
-def plain(stage: str, size: str) -> Callable[[int], None]:
+def plain(stage: str, config: TrainConfig, device: torch.device = CPU) -> Callable[[int], object]:
     """Return one step as it is written first."""
-    config = _config(size)
     net, batch = config.network, config.gan.batch
-    x = torch.rand(batch, 1, net.image_size, net.image_size) * 2 - 1
-    expression, identity = torch.randint(CLASSES, (batch,)), torch.randint(PEOPLE, (batch,))
+    x = (torch.rand(batch, 1, net.image_size, net.image_size) * 2 - 1).to(device)
+    expression, identity = torch.randint(CLASSES, (batch,)).to(device), torch.randint(PEOPLE, (batch,)).to(device)
     if stage == "head":
         return _plain_head(config, x, expression)
-    g = _nchw(build(lambda: Generator(Encoder(net), Decoder(net, PEOPLE)), CPU, net.init_std, stream(0, "g")))
-    d = _nchw(build(lambda: Discriminator(net, CLASSES, PEOPLE), CPU, net.init_std, stream(0, "d")))
+    g = _nchw(build(lambda: Generator(Encoder(net), Decoder(net, PEOPLE)), device, net.init_std, stream(0, "g")))
+    d = _nchw(build(lambda: Discriminator(net, CLASSES, PEOPLE), device, net.init_std, stream(0, "d")))
     adam_g, adam_d = (torch.optim.Adam(network.parameters(), config.gan.lr, config.gan.betas) for network in (g, d))
 
     def step(_: int) -> None:
-        target = torch.randint(PEOPLE, (batch,))
-        code, noise = F.one_hot(target, PEOPLE).float(), torch.rand(batch, net.noise) * 2 - 1
+        target = torch.randint(PEOPLE, (batch,)).to(device)
+        code, noise = F.one_hot(target, PEOPLE).float(), (torch.rand(batch, net.noise) * 2 - 1).to(device)
         with torch.no_grad():
             fake = g(x, code, noise)
         adam_d.zero_grad()
         real_e, real_i = d(x)
         fake_e, _ = d(fake)
-        fakes = torch.full((batch,), CLASSES)
+        fakes = torch.full((batch,), CLASSES, device=device)
         (F.cross_entropy(real_e, expression) + F.cross_entropy(real_i, identity) + F.cross_entropy(fake_e, fakes)).backward()
         adam_d.step()
         adam_g.zero_grad()
@@ -152,12 +149,15 @@ def _nchw(network: torch.nn.Module) -> torch.nn.Module:
 
 
 def _one(side: str, stage: str, size: str) -> None:
-    step = {"ours": ours, "plain": plain}[side](stage, size)
+    config = _config(size)
+    if side == "ours":
+        use_device("cpu")             # keeps freed memory, as every run does
+    step = {"ours": ours, "plain": plain}[side](stage, config)
     step(0)
     began = time.perf_counter()
     for number in range(1, 1 + STEPS[size]):
         step(number)
-    rate = STEPS[size] * getattr(_config(size), stage).batch / (time.perf_counter() - began)
+    rate = STEPS[size] * getattr(config, stage).batch / (time.perf_counter() - began)
     print(json.dumps([rate, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000]))
 
 

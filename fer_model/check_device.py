@@ -10,6 +10,7 @@ number by number. They drift apart from there, as rounding is not the same: henc
 
 import copy
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -24,11 +25,12 @@ from fer_model.config import TrainConfig, preset, resolve_budgets
 from fer_model.data.fold import Fold
 from fer_model.engine.devices import resolve_precision, use_device, wait_for
 from fer_model.engine.randomness import stream
-from fer_model.engine.stage import Stage
 from fer_model.stages.inputs import StageInputs
 from fer_model.stages.registry import STAGES
 
-__all__ = ["TOLERANCE", "DeviceCheck", "StageCheck", "check_device"]
+__all__ = [
+    "TOLERANCE", "DeviceCheck", "StageCheck", "check_device", "difference", "images_per_s", "noise_faces", "noise_fold", "run_stages",
+]  # fmt: skip
 
 CHECKED = ("judges", "gan", "head", "cnn")
 STEPS = 3                             # compared, of each stage
@@ -100,15 +102,15 @@ def check_device(device: str = "auto", preset_name: str = "small") -> DeviceChec
     Raises DeviceError if it is not there, ConfigError for an unknown preset.
     """
     where, cpu = use_device(device), torch.device("cpu")
-    faces, fold = _faces(), _fold()
+    faces, fold = noise_faces(), noise_fold()
     config = resolve_budgets(preset(preset_name), len(fold.train))
-    expected, _ = _run(config, fold, faces, cpu, "fp32")
+    expected, _ = run_stages(config, fold, faces, cpu, "fp32")
     precisions = dict.fromkeys(("fp32", resolve_precision("auto", where)))
-    got = {which: _run(config, fold, faces, where, which, timed=True) for which in precisions}
+    got = {which: run_stages(config, fold, faces, where, which, timed=True) for which in precisions}
     stages = []
     for name, steps in expected.items():
         last = {loss: (steps[-1][loss], got["fp32"][0][name][-1][loss]) for loss in steps[-1]}
-        differences = {which: _difference(steps, losses[name]) for which, (losses, _) in got.items()}
+        differences = {which: difference(steps, losses[name]) for which, (losses, _) in got.items()}
         stages.append(StageCheck(name, last, differences, {which: rates[name] for which, (_, rates) in got.items()}))
     k = torch.arange(N_VIEWS)
     one = faces[:1].expand(N_VIEWS, -1, -1, -1)
@@ -117,13 +119,13 @@ def check_device(device: str = "auto", preset_name: str = "small") -> DeviceChec
     return DeviceCheck(str(where), hardware, int(levels), tuple(stages))
 
 
-def _faces() -> torch.Tensor:
+def noise_faces() -> torch.Tensor:
     """Return smoothed noise, (n, 1, 132, 132) uint8, the same everywhere."""
     noise = torch.rand(PEOPLE * len(EXPRESSIONS), 1, CANVAS // 6, CANVAS // 6, generator=stream(0, "check-device"))
     return (F.interpolate(noise, size=(CANVAS, CANVAS), mode="bilinear") * 255).to(torch.uint8)
 
 
-def _fold() -> Fold:
+def noise_fold() -> Fold:
     rows = pd.DataFrame({
         "image_id": [f"noise/{n}" for n in range(PEOPLE * len(EXPRESSIONS))], "dataset": "noise",
         "subject": np.repeat([f"N{person}" for person in range(PEOPLE)], len(EXPRESSIONS)), "expression": list(EXPRESSIONS) * PEOPLE,
@@ -133,36 +135,36 @@ def _fold() -> Fold:
     return Fold(0, "noise", EXPRESSIONS, people, rows, rows[:0], "", 1, rows[:0], rows[:0])
 
 
-def _run(
-    config: TrainConfig, fold: Fold, faces: torch.Tensor, device: torch.device, precision: str, timed: bool = False
+def run_stages(
+    config: TrainConfig, fold: Fold, faces: torch.Tensor, device: torch.device, precision: str, steps: int = STEPS, timed: bool = False
 ) -> tuple[dict[str, list[dict[str, float]]], dict[str, float]]:
-    """Return the losses of the first steps of each stage, and its images a second."""
+    """Return the losses of the first steps of each stage of CHECKED and, if `timed`, its images a second."""
     inputs = StageInputs(replace(config, precision=precision), fold, VirtualViews(faces.to(device)), device)
     losses, rates = {}, {}
     for name in CHECKED:                                                 # each is made once the one before has run: head stands on gan
         stage = STAGES[name].make(inputs)
-        losses[name] = [{loss: value.item() for loss, value in stage.step(step).items()} for step in range(STEPS)]
+        losses[name] = [{loss: value.item() for loss, value in stage.step(step).items()} for step in range(steps)]
         inputs = replace(inputs, trained={**inputs.trained, name: copy.deepcopy(stage.networks())})
         if timed:
-            rates[name] = _images_per_s(stage)                           # moves the stage on, not what the next one stands on
+            rates[name] = images_per_s(stage.step, stage.config.batch, device, steps)          # not what the next stage stands on
     return losses, rates
 
 
-def _images_per_s(stage: Stage) -> float:
-    """Return the speed over a tick of at least TICK_SECONDS, in which nothing is read from the device."""
-    step, steps = STEPS, 1
+def images_per_s(step: Callable[[int], object], batch: int, device: torch.device, first: int = 0) -> float:
+    """Return the speed of steps `first` and on, over a tick of at least TICK_SECONDS in which nothing is read from the device."""
+    steps = 1
     while True:
         began = time.perf_counter()
-        for index in range(step, step + steps):
-            stage.step(index)
-        wait_for(stage.device)
+        for index in range(first, first + steps):
+            step(index)
+        wait_for(device)
         seconds = time.perf_counter() - began
         if seconds >= TICK_SECONDS:
-            return steps * stage.config.batch / seconds
-        step, steps = step + steps, 2 * steps
+            return steps * batch / seconds
+        first, steps = first + steps, 2 * steps
 
 
-def _difference(expected: list[dict[str, float]], got: list[dict[str, float]]) -> float:
+def difference(expected: list[dict[str, float]], got: list[dict[str, float]]) -> float:
     """Return the largest relative difference of a loss in any step."""
     pairs = [(a[loss], b[loss]) for a, b in zip(expected, got, strict=True) for loss in a]
     return max(abs(a - b) / max(abs(a), 1e-6) for a, b in pairs)

@@ -93,7 +93,7 @@ def all_matrices():
     return views.MATRICES.copy()
 
 
-@pytest.fixture(params=["cpu", "cuda"])
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
 def device(request):
     """Each device that this machine has."""
     import torch

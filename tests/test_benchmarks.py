@@ -2,6 +2,9 @@
 
 import importlib.util
 import json
+import subprocess
+import sys
+import tarfile
 import weakref
 from pathlib import Path
 
@@ -9,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks import growth
+from benchmarks import device, growth
 from fer_data.datasets.adapters import ADAPTERS
 from fer_data.files import sha256_of_bytes, sha256_of_file
 from fer_data.pictures.decode import decode_picture
@@ -39,6 +42,23 @@ def test_the_tree_that_grows_has_no_two_files_of_the_same_bytes(tmp_path):
     files = [tmp_path / frame.source for one in sequences for frame in one.frames]
     assert len({sha256_of_file(path) for path in files}) == 40
     assert [int(decode_picture(path.read_bytes(), False, "a").mean().round()) for path in files[:4]] == [60, 200, 60, 200]
+
+
+@pytest.mark.slow
+def test_the_device_script_runs_to_its_end_on_a_cpu(tmp_path):
+    """Every part passes, and what it wrote is there. Seen red: a part that raises; figures kept until the end of a part that is stopped."""
+    given = ["--device", "cpu", "--tiny", "--data", tmp_path / "data", "--out", tmp_path / "out"]
+    command = [sys.executable, "-m", "benchmarks.device", *map(str, given)]
+    for words in ([*command, "--prepare"], command):
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=840)
+        assert done.returncode == 0, done.stdout + done.stderr
+    lines = [json.loads(line) for line in (tmp_path / "out" / "report.jsonl").read_text().splitlines()]
+    assert {line["part"]: line["ended"] for line in lines if "ended" in line} == {part.__name__: "passed" for part in device.PARTS}
+    assert all(sum(line["part"] == part.__name__ for line in lines) > 1 for part in device.PARTS), "a figure at least, and how it ended"
+    assert all(line["after 4"] == 0 for line in lines if line.get("precision") == "fp32"), "the CPU next to itself"
+    assert all(line["bit-equal"] for line in lines if "bit-equal" in line) and (tmp_path / "out" / "table.md").is_file()
+    with tarfile.open(tmp_path / "out" / "crossval.tar.gz") as archive:
+        assert sum(name.endswith("result.json") for name in archive.getnames()) == 2
 
 
 def test_growth_is_worked_by_hand():

@@ -7,7 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fer_data.store.loader import VirtualViews
-from fer_model.check_device import _faces, _fold
+from fer_model.check_device import noise_faces, noise_fold
 from fer_model.config import resolve_budgets
 from fer_model.stages.inputs import StageInputs
 from fer_model.stages.registry import STAGES
@@ -49,10 +49,10 @@ class NoAdam:
 def test_a_step_waits_for_nothing(stages, monkeypatch):
     """Seen red: labels copied by `.to`; the auto-encoder's samples chosen by a mask; a loss read."""
     monkeypatch.setattr(torch.optim, "AdamW", NoAdam)
-    fold = _fold()
+    fold = noise_fold()
     config = smoke({"cnn": "cnn", "head": "degan", "recogniser": "deae"}[stages[-1]])
     config = replace(config, recogniser=replace(config.recogniser, identity_swap=0.0))         # it reads the faces of each view, once
-    inputs = StageInputs(resolve_budgets(config, len(fold.train)), fold, VirtualViews(_faces().to(META)), META)
+    inputs = StageInputs(resolve_budgets(config, len(fold.train)), fold, VirtualViews(noise_faces().to(META)), META)
     for name in stages:
         stage = STAGES[name].make(inputs)
         stage.step(0)                                                    # the 110 matrices go to the device

@@ -1,0 +1,352 @@
+"""Everything to learn from a GPU in eight minutes: does it compute what the CPU computes, how fast, and what waits for what.
+
+In:  a folder that `make device` filled on a machine with packages and a CPU: prepared faces, the CPU's losses, wheels.
+Out: OUT/report.jsonl, a line for each figure, written as soon as it is known; OUT/table.md, the same to read; OUT/tests.log;
+     OUT/crossval.tar.gz: of each fold its configuration, log, result and predictions. Exit code 1 if a part fails.
+
+    make device                                                          # fills build/device, says how large it is
+    python3 -m benchmarks.device --device cuda --out OUT                 # on the machine with the GPU
+    python3 -m benchmarks.device --device cpu --tiny --out OUT           # whether the script runs; its figures mean nothing
+
+That machine may have no package index: `python3 -m pip install --no-index --no-deps build/device/wheels/*.whl` first.
+
+Each part is a process of its own with a deadline of its own; what it has written by then stays. The last part takes what is left.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+__all__ = ["PARTS", "main", "prepare"]
+
+ROOT = Path(__file__).resolve().parents[1]
+TOTAL_S = 480
+FOLDS_AT_ONCE = (1, 2, 5, 10)
+KEPT = ("config.json", "log.jsonl", "result.json", "predictions.csv")            # of each fold
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line says."""
+
+    device: str
+    out: Path
+    data: Path                        # what `prepare` left
+    tiny: bool
+
+    def words(self) -> list[str]:
+        """Return the command line again."""
+        tiny = ["--tiny"] if self.tiny else []
+        return ["--device", self.device, "--out", str(self.out), "--data", str(self.data), *tiny]
+
+
+def environment(asked: Asked) -> Iterator[dict]:
+    """Versions, and what the GPU is."""
+    import cv2
+    import numpy
+    import pandas
+    import torch
+
+    yield {"python": platform.python_version(), "torch": torch.__version__, "opencv": cv2.__version__, "pandas": pandas.__version__,
+           "numpy": numpy.__version__, "compiler": shutil.which("gcc"), "torch threads": torch.get_num_threads()}  # fmt: skip
+    if asked.device != "cpu":
+        found = torch.cuda.get_device_properties(torch.device(asked.device))
+        yield {"gpu": found.name, "gpus": torch.cuda.device_count(), "memory_gb": found.total_memory / 1e9,
+               "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}  # fmt: skip
+
+
+def ceilings(asked: Asked) -> Iterator[dict]:
+    """What memory and units could give: bytes a second of a copy, floating-point operations a second of a product."""
+    import torch
+
+    from fer_model.engine.devices import use_device
+
+    device, side = use_device(asked.device), 256 if asked.tiny else 8192
+    source = torch.rand(side * side * (1 if asked.tiny else 16), device=device)
+    target = torch.empty_like(source)
+    seconds = _seconds(lambda: target.copy_(source), device, asked.tiny)
+    yield {"copy": 2 * source.nbytes / seconds / 1e12, "unit": "TB/s"}
+    source = target = None            # 8.6 GB on a GPU
+    for kind in (torch.float32, torch.bfloat16):
+        a, b = (torch.randn(side, side, device=device, dtype=kind) for _ in range(2))
+        yield {f"product {kind}": 2 * side**3 / _seconds(lambda a=a, b=b: a @ b, device, asked.tiny) / 1e12, "unit": "TFLOP/s"}
+
+
+def tests(asked: Asked) -> Iterator[dict]:
+    """The tests that want a GPU; newer packages may warn, which is shown and is no failure."""
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "filterwarnings=default", "-m", "cuda and not slow"]
+    with (asked.out / "tests.log").open("w") as log:
+        code = subprocess.run([*words, "tests/test_views.py" if asked.tiny else "tests"], cwd=ROOT, stdout=log, stderr=log).returncode
+    lines = (asked.out / "tests.log").read_text().splitlines()
+    yield {"exit code": code, "last line": lines[-1] if lines else ""}
+    if code:
+        raise RuntimeError(f"tests: {lines[-1] if lines else 'nothing was printed'}")
+
+
+def parity(asked: Asked) -> Iterator[dict]:
+    """The losses of the first steps of each stage next to the CPU's, which were written down beforehand."""
+    from fer_model.check_device import TOLERANCE, difference
+    from fer_model.engine.devices import use_device
+
+    use_device(asked.device)
+    for name, expected in json.loads((asked.data / "reference.json").read_text()).items():
+        for precision, allowed in TOLERANCE.items():
+            got = _losses(name, asked.device, precision, len(next(iter(expected.values()))))
+            for stage, steps in expected.items():
+                early, late = difference(steps[:3], got[stage][:3]), difference(steps, got[stage])
+                yield {"preset": name, "stage": stage, "precision": precision, "after 3 steps": early, "allowed": allowed,
+                       f"after {len(steps)}": late}  # fmt: skip
+
+
+def resume(asked: Asked) -> Iterator[dict]:
+    """Whether half the steps, a checkpoint and the other half give the bits of all at once, with cuDNN as it is and deterministic."""
+    import torch
+
+    from fer_data.store.loader import virtual_views
+    from fer_model.check_device import noise_faces, noise_fold
+    from fer_model.engine import checkpoint
+    from fer_model.engine.devices import use_device
+    from fer_model.stages.gan import GanStage
+    from fer_model.stages.inputs import StageInputs
+
+    device, steps = use_device(asked.device), 4 if asked.tiny else 40
+    for deterministic in (False, True):
+        torch.backends.cudnn.deterministic = deterministic
+        views = virtual_views(noise_faces()[:, 0].numpy(), device)
+        inputs = StageInputs(_config("smoke" if asked.tiny else "small", 8, "fp32"), noise_fold(), views, device)
+        whole, first, second = (GanStage(inputs) for _ in range(3))
+        for step in range(steps):
+            whole.step(step)
+        for step in range(steps // 2):
+            first.step(step)
+        with tempfile.TemporaryDirectory() as folder:
+            checkpoint.save(Path(folder), "gan", steps // 2, first.tensors(), first.facts())
+            second.restore(checkpoint.latest(Path(folder), "gan"), folder)
+        for step in range(steps // 2, steps):
+            second.step(step)
+        pairs = [(a.float(), second.tensors()[name].float()) for name, a in whole.tensors().items()]
+        worst = max(((a - b).abs().max() / a.abs().max().clamp(min=1e-12)).item() for a, b in pairs)
+        yield {"deterministic": deterministic, "steps": steps, "bit-equal": worst == 0, "largest relative difference": worst}
+
+
+def speed(asked: Asked) -> Iterator[dict]:
+    """Images a second of stage 1, ours and as it is written first, in turn; peak memory."""
+    import torch
+
+    import benchmarks.training as training
+    from fer_model import check_device
+    from fer_model.engine.devices import use_device
+
+    device = use_device(asked.device)
+    check_device.TICK_SECONDS = 0.0 if asked.tiny else 3.0
+    sizes = (("smoke", 8),) if asked.tiny else (("small", 24), ("paper", 150), ("small", 240), ("paper", 600))
+    kinds = (("plain, TF32", training.plain, "fp32", True), ("plain, fp32", training.plain, "fp32", False),
+             ("ours, fp32", training.ours, "fp32", False), ("ours, bf16", training.ours, "bf16", False))  # fmt: skip
+    for name, batch in sizes:
+        for what, make, precision, tf32 in kinds:
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+                torch.cuda.reset_peak_memory_stats(device)
+            step = make("gan", _config(name, batch, precision), device)
+            for index in range(3):                                       # kernels are chosen, memory is taken
+                step(index)
+            rate = check_device.images_per_s(step, batch, device, 3)
+            peak = torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None
+            yield {"preset": name, "batch": batch, "what": what, "images_per_s": rate, "peak_gb": peak}
+
+
+def profile(asked: Asked) -> Iterator[dict]:
+    """What one step launches, and how long the device is busy with it."""
+    import torch
+    from torch.profiler import ProfilerActivity
+
+    import benchmarks.training as training
+    from fer_model.engine.devices import use_device, wait_for
+
+    device = use_device(asked.device)
+    kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
+    for name, batch in (("smoke", 8),) if asked.tiny else (("small", 24), ("paper", 150)):
+        step = training.ours("gan", _config(name, batch, "bf16"), device)
+        for index in range(5):
+            step(index)
+        wait_for(device)
+        began = time.perf_counter()
+        with torch.profiler.profile(activities=kinds) as found:
+            step(5)
+            wait_for(device)
+        seconds, rows = time.perf_counter() - began, found.key_averages()
+        busy = [(row.key, row.count, getattr(row, "self_device_time_total", 0) / 1e6) for row in rows]
+        busy = sorted((row for row in busy if row[2] > 0), key=lambda row: -row[2])
+        waits = sum(row.count for row in rows if row.key in ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize"))
+        yield {"preset": name, "batch": batch, "seconds": seconds, "busy_s": sum(row[2] for row in busy),
+               "kernels": sum(row[1] for row in busy), "waits, one of them ours": waits, "most time": busy[:25]}  # fmt: skip
+
+
+def folds(asked: Asked) -> Iterator[dict]:
+    """Several folds on one device, each in a process of its own: images a second of stage 1 of all together."""
+    for jobs in FOLDS_AT_ONCE[:2] if asked.tiny else FOLDS_AT_ONCE:
+        run, kimg, judges = asked.out / f"folds{jobs}", *((0.032, 0.032) if asked.tiny else (20, 1))
+        wanted = ",".join(map(str, range(jobs)))
+        budgets = ["--kimg-gan", kimg, "--kimg-head", 0.032, "--set", f"judges.kimg={judges}"]
+        _crossval(asked, run, ["--folds", wanted, "--jobs", jobs, *budgets])
+        logs = [[json.loads(line) for line in path.read_text().splitlines()] for path in sorted(run.glob("fold*/log.jsonl"))]
+        ticks = [[line["images_per_s"] for line in log if line["event"] == "tick" and line["stage"] == "gan"] for log in logs]
+        yield {"folds at once": jobs, "images_per_s together": sum(sorted(one)[len(one) // 2] for one in ticks)}
+        shutil.rmtree(run)
+
+
+def crossval(asked: Asked) -> Iterator[dict]:
+    """Ten folds of DE-GAN on the drawn people, as far as the time goes."""
+    began = time.monotonic()
+    _crossval(asked, asked.out / "crossval", [])
+    yield {"seconds": time.monotonic() - began}
+
+
+# In this order: what each is, and its seconds. What is left is the last one's.
+PARTS = {
+    environment: 40, ceilings: 30, tests: 70, parity: 60, resume: 40, speed: 150, profile: 40, folds: 90, crossval: TOTAL_S,
+}  # fmt: skip
+
+
+def prepare(data: Path, tiny: bool) -> None:
+    """Fill `data` with what the parts need, and say how large it is."""
+    from fer_data.prepare.plan import PrepareConfig
+    from fer_data.prepare.run import prepare_dataset
+    from fer_data.synthetic.ck_plus import write_ck_plus
+
+    data.mkdir(parents=True, exist_ok=True)
+    if not (data / "prepared" / "run.json").is_file():
+        write_ck_plus(data / "drawn", subjects=8 if tiny else 123)
+        prepare_dataset("ck+", data / "drawn", data / "prepared", PrepareConfig(landmarks="dlib", folds=2 if tiny else 10, views="virtual"))
+        shutil.rmtree(data / "drawn")
+        shutil.rmtree(data / "prepared" / "cache", ignore_errors=True)
+    names, steps = (("smoke",), 4) if tiny else (("small", "paper"), 20)
+    reference = {name: _losses(name, "cpu", "fp32", steps) for name in names}
+    (data / "reference.json").write_text(json.dumps(reference))
+    size = sum(path.stat().st_size for path in data.rglob("*") if path.is_file())
+    print(f"{data}: {size / 1e6:.1f} MB")
+
+
+def _losses(name: str, device: str, precision: str, steps: int) -> dict[str, list[dict[str, float]]]:
+    from fer_model.check_device import noise_faces, noise_fold, run_stages
+    from fer_model.engine.devices import resolve_device
+
+    return run_stages(_config(name, 8, precision), noise_fold(), noise_faces(), resolve_device(device), precision, steps)[0]
+
+
+def _config(name: str, batch: int, precision: str):
+    """Return a preset with budgets that nothing reaches, and this batch in every stage."""
+    from fer_model.config import preset, with_budgets
+
+    config = with_budgets(replace(preset(name), precision=precision), gan=1000, head=1000, cnn=1000, judges=1000)
+    return replace(config, **{stage: replace(getattr(config, stage), batch=batch) for stage in ("judges", "gan", "head", "cnn")})
+
+
+def _seconds(call, device, tiny: bool) -> float:
+    """Return the seconds of one call, the best of five times ten."""
+    from fer_model.engine.devices import wait_for
+
+    found = []
+    for _ in range(2 if tiny else 6):                                    # the first one is slow: never the best
+        began = time.perf_counter()
+        for _ in range(10):
+            call()
+        wait_for(device)
+        found.append((time.perf_counter() - began) / 10)
+    return min(found)
+
+
+def _crossval(asked: Asked, run: Path, words: list) -> None:
+    given = ["--data", asked.data / "prepared", "--run", run, "--preset", "smoke" if asked.tiny else "small", "--devices", asked.device]
+    command = [sys.executable, "-m", "cli.fer_model", "crossval", *map(str, [*given, *words])]
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+
+
+def _write(asked: Asked, part: str, line: dict) -> None:
+    with (asked.out / "report.jsonl").open("a") as file:
+        file.write(json.dumps({"part": part, **line}) + "\n")
+
+
+def _run(asked: Asked, part: str, seconds: float) -> str:
+    """Run a part in a process of its own; return how it ended."""
+    words = [sys.executable, "-m", "benchmarks.device", *asked.words(), "--part", part]
+    with subprocess.Popen(words, cwd=ROOT, start_new_session=True, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            _, said = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            return f"stopped at its deadline of {seconds:.0f} s"
+    lines = said.strip().splitlines()
+    return "passed" if process.returncode == 0 else f"failed: {lines[-1] if lines else process.returncode}"
+
+
+def _pack(out: Path) -> None:
+    run = out / "crossval"
+    with tarfile.open(out / "crossval.tar.gz", "w:gz") as archive:
+        for path in sorted(path for name in KEPT for path in run.glob(f"fold*/{name}")):
+            archive.add(path, path.relative_to(out))
+    shutil.rmtree(run, ignore_errors=True)
+
+
+def _table(out: Path) -> str:
+    found = [json.loads(line) for line in (out / "report.jsonl").read_text().splitlines()]
+    shown = []
+    for line in found:
+        part, rest = line.pop("part"), ", ".join(f"{name} {_told(value)}" for name, value in line.items() if name != "most time")
+        shown.append(f"| {part} | {rest} |")
+    return "\n".join(["| part | figures |", "|---|---|", *shown]) + "\n"
+
+
+def _told(value) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def main(words: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="measure what a GPU computes and how fast, in eight minutes")
+    parser.add_argument("--device", default="cuda", help="cuda, cuda:N or cpu")
+    parser.add_argument("--out", type=Path, default=Path("build/device-report"))
+    parser.add_argument("--data", type=Path, default=Path("build/device"), help="what --prepare filled")
+    parser.add_argument("--tiny", action="store_true", help="whether the script runs; the figures mean nothing")
+    parser.add_argument("--prepare", action="store_true", help="fill the folder --data, on a machine with a CPU")
+    parser.add_argument("--part", choices=[part.__name__ for part in PARTS], help="this part alone")
+    options = parser.parse_args(words)
+    if options.prepare:
+        prepare(options.data, options.tiny)
+        return 0
+    asked = Asked(options.device, options.out.resolve(), options.data.resolve(), options.tiny)
+    asked.out.mkdir(parents=True, exist_ok=True)
+    parts = {part.__name__: part for part in PARTS}
+    if options.part:
+        for line in parts[options.part](asked):
+            _write(asked, options.part, line)
+        return 0
+    if not (asked.data / "reference.json").is_file():
+        parser.error(f"there is no {asked.data / 'reference.json'}; run `make device` on a machine with the project's packages first")
+    (asked.out / "report.jsonl").unlink(missing_ok=True)
+    end, failed = time.monotonic() + TOTAL_S, False
+    for part, seconds in PARTS.items():
+        began = time.monotonic()
+        ended = _run(asked, part.__name__, max(1.0, min(seconds, end - began)))
+        failed |= ended.startswith("failed")
+        _write(asked, part.__name__, {"ended": ended, "seconds": round(time.monotonic() - began, 1)})
+    _pack(asked.out)
+    (asked.out / "table.md").write_text(_table(asked.out))
+    print((asked.out / "table.md").read_text(), end="")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
