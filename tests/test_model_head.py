@@ -58,7 +58,8 @@ def test_the_encoder_stands_still_in_stage_two(fold, views):
     stage.step(4)
     assert all(torch.equal(tensor, before[name]) for name, tensor in stage.encoder.state_dict().items())
     assert not stage.encoder.training and not any(weight.requires_grad for weight in stage.encoder.parameters())
-    assert all(not torch.equal(tensor, head[name]) for name, tensor in stage.learner.network.state_dict().items())
+    now = stage.learner.network.state_dict()
+    assert all(not torch.equal(tensor, head[name]) for name, tensor in now.items() if "num_batches" not in name)
 
 
 @pytest.mark.parametrize("name", ["head", "cnn"])
