@@ -45,12 +45,12 @@ class NoAdam:
         pass
 
 
-@pytest.mark.parametrize("stages", [("judges", "gan", "head"), ("critics", "ae", "recogniser"), ("cnn",)], ids=" ".join)
+@pytest.mark.parametrize("stages", [("judges", "gan", "head"), ("critics", "ae", "recogniser"), ("cnn",), ("iacnn",)], ids=" ".join)
 def test_a_step_waits_for_nothing(stages, monkeypatch):
     """Seen red: labels copied by `.to`; the auto-encoder's samples chosen by a mask; a loss read."""
     monkeypatch.setattr(torch.optim, "AdamW", NoAdam)
     fold = noise_fold()
-    config = smoke({"cnn": "cnn", "head": "degan", "recogniser": "deae"}[stages[-1]])
+    config = smoke({"head": "degan", "recogniser": "deae"}.get(stages[-1], stages[-1]))
     config = replace(config, recogniser=replace(config.recogniser, identity_swap=0.0))         # it reads the faces of each view, once
     inputs = StageInputs(resolve_budgets(config, len(fold.train)), fold, VirtualViews(noise_faces().to(META)), META)
     for name in stages:

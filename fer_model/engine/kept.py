@@ -22,15 +22,18 @@ class Average:
         self.trained, self.config = network, config
         self.network = copy.deepcopy(network).requires_grad_(False).eval()
         pairs = zip(self.network.state_dict().values(), network.state_dict().values(), strict=True)    # all of it is restored in place
-        self._pairs = [(own, now) for own, now in pairs if own.is_floating_point()]
+        self._moving, self._copied = [], []
+        for own, now in pairs:
+            (self._moving if own.is_floating_point() else self._copied).append((own, now))
 
     @torch.no_grad()
     def follow(self, step: int) -> None:
         """Move towards the network after `step`. The half-life grows with a tenth of the images seen, so that the start is forgotten."""
         batch_kimg = self.config.batch / 1000
         share = 1 - 0.5 ** (batch_kimg / min(self.config.average_half_kimg, (step + 1) * batch_kimg / 10))
-        own, now = map(list, zip(*self._pairs, strict=True))
-        torch._foreach_lerp_(own, now, share)                            # on a GPU one kernel for many tensors
+        torch._foreach_lerp_(*map(list, zip(*self._moving, strict=True)), share)       # on a GPU one kernel for many tensors
+        for own, now in self._copied:
+            own.copy_(now)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return its state, to be restored in place."""

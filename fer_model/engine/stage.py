@@ -55,7 +55,8 @@ class Learner:
             for group in learner.adam.param_groups:
                 group["lr"] = lr_at(step, learner.steps, learner.config.lr, learner.config.lr_schedule) * group.get("share", 1.0)
             learner.adam.zero_grad(set_to_none=True)
-        loss.backward(inputs=[weight for learner in learners for weight in learner.network.parameters()])       # no other network's
+        moving = [weight for learner in learners for weight in learner.network.parameters() if weight.requires_grad]
+        loss.backward(inputs=moving)                                     # no other network's: they cost nothing
         for learner in learners:
             distributed.average_(weight.grad for weight in learner.network.parameters() if weight.grad is not None)
             learner.adam.step()

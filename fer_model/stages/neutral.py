@@ -24,7 +24,7 @@ from fer_model.engine.stage import Learner, Stage
 from fer_model.losses import pair_loss
 from fer_model.networks import NeutralGenerator, PairDiscriminator, build
 from fer_model.stages.classifier import view_inputs
-from fer_model.stages.gan import training_only
+from fer_model.stages.gan import at_rest
 from fer_model.stages.inputs import StageInputs
 
 __all__ = ["NeutralStage"]
@@ -59,14 +59,13 @@ class NeutralStage(Stage):
 
     def step(self, step: int) -> dict[str, Tensor]:
         x, neutral = self.pairs(step)
-        with training_only(self.generator, self.discriminator), self._autocast():
+        with self._autocast():
             made = self.generator(x)                                     # (B, C, S, S)
-        with training_only(self.discriminator, self.generator):
-            of_real, of_made = pair_loss(self._judge(x, neutral), True), pair_loss(self._judge(x, made.detach()), False)
-            self.learners["discriminator"].descend(of_real + of_made, step)
-        with training_only(self.generator, self.discriminator):
+        of_real, of_made = pair_loss(self._judge(x, neutral), True), pair_loss(self._judge(x, made.detach()), False)
+        self.learners["discriminator"].descend(of_real + of_made, step)
+        with at_rest(self.discriminator):
             pleases, pixels = pair_loss(self._judge(x, made), True), (made - neutral).abs().mean()
-            self.learners["generator"].descend(pleases + self.config.pixels * pixels, step)
+        self.learners["generator"].descend(pleases + self.config.pixels * pixels, step)
         if self.average is not None:
             self.average.follow(step)
         losses = {"G": pleases + self.config.pixels * pixels, "G_pixels": pixels, "G_D": pleases, "D": of_real + of_made}
