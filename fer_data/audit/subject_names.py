@@ -8,8 +8,8 @@ for each rule is the read-me of the database, or the public loaders that read it
 """
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from fer_data.errors import SplitError
 from fer_data.labels import WORDS
@@ -38,6 +38,7 @@ class NameRule:
     regex: re.Pattern                 # groups subject, sequence, frame, expression; all but subject optional
     note: str = ""                    # what a reader of the report should know
     subject: Callable[[re.Match], str] = lambda match: match["subject"].upper()
+    codes: Mapping[str, str] = field(default_factory=dict)               # expression, as the name writes it in lower case -> our name
 
     def identities(self, path: str) -> list[Identity]:
         """Return an Identity for each place of `path` that fits."""
@@ -46,13 +47,13 @@ class NameRule:
     def _identity(self, match: re.Match) -> Identity:
         found = match.groupdict()
         parts = [part for part in (found.get("part"), found.get("sequence")) if part]
-        return Identity(self.database, self.subject(match), "/".join(parts) or None, found.get("frame"), _expression(found))
+        return Identity(self.database, self.subject(match), "/".join(parts) or None, found.get("frame"), _expression(found, self.codes))
 
 
-def _expression(found: dict[str, str | None]) -> str | None:
-    """Return our name for what a group `expression` says; `AF` is KDEF's code for afraid."""
+def _expression(found: Mapping[str, str | None], codes: Mapping[str, str]) -> str | None:
+    """Return our name for what a group `expression` says."""
     word = (found.get("expression") or "").lower()
-    return {"": None, "af": "fear"}.get(word, WORDS.get(word, word))
+    return codes.get(word) or WORDS.get(word, word) or None
 
 
 def _rule(database: str, example: str, regex: str, note: str = "", **settings) -> NameRule:
@@ -63,6 +64,8 @@ _START, _END = r"(?<![A-Za-z0-9])", r"(?![A-Za-z0-9])"
 _TWO_LETTERS = "AN|DI|FE|HA|NE|SA|SU"
 _OULU = "(?P<expression>Anger|Disgust|Fear|Happiness|Sadness|Surprise)"
 _BU = "(?P<expression>Angry|Disgust|Fear|Happy|Sad|Surprise)"
+_RAVDESS = ("neutral", "calm", "happiness", "sadness", "anger", "fear", "disgust", "surprise")
+_LETTERS = {"a": "anger", "d": "disgust", "f": "fear", "h": "happiness", "n": "neutral", "s": "sadness"}
 
 # fmt: off
 NAMES = (
@@ -80,7 +83,7 @@ NAMES = (
     _rule("KDEF", "AF01AFS.JPG",
           _START + rf"(?P<sequence>[AB](?P<subject>[FM]\d{{2}})(?:(?P<expression>AF|{_TWO_LETTERS})(?=FL|HL|S|HR|FR)|(?=[VH]{_END})))"
           + r"(?P<frame>FL|HL|S|HR|FR|V|H)" + _END,
-          note="AF01 and BF01 are two sessions of one person, F01"),
+          note="AF01 and BF01 are two sessions of one person, F01", codes={"af": "fear"}),
     _rule("RaFD", "Rafd090_28_Caucasian_male_angry_frontal.jpg",
           _START + r"Rafd(?P<frame>\d{3})_(?P<subject>\d{2})_(?:Caucasian|Kid|Moroccan)_(?:male|female)_"
           + r"(?P<sequence>(?P<expression>[a-z]+)_(?:left|frontal|right))" + _END),
@@ -88,7 +91,20 @@ NAMES = (
           _START + r"(?P<subject>1[01]\d{2})_(?P<sequence>[A-Z]{3}_(?P<expression>ANG|DIS|FEA|HAP|NEU|SAD)_(?:LO|MD|HI|XX?))"
           + r"(?:[_-](?P<frame>\d+))?" + _END),
     _rule("RAVDESS", "01-01-05-01-01-01-12.mp4",
-          r"(?<![\d-])(?P<sequence>\d{2}(?:-\d{2}){5})-(?P<subject>\d{2})(?![\d-])(?:_(?P<frame>\d+))?"),
+          r"(?<![\d-])(?P<sequence>\d{2}-\d{2}-(?P<expression>\d{2})(?:-\d{2}){3})-(?P<subject>\d{2})(?![\d-])(?:_(?P<frame>\d+))?",
+          codes={f"{number:02d}": name for number, name in enumerate(_RAVDESS, 1)}),
+    _rule("FACES", "004_o_m_a_a.jpg",
+          _START + r"(?P<subject>\d{1,3})_[ymo]_[mf]_(?P<sequence>(?P<expression>[adfhns])_[ab])" + _END, codes=_LETTERS),
+    _rule("ADFES", "F01-Anger-Face Forward.mpeg",
+          _START + r"(?P<subject>[FM]\d{2})-(?P<sequence>(?P<expression>[A-Z]+)-(?:Face|Turn)[^/.]*)"),
+    _rule("MUG", "subjects3/010/anger/take000/img_0003.jpg",
+          r"(?<![^/])(?P<subject>\d{3})/(?P<sequence>(?P<expression>anger|disgust|fear|happiness|neutral|sadness|surprise)/(?:[^/]+/)*take\d+)"
+          + r"/img_?(?P<frame>\d+)"),
+    _rule("BU-3DFE", "F0001_AN01WH_F2D.bmp",
+          _START + rf"(?P<subject>[FM]\d{{4}})_(?P<sequence>(?P<expression>{_TWO_LETTERS})\d{{2}})[A-Z]{{2}}"),
+    _rule("IEMOCAP", "Ses01F_impro01_M003.avi",
+          _START + r"(?P<session>Ses\d{2})[FM]_(?P<sequence>(?:impro|script)[0-9_]+[ab]?_(?P<subject>[FM])\d{3})(?!\d)",
+          subject=lambda match: match["session"] + match["subject"]),
     _rule("MSP-IMPROV", "MSP-IMPROV-S01A-F01-P-FM01.avi",
           r"MSP-IMPROV-(?P<part>S\d{2}[A-Z])-(?P<subject>[FM]\d{2})-(?P<sequence>[A-Z]-[FM]{2}\d{2})" + _END),
     _rule("BP4D", "F001/T1/2440.jpg",
@@ -141,7 +157,7 @@ def pattern_rule(pattern: str) -> Callable[[str], Identity | None]:
         if not who:
             return None
         found = match.groupdict()
-        return Identity("pattern", who, found.get("sequence"), found.get("frame"), _expression(found))
+        return Identity("pattern", who, found.get("sequence"), found.get("frame"), _expression(found, {}))
 
     return identity
 
