@@ -31,7 +31,7 @@ MATRIX = ("matrix_00", "matrix_01", "matrix_02", "matrix_10", "matrix_11", "matr
 COLUMNS = {
     "image_id": ("str", "dataset/subject/sequence/frame, unique; without subject where it is empty"),
     "dataset": ("str", "the name given to `fer-data prepare`; of any folder, its --name"),
-    "subject": ("str", "the database's own id of the person; empty in every row: people unknown"),
+    "subject": ("str", "the database's own id of the person, of joined folders database:id; empty in every row: people unknown"),
     "sequence": ("str", "id of the sequence, unique within the subject"),
     "frame": ("int64", "frame number as the database counts"),
     "expression": ("str", "a name from fer_data.labels.EXPRESSIONS"),
