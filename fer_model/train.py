@@ -7,7 +7,7 @@ Out: the run folder as runs/folder.py draws it; Outcome. plan.py says beforehand
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -29,7 +29,7 @@ from fer_model.runs.predictions import judged, predictions_frame, read_predictio
 from fer_model.runs.taken_over import GanSource, read_gan, refuse_itself
 from fer_model.settings_text import describe, differences
 from fer_model.stages.inputs import StageInputs
-from fer_model.stages.registry import STAGES, with_helpers
+from fer_model.stages.registry import STAGES, refuse_unfit, with_helpers
 
 __all__ = ["Outcome", "refuse_other_run", "train"]
 
@@ -86,6 +86,7 @@ def train(
     refuse_itself(run, job.gan)
     refuse_itself(run, job.init)
     refuse_itself(run, job.weights and job.weights.parent)
+    refuse_unfit(replace(job.config, network=replace(job.config.network, channels=prepared.channels)), len(fold.classes))
     distributed.join(where)
     with locked(run):
         folder = RunFolder(run)

@@ -143,6 +143,19 @@ def test_what_timm_does_not_have_or_does_not_take_is_said(arch, says):
         make_timm(smoke(arch, 16), 3)
 
 
+def test_what_cannot_be_trained_writes_nothing_and_removes_nothing(tiny_prepared, tmp_path):
+    """Seen red: found out once the run was started, so that --no-resume had removed the run of before."""
+    run = tmp_path / "r"
+    with pytest.raises(ConfigError, match="no architecture"):
+        train(Job(tiny_prepared, run, smoke("resnet81")), "cpu", say=quiet)
+    assert not run.exists()
+    train(Job(tiny_prepared, run, smoke(kimg=0.016)), "cpu", say=quiet)
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    with pytest.raises(ConfigError, match="no architecture"):
+        train(Job(tiny_prepared, run, smoke("resnet81")), "cpu", resume=False, say=quiet)
+    assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+
+
 def test_a_name_that_is_a_path_or_an_address_is_no_architecture():
     """timm would fetch `hf-hub:`, and open `local-dir:`. Seen red: no rule."""
     for arch in ("hf-hub:a/b", "local-dir:/x", "../x"):

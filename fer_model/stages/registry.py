@@ -8,10 +8,12 @@ from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from fer_model.config import TrainConfig
 from fer_model.engine.loop import Watcher
+from fer_model.engine.randomness import stream
 from fer_model.engine.stage import Stage
 from fer_model.networks import ConditionalDecoder, Decoder, Encoder, IdentityAwareCnn, NeutralGenerator, build, make_cnn, make_head
 from fer_model.stages.any_network import build_itself
@@ -31,7 +33,7 @@ from fer_model.stages.sample_sheet import Sheets
 from fer_model.stages.svm import SvmStage
 from fer_model.stages.timm_network import TimmStage, make_timm
 
-__all__ = ["STAGES", "StageEntry", "with_helpers"]
+__all__ = ["STAGES", "StageEntry", "refuse_unfit", "with_helpers"]
 
 NetworkMaker = Callable[[TrainConfig, int, int], nn.Module]      # (configuration, N_e classes, N_i identities) -> without weights
 
@@ -87,6 +89,14 @@ STAGES = {
     "timm": StageEntry(TimmStage, {"timm": lambda config, n_e, n_i: make_timm(config, n_e)}, build=build_itself),
     "own": StageEntry(OwnStage, {"own": lambda config, n_e, n_i: make_own(config, n_e)}, build=build_itself),
 }
+
+
+def refuse_unfit(config: TrainConfig, n_classes: int) -> None:
+    """Raise what making a network that is not ours raises, before anything is written: it is not there, or takes no such pictures."""
+    for stage in config.stages:
+        if STAGES[stage].build is build_itself:
+            for make in STAGES[stage].networks.values():
+                build_itself(lambda make=make: make(config, n_classes, 0), torch.device("cpu"), 0.0, stream(0, "tried"))
 
 
 def with_helpers(stages: tuple[str, ...], taken: Container[str] = ()) -> list[str]:
