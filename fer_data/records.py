@@ -26,6 +26,7 @@ SPLITS = ("train", "validation", "test")
 NOT_SELECTED = {
     "unlabelled": "the database gives no expression for its sequence",
     "not-peak": "the sequence is used, but the frame rule takes other frames",
+    "copy": "it is exactly the same as another picture, and copies were to be left out",
     "other-part": "it belongs to a part of the database that was not asked for",
     "erratum": "the database is known to be at fault: the file is broken, or there never was one",
     "litter": "a file that an operating system left behind, or no file: a FIFO, socket or device",

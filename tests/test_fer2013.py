@@ -151,8 +151,8 @@ def test_of_exact_copies_that_of_the_test_part_is_kept(tmp_path):
     found = scan(root, drop_duplicates=True)
     assert [one.sequence for one in found.sequences] == ["00001", "00004", "00005", "00006"]
     assert [(one.sequence, one.reason, one.detail) for one in found.skipped] == [
-        ("00000", "duplicate", "the same picture as 00005, test"), ("00002", "duplicate", "the same picture as 00001, train"),
-        ("00003", "duplicate", "the same picture as 00005, test"),
+        ("00000", "copy", "the same picture as 00005, test"), ("00002", "copy", "the same picture as 00001, train"),
+        ("00003", "copy", "the same picture as 00005, test"),
     ]  # fmt: skip
 
 

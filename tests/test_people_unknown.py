@@ -112,7 +112,7 @@ def test_the_audit_counts_pictures_that_are_on_both_sides(prepared):
 def test_without_copies_it_is_unclear_for_nobody_knows(drawn, tmp_path):
     config = PrepareConfig(**READY.__dict__ | {"options": {"drop_duplicates": True}})
     summary = prepare_dataset("fer2013", drawn, tmp_path / "out", config)
-    assert summary.skipped["duplicate"] and summary.found == summary.kept + summary.skipped["duplicate"]
+    assert list(summary.skipped) == ["copy"] and summary.found == summary.kept + summary.skipped["copy"] and not summary.unusable
     found = check_split([tmp_path / "out"], threshold=0)
     assert found.verdict == "UNCLEAR" and found.pixels.exact == 0 and found.doubts[0].startswith("people unknown: ")
 
@@ -246,7 +246,7 @@ def test_a_run_is_evaluated_on_another_database_with_a_word_on_people(run, prepa
     again = PrepareConfig(**READY.__dict__ | {"options": {"labels": "ferplus", "votes": drawn / "fer2013new.csv"}})
     prepare_dataset("fer2013", drawn, tmp_path / "plus", again)
     done = CliRunner().invoke(fer_model, ["evaluate", str(run), "--data", str(tmp_path / "plus")])
-    assert done.exit_code == 1 and "fer2013 and fer2013 hold the same pictures" in done.output
+    assert done.exit_code == 1 and "both hold the pictures of fer2013, so a figure" in done.output
 
 
 @pytest.mark.parametrize("group", SAME_PICTURES)
@@ -254,7 +254,8 @@ def test_databases_with_the_same_pictures_are_never_tested_on_each_other(group):
     for mine in group:
         for theirs in group:
             rows = pd.DataFrame({"dataset": [theirs], "subject": ["" if mine == theirs else "S1"]})
-            with pytest.raises(RunError, match=f"{re.escape(mine)} and {re.escape(theirs)} hold the same pictures"):
+            said = f"both hold the pictures of {mine}" if mine == theirs else f"{mine} and {theirs} hold the same pictures"
+            with pytest.raises(RunError, match=re.escape(said)):
                 _refuse_same_pictures("x", {mine}, rows)
         _refuse_same_pictures("x", {mine}, pd.DataFrame({"dataset": [mine, "expw"], "subject": ["S1", "S2"]}))
 

@@ -173,8 +173,8 @@ def _advice(report) -> list[str]:
     total = report.overall
     lines = []
     if report.pixels and report.pixels.exact:
-        lines.append("identical faces: `fer-data prepare ... --drop-duplicates` leaves copies out" if not report.subjects else
-                     "identical files: remove one of each pair, and if they are listed under two people, find out who it is")
+        who = ", and if they are listed under two people, find out who it is" if report.subjects else ""
+        lines.append(f"identical files: remove one of each pair{who}")
     if not total.leaks:
         return lines
     lines += [

@@ -70,4 +70,4 @@ def _between(frame: pd.DataFrame) -> tuple[str, ...]:
     if not pairs:
         return ()
     said = ", ".join(f"{one} and {other} {count:,}" for (one, other), count in pairs.items())
-    return (f"different faces that are in two parts, pixel by pixel: {said}; `prepare --drop-duplicates` leaves copies out",)
+    return (f"different faces that are in two parts, pixel by pixel: {said}",)

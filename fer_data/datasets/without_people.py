@@ -120,4 +120,4 @@ def digests_of_files(root: Path, sequences: Iterable[Sequence]) -> dict[str, str
 
 def _copy(one: Sequence, kept: Sequence) -> Skip:
     frame, detail = one.frames[0], f"the same picture as {kept.sequence}, {kept.split or 'no part'}"
-    return Skip(frame.source, "duplicate", "", one.sequence, frame.number, detail=detail)
+    return Skip(frame.source, "copy", "", one.sequence, frame.number, detail=detail)

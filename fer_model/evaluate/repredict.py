@@ -126,7 +126,8 @@ def _refuse_same_pictures(doing: str, trained_on: set[str], rows: pd.DataFrame) 
     for mine in sorted(trained_on):
         for theirs in sorted(set(rows["dataset"])):
             if same_pictures(mine, theirs) and (mine != theirs or not known):
-                raise RunError(f"{doing}: {mine} and {theirs} hold the same pictures, so a figure would be of pictures trained on")
+                same = f"both hold the pictures of {mine}" if mine == theirs else f"{mine} and {theirs} hold the same pictures"
+                raise RunError(f"{doing}: {same}, so a figure would be of pictures trained on")
 
 
 def _spelled_like(known: set[str], theirs: set[str]) -> list[str]:
