@@ -230,6 +230,14 @@ def test_the_copy_of_affectnet_whose_labels_a_model_changed_is_another_data_set(
         ADAPTERS["affectnet"](tmp_path)
 
 
+def test_a_part_or_an_expression_that_nobody_published_is_no_subset(tmp_path):
+    """Seen red: a test part of somebody's own, and pictures of contempt in RAF-DB, were `a subset of the official ones`."""
+    _, _, found = scan("affectnet", write(tmp_path / "a", ["train/0/1.jpg", "val/1/1.jpg", "test/1/2.jpg"]))
+    assert "they differ" in found.notes[0] and "test pictures 1 instead of 0" in found.notes[0]
+    _, _, found = scan("rafdb", write(tmp_path / "b", ["train/sad/1.jpg", "train/contempt/2.jpg", "test/sad/3.jpg"]))
+    assert "they differ" in found.notes[0] and "train contempt 1 instead of 0" in found.notes[0]
+
+
 # --- ExpW -------------------------------------------------------------------------------------------------------------
 
 
@@ -308,7 +316,7 @@ def test_every_form_goes_from_the_synthetic_tree_to_the_report(dataset, form, tm
     parts = {"train", "test"} if dataset == "caer-s" or form in ("list", "kaggle", "original") else {"train", "validation"}
     assert set(rows["split"]) == ({""} if dataset == "expw" else parts) and set(rows["subject"]) == {""}
     if dataset == "caer-s":
-        assert said["skipped"]["no-face"] >= 1
+        assert said["skipped"]["no-face"] >= 1 and rows["faces_found"].max() == 2
     run("verify", "out")
     if dataset == "expw":
         CliRunner().invoke(main, ["audit", "out"])

@@ -131,6 +131,7 @@ def split_notes(dataset: str, form: str, sequences: "Iterable[Sequence]") -> tup
             found[sequence.split, sequence.expression] += 1
             found[sequence.split, "all"] += 1
     wanted = _flat(facts.forms[form])
+    wanted |= {(part, what): 0 for part, what in found if _unpublished(facts.forms[form], part, what)}
     differ = {key: count for key, count in wanted.items() if found[key] != count}
     tells = {name: _flat(copy["counts"]) for name, copy in facts.copies.items() if copy["counts"]}
     known = [name for name, counts in tells.items() if all(found[key] == count for key, count in counts.items())]
@@ -141,10 +142,16 @@ def split_notes(dataset: str, form: str, sequences: "Iterable[Sequence]") -> tup
     if all(found[key] <= count for key, count in wanted.items()):
         parts = ", ".join(f"{part or 'pictures'} {found[part, 'all']:,} of {_size(counts):,}" for part, counts in facts.forms[form].items())
         return (f"counts: a subset of the official ones, {form}: {parts}", *said)
-    named = [f"{part} {what if what != 'all' else 'pictures'} {found[part, what]:,} instead of {n:,}" for (part, what), n in differ.items()]
+    worst = sorted(differ.items(), key=lambda item: found[item[0]] <= item[1])       # more than published comes first
+    named = [f"{part} {what if what != 'all' else 'pictures'} {found[part, what]:,} instead of {n:,}".strip() for (part, what), n in worst]
     more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
     around = f"; changed copies are around: {', '.join(facts.copies)}" if facts.copies and not known else ""
     return (f"counts: they differ from the official ones, {form}: {', '.join(named[:_NAMED])}{more}{around}", *said)
+
+
+def _unpublished(form: Mapping[str, Mapping[str, int]], part: str, what: str) -> bool:
+    """Say whether a form has no such part, or counts the expressions of the part and not this one."""
+    return what == "all" if part not in form else what != "all" and "all" not in form[part] and what not in form[part]
 
 
 def _flat(form: Mapping[str, Mapping[str, int]]) -> dict[tuple[str, str], int]:

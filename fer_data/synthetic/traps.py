@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from fer_data.synthetic import litter
+from fer_data.synthetic.trees import write_png
 
 __all__ = ["LFS_POINTER", "for_oulu", "for_bu4dfe", "for_crema_d", "for_ravdess", "for_web", "leave_litter", "cut_in_half"]
 
@@ -56,18 +57,20 @@ def for_bu4dfe(root: Path, subject: Path) -> int:
 
 
 def for_web(root: Path, dataset: str) -> int:
-    """Damage and surround a tree of pictures from the web: of four of its pictures the first becomes a Git LFS pointer, the second is cut
-    in half, a copy of the third is nobody's, and of CAER-S the fourth shows nobody.
+    """Damage and surround a tree of pictures from the web: of five of its pictures the first becomes a Git LFS pointer, the second is cut
+    in half, a copy of the third is nobody's. Of CAER-S the fourth shows nobody, and the fifth somebody else as well, in a smaller picture.
     """
     pictures = sorted(path for path in root.rglob("*") if path.suffix in (".png", ".jpg"))
-    first, second, third, fourth = pictures[len(pictures) // 2 :][:4]
+    first, second, third, fourth, fifth = pictures[len(pictures) // 2 :][:5]
     shutil.copy(third, root / f"IMG_0815{third.suffix}")
     first.write_bytes(LFS_POINTER)
     cut_in_half(second)
     if dataset == "caer-s":
-        _, empty = cv2.imencode(".png", np.full((240, 320, 3), 90, np.uint8))
-        fourth.write_bytes(empty.tobytes())
-    return 3 + (dataset == "caer-s") + leave_litter(root, [third.parent])
+        scene, other = cv2.imread(str(fifth)), cv2.resize(cv2.imread(str(fourth)), None, fx=0.8, fy=0.8, interpolation=cv2.INTER_AREA)
+        padded = cv2.copyMakeBorder(other, scene.shape[0] - other.shape[0], 0, 0, 0, cv2.BORDER_REPLICATE)
+        write_png(fifth, np.hstack([scene, padded]))
+        write_png(fourth, np.full_like(scene, 90))
+    return 3 + 2 * (dataset == "caer-s") + leave_litter(root, [third.parent])
 
 
 def for_crema_d(root: Path) -> int:
