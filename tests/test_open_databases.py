@@ -146,10 +146,11 @@ def test_git_lfs_pointers_are_named(tmp_path):
 
 
 def test_copies_as_mp4_are_read_with_the_sex_behind_the_name_and_next_to_the_flv_are_duplicates(tmp_path):
-    """Seen red: 1001_DFA_ANG_XX_01 as no-match."""
+    """Seen red: 1001_DFA_ANG_XX_01 as no-match; the copy nearer to the root taken."""
     tree(tmp_path, "mp4/1001_DFA_ANG_XX_01.mp4", "mp4/1001_IEO_HAP_HI_02.mp4")
     assert ids(crema_d.scan(tmp_path)) == ["1001/DFA_ANG_XX", "1001/IEO_HAP_HI"]
-    found = crema_d.scan(tree(tmp_path, "1001_DFA_ANG_XX.flv", "mp4/1001_DFA_ANG_X.mp4"))
+    found = crema_d.scan(tree(tmp_path, "zz/deep/1001_DFA_ANG_XX.flv", "mp4/1001_DFA_ANG_X.mp4"))
+    assert found.sequences[0].frames[0].source == "zz/deep/1001_DFA_ANG_XX.flv"
     assert [(skip.source, skip.reason) for skip in found.skipped] == [
         ("mp4/1001_DFA_ANG_XX_01.mp4", "duplicate"), ("mp4/1001_DFA_ANG_X.mp4", "no-match"),
     ]  # fmt: skip
@@ -178,7 +179,9 @@ def test_labels_by_the_face_votes_without_ties(tmp_path):
     details = {skip.source.split("/")[-1]: (skip.reason, skip.detail) for skip in found.skipped if skip.frames}
     assert details["1002_DFA_HAP_XX.flv"] == ("unlabelled", "people were divided: A:D")
     assert details["1002_DFA_DIS_XX.flv"] == ("unlabelled", "summaryTable.csv has no vote for it")
+    assert found.notes[-1].startswith("the labels are what most people saw")
     intended = crema_d.scan(tmp_path)
+    assert "the labels are" not in intended.notes[-1]
     assert [one.expression for one in intended.sequences] == ["anger", "sadness", "disgust", "fear", "happiness"]
 
 
@@ -232,6 +235,19 @@ def test_clips_are_compared_with_the_published_sha256(tmp_path):
     lfs.write_text("1001_DFA_ANG_XX.flv\n")
     with pytest.raises(DatasetError, match=r"comparing clips with .*: no line has a sha256 and the name of a clip; `git lfs ls-files"):
         crema_d.scan(root, check_source=lfs)
+
+
+@pytest.mark.parametrize(("dataset", "words"), [
+    ("crema-d", "Open Database License 1.0; .* changed versions under the same licence"),
+    ("ravdess", "CC BY-NC-SA 4.0. .* not for commercial use"),
+])  # fmt: skip
+def test_what_may_be_passed_on_says_under_which_conditions(dataset, words):
+    """Next to a folder of pictures whose licence is unknown it may not. Seen red: DO NOT PASS ON, of an open database."""
+    from fer_data.share.terms import terms_of
+
+    terms = terms_of({"dataset": dataset, "drawn": False, "backend": {"name": ""}})
+    assert re.search(words, terms.warning) and "DO NOT" not in terms.warning and not terms.public
+    assert "DO NOT" in terms_of({"dataset": f"{dataset}+mine", "drawn": False, "backend": {"name": ""}}).warning
 
 
 # --- RAVDESS ----------------------------------------------------------------------------------------------------------

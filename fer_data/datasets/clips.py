@@ -34,11 +34,16 @@ class Named(NamedTuple):
     expression: str
 
 
-def first_of_each(paths: Iterable[str], key_of: Callable[[str], tuple[str, str]]) -> tuple[dict[tuple[str, str], str], list[Skip]]:
-    """Return (subject, sequence) -> the path nearest to the root, in natural order; and a Skip for each other path of the same key."""
+def first_of_each(
+    paths: Iterable[str], key_of: Callable[[str], tuple[str, str]], suffix: str
+) -> tuple[dict[tuple[str, str], str], list[Skip]]:
+    """Return (subject, sequence) -> path, in natural order; and a Skip for each other path of the same key.
+
+    suffix   of the clips as published: such a one is taken before converted ones, then the one nearest to the root
+    """
     found: dict[tuple[str, str], str] = {}
     skipped = []
-    for path in sorted(paths, key=lambda path: (path.count("/"), natural_key(path))):
+    for path in sorted(paths, key=lambda path: (not path.lower().endswith(suffix), path.count("/"), natural_key(path))):
         key = key_of(path)
         earlier = found.setdefault(key, path)
         if earlier != path:

@@ -73,7 +73,7 @@ def scan(root: Path, labels: str = "intended", votes: Path | None = None, check_
     clips = [path for path in files if is_clip(path) and _CLIP.fullmatch(path)]
     if not clips:
         raise wrong_tree("CREMA-D", "crema-d", root, files, _MEMBER)
-    chosen, skipped = first_of_each(clips, _key_of)
+    chosen, skipped = first_of_each(clips, _key_of, ".flv")
     skipped += [stray(path, _MEMBER) for path in files if is_picture(path) or (is_clip(path) and not _CLIP.fullmatch(path))]
     table = votes or next((root / path for path in sorted(files, key=lambda path: path.count("/")) if Path(path).name == VOTES), None)
     if table is None and labels == "face-vote":
@@ -89,6 +89,8 @@ def scan(root: Path, labels: str = "intended", votes: Path | None = None, check_
     sequences, unreadable, notes = sequences_of("crema-d", root, named)
     there = {one.sequence_id for one in sequences}
     counts = (counts_note("crema-d", sequences), *missing_notes(sequences, chosen, published_clips()))
+    if labels == "face-vote":
+        remarks.append("the labels are what most people saw; what people reach is counted against the intended expression")
     source = [source_note(root, chosen.values(), check_source)] if check_source else []
     skipped += unwanted + unreadable + _never_published(chosen) + left
     return Scan("crema-d", tuple(sequences), tuple(skipped), (*counts, *source, *notes, *remarks), _human(is_drawn(root), there, seen))

@@ -67,7 +67,7 @@ def scan(root: Path, channel: str = "speech", modality: str = "video-only", inte
     clips = [path for path in files if is_clip(path) and _CLIP.fullmatch(path)]
     if not clips:
         raise wrong_tree("RAVDESS", "ravdess", root, files, _MEMBER)
-    chosen, skipped = first_of_each(clips, lambda path: _CLIP.fullmatch(path).group("actor", "sequence"))
+    chosen, skipped = first_of_each(clips, lambda path: _CLIP.fullmatch(path).group("actor", "sequence"), ".mp4")
     skipped += [stray(path, _MEMBER) for path in files if is_picture(path) or (is_clip(path) and not _CLIP.fullmatch(path))]
     named = []
     for key, path in chosen.items():
