@@ -214,7 +214,7 @@ def test_an_index_may_name_any_file(png, tmp_path):
 @pytest.mark.parametrize("dataset", sorted(ADAPTERS))
 def test_each_database_takes_what_is_read_and_lists_what_is_not(dataset, tmp_path):
     """Seen red: with the suffixes of 0.1.0 in the names, the .jfif was gone from CK+ and listed nowhere."""
-    if dataset == "mmi":
+    if dataset in ("mmi", "adfes", "crema-d", "ravdess"):
         pytest.importorskip("av")
     TREES[dataset](tmp_path)
     before = ADAPTERS[dataset](tmp_path, **OPTIONS.get(dataset, {}))
@@ -222,7 +222,7 @@ def test_each_database_takes_what_is_read_and_lists_what_is_not(dataset, tmp_pat
     for name in ("x.heic", "y/z.GIF", "y/IMG.jfif", f"{frame.rpartition('.')[0]}.avif"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
-    if dataset not in ("mmi", "folder"):
+    if dataset != "folder" and is_picture(frame):                       # not a clip, and not a table
         (tmp_path / frame).rename((tmp_path / frame).with_suffix(".JFIF"))
     after = ADAPTERS[dataset](tmp_path, **OPTIONS.get(dataset, {}))
     assert [len(one.frames) for one in after.sequences] == [len(one.frames) for one in before.sequences]
