@@ -164,7 +164,7 @@ def test_one_folder_and_the_wrong_place_are_refused(three, tmp_path):
 
 
 def test_an_interrupted_join_goes_on_and_ends_with_the_same_bytes(three, tmp_path, monkeypatch):
-    """Seen red: the manifest of the earlier join left beside shards of another."""
+    """Seen red: the earlier manifest left beside a shard of now."""
     whole, out = tmp_path / "whole", tmp_path / "out"
     join(plan_join(three, whole, 3))
 
@@ -178,6 +178,10 @@ def test_an_interrupted_join_goes_on_and_ends_with_the_same_bytes(three, tmp_pat
     summary = join(plan_join(three, out, 3))
     assert (summary.shards_kept, summary.shards_written) == (2, 1)
     assert bytes_of(out) == bytes_of(whole)
+    (out / "shards/00001.json").unlink()
+    with pytest.raises(KeyboardInterrupt):
+        join(plan_join(three, out, 3), stop)
+    assert not (out / "manifest.parquet").exists()                       # nothing tells of a shard that was written anew
     again = join(plan_join(three, out, 2))                               # other folds: no shard is written
     assert again.shards_written == 0 and read_manifest(out)["fold"].nunique() == 2
 

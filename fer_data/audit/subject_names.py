@@ -87,12 +87,6 @@ NAMES = (
     _rule("RaFD", "Rafd090_28_Caucasian_male_angry_frontal.jpg",
           _START + r"Rafd(?P<frame>\d{3})_(?P<subject>\d{2})_(?:Caucasian|Kid|Moroccan)_(?:male|female)_"
           + r"(?P<sequence>(?P<expression>[a-z]+)_(?:left|frontal|right))" + _END),
-    _rule("FACES", "004_o_m_a_a.jpg", _START + r"(?P<subject>\d{3})_(?P<sequence>[ymo]_[mf]_[adfhns]_[ab])" + _END),
-    _rule("ADFES", "F01-Anger-Face Forward.mpeg",
-          _START + r"(?P<subject>[FM]\d{2})-(?P<sequence>(?P<expression>[A-Z]+)-(?:Face|Turn)[ _]\w+)" + _END),
-    _rule("MUG", "001/happiness/take000/img_0000.jpg",
-          _START + r"(?P<subject>\d{3})/(?P<sequence>(?:session[^/]*/)?"
-          + r"(?P<expression>anger|disgust|fear|happiness|neutral|sadness|surprise)(?:/take\d+)?)/img_?(?P<frame>\d+)" + _END),
     _rule("CREMA-D", "1001_DFA_ANG_XX.flv",
           _START + r"(?P<subject>1[01]\d{2})_(?P<sequence>[A-Z]{3}_(?P<expression>ANG|DIS|FEA|HAP|NEU|SAD)_(?:LO|MD|HI|XX?))"
           + r"(?:[_-](?P<frame>\d+))?" + _END),
