@@ -255,12 +255,23 @@ def test_a_run_says_what_it_started_from(theirs, tiny_prepared, tmp_path):
 
 @pytest.mark.parametrize("name", ["tiny", " TINY ", "Tiny"])
 def test_weights_that_saw_the_pictures_of_the_test_are_refused(name, theirs, tiny_prepared, tmp_path):
-    """Also where the run is tested on other data later. Seen red, each: the name as it is written; no check."""
+    """Seen red, each: the name as it is written; no check."""
     LOADED["model.safetensors"](theirs, tmp_path / "w.safetensors")
     fold = read_prepared(tiny_prepared).fold(1)
     with pytest.raises(FoldError, match="holds pictures of tiny, on which it would be tested"):
         read_given(tmp_path / "w.safetensors", name, config(), fold)
     assert read_given(tmp_path / "w.safetensors", "others", config(), fold).trained_on == "others"
+
+
+def test_such_a_run_is_not_tested_on_other_data_with_these_pictures(theirs, tiny_prepared, write_tiny, tmp_path):
+    """Seen red: evaluate --data asked of people alone."""
+    LOADED["model.safetensors"](theirs, tmp_path / "w.safetensors")
+    job = Job(tiny_prepared, tmp_path / "r", config(), weights=tmp_path / "w.safetensors", trained_on="Others")
+    train(job, "cpu", say=quiet)
+    for name, code in ("others", 1), ("third", 0):
+        data = write_tiny(tmp_path / name, people=2, seed=5, dataset=name)
+        said = call("evaluate", tmp_path / "r", "--data", data, code=code).replace("\n", " ")
+        assert ("trained on Others, which holds pictures of others" in said) == bool(code)
 
 
 @pytest.mark.parametrize(("named", "dataset"), [("FER+", "fer2013"), ("CK+48", "ck+"), ("AffWild", None)])

@@ -1,7 +1,7 @@
 """A network that is not ours in place of the baseline: the same views, mixtures, budgets, resume and votes.
 
 In:  StageInputs: a Fold, its Views, a TrainConfig whose budgets are resolved; a network with `features` and `classify`.
-Out: NetworkStage, for engine.loop.run_stage; made and tried by build_and_try.
+Out: NetworkStage, for engine.loop.run_stage; build_itself, how it is made; tried, what it must be able to do.
 
     features   (B, C, S, S) in [-1, 1] -> (B, d)      what probes look at; dropout acts on it
     classify   (B, d) -> (B, K)                       logits
