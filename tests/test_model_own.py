@@ -164,14 +164,18 @@ def test_a_file_of_settings_and_a_configuration_name_no_code(tmp_path):
 
 
 def test_an_installed_network_is_named_by_its_entry_point(tmp_path, monkeypatch):
-    """Seen red, each: the group not asked by the option; the source not hashed."""
-    (tmp_path / "installed_net.py").write_text(NET)
+    """It may import from its own package. Seen red, each: run outside of the package; unknown to the option."""
+    (tmp_path / "installed_nets").mkdir()
+    (tmp_path / "installed_nets/__init__.py").write_text("")
+    (tmp_path / "installed_nets/sizes.py").write_text("WIDTH = 8")
+    (tmp_path / "installed_nets/net.py").write_text(NET.replace("import torch\n", "import torch\nfrom .sizes import WIDTH\n", 1))
     monkeypatch.syspath_prepend(str(tmp_path))
-    found = EntryPoints([EntryPoint("mynet", "installed_net:Net", "fer_degan.networks")])
+    found = EntryPoints([EntryPoint("mynet", "installed_nets.net:Net", "fer_degan.networks")])
     monkeypatch.setattr(own_network, "entry_points", lambda **only: found.select(**only))
     monkeypatch.setattr(options, "_installed", lambda group: {"mynet"} if group == "fer_degan.networks" else ())
     mine = config("mynet")
     assert mine.own.network == "mynet" and isinstance(make_own(mine, 3).network, torch.nn.Module) and mine.name == "own-mynet"
+    call("train", "--fold", 0, "--data", tmp_path, "--method", "mynet", code=1)           # no prepared folder; as a choice it would be 2
     with pytest.raises(RunError, match=r"an entry point of fer_degan.networks \(mynet\)"):
         allow("yournet")
 

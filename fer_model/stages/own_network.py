@@ -40,13 +40,13 @@ def allow(given: str) -> tuple[str, str]:
 
     Raises RunError if it is not there or is no network, in one sentence.
     """
-    path, name = _place(given)
+    path, name, package = _place(given)
     if not path.is_file():
         raise RunError(f"loading the network {given}: there is no file {path}")
     data = path.read_bytes()
     sha256 = sha256_of_bytes(data)
     known = given if ".py:" not in given else f"{path.name}:{name}"
-    _ALLOWED[known, sha256] = (given if ".py:" not in given else f"{path.resolve()}:{name}", _class_in(data, path, name, sha256))
+    _ALLOWED[known, sha256] = (given if ".py:" not in given else f"{path.resolve()}:{name}", _class_in(data, path, name, package, sha256))
     return known, sha256
 
 
@@ -55,11 +55,11 @@ def allowed() -> list[str]:
     return [given for given, _ in _ALLOWED.values()]
 
 
-def _place(given: str) -> tuple[Path, str]:
-    """Return the file and the class that a name means."""
+def _place(given: str) -> tuple[Path, str, str]:
+    """Return the file and the class that a name means, and the package that the file belongs to ("": none)."""
     if ".py:" in given:
         path, _, name = given.rpartition(":")
-        return Path(path), name
+        return Path(path), name, ""
     found = entry_points(group=NETWORKS, name=given)
     if not found:
         there = either(sorted(entry_points(group=NETWORKS).names)) or "none is installed"
@@ -68,13 +68,13 @@ def _place(given: str) -> tuple[Path, str]:
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         raise RunError(f"loading the network {given}: its entry point names {module}, which has no file")
-    return Path(spec.origin), name
+    return Path(spec.origin), name, module.rpartition(".")[0]
 
 
-def _class_in(data: bytes, path: Path, name: str, sha256: str) -> type:
+def _class_in(data: bytes, path: Path, name: str, package: str, sha256: str) -> type:
     """Run the bytes that were hashed, as a module of its own, and return the class in it."""
     module = types.ModuleType(f"own_network_{sha256[:12]}")
-    module.__file__ = str(path)
+    module.__file__, module.__package__ = str(path), package
     sys.modules[module.__name__] = module
     try:
         exec(compile(data, str(path), "exec"), module.__dict__)
