@@ -293,7 +293,9 @@ def check_out(facts: Surroundings) -> list[Finding]:
     free = f"{place.path}: {_gigabytes(place.free)} free"
     if place.free < _LEAST_FREE:
         return [Finding("disk", "problem", f"{free}, too little for any database", "free some space, or choose another disk", BOTH)]
-    images = {dataset: count for dataset in FILES if dataset != "ck48" and (count := load_facts(dataset).images) is not None}
+    # Views of databases whose people are unknown are virtual by default.
+    known = [facts for facts in map(load_facts, FILES) if facts.dataset != "ck48" and facts.subjects is not None]
+    images = {facts.dataset: facts.images for facts in known if facts.images is not None}
     fitting = {dataset: _fit(count, place) for dataset, count in images.items()}
     large = [f"{dataset} {_gigabytes(images[dataset] * STORED_BYTES)}" for dataset, fit in fitting.items() if fit != "stored"]
     if not large:
