@@ -9,7 +9,7 @@ import click
 
 from cli import common, options
 from cli.options import choice, flag, number
-from fer_model.config import FOLD_RULES, HEADS, METHODS, NETWORKS, OFFICIAL, PRESETS, SELECTIONS, STAGES_OF
+from fer_model.config import FOLD_RULES, HEADS, METHODS, NETWORKS, OFFICIAL, PRESETS, PRETRAINED, SELECTIONS, STAGES_OF
 
 __all__ = ["main"]
 
@@ -192,26 +192,32 @@ def train(fold, split, data, run, gan, init, weights, pretrained, trained_on, de
 
 @main.command()
 @options.data()
-@options.run("runs/<dataset>-pretrain[-<settings>]")
+@options.run("runs/<dataset>-pretrain[-<method>][-<settings>]")
+@choice("--method", ["degan", *PRETRAINED], "Stage 1 of DE-GAN; the baseline; a network of the library timm.")
+@together(*METHOD[2:])
 @together(*SETTINGS, SET)
 @options.device()
 @options.seed()
-@kimg("gan", "Budget")
+@together(*BUDGETS[::2])
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Resume the run in the folder, or start it again from nothing.")
 @options.dry_run()
 @options.json()
-def pretrain(data, run, device, resume, dry_run, as_json, **_):
-    """Train DE-GAN (stage 1) on all people of a database. Runs on another database can start from it (train --init).
+def pretrain(data, run, method, device, resume, dry_run, as_json, **_):
+    """Train stage 1 of DE-GAN, or a classifier, on all people of a database. Runs on another one can start from it (train --init).
 
-    Nobody is left out: train --init refuses a fold that tests on one of these people. Both need the networks of the same preset.
+    Nobody is left out: train --init refuses a fold that tests on one of these people. Both need the networks of the same preset. With
+    --selection validation some people are set aside to choose the weights by.
 
     \b
     fer-model pretrain --data prepared-bu4dfe --preset small
     fer-model train --fold 0 --preset small --init runs/bu4dfe-pretrain
+    fer-model pretrain --method cnn --data prepared-fer2013 --preset small --selection validation
+    fer-model train --method cnn --fold 0 --preset small --init runs/fer2013-pretrain-cnn-validation
     """
     from fer_model.settings import configure
 
-    _train(data, run, configure(*layers(method="pretrain"), ["pretrain"]), device, resume, dry_run, as_json)
+    method = "pretrain" if method == "degan" else method
+    _train(data, run, configure(*layers(method=method), [method], held_out=False), device, resume, dry_run, as_json)
 
 
 def given_weights(config, weights, pretrained, trained_on):

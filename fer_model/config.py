@@ -22,11 +22,11 @@ from fer_data.text import either, listed, unknown
 from fer_model.errors import ConfigError
 
 __all__ = [
-    "CELL_RULES", "FOLD_RULES", "HEADS", "METHODS", "NETWORKS", "OFFICIAL", "PRECISIONS", "PRESETS", "SELECTIONS", "STAGES_OF",
-    "STARTS_FROM_FILE", "SYNTHESISERS", "AS_BASELINE", "AutoencoderConfig", "CnnConfig", "CriticsConfig", "GanConfig", "HeadConfig",
-    "IacnnConfig", "JudgesConfig", "NetworkConfig", "NeutralConfig", "OwnConfig", "RecogniserConfig", "Rule", "TimmConfig",
-    "TrainConfig", "budget_images", "from_json", "preset", "resolve_budgets", "shown", "step_images", "steps_of", "to_json",
-    "told_budget", "to_lines", "with_budgets", "with_head",
+    "CELL_RULES", "FOLD_RULES", "HEADS", "METHODS", "NETWORKS", "OFFICIAL", "PRECISIONS", "PRESETS", "PRETRAINED", "SELECTIONS",
+    "STAGES_OF", "STARTS_FROM_FILE", "SYNTHESISERS", "AS_BASELINE", "AutoencoderConfig", "CnnConfig", "CriticsConfig", "GanConfig",
+    "HeadConfig", "IacnnConfig", "JudgesConfig", "NetworkConfig", "NeutralConfig", "OwnConfig", "RecogniserConfig", "Rule",
+    "TimmConfig", "TrainConfig", "budget_images", "from_json", "preset", "resolve_budgets", "shown", "step_images", "steps_of",
+    "to_json", "told_budget", "to_lines", "with_budgets", "with_head",
 ]  # fmt: skip
 
 METHODS = ("degan", "deae", "deae-head", "derl", "iacnn", "cnn", "timm", "own")
@@ -49,6 +49,8 @@ STAGES_OF = {
     "degan": ("gan", "head"), "deae": ("critics", "ae", "recogniser"), "deae-head": ("critics", "ae", "head"),
     "derl": ("neutral", "head"), "iacnn": ("iacnn",), "cnn": ("cnn",), "timm": ("timm",), "own": ("own",), "pretrain": ("gan",),
 }  # fmt: skip
+# Stages that `fer-model pretrain` can train on everybody, besides DE-GAN's stage 1, and what may start from such a run.
+PRETRAINED = ("cnn", "timm")
 # Stages that get the images of both stages of DE-GAN together if they have no budget.
 AS_BASELINE = ("recogniser", "iacnn", "cnn", "timm", "own")
 STARTS_FROM_FILE = ("timm", "own")    # stages whose network may start from weights of a file
@@ -220,7 +222,19 @@ class HeadConfig(_ClassifierConfig):
 
 
 @dataclass(frozen=True)
-class CnnConfig(_ClassifierConfig):
+class _StartedConfig(_ClassifierConfig):
+    """What networks have in common that may start from the weights of another (--init, --weights)."""
+
+    RULES: ClassVar = {**_ClassifierConfig.RULES, "carried_lr": _SHARE, "frozen": _FROM_0}
+
+    carried_lr: float = 0.1           # step size of what is carried over, as a share of lr; the classifier, and a network that begins with
+                                      # random weights, learn at lr. 0: it stays as it is, but for BN's statistics
+    frozen: int = 0                   # of what is carried over, the first so many convolutions and linear layers, and the norms behind
+                                      # them, stay as they are, but for BN's statistics
+
+
+@dataclass(frozen=True)
+class CnnConfig(_StartedConfig):
     """The paper's "CNN (baseline)", which it does not describe: four blocks of two convolutions, one hidden layer.
 
     With neither epochs nor kimg it is shown as many images as both stages of DE-GAN together: a fair comparison.
@@ -228,7 +242,7 @@ class CnnConfig(_ClassifierConfig):
 
     SECTION: ClassVar = "cnn"
     RULES: ClassVar = {
-        **_ClassifierConfig.RULES, "channels": _FROM_1, "features": _FROM_1, "members": _FROM_1, "confusion": _FROM_0,
+        **_StartedConfig.RULES, "channels": _FROM_1, "features": _FROM_1, "members": _FROM_1, "confusion": _FROM_0,
         "identity_swap": _SHARE, "swap_part": _among(*SWAP_PARTS),
     }  # fmt: skip
 
@@ -271,22 +285,12 @@ class RecogniserConfig(CnnConfig):
 
 
 @dataclass(frozen=True)
-class _AnyNetworkConfig(_ClassifierConfig):
-    """What networks that are not ours have in common."""
-
-    RULES: ClassVar = {**_ClassifierConfig.RULES, "carried_lr": _SHARE}
-
-    carried_lr: float = 0.1           # step size of what weights from a file are for, as a share of lr; the classifier, and a network that
-                                      # begins with random weights, learn at lr. 0: they stay as they are, but for BN's statistics
-
-
-@dataclass(frozen=True)
-class TimmConfig(_AnyNetworkConfig):
+class TimmConfig(_StartedConfig):
     """A network of the library timm in place of the baseline, with as many images unless told otherwise."""
 
     SECTION: ClassVar = "timm"
     RULES: ClassVar = {
-        **_AnyNetworkConfig.RULES,
+        **_StartedConfig.RULES,
         "arch": Rule("letters, digits, `_`, `-` and `.`", lambda value: re.fullmatch(r"[A-Za-z0-9_.-]+", value) is not None),
     }  # fmt: skip
 
@@ -294,7 +298,7 @@ class TimmConfig(_AnyNetworkConfig):
 
 
 @dataclass(frozen=True)
-class OwnConfig(_AnyNetworkConfig):
+class OwnConfig(_StartedConfig):
     """A user's own network in place of the baseline, with as many images unless told otherwise."""
 
     SECTION: ClassVar = "own"
@@ -436,7 +440,7 @@ class TrainConfig(_Checked):
                                       # synthesised faces; deae-head: the auto-encoder, then the head of degan; derl, iacnn: rivals of
                                       # the paper's; cnn: the baseline; timm: a network of timm; own: a user's; pretrain: stage gan on
                                       # everybody
-    fold: int | None = 0              # the test fold, or with cells the number of the draw; none, only for pretrain: nobody is held out
+    fold: int | None = 0              # the test fold, or with cells the number of the draw; none, only for pre-training: nobody is held out
     fold_rule: str = "manifest"       # manifest: the folds of the prepared folder; shuffled: the same number, people drawn at random;
                                       # official: the split of a database whose people are unknown, fold is 0 (data/official.py);
                                       # confounded, control, missing: cells, no folds (data/cells.py, docs/missing_cells.md)
@@ -473,9 +477,9 @@ class TrainConfig(_Checked):
             raise ConfigError(f"configuration: fold is {self.fold}; pretrain holds nobody out, so it must be none")
         if self.method == "pretrain" and self.selection != "last":
             raise ConfigError(f"configuration: selection is {self.selection}; pretrain tests nobody, so it must be last")
-        if self.method != "pretrain" and self.fold is None:
+        if self.method not in ("pretrain", *PRETRAINED) and self.fold is None:
             raise ConfigError(f"configuration: fold is none; {self.method} needs a test fold, counted from 0")
-        if self.init is not None and not {"gan", *STARTS_FROM_FILE} & set(self.stages):
+        if self.init is not None and not {"gan", *PRETRAINED, *STARTS_FROM_FILE} & set(self.stages):
             raise ConfigError(f"configuration: init is set, but {self.method} has no stage 1 that could start from a run; leave --init out")
         if "head" in self.stages and self.head.variant == "f-svm" and self.selection != "last":
             raise ConfigError(f"configuration: selection is {self.selection}; f-svm has no steps to choose from, so it must be last")
@@ -506,7 +510,8 @@ class TrainConfig(_Checked):
         chosen = "-validation" if self.selection == "validation" else ""
         started = "-pretrained" if self.init is not None else ""
         network = {"timm": f"-{self.timm.arch}", "own": f"-{(self.own.network or '').rpartition(':')[2]}"}.get(self.method, "")
-        return f"{self.method}{network}{head}{started}{chosen}"
+        alone = "pretrain-" if self.fold is None and self.method != "pretrain" else ""
+        return f"{alone}{self.method}{network}{head}{started}{chosen}"
 
 
 # smoke: seconds, for tests. It shows that the machinery turns, not that anything was learned.
@@ -675,7 +680,8 @@ def _short(value: float) -> str:
 # Fields that came after the first runs; their defaults leave everything as it was.
 _LATER = (
     "critics", "ae", "recogniser", "head.mixup", "cnn.mixup", "cnn.members", "cnn.balanced", "cnn.confusion", "cnn.identity_swap",
-    "cnn.swap_part", "timm", "own", "neutral", "iacnn",
+    "cnn.swap_part", "timm", "own", "neutral", "iacnn", "cnn.carried_lr", "cnn.frozen",
+    "recogniser.carried_lr", "recogniser.frozen", "timm.carried_lr", "timm.frozen", "own.carried_lr", "own.frozen",
 )  # fmt: skip
 
 

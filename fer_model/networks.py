@@ -502,6 +502,10 @@ class BaselineCnn(nn.Module):
                 found.append(x)
         return (*found, F.elu(self.fc(x.flatten(1))))
 
+    def carried(self) -> dict[str, Tensor]:
+        """Return what a run that starts from another takes of it: all but the classifier."""
+        return {name: tensor for name, tensor in self.state_dict().items() if not name.startswith("classifier.")}
+
     def classify(self, features: Tensor, generator=None) -> Tensor:              # (B, features) -> (B, K)
         """Return the logits of the hidden layer."""
         return self.classifier(dropout(features, self.dropout, generator)).float()
@@ -540,6 +544,10 @@ class AveragedCnns(nn.Module):
     def __init__(self, network: NetworkConfig, config: CnnConfig, n_classes: int):
         super().__init__()
         self.members = nn.ModuleList(BaselineCnn(network, config, n_classes) for _ in range(config.members))
+
+    def carried(self) -> dict[str, Tensor]:
+        """Return what a run that starts from another takes of it: all but the classifiers."""
+        return {f"members.{number}.{name}": tensor for number, one in enumerate(self.members) for name, tensor in one.carried().items()}
 
     def features(self, x: Tensor) -> Tensor:                                     # (B, C, S, S) -> (B, members * features)
         """Return the members' hidden layers, one behind the other."""

@@ -258,6 +258,7 @@ def configure(
     file: Path | None = None,         # YAML
     sets: Sequence[str] = (),         # gan.lr=1e-4, ...
     methods: Sequence[str] = METHODS,         # that the command trains
+    held_out: bool = True,            # False: on everybody, without a test fold
 ) -> TrainConfig:
     """Return the configuration of all layers: default < preset < file < sets < named.
 
@@ -279,7 +280,7 @@ def configure(
     for method in (read[1].get("method", methods[0]), values["method"]):
         if method not in methods:
             raise ConfigError(f"configuration: {unknown('method', str(method), methods)}")
-    config = _built(values | {"preset": name} | ({"fold": None} if values["method"] == "pretrain" else {}))
+    config = _built(values | {"preset": name} | ({"fold": None} if values["method"] == "pretrain" or not held_out else {}))
     changed = {key for key in values if values[key] != start[key]}
     _refuse_idle(config, [key for key in (*read[1], *({"head.variant", "timm.arch"} & set(named))) if key in changed])
     return config

@@ -196,8 +196,16 @@ class Prepared:
         sides = sides_of(self.rows, self.path, validate, share, seed)
         return replace(self._cut(0, (), sides.train, sides.test, 0), validation=sides.validation)
 
-    def everybody(self) -> Fold:
-        """Return all people as a training side, for pre-training. Raises FoldError if there is nothing to tell apart."""
+    def everybody(self, config: TrainConfig) -> Fold:
+        """Return all people as a training side, for pre-training; of a database whose people are unknown, all but what its split tests.
+
+        Some are set aside if the run validates. Raises FoldError if there is nothing to tell apart, PeopleError if people are unknown and
+        the run learns from who is who.
+        """
+        validates = config.selection == "validation"
+        if not people_in(self.rows) and not config.needs_people:
+            fold = self.official(validates, config.validation_share, config.seed)
+            return replace(fold, number=None, test=fold.test[:0])
         self.refuse_unknown("pre-training on")
         rows = self.rows.reset_index(drop=True)
         identities, n_expressions = tuple(sorted(set(people_of(rows)))), rows["expression"].nunique()
@@ -206,7 +214,8 @@ class Prepared:
                 f"pre-training on {self.path}: at least 2 people and 2 expressions are needed,"
                 f" there are {len(identities)} and {n_expressions}"
             )
-        return self._cut(None, identities, rows, rows[:0], 0)
+        fold = self._cut(None, identities, rows, rows[:0], 0)
+        return set_aside(fold, config.validation_share, config.seed) if validates else fold
 
     def _cut(self, number: int | None, identities: tuple[str, ...], train: pd.DataFrame, test: pd.DataFrame, n_folds: int) -> Fold:
         dataset = "+".join(sorted(set(self.rows["dataset"])))
@@ -228,7 +237,7 @@ class Prepared:
 
     def _fold_of(self, config: TrainConfig) -> Fold:
         if config.fold is None:
-            return self.everybody()
+            return self.everybody(config)
         if config.fold_rule == OFFICIAL:
             if config.needs_people:
                 self.refuse_unknown(f"training {config.needs_people} on")

@@ -54,7 +54,7 @@ def repredict(
     """
     if vote not in VOTES:
         raise RunError(f"voting: {vote} views cannot vote; choose {either(VOTES)}")
-    if RunFolder(run).read_config()[0].method == "pretrain":
+    if RunFolder(run).read_config()[0].fold is None:
         raise RunError(f"evaluating {run}: a run that predicts is needed, this one is pre-training alone")
     trained, asked = load_run(run, device), data is not None
     elsewhere = data is not None and manifest_sha256(data) != trained.content["manifest_sha256"]

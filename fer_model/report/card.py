@@ -83,9 +83,11 @@ def _method(path: Path) -> Method:
     """Return the one method in a folder."""
     if RunFolder(path).config.is_file():
         content = read_content(path)
-        if content["config"]["method"] == "pretrain":
+        if content["config"]["fold"] is None:
             RunFolder(path).read_result()
-            return Method("DE-GAN, stage 1 alone,", {content["config"]["seed"]: (FoldRun(path, -1, content, "complete"),)})
+            method = content["config"]["method"]
+            label = "DE-GAN, stage 1 alone," if method == "pretrain" else f"{method}, on everybody,"
+            return Method(label, {content["config"]["seed"]: (FoldRun(path, -1, content, "complete"),)})
     methods = gather([path])
     if len(methods) != 1:
         held = listed(one.label for one in methods)
@@ -96,7 +98,7 @@ def _method(path: Path) -> Method:
 
 
 def _card(method: Method, title: str) -> str:
-    tested = method.config["method"] != "pretrain"
+    tested = method.config["fold"] is not None
     figures = [one for seed in method.seeds if (one := figures_of(method, seed)) is not None] if tested else []
     terms = terms_of({"dataset": method.content["dataset"], "drawn": drawn_of(method) is True, "backend": {"name": ""}})
     parts = [
@@ -190,7 +192,7 @@ def _use(method: Method, terms: Terms) -> list[str]:
     """Return what it is for, what it is not for, and how it is used."""
     research = "research on the recognition of posed facial expressions: comparing methods under one protocol"
     meant = "trying programs out" if terms.drawn else research
-    tested = method.config["method"] != "pretrain"
+    tested = method.config["fold"] is not None
     lines = [
         f"* **Meant for** {meant}.",
         "* **Not meant for** saying what somebody feels, thinks or intends, or who somebody is; nor for anything that has consequences"
@@ -213,7 +215,7 @@ def _limits(method: Method, terms: Terms) -> list[str]:
         ("Probabilities", "They were not calibrated: 0.9 does not mean right nine times in ten. A face that shows none of the expressions"
          " gets one of them all the same."),
     ]  # fmt: skip
-    shown = [*terms.limits, *(own if method.config["method"] != "pretrain" else [])]
+    shown = [*terms.limits, *(own if method.config["fold"] is not None else [])]
     return ["## Limits", "", *(f"* **{escape(title)}.** {escape(text)}" for title, text in shown)]
 
 
@@ -269,7 +271,7 @@ def _short(value) -> str:
 
 def _protocol(method: Method) -> list[str]:
     rows = protocol(method)
-    if method.config["method"] == "pretrain":
+    if method.config["fold"] is None:
         rows = [row for row in rows if row[0] not in _HELD_OUT]
     return ["## Protocol", "", *table(["what", "value"], [list(row) for row in rows], words=2)]
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_data.datasets.published import FILES, ck_plus_subjects, load_facts, parts_of
+from fer_data.people import people_text
 from fer_data.report.content import Finding
 from fer_data.text import counted, listed, named, percent
 from fer_model.evaluate.figures import REPLICATES
@@ -348,7 +349,7 @@ def _pretraining(method: Method) -> str:
 def _started_from(init: dict) -> str:
     if "said" in init:                                                   # a file of weights
         return init["said"]
-    return f"{init['dataset']}: {len(init['people'])} people, {init['n_faces']} faces, {init['kimg']:g} kimg ({init['sha256'][:12]})"
+    return f"{init['dataset']}: {people_text(len(init['people']))}, {init['n_faces']} faces, {init['kimg']:g} kimg ({init['sha256'][:12]})"
 
 
 def _budget(stages: Sequence[Stage], field: str, unit: str) -> str:

@@ -180,7 +180,7 @@ def differing_settings(contents: Sequence[dict]) -> dict[str, list[str | None]]:
 
 def _labels(contents: list[dict]) -> list[str]:
     """Return a label for each method: its name, and as few settings as tell it from the others of the same name."""
-    parts = [[_name(content["config"])] for content in contents]
+    parts = [[_name(content["config"]), *_seen_before(content)] for content in contents]
 
     def clashes() -> list[list[int]]:
         names = [", ".join(part) for part in parts]
@@ -198,6 +198,12 @@ def _labels(contents: list[dict]) -> list[str]:
         for number, i in enumerate(same, 1):
             parts[i].append(f"no. {number}")
     return [", ".join(part) for part in parts]
+
+
+def _seen_before(content: dict) -> list[str]:
+    """Return what a method that does not begin with random weights had seen."""
+    init = content.get("init")
+    return [f"pre-trained on {init.get('dataset') or init.get('trained_on') or init.get('file')}"] if init else []
 
 
 def _name(config: dict) -> str:

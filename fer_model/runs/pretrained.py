@@ -1,67 +1,81 @@
-"""Start stage 1 from one that was trained on other people (--init).
+"""Start training from a run that was trained on other people (--init).
 
-In:  the folder of a complete run with a stage 1: of `fer-model pretrain`, on all people of a database, or of a run of DE-GAN.
+In:  the folder of a complete run: of `fer-model pretrain`, on all people of a database, or of a run of the same method.
 Out: Pretrained: weights to start from, and what is said of them in config.json, result.json and the log. Networks of other
-     sizes are refused, and people of the held-out sides: a network that has seen them is not tested by them.
+     sizes are refused, and people of the held-out sides: a network that has seen them is not tested by them. So are databases that hold
+     the pictures that are tested, where it is not known who is in them.
 
-    carried over                encoder, D's trunk, decoder (its columns of f(x) and noise)
-    made new                    D's heads, the decoder's columns of the identity code: the database decides their sizes
+                                DE-GAN, stage 1                                             cnn, timm
+    carried over                encoder, D's trunk, decoder (columns of f(x) and noise)     all but the classifier
+    made new                    D's heads, the decoder's columns of the identity code       the classifier, BN's statistics
 """
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from fer_data.datasets.published import parts_of
 from fer_data.files import sha256_of_bytes
+from fer_data.people import people_text
 from fer_data.text import counted
-from fer_model.config import TrainConfig
-from fer_model.data.fold import Fold, in_common, people_of
+from fer_model.config import PRETRAINED, TrainConfig
+from fer_model.data.fold import Fold, in_common, people_in
 from fer_model.engine import checkpoint
+from fer_model.engine.randomness import stream
 from fer_model.errors import ConfigError, FoldError
 from fer_model.runs.differences import first_difference
 from fer_model.runs.folder import RunFolder
+from fer_model.runs.given_weights import refuse_same_pictures
+from fer_model.stages.classifier import ClassifierStage
 from fer_model.stages.gan import GanStage
+from fer_model.stages.registry import STAGES
 
 __all__ = ["CARRIED", "NEW", "Pretrained", "read_pretrained", "with_init"]
 
-CARRIED = ("encoder", "discriminator's trunk", "decoder, its columns of f(x) and noise")
-NEW = ("discriminator's heads", "decoder's columns of the identity code")
+# By stage: what is carried over, what is made new.
+CARRIED = {"gan": ("encoder", "discriminator's trunk", "decoder, its columns of f(x) and noise")}
+NEW = {"gan": ("discriminator's heads", "decoder's columns of the identity code")}
+CARRIED |= dict.fromkeys(PRETRAINED, ("all layers but the classifier",))
+NEW |= dict.fromkeys(PRETRAINED, ("classifier", "statistics of BN"))
 # Fields of NetworkConfig that need not agree: the new parts are initialised and scaled as the new run says.
 FREE = ("init_std", "code_scale")
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A trained stage 1 to start from."""
+    """A trained network to start from."""
 
     run: Path
-    tensors: dict[str, Tensor]        # network/name, as GanStage.weights gives them
-    sha256: str                       # of gan.safetensors
+    tensors: dict[str, Tensor]        # network/name, as Stage.weights gives them
+    sha256: str                       # of the stage's file
     dataset: str
-    people: tuple[str, ...]           # dataset/subject, all whose faces shaped the weights
+    people: tuple[str, ...]           # dataset/subject, all whose faces shaped the weights; (): people unknown
     n_faces: int
     kimg: float
-    stage: str = "gan"                # which stage it is
+    stage: str                        # which it is
 
     def entry(self) -> dict:
         """Return what config.json says of it."""
         return {
             "run": str(self.run), "sha256": self.sha256, "dataset": self.dataset, "n_faces": self.n_faces, "kimg": self.kimg,
-            "carried_over": list(CARRIED), "made_new": list(NEW), "people": list(self.people),
+            "carried_over": list(CARRIED[self.stage]), "made_new": list(NEW[self.stage]), "people": list(self.people),
         }  # fmt: skip
 
     def sentence(self) -> str:
         """Return the same for people."""
         return (
-            f"{self.run} ({self.dataset}: {len(self.people)} people, {self.n_faces} faces, {self.kimg:g} kimg); carried over:"
-            f" {'; '.join(CARRIED)}; made new: {'; '.join(NEW)}"
+            f"{self.run} ({self.dataset}: {people_text(len(self.people))}, {self.n_faces} faces, {self.kimg:g} kimg); carried over:"
+            f" {'; '.join(CARRIED[self.stage])}; made new: {'; '.join(NEW[self.stage])}"
         )
 
     @torch.no_grad()
-    def start(self, stage: GanStage) -> None:
+    def start(self, stage: GanStage | ClassifierStage) -> None:
         """Give a fresh stage what is carried over; the rest keeps its random weights."""
+        if isinstance(stage, ClassifierStage):
+            self._start_classifier(stage)
+            return
         checkpoint.load_module("discriminator/trunk", stage.discriminator.trunk, self._part("discriminator/trunk."), str(self.run))
         for generator in {stage.generator, stage.finished}:
             checkpoint.load_module("encoder", generator.encoder, self.tensors, str(self.run))
@@ -70,6 +84,14 @@ class Pretrained:
             mine[:, :n_f], mine[:, -n_noise:] = theirs[:, :n_f], theirs[:, -n_noise:]
             checkpoint.load_module("decoder", generator.decoder, {**self.tensors, "decoder/fc.weight": mine}, str(self.run))
 
+    def _start_classifier(self, stage: ClassifierStage) -> None:
+        for network in (stage.learner.network, stage.used[stage.name]):
+            for name, tensor in network.carried().items():
+                tensor.copy_(self.tensors[f"{self.stage}/{name}"])
+            for module in network.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.reset_running_stats()
+
     def _part(self, prefix: str) -> dict[str, Tensor]:
         """Return the tensors below `prefix`, a network's part, as a network of their own."""
         network = prefix.rstrip(".")
@@ -77,41 +99,66 @@ class Pretrained:
 
 
 def with_init(config: TrainConfig, run: Path | None) -> TrainConfig:
-    """Return the configuration that names the weights of a run's stage 1 as those it starts from; None: as it is.
+    """Return the configuration that names the weights of a run as those it starts from; None: as it is.
 
-    Raises ConfigError if the method has no stage 1 that is of this kind, RunError if the run has none that is complete.
+    Raises ConfigError if the method starts from no run, RunError if the run has no complete stage of this kind.
     """
-    if run is not None and "gan" not in config.stages:
-        raise ConfigError(
-            f"starting from {run}: method {config.method} has no stage 1 that could start from a run; leave --init out"
-        )
-    return config if run is None else replace(config, init=sha256_of_bytes(RunFolder(run).read_weights("gan")))
+    if run is None:
+        return config
+    return replace(config, init=sha256_of_bytes(RunFolder(run).read_weights(_stage_of(config, run))))
+
+
+def _stage_of(config: TrainConfig, run: Path) -> str:
+    """Return the stage that starts from a run."""
+    found = next((stage for stage in config.stages if stage in CARRIED), None)
+    if found is None:
+        raise ConfigError(f"starting from {run}: method {config.method} has no stage 1 that could start from a run; leave --init out")
+    return found
 
 
 def read_pretrained(run: Path, config: TrainConfig, fold: Fold) -> Pretrained:
-    """Return the stage 1 of a complete run, for a run of `config` on `fold` to start from.
+    """Return what a run of `config` on `fold` starts from: the same stage of a complete run.
 
     Raises RunError if the run is not complete, ConfigError if its networks have other sizes, FoldError if it was trained on
-    somebody who is held out here.
+    somebody, or on pictures, held out here.
     """
-    folder = RunFolder(run)
+    folder, stage = RunFolder(run), _stage_of(config, run)
     theirs, content = folder.read_config()
     folder.read_result()
-    data = folder.read_weights("gan")
-    sizes = [{name: value for name, value in asdict(one.network).items() if name not in FREE} for one in (theirs, config)]
-    found = first_difference(*sizes)
-    if found is not None:
-        name, there, here = found
-        raise ConfigError(f"starting from {run}: networks must have the same sizes, but network.{name} is {there} there and {here} here")
+    data = folder.read_weights(stage)
+    tensors = checkpoint.read_tensors(folder.weights(stage))
+    _refuse_other_sizes(run, stage, tensors, theirs, config, len(fold.classes))
     before = content["init"] or {"people": []}                           # it may have started from another itself
-    people = sorted({*content["identities"], *before["people"]})
-    held_out = in_common(people, [*people_of(fold.test), *people_of(fold.validation)])
+    people = sorted({*content["identities"], *content["validation_people"], *before["people"]})
+    held_out = in_common(people, [*people_in(fold.test), *people_in(fold.validation)])
     if held_out:
         raise FoldError(
             f"starting from {run}: it was trained on {min(held_out)} ({counted(len(held_out), 'person', 'people')} in all), who is held out"
             f" in fold {fold.number}; choose an --init that was trained on none of them"
         )
-    tensors = checkpoint.read_tensors(folder.weights("gan"))
+    if not content["identities"] or not fold.identities:                 # nobody can say who is in both
+        for one in parts_of(content["dataset"]):
+            refuse_same_pictures(f"starting from {run}", one, fold.test["dataset"].unique())
     return Pretrained(
-        Path(run), tensors, sha256_of_bytes(data), content["dataset"], tuple(people), content["n_train"], theirs.gan.kimg
+        Path(run), tensors, sha256_of_bytes(data), content["dataset"], tuple(people), content["n_train"], getattr(theirs, stage).kimg, stage
     )  # fmt: skip
+
+
+def _refuse_other_sizes(
+    run: Path, stage: str, tensors: dict[str, Tensor], theirs: TrainConfig, config: TrainConfig, n_classes: int
+) -> None:  # fmt: skip
+    """Raise ConfigError, naming the first difference, unless what is carried over has the same sizes in both."""
+    what = f"starting from {run}: networks must have the same sizes, but"
+    if stage == "gan":
+        sizes = [{name: value for name, value in asdict(one.network).items() if name not in FREE} for one in (theirs, config)]
+        if found := first_difference(*sizes):
+            name, there, here = found
+            raise ConfigError(f"{what} network.{name} is {there} there and {here} here")
+        return
+    entry = STAGES[stage]
+    network = entry.build(lambda: entry.networks[stage](config, n_classes, 0), torch.device("cpu"), 0.0, stream(0, "replaced"))
+    for name, tensor in network.carried().items():
+        there = tensors.get(f"{stage}/{name}")
+        if there is None or there.shape != tensor.shape:
+            shapes = [None if one is None else tuple(one.shape) for one in (there, tensor)]
+            raise ConfigError(f"{what} {stage}/{name} is {shapes[0]} there and {shapes[1]} here")

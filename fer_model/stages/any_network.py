@@ -84,9 +84,7 @@ class NetworkStage(ClassifierStage):
         config, n_classes = inputs.config, len(inputs.fold.classes)
         rng = stream(config.seed, f"init/{self.name}")
         network = build_itself(lambda: type(self).make(config, n_classes), inputs.device, config.network.init_std, rng)
-        begun = {tensor.data_ptr() for tensor in network.carried().values()} if config.init else set()
-        slow = [weight for weight in network.parameters() if weight.data_ptr() in begun]
-        self.learners = {self.name: Learner(network, self.config, self.steps, slow, self.config.carried_lr)}
+        self.learners = {self.name: self._started(network)}
         self._keep_weights()
 
     @property

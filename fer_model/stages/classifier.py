@@ -102,6 +102,19 @@ class ClassifierStage(Stage):
         """Return views k (B,) of faces (B,) as the networks take them: (B, C, S, S)."""
         return view_inputs(self.views, faces, k, self.run.network.image_size)
 
+    def _started(self, network: nn.Module) -> Learner:
+        """Return the learner of a network. What it has from another (config.init), `carried()`, moves slowly, its first layers not."""
+        begun = {tensor.data_ptr() for tensor in network.carried().values()} if self.run.init else set()
+        slow = [weight for weight in network.parameters() if weight.data_ptr() in begun]
+        layers = 0
+        for module in network.modules() if begun and self.config.frozen else ():
+            layers += isinstance(module, nn.Conv2d | nn.Linear)
+            if layers > self.config.frozen:
+                break
+            for weight in module.parameters(recurse=False):
+                weight.requires_grad_(weight.data_ptr() not in begun)
+        return Learner(network, self.config, self.steps, slow, self.config.carried_lr)
+
     def _keep_weights(self) -> None:
         """Average the weights if they are used so, and have validation choose them if it does; to be called when the learners are there."""
         self.used = nn.ModuleDict({name: learner.network for name, learner in self.learners.items()})      # as they predict

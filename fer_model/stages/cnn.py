@@ -36,7 +36,7 @@ class CnnStage(ClassifierStage):
         config, net, fold = inputs.config, inputs.config.network, inputs.fold
         rng = stream(config.seed, f"init/{self.streams[0]}")
         cnn = build(lambda: make_cnn(net, self.config, len(fold.classes)), inputs.device, net.init_std, rng)
-        self.learners = {self.name: Learner(cnn, self.config, self.steps)}
+        self.learners = {self.name: self._started(cnn)}
         self._keep_weights()
         swapped, people = self.config.identity_swap, bool(fold.identities)
         self.identity = fold.identity_labels(inputs.device) if people else None          # (n,) y^id; None: people unknown

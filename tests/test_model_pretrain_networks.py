@@ -1,0 +1,141 @@
+"""A classifier on everybody of another database, and runs that start from it: what is carried over, how it learns on, what is refused."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from fer_data.store.loader import open_views
+from fer_model.config import preset, resolve_budgets
+from fer_model.data.fold import read_prepared
+from fer_model.engine import checkpoint
+from fer_model.errors import ConfigError, FoldError
+from fer_model.job import Job, default_run
+from fer_model.runs.methods import gather
+from fer_model.runs.pretrained import read_pretrained
+from fer_model.stages.cnn import CnnStage
+from fer_model.stages.inputs import StageInputs
+from fer_model.train import train
+from tests import commands
+from tests.test_people_unknown import drawn, prepared         # noqa: F401, fixtures: a folder whose people are unknown
+from tests.test_model_ablations import same_tensors
+from tests.test_model_engine import Stop, quiet, stop_at
+
+CPU = torch.device("cpu")
+SMOKE = preset("smoke", method="cnn", fold=1, init="0" * 64)
+WORDS = ("pretrain", "--method", "cnn", "--preset", "smoke")
+
+
+def call(*words, code=0):
+    """Run fer-model and return what it printed, as one line."""
+    return commands.call(*words, code=code).replace("\n", " ")
+
+
+@pytest.fixture(scope="module")
+def others(write_tiny, tmp_path_factory):
+    """Another database: five people, four expressions, two of which the first does not have."""
+    names = ("anger", "disgust", "fear", "surprise")
+    return write_tiny(tmp_path_factory.mktemp("others") / "prepared", people=5, expressions=names, seed=3, dataset="others")
+
+
+@pytest.fixture(scope="module")
+def pretrained(others, tmp_path_factory):
+    """A complete run of pre-training, with people of its own to choose the weights by."""
+    run = tmp_path_factory.mktemp("pretrained") / "p"
+    call(*WORDS, "--data", others, "--run", run, "--selection", "validation", "--set", "validation_share=0.3")
+    return run
+
+
+def started_stage(pretrained, data, **changes):
+    """Return the baseline's stage on another database, started from the run, and a fresh one."""
+    fold = read_prepared(data).fold(1)
+    config = resolve_budgets(replace(SMOKE, cnn=replace(SMOKE.cnn, **changes)), len(fold.train))
+    stage, fresh = (CnnStage(StageInputs(config, fold, open_views(data, fold.train), CPU)) for _ in range(2))
+    read_pretrained(pretrained, config, fold).start(stage)
+    return stage, fresh
+
+
+def test_a_classifier_is_pre_trained_on_everybody_but_those_it_is_chosen_by(pretrained, others):
+    """Seen red: nobody set aside; fold 0 held out."""
+    content, result = (json.loads((pretrained / name).read_text()) for name in ("config.json", "result.json"))
+    assert content["config"]["fold"] is None and content["n_test"] == 0 and content["n_validation"] > 0
+    assert sorted([*content["identities"], *content["validation_people"]]) == [f"others/S{i:03d}" for i in range(5)]
+    assert "evaluation" not in result and "training people set aside" in result["rules"]["epoch"]
+    assert "is a run of pretrain: nobody was held out" in call("evaluate", pretrained, code=1)
+    assert str(default_run(Job(others, Path(), replace(SMOKE, fold=None, init=None)))) == "runs/others-pretrain-cnn"
+
+
+@pytest.mark.parametrize("average", [0.0, 0.02])
+def test_all_but_the_classifier_and_the_statistics_is_carried_over(pretrained, tiny_prepared, average):
+    """Seen red, each: the classifier carried over; BN's statistics left as they were; the average left random."""
+    stage, fresh = started_stage(pretrained, tiny_prepared, average_half_kimg=average)
+    theirs, drawn = checkpoint.read_tensors(pretrained / "cnn.safetensors"), fresh.weights()
+    for network in (stage.learner.network, stage.used["cnn"]):
+        for name, tensor in network.state_dict().items():
+            if name.startswith("classifier.") or "running" in name or "num_batches" in name:
+                assert torch.equal(tensor, drawn[f"cnn/{name}"]), name
+            else:
+                assert torch.equal(tensor, theirs[f"cnn/{name}"]), name
+
+
+@pytest.mark.parametrize("frozen", [0, 2])
+def test_what_is_carried_over_learns_slowly_and_its_first_layers_not(pretrained, tiny_prepared, frozen):
+    """Adam's first step is as long as the step size, in every weight that has a gradient. Seen red, each: the share left out; the
+    classifier slow too; one layer less frozen."""
+    stage, _ = started_stage(pretrained, tiny_prepared, lr=1e-3, carried_lr=0.1, frozen=frozen)
+    network = stage.learner.network
+    before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
+    stage.step(0)
+    moved = {name: float((weight.detach() - before[name]).abs().max()) for name, weight in network.named_parameters()}
+    still = {f"layers.{layer}.{part}" for layer in range(frozen) for part in ("0.weight", "1.weight", "1.bias")}
+    assert {name for name, by in moved.items() if by == 0} == still
+    for name in set(moved) - still:
+        assert moved[name] == pytest.approx(1e-3 if name.startswith("classifier.") else 1e-4, rel=0.05), name
+
+
+def test_a_started_run_says_what_was_seen_before_and_resumes_to_the_same_bits(pretrained, tiny_prepared, tmp_path):
+    """In the label of a report too. Seen red: weights put in after the checkpoint; a label without it."""
+    words = ("train", "--method", "cnn", "--data", tiny_prepared, "--fold", 1, "--preset", "smoke", "--init", pretrained)
+    said = call(*words, "--run", tmp_path / "whole")
+    assert "cnn starts from" in said and "made new: classifier; statistics of BN" in said
+    result = json.loads((tmp_path / "whole" / "result.json").read_text())
+    assert "others: 5 people" in result["rules"]["pre_training"] and result["name"] == "cnn-pretrained"
+    job = Job(tiny_prepared, tmp_path / "stopped", replace(SMOKE, init=None), init=pretrained)
+    with pytest.raises(Stop):
+        train(job, "cpu", say=quiet, hook=stop_at("cnn", 5), save_every_s=0)
+    train(job, "cpu", say=quiet, save_every_s=0)
+    assert same_tensors(tmp_path / "whole" / "cnn.safetensors", tmp_path / "stopped" / "cnn.safetensors")
+    assert gather([tmp_path / "whole"])[0].label == "CNN (baseline), pre-trained on others"
+
+
+def test_people_who_are_unknown_are_pre_trained_on_and_the_tested_part_is_left_out(prepared, tiny_prepared, tmp_path):  # noqa: F811
+    """Its own parts train and validate; a run on a database with people starts from it; one that holds the same pictures does not. Seen
+    red, each: the part test trained on; the weights taken for its own test part."""
+    source = tmp_path / "p"
+    call(*WORDS, "--data", prepared, "--run", source, "--selection", "validation")
+    content = json.loads((source / "config.json").read_text())
+    assert (content["n_train"], content["n_validation"], content["n_test"], content["identities"]) == (112, 14, 0, [])
+    train(Job(tiny_prepared, tmp_path / "r", replace(SMOKE, init=None), init=source), "cpu", say=quiet)
+    result = json.loads((tmp_path / "r" / "result.json").read_text())
+    assert "fer2013: people unknown, 112 faces" in result["rules"]["pre_training"] and result["init"]["people"] == 0
+    with pytest.raises(FoldError, match="which holds pictures of fer2013, on which it would be tested"):
+        train(Job(prepared, tmp_path / "own", replace(SMOKE, fold=0, fold_rule="official", init=None), init=source), "cpu", say=quiet)
+    assert "people are unknown" in call("pretrain", "--data", prepared, "--preset", "smoke", "--run", tmp_path / "gan", code=1)
+
+
+def test_what_does_not_fit_or_has_seen_who_is_tested_is_refused(pretrained, others, tiny_prepared, tmp_path):
+    """Somebody by whom the weights were chosen counts as seen. Seen red: the people set aside left out; the classifier's size compared."""
+    wider = replace(SMOKE, init=None, cnn=replace(SMOKE.cnn, channels=8))
+    with pytest.raises(ConfigError, match=r"networks must have the same sizes, but cnn/layers\.0\.0\.weight is \(4, 1, 3, 3\) there"):
+        train(Job(tiny_prepared, tmp_path / "r", wider, init=pretrained), "cpu", say=quiet)
+    aside = json.loads((pretrained / "config.json").read_text())["validation_people"]
+    number = int(read_prepared(others).rows.query(f"subject == '{aside[0].partition('/')[2]}'")["fold"].iloc[0])
+    with pytest.raises(FoldError, match="who is held out in fold"):
+        train(Job(others, tmp_path / "r", replace(SMOKE, fold=number, init=None), init=pretrained), "cpu", say=quiet)
+    with pytest.raises(ConfigError, match="method iacnn has no stage 1 that could start from a run"):
+        Job(tiny_prepared, tmp_path / "r", preset("smoke", method="iacnn"), init=pretrained)
+    with pytest.raises(ConfigError, match="fold is none; degan needs a test fold"):
+        preset("smoke", fold=None)
+    assert not (tmp_path / "r" / "config.json").exists()
