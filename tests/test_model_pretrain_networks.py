@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from fer_data.prepare.plan import PrepareConfig
+from fer_data.prepare.run import prepare_dataset
 from fer_data.store.loader import open_views
+from fer_data.synthetic.fer2013 import write_fer2013
 from fer_model.config import preset, resolve_budgets
 from fer_model.data.fold import read_prepared
 from fer_model.engine import checkpoint
@@ -19,7 +22,6 @@ from fer_model.stages.cnn import CnnStage
 from fer_model.stages.inputs import StageInputs
 from fer_model.train import train
 from tests import commands
-from tests.test_people_unknown import drawn, prepared         # noqa: F401, fixtures: a folder whose people are unknown
 from tests.test_model_ablations import same_tensors
 from tests.test_model_engine import Stop, quiet, stop_at
 
@@ -46,6 +48,16 @@ def pretrained(others, tmp_path_factory):
     run = tmp_path_factory.mktemp("pretrained") / "p"
     call(*WORDS, "--data", others, "--run", run, "--selection", "validation", "--set", "validation_share=0.3")
     return run
+
+
+@pytest.fixture(scope="module")
+def unknown(tmp_path_factory):
+    """A database whose people are unknown: 140 pictures, 112 of them to train on, 14 to choose by, 14 to test."""
+    root = tmp_path_factory.mktemp("unknown")
+    write_fer2013(root / "in", 140)
+    config = PrepareConfig(landmarks="none", views="virtual", folds=0, fold_rule="official")
+    prepare_dataset("fer2013", root / "in", root / "out", config)
+    return root / "out"
 
 
 def started_stage(pretrained, data, **changes):
@@ -110,19 +122,19 @@ def test_a_started_run_says_what_was_seen_before_and_resumes_to_the_same_bits(pr
     assert gather([tmp_path / "whole"])[0].label == "CNN (baseline), pre-trained on others"
 
 
-def test_people_who_are_unknown_are_pre_trained_on_and_the_tested_part_is_left_out(prepared, tiny_prepared, tmp_path):  # noqa: F811
+def test_people_who_are_unknown_are_pre_trained_on_and_the_tested_part_is_left_out(unknown, tiny_prepared, tmp_path):
     """Its own parts train and validate; a run on a database with people starts from it; one that holds the same pictures does not. Seen
     red, each: the part test trained on; the weights taken for its own test part."""
     source = tmp_path / "p"
-    call(*WORDS, "--data", prepared, "--run", source, "--selection", "validation")
+    call(*WORDS, "--data", unknown, "--run", source, "--selection", "validation")
     content = json.loads((source / "config.json").read_text())
     assert (content["n_train"], content["n_validation"], content["n_test"], content["identities"]) == (112, 14, 0, [])
     train(Job(tiny_prepared, tmp_path / "r", replace(SMOKE, init=None), init=source), "cpu", say=quiet)
     result = json.loads((tmp_path / "r" / "result.json").read_text())
     assert "fer2013: people unknown, 112 faces" in result["rules"]["pre_training"] and result["init"]["people"] == 0
     with pytest.raises(FoldError, match="which holds pictures of fer2013, on which it would be tested"):
-        train(Job(prepared, tmp_path / "own", replace(SMOKE, fold=0, fold_rule="official", init=None), init=source), "cpu", say=quiet)
-    assert "people are unknown" in call("pretrain", "--data", prepared, "--preset", "smoke", "--run", tmp_path / "gan", code=1)
+        train(Job(unknown, tmp_path / "own", replace(SMOKE, fold=0, fold_rule="official", init=None), init=source), "cpu", say=quiet)
+    assert "people unknown" in call("pretrain", "--data", unknown, "--preset", "smoke", "--run", tmp_path / "gan", code=1)
 
 
 def test_what_does_not_fit_or_has_seen_who_is_tested_is_refused(pretrained, others, tiny_prepared, tmp_path):
