@@ -4,24 +4,24 @@ In:  the name of a database in forms.FORMS, the folder that holds it, at whateve
 Out: Sequence records in natural order; a picture that is no frame of a take is a sequence of its own.
 
 How each names its files, its words, people, errata, counts, citation and licence: data_manifests/*.json, key `form` (forms.py). Files
-are told by their names alone; what does not fit is listed with its reason, never guessed. Of two copies of one picture the second is a
-duplicate, whatever their suffixes.
+are told by their names alone; what does not fit is listed with its reason, never guessed. Of two copies of one picture, whatever their
+suffixes, one is a duplicate.
 """
 
 import re
 from dataclasses import replace
 from pathlib import Path
 
+from fer_data.datasets.clips import Named, sequences_of
 from fer_data.datasets.folder import group
 from fer_data.datasets.forms import ALL, Form, load_form
 from fer_data.datasets.index import by_spelling, read_index
 from fer_data.datasets.published import counts_note, load_facts, subject_notes
 from fer_data.datasets.recognise import wrong_tree
 from fer_data.datasets.tree import stray, walk
-from fer_data.errors import DatasetError, ImageError
-from fer_data.pictures import video
+from fer_data.errors import DatasetError
 from fer_data.pictures.file_kinds import CLIPS, PICTURES, is_clip, is_picture
-from fer_data.records import Frame, Scan, Sequence, Skip
+from fer_data.records import Scan, Skip
 from fer_data.text import natural_key, unknown
 
 __all__ = ["scan"]
@@ -54,10 +54,12 @@ def scan(dataset: str, root: Path, labels: Path | None = None, **chosen: str) ->
     if form.columns:
         entries, more, notes = _by_table(form, labels, entries)
         unwanted += more
-    sequences, unusable = group([entry for entry in entries if not is_clip(entry["path"])], form.words)
-    clips, broken = _clips(root, [entry for entry in entries if is_clip(entry["path"])], form)
-    named = [replace(one, dataset=dataset) for one in sequences + clips]
+    sequences, unusable = group(entries, form.words)
+    clips = [Named(one.frames[0].source, one.subject, one.sequence, one.expression) for one in sequences if is_clip(one.frames[0].source)]
+    stepped, broken, more = sequences_of(dataset, root, clips) if clips else ([], [], [])
+    named = stepped + [replace(one, dataset=dataset) for one in sequences if not is_clip(one.frames[0].source)]
     named.sort(key=lambda one: (natural_key(one.subject), natural_key(one.sequence)))
+    notes = (*notes, *more)
     if form.people:
         notes = (*subject_notes(named, form.people_ids()), *notes)
     if wanted == _wanted(dataset, form, {}):                             # the part of which counts are published
@@ -85,9 +87,12 @@ def _match(form: Form, path: str) -> re.Match | str | None:
 
 
 def _entries(form: Form, found: list[tuple[str, re.Match | str]], wanted: dict) -> tuple[list[dict], list[Skip]]:
-    """Return an entry for folder.group for each file that was asked for, and a Skip for each other one."""
-    entries, skipped = [], []
-    for path, match in found:
+    """Return an entry for folder.group for each file that was asked for, and a Skip for each other one.
+
+    Of several copies that in the format of the example is taken, else the one nearest to the root.
+    """
+    entries, skipped, taken, suffix = [], [], {}, Path(form.example).suffix.lower()
+    for path, match in sorted(found, key=lambda one: (not one[0].lower().endswith(suffix), one[0].count("/"), natural_key(one[0]))):
         if isinstance(match, str):
             skipped.append(Skip(path, "other-part", detail=match))
             continue
@@ -98,7 +103,9 @@ def _entries(form: Form, found: list[tuple[str, re.Match | str]], wanted: dict) 
         if other:
             skipped.append(Skip(path, "other-part", *key, detail=f"{other[0]} {said[other[0]]} was not asked for"))
         elif broken:
-            skipped.append(Skip(path, "unreadable", *key, detail=broken))
+            skipped.append(Skip(path, "erratum", *key, detail=broken))
+        elif (earlier := taken.setdefault((*key, said.get("frame")), path)) != path:
+            skipped.append(Skip(path, "duplicate", *key, detail=f"taken from {earlier}"))
         else:
             fields = {"subject": key[0], "sequence": key[1], "frame": said.get("frame") or "0", "expression": said.get("expression")}
             entries.append({"path": path, "where": path, "exact": "yes", **fields})
@@ -108,39 +115,16 @@ def _entries(form: Form, found: list[tuple[str, re.Match | str]], wanted: dict) 
 def _by_table(form: Form, labels: Path, entries: list[dict]) -> tuple[list[dict], list[Skip], tuple[str, ...]]:
     """Return the entries that the table names, with its expressions; Skips for pictures and rows without a partner; notes.
 
-    A row stands for all copies of its picture. Where the table and a name tell of two people, the row is no label.
+    Where the table and a name tell of two people, the row is no label.
     """
-    copies: dict[str, list[dict]] = {}
-    for entry in entries:
-        copies.setdefault(entry["sequence"], []).append(entry)
-    first = {one[0]["path"]: one for one in copies.values()}
-    given = read_index(labels, by_spelling(first), {}, form.columns)
-    rows = []
-    skipped = [replace(skip, source=one["path"]) for skip in given.skipped for one in first.get(skip.source, [{"path": skip.source}])]
+    mine = {entry["path"]: entry for entry in entries}
+    given = read_index(labels, by_spelling(mine), {}, form.columns)
+    rows, skipped = [], list(given.skipped)
     for row in given.entries:
-        entry, where = first[row["path"]][0], row["where"]
+        entry, where = mine[row["path"]], row["where"]
         if row["subject"].upper() != entry["subject"]:
             detail = f"{where} says that {row['path']} shows {row['subject']}, its name says {entry['subject']}"
-            key = entry["subject"], entry["sequence"]
-            skipped += [Skip(one["path"], "bad-label", *key, detail=detail) for one in first[row["path"]]]
+            skipped.append(Skip(row["path"], "bad-label", entry["subject"], entry["sequence"], detail=detail))
         else:
-            rows += [{**one, "expression": row.get("expression"), "where": where} for one in first[row["path"]]]
+            rows.append({**entry, "expression": row.get("expression"), "where": where})
     return rows, skipped, given.notes
-
-
-def _clips(root: Path, entries: list[dict], form: Form) -> tuple[list[Sequence], list[Skip]]:
-    """Return a sequence for each clip, its frames being positions in it."""
-    if entries:
-        video.require_av()
-    pictures, skipped = group(entries, form.words)
-    sequences = []
-    for one in pictures:
-        path = one.frames[0].source
-        try:
-            count = video.measure_clip(root / path, path).frames
-        except ImageError as error:
-            skipped.append(Skip(path, "unreadable", one.subject, one.sequence, detail=str(error)))
-            continue
-        frames = tuple(Frame(path, position + 1, position) for position in range(count))
-        sequences.append(Sequence(one.dataset, one.subject, one.sequence, one.expression, frames))
-    return sequences, skipped
