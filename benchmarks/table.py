@@ -44,7 +44,7 @@ __all__ = ["SIZES", "MODULES", "LONG", "LIBRARIES", "Bar", "Pair", "pairs", "com
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = ("tiny", "bench", "long")     # tiny: whether the code runs; its numbers mean nothing
-MODULES = ("prepare", "views", "feeding", "training")        # in the order of the table
+MODULES = ("startup", "prepare", "views", "feeding", "training")        # in the order of the table
 LONG = ("growth", "clips", "bu4dfe", "parallel", "precision")                   # of size long alone, after those
 LIBRARIES = ("numpy", "opencv-python", "torch", "dlib-bin", "scikit-image", "pillow", "h5py")
 
@@ -132,7 +132,8 @@ _COUNTED = (("cv2", "setNumThreads", "getNumThreads"), ("torch", "set_num_thread
 def machine() -> dict:
     """Return what the figures were measured on, and how busy it was just then."""
     return {
-        "processor": _of_proc("cpuinfo", r"model name\s*:\s*(.+)") or platform.machine(), "cores": len(os.sched_getaffinity(0)),
+        "processor": _of_proc("cpuinfo", r"model name\s*:\s*(.+)") or platform.machine(), "units": _units(),
+        "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(int(_of_proc("meminfo", r"MemTotal:\s*(\d+)") or 0) * 1.024e-6, 1), "system": platform.system(),
         "load": round(os.getloadavg()[0], 1),
     }  # fmt: skip
@@ -205,6 +206,13 @@ def run_module(bars: Callable[[str], list[Bar]], about: str, words: list[str] | 
 def _digits(value: float) -> int:
     """Return how many decimals show three figures of a number."""
     return max(0, 2 - math.floor(math.log10(abs(value)))) if value and math.isfinite(value) and abs(value) < 100 else 0
+
+
+def _units() -> str:
+    """Return what multiplies in the processor, the fastest first: a ratio may hold with one of them alone."""
+    flags = (_of_proc("cpuinfo", r"flags\s*:\s*(.+)") or "").split()
+    names = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512 BF16", "avx512f": "AVX-512", "avx2": "AVX2"}
+    return " ".join(name for flag, name in names.items() if flag in flags) or "unknown"
 
 
 def _of_proc(name: str, pattern: str) -> str | None:
