@@ -230,6 +230,7 @@ KNOWN = [
     ("bilder/004_o_m_a_b.jpg", "FACES", "004", "a_b", None, "anger"),
     ("ADFES/M07-Joy-Face Forward.mpeg", "ADFES", "M07", "Joy-Face Forward", None, "happiness"),
     ("subjects3/010/fear/session1/take002/img_0003.jpg", "MUG", "010", "fear/session1/take002", "0003", "fear"),
+    ("subjects3/010/session1/fear/img_0003.jpg", "MUG", "010", "session1/fear", "0003", "fear"),
     ("BU_3DFE/F0001/F0001_SU04BL_F2D.bmp", "BU-3DFE", "F0001", "SU04", None, "surprise"),
     ("Session1/Ses01F_script01_1_M003.avi", "IEMOCAP", "Ses01M", "script01_1_M003", None, None),
     ("MSP-IMPROV/S01A/P/MSP-IMPROV-S01A-F02-P-FM01.avi", "MSP-IMPROV", "F02", "S01A/P-FM01", None, None),

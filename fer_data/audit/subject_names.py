@@ -98,8 +98,8 @@ NAMES = (
     _rule("ADFES", "F01-Anger-Face Forward.mpeg",
           _START + r"(?P<subject>[FM]\d{2})-(?P<sequence>(?P<expression>[A-Z]+)-(?:Face|Turn)[^/.]*)"),
     _rule("MUG", "subjects3/010/anger/take000/img_0003.jpg",
-          r"(?<![^/])(?P<subject>\d{3})/(?P<sequence>(?P<expression>anger|disgust|fear|happiness|neutral|sadness|surprise)/(?:[^/]+/)*take\d+)"
-          + r"/img_?(?P<frame>\d+)"),
+          r"(?<![^/])(?P<subject>\d{3})/(?P<sequence>(?:session[^/]*/)?"
+          + r"(?P<expression>anger|disgust|fear|happiness|neutral|sadness|surprise)(?:/session[^/]*)?(?:/take\d+)?)/img_?(?P<frame>\d+)"),
     _rule("BU-3DFE", "F0001_AN01WH_F2D.bmp",
           _START + rf"(?P<subject>[FM]\d{{4}})_(?P<sequence>(?P<expression>{_TWO_LETTERS})\d{{2}})[A-Z]{{2}}"),
     _rule("IEMOCAP", "Ses01F_impro01_M003.avi",
