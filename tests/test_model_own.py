@@ -57,6 +57,7 @@ def test_the_network_of_the_page_is_trained_evaluated_probed_exported(tiny_prepa
     content = json.loads((out / "fold0/config.json").read_text())["config"]["own"]
     assert content["network"] == "net.py:Net" and len(content["sha256"]) == 64
     call("report", out, "-o", tmp_path / "report")
+    assert content["sha256"] in (tmp_path / "report/report.md").read_text()
     call("card", out / "fold0")
     assert "a network that is not in this program" in (out / "fold0/card.md").read_text()
     for words in (("probe", out / "fold0"), ("export", out / "fold0", "--format", "safetensors"), ("export", out / "fold0")):

@@ -105,6 +105,7 @@ def protocol(method: Method) -> list[tuple[str, str]]:
         ("Epoch rule", _rule(rules, "epoch")),
         ("Test crop", _rule(rules, "test_view")),
         ("Pre-training", _pretraining(method)),
+        ("Network's own code, sha256", str(method.config["own"]["sha256"]) if method.config["method"] == "own" else ""),
         ("Images shown", _budget(stages, "kimg", " thousand")),
         ("Passes over the faces", _budget(stages, "passes", "")),
         ("Time", f"{_budget(stages, 'minutes', ' min')} a fold" if stages else ""),
