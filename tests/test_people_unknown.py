@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from cli.fer_data import main as fer_data
 from cli.fer_model import main as fer_model
@@ -27,6 +28,8 @@ from fer_model.data.fold import read_prepared
 from fer_model.data.official import sides_of
 from fer_model.errors import ConfigError, FoldError, RunError
 from fer_model.evaluate.figures import evaluate, interval_over_subjects
+from fer_model.evaluate.paired import paired_difference
+from fer_model.evaluate.pooled import pool
 from fer_model.evaluate.repredict import _refuse_same_pictures
 from fer_model.job import Job, default_run
 from fer_model.runs.predictions import read_predictions
@@ -197,6 +200,29 @@ def test_the_interval_over_pictures_is_that_of_a_binomial():
     assert interval_over_subjects(people, rng).low == pytest.approx(np.quantile(share, 0.025))
 
 
+def predictions(right, networks=1):
+    """Return a frame of predictions for each network, the same pictures in each."""
+    names = [f"a/{n}/{n:08d}" for n in range(len(right))]
+    frame = pd.DataFrame({"image_id": names, "subject": "", "sequence": names, "expression": "fear", "p_anger": 0.5, "p_fear": 0.5})
+    return [frame.assign(predicted=np.where(right, "fear", "anger"))] * networks
+
+
+def test_pooled_and_paired_figures_are_over_pictures():
+    """Several networks on the same pictures: one is drawn with all that was said of it. Seen red with one person: no width at all."""
+    first, second = np.arange(200) % 4 != 0, np.arange(200) % 2 == 0
+    found = pool([0, 1], predictions(first, 2), 2, elsewhere=True)
+    once = evaluate(predictions(first)[0])
+    assert found.evaluation.n_images == 200 and found.evaluation.frame_accuracy == once.frame_accuracy
+    console = Console(width=120)
+    with console.capture() as shown:
+        console.print(found)
+    assert "200 images, people unknown, seen by each of 2 networks" in shown.get() and shown.get().count("unknown") == 3
+    paired = paired_difference(predictions(first), predictions(second), np.random.default_rng(0))
+    spread = 1.96 * np.std(first.astype(float) - second) / 200**0.5
+    assert (paired.n, paired.n_subjects, paired.difference) == (200, 0, 0.25)
+    assert paired.low == pytest.approx(0.25 - spread, abs=0.015) and paired.high == pytest.approx(0.25 + spread, abs=0.015)
+
+
 def rows_of(**parts):
     """Return rows of a manifest with so many pictures in each part."""
     names = [(part, f"{part}/angry/{n}") for part, count in parts.items() for n in range(count)]
@@ -218,11 +244,13 @@ def test_weights_are_never_chosen_by_what_is_tested():
 
 
 def test_the_drawn_share_depends_on_seed_and_name_alone():
-    """Neither the order of rows nor other pictures move one. Seen red with a permutation of the rows."""
+    """Neither the order of rows, nor other pictures, nor another folder move one. Seen red with the folder in the name."""
     rows = rows_of(train=400, test=60)
     names = set(sides_of(rows, "x", True, 0.1, 0).validation["sequence"])
     turned = rows[::-1]
     assert set(sides_of(turned, "x", True, 0.1, 0).validation["sequence"]) == names
+    moved = sides_of(rows.assign(sequence=rows["sequence"].str.replace("angry", "0")), "x", True, 0.1, 0).validation["sequence"]
+    assert set(moved.str.replace("/0/", "/angry/")) == names
     fewer = rows[rows.index % 3 != 0]
     assert set(sides_of(fewer, "x", True, 0.1, 0).validation["sequence"]) == names & set(fewer["sequence"])
     assert set(sides_of(rows, "x", True, 0.1, 1).validation["sequence"]) != names
