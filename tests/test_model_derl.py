@@ -88,16 +88,12 @@ def test_a_head_sees_layers_of_the_same_size_from_both_sides():
         Head(network, replace(SMOKE.head, taps=("conv12", "conv23", "conv33", "conv53")), 3, NeutralGenerator)
 
 
-def test_generator_and_discriminator_move_in_turn_and_g_comes_nearer_to_neutral(data):
-    """Seen red: no pixel term; D moved by G's loss."""
+def test_g_comes_nearer_to_neutral(data):
+    """Seen red: no pixel term."""
     stage = stage_of(data, read_prepared(data).fold(1), lr=3e-3, average_half_kimg=0.05)
     losses = [stage.step(step) for step in range(40)]
     first, last = (float(sum(one["G_pixels"] for one in part)) for part in (losses[:5], losses[-5:]))
     assert last < 0.75 * first
-    before = {name: weight.clone() for name, weight in stage.discriminator.named_parameters()}
-    stage.learners["discriminator"].descend = lambda *_: None
-    stage.step(40)
-    assert all(torch.equal(before[name], weight) for name, weight in stage.discriminator.named_parameters())
 
 
 class _Stop(Exception):
