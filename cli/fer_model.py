@@ -144,10 +144,20 @@ def config(run, as_json, **_):
 
 # --- training ---------------------------------------------------------------------------------------------------------
 
+_WHO_IS_TESTED = "Give either --fold N or --split official."
+
+
+def or_fold(context, option, split):
+    """Refuse a command that names neither, before its data are looked for."""
+    if split is None and context.params.get("fold") is None:
+        raise click.UsageError(_WHO_IS_TESTED)
+    return split
+
 
 @main.command()
 @click.option("--fold", type=click.IntRange(0), metavar="N", help="The fold to test on, counted from 0.")
-@click.option("--split", type=options.Choice([OFFICIAL]), help="In place of --fold: the split of a database whose people are unknown.")
+@click.option("--split", type=options.Choice([OFFICIAL]), callback=or_fold,
+              help="In place of --fold: the split of a database whose people are unknown.")
 @options.data()
 @options.run("runs/<dataset>-<method>[-<head>...][-<settings>]-fold<N>")
 @together(*METHOD)
@@ -182,8 +192,8 @@ def train(fold, split, data, run, gan, init, weights, pretrained, trained_on, de
     """
     from fer_model.settings import configure
 
-    if (fold is None) == (split is None):
-        raise click.UsageError("Give either --fold N or --split official.")
+    if fold is not None and split is not None:
+        raise click.UsageError(_WHO_IS_TESTED)
     given = {"fold": 0, "fold_rule": OFFICIAL} if split else {}
     config = configure(*layers(**given))
     weights, trained_on = given_weights(config, weights, pretrained, trained_on)

@@ -360,8 +360,8 @@ MUTATIONS = [
     ("fer_model/data/fold.py", "if not self.complete():", "if False:", "tests/test_model_selection.py -k after_training"),
     ("fer_model/data/fold.py", "train, tested = rows[~test].reset_index(drop=True)",
      "train, tested = rows.reset_index(drop=True)", "tests/test_model_selection.py -k noise_in"),
-    ("fer_model/runs/pretrained.py", "*people_of(fold.test), *people_of(fold.validation)",
-     "*people_of(fold.test)", "tests/test_model_pretrain.py -k held_out_person"),
+    ("fer_model/runs/pretrained.py", "*people_in(fold.test), *people_in(fold.validation)",
+     "*people_in(fold.test)", "tests/test_model_pretrain.py -k held_out_person"),
     ("fer_model/runs/pretrained.py", ", mine[:, -n_noise:] = theirs[:, :n_f], theirs[:, -n_noise:]",
      " = theirs[:, :n_f]", "tests/test_model_pretrain.py -k carried_over_and"),
     # DE-AE

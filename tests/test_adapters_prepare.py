@@ -386,16 +386,17 @@ def test_settings_name_the_choice(tmp_path):
 # --- every adapter ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dataset", sorted(TREES))
+@pytest.mark.parametrize("dataset", ["bu4dfe", "caer-s", "ck+", "ck48", "folder", "kdef", "mmi", "mug", "oulu", "rafd", "rafdb", "sfew"])
 def test_a_broken_picture_is_listed_and_everything_found_is_accounted_for(dataset, tmp_path):
     """Broken once by leaving such frames out of skipped.csv: prepare's own count did not add up."""
     pytest.importorskip("av")
     root = tmp_path / "in"
     root.mkdir()
     TREES[dataset](root)
-    for number, path in enumerate(sorted(path for path in root.rglob("*") if path.suffix in (".png", ".jpg", ".jpeg"))):
+    for number, path in enumerate(sorted(path for path in root.rglob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg"))):
         cv2.imwrite(str(path), picture(number))
-    config = PrepareConfig(**NONE, options=OPTIONS.get(dataset, {}))
+    official = {"folds": 0, "fold_rule": "official"} if dataset in ("caer-s", "rafdb", "sfew") else {}
+    config = PrepareConfig(**(NONE | official), options=OPTIONS.get(dataset, {}))
     used = make_plan(dataset, root, config).selected[-1].sequence.frames
     broken = root / used[-1].source
     data = broken.read_bytes()

@@ -136,7 +136,11 @@ def picture(seed):
     return cv2.imencode(".png", np.random.default_rng(seed).integers(0, 256, (48, 48), np.uint8))[1].tobytes()
 
 
-@pytest.fixture(params=sorted(TREES))
+# each way to read pictures: a layout of its own, a form, a list without people, a pattern; and clips
+WAYS = ("bu4dfe", "ck+", "ck48", "folder", "jaffe", "mmi", "oulu", "rafdb")
+
+
+@pytest.fixture(params=WAYS)
 def spoilt(request, tmp_path, refusing):
     """(dataset, root, {path that was wanted: kind}, all spoilt paths) of a tree of a database with one entry of each kind."""
     dataset, root = request.param, tmp_path / "root"
@@ -152,9 +156,18 @@ def spoilt(request, tmp_path, refusing):
 
         for number in range(9):
             write_session(root / "download/Sessions", 2000 + number, 40, 1 + number, emotion=2, frames=3)
+    if dataset == "jaffe":
+        for number in range(9):
+            (root / f"jaffe/KL.{('AN', 'HA', 'SU')[number // 3]}{1 + number % 3}.{151 + number}.tiff").write_bytes(b"x")
+    if dataset == "rafdb":
+        with (root / "basic/EmoLabel/list_patition_label.txt").open("a") as lines:
+            for number in range(1, 9):
+                lines.write(f"train_{number:05d}.jpg {1 + number % 7}\n")
+                (root / f"basic/Image/aligned/train_{number:05d}_aligned.jpg").write_bytes(b"x")
     for number, name in enumerate(sorted(name for name in walk(root)[0] if is_picture(name))):
         (root / name).write_bytes(picture(number))
-    config = PrepareConfig(landmarks="none", folds=2, views="virtual", options=OPTIONS.get(dataset, {}))
+    folds = {"folds": 0, "fold_rule": "official"} if dataset == "rafdb" else {"folds": 2}
+    config = PrepareConfig(landmarks="none", views="virtual", options=OPTIONS.get(dataset, {}), **folds)
     used = list(dict.fromkeys(frame.source for one in make_plan(dataset, root, config).selected for frame in one.sequence.frames))
     wanted = dict(zip(used[1:], ("dangling", "loop", "denied", "vanishing", *SPECIAL), strict=False))
     assert len(wanted) == 7
