@@ -95,8 +95,9 @@ def _measure(out: Path, steps: int) -> dict:
 
 def _one(out: Path, steps: int) -> dict:
     """Open the faces and train; return what memory it took, in MB."""
-    fold = read_prepared(out).everybody()
-    config = resolve_budgets(replace(preset("small"), precision=resolve_precision("auto", CPU)), len(fold.train))
+    config = preset("small", method="pretrain", fold=None)
+    fold = read_prepared(out).fold_of(config)
+    config = resolve_budgets(replace(config, precision=resolve_precision("auto", CPU)), len(fold.train))
     before = _resident_mb("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")                        # the peak is counted from here
     views = open_views(out, fold.train, CPU)

@@ -114,9 +114,10 @@ def test_the_rival_that_feeds_makes_the_same_views(tmp_path):
 def test_the_drawn_bu4dfe_is_a_prepared_folder_of_faces_that_differ(tmp_path):
     """Seen red: with the same window of the noise for every person, 24 faces were 12."""
     from benchmarks.bu4dfe import EXPRESSIONS, write_prepared
+    from fer_model.config import preset
     from fer_model.data.fold import read_prepared
 
-    fold = read_prepared(write_prepared(tmp_path / "out", frames=2, people=2)).everybody()
+    fold = read_prepared(write_prepared(tmp_path / "out", frames=2, people=2)).fold_of(preset("small", method="pretrain", fold=None))
     assert len(fold.train) == fold.train["face_sha256"].nunique() == 2 * 2 * len(EXPRESSIONS)
     assert fold.identities == ("bu4dfe/F000", "bu4dfe/F001") and fold.classes == EXPRESSIONS
 

@@ -368,7 +368,8 @@ def test_a_synthetic_tree_goes_through_everything(dataset, clips, unreadable, dr
     assert write_report(tmp_path / "out").faces == 3 * clips
     prepared = read_prepared(tmp_path / "out")
     (tmp_path / "run").mkdir()
-    RunFolder(tmp_path / "run").open(preset("smoke", method="cnn"), prepared.everybody(), prepared, None)
+    config = preset("smoke", method="cnn")
+    RunFolder(tmp_path / "run").open(config, prepared.everybody(config), prepared, None)
     content = json.loads((tmp_path / "run" / "config.json").read_bytes())
     assert content.get("human") == settings.get("human")
 

@@ -298,6 +298,7 @@ def test_reports_and_probes_of_such_a_run_are_refused(run):
 def test_a_fold_by_person_is_nowhere_cut(prepared):
     """The library itself refuses, whoever asks."""
     read = read_prepared(prepared)
-    for ask in (lambda: read.fold(0), read.everybody, read.numbers, lambda: read.fold(0, "missing"), lambda: read.fold(0, "shuffled")):
+    folds = [lambda rule=rule: read.fold(0, rule) for rule in ("manifest", "missing", "shuffled")]
+    for ask in (*folds, lambda: read.everybody(preset("smoke")), read.numbers):
         with pytest.raises(PeopleError, match="people unknown"):
             ask()
