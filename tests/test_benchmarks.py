@@ -46,7 +46,7 @@ def test_the_tree_that_grows_has_no_two_files_of_the_same_bytes(tmp_path):
 
 @pytest.mark.slow
 def test_the_device_script_runs_to_its_end_on_a_cpu(tmp_path):
-    """Every part passes, and what it wrote is there. Seen red: a part that raises."""
+    """Every part passes, and what it wrote is there."""
     given = ["--device", "cpu", "--tiny", "--data", tmp_path / "data", "--out", tmp_path / "out"]
     command = [sys.executable, "-m", "benchmarks.device", *map(str, given)]
     for words in ([*command, "--prepare"], command):

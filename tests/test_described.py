@@ -82,7 +82,7 @@ def test_the_names_of_the_whole_database_are_read(dataset, tmp_path):
 
 
 def test_jaffe_na_is_a_person_and_absent_serials_are_no_loss(tmp_path):
-    """Seen red: `exact` away (NA nobody: 192 of 213); KM's third take of DI expected."""
+    """Seen red: `exact` away (NA nobody: 192 of 213)."""
     write(tmp_path, *names_of("jaffe", 10), "jaffe/README_FIRST.txt", "jaffe/a_names.dat")
     used, skipped, notes = found("jaffe", tmp_path)
     per_person = {who: sum(subject == who for subject, _ in used.values()) for who in load_form("jaffe").people}
@@ -97,7 +97,6 @@ def test_jaffe_na_is_a_person_and_absent_serials_are_no_loss(tmp_path):
 
 
 def test_kdef_af_is_told_by_its_place_and_two_sessions_are_one_person(tmp_path):
-    """Seen red: the expression looked for anywhere in the name (AF01HAS afraid); the subject with its session (AF01, BF01)."""
     used, *_ = found("kdef", write(tmp_path, "AF01/AF01AFS.JPG", "AF01/AF01HAS.JPG", "BF01/BF01AFS.JPG", "AM07/am07sus.jpg"))
     assert set(used.values()) == {("F01", "fear"), ("F01", "happiness"), ("M07", "surprise")}
 
@@ -194,7 +193,7 @@ def test_adfes_blanks_both_words_for_sadness_and_what_has_no_counterpart(tmp_pat
 def test_a_drawn_tree_with_traps_goes_through(dataset, tmp_path, monkeypatch):
     """synth, prepare, verify, audit, report. What truth.csv says of a picture is what the manifest says. Small, without landmarks.
 
-    Seen red: half a picture that is used; a manifest row whose expression is that of the next word.
+    Seen red: a manifest row whose expression is that of the next word.
     """
     if dataset == "adfes":
         pytest.importorskip("av")

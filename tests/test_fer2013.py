@@ -64,7 +64,7 @@ def test_both_forms_of_the_csv_and_any_order_of_columns_are_one(tmp_path):
 
 
 def test_folders_go_by_name_and_never_by_their_place(tmp_path):
-    """By alphabet neutral, sad, surprise are 4, 5, 6; by code 6, 4, 5. Seen red with the words looked up by position."""
+    """By alphabet neutral, sad, surprise are 4, 5, 6; by code 6, 4, 5."""
     names = ["angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"]
     for part in ("train", "test"):
         for name in names:
@@ -103,7 +103,7 @@ def test_train_and_test_of_the_competition(tmp_path):
 
 
 def test_rows_that_cannot_be_used_are_listed(tmp_path):
-    """Found is kept and skipped. Seen red: an emotion of 9 kept as unlabelled."""
+    """Found is kept and skipped."""
     root = write_csv(tmp_path / "in" / "fer2013.csv", [0, 9, 3, 4, 5], ["Training", "Training", "Middle", "Training", "PrivateTest"])
     lines = (root / "fer2013.csv").read_text().splitlines()
     lines[4] = lines[4].replace(text(3), "1 2 300 4")
@@ -205,7 +205,7 @@ def write_votes(path, usage=FULL, ballots=BALLOTS):
     ("majority", 2, "unknown 2, nf 1, unnamed 1"), ("argmax", 3, "tie 1, nf 1, unnamed 1"),
 ])  # fmt: skip
 def test_votes_are_joined_by_row(rule, place, left, tmp_path):
-    """Unnamed rows, names that drift and occur twice, a tie, nine votes, no face. Seen red by joining the named rows alone."""
+    """Unnamed rows, names that drift and occur twice, a tie, nine votes, no face."""
     root = write_csv(tmp_path / "in" / "fer2013.csv", [0] * 7, FULL)
     found = scan(root, "ferplus", write_votes(tmp_path / "fer2013new.csv"), rule)
     assert [one.expression for one in found.sequences] == [ballot[place] for ballot in BALLOTS]
@@ -220,7 +220,6 @@ def test_the_rules_by_hand():
 
 
 def test_votes_of_other_rows_are_refused(tmp_path):
-    """Seen red without the check of parts: rows that were sorted got labels of others."""
     root = write_csv(tmp_path / "in" / "fer2013.csv", [0] * 7, FULL)
     with pytest.raises(DatasetError, match=r"it has 6 rows, fer2013\.csv 7; they are joined row by row"):
         scan(root, "ferplus", write_votes(tmp_path / "few.csv", ballots=BALLOTS[:6]))

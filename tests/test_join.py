@@ -123,7 +123,7 @@ DIFFERENT = [
 
 @pytest.mark.parametrize(("settings", "words"), DIFFERENT)
 def test_faces_of_different_kinds_are_refused(settings, words, three, tmp_path):
-    """Seen red: each line of _ALIKE away in turn."""
+    """Seen red: the whole check away; `views` out of _ALIKE."""
     change(three[1], **settings)
     with pytest.raises(DatasetError, match=f"not of one kind: .*{words}.*prepare both with the same options"):
         plan_join(three[:2], tmp_path / "out", 2)
@@ -143,7 +143,6 @@ def test_the_same_pictures_are_refused(names, words, write_tiny, tmp_path):
 
 
 def test_people_unknown_are_refused(three, monkeypatch, tmp_path):
-    """Seen red: folds of one person with no name."""
     monkeypatch.setattr("fer_data.store.manifest.read_manifest", lambda path: read_manifest(path).assign(subject=""))
     with pytest.raises(PeopleError, match=r"a: people unknown: .*join databases with people"):
         plan_join(three[:2], tmp_path / "out", 2)
@@ -208,7 +207,7 @@ def test_terms_are_those_of_all(three, tmp_path):
 
 
 def test_the_command_and_a_fold(three, tmp_path, monkeypatch):
-    """join, inspect, audit, report, card; then a fold of the whole. Seen red: the audit without the names of databases (LEAK)."""
+    """join, inspect, audit, report, card; then a fold of the whole."""
     monkeypatch.chdir(tmp_path)
     dry = CliRunner().invoke(main, ["join", "a", "b", "out", "--folds", "3", "--dry-run", "--json"])
     assert dry.exit_code == 0 and json.loads(dry.stdout)["subjects"] == 7 and not (tmp_path / "out").exists()

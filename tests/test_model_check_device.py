@@ -27,7 +27,7 @@ def test_the_cpu_agrees_with_itself_bit_by_bit():
 
 
 def test_stage_1_is_checked_as_it_is_trained(monkeypatch):
-    """Its encoder learns, and its BN sees the batch. Seen red: the head made before stage 1 steps, on its encoder, which it freezes."""
+    """Its encoder learns, and its BN sees the batch."""
     states, step = [], GanStage.step
 
     def watched(self, index):

@@ -115,8 +115,6 @@ def _config():
 
 @pytest.mark.parametrize(("stage", "step"), [("neutral", 5), ("head", 4)])
 def test_a_run_that_was_stopped_ends_in_the_same_bits(run, data, tmp_path, stage, step):
-    """Seen red: the average of G not restored."""
-
     def hook(name, index, steps):
         if (name, index) == (stage, step):
             raise _Stop
@@ -132,7 +130,7 @@ def test_a_run_that_was_stopped_ends_in_the_same_bits(run, data, tmp_path, stage
 
 
 def test_a_run_is_used_like_any_other(run, data, tmp_path):
-    """Its files predict; f(x) and the residue are probed; G goes with the exported weights. Seen red: the encoder alone loaded."""
+    """Its files predict; f(x) and the residue are probed; G goes with the exported weights."""
     assert [method.label for method in gather([run])] == ["DeRL"]
     trained, rows = load_run(run, "cpu"), read_prepared(data).fold(1).test
     found = read_predictions(run / "predictions.csv").filter(like="p_").to_numpy()
@@ -144,7 +142,6 @@ def test_a_run_is_used_like_any_other(run, data, tmp_path):
 
 
 def test_where_there_is_no_neutral_face_it_says_so(tiny_prepared, tmp_path):
-    """Seen red: trained on nothing."""
     for more in ((), ("--dry-run",)):
         said = call("train", "--method", "derl", "--data", tiny_prepared, "--fold", 1, "--run", tmp_path / "r", *more, code=1)
         assert "each training person's neutral face, and there is none" in said and "--neutral reference" in said

@@ -49,8 +49,7 @@ def config(given, fold=1):
 
 
 def test_the_network_of_the_page_is_trained_evaluated_probed_exported(tiny_prepared, tmp_path, monkeypatch):
-    """By the commands; each asks for the code again, as each is a call of its own. Seen red, each: the option away from a command; run
-    without being asked."""
+    """By the commands; each asks for the code again, as each is a call of its own. Seen red: run without being asked."""
     given, out = write(tmp_path), tmp_path / "own"
     call("crossval", "--data", tiny_prepared, "--run", out, "--preset", "smoke", "--method", given, "--folds", "0,1")
     assert [one.label for one in gather([out])] == ["net.py:Net"]

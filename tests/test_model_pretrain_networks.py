@@ -70,7 +70,6 @@ def started_stage(pretrained, data, **changes):
 
 
 def test_a_classifier_is_pre_trained_on_everybody_but_those_it_is_chosen_by(pretrained, others):
-    """Seen red: nobody set aside; fold 0 held out."""
     content, result = (json.loads((pretrained / name).read_text()) for name in ("config.json", "result.json"))
     assert content["config"]["fold"] is None and content["n_test"] == 0 and content["n_validation"] > 0
     assert sorted([*content["identities"], *content["validation_people"]]) == [f"others/S{i:03d}" for i in range(5)]
@@ -81,7 +80,6 @@ def test_a_classifier_is_pre_trained_on_everybody_but_those_it_is_chosen_by(pret
 
 @pytest.mark.parametrize("average", [0.0, 0.02])
 def test_all_but_the_classifier_and_the_statistics_is_carried_over(pretrained, tiny_prepared, average):
-    """Seen red, each: the classifier carried over; BN's statistics left as they were; the average left random."""
     stage, fresh = started_stage(pretrained, tiny_prepared, average_half_kimg=average)
     theirs, drawn = checkpoint.read_tensors(pretrained / "cnn.safetensors"), fresh.weights()
     for network in (stage.learner.network, stage.used["cnn"]):
@@ -94,8 +92,7 @@ def test_all_but_the_classifier_and_the_statistics_is_carried_over(pretrained, t
 
 @pytest.mark.parametrize("frozen", [0, 2])
 def test_what_is_carried_over_learns_slowly_and_its_first_layers_not(pretrained, tiny_prepared, frozen):
-    """Adam's first step is as long as the step size, in every weight that has a gradient. Seen red, each: the share left out; the
-    classifier slow too; one layer less frozen."""
+    """Adam's first step is as long as the step size, in every weight that has a gradient."""
     stage, _ = started_stage(pretrained, tiny_prepared, lr=1e-3, carried_lr=0.1, frozen=frozen)
     network = stage.learner.network
     before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
@@ -108,7 +105,7 @@ def test_what_is_carried_over_learns_slowly_and_its_first_layers_not(pretrained,
 
 
 def test_a_started_run_says_what_was_seen_before_and_resumes_to_the_same_bits(pretrained, tiny_prepared, tmp_path):
-    """In the label of a report too. Seen red: weights put in after the checkpoint; a label without it."""
+    """In the label of a report too."""
     words = ("train", "--method", "cnn", "--data", tiny_prepared, "--fold", 1, "--preset", "smoke", "--init", pretrained)
     said = call(*words, "--run", tmp_path / "whole")
     assert "cnn starts from" in said and "made new: classifier; statistics of BN" in said
@@ -123,8 +120,7 @@ def test_a_started_run_says_what_was_seen_before_and_resumes_to_the_same_bits(pr
 
 
 def test_people_who_are_unknown_are_pre_trained_on_and_the_tested_part_is_left_out(unknown, tiny_prepared, tmp_path):
-    """Its own parts train and validate; a run on a database with people starts from it; one that holds the same pictures does not. Seen
-    red, each: the part test trained on; the weights taken for its own test part."""
+    """Its own parts train and validate; a run on a database with people starts from it; one that holds the same pictures does not."""
     source = tmp_path / "p"
     call(*WORDS, "--data", unknown, "--run", source, "--selection", "validation")
     content = json.loads((source / "config.json").read_text())
@@ -138,7 +134,7 @@ def test_people_who_are_unknown_are_pre_trained_on_and_the_tested_part_is_left_o
 
 
 def test_what_does_not_fit_or_has_seen_who_is_tested_is_refused(pretrained, others, tiny_prepared, tmp_path):
-    """Somebody by whom the weights were chosen counts as seen. Seen red: the people set aside left out; the classifier's size compared."""
+    """Somebody by whom the weights were chosen counts as seen."""
     wider = replace(SMOKE, init=None, cnn=replace(SMOKE.cnn, channels=8))
     with pytest.raises(ConfigError, match=r"networks must have the same sizes, but cnn/layers\.0\.0\.weight is \(4, 1, 3, 3\) there"):
         train(Job(tiny_prepared, tmp_path / "r", wider, init=pretrained), "cpu", say=quiet)

@@ -421,7 +421,7 @@ def test_the_papers_table_stands_beside_ours_with_what_forbids_to_compare(tmp_pa
 
 @pytest.mark.parametrize(("method", "published"), [("derl", "DeRL: 97.30 published"), ("iacnn", "IACNN: 95.37 published")])
 def test_a_rival_stands_beside_its_own_row(tmp_path, method, published):
-    """Both figures, and how the protocols differ; of our own methods nothing. Seen red: the sequences' figure; DE-GAN's row for all."""
+    """Both figures, and how the protocols differ; of our own methods nothing."""
     run = runs.write_method(tmp_path / "cv", method=method, dataset="ck+", change=lambda content: content.update(drawn=False))
     page, report = write([run], tmp_path / "out")
     view = report["paper"][0]

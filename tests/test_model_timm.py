@@ -59,8 +59,7 @@ def run(prepared_ck, tmp_path_factory):
 
 
 def test_a_network_of_timm_does_all_that_the_baseline_does(run, prepared_ck, synthetic_ck, tmp_path):
-    """Evaluated, reported, described, exported in both forms, predicted with. Seen red, each: built as our own networks are; no words for
-    the card."""
+    """Evaluated, reported, described, exported in both forms, predicted with."""
     picture = sorted(synthetic_ck.rglob("*.png"))[-1]
     assert "per frame" in call("evaluate", run)
     call("report", run, "-o", tmp_path / "report")

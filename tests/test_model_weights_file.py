@@ -292,7 +292,6 @@ def test_databases_with_the_same_pictures_are_known_by_their_usual_names(named, 
 
 
 def test_what_cannot_start_from_a_file_says_so(theirs, tiny_prepared, tmp_path):
-    """Seen red, each."""
     LOADED["model.safetensors"](theirs, tmp_path / "w.safetensors")
     with pytest.raises(ConfigError, match="method cnn takes no weights from a file; timm"):
         Job(tiny_prepared, tmp_path / "r", preset("smoke", method="cnn"), weights=tmp_path / "w.safetensors")
@@ -305,7 +304,7 @@ def test_what_cannot_start_from_a_file_says_so(theirs, tiny_prepared, tmp_path):
 
 
 def test_weights_that_timm_names_are_fetched_once_or_the_way_out_is_said(theirs, tmp_path, monkeypatch):
-    """No network here. Seen red, each: the error of the Hub itself; whose they are left out."""
+    """No network here."""
     import huggingface_hub
 
     known = replace(config(), timm=replace(config().timm, arch="resnet18"))

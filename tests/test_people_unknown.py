@@ -69,7 +69,6 @@ def run(prepared):
 
 
 def test_nobody_is_invented(prepared):
-    """Seen red with the sequence for the subject: 140 people."""
     frame, settings = read_manifest(prepared), read_settings(prepared)
     assert set(frame["subject"]) == {""} and set(frame["fold"]) == {-1} and list(frame)[-1] == "split"
     assert frame["split"].value_counts().to_dict() == {"train": 112, "validation": 14, "test": 14}
@@ -78,7 +77,7 @@ def test_nobody_is_invented(prepared):
 
 
 def test_a_manifest_is_with_people_or_without(prepared, tiny_prepared, tmp_path):
-    """Half of each is refused; one with people has no column split. Seen red without the check of fold."""
+    """Half of each is refused; one with people has no column split."""
     frame, settings = read_manifest(prepared), read_settings(prepared)
     assert "split" not in read_manifest(tiny_prepared)
     for wrong, what in (({"subject": ["S1"] + [""] * 139}, "subject"), ({"fold": 0}, "fold"), ({"split": "all"}, "split")):
@@ -101,7 +100,7 @@ def test_inspect_verify_and_report_say_people_unknown(prepared, tmp_path):
 
 
 def test_the_audit_counts_pictures_that_are_on_both_sides(prepared):
-    """Exact copies against a count of pixels by hand, at any threshold; what looks alike is more. Seen red with one person for all."""
+    """Exact copies against a count of pixels by hand, at any threshold; what looks alike is more."""
     frame = read_manifest(prepared)
     sides = [frame.loc[frame["split"] == part, "face_sha256"].value_counts() for part in ("train", "test")]
     pairs = int((sides[0] * sides[1]).dropna().sum())
@@ -143,7 +142,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("doing", REFUSED)
 def test_what_needs_people_is_refused_with_what_is_possible(doing, prepared, tmp_path):
-    """One sentence, exit code 1, nothing written. Seen red for each: KeyError, or a fold of -1."""
+    """One sentence, exit code 1, nothing written."""
     words = [*REFUSED[doing], "--preset", "smoke", "--data", str(prepared), "--run", str(tmp_path / "run")]
     done = CliRunner().invoke(fer_model, words)
     assert done.exit_code == 1 and done.output.count("\n") == 1, done.output
@@ -187,7 +186,7 @@ def test_a_run_on_the_official_split_says_people_unknown(run, prepared):
 
 
 def test_the_interval_over_pictures_is_that_of_a_binomial():
-    """Of n pictures of which the share p is right, the bootstrap is Binomial(n, p) / n; blocks change nothing. Seen red: 0 to 100 %."""
+    """Of n pictures of which the share p is right, the bootstrap is Binomial(n, p) / n; blocks change nothing."""
     right = np.arange(400) % 4 != 0
     frame = pd.DataFrame({"image_id": [f"a/{n}" for n in range(400)], "subject": "", "sequence": [str(n) for n in range(400)],
                           "expression": "fear", "predicted": np.where(right, "fear", "anger"), "p_anger": 0.5, "p_fear": 0.5})  # fmt: skip
@@ -208,7 +207,7 @@ def predictions(right, networks=1):
 
 
 def test_pooled_and_paired_figures_are_over_pictures():
-    """Several networks on the same pictures: one is drawn with all that was said of it. Seen red with one person: no width at all."""
+    """Several networks on the same pictures: one is drawn with all that was said of it."""
     first, second = np.arange(200) % 4 != 0, np.arange(200) % 2 == 0
     found = pool([0, 1], predictions(first, 2), 2, elsewhere=True)
     once = evaluate(predictions(first)[0])
