@@ -103,7 +103,7 @@ def test_train_and_test_of_the_competition(tmp_path):
 
 
 def test_rows_that_cannot_be_used_are_listed(tmp_path):
-    """Found is kept and skipped."""
+    """Found is kept and skipped. Seen red: an emotion of 9 kept as unlabelled."""
     root = write_csv(tmp_path / "in" / "fer2013.csv", [0, 9, 3, 4, 5], ["Training", "Training", "Middle", "Training", "PrivateTest"])
     lines = (root / "fer2013.csv").read_text().splitlines()
     lines[4] = lines[4].replace(text(3), "1 2 300 4")

@@ -126,7 +126,7 @@ def test_only_the_loader_imports_torch_in_fer_data():
 
 
 def test_nothing_is_unpickled():
-    """No module names pickle; torch.load stands in one file, which says that it wants tensors alone."""
+    """No module names pickle; torch.load stands in one file, which says that it wants tensors alone. Seen red: weights_only away."""
     for package in ("fer_data", "fer_model", "cli"):
         for path in sources(package):
             names = {name.split(".")[0] for name in imports_of(path)}

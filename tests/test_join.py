@@ -123,7 +123,7 @@ DIFFERENT = [
 
 @pytest.mark.parametrize(("settings", "words"), DIFFERENT)
 def test_faces_of_different_kinds_are_refused(settings, words, three, tmp_path):
-    """Seen red: the whole check away; `views` out of _ALIKE."""
+    """Seen red: the whole check away; each line of _ALIKE away in turn."""
     change(three[1], **settings)
     with pytest.raises(DatasetError, match=f"not of one kind: .*{words}.*prepare both with the same options"):
         plan_join(three[:2], tmp_path / "out", 2)
@@ -143,6 +143,7 @@ def test_the_same_pictures_are_refused(names, words, write_tiny, tmp_path):
 
 
 def test_people_unknown_are_refused(three, monkeypatch, tmp_path):
+    """Seen red: the refusal away."""
     monkeypatch.setattr("fer_data.store.manifest.read_manifest", lambda path: read_manifest(path).assign(subject=""))
     with pytest.raises(PeopleError, match=r"a: people unknown: .*join databases with people"):
         plan_join(three[:2], tmp_path / "out", 2)

@@ -142,6 +142,7 @@ def test_a_run_is_used_like_any_other(run, data, tmp_path):
 
 
 def test_where_there_is_no_neutral_face_it_says_so(tiny_prepared, tmp_path):
+    """Seen red: the refusal away."""
     for more in ((), ("--dry-run",)):
         said = call("train", "--method", "derl", "--data", tiny_prepared, "--fold", 1, "--run", tmp_path / "r", *more, code=1)
         assert "each training person's neutral face, and there is none" in said and "--neutral reference" in said
@@ -149,6 +150,7 @@ def test_where_there_is_no_neutral_face_it_says_so(tiny_prepared, tmp_path):
 
 
 def test_faces_without_a_neutral_one_are_counted(data):
+    """Seen red: no count."""
     fold = read_prepared(data).fold(1)
     fewer = replace(fold, references=fold.references[people_of(fold.references) != fold.identities[0]])
     stage = stage_of(data, fewer)

@@ -70,6 +70,7 @@ def started_stage(pretrained, data, **changes):
 
 
 def test_a_classifier_is_pre_trained_on_everybody_but_those_it_is_chosen_by(pretrained, others):
+    """Seen red: nobody set aside."""
     content, result = (json.loads((pretrained / name).read_text()) for name in ("config.json", "result.json"))
     assert content["config"]["fold"] is None and content["n_test"] == 0 and content["n_validation"] > 0
     assert sorted([*content["identities"], *content["validation_people"]]) == [f"others/S{i:03d}" for i in range(5)]
@@ -80,6 +81,7 @@ def test_a_classifier_is_pre_trained_on_everybody_but_those_it_is_chosen_by(pret
 
 @pytest.mark.parametrize("average", [0.0, 0.02])
 def test_all_but_the_classifier_and_the_statistics_is_carried_over(pretrained, tiny_prepared, average):
+    """Seen red: BN's statistics left as they were."""
     stage, fresh = started_stage(pretrained, tiny_prepared, average_half_kimg=average)
     theirs, drawn = checkpoint.read_tensors(pretrained / "cnn.safetensors"), fresh.weights()
     for network in (stage.learner.network, stage.used["cnn"]):
@@ -92,7 +94,8 @@ def test_all_but_the_classifier_and_the_statistics_is_carried_over(pretrained, t
 
 @pytest.mark.parametrize("frozen", [0, 2])
 def test_what_is_carried_over_learns_slowly_and_its_first_layers_not(pretrained, tiny_prepared, frozen):
-    """Adam's first step is as long as the step size, in every weight that has a gradient."""
+    """Adam's first step is as long as the step size, in every weight that has a gradient. Seen red, each: the share left out; one
+    layer less frozen."""
     stage, _ = started_stage(pretrained, tiny_prepared, lr=1e-3, carried_lr=0.1, frozen=frozen)
     network = stage.learner.network
     before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
@@ -134,7 +137,7 @@ def test_people_who_are_unknown_are_pre_trained_on_and_the_tested_part_is_left_o
 
 
 def test_what_does_not_fit_or_has_seen_who_is_tested_is_refused(pretrained, others, tiny_prepared, tmp_path):
-    """Somebody by whom the weights were chosen counts as seen."""
+    """Somebody by whom the weights were chosen counts as seen. Seen red: the people set aside left out."""
     wider = replace(SMOKE, init=None, cnn=replace(SMOKE.cnn, channels=8))
     with pytest.raises(ConfigError, match=r"networks must have the same sizes, but cnn/layers\.0\.0\.weight is \(4, 1, 3, 3\) there"):
         train(Job(tiny_prepared, tmp_path / "r", wider, init=pretrained), "cpu", say=quiet)

@@ -77,7 +77,7 @@ def test_nobody_is_invented(prepared):
 
 
 def test_a_manifest_is_with_people_or_without(prepared, tiny_prepared, tmp_path):
-    """Half of each is refused; one with people has no column split."""
+    """Half of each is refused; one with people has no column split. Seen red: any fold allowed."""
     frame, settings = read_manifest(prepared), read_settings(prepared)
     assert "split" not in read_manifest(tiny_prepared)
     for wrong, what in (({"subject": ["S1"] + [""] * 139}, "subject"), ({"fold": 0}, "fold"), ({"split": "all"}, "split")):
@@ -142,7 +142,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("doing", REFUSED)
 def test_what_needs_people_is_refused_with_what_is_possible(doing, prepared, tmp_path):
-    """One sentence, exit code 1, nothing written."""
+    """One sentence, exit code 1, nothing written. Seen red, each: refuse_unknown without effect."""
     words = [*REFUSED[doing], "--preset", "smoke", "--data", str(prepared), "--run", str(tmp_path / "run")]
     done = CliRunner().invoke(fer_model, words)
     assert done.exit_code == 1 and done.output.count("\n") == 1, done.output
@@ -186,7 +186,8 @@ def test_a_run_on_the_official_split_says_people_unknown(run, prepared):
 
 
 def test_the_interval_over_pictures_is_that_of_a_binomial():
-    """Of n pictures of which the share p is right, the bootstrap is Binomial(n, p) / n; blocks change nothing."""
+    """Of n pictures of which the share p is right, the bootstrap is Binomial(n, p) / n; blocks change nothing. Seen red: one
+    person, no width at all."""
     right = np.arange(400) % 4 != 0
     frame = pd.DataFrame({"image_id": [f"a/{n}" for n in range(400)], "subject": "", "sequence": [str(n) for n in range(400)],
                           "expression": "fear", "predicted": np.where(right, "fear", "anger"), "p_anger": 0.5, "p_fear": 0.5})  # fmt: skip
@@ -278,6 +279,7 @@ def test_a_run_is_evaluated_on_another_database_with_a_word_on_people(run, prepa
 
 @pytest.mark.parametrize("group", SAME_PICTURES)
 def test_databases_with_the_same_pictures_are_never_tested_on_each_other(group):
+    """Seen red: no two databases said to hold the same pictures."""
     for mine in group:
         for theirs in group:
             rows = pd.DataFrame({"dataset": [theirs], "subject": ["" if mine == theirs else "S1"]})
