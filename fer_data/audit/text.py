@@ -163,7 +163,8 @@ def _pixels(report) -> list[str]:
 
 
 def _size(report) -> str:
-    return f"{report.kind}, {report.images:,} {report.unit}s{' of' if report.subjects else ','} {people_text(report.subjects)} in all"
+    people = f" of {people_text(report.subjects)} in all" if report.subjects else f", {UNKNOWN}"
+    return f"{report.kind}, {report.images:,} {report.unit}s{people}"
 
 
 def _advice(report) -> list[str]:
