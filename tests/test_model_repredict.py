@@ -162,6 +162,8 @@ def test_each_row_is_compared_with_the_first_on_the_images_of_both(folds, other)
     assert [set(row) & {"against_first"} for row in at_home.to_json()] == [set(), {"against_first"}]
     done = CliRunner().invoke(main, ["evaluate", str(folds / "cnn"), str(folds / "degan" / "fold0"), "--device", "cpu"])
     assert "on the 12 images of 2 people that both predict" in " ".join(done.output.split())
+    done = CliRunner().invoke(main, ["evaluate", str(folds / "degan" / "fold0"), "--data", str(data), "--device", "cpu"])
+    assert f"24 images, 12 sequences, 4 people of {data}" in " ".join(done.output.split()) and "test fold" not in done.output
     assert not evaluate_runs([folds / "cnn" / "fold1", folds / "degan" / "fold0"]).against_first[0]
 
 

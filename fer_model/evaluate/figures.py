@@ -63,9 +63,13 @@ class Evaluation:
 
     def __rich__(self):
         """Return the figures and the confusion matrix as tables, for the console."""
+        return self.told("of the test fold" if self.n_subjects else "of the test part")
+
+    def told(self, whose: str):
+        """Return the figures and the confusion matrix as tables; `whose` says which people these are."""
         from rich.console import Group
 
-        return Group("", self.figures("of the test fold" if self.n_subjects else "of the test part"), "", self.matrix(), *self.remarks())
+        return Group("", self.figures(whose), "", self.matrix(), *self.remarks())
 
     def figures(self, whose: str):
         """Return the figures as a table; `whose` says in its title which people these are."""

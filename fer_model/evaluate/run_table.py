@@ -103,7 +103,8 @@ class RunTable:
         views = [] if self.vote == 1 else [f"Test view: {_voting(self.vote)}."]
         notes = dict.fromkeys(note for row in self.rows for note in row.notes)                    # each once, in order
         one = self.rows[0]
-        body = self._table() if len(self.rows) > 1 else one.evaluation if one.pooled is None else one.pooled
+        alone = one.pooled or (one.evaluation if one.faces is None else one.evaluation.told(f"of {self.data}"))
+        body = self._table() if len(self.rows) > 1 else alone
         pairs = [_pair_sentence(self.rows[0], *pair) for pair in zip(self.rows[1:], self.against_first, strict=False) if pair[1]]
         return Group(body, *pairs, *views, *notes, *(_repeat_sentence(*repeat) for repeat in self.repeats))
 
