@@ -314,9 +314,15 @@ def test_the_residual_limit_follows_the_set_and_is_never_below_2_px():
 
     Broken on purpose by dropping the least: 0.6 px was called bad.
     """
-    limits = limits_of(pd.DataFrame({"residual_px": [1.0, 2, 3, 4, 5], "invented": [0.0, 0.0, 0.01, 0.0, 0.5]}))
+    alike = np.array([0.1, 0.2, 0.3])
+    found = pd.DataFrame({"residual_px": [1.0, 2, 3, 4, 5], "invented": [0.0, 0.0, 0.01, 0.0, 0.5], "backend": "dlib"})
+    limits = limits_of(found, alike)
     assert limits.residual_px == pytest.approx(3 + 4 * 1.4826) and limits.invented == 0.05
-    assert limits_of(pd.DataFrame({"residual_px": [0.5, 0.5, 0.6], "invented": [0.3, 0.3, 0.3]})) == Limits(2.0, 0.3, 0.15)
+    cropped = pd.DataFrame({"residual_px": [0.5, 0.5, 0.6], "invented": [0.3, 0.3, 0.3], "backend": "dlib"})
+    assert limits_of(cropped, alike) == Limits(2.0, 0.3, 0.15)
+    whole = limits_of(cropped.assign(backend="none"), alike).likeness
+    assert whole == pytest.approx(0.2 - 4 * 1.4826 * 0.1)      # pictures of a set that was never aligned: 46 % of FER2013 were flagged
+    assert limits_of(cropped.assign(backend="none"), alike + 1).likeness == 0.15
 
 
 def test_likeness_does_not_depend_on_light_or_contrast(tmp_path):

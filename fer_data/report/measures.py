@@ -34,13 +34,18 @@ class Limits:
 
     residual_px: float                # flagged above; from the set's own median and spread
     invented: float                   # flagged above; likewise
-    likeness: float                   # flagged below
+    likeness: float                   # flagged below; of pictures taken whole from the set's own median and spread
 
 
-def limits_of(frame: pd.DataFrame) -> Limits:
-    """Return the limits for these faces."""
+def limits_of(frame: pd.DataFrame, likeness: np.ndarray) -> Limits:
+    """Return the limits for these faces.
+
+    Pictures that were taken whole are as alike as others cropped them: of these the limit of likeness is the set's own if that is lower.
+    """
     residual, invented = (_unusual(frame[name].to_numpy()) for name in ("residual_px", "invented"))
-    return Limits(max(_LEAST_RESIDUAL_PX, residual), max(_MOST_INVENTED, invented), _LEAST_LIKENESS)
+    whole = (frame["backend"] == "none").all()
+    least = min(_LEAST_LIKENESS, -_unusual(-likeness)) if whole else _LEAST_LIKENESS
+    return Limits(max(_LEAST_RESIDUAL_PX, residual), max(_MOST_INVENTED, invented), least)
 
 
 def _unusual(values: np.ndarray) -> float:

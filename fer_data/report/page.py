@@ -63,7 +63,7 @@ def write_report(out: Path, to: Path | None = None, faces: bool = True) -> Repor
         frame = frame.assign(fold=parts_of(frame).astype(object))        # the page shows parts where others have folds
     means = pictures.mean_faces(out, frame)
     likeness = pictures.likeness_to_mean(out, frame)
-    limits = limits_of(frame)
+    limits = limits_of(frame, likeness)
     frame = frame.join(examine(frame, likeness, limits))
     flagged = frame["reasons"].str.len() > 0
     worst = frame.sort_values("rank").drop_duplicates(["subject", "sequence"])
