@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fer_data.audit.forms import SUFFIXES, Tree, rows_of_file
@@ -393,6 +393,7 @@ contents = st.recursive(leaves, lambda child: st.lists(child, max_size=3) | st.d
 
 @given(st.sampled_from([suffix for suffix in SUFFIXES if suffix != ".json"]), st.sampled_from(["train", "test_2", "split"]),
        texts.map(str.encode) | st.binary(max_size=60))  # fmt: skip
+@example(".csv", "train", b",TRAIN")
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None)
 def test_whatever_a_file_holds_only_our_own_error_leaves_the_readers(tmp_path, suffix, name, content):
     try:

@@ -165,7 +165,7 @@ def _entry(line: str) -> tuple[str, str | None]:
     cells, paths = re.split(r"[\t,;]", line), []
     if len(cells) == 1:
         *paths, end = re.split(r"\s+(?=/)", line)                        # a blank before a slash parts two paths
-        cells = [*paths, *end.rsplit(None, 1)]
+        cells = [*paths, *(end.rsplit(None, 1) or [""])]     # "": a line that is a side and nothing else
         if len(cells) > 1 and not (paths or _is_label(cells[1]) or is_listed_picture(cells[0])):
             cells = [line]
     labels = [cell.strip().strip("\"'") for cell in cells[1:]]
