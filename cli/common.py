@@ -183,7 +183,7 @@ def progress(what: str):
         columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), *times)
         with Progress(*columns, console=stderr, transient=True) as bar:
             task = bar.add_task(what, total=None)
-            yield lambda done, total, text=what: bar.update(task, completed=done, total=total, description=text)
+            yield lambda done, total, text=what: bar.update(task, completed=done, total=total, description=text, refresh=done == total)
         return
     with ProgressLines(what, lambda text: stderr.print(text, markup=False)) as lines:
         yield lines
