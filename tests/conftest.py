@@ -116,6 +116,13 @@ def tiny_prepared(write_tiny, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def others(write_tiny, tmp_path_factory):
+    """Another database: five people, four expressions, two of which the first does not have. Read it, do not change it."""
+    names = ("anger", "disgust", "fear", "surprise")
+    return write_tiny(tmp_path_factory.mktemp("others") / "prepared", people=5, expressions=names, seed=3, dataset="others")
+
+
+@pytest.fixture(scope="session")
 def full_table(write_tiny, tmp_path_factory):
     """8 people in 2 folds who show four expressions in two sequences each: 64 faces. Read it, do not change it."""
     shown = ("anger", "disgust", "fear", "happiness")

@@ -23,25 +23,13 @@ from fer_model.runs.trained import load_run
 from fer_model.stages.gan import GanStage
 from fer_model.stages.inputs import StageInputs
 from fer_model.train import train
-from tests import commands
+from tests.commands import call_in_one_line as call
 from tests.test_model_ablations import same_tensors
 from tests.test_model_engine import Stop, quiet, stop_at, ticks_of
 
 CPU = torch.device("cpu")
 SMOKE = preset("smoke", fold=1)
 EVERYBODY = preset("smoke", method="pretrain", fold=None)
-
-
-def call(*words, code=0):
-    """Run fer-model and return what it printed, as one line."""
-    return commands.call(*words, code=code).replace("\n", " ")
-
-
-@pytest.fixture(scope="module")
-def others(write_tiny, tmp_path_factory):
-    """Another database: five people, four expressions, two of which the first does not have."""
-    names = ("anger", "disgust", "fear", "surprise")
-    return write_tiny(tmp_path_factory.mktemp("others") / "prepared", people=5, expressions=names, seed=3, dataset="others")
 
 
 @pytest.fixture(scope="module")

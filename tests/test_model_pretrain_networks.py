@@ -21,25 +21,13 @@ from fer_model.runs.pretrained import read_pretrained
 from fer_model.stages.cnn import CnnStage
 from fer_model.stages.inputs import StageInputs
 from fer_model.train import train
-from tests import commands
+from tests.commands import call_in_one_line as call
 from tests.test_model_ablations import same_tensors
 from tests.test_model_engine import Stop, quiet, stop_at
 
 CPU = torch.device("cpu")
 SMOKE = preset("smoke", method="cnn", fold=1, init="0" * 64)
 WORDS = ("pretrain", "--method", "cnn", "--preset", "smoke")
-
-
-def call(*words, code=0):
-    """Run fer-model and return what it printed, as one line."""
-    return commands.call(*words, code=code).replace("\n", " ")
-
-
-@pytest.fixture(scope="module")
-def others(write_tiny, tmp_path_factory):
-    """Another database: five people, four expressions, two of which the first does not have."""
-    names = ("anger", "disgust", "fear", "surprise")
-    return write_tiny(tmp_path_factory.mktemp("others") / "prepared", people=5, expressions=names, seed=3, dataset="others")
 
 
 @pytest.fixture(scope="module")

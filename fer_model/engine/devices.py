@@ -4,7 +4,7 @@ In:  auto, cpu, cuda, cuda:N; auto, fp32, bf16.
 Out: torch.device; "fp32" or "bf16".
 
 fp32 is fp32: TF32, which GPUs use in convolutions unless told otherwise, has 10 bits of mantissa and is switched off here and nowhere
-else. Where it would be fast, bf16 is as fast, and named.
+else. Who wants fewer bits names bf16.
 """
 
 import ctypes

@@ -31,7 +31,7 @@ class Average:
         """Move towards the network after `step`. The half-life grows with a tenth of the images seen, so that the start is forgotten."""
         batch_kimg = self.config.batch / 1000
         share = 1 - 0.5 ** (batch_kimg / min(self.config.average_half_kimg, (step + 1) * batch_kimg / 10))
-        torch._foreach_lerp_(*map(list, zip(*self._moving, strict=True)), share)       # on a GPU one kernel for many tensors
+        torch._foreach_lerp_(*map(list, zip(*self._moving, strict=True)), share)
         for own, now in self._copied:
             own.copy_(now)
 
