@@ -333,7 +333,7 @@ def crossval(data, run, gan, init, weights, pretrained, trained_on, folds, repea
 @options.run("runs/<dataset>-<method>-sweep-<setting>...")
 @set_option("A setting with the values to try, such as gan.lr=1e-4,2e-4. May be repeated; every combination is trained.", "VALUE,VALUE")
 @together(*METHOD)
-@click.option("--init", type=options.RUN, metavar="RUN", help="Start each stage 1 from this run of pretrain.")
+@click.option("--init", type=options.RUN, metavar="RUN", help="Start each run from this run of pretrain.")
 @together(*SETTINGS)
 @FOLDS
 @options.listed("--seeds", int, "N,N", "Train each combination with each of these seeds.", default="0")
@@ -345,17 +345,20 @@ def sweep(data, run, init, folds, seeds, jobs, devices, dry_run, as_json, **_):
     """Train every combination of a few settings on the same folds and seeds; print one table of accuracy and cost.
 
     Run the same command again to resume: complete runs are kept. Lists need brackets: gan.betas=[0,0.9],[0.5,0.999]. The table is
-    also written as sweep.json.
+    also written as sweep.json. With --selection validation no test fold is opened: the table shows what was reached on training
+    people set aside.
 
     \b
     fer-model sweep --set gan.lr=1e-4,2e-4 --set network.code_scale=1,10 --folds 0,1 --seeds 0,1
     fer-model sweep --set cnn.dropout=0,0.3,0.5 --method cnn --jobs 2
     fer-model sweep --set head.dropout=0.3,0.5 --selection validation --dry-run
+    fer-model sweep --set cnn.carried_lr=0.03,0.1 --method cnn --init runs/fer2013-pretrain-cnn --selection validation --folds 0,1,2
     """
     from fer_model import sweep as library
 
     points = library.grid(*layers())
-    asked = library.Sweep(data, run or library.default_sweep(data, points), points, folds, seeds, init)
+    asked = library.Sweep(data, run or Path(), points, folds, seeds, init)
+    asked = replace(asked, path=run or library.default_sweep(asked))
     if dry_run:
         common.answer(library.plan_sweep(asked, devices), as_json)
         return

@@ -450,6 +450,7 @@ class TrainConfig(_Checked):
                                       # that did best on training people who are set aside, in no stage trained on. Never the test fold
     validation_share: float = 0.1     # share of each expression's training sequences that selection validation sets aside
     validation_every: int = 1         # with selection validation: check every so many log lines, and at the last step
+    tested: bool = True               # false: the test fold stays closed, settings are chosen by the people set aside
     init: str | None = None           # sha256 of the weights that training starts from (--init, --weights); none: random weights
     precision: str = "fp32"           # auto: bf16 autocast where the processor has matrix units for it, else fp32
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -481,6 +482,8 @@ class TrainConfig(_Checked):
             raise ConfigError(f"configuration: fold is none; {self.method} needs a test fold, counted from 0")
         if self.init is not None and not {"gan", *PRETRAINED, *STARTS_FROM_FILE} & set(self.stages):
             raise ConfigError(f"configuration: init is set, but {self.method} has no stage 1 that could start from a run; leave --init out")
+        if not self.tested and self.selection != "validation":
+            raise ConfigError(f"configuration: tested is false, selection {self.selection}; nothing would be seen: it must be validation")
         if "head" in self.stages and self.head.variant == "f-svm" and self.selection != "last":
             raise ConfigError(f"configuration: selection is {self.selection}; f-svm has no steps to choose from, so it must be last")
 
@@ -681,7 +684,7 @@ def _short(value: float) -> str:
 _LATER = (
     "critics", "ae", "recogniser", "head.mixup", "cnn.mixup", "cnn.members", "cnn.balanced", "cnn.confusion", "cnn.identity_swap",
     "cnn.swap_part", "timm", "own", "neutral", "iacnn", "cnn.carried_lr", "cnn.frozen",
-    "recogniser.carried_lr", "recogniser.frozen", "timm.carried_lr", "timm.frozen", "own.carried_lr", "own.frozen",
+    "recogniser.carried_lr", "recogniser.frozen", "timm.carried_lr", "timm.frozen", "own.carried_lr", "own.frozen", "tested",
 )  # fmt: skip
 
 

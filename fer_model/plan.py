@@ -68,6 +68,7 @@ class RunPlan:
     def sentences(self) -> list[str]:
         """Return what differs from the preset, the whole configuration, and what the run costs, a line per stage."""
         tested = "nobody held out" if self.config.fold is None else f"{self.n_test} test faces"
+        tested += "" if self.config.tested else " stay closed"
         found = [*describe(self.config, self.changed), f"{self.n_train} training faces, {tested}; {self.device}, {self.config.precision}"]
         for s in self.stages:
             found.append(

@@ -25,6 +25,7 @@ DEFAULT_PRESET = "small"
 ELSEWHERE = {
     "fold": "set by --fold, or by --folds where there are several", "init": "set by --init, or by --weights",
     "own.network": "set by --method FILE.py:Class", "own.sha256": "set by --method FILE.py:Class",
+    "tested": "false in `fer-model sweep --selection validation`",
     "network.channels": "decided by the prepared faces (fer-data prepare --colour)",
 }  # fmt: skip
 _BUDGETS = ("epochs", "kimg")         # of a stage: one of the two is none

@@ -20,7 +20,7 @@ from fer_model.settings import ELSEWHERE, configure, kinds, other_budget, parts_
 __all__ = ["Setting", "Settings", "describe", "differences", "name_suffix", "of_layers", "of_run", "settings_of", "to_yaml"]
 
 # They say which run it is, or follow from the data.
-_NO_SETTING = {"preset", "method", "fold", "init", "network.channels", "own.network", "own.sha256"}
+_NO_SETTING = {"preset", "method", "fold", "init", "tested", "network.channels", "own.network", "own.sha256"}
 _IN_NAME = {"fold_rule", "fold_seed", "seed", "selection", "head.variant", "timm.arch"}    # a run's name has words for them
 _LONGEST_SUFFIX = 60                  # characters
 

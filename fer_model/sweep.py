@@ -3,13 +3,14 @@
 In:  OUT of `fer-data prepare`, a folder for the runs, points: one configuration for each combination.
 Out: the folder below; Swept. `plan_sweep` says beforehand what it will cost.
 
-    runs/ck+-degan-sweep-gan.lr/
+    runs/ck+-degan-sweep-gan.lr/       -pretrained behind the method: with an `init`
       degan-gan.lr1e-4/                a cross-validation, as crossval.py draws it, for each combination; -seed<N> behind it for
         fold0/ ...                     another seed than 0: `fer-model evaluate` and `report` read it
       sweep.json                       the table
 
 Runs that are complete are passed over, half trained ones resume. Combinations that differ in nothing that stage 1 depends on
-share it: the first trains it, the others take it as it is.
+share it: the first trains it, the others take it as it is. Where every combination has selection validation, no test fold is opened:
+the table shows what was reached on the training people set aside.
 """
 
 import hashlib
@@ -36,6 +37,7 @@ from fer_model.plan import RunPlan, plan
 from fer_model.runs.fold_runs import holds_folds, processor_minutes
 from fer_model.runs.folder import RunFolder
 from fer_model.runs.predictions import read_predictions
+from fer_model.runs.pretrained import with_init
 from fer_model.runs.taken_over import DECIDING
 from fer_model.settings import alternatives, configure, values_of
 from fer_model.settings_text import differences
@@ -48,6 +50,10 @@ _IN_NAME = ("preset", "method", "selection", "head.variant", "fold_rule", "fold_
 _CAUTION = (
     "These figures are of the test folds. Who takes the best line has chosen on the test folds: choose by the column validation"
     " (--selection validation), or report the line on folds that the sweep did not use."
+)
+_CLOSED = (
+    "These figures are of training people who were set aside; no test fold was opened. They are no result: each is the best of several"
+    " looks, and the best line was chosen by them. `fer-model crossval` with the settings of the line that you choose tests it."
 )
 
 
@@ -84,7 +90,7 @@ def _told(values: Mapping[str, object]) -> str:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a sweep is asked to do."""
+    """What a sweep is asked to do. Raises what with_init does."""
 
     data: Path                        # OUT of `fer-data prepare`
     path: Path                        # the folder for the runs
@@ -95,6 +101,9 @@ class Sweep:
 
     def __post_init__(self):
         object.__setattr__(self, "seeds", tuple(dict.fromkeys(self.seeds)) or (0,))           # each once
+        tested = any(point.config.selection != "validation" for point in self.points)
+        configs = [replace(with_init(point.config, self.init), tested=tested) for point in self.points]
+        object.__setattr__(self, "points", tuple(replace(point, config=one) for point, one in zip(self.points, configs, strict=True)))
 
     def folder(self, point: Point, seed: int) -> Path:
         """Return where the folds of a combination and a seed go."""
@@ -102,13 +111,14 @@ class Sweep:
         return self.path / (preset + name_of(replace(point.config, seed=seed), [key for key in point.values if key not in _IN_NAME]))
 
 
-def default_sweep(data: Path, points: Sequence[Point]) -> Path:
-    """Return where a sweep goes that names no folder: runs/<dataset>-<method>-sweep-<setting>-<setting>."""
-    config, values = points[0].config, points[0].values
+def default_sweep(asked: Sweep) -> Path:
+    """Return where a sweep goes that names no folder: runs/<dataset>-<method>-sweep-<setting>-<setting>. `asked.path` is not looked at."""
+    config, values = asked.points[0].config, asked.points[0].values
     keys = "".join(f"-{key}" for key in values)
     keys = keys if len(keys) <= 60 else f"-{len(values)}settings-{hashlib.sha256(keys.encode()).hexdigest()[:8]}"
-    name = "methods" if "method" in values else config.method if "head.variant" in values else config.name
-    return Path("runs") / f"{read_settings(data)['dataset']}-{name}-sweep{keys}"
+    other = "methods" if "method" in values else config.method if "head.variant" in values else ""
+    name = f"{other}{'-pretrained' if config.init else ''}" if other else config.name
+    return Path("runs") / f"{read_settings(asked.data)['dataset']}-{name}-sweep{keys}"
 
 
 def _tasks(asked: Sweep, devices: Sequence[str]) -> tuple[Prepared, list[tuple[Point, int, Task]], list[Task]]:
@@ -153,7 +163,9 @@ class PointFigures:
 
     @cached_property
     def _frames(self) -> dict[int, list[pd.DataFrame]]:
-        """Predictions of each fold, by seed."""
+        """Predictions of each fold, by seed; none where test folds stay closed."""
+        if not self.point.config.tested:
+            return {}
         by_seed = groupby(self.runs, key=lambda run: run[0])
         return {seed: [read_predictions(RunFolder(path).predictions) for _, path in runs] for seed, runs in by_seed}
 
@@ -163,21 +175,21 @@ class PointFigures:
 
     @cached_property
     def evaluation(self) -> Evaluation | None:
-        """Folds and seeds together: the mean of seeds that have the same folds; its interval is over people. None: no run is complete."""
+        """Folds and seeds together: the mean of seeds that have the same folds; its interval is over people. None: no run has figures."""
         frames = [frame for frames in self._frames.values() for frame in frames]
         return evaluate_together(frames) if frames else None
 
     @property
     def seeds(self) -> Spread | None:
-        """Accuracy per frame of each seed, pooled over its folds; None: no run is complete."""
+        """Accuracy per frame of each seed, pooled over its folds; None: no run has figures."""
         values = [accuracy(pd.concat(frames, ignore_index=True)) for frames in self._frames.values()]
         return spread(values) if values else None
 
     @property
-    def validation(self) -> float | None:
-        """Mean accuracy on the training people set aside, at the steps that were chosen; None without --selection validation."""
+    def validation(self) -> Spread | None:
+        """Accuracy per frame of the runs on training people set aside, at the chosen step; None without --selection validation."""
         values = [stage["validation_accuracy"] for stage in self._stages if "validation_accuracy" in stage]
-        return sum(values) / len(values) if values else None
+        return spread(values) if values else None
 
     @property
     def kimg(self) -> float:
@@ -201,8 +213,12 @@ class PointFigures:
 
     def to_json(self) -> dict:
         """Return settings, folders, figures and costs."""
-        figures = {} if self.evaluation is None else {
-            "evaluation": self.evaluation.to_dict(), "frame_accuracy_of_seeds": asdict(self.seeds), "validation_accuracy": self.validation,
+        tested = {} if self.evaluation is None else {
+            "evaluation": self.evaluation.to_dict(), "frame_accuracy_of_seeds": asdict(self.seeds),
+        }  # fmt: skip
+        figures = {} if not self.runs else {
+            **tested, "validation_accuracy": self.validation and self.validation.mean,
+            "validation_accuracy_of_runs": self.validation and asdict(self.validation),
             "kimg": self.kimg, "minutes": self.minutes, "processor_minutes": self.processor_minutes,
         }  # fmt: skip
         folders = {str(seed): str(path) for seed, path in self.folders.items()}
@@ -227,8 +243,16 @@ class Swept:
         failed = [{"run": str(run), "why": why} for run, why in self.failed]
         return {
             "run": str(self.path), "points": [point.to_json() for point in self.points], "passed_over": self.passed_over,
-            "failed": failed, "kimg": kimg, "minutes": minutes, "caution": _CAUTION,
+            "failed": failed, "kimg": kimg, "minutes": minutes, "caution": self._caution,
         }  # fmt: skip
+
+    @property
+    def _tested(self) -> bool:
+        return self.points[0].point.config.tested                        # all of them, or none
+
+    @property
+    def _caution(self) -> str:
+        return _CAUTION if self._tested else _CLOSED
 
     def _spent(self) -> tuple[float, float]:
         each = [point.spent() for point in self.points]
@@ -242,14 +266,18 @@ class Swept:
         over = f"; {self.passed_over} runs were complete before" if self.passed_over else ""
         kimg, minutes = self._spent()
         costs = f"Together {sum(len(point.runs) for point in self.points)} runs, {kimg:g} kimg, {minutes:.1f} minutes of training."
-        return Group(escape(f"{self.path}: {'complete' if not self.failed else 'not complete'}{over}"), "", self._table(), costs, _CAUTION)
+        state = "complete" if not self.failed else "not complete"
+        return Group(escape(f"{self.path}: {state}{over}"), "", self._table(), costs, self._caution)
 
     def _table(self):
         validation, seeds = any(point.validation for point in self.points), len(self.points[0].folders) > 1
         title = f"Pooled over folds{', mean ± sd of seeds' if seeds else ''}; in brackets 95 % over people"
-        names = ["per frame", "per sequence", "macro recall", *(["validation"] if validation else []), "kimg", "min", "processor\nmin"]
+        if not self._tested:
+            title = "Accuracy per frame on training people set aside, mean ± sd of the runs"
+        tested = ["per frame", "per sequence", "macro recall"] if self._tested else []
+        names = [*tested, *(["validation"] if validation else []), "kimg", "min", "processor\nmin"]
         table = plain_table(title, "settings", "runs", *names)
-        for column in table.columns[2:4]:
+        for column in table.columns[2 : 2 + len(tested[:2])]:
             column.no_wrap = True
         for point in self.points:
             settings = "\n".join(f"{key} {shown(value)}" for key, value in point.point.values.items()) or point.point.config.name
@@ -258,13 +286,15 @@ class Swept:
         return table
 
     def _cells(self, point: PointFigures, validation: bool) -> list[str]:
+        if not point.runs:
+            return []
+        chosen = [str(point.validation or "")] if validation else []
+        costs = f"{point.kimg:g}", f"{point.minutes:.1f}", "" if point.processor_minutes is None else f"{point.processor_minutes:.1f}"
         found = point.evaluation
         if found is None:
-            return []
+            return [*chosen, *costs]
         shares = (found.frame_accuracy, found.sequence_accuracy)
         frame, sequence = (f"\n({100 * share.low:.1f} to {100 * share.high:.1f})" for share in shares)
-        chosen = [] if not validation else [""] if point.validation is None else [f"{point.validation:.1%}"]
-        costs = f"{point.kimg:g}", f"{point.minutes:.1f}", "" if point.processor_minutes is None else f"{point.processor_minutes:.1f}"
         recall = f"{found.frame_macro_recall:.1%}"
         return [f"{point.seeds}{frame}", f"{found.sequence_accuracy.value:.1%}{sequence}", recall, *chosen, *costs]
 

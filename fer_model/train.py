@@ -51,7 +51,7 @@ class Outcome:
     """What `train` ends with."""
 
     run: Path
-    evaluation: Evaluation | None     # None: nobody was held out, the run ends with stage 1
+    evaluation: Evaluation | None     # None: nobody was held out, or the test fold stays closed
     was_complete: bool                # nothing was left to do
 
     def to_json(self) -> dict:
@@ -95,14 +95,15 @@ def train(
             if not resume:
                 folder.clear()
         config = settled(job, prepared, fold, where)
-        reader = FoldReader(job.data, fold, where, lambda: all(folder.weights(name).is_file() for name in config.stages))
+        tests = config.tested and len(fold.test) > 0
+        reader = FoldReader(job.data, fold, where, lambda: tests and all(folder.weights(name).is_file() for name in config.stages))
         views = reader.train()
         taken = None if job.gan is None else read_gan(job.gan, config, fold)
         start = start_of(job, config, fold)
         with distributed.first_one_first():
             config = folder.open(config, fold, prepared, start and start.entry())
         if folder.result.is_file():
-            return Outcome(run, evaluate_run(run) if len(fold.test) else None, was_complete=True)
+            return Outcome(run, evaluate_run(run) if tests else None, was_complete=True)
         distributed.wait()
         journal = Journal(folder.log, say)
         _announce(config, differences(job.config), fold, where, journal)
@@ -111,10 +112,10 @@ def train(
         last = _train_stages(inputs, folder, journal, hook, save_every_s, taken, start)
         evaluation = None
         with distributed.first_one_first():
-            if len(fold.test) and distributed.is_first():
+            if tests and distributed.is_first():
                 found = last.predict(reader.test()).numpy()              # (n, K)
                 write_predictions(folder.predictions, predictions_frame(fold.test, found, fold.classes))
-            if len(fold.test):
+            if tests:
                 evaluation = evaluate(judged(read_predictions(folder.predictions)))
             if distributed.is_first():
                 write_json_atomically(folder.result, _result(config, fold, evaluation, journal, start))
@@ -150,7 +151,7 @@ def _announce(config: TrainConfig, changed: dict, fold: Fold, device: torch.devi
     if config.fold_rule == OFFICIAL:
         where = f"the official split of {fold.dataset}"
     known = f"of {people_text(len(fold.identities))}" if fold.identities else f"({UNKNOWN})"
-    tested = "nobody held out" if fold.number is None else f"tested on {len(fold.test)}"
+    tested = "nobody held out" if fold.number is None else f"tested on {len(fold.test)}" if config.tested else "the test fold stays closed"
     sentence = (
         f"{config.name} on {where}: {len(fold.train)} faces {known},{_aside(fold)} {tested};"
         f" preset {config.preset}, {kimg} kimg, {device}, {config.precision}"
@@ -214,7 +215,10 @@ def _rules(config: TrainConfig, fold: Fold, chosen: dict | None, start: Start | 
     if config.fold_rule in CELL_RULES:
         rules["tested"] = f"{config.fold_rule}: on people of the training, of expressions that they do not show in it"
     rules["pre_training"] = "none" if start is None else start.sentence()
-    return {"epoch": rules["epoch"], "pre_training": rules["pre_training"]} if fold.number is None else rules
+    if not config.tested:
+        rules["tested"] = "nobody: the test fold stayed closed, the run is one of a choice between settings"
+    untested = ("epoch", "pre_training", *(["tested"] if not config.tested else []))
+    return {name: rules[name] for name in untested} if fold.number is None or not config.tested else rules
 
 
 def _result(config: TrainConfig, fold: Fold, evaluation: Evaluation | None, journal: Journal, start: Start | None) -> dict:

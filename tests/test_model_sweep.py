@@ -1,17 +1,20 @@
 """Sweeps: combinations, folders, stage 1 that is shared, what an interruption costs, the table."""
 
 import json
+import sys
 from dataclasses import replace
 
 import pytest
 
+from fer_data.store.loader import open_views
 from fer_model import sweep as library
 from fer_model.config import preset
+from fer_model.data.fold import read_prepared
 from fer_model.errors import ConfigError, RunError
 from fer_model.evaluate.run_table import evaluate_runs
 from fer_model.runs.folder import RunFolder
 from fer_model.sweep import Point, PointFigures, Sweep, Swept, default_sweep, grid, plan_sweep, sweep
-from tests.commands import call
+from tests.commands import call, call_in_one_line
 from tests.model_runs import write_fold
 
 TINY = {"cnn": ["cnn.kimg=0.016"], "degan": ["gan.kimg=0.016", "head.kimg=0.016", "judges.kimg=0.008"]}
@@ -48,7 +51,7 @@ def test_a_grid_is_every_combination_in_order(tmp_path):
 def test_folders_hold_what_varies_even_where_it_is_the_presets_value(sets, name, folder, tiny_prepared, tmp_path):
     """Seen red: two presets in one folder."""
     found = grid({} if "preset" in str(sets) else {"preset": "smoke"}, None, sets)
-    assert str(default_sweep(tiny_prepared, found)) == f"runs/tiny-{name}"
+    assert str(default_sweep(Sweep(tiny_prepared, tmp_path, found))) == f"runs/tiny-{name}"
     assert Sweep(tiny_prepared, tmp_path, found).folder(found[-1], 1) == tmp_path / folder
     assert len({Sweep(tiny_prepared, tmp_path, found).folder(point, seed) for point in found for seed in (0, 1)}) == 2 * len(found)
 
@@ -130,13 +133,84 @@ def test_a_folder_of_something_else_is_no_place_for_a_sweep(held, tiny_prepared,
         plan_sweep(Sweep(tiny_prepared, tmp_path, points("cnn.lr=1e-3,2e-3")), CPU)
 
 
-def test_with_validation_the_table_has_what_may_be_chosen_by(tiny_prepared, tmp_path):
-    """Seen red: the column left out."""
-    asked = Sweep(tiny_prepared, tmp_path / "s", points("cnn.lr=1e-3,2e-3", selection="validation"), (0,))
-    asked = replace(asked, points=tuple(replace(one, config=replace(one.config, validation_share=0.4)) for one in asked.points))
+@pytest.fixture(scope="module")
+def seen_before(others, tmp_path_factory):
+    """A complete run of pre-training of the baseline on other people."""
+    run = tmp_path_factory.mktemp("seen") / "p"
+    call("pretrain", "--method", "cnn", "--data", others, "--run", run, "--preset", "smoke")
+    return run
+
+
+CHOOSING = ("validation_share=0.4", "selection=validation")
+
+
+def test_choosing_by_validation_opens_no_test_face(tiny_prepared, seen_before, tmp_path, monkeypatch):
+    """From a start as from random weights; whichever module asks. Two folds, two values, two seeds.
+
+    Seen red, each: the test fold predicted; one more look at it after the last step.
+    """
+    opened, test = [], {fold: set(read_prepared(tiny_prepared).fold(fold).test["image_id"]) for fold in (0, 1)}
+
+    def watched(data, rows, device="cpu"):
+        opened.append(set(rows["image_id"]))
+        return open_views(data, rows, device)
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("fer_model") and hasattr(module, "open_views"):
+            monkeypatch.setattr(module, "open_views", watched)
+    asked = Sweep(tiny_prepared, tmp_path / "s", points("cnn.carried_lr=0.03,0.1", *CHOOSING), (0,), (0, 1), seen_before)
+    for fold in (0, 1):
+        opened.clear()
+        found = sweep(replace(asked, folds=(fold,)), devices=CPU, say=quiet)
+        assert len(opened) == 2 * 4 and not any(rows & test[fold] for rows in opened)
+        assert not found.failed and all(point.evaluation is None and point.validation.n == 2 for point in found.points)
+    found = sweep(replace(asked, folds=(0, 1)), devices=CPU, say=quiet)
+    assert found.passed_over == 8 and not list(asked.path.rglob("predictions.csv"))
+    table, content = found._table(), found.to_json()
+    assert [column.header for column in table.columns][:3] == ["settings", "runs", "validation"]
+    assert "±" in next(iter(table.columns[2].cells)) and "no test fold was opened" in content["caution"]
+    for point, entry in zip(found.points, content["points"], strict=True):
+        results = [RunFolder(run).read_result() for _, run in point.runs]
+        each = [result["stages"]["cnn"]["validation_accuracy"] for result in results]
+        assert (point.validation.n, point.validation.mean) == (4, pytest.approx(sum(each) / 4))
+        assert entry["validation_accuracy"] == point.validation.mean and "evaluation" not in entry
+        assert all(set(result["rules"]) == {"epoch", "pre_training", "tested"} for result in results)
+        assert all("people" in result["init"] and "evaluation" not in result for result in results)
+
+
+def test_what_was_not_tested_is_no_figure_of_a_fold(tiny_prepared, seen_before, tmp_path):
+    """Nor is it resumed as a run that is. Seen red: without the check, a file of predictions that is not there."""
+    words = ("--data", tiny_prepared, "--method", "cnn", "--preset", "smoke", "--init", seen_before)
+    sets = [word for one in (*CHOOSING, "cnn.kimg=0.016") for word in ("--set", one)]
+    said = call("sweep", *words, *sets, "--set", "cnn.frozen=0,1", "--folds", "0", "--run", tmp_path / "s", "--devices", "cpu")
+    assert "no test fold was opened" in said and "validation" in said and "per frame" not in said.split("settings")[1]
+    run = next((tmp_path / "s").glob("cnn-pretrained-validation-*cnn.frozen1"))
+    for path in (run, run / "fold0"):
+        for doing in (("evaluate", path), ("report", path, "-o", tmp_path / "out")):
+            assert "its test fold stayed closed, there are no figures" in call_in_one_line(*doing, code=1)
+    said = call_in_one_line("train", *words, *sets, "--set", "cnn.frozen=1", "--fold", 0, "--run", run / "fold0", code=1)
+    assert "tested was False when the run was started and is True now" in said
+    said = call_in_one_line("train", *words, "--fold", 0, "--set", "tested=no", code=1)
+    assert "tested is false in `fer-model sweep --selection validation`" in said
+    with pytest.raises(ConfigError, match="tested is false, selection last; nothing would be seen: it must be validation"):
+        preset("smoke", tested=False)
+    said = call("sweep", *words, *sets, "--set", "cnn.frozen=0,1", "--dry-run")
+    assert "test faces stay closed" in said
+    both = Sweep(tiny_prepared, tmp_path / "b", points("selection=last,validation", "validation_share=0.4"), (0,), (0,), seen_before)
+    assert all(point.config.tested for point in both.points), "one that is not chosen by validation can only be tested"
+    assert default_sweep(both).name == "tiny-cnn-pretrained-sweep-selection"
+    heads = Sweep(tiny_prepared, tmp_path, (Point({"head.variant": "taps"}, preset("smoke", init="ab")),))
+    assert default_sweep(heads).name == "tiny-degan-pretrained-sweep-head.variant"
+
+
+def test_the_pairs_of_iacnn_are_swept_as_the_baseline_is(tiny_prepared, tmp_path):
+    """Its weights reach the loss: what is learned differs. Seen red: a contrast of 0.1 whatever is set."""
+    sets = ("iacnn.contrast_expression=0.01,0.1", "iacnn.kimg=0.016", *CHOOSING)
+    asked = Sweep(tiny_prepared, tmp_path / "s", grid({"preset": "smoke", "method": "iacnn"}, None, sets), (1,))
     found = sweep(asked, devices=CPU, say=quiet)
-    assert all(0 <= point.validation <= 1 for point in found.points)
-    assert [column.header for column in found._table().columns][5] == "validation"
+    assert not found.failed and [point.validation.n for point in found.points] == [1, 1]
+    first, second = ((run / "iacnn.safetensors").read_bytes() for point in found.points for _, run in point.runs)
+    assert first != second
 
 
 def folds_of_3(content):

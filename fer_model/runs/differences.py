@@ -51,9 +51,9 @@ def used(config: dict) -> dict:
 
 
 def settings_of(config: dict) -> dict[str, object]:
-    """Return the fields that make a method: all but the fold, the seed, the budgets, and the stages that it does not train.
+    """Return the fields that make a method: all but the fold, whether it was tested, the seed, the budgets, and stages not trained.
 
     A field that this program does not know counts.
     """
-    own = flat({name: value for name, value in used(config).items() if name not in ("fold", "seed")})
+    own = flat({name: value for name, value in used(config).items() if name not in ("fold", "tested", "seed")})
     return {name: value for name, value in own.items() if name.rpartition(".")[2] not in _BUDGETS}

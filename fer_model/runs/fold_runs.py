@@ -160,8 +160,13 @@ def _drawn(path: Path) -> Iterator[Path]:
 
 
 def _of_folds(path: Path) -> dict:
-    """Return config.json as read_content does. Raises RunError if the run tests people whom it was trained on."""
+    """Return config.json as read_content does. Raises RunError if the run tests nobody, or people whom it was trained on."""
     content = read_content(path)
+    if not content["config"].get("tested", True):
+        raise RunError(
+            f"reading runs: {path} is of a sweep with --selection validation: its test fold stayed closed, there are no figures;"
+            " train the settings that you choose with `fer-model crossval`"
+        )
     rule = content["config"].get("fold_rule")
     if rule in CELL_RULES:
         raise RunError(
