@@ -31,6 +31,7 @@ from fer_data.store.shards import shard_name, write_shard
 from fer_model.config import preset, resolve_budgets
 from fer_model.data.fold import read_prepared
 from fer_model.engine.devices import resolve_precision
+from fer_model.engine.steps import Steps
 from fer_model.stages.gan import GanStage
 from fer_model.stages.inputs import StageInputs
 
@@ -102,11 +103,10 @@ def _one(out: Path, steps: int) -> dict:
     Path("/proc/self/clear_refs").write_text("5")                        # the peak is counted from here
     views = open_views(out, fold.train, CPU)
     opened = _resident_mb("VmHWM") - before
-    stage = GanStage(StageInputs(config, fold, views, CPU))
-    float(next(iter(stage.step(0).values())))
+    work = Steps(GanStage(StageInputs(config, fold, views, CPU)))
+    work.do(0, 1)
     began = time.perf_counter()
-    for step in range(1, 1 + steps):
-        float(next(iter(stage.step(step).values())))
+    work.do(1, 1 + steps)
     rate = steps * config.gan.batch / (time.perf_counter() - began)
     return {"faces": len(fold.train), "opened_mb": opened, "peak_mb": _resident_mb("VmHWM"), "images_per_s": rate}
 

@@ -14,6 +14,7 @@ Each part is a process of its own with a deadline of its own; what it has writte
 """
 
 import argparse
+import functools
 import json
 import os
 import platform
@@ -114,35 +115,64 @@ def parity(asked: Asked) -> Iterator[dict]:
         raise RuntimeError(f"losses differ from the CPU's by {worst}, allowed are {TOLERANCE}")
 
 
+def repeated(asked: Asked) -> Iterator[dict]:
+    """Whether steps that are recorded once and repeated give the bits of steps that are done one by one, with cuDNN as it is and
+    deterministic; of each stage, in fp32 and bf16."""
+    import torch
+
+    from fer_model.engine.devices import use_device
+
+    device, steps = use_device(asked.device), 4 if asked.tiny else 40
+    for deterministic, precision in ((False, "fp32"), (False, "bf16"), (True, "fp32"), (True, "bf16")):
+        torch.backends.cudnn.deterministic = deterministic
+        for stage in ("judges", "gan", "cnn"):
+            one, other = (_steps(asked, stage, precision, device, recorded) for recorded in (False, True))
+            one.do(0, steps)
+            other.do(0, steps)
+            worst = _apart(one.stage, other.stage)
+            yield {"stage": stage, "precision": precision, "deterministic": deterministic, "steps": steps,
+                   "recordings": len(other.recordings), "bit-equal": worst == 0, "largest relative difference": worst}  # fmt: skip
+
+
 def resume(asked: Asked) -> Iterator[dict]:
     """Whether half the steps, a checkpoint and the other half give the bits of all at once, with cuDNN as it is and deterministic."""
     import torch
 
-    from fer_data.store.loader import virtual_views
-    from fer_model.check_device import noise_faces, noise_fold
     from fer_model.engine import checkpoint
     from fer_model.engine.devices import use_device
-    from fer_model.stages.gan import GanStage
-    from fer_model.stages.inputs import StageInputs
 
     device, steps = use_device(asked.device), 4 if asked.tiny else 40
     for deterministic in (False, True):
         torch.backends.cudnn.deterministic = deterministic
-        views = virtual_views(noise_faces()[:, 0].numpy(), device)
-        inputs = StageInputs(_config("smoke" if asked.tiny else "small", 8, "fp32"), noise_fold(), views, device)
-        whole, first, second = (GanStage(inputs) for _ in range(3))
-        for step in range(steps):
-            whole.step(step)
-        for step in range(steps // 2):
-            first.step(step)
+        whole, first, second = (_steps(asked, "gan", "fp32", device, recorded=True) for _ in range(3))
+        whole.do(0, steps)
+        first.do(0, steps // 2)
         with tempfile.TemporaryDirectory() as folder:
-            checkpoint.save(Path(folder), "gan", steps // 2, first.tensors(), first.facts())
-            second.restore(checkpoint.latest(Path(folder), "gan"), folder)
-        for step in range(steps // 2, steps):
-            second.step(step)
-        pairs = [(a.float(), second.tensors()[name].float()) for name, a in whole.tensors().items()]
-        worst = max(((a - b).abs().max() / a.abs().max().clamp(min=1e-12)).item() for a, b in pairs)
+            checkpoint.save(Path(folder), "gan", steps // 2, first.stage.tensors(), first.stage.facts())
+            second.stage.restore(checkpoint.latest(Path(folder), "gan"), folder)
+        second.do(steps // 2, steps)
+        worst = _apart(whole.stage, second.stage)
         yield {"deterministic": deterministic, "steps": steps, "bit-equal": worst == 0, "largest relative difference": worst}
+
+
+def _steps(asked: Asked, stage: str, precision: str, device, recorded: bool):
+    """Return what does the steps of a fresh stage on faces of noise."""
+    from fer_data.store.loader import virtual_views
+    from fer_model.check_device import noise_faces, noise_fold
+    from fer_model.engine.capture import recorder_for
+    from fer_model.engine.steps import Steps
+    from fer_model.stages.inputs import StageInputs
+    from fer_model.stages.registry import STAGES
+
+    views = virtual_views(noise_faces()[:, 0].numpy(), device)
+    made = STAGES[stage].make(StageInputs(_config("smoke" if asked.tiny else "small", 8, precision), noise_fold(), views, device))
+    return Steps(made, recorder_for(made) if recorded else None)
+
+
+def _apart(one, other) -> float:
+    """Return the largest relative difference of two stages' states."""
+    pairs = [(a.float(), other.tensors()[name].float()) for name, a in one.tensors().items()]
+    return max(((a - b).abs().max() / a.abs().max().clamp(min=1e-12)).item() for a, b in pairs)
 
 
 def speed(asked: Asked) -> Iterator[dict]:
@@ -156,24 +186,25 @@ def speed(asked: Asked) -> Iterator[dict]:
     device = use_device(asked.device)
     check_device.TICK_SECONDS = 0.0 if asked.tiny else 3.0
     sizes = (("smoke", 8),) if asked.tiny else (("small", 24), ("paper", 150), ("small", 240), ("paper", 600))
+    eager = functools.partial(training.ours, recorded=False)
     kinds = (("plain, TF32", training.plain, "fp32", True), ("plain, fp32", training.plain, "fp32", False),
-             ("ours, fp32", training.ours, "fp32", False), ("ours, bf16", training.ours, "bf16", False))  # fmt: skip
+             ("ours, fp32", training.ours, "fp32", False), ("ours, bf16", training.ours, "bf16", False),
+             ("ours, bf16, not recorded", eager, "bf16", False))  # fmt: skip
     for name, batch in sizes:
         for what, make, precision, tf32 in kinds:
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
             if device.type == "cuda":
                 torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats(device)
-            step = make("gan", _config(name, batch, precision), device)
-            for index in range(3):                                       # kernels are chosen, memory is taken
-                step(index)
-            rate = check_device.images_per_s(step, batch, device, 3)
+            do = make("gan", _config(name, batch, precision), device)
+            do(0, 3)                                                     # kernels are chosen, memory is taken
+            rate = check_device.images_per_s(do, batch, device, 3)
             peak = torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None
             yield {"preset": name, "batch": batch, "what": what, "images_per_s": rate, "peak_gb": peak}
 
 
 def profile(asked: Asked) -> Iterator[dict]:
-    """What one step launches, and how long the device is busy with it."""
+    """What one step launches, and how long the device is busy with it: by itself, and repeated."""
     import torch
     from torch.profiler import ProfilerActivity
 
@@ -182,21 +213,21 @@ def profile(asked: Asked) -> Iterator[dict]:
 
     device = use_device(asked.device)
     kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
-    for name, batch in (("smoke", 8),) if asked.tiny else (("small", 24), ("paper", 150)):
-        step = training.ours("gan", _config(name, batch, "bf16"), device)
-        for index in range(5):
-            step(index)
+    sizes = (("smoke", 8),) if asked.tiny else (("small", 24), ("paper", 150))
+    for name, batch, recorded in ((*size, recorded) for size in sizes for recorded in (False, True)):
+        do = training.ours("gan", _config(name, batch, "bf16"), device, recorded)
+        do(0, 5)
         wait_for(device)
         began = time.perf_counter()
         with torch.profiler.profile(activities=kinds) as found:
-            step(5)
+            do(5, 6)
             wait_for(device)
         seconds, rows = time.perf_counter() - began, found.key_averages()
         busy = [(row.key, row.count, getattr(row, "self_device_time_total", 0) / 1e6) for row in rows]
         busy = sorted((row for row in busy if row[2] > 0), key=lambda row: -row[2])
         waits = sum(row.count for row in rows if row.key in ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize"))
-        yield {"preset": name, "batch": batch, "seconds": seconds, "busy_s": sum(row[2] for row in busy),
-               "kernels": sum(row[1] for row in busy), "waits, one of them ours": waits, "most time": busy[:25]}  # fmt: skip
+        yield {"preset": name, "batch": batch, "repeated": recorded, "seconds": seconds, "busy_s": sum(row[2] for row in busy),
+               "kernels": sum(row[1] for row in busy), "waits, two of them ours": waits, "most time": busy[:25]}  # fmt: skip
 
 
 def folds(asked: Asked) -> Iterator[dict]:
@@ -221,7 +252,8 @@ def crossval(asked: Asked) -> Iterator[dict]:
 
 # In this order: what each is, and its seconds. What is left is the last one's.
 PARTS = {
-    environment: 40, ceilings: 30, tests: 70, parity: 60, resume: 40, speed: 150, profile: 40, folds: 90, crossval: TOTAL_S,
+    environment: 40, ceilings: 30, tests: 70, parity: 60, repeated: 30, resume: 30, speed: 150, profile: 40, folds: 90,
+    crossval: TOTAL_S,
 }  # fmt: skip
 
 

@@ -30,8 +30,10 @@ from fer_data.faces.align import CANVAS
 from fer_data.store.loader import virtual_views
 from fer_model.config import TrainConfig, preset, with_budgets
 from fer_model.data.fold import Fold
+from fer_model.engine.capture import recorder_for
 from fer_model.engine.devices import resolve_precision, use_device
 from fer_model.engine.randomness import stream
+from fer_model.engine.steps import Steps
 from fer_model.networks import Decoder, Discriminator, Encoder, Generator, build, make_head
 from fer_model.stages.gan import GanStage
 from fer_model.stages.head import HeadStage
@@ -75,18 +77,26 @@ def _config(name: str, size: str = "bench") -> TrainConfig:
     return with_budgets(config, gan=1000, head=1000, cnn=1000, judges=1000)
 
 
-def ours(stage: str, config: TrainConfig, device: torch.device = CPU) -> Callable[[int], object]:
-    """Return one step of the project's own stage."""
+def ours(stage: str, config: TrainConfig, device: torch.device = CPU, recorded: bool = True) -> Callable[[int, int], object]:
+    """Return what does the steps of the project's own stage, from one number to before another; `recorded`: repeated, where they can be."""
     fold = _fold()
     views = virtual_views(np.random.default_rng(0).integers(0, 256, (FACES, CANVAS, CANVAS), np.uint8), device)
     if stage == "gan":
-        return GanStage(StageInputs(config, fold, views, device)).step
-    encoder = build(lambda: Encoder(config.network), device, config.network.init_std, stream(0, "encoder"))
-    return HeadStage(StageInputs(config, fold, views, device, trained={"gan": {"encoder": encoder}})).step
+        made = GanStage(StageInputs(config, fold, views, device))
+    else:
+        encoder = build(lambda: Encoder(config.network), device, config.network.init_std, stream(0, "encoder"))
+        made = HeadStage(StageInputs(config, fold, views, device, trained={"gan": {"encoder": encoder}}))
+    return Steps(made, recorder_for(made) if recorded else None).do
 
 
-def plain(stage: str, config: TrainConfig, device: torch.device = CPU) -> Callable[[int], object]:
-    """Return one step as it is written first."""
+def plain(stage: str, config: TrainConfig, device: torch.device = CPU) -> Callable[[int, int], object]:
+    """Return the same as it is written first."""
+    step = _plain(stage, config, device)
+    return lambda first, end: [step() for _ in range(first, end)]
+
+
+def _plain(stage: str, config: TrainConfig, device: torch.device) -> Callable[[], None]:
+    """Return one step."""
     net, batch = config.network, config.gan.batch
     x = (torch.rand(batch, 1, net.image_size, net.image_size) * 2 - 1).to(device)
     expression, identity = torch.randint(CLASSES, (batch,)).to(device), torch.randint(PEOPLE, (batch,)).to(device)
@@ -96,7 +106,7 @@ def plain(stage: str, config: TrainConfig, device: torch.device = CPU) -> Callab
     d = _nchw(build(lambda: Discriminator(net, CLASSES, PEOPLE), device, net.init_std, stream(0, "d")))
     adam_g, adam_d = (torch.optim.Adam(network.parameters(), config.gan.lr, config.gan.betas) for network in (g, d))
 
-    def step(_: int) -> None:
+    def step() -> None:
         target = torch.randint(PEOPLE, (batch,)).to(device)
         code, noise = F.one_hot(target, PEOPLE).float(), (torch.rand(batch, net.noise) * 2 - 1).to(device)
         with torch.no_grad():
@@ -117,13 +127,13 @@ def plain(stage: str, config: TrainConfig, device: torch.device = CPU) -> Callab
     return step
 
 
-def _plain_head(config: TrainConfig, x: torch.Tensor, expression: torch.Tensor) -> Callable[[int], None]:
+def _plain_head(config: TrainConfig, x: torch.Tensor, expression: torch.Tensor) -> Callable[[], None]:
     net = config.network
     encoder = _nchw(build(lambda: Encoder(net), CPU, net.init_std, stream(0, "encoder"))).eval()
     head = _nchw(build(lambda: make_head(net, config.head, CLASSES), CPU, net.init_std, stream(0, "head")))
     adam = torch.optim.Adam(head.parameters(), config.head.lr, config.head.betas)
 
-    def step(_: int) -> None:
+    def step() -> None:
         with torch.no_grad():
             f, taps = encoder.with_taps(x, config.head.taps)
         adam.zero_grad()
@@ -154,11 +164,10 @@ def _one(side: str, stage: str, name: str, size: str) -> None:
     config = _config(name, size)
     if side == "ours":
         use_device("cpu")             # keeps freed memory, as every run does
-    step = {"ours": ours, "plain": plain}[side](stage, config)
-    step(0)
+    do = {"ours": ours, "plain": plain}[side](stage, config)
+    do(0, 1)
     began = time.perf_counter()
-    for number in range(1, 1 + STEPS[size]):
-        step(number)
+    do(1, 1 + STEPS[size])
     rate = STEPS[size] * getattr(config, stage).batch / (time.perf_counter() - began)
     print(json.dumps([rate, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000]))
 

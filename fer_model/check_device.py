@@ -23,8 +23,10 @@ from fer_data.faces.views import N_VIEWS
 from fer_data.store.loader import VirtualViews, render
 from fer_model.config import TrainConfig, preset, resolve_budgets
 from fer_model.data.fold import Fold
+from fer_model.engine.capture import recorder_for
 from fer_model.engine.devices import resolve_precision, use_device, wait_for
 from fer_model.engine.randomness import stream
+from fer_model.engine.steps import Steps
 from fer_model.stages.inputs import StageInputs
 from fer_model.stages.registry import STAGES
 
@@ -143,20 +145,20 @@ def run_stages(
     losses, rates = {}, {}
     for name in CHECKED:                                                 # each is made once the one before has run: head stands on gan
         stage = STAGES[name].make(inputs)
-        losses[name] = [{loss: value.item() for loss, value in stage.step(step).items()} for step in range(steps)]
+        work = Steps(stage, recorder_for(stage))
+        losses[name] = [{loss: value.item() for loss, value in step.items()} for step in work.do(0, steps)]
         inputs = replace(inputs, trained={**inputs.trained, name: copy.deepcopy(stage.networks())})
         if timed:
-            rates[name] = images_per_s(stage.step, stage.config.batch, device, steps)          # not what the next stage stands on
+            rates[name] = images_per_s(work.do, stage.config.batch, device, steps)             # not what the next stage stands on
     return losses, rates
 
 
-def images_per_s(step: Callable[[int], object], batch: int, device: torch.device, first: int = 0) -> float:
-    """Return the speed of steps `first` and on, over a tick of at least TICK_SECONDS in which nothing is read from the device."""
+def images_per_s(do: Callable[[int, int], object], batch: int, device: torch.device, first: int = 0) -> float:
+    """Return the speed of steps `first` and on, over at least TICK_SECONDS; `do` does the steps from one number to before another."""
     steps = 1
     while True:
         began = time.perf_counter()
-        for index in range(first, first + steps):
-            step(index)
+        do(first, first + steps)
         wait_for(device)
         seconds = time.perf_counter() - began
         if seconds >= TICK_SECONDS:

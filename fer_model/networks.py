@@ -31,16 +31,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fer_data.faces.views import VIEW_SIZE
-from fer_data.store.loader import send
 from fer_data.text import unknown
 from fer_model.config import CnnConfig, HeadConfig, IacnnConfig, NetworkConfig
 from fer_model.engine import distributed
+from fer_model.engine.randomness import uniform
 from fer_model.errors import ConfigError, ShapeError
 
 __all__ = [
     "TRUNK", "DECODER", "AveragedCnns", "BaselineCnn", "ConditionalDecoder", "Decoder", "Discriminator", "Encoder", "Generator", "Head",
     "IdentityAwareCnn", "LinearSvm", "LocalCnn", "MlpHead", "NeutralGenerator", "Norm1d", "Norm2d", "PairDiscriminator", "Trunk", "build",
-    "dropout", "expect_shape", "make_cnn", "make_head", "spectral", "to_input_size",
+    "dropout", "expect_shape", "make_cnn", "make_head", "one_hot", "spectral", "to_input_size",
 ]  # fmt: skip
 
 # Table A: name, output channels at width 1 (None: N_f), stride.
@@ -83,12 +83,20 @@ def to_input_size(views: Tensor, image_size: int) -> Tensor:
     return views.contiguous(memory_format=torch.channels_last)
 
 
-def dropout(x: Tensor, share: float, generator: torch.Generator | None) -> Tensor:
-    """Return x with a share of its values at 0, the others scaled up; x itself without a generator (evaluation)."""
-    if generator is None or share == 0:
+def one_hot(labels: Tensor, n: int) -> Tensor:
+    """Return labels (B,) int64 as (B, n) float32. PyTorch's own reads the labels on a CPU, to check them."""
+    return torch.zeros(len(labels), n, device=labels.device).scatter_(1, labels[:, None], 1.0)
+
+
+def dropout(x: Tensor, share: float, key: Tensor | None, place: int = 0) -> Tensor:
+    """Return x (B, d) with a share of its values at 0, the others scaled up; x itself without a key (evaluation).
+
+    `key`, `place`: as in randomness.uniform; its rows are those of the batch of all processes.
+    """
+    if key is None or share == 0:
         return x
-    drawn = torch.rand(distributed.size() * len(x), *x.shape[1:], generator=generator)     # for the batch of all processes
-    kept = send(distributed.part(drawn) >= share, x.device).to(x.dtype)
+    first = distributed.rank() * len(x) if distributed.size() > 1 else 0
+    kept = (uniform(key, range(first, first + len(x)), x.shape[1], place) >= share).to(x.dtype)
     return x * kept / (1 - share)
 
 
@@ -385,10 +393,11 @@ class LocalCnn(nn.Module):
         self.dropout = config.local_dropout
         self.logits = nn.Linear(config.local_features, n_classes)
 
-    def forward(self, tap: Tensor, generator=None) -> tuple[Tensor, Tensor]:     # -> FC_i (B, features), (B, K)
+    def forward(self, tap: Tensor, key: Tensor | None = None, place: int = 0) -> tuple[Tensor, Tensor]:
+        """tap (B, C, s, s) -> FC_i (B, features), logits (B, K); `key`, `place`: as in dropout."""
         expect_shape(tap, self.shape, "local CNN input")
         features = F.elu(self.fc(self.layers(tap).flatten(1)))                   # (B, features)
-        return features, self.logits(dropout(features, self.dropout, generator)).float()
+        return features, self.logits(dropout(features, self.dropout, key, place)).float()
 
 
 class Head(nn.Module):
@@ -409,12 +418,13 @@ class Head(nn.Module):
         beside = network.representation if self.with_f else 0
         self.classifier = nn.Linear(len(config.taps) * config.local_features + beside, n_classes)
 
-    def forward(self, f: Tensor, taps: tuple[Tensor, ...], generator=None) -> tuple[Tensor, ...]:
-        """f (B, N_f) and the taps -> five logits (B, K): the local CNNs', then the prediction's."""
+    def forward(self, f: Tensor, taps: tuple[Tensor, ...], key: Tensor | None = None) -> tuple[Tensor, ...]:
+        """f (B, N_f) and the taps -> five logits (B, K): the local CNNs', then the prediction's. `key`: dropout's."""
         expect_shape(f, (None, self.representation), "head input f(x)")
-        features, logits = zip(*(cnn(tap, generator) for cnn, tap in zip(self.local, taps, strict=True)), strict=True)
+        local = [cnn(tap, key, place) for place, (cnn, tap) in enumerate(zip(self.local, taps, strict=True), 1)]
+        features, logits = zip(*local, strict=True)
         parts = [*features, f] if self.with_f else features
-        joined = dropout(torch.cat(parts, dim=1), self.dropout, generator)       # (B, 4 * features [+ N_f])
+        joined = dropout(torch.cat(parts, dim=1), self.dropout, key)             # (B, 4 * features [+ N_f])
         return (*logits, self.classifier(joined).float())
 
     def predict(self, f: Tensor, taps: tuple[Tensor, ...]) -> Tensor:
@@ -435,11 +445,11 @@ class MlpHead(nn.Module):
         self.fc = nn.Linear(network.representation, config.mlp_features)
         self.classifier = nn.Linear(config.mlp_features, n_classes)
 
-    def forward(self, f: Tensor, taps: tuple[Tensor, ...] = (), generator=None) -> tuple[Tensor]:
-        """f (B, N_f) -> the logits (B, K), alone in a tuple; `taps` are not looked at."""
+    def forward(self, f: Tensor, taps: tuple[Tensor, ...] = (), key: Tensor | None = None) -> tuple[Tensor]:
+        """f (B, N_f) -> the logits (B, K), alone in a tuple; `taps` are not looked at. `key`: dropout's."""
         expect_shape(f, (None, self.representation), "head input f(x)")
         features = F.elu(self.fc(self.norm(f)))                                  # (B, features)
-        return (self.classifier(dropout(features, self.dropout, generator)).float(),)
+        return (self.classifier(dropout(features, self.dropout, key)).float(),)
 
     def predict(self, f: Tensor, taps: tuple[Tensor, ...]) -> Tensor:
         """Return the logits (B, K)."""
@@ -456,7 +466,7 @@ class LinearSvm(nn.Module):
         for name, shape in {"weight": (n_classes, n_f), "bias": (n_classes,), "mean": (n_f,), "scale": (n_f,)}.items():
             self.register_buffer(name, torch.zeros(shape))
 
-    def forward(self, f: Tensor, taps: tuple[Tensor, ...] = (), generator=None) -> tuple[Tensor]:
+    def forward(self, f: Tensor, taps: tuple[Tensor, ...] = ()) -> tuple[Tensor]:
         """f (B, N_f) -> the margins (B, K), alone in a tuple; `taps` are not looked at."""
         expect_shape(f, (None, self.representation), "head input f(x)")
         return (F.linear((f.float() - self.mean) / self.scale, self.weight, self.bias),)
@@ -506,12 +516,12 @@ class BaselineCnn(nn.Module):
         """Return what a run that starts from another takes of it: all but the classifier."""
         return {name: tensor for name, tensor in self.state_dict().items() if not name.startswith("classifier.")}
 
-    def classify(self, features: Tensor, generator=None) -> Tensor:              # (B, features) -> (B, K)
-        """Return the logits of the hidden layer."""
-        return self.classifier(dropout(features, self.dropout, generator)).float()
+    def classify(self, features: Tensor, key: Tensor | None = None) -> Tensor:   # (B, features) -> (B, K)
+        """Return the logits of the hidden layer; `key`: dropout's."""
+        return self.classifier(dropout(features, self.dropout, key)).float()
 
-    def forward(self, x: Tensor, generator=None) -> Tensor:                      # (B, C, S, S) -> (B, K)
-        return self.classify(self.features(x), generator)
+    def forward(self, x: Tensor, key: Tensor | None = None) -> Tensor:           # (B, C, S, S) -> (B, K)
+        return self.classify(self.features(x), key)
 
 
 class IdentityAwareCnn(BaselineCnn):

@@ -12,8 +12,10 @@ import torch
 from fer_data.store.loader import open_views
 from fer_model.config import TrainConfig, budget_images, step_images, steps_of, told_budget
 from fer_model.data.fold import FoldReader, Prepared, read_prepared
+from fer_model.engine.capture import recorder_for
 from fer_model.engine.devices import use_device, wait_for
 from fer_model.engine.stage import Stage
+from fer_model.engine.steps import Steps
 from fer_model.job import Job, settled, start_of
 from fer_model.runs.taken_over import read_gan
 from fer_model.settings_text import describe, differences
@@ -113,12 +115,20 @@ def plan(job: Job, device: str = "auto", prepared: Prepared | None = None) -> Ru
 
 
 def _images_per_s(stage: Stage) -> float:
-    stage.rehearse(0)
+    work = Steps(stage, recorder_for(stage))
+
+    def once(step: int) -> int:
+        images = stage.rehearse()
+        if not images:
+            work.start(work.draw(step, step + 1))
+        return images or stage.config.batch
+
+    once(0)
     wait_for(stage.device)
     steps, images, start = 0, 0, time.perf_counter()
     while steps < 2 or (steps < 20 and time.perf_counter() - start < 2):
         steps += 1
-        images += stage.rehearse(steps)
+        images += once(steps)
     wait_for(stage.device)
     return images / (time.perf_counter() - start)
 

@@ -19,6 +19,7 @@ from fer_model.stages.gan import GanStage
 from fer_model.stages.head import HeadStage
 from fer_model.stages.inputs import StageInputs
 from fer_model.stages.judges import JudgesStage
+from tests.stepping import do
 
 __all__ = ["one_step"]
 
@@ -45,7 +46,7 @@ def one_step(data: Path) -> dict[str, torch.Tensor]:
                     module.train = lambda mode=True, own=module: own     # whatever a stage says, running statistics are used
                     module.training = False
         given.clear()
-        stage.step(3)
+        do(stage, 3)
         found[f"{stage.name}/samples"] = given[0]
         for name, learner in stage.learners.items():
             for weight_name, weight in learner.network.named_parameters():

@@ -7,15 +7,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer_model.data.augment import SCALE, SHIFT, TURN_DEG, mix, mixed_labels, strengthen
+from fer_model.data.augment import SCALE, SHIFT, TURN_DEG, draw_changes, draw_shares, mix, mixed_labels, strengthen
 from fer_model.engine import distributed
 from fer_model.engine.randomness import stream
 from fer_model.errors import ConfigError
 
 
+def strengthened(x, strength, seed=0):
+    """Return views changed at random."""
+    return strengthen(x, strength, draw_changes(len(x), strength, stream(seed, "a")))
+
+
 def test_strength_0_is_the_view_itself():
+    """And nothing is drawn for it."""
     x = torch.rand(3, 1, 48, 48)
-    assert strengthen(x, 0.0, stream(0, "a")) is x
+    assert strengthened(x, 0.0) is x and draw_changes(3, 0.0, stream(0, "a")).shape == (3, 0)
 
 
 @settings(max_examples=20, deadline=None)
@@ -23,9 +29,9 @@ def test_strength_0_is_the_view_itself():
 def test_shape_range_and_repeatability(strength, channels, size, seed):
     """Seen red: without the clamp."""
     x = torch.rand(5, channels, size, size, generator=stream(seed, "x")) * 2 - 1
-    once, again = (strengthen(x, strength, stream(seed, "a")) for _ in range(2))
+    once, again = (strengthened(x, strength, seed) for _ in range(2))
     assert once.shape == x.shape and once.dtype == torch.float32 and once.min() >= -1 and once.max() <= 1
-    assert torch.equal(once, again) and not torch.equal(once, strengthen(x, strength, stream(seed + 1, "a")))
+    assert torch.equal(once, again) and not torch.equal(once, strengthened(x, strength, seed + 1))
 
 
 @pytest.mark.parametrize("strength", [0.3, 1.0])
@@ -37,7 +43,7 @@ def test_a_ramp_stays_a_ramp_whose_slope_tells_scale_and_turn(strength, monkeypa
     place = (torch.arange(96) + 0.5) / 96 - 0.5
     ramps = torch.stack([place.expand(96, 96), place[:, None].expand(96, 96)])   # x, y in parts of the side
     n = 64
-    out = strengthen(ramps.expand(n, 2, 96, 96), strength, stream(0, "a"))[:, :, 32:64, 32:64]     # away from the border
+    out = strengthened(ramps.expand(n, 2, 96, 96), strength)[:, :, 32:64, 32:64]     # away from the border
     along = (out[..., 1:] - out[..., :-1]).mean((2, 3)) * 96                     # (n, 2): d(x, y) / dx
     scale, turn = along.norm(dim=1), torch.rad2deg(torch.atan2(along[:, 1], along[:, 0]))
     middle = out[:, :, 15:17, 15:17].mean((2, 3))                                # (n, 2): where the middle comes from
@@ -52,23 +58,23 @@ def test_half_of_the_views_lose_a_square_of_at_most_a_third(monkeypatch):
     for name in ("SCALE", "SHIFT", "TURN_DEG", "CONTRAST", "BRIGHTNESS"):
         monkeypatch.setattr(f"fer_model.data.augment.{name}", 0.0)
     x = torch.where(torch.arange(48) % 2 == 0, -1.0, 0.9).expand(400, 1, 48, 48)          # its mean is none of its values
-    gone = (strengthen(x, 1.0, stream(0, "a")) - x).abs() > 0.5                  # (400, 1, 48, 48)
+    gone = (strengthened(x, 1.0) - x).abs() > 0.5                  # (400, 1, 48, 48)
     sides = gone.any(2).sum((1, 2)), gone.any(3).sum((1, 2))
     share = (sides[0] > 0).float().mean().item()
     assert math.isclose(share, 0.5, abs_tol=0.1)
     assert max(side.max() for side in sides) in (15, 16)
 
 
-def test_mixup_of_alpha_0_is_the_view_and_the_label():
+def test_without_a_share_the_view_and_the_label_stay():
     x, labels = torch.rand(3, 1, 16, 16), torch.tensor([0, 2, 1])
-    mixed, share = mix(x, 0.0, stream(0, "a"))
-    assert mixed is x and share is None and mixed_labels(labels, share, 3) is labels
+    assert mix(x, None) is x and mixed_labels(labels, None, 3) is labels
 
 
 def test_mixtures_of_neighbours_by_hand():
     """Flat views of 0, 1, 2, 3, 4: labels of the same shares. Seen red: the shares turned round; labels not mixed; another neighbour."""
     x, labels = (torch.arange(5.0) / 5)[:, None, None, None].expand(5, 1, 16, 16), torch.arange(5)
-    mixed, share = mix(x, 0.4, stream(0, "a"))
+    share = draw_shares(5, 0.4, stream(0, "a"))
+    mixed = mix(x, share)
     targets = mixed_labels(labels, share, 5)                                     # (5, 5)
     assert share.dtype == targets.dtype == mixed.dtype == torch.float32 and len(set(share.tolist())) == 5
     for i, j in enumerate((1, 0, 3, 2, 4)):
@@ -77,14 +83,13 @@ def test_mixtures_of_neighbours_by_hand():
         expected[j] += 1 - share[i].item()
         assert targets[i].tolist() == pytest.approx(expected, abs=1e-6)
         assert mixed[i].flatten().tolist() == pytest.approx([sum(n / 5 * part for n, part in enumerate(expected))] * 256, abs=1e-6)
-    again = mix(x, 0.4, stream(0, "a"))
-    assert torch.equal(again[0], mixed) and not torch.equal(mix(x, 0.4, stream(1, "a"))[1], share)
+    assert torch.equal(draw_shares(5, 0.4, stream(0, "a")), share) and not torch.equal(draw_shares(5, 0.4, stream(1, "a")), share)
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 5.0])
 def test_shares_are_drawn_from_beta(alpha):
     """Mean 1/2, variance 1 / (4 (2 alpha + 1)). Seen red: Beta(1, 1) whatever alpha is."""
-    share = mix(torch.zeros(20_000, 1, 1, 1), alpha, stream(0, "a"))[1].double()
+    share = draw_shares(20_000, alpha, stream(0, "a")).double()
     assert share.min() >= 0 and share.max() <= 1
     assert share.mean().item() == pytest.approx(0.5, abs=0.01) and share.var().item() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.03)
 
@@ -93,4 +98,4 @@ def test_processes_with_odd_parts_cannot_pair_their_views(monkeypatch):
     """Pairs would depend on the number of processes. Seen red: mixed."""
     monkeypatch.setattr(distributed, "size", lambda: 2)
     with pytest.raises(ConfigError, match="give each of 2 processes an even number, not 3"):
-        mix(torch.zeros(3, 1, 16, 16), 0.2, stream(0, "a"))
+        draw_shares(6, 0.2, stream(0, "a"))

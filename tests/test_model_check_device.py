@@ -28,28 +28,28 @@ def test_the_cpu_agrees_with_itself_bit_by_bit():
 
 def test_stage_1_is_checked_as_it_is_trained(monkeypatch):
     """Its encoder learns, and its BN sees the batch."""
-    states, step = [], GanStage.step
+    states, compute = [], GanStage.compute
 
-    def watched(self, index):
+    def watched(self, drawn, kind):
         encoder = self.generator.encoder
         states.append(encoder.training and all(weight.requires_grad for weight in encoder.parameters()))
-        return step(self, index)
+        return compute(self, drawn, kind)
 
-    monkeypatch.setattr(GanStage, "step", watched)
+    monkeypatch.setattr(GanStage, "compute", watched)
     check_device("cpu", "smoke")
     assert len(states) == 3 + 2 * (3 + 1) and all(states)
 
 
 def test_a_loss_that_is_off_by_three_percent_in_one_step_is_noticed(monkeypatch):
     """The second of two runs, its second step. Seen red: only the last step compared."""
-    made, step = [], GanStage.step
+    made, compute = {}, GanStage.compute
 
-    def off(self, index):
-        made.append(self) if self not in made else None
-        found = step(self, index)
-        return {name: value * 1.03 for name, value in found.items()} if self is not made[0] and index == 1 else found
+    def off(self, drawn, kind):
+        index = made[self] = made.get(self, -1) + 1
+        found = compute(self, drawn, kind)
+        return {name: value * 1.03 for name, value in found.items()} if self is not next(iter(made)) and index == 1 else found
 
-    monkeypatch.setattr(GanStage, "step", off)
+    monkeypatch.setattr(GanStage, "compute", off)
     found = check_device("cpu", "smoke")
     assert not found.good and found.stages[1].differences["fp32"] == pytest.approx(0.03, rel=0.01)
     result = CliRunner().invoke(main, ["check-device", "--device", "cpu", "--preset", "smoke", "--json"])

@@ -14,6 +14,7 @@ from fer_model.networks import Discriminator, build, spectral
 from fer_model.stages.gan import PHASES, GanBatch, GanStage, at_rest, draw_codes
 from fer_model.stages.inputs import StageInputs
 from fer_model.stages.sample_sheet import GAP, sheet
+from tests.stepping import do
 
 CPU = torch.device("cpu")
 
@@ -54,7 +55,7 @@ def test_phase_d_moves_the_discriminator_alone(stage):
     """Weights, BN statistics, gradients."""
     batch = batch_of(stage)
     g, d = state(stage.generator), state(stage.discriminator)
-    stage._phase(PHASES[0], batch, 0)
+    stage._phase(PHASES[0], batch)
     assert moved(stage.generator, g) == set()
     assert moved(stage.discriminator, d) == {name for name in d if "num_batches" not in name}, "every weight and every running statistic"
     assert all(weight.grad is None for weight in stage.generator.parameters())
@@ -64,7 +65,7 @@ def test_phase_g_moves_the_generator_alone(stage):
     """Seen red, each: D's weights had gradients, as none were asked for by name; D's running statistics moved."""
     batch = batch_of(stage)
     g, d = state(stage.generator), state(stage.discriminator)
-    stage._phase(PHASES[1], batch, 0)
+    stage._phase(PHASES[1], batch)
     assert moved(stage.discriminator, d) == set()
     assert all(weight.grad is None for weight in stage.discriminator.parameters())
     still = {name for name in g if "running" in name or "num_batches" in name}    # the first moved when the fakes were made
@@ -88,7 +89,7 @@ def test_fakes_are_made_once_per_step(stage):
     """D learns from the fakes that G is judged by: G has not moved in between. Seen red: fakes not detached, their graph was gone."""
     calls = []
     stage.generator.register_forward_hook(lambda *_: calls.append(1))
-    stage.step(0)
+    do(stage, 0)
     assert calls == [1]
 
 
@@ -120,7 +121,7 @@ def test_discriminator_rests_when_it_is_strong_and_works_again_when_it_is_not(ti
     stage = gan(tiny_prepared, d_strong_above=0.9, d_interval_strong=4)
 
     def trained_at(steps):
-        return [step for step in steps if "D" in stage.step(step)]
+        return [step for step in steps if "D" in do(stage, step)]
 
     assert trained_at(range(3)) == [0, 1, 2]
     stage.accuracy.copy_(torch.tensor([1.0, 0.99, 0.72]))                # mean 0.9033
@@ -140,7 +141,7 @@ def test_running_accuracy_is_the_mean_that_it_says(tiny_prepared):
     expected = torch.zeros(3)
     for step in range(3):
         seen.clear()
-        stage.step(step)
+        do(stage, step)
         faces, _ = stage.batches.at(step)
         (real_e, real_i), (fake_e, _) = seen[:2]                         # phase D comes first
         now = [
@@ -189,7 +190,7 @@ def test_sheet_marks_the_cells_that_training_has_not(stage):
 
 def test_losses_of_the_first_step_are_those_of_a_blind_discriminator(stage):
     """3 expressions and fake, 4 people: log 4 each, as weights of N(0, 0.02) know nothing yet."""
-    losses = stage.step(0)
+    losses = do(stage, 0)
     for name in ("D_expression", "D_fake", "D_identity", "G_expression", "G_identity"):
         assert losses[name].item() == pytest.approx(np.log(4), abs=0.15), name
 
@@ -211,7 +212,7 @@ def test_spectral_norm_divides_by_the_largest_singular_value_and_rests_in_the_ge
         largest = np.linalg.svd(weight.detach().flatten(1).numpy(), compute_uv=False)[0]
         assert largest == pytest.approx(1, abs=0.02)
     before = state(d)
-    spectral_stage._phase(PHASES[1], batch, 0)
+    spectral_stage._phase(PHASES[1], batch)
     assert moved(d, before) == set()
     assert all(module.training for module in d.modules())
 

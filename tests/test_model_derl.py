@@ -23,6 +23,7 @@ from fer_model.stages.inputs import StageInputs
 from fer_model.stages.neutral import NeutralStage
 from fer_model.train import train
 from tests.commands import call
+from tests.stepping import do
 
 CPU = torch.device("cpu")
 SMOKE = preset("smoke", method="derl", fold=1)
@@ -64,7 +65,7 @@ def test_both_faces_of_a_pair_are_in_the_same_view(data):
     """Seen red: views of another batch; the first neutral face for all."""
     fold = read_prepared(data).fold(1)
     stage = stage_of(data, fold)
-    (x, neutral), (faces, k) = stage.pairs(3), stage.batches.at(3)
+    (x, neutral), (faces, k) = stage.pairs(stage.row(3)), stage.batches.at(3)
     rows = fold.neutral()[0].iloc[fold.neutral()[1][faces].numpy()]
     expected = open_views(data, rows).batch(torch.arange(8), k)
     assert torch.equal(torch.nn.functional.avg_pool2d(expected, 2), neutral) and not torch.equal(x, neutral)
@@ -91,7 +92,7 @@ def test_a_head_sees_layers_of_the_same_size_from_both_sides():
 def test_g_comes_nearer_to_neutral(data):
     """Seen red: no pixel term."""
     stage = stage_of(data, read_prepared(data).fold(1), lr=3e-3, average_half_kimg=0.05)
-    losses = [stage.step(step) for step in range(40)]
+    losses = [do(stage, step) for step in range(40)]
     first, last = (float(sum(one["G_pixels"] for one in part)) for part in (losses[:5], losses[-5:]))
     assert last < 0.75 * first
 

@@ -146,8 +146,8 @@ def cnn_stage(tiny_prepared):
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_stops_with_step_name_and_samples_on_disk(cnn_stage, tmp_path, value):
     """Seen red: without the check in _read_tick."""
-    honest = cnn_stage.step
-    cnn_stage.step = lambda step: honest(step) | ({"cnn": torch.tensor(value)} if step == 5 else {})
+    honest, cnn_stage.kind = cnn_stage.compute, lambda step: step
+    cnn_stage.compute = lambda drawn, kind: honest(drawn, kind) | ({"cnn": torch.tensor(value)} if kind == 5 else {})
     journal = Journal(tmp_path / "log.jsonl", quiet)
     with pytest.raises(DivergedError, match=r"stage cnn diverged: loss cnn is (nan|inf) in step 5.* --set cnn.lr=0.0005.* The 8 samples"):
         run_stage(cnn_stage, tmp_path / "checkpoints", journal, save_every_s=0)
@@ -161,7 +161,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_name_and_samples_on_disk(cnn_
 
 def test_the_first_of_several_processes_writes_down_what_was_not_finite(cnn_stage, tmp_path, monkeypatch):
     """The others stop too. Seen red: each wrote, over what the other was writing."""
-    cnn_stage.step = lambda step: {"cnn": torch.tensor(math.nan)}
+    cnn_stage.compute = lambda drawn, kind: {"cnn": torch.tensor(math.nan)}
     monkeypatch.setattr(distributed, "is_first", lambda: False)
     with pytest.raises(DivergedError):
         run_stage(cnn_stage, tmp_path / "checkpoints", Journal(tmp_path / "log.jsonl", quiet))
@@ -175,7 +175,7 @@ def test_a_checkpoint_of_another_network_is_refused(cnn_stage, tmp_path):
 
 
 def test_losses_are_read_once_per_tick(cnn_stage, tmp_path, monkeypatch):
-    """A step that reads from the device makes it wait. Seen red: `.item()` in ClassifierStage.step."""
+    """A step that reads from the device makes it wait. Seen red: `.item()` in ClassifierStage.compute."""
     reads, steps = [], []
     for name in ("item", "tolist", "__float__", "__bool__", "__int__"):
         real = getattr(torch.Tensor, name)

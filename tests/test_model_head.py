@@ -17,6 +17,7 @@ from fer_model.stages.classifier import probabilities
 from fer_model.stages.cnn import CnnStage
 from fer_model.stages.head import HeadStage
 from fer_model.stages.inputs import StageInputs
+from tests.stepping import do
 
 CPU = torch.device("cpu")
 
@@ -53,9 +54,9 @@ def test_the_encoder_stands_still_in_stage_two(fold, views):
     before = {name: tensor.clone() for name, tensor in stage.encoder.state_dict().items()}
     head = {name: tensor.clone() for name, tensor in stage.learner.network.state_dict().items()}
     for step in range(4):
-        stage.step(step)
+        do(stage, step)
     stage.predict(views)
-    stage.step(4)
+    do(stage, 4)
     assert all(torch.equal(tensor, before[name]) for name, tensor in stage.encoder.state_dict().items())
     assert not stage.encoder.training and not any(weight.requires_grad for weight in stage.encoder.parameters())
     now = stage.learner.network.state_dict()
@@ -68,7 +69,7 @@ def test_a_prediction_does_not_depend_on_the_batch_it_is_in(fold, views, name, b
     """Same class, |difference| < 1e-5. Seen red: BN in training mode; the batch's mean taken off the logits."""
     stage = stages(fold, views)[name]
     for step in range(8):
-        stage.step(step)
+        do(stage, step)
     whole = stage.predict(views, batch=len(fold.train))
     found = stage.predict(views, batch=batch)
     assert whole.dtype == torch.float32 and torch.equal(found.argmax(1), whole.argmax(1))
@@ -80,7 +81,7 @@ def test_a_prediction_does_not_depend_on_its_neighbours(fold, tiny_prepared, vie
     """The same rows shuffled."""
     stage = stages(fold, views)[name]
     for step in range(8):
-        stage.step(step)
+        do(stage, step)
     shuffled = fold.train.sample(frac=1, random_state=1)
     there = stage.predict(open_views(tiny_prepared, shuffled), batch=7)
     here = stage.predict(views, batch=7)[torch.tensor(shuffled.index.to_numpy())]
@@ -118,7 +119,7 @@ def test_eight_pictures_can_be_learned_by_heart(fold, views, name):
     order = torch.tensor([0, 2, 4, 6, 8, 10, 12, 14])
     stage.batches[0].at = lambda step: (order, torch.zeros_like(order))
     for step in range(60):
-        losses = stage.step(step)
+        losses = do(stage, step)
     assert list(losses.values())[-1].item() < 0.1, "L5 of the head, the only loss of the baseline"
     found = probabilities(stage.logits, views, 48)[order]
     stage.learner.network.train()
@@ -128,10 +129,10 @@ def test_eight_pictures_can_be_learned_by_heart(fold, views, name):
 def test_dropout_is_off_when_predicting_and_the_same_when_resumed(fold, views):
     one, two = (stages(fold, views, dropout=0.5)["head"] for _ in range(2))
     for step in range(3):
-        one.step(step)
+        do(one, step)
     saved = {name: tensor.clone() for name, tensor in one.tensors().items()}
     two.restore(Checkpoint(3, saved, {}), "memory")
-    assert two.step(3)["L5"].item() == one.step(3)["L5"].item()
+    assert do(two, 3)["L5"].item() == do(one, 3)["L5"].item()
     assert torch.equal(one.predict(views), one.predict(views))
 
 
@@ -142,7 +143,7 @@ def test_the_averaged_weights_are_the_ones_that_are_used(fold, views, name):
     first = next(iter(stage.learner.network.state_dict()))
     expected = stage.learner.network.state_dict()[first].clone()
     for step in range(3):
-        stage.step(step)
+        do(stage, step)
         share = 1 - 0.5 ** (0.008 / min(0.008, 0.1 * 0.008 * (step + 1)))
         expected += share * (stage.learner.network.state_dict()[first] - expected)
     torch.testing.assert_close(stage.weights()[f"{name}/{first}"], expected)
@@ -171,7 +172,7 @@ def test_a_tuned_encoder_moves_and_its_statistics_do_not(fold, views):
     config = replace(stage.run, head=replace(stage.config, encoder_lr=1e-3))
     stage = HeadStage(StageInputs(config, fold, views, CPU, trained={"gan": {"encoder": stage.encoder}}))
     before = {name: tensor.clone() for name, tensor in stage.encoder.state_dict().items()}
-    stage.step(0)
+    do(stage, 0)
     still = {name for name, tensor in stage.encoder.state_dict().items() if torch.equal(tensor, before[name])}
     assert still == {name for name in before if name.rsplit(".", 1)[-1] in ("running_mean", "running_var", "num_batches_tracked")}
     assert torch.equal(stage.weights()["encoder/layers.conv11.0.weight"], stage.encoder.layers["conv11"][0].weight)
@@ -182,7 +183,7 @@ def test_mixtures_are_learned_with_the_shares_of_both_labels(fold, views, name):
     """The loss in numpy: share * CE(own) + (1 - share) * CE(neighbour), smoothed. Seen red: the own label alone; the whole neighbour."""
     stage, asked = stages(fold, views, mixup=0.4, label_smoothing=0.1)[name], []
     stage.learner.network.classifier.register_forward_hook(lambda _, __, out: asked.append(out))
-    loss = list(stage.step(3).values())[-1].item()
+    loss = list(do(stage, 3).values())[-1].item()
     log_p, labels = asked[0].detach().double().log_softmax(1).numpy(), stage.expression[stage.batches[0].at(3)[0]].numpy()
     seed = int(torch.randint(2**31, (), generator=stream(0, f"{name}/mixup", 3)))
     share = np.random.default_rng(seed).beta(0.4, 0.4, 8)

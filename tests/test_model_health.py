@@ -14,6 +14,7 @@ from fer_model.stages.health import Health
 from fer_model.stages.inputs import StageInputs
 from fer_model.stages.judges import JudgesStage, Verdicts, cells_seen, held_out, verdicts
 from fer_model.stages.sample_sheet import Sheets
+from tests.stepping import do
 
 CPU = torch.device("cpu")
 SHARES = ("both_right", "judged_expression", "judged_identity")
@@ -31,7 +32,7 @@ def parts(tiny_prepared, tmp_path):
     config = resolve_budgets(preset("smoke"), len(fold.train))
     judges = JudgesStage(StageInputs(config, fold, views, CPU))
     for step in range(judges.steps):
-        judges.step(step)
+        do(judges, step)
     with torch.no_grad():
         for weight in judges.networks()["expression"].parameters():
             weight.mul_(2)                                               # as loud as one that has been trained for long
@@ -42,7 +43,7 @@ def trained(parts, *watchers):
     config, fold, views, _ = parts
     stage = GanStage(StageInputs(config, fold, views, CPU))
     for step in range(4):
-        stage.step(step)
+        do(stage, step)
         for watcher in watchers:
             watcher.on_tick(stage, step + 1)
     return stage
@@ -182,7 +183,7 @@ def test_average_of_the_generator_by_hand(tiny_prepared):
     name = "encoder.layers.conv11.1.running_mean"                        # BN's statistics are averaged as the weights are
     expected = stage.average.network.state_dict()[name].clone()
     for step in range(3):
-        stage.step(step)
+        do(stage, step)
         share = 1 - 0.5 ** (0.008 / min(0.008, 0.1 * 0.008 * (step + 1)))
         expected = expected + share * (stage.generator.state_dict()[name] - expected)
     torch.testing.assert_close(stage.average.network.state_dict()[name], expected)

@@ -20,6 +20,7 @@ from fer_model.runs.trained import load_run
 from fer_model.stages.iacnn import IacnnStage, _agreement
 from fer_model.stages.inputs import StageInputs
 from fer_model.train import train
+from tests.stepping import batch_at, do
 
 CPU = torch.device("cpu")
 PERSON, EXPRESSION = torch.arange(24) // 4, torch.arange(24) % 4         # six people, four expressions, a face of each
@@ -72,9 +73,9 @@ def test_each_branch_learns_what_it_is_named_for(fold, tiny_prepared):
     the labels of the branches exchanged; a contrast whose weight is 0 in the loss."""
     stage = stage_of(fold, tiny_prepared, lr=3e-3, batch=24, contrast_expression=4.0, contrast_identity=4.0)
     for step in range(60):
-        stage.step(step)
-    x, network = stage.drawn(0).x, stage.learner.network.eval()
-    faces = stage.drawn(0).faces
+        do(stage, step)
+    x, network = batch_at(stage, 0).x, stage.learner.network.eval()
+    faces = batch_at(stage, 0).faces
     with torch.no_grad():
         for branch, labels in zip(network.branches(x), (stage.expression, stage.identity), strict=True):
             apart, same = torch.cdist(branch, branch), labels[faces][:, None] == labels[faces]

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from fer_model.config import CnnConfig, HeadConfig, NetworkConfig
-from fer_model.engine.randomness import stream
+from fer_model.engine.randomness import key_of, stream
 from fer_model.errors import ConfigError, ShapeError
 from fer_model.networks import (
     BaselineCnn,
@@ -184,13 +184,13 @@ def test_a_wrong_shape_is_named_with_dimension_expected_and_got(call, message):
     expect_shape(torch.zeros(2, 3), (None, 3), "the good case")
 
 
-def test_dropout_keeps_the_mean_and_needs_a_generator():
+def test_dropout_keeps_the_mean_and_needs_a_key():
     """Seen red: values kept were not scaled up."""
     x = torch.ones(200, 500)
     assert dropout(x, 0.4, None) is x
-    out = dropout(x, 0.4, stream(0, "d"))
+    out = dropout(x, 0.4, key_of(0, "d"))
     assert out.mean().item() == pytest.approx(1, abs=0.01) and (out == 0).float().mean().item() == pytest.approx(0.4, abs=0.01)
-    assert torch.equal(out, dropout(x, 0.4, stream(0, "d")))
+    assert torch.equal(out, dropout(x, 0.4, key_of(0, "d"))) and not torch.equal(out, dropout(x, 0.4, key_of(0, "d"), place=1))
 
 
 def test_the_baselines_features_are_the_activated_hidden_layer_that_its_softmax_layer_sees():

@@ -22,6 +22,7 @@ from fer_model.stages.cnn import CnnStage
 from fer_model.stages.inputs import StageInputs
 from fer_model.train import train
 from tests.commands import call_in_one_line as call
+from tests.stepping import do
 from tests.test_model_ablations import same_tensors
 from tests.test_model_engine import Stop, quiet, stop_at
 
@@ -87,7 +88,7 @@ def test_what_is_carried_over_learns_slowly_and_its_first_layers_not(pretrained,
     stage, _ = started_stage(pretrained, tiny_prepared, lr=1e-3, carried_lr=0.1, frozen=frozen)
     network = stage.learner.network
     before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
-    stage.step(0)
+    do(stage, 0)
     moved = {name: float((weight.detach() - before[name]).abs().max()) for name, weight in network.named_parameters()}
     still = {f"layers.{layer}.{part}" for layer in range(frozen) for part in ("0.weight", "1.weight", "1.bias")}
     assert {name for name, by in moved.items() if by == 0} == still

@@ -48,9 +48,9 @@ class LinearStage(ClassifierStage):
     def learner(self):
         return self.learners["cnn"]
 
-    def losses(self, step):
-        drawn = self.drawn(step)
-        return {"cnn": F.cross_entropy(self.learner.network(drawn.x), drawn.expression)}
+    def losses(self, drawn):
+        batch = self.batch(drawn)
+        return {"cnn": F.cross_entropy(self.learner.network(batch.x), batch.expression)}
 
     def logits(self, x):
         return self.used["cnn"](x)

@@ -26,6 +26,7 @@ from fer_model.stages.cnn import CnnStage
 from fer_model.stages.inputs import StageInputs
 from fer_model.train import train
 from tests.commands import call
+from tests.stepping import batch_at, do
 
 CPU = torch.device("cpu")
 
@@ -49,8 +50,8 @@ def test_the_first_member_is_the_baseline_and_the_others_are_their_own(fold, tin
     random = {"dropout": 0.5, "stronger_views": 0.5, "mixup": 0.4, "average_half_kimg": 0.02}
     alone, three = stage_of(fold, tiny_prepared, **random), stage_of(fold, tiny_prepared, members=3, **random)
     for step in range(8):
-        alone.step(step)
-        three.step(step)
+        do(alone, step)
+        do(three, step)
     mine, members = alone.weights(), three.weights()
     for name, tensor in mine.items():
         rest = name.removeprefix("cnn/")
@@ -66,16 +67,16 @@ def test_each_member_has_its_own_batches_views_mixtures_and_dropout(fold, tiny_p
         stage = stage_of(fold, tiny_prepared, members=2, **changes)
         if changes:
             stage.batches[1] = stage.batches[0]
-        first, second = stage.drawn(5, 0), stage.drawn(5, 1)
+        first, second = batch_at(stage, 5, 0), batch_at(stage, 5, 1)
         assert not torch.equal(first.x, second.x), changes
-        assert not torch.equal(*(torch.rand(9, generator=drawn.dropout) for drawn in (first, second)))
+        assert first.dropout != second.dropout
 
 
 def test_members_answer_with_the_mean_of_their_probabilities(fold, tiny_prepared):
     """In numpy. Seen red: the mean of the logits; the first member alone."""
     stage = stage_of(fold, tiny_prepared, members=3, lr=0.01)
     for step in range(8):
-        stage.step(step)
+        do(stage, step)
     stage.used.eval()
     x = torch.rand(6, 1, 48, 48) * 2 - 1
     each = [member(x).detach().double().softmax(1).numpy() for member in stage.used["cnn"].members]
@@ -137,7 +138,7 @@ def test_balanced_evens_out_what_a_person_shows(tiny_prepared, fold):
     shares = []
     for balanced in (False, True):
         stage = stage_of(lopsided, tiny_prepared, balanced=balanced)
-        labels = torch.cat([stage.drawn(step).expression for step in range(200)])
+        labels = torch.cat([batch_at(stage, step).expression for step in range(200)])
         shares.append((labels == 0).float().mean().item())
     assert shares == pytest.approx([1 / 5, 1 / 3], abs=0.04)
 
@@ -149,13 +150,13 @@ def test_the_features_run_from_the_classifier_that_learns_on_them(fold, tiny_pre
     """Gradients by hand: what names people moves by its own cross-entropy, the CNN by the expression and w times the confusion. Seen
     red, each: nothing detached on either side; the weight left out; the loss of a uniform target turned round."""
     stage = stage_of(fold, tiny_prepared, confusion=0.3)
-    cnn, people, drawn = stage.learner.network.train(), stage.learners["person"].network[0], stage.drawn(0)
-    stage.losses(0)["cnn"].backward()
+    cnn, people, batch = stage.learner.network.train(), stage.learners["person"].network[0], batch_at(stage, 0)
+    stage.losses(stage.row(0))["cnn"].backward()
     found = [cnn.fc.weight.grad.clone(), people.weight.grad.clone()]
-    features = cnn.features(drawn.x)
-    named, labels = people(features).log_softmax(1), stage.identity[drawn.faces]
+    features = cnn.features(batch.x)
+    named, labels = people(features).log_softmax(1), stage.identity[batch.faces]
     own = -named[torch.arange(8), labels].mean()
-    expression = F.cross_entropy(cnn.classify(features, drawn.dropout), drawn.expression)
+    expression = F.cross_entropy(cnn.classify(features, batch.dropout), batch.expression)
     expected = [torch.autograd.grad(expression - 0.3 * named.mean(), cnn.fc.weight, retain_graph=True)[0]]
     expected.append(torch.autograd.grad(own, people.weight)[0])
     for mine, theirs in zip(found, expected, strict=True):
@@ -167,12 +168,12 @@ def test_who_is_shown_is_learned_and_resumed_and_left_out_of_what_predicts(fold,
     changes = {"confusion": 0.1, "mixup": 0.2, "members": 2, "average_half_kimg": 0.02}
     one, two = (stage_of(fold, tiny_prepared, **changes) for _ in range(2))
     before = one.learners["person"].network[1].weight.clone()
-    losses = one.step(0)
+    losses = do(one, 0)
     assert set(losses) == {"cnn", "expression", "person", "confusion"} and losses["cnn"].item() == pytest.approx(
         (losses["expression"] + losses["person"] + 0.1 * losses["confusion"]).item())  # fmt: skip
     assert not torch.equal(one.learners["person"].network[1].weight, before)
     two.restore(Checkpoint(1, {name: tensor.clone() for name, tensor in one.tensors().items()}, {}), "memory")
-    assert two.step(1)["person"].item() == one.step(1)["person"].item()
+    assert do(two, 1)["person"].item() == do(one, 1)["person"].item()
     assert all(name.startswith("cnn/members.") for name in one.weights())
 
 
@@ -195,13 +196,18 @@ class FlatViews(Views):
         return (self.levels[faces] * (1 + k))[:, None, None, None].expand(-1, 1, 96, 96)
 
 
+def swapped(swap, x, faces, k):
+    """Return the views after both halves of a swap: who becomes whom, and the change of the pixels."""
+    return swap(x, swap.person[faces], swap.draw(faces, k, stream(0, "a")), k)
+
+
 def test_a_swapped_face_has_the_other_mean_in_its_own_view():
     """Two people, whose means in view 7 are 0.08 and 0.40. Seen red, each: the signs turned; its own person drawn; the centre view's
     mean; no clamp; a sum for a mean."""
     nothing = torch.zeros(4, dtype=torch.int64)
     swap = IdentitySwap(FlatViews([0.0, 0.02, 0.03, 0.07]), torch.tensor([0, 0, 1, 1]), nothing, 48, 1.0, "mean")
     x = torch.tensor([0.0, 0.9, -0.9, 0.3])[:, None, None, None].expand(4, 1, 48, 48)
-    out = swap(x, torch.arange(4), torch.full((4,), 7), stream(0, "a"))
+    out = swapped(swap, x, torch.arange(4), torch.full((4,), 7))
     assert out.shape == (4, 1, 48, 48) and out[:, 0, 5, 5].tolist() == pytest.approx([0.32, 1.0, -1.0, -0.02], abs=1e-3)
 
 
@@ -213,7 +219,7 @@ def test_a_persons_effect_leaves_the_expression_out():
     moved = {}
     for part in ("mean", "effect"):
         swap = IdentitySwap(views, person, expression, 48, 1.0, part)
-        moved[part] = swap(torch.zeros(2, 1, 48, 48), torch.tensor([0, 2]), torch.zeros(2, dtype=torch.int64), stream(0, "a"))[:, 0, 0, 0]
+        moved[part] = swapped(swap, torch.zeros(2, 1, 48, 48), torch.tensor([0, 2]), torch.zeros(2, dtype=torch.int64))[:, 0, 0, 0]
     assert moved["mean"].tolist() == pytest.approx([0.15, -0.15], abs=1e-3)
     assert moved["effect"].tolist() == pytest.approx([0.10, -0.10], abs=1e-3)
 
@@ -222,13 +228,12 @@ def test_a_share_of_the_views_is_swapped_with_every_other_person(fold, tiny_prep
     """Seen red: the share without effect; always the next person."""
     people = torch.arange(5).repeat_interleave(200)
     swap = IdentitySwap(FlatViews([0.1 * person for person in people.tolist()]), people, torch.zeros_like(people), 48, 0.3, "mean")
-    swap._of_view = lambda k: 0.1 * torch.arange(5.0)[:, None, None, None]
-    x = torch.zeros(1000, 1, 1, 1)
-    moved = (swap(x, torch.arange(1000), torch.zeros(1000, dtype=torch.int64), stream(0, "a")).flatten() * 10).round().int()
+    x = torch.zeros(1000, 1, 48, 48)
+    moved = (swapped(swap, x, torch.arange(1000), torch.zeros(1000, dtype=torch.int64))[:, 0, 5, 5] * 10).round().int()
     assert (moved != 0).float().mean().item() == pytest.approx(0.3, abs=0.05) and not x.any()
     assert {(person, int(step)) for person, step in zip(people.tolist(), moved, strict=True)} == {
         (person, other - person) for person in range(5) for other in range(5)
     }
     stage, plain = stage_of(fold, tiny_prepared, identity_swap=0.5), stage_of(fold, tiny_prepared)
-    changed = (stage.drawn(3).x != plain.drawn(3).x).flatten(1).any(1)
-    assert 0 < changed.sum() < 8 and torch.equal(stage.drawn(3).x, stage.drawn(3).x)
+    changed = (batch_at(stage, 3).x != batch_at(plain, 3).x).flatten(1).any(1)
+    assert 0 < changed.sum() < 8 and torch.equal(batch_at(stage, 3).x, batch_at(stage, 3).x)

@@ -22,6 +22,7 @@ from fer_model.stages.timm_network import TimmStage, import_timm, make_timm
 from fer_model.train import train
 from fer_model.use.engines import open_engine
 from tests.commands import call
+from tests.stepping import do
 from tests.test_model_ablations import same_tensors
 from tests.test_model_engine import Stop, quiet, stop_at, ticks_of
 from tests.timm_aside import use_timm
@@ -114,9 +115,9 @@ def test_the_first_weights_follow_from_the_seed_alone(tiny_prepared):
     """Seen red: made outside of drawing_from."""
     first, again, other = (stage_of(tiny_prepared, replace(smoke(), seed=seed)) for seed in (0, 0, 1))
     state = torch.random.get_rng_state()
-    first.step(0)
+    do(first, 0)
     assert torch.equal(torch.random.get_rng_state(), state), "nobody else's random numbers move"
-    again.step(0)
+    do(again, 0)
     mine, theirs, others = (one.weights() for one in (first, again, other))
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
     assert not torch.equal(mine["timm/trunk.layer1.0.conv1.weight"], others["timm/trunk.layer1.0.conv1.weight"])

@@ -25,6 +25,7 @@ from fer_model.stages.inputs import StageInputs
 from fer_model.stages.timm_network import TimmStage, hub_file, make_timm
 from fer_model.train import train
 from tests.commands import call
+from tests.stepping import do
 from tests.test_model_ablations import same_tensors
 from tests.test_model_engine import Stop, quiet, stop_at
 from tests.timm_aside import use_timm
@@ -220,7 +221,7 @@ def test_what_was_taken_learns_slower_than_the_new_classifier(share, theirs, tin
     for init, expected in ("ab" * 32, share * 1e-3), (None, 1e-3):
         stage = TimmStage(StageInputs(replace(mine, init=init), fold, open_views(tiny_prepared, fold.train), torch.device("cpu")))
         before = {name: tensor.detach().clone() for name, tensor in stage.learner.network.named_parameters()}
-        stage.step(0)
+        do(stage, 0)
         moved = {name: float((tensor.detach() - before[name]).abs().max()) for name, tensor in stage.learner.network.named_parameters()}
         assert moved["classifier.weight"] == pytest.approx(1e-3, rel=1e-2)
         assert moved["trunk.conv1.0.weight"] == pytest.approx(expected, rel=1e-2, abs=1e-9)

@@ -1,7 +1,8 @@
 """Change training views at random, beyond the paper's 110: stronger views; mixtures of two; faces of one person made another's.
 
-In:  views (B, C, S, S) in [-1, 1], a strength from 0 (none) to 1, alpha or a share, a generator.
-Out: the same shape and range, on the same device; of mixtures, also the share of each view in its own.
+In:  views (B, C, S, S) in [-1, 1], a strength from 0 (none) to 1, alpha or a share; and, drawn beforehand on the CPU from a generator, for
+     the batch of all processes, so that it does not depend on how many there are: what changes, which shares, who becomes whom.
+Out: the same shape and range, on the same device.
 
 The 110 shift a face by at most 14 px and turn it by at most 15 degrees. Here, at strength 1, each view is also scaled by up to
 15 %, shifted by up to 6 %, turned by up to 10 degrees, changed in contrast by up to 40 % and in brightness by up to 0.3, and
@@ -15,27 +16,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fer_data.store.loader import Views, send
+from fer_data.faces.views import N_VIEWS
+from fer_data.store.loader import Views
 from fer_model.engine import distributed
 from fer_model.errors import ConfigError
-from fer_model.networks import to_input_size
+from fer_model.networks import one_hot, to_input_size
 
-__all__ = ["IdentitySwap", "mix", "mixed_labels", "person_weights", "strengthen"]
+__all__ = ["IdentitySwap", "draw_changes", "draw_shares", "mix", "mixed_labels", "person_weights", "strengthen"]
 
 SCALE, SHIFT, TURN_DEG, CONTRAST, BRIGHTNESS = 0.15, 0.06, 10.0, 0.4, 0.3        # at strength 1
 AT_ONCE = 128                         # faces that are rendered at once; bounds memory alone
 ERASED, ERASED_SIDE = 0.5, 1 / 3      # share of views with a square erased, its largest side in parts of the view's
 
 
-def strengthen(x: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    """Return x (B, C, S, S) with every view changed at random; x itself at strength 0.
+def draw_changes(n: int, strength: float, generator: torch.Generator) -> Tensor:
+    """Return what `strengthen` changes of n views: (n, 9) float32 in [-1, 1); of strength 0 nothing is drawn, (n, 0)."""
+    return torch.rand(n, 9 if strength else 0, generator=generator) * 2 - 1
 
-    The random numbers are for the batch of all processes, so that it does not depend on how many there are.
-    """
+
+def strengthen(x: Tensor, strength: float, u: Tensor) -> Tensor:
+    """Return x (B, C, S, S) with every view changed as draw_changes says, u (B, 9); x itself at strength 0."""
     if strength == 0:
         return x
-    drawn = torch.rand(distributed.size() * len(x), 9, generator=generator)            # CPU: the same on every device
-    u = send(distributed.part(drawn), x.device) * 2 - 1                                   # (B, 9) in [-1, 1)
     scale, turn = torch.exp(strength * SCALE * u[:, 0]), strength * math.radians(TURN_DEG) * u[:, 1]
     cos, sin = scale * turn.cos(), scale * turn.sin()
     shift = 2 * strength * SHIFT * u[:, 2:4]                                     # in units of half a side
@@ -58,32 +60,38 @@ def _outside_square(u: Tensor, strength: float, size: int) -> Tensor:
     return ~(inside[:, 0, :, None] & inside[:, 1, None, :]).unsqueeze(1)
 
 
-def mix(x: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
-    """Return x (B, C, S, S) with every view mixed with its neighbour, and the share (B,) of each view in its mixture.
+def draw_shares(n: int, alpha: float, generator: torch.Generator) -> Tensor:
+    """Return the share of each of n views in its mixture with its neighbour: (n,) float32 ~ Beta(alpha, alpha).
+
+    Raises ConfigError if several processes have odd parts.
+    """
+    each = n // distributed.size()
+    if distributed.size() > 1 and each % 2:
+        raise ConfigError(f"mixup pairs the views of a batch; give each of {distributed.size()} processes an even number, not {each}")
+    numbers = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))       # PyTorch's Beta takes no generator
+    return torch.from_numpy(numbers.beta(alpha, alpha, n).astype(np.float32))
+
+
+def mix(x: Tensor, share: Tensor | None) -> Tensor:
+    """Return x (B, C, S, S) with every view mixed with its neighbour; x itself if there is no share (B,).
 
         share * x + (1 - share) * neighbour,   share ~ Beta(alpha, alpha), for each view by itself (Zhang et al., ICLR 2018)
 
-    With alpha 0, x itself and None. A batch is dealt at random, so the neighbour is a random other view: 0 and 1 are neighbours, 2 and
-    3, and so on; the last one of an odd batch stays as it is. The random numbers are for the batch of all processes. Raises ConfigError
-    if several processes have odd parts.
+    A batch is dealt at random, so the neighbour is a random other view: 0 and 1 are neighbours, 2 and 3, and so on; the last one of an
+    odd batch stays as it is.
     """
-    if alpha == 0:
-        return x, None
-    if distributed.size() > 1 and len(x) % 2:
-        raise ConfigError(f"mixup pairs the views of a batch; give each of {distributed.size()} processes an even number, not {len(x)}")
-    numbers = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))       # PyTorch's Beta takes no generator
-    drawn = torch.from_numpy(numbers.beta(alpha, alpha, distributed.size() * len(x)).astype(np.float32))
-    share = send(distributed.part(drawn), x.device)                                       # (B,)
+    if share is None:
+        return x
     own = share[:, None, None, None]
-    return (own * x + (1 - own) * x[_neighbours(x)]).contiguous(memory_format=torch.channels_last), share
+    return (own * x + (1 - own) * x[_neighbours(x)]).contiguous(memory_format=torch.channels_last)
 
 
 def mixed_labels(labels: Tensor, share: Tensor | None, n_classes: int) -> Tensor:
     """Return what a cross-entropy takes for views that `mix` has made: labels (B,) int64 themselves, or (B, n_classes) float32."""
     if share is None:
         return labels
-    one_hot = F.one_hot(labels, n_classes).float()                               # (B, n_classes)
-    return share[:, None] * one_hot + (1 - share[:, None]) * one_hot[_neighbours(labels)]
+    shown = one_hot(labels, n_classes)                                           # (B, n_classes)
+    return share[:, None] * shown + (1 - share[:, None]) * shown[_neighbours(labels)]
 
 
 def _neighbours(batch: Tensor) -> Tensor:
@@ -104,27 +112,34 @@ class IdentitySwap:
         self.views, self.person, self.image_size, self.share = views, person.cpu(), image_size, share
         self.n_people = int(self.person.max()) + 1
         self._weights = person_weights(self.person, expression.cpu(), part)                            # (N_i, n)
-        self._parts: dict[int, Tensor] = {}
+        self._known: set[int] = set()                                                                  # views whose parts are there
+        shape = (N_VIEWS, self.n_people, views.channels, image_size, image_size)
+        self._parts = torch.empty(shape, dtype=torch.float16, device=views.device)                     # what is each person's in each view
 
-    def __call__(self, x: Tensor, faces: Tensor, k: Tensor, generator: torch.Generator) -> Tensor:
-        """Return x (B, C, S, S), views k (B,) of faces (B,), a share of them changed. Random numbers: for the batch of all processes."""
-        drawn = distributed.part(torch.rand(distributed.size() * len(x), 2, generator=generator))      # (B, 2)
-        own = self.person[faces]                                                                       # (B,)
-        other = (own + 1 + (drawn[:, 1] * (self.n_people - 1)).long()) % self.n_people                 # (B,) never its own
-        x = x.clone()
-        for i in torch.nonzero(drawn[:, 0] < self.share).flatten().tolist():
-            of_people = self._of_view(int(k[i]))
-            change = of_people[int(other[i])].float() - of_people[int(own[i])].float()                 # (C, S, S)
-            x[i] = (x[i] + send(change, x.device)).clamp(-1, 1)
-        return x
+    def draw(self, faces: Tensor, k: Tensor, generator: torch.Generator) -> Tensor:
+        """Return whose face each of faces (B,) in views k (B,) becomes, (B,) int64; its own person's: it stays. All on the CPU.
+
+        What is each person's in these views is made ready on the device, once a view.
+        """
+        u = torch.rand(len(faces), 2, generator=generator)                                             # (B, 2)
+        own, changed = self.person[faces], u[:, 0] < self.share                                        # (B,)
+        for view in sorted({*k[changed].tolist()} - self._known):
+            self._parts[view].copy_(self._of_view(view), non_blocking=True)
+            self._known.add(view)
+        other = (own + 1 + (u[:, 1] * (self.n_people - 1)).long()) % self.n_people                     # (B,) never its own
+        return torch.where(changed, other, own)
+
+    def __call__(self, x: Tensor, own: Tensor, other: Tensor, k: Tensor) -> Tensor:
+        """Return x (B, C, S, S), views k (B,) of people `own` (B,), made those of `other` (B,); who stays is as before."""
+        change = self._parts[k, other].float() - self._parts[k, own].float()                           # (B, C, S, S)
+        stays = (other == own)[:, None, None, None]
+        return torch.where(stays, x, (x + change).clamp(-1, 1)).contiguous(memory_format=torch.channels_last)
 
     def _of_view(self, k: int) -> Tensor:
-        """Return what is each person's in view k, (N_i, C, S, S) float16; made once, on first use."""
-        if k not in self._parts:
-            every = torch.arange(self.views.n_faces).split(AT_ONCE)
-            faces = torch.cat([to_input_size(self.views.batch(some, torch.full_like(some, k)), self.image_size).cpu() for some in every])
-            self._parts[k] = torch.einsum("pn,nchw->pchw", self._weights, faces).half()
-        return self._parts[k]
+        """Return what is each person's in view k, (N_i, C, S, S) float16 on the CPU."""
+        every = torch.arange(self.views.n_faces).split(AT_ONCE)
+        faces = torch.cat([to_input_size(self.views.batch(some, torch.full_like(some, k)), self.image_size).cpu() for some in every])
+        return torch.einsum("pn,nchw->pchw", self._weights, faces).half()
 
 
 def person_weights(person: Tensor, expression: Tensor, part: str) -> Tensor:

@@ -19,7 +19,7 @@ from fer_data.files import json_bytes, sha256_of_bytes, write_bytes_atomically
 from fer_model.errors import CheckpointError
 
 __all__ = [
-    "SCHEMA_VERSION", "Checkpoint", "adam_tensors", "latest", "load_adam", "load_module", "module_tensors",
+    "SCHEMA_VERSION", "Checkpoint", "adam_tensors", "begin_adam", "latest", "load_adam", "load_module", "module_tensors",
     "read_tensors", "remove", "save", "write_tensors",
 ]  # fmt: skip
 
@@ -145,6 +145,17 @@ def load_module(prefix: str, module: torch.nn.Module, tensors: dict[str, Tensor]
         raise CheckpointError(f"loading {prefix} from {where}: {' '.join(str(error).split())[:300]}") from error
 
 
+def begin_adam(adam: torch.optim.AdamW) -> None:
+    """Give Adam the state that it would make in its first step, so that its addresses never change: moments and step counts of 0."""
+    for group in adam.param_groups:
+        for weight in group["params"]:
+            if weight.requires_grad:
+                adam.state[weight] = {
+                    "step": torch.zeros((), device=weight.device), "exp_avg": torch.zeros_like(weight),
+                    "exp_avg_sq": torch.zeros_like(weight),
+                }  # fmt: skip
+
+
 def adam_tensors(prefix: str, module: torch.nn.Module, adam: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Return Adam's moments and step counts of the module's weights as prefix/weight/kind -> tensor."""
     return {
@@ -155,12 +166,8 @@ def adam_tensors(prefix: str, module: torch.nn.Module, adam: torch.optim.Optimiz
 
 
 def load_adam(prefix: str, module: torch.nn.Module, adam: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put what adam_tensors returned back, in the weights' own memory format."""
+    """Copy what adam_tensors returned back, in place; what is not there, of weights that never had a gradient, is 0."""
     for name, weight in module.named_parameters():
-        begin = f"{prefix}/{name}/"
-        state = {key.removeprefix(begin): value for key, value in tensors.items() if key.startswith(begin)}
-        if state:
-            adam.state[weight] = {
-                kind: value.to(weight.device) if value.ndim == 0 else torch.empty_like(weight).copy_(value)
-                for kind, value in state.items()
-            }
+        for kind, own in adam.state.get(weight, {}).items():
+            saved = tensors.get(f"{prefix}/{name}/{kind}")
+            own.zero_() if saved is None else own.copy_(saved)

@@ -26,12 +26,16 @@ class Average:
         for own, now in pairs:
             (self._moving if own.is_floating_point() else self._copied).append((own, now))
 
-    @torch.no_grad()
-    def follow(self, step: int) -> None:
-        """Move towards the network after `step`. The half-life grows with a tenth of the images seen, so that the start is forgotten."""
+    def share_at(self, step: int) -> float:
+        """Return which share of the way it goes after `step`. The half-life grows with a tenth of the images seen, so that the start is
+        forgotten."""
         batch_kimg = self.config.batch / 1000
-        share = 1 - 0.5 ** (batch_kimg / min(self.config.average_half_kimg, (step + 1) * batch_kimg / 10))
-        torch._foreach_lerp_(*map(list, zip(*self._moving, strict=True)), share)
+        return 1 - 0.5 ** (batch_kimg / min(self.config.average_half_kimg, (step + 1) * batch_kimg / 10))
+
+    @torch.no_grad()
+    def follow(self, share: Tensor) -> None:
+        """Move a share () float32 of the way towards the network."""
+        torch._foreach_lerp_(*map(list, zip(*self._moving, strict=True)), [share] * len(self._moving))
         for own, now in self._copied:
             own.copy_(now)
 

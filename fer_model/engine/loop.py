@@ -21,8 +21,10 @@ from torch import Tensor
 from fer_data.files import write_json_atomically
 from fer_model.config import step_images
 from fer_model.engine import checkpoint, distributed
+from fer_model.engine.capture import recorder_for
 from fer_model.engine.journal import Journal
 from fer_model.engine.stage import Stage
+from fer_model.engine.steps import Steps
 from fer_model.errors import DivergedError
 
 __all__ = ["Hook", "Watcher", "due", "run_stage"]
@@ -132,15 +134,15 @@ def run_stage(
     """
     step = _resume(stage, folder, journal)
     saved_at = ticked_at = time.monotonic()
+    steps, drawn = Steps(stage, recorder_for(stage)), None
     while step < stage.steps:
         end = min(stage.steps, step + stage.config.tick_steps)
-        losses, spent = [], _processor_seconds()                         # of the steps alone: who looks on is no part of a method
-        for index in range(step, end):
-            losses.append(stage.step(index))
-            if hook is not None:
-                hook(stage.name, index, stage.steps)
+        spent = _processor_seconds()                                     # of the steps alone: who looks on is no part of a method
+        steps.start(drawn or steps.draw(step, end), lambda index: hook and hook(stage.name, index, stage.steps))
+        if end < stage.steps:                                            # while a GPU computes
+            drawn = steps.draw(end, min(stage.steps, end + stage.config.tick_steps))
         stage.agree()
-        means, bad = _read_tick(losses, step)
+        means, bad = _read_tick(steps.read(), step)
         if bad is not None:
             _stop(stage, bad, journal)
         now = time.monotonic()

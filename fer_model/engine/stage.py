@@ -1,12 +1,17 @@
-"""What a stage of training is: a subclass says how one step is computed, which networks move, and what its state is.
+"""What a stage of training is: a subclass says what is drawn for a step, what is computed of it, which networks move, what its state is.
 
 In:  the configuration of the stage (steps, learning rate, batch).
-Out: Stage, which engine/loop.py runs; Learner, a network with the optimiser that moves it; lr_at, the schedule of its step size.
+Out: Stage, which engine/loop.py runs by engine/steps.py; Learner, a network with the optimiser that moves it; lr_at, the schedule of its
+     step size.
+
+    drawn       every number that differs from step to step: samples, noise, step sizes. A function of (seed, stage, step), on the CPU
+    computed    the rest: of tensors that keep their shapes and addresses, on the device alone, so that a GPU can be told a step once
+                and repeat it. A step that does other operations than the one before has another `kind`
 """
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +19,7 @@ from torch import Tensor, nn
 from fer_data.store.loader import Views
 from fer_model.config import steps_of
 from fer_model.engine import checkpoint, distributed
+from fer_model.engine.kept import Average
 from fer_model.errors import CheckpointError
 
 __all__ = ["Learner", "Stage", "lr_at"]
@@ -47,13 +53,26 @@ class Learner:
         groups += [{"params": list(slow), "share": share}] if slow else []
         # AdamW with weight_decay 0 is Adam. fused: one kernel for all weights, on CPU and GPU.
         self.adam = torch.optim.AdamW(groups, config.lr, config.betas, weight_decay=config.weight_decay, fused=True)
+        device = next(network.parameters()).device
+        for group in self.adam.param_groups:                             # a tensor: a step that is repeated reads what is in it then
+            group["lr"] = torch.tensor(config.lr, dtype=torch.float64 if device.type == "cpu" else torch.float32, device=device)
+            group["capturable"] = device.type == "cuda"
+        checkpoint.begin_adam(self.adam)
 
-    def descend(self, loss: Tensor, step: int, *others: "Learner") -> None:
+    def rates_at(self, step: int) -> Tensor:
+        """Return the step sizes of a step, (groups of weights,) float64 on the CPU."""
+        lr = lr_at(step, self.steps, self.config.lr, self.config.lr_schedule)
+        return torch.tensor([lr * group.get("share", 1.0) for group in self.adam.param_groups], dtype=torch.float64)
+
+    def take(self, rates: Tensor) -> None:
+        """Move by these step sizes from now on: those of rates_at, on the device."""
+        for group, rate in zip(self.adam.param_groups, rates, strict=True):
+            group["lr"].copy_(rate)
+
+    def descend(self, loss: Tensor, *others: "Learner") -> None:
         """Move the network, and those of `others`, against the gradient of `loss`, its mean over all processes."""
         learners = (self, *others)
         for learner in learners:
-            for group in learner.adam.param_groups:
-                group["lr"] = lr_at(step, learner.steps, learner.config.lr, learner.config.lr_schedule) * group.get("share", 1.0)
             learner.adam.zero_grad(set_to_none=True)
         moving = [weight for learner in learners for weight in learner.network.parameters() if weight.requires_grad]
         loss.backward(inputs=moving)                                     # no other network's: they cost nothing
@@ -63,22 +82,50 @@ class Learner:
 
 
 class Stage(ABC):
-    """What differs between the stages. A subclass computes one step; its state is its learners' and its facts."""
+    """What differs between the stages. A subclass draws and computes a step; its state is its learners' and its facts."""
 
     name: str
     learners: dict[str, Learner]
+    device: torch.device
+    average: Average | None = None    # of the learners' weights, if they are used averaged
+    repeatable = True                 # a step of the same kind does the same operations on the same addresses, and asks for no value
 
     def __init__(self, config):
         self.config, self.steps = config, steps_of(config)
 
     @abstractmethod
-    def step(self, step: int) -> dict[str, Tensor]:
-        """Do step `step`; return its losses by name, detached, 0-dimensional, on the device."""
+    def draw(self, step: int) -> dict[str, Tensor]:
+        """Return what is drawn for a step, by name, on the CPU: for the batch of all processes, (B, ...), or a single number, ().
 
-    def rehearse(self, step: int) -> int:
-        """Do the work of a step, or a part of it that takes its share of the time; return how many images that were."""
-        self.step(step)
-        return self.config.batch
+        A function of (seed, stage, step): the same whatever came before, in the same shapes at every step.
+        """
+
+    def kind(self, step: int) -> Hashable:
+        """Return what of a step is no number, such as which of its parts are done; few kinds occur."""
+        return None
+
+    @abstractmethod
+    def compute(self, drawn: Mapping[str, Tensor], kind: Hashable) -> dict[str, Tensor]:
+        """Do a step with what was drawn for it: this process's part, on the device. Return its losses by name, 0-dimensional."""
+
+    def row(self, step: int) -> dict[str, Tensor]:
+        """Return every number of a step, on the CPU: this process's part of what is drawn, step sizes, the average's share."""
+        found = {name: distributed.part(one) if one.ndim else one for name, one in self.draw(step).items()}
+        found |= {f"rates/{name}": learner.rates_at(step) for name, learner in self.learners.items()}
+        return found if self.average is None else found | {"average": torch.tensor(self.average.share_at(step))}
+
+    def advance(self, row: Mapping[str, Tensor], kind: Hashable) -> dict[str, Tensor]:
+        """Do a step: its row, on the device. Return its losses by name, detached, 0-dimensional, on the device."""
+        for name, learner in self.learners.items():
+            learner.take(row[f"rates/{name}"])
+        losses = self.compute(row, kind)
+        if self.average is not None:
+            self.average.follow(row["average"])
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def rehearse(self) -> int:
+        """Do a part of a step that takes its share of the time; return how many images that were. 0: a step has no such part."""
+        return 0
 
     @abstractmethod
     def samples(self, step: int) -> list[str]:
@@ -122,8 +169,12 @@ class Stage(ABC):
         distributed.average_(buffer for learner in self.learners.values() for buffer in learner.network.buffers())
         distributed.average_(self.buffers().values())
 
+    def state(self) -> list[Tensor]:
+        """Return every tensor that a step changes and another one reads."""
+        return list(self.tensors().values())
+
     def tensors(self) -> dict[str, Tensor]:
-        """Return the whole state of the learners and buffers."""
+        """Return the whole state of the learners and buffers, for the checkpoint."""
         found = {f"buffer/{name}": tensor for name, tensor in self.buffers().items()}
         for name, learner in self.learners.items():
             found |= checkpoint.module_tensors(name, learner.network)

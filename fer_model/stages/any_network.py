@@ -9,10 +9,11 @@ Out: NetworkStage, for engine.loop.run_stage; build_itself, how it is made; trie
     carried    name -> tensor                         what weights from a file are for: all but the classifier
 
 Such a network draws its first weights, and what its layers draw while it is trained, from PyTorch's global generators. They are seeded
-for the making and for each step, so that a run that was stopped resumes to the same bits.
+for the making and for each step, so that a run that was stopped resumes to the same bits. What else such code does is not known, so its
+steps are never repeated as a whole: none of them is recorded.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -77,6 +78,7 @@ def _first_line(error: Exception) -> str:
 class NetworkStage(ClassifierStage):
     """Cross-entropy on expressions. A subclass names the stage and makes the network."""
 
+    repeatable = False
     make: Callable[[TrainConfig, int], nn.Module]     # (configuration, K classes) -> network, on the CPU
 
     def __init__(self, inputs: StageInputs):
@@ -91,13 +93,20 @@ class NetworkStage(ClassifierStage):
     def learner(self) -> Learner:
         return self.learners[self.name]
 
-    def losses(self, step: int) -> dict[str, Tensor]:
-        drawn, network = self.drawn(step), self.learner.network
-        with drawing_from(stream(self.run.seed, f"{self.name}/layers", step, distributed.rank()), self.device):
-            with self.autocast():
-                features = dropout(network.features(drawn.x), self.config.dropout, drawn.dropout)        # (B, d)
-                logits = network.classify(features).float()              # (B, K)
-            return {self.name: self.loss(features, logits, drawn.expression)}
+    def kind(self, step: int) -> int:
+        """Return the step: what its layers draw is seeded with it."""
+        return step
+
+    def compute(self, drawn: Mapping[str, Tensor], kind: int) -> dict[str, Tensor]:
+        with drawing_from(stream(self.run.seed, f"{self.name}/layers", kind, distributed.rank()), self.device):
+            return super().compute(drawn, kind)
+
+    def losses(self, drawn: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        batch, network = self.batch(drawn), self.learner.network
+        with self.autocast():
+            features = dropout(network.features(batch.x), self.config.dropout, batch.dropout)            # (B, d)
+            logits = network.classify(features).float()                  # (B, K)
+        return {self.name: self.loss(features, logits, batch.expression)}
 
     def loss(self, features: Tensor, logits: Tensor, expression: Tensor) -> Tensor:
         """Return what is minimised, of features (B, d), logits (B, K) and labels (B,), of mixtures (B, K)."""

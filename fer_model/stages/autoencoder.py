@@ -15,15 +15,14 @@ DE-GAN asks D, which learns beside G, what a face shows. D's identity output is 
 a texture which D takes for the person. Here nothing that G can please is trained beside it, and what is asked for is layers, not answers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fer_data.store.loader import send
-from fer_model.data.augment import strengthen
+from fer_model.data.augment import draw_changes, strengthen
 from fer_model.data.batches import Batches
 from fer_model.data.fold import Fold
 from fer_model.engine import distributed
@@ -33,19 +32,19 @@ from fer_model.engine.randomness import stream
 from fer_model.engine.stage import Learner, Stage
 from fer_model.errors import ConfigError
 from fer_model.losses import feature_difference, pixel_difference
-from fer_model.networks import ConditionalDecoder, Encoder, Generator, Norm1d, build
+from fer_model.networks import BaselineCnn, ConditionalDecoder, Encoder, Generator, Norm1d, build, one_hot
 from fer_model.stages.classifier import view_inputs
 from fer_model.stages.critics import Critics
 from fer_model.stages.inputs import StageInputs
 
-__all__ = ["AutoencoderStage", "Drawn", "Partners"]
+__all__ = ["AutoencoderStage", "Partners", "Samples"]
 
 OWN, SEEN = 0, 1                      # roles: the sample's place in the batch, modulo 4; 2 and 3: any
 SEEN_WEIGHT = 0.5                     # of the pixels of `seen`: another person's take of y^e differs in more than the person
 LAST_LAYERS = -2                      # of a critic, from here on: its last block and its hidden layer
 
 
-class Drawn(NamedTuple):
+class Samples(NamedTuple):
     """The samples of a step: what is shown, who is asked for, what it is compared with. All int64 (B,), on the CPU."""
 
     faces: Tensor                     # x
@@ -67,7 +66,7 @@ class Partners:
         self.of_cell = _Groups(cell, self.n_people * self.n_classes)                                 # cell -> faces
         self.of_person = _Groups(self.identity, self.n_people)                                       # person -> faces
 
-    def draw(self, faces: Tensor, k: Tensor, generator: torch.Generator) -> Drawn:
+    def draw(self, faces: Tensor, k: Tensor, generator: torch.Generator) -> Samples:
         """Return the samples of a batch, faces (B,) and views (B,), by role."""
         role = torch.arange(len(faces)) % 4
         u = torch.rand(2, len(faces), generator=generator)
@@ -76,7 +75,7 @@ class Partners:
         target = torch.where(role == OWN, own, torch.where(role == SEEN, self.people.pick(expression, u[0]), anybody))
         alike = self.of_cell.pick(torch.where(role == SEEN, target, own) * self.n_classes + expression, u[1])        # never an empty cell
         partner = torch.where(role == OWN, faces, torch.where(role == SEEN, alike, self.of_person.pick(target, u[1])))
-        return Drawn(faces, k, target, partner)
+        return Samples(faces, k, target, partner)
 
 
 class _Groups:
@@ -134,48 +133,51 @@ class AutoencoderStage(Stage):
         network = build(make, device, net.init_std, stream(config.seed, "init/ae")).train()
         self.learners = {"autoencoder": Learner(network, config.ae, self.steps)}
         self.average = Average(network, config.ae) if config.ae.average_half_kimg else None
-
-    def step(self, step: int) -> dict[str, Tensor]:
-        drawn = self.partners.draw(*self.batches.at(step), stream(self.run.seed, "ae/partners", step))
-        role = distributed.part(torch.arange(len(drawn.faces)) % 4)
-        drawn = Drawn(*(distributed.part(one) for one in drawn))
-        learner = self.learners["autoencoder"]
-        size = self.run.network.image_size
-        x, partner = (view_inputs(self.views, faces, drawn.k, size) for faces in (drawn.faces, drawn.partner))       # (B, C, S, S)
-        with autocast(self.device, self.run.precision):
-            made, logits = learner.network(x, self.codes(send(drawn.target, self.device)))              # (B, C, S, S), (B, N_e)
-        losses = {name: weight * loss for name, (weight, loss) in self._losses(step, role, x, partner, made).items()}
-        losses["ae_expression"] = self.config.expression * F.cross_entropy(logits, self.expression[send(drawn.faces, self.device)])
-        total = sum(losses.values())
-        learner.descend(total, step)
-        if self.average is not None:
-            self.average.follow(step)
-        return {"ae": total.detach()} | {name: loss.detach() for name, loss in losses.items()}
-
-    def _losses(self, step: int, role: Tensor, x: Tensor, partner: Tensor, made: Tensor) -> dict[str, tuple[float, Tensor]]:
-        """Return weight and value of what is compared with real faces."""
+        role = torch.arange(each) % 4                                    # (B,) of this process's samples, in every batch
         aimed = role <= SEEN                                             # (B,) the partner is the target
-        weight = send(torch.where(role[aimed] == SEEN, SEEN_WEIGHT, 1.0), self.device)               # (n,)
-        at, free = (send(which.nonzero()[:, 0], self.device) for which in (aimed, ~aimed))           # (n,), (B - n,) places in the batch
-        pixels = (weight * pixel_difference(made[at], partner[at])).mean()
-        shows_y = torch.where(send(aimed, self.device)[:, None, None, None], partner, x)             # (B, C, S, S) shows y^e
-        made, shows_y, partner = (self._strengthened(faces, step) for faces in (made, shows_y, partner))
+        self.aimed, self.weight = aimed.to(device), torch.where(role[aimed] == SEEN, SEEN_WEIGHT, 1.0).to(device)    # (B,), (n,)
+        self.at, self.free = (which.nonzero()[:, 0].to(device) for which in (aimed, ~aimed))       # (n,), (B - n,) places in the batch
+
+    def draw(self, step: int) -> dict[str, Tensor]:
+        drawn = self.partners.draw(*self.batches.at(step), stream(self.run.seed, "ae/partners", step))
+        changes = draw_changes(len(drawn.faces), self.run.critics.stronger_views, stream(self.run.seed, "ae/views", step))
+        return {**drawn._asdict(), "changes": changes}
+
+    def kind(self, step: int) -> int:
+        """Return the number of the critics whose turn it is."""
+        return step % self.critics.n_pairs
+
+    def compute(self, drawn: Mapping[str, Tensor], kind: int) -> dict[str, Tensor]:
+        learner, size = self.learners["autoencoder"], self.run.network.image_size
+        x, partner = (view_inputs(self.views, drawn[name], drawn["k"], size) for name in ("faces", "partner"))       # (B, C, S, S)
+        with autocast(self.device, self.run.precision):
+            made, logits = learner.network(x, self.codes(drawn["target"]))                              # (B, C, S, S), (B, N_e)
+        compared = self._compared(self.critics.pair(kind), x, partner, made, drawn["changes"])
+        losses = {name: weight * loss for name, (weight, loss) in compared.items()}
+        losses["ae_expression"] = self.config.expression * F.cross_entropy(logits, self.expression[drawn["faces"]])
+        total = sum(losses.values())
+        learner.descend(total)
+        return {"ae": total} | losses
+
+    def _compared(
+        self, critics: tuple[BaselineCnn, BaselineCnn], x: Tensor, partner: Tensor, made: Tensor, changes: Tensor
+    ) -> dict[str, tuple[float, Tensor]]:
+        """Return weight and value of what is compared with real faces; all are shown to the critics with the same `changes`."""
+        pixels = (self.weight * pixel_difference(made[self.at], partner[self.at])).mean()
+        shows_y = torch.where(self.aimed[:, None, None, None], partner, x)       # (B, C, S, S) shows y^e
+        made, shows_y, partner = (strengthen(faces, self.run.critics.stronger_views, changes) for faces in (made, shows_y, partner))
         whole, last = 0, 0
-        for critic, real in zip(self.critics.pair(step), (shows_y, partner), strict=True):
+        for critic, real in zip(critics, (shows_y, partner), strict=True):
             with autocast(self.device, self.run.precision):
                 seen = critic.scales(made)                               # layers of (B, ...)
                 with torch.no_grad():
                     wanted = critic.scales(real)
-            whole = whole + feature_difference(*(_rows(layers, at) for layers in (seen, wanted)))
-            last = last + feature_difference(*(_rows(layers[LAST_LAYERS:], free) for layers in (seen, wanted)))
+            whole = whole + feature_difference(*(_rows(layers, self.at) for layers in (seen, wanted)))
+            last = last + feature_difference(*(_rows(layers[LAST_LAYERS:], self.free) for layers in (seen, wanted)))
         return {
             "ae_pixels": (self.config.pixels, pixels), "ae_features": (self.config.features, whole / 2),
             "ae_exchange": (self.config.exchange, last / 2),
         }  # fmt: skip
-
-    def _strengthened(self, faces: Tensor, step: int) -> Tensor:
-        """Return faces changed at random, each the same way whenever it is called with this step."""
-        return strengthen(faces, self.run.critics.stronger_views, stream(self.run.seed, "ae/views", step))
 
     @property
     def finished(self) -> Generator:
@@ -184,7 +186,7 @@ class AutoencoderStage(Stage):
 
     def codes(self, target: Tensor) -> Tensor:
         """Return I (B, N_i), one-hot, for identities (B,)."""
-        return F.one_hot(target, len(self.fold.identities)).float()
+        return one_hot(target, len(self.fold.identities))
 
     def samples(self, step: int) -> list[str]:
         return self.batches.names_at(step, self.fold.train["image_id"])

@@ -5,26 +5,25 @@ Out: ClassifierStage, for engine.loop.run_stage; class probabilities per face.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from fer_data.faces.views import N_VIEWS, view_of
-from fer_data.store.loader import CENTRE_VIEW, Views, send
-from fer_model.data.augment import mix, mixed_labels, strengthen
+from fer_data.store.loader import CENTRE_VIEW, Views
+from fer_model.data.augment import draw_changes, draw_shares, mix, mixed_labels, strengthen
 from fer_model.data.batches import Batches
-from fer_model.engine import distributed
 from fer_model.engine.devices import autocast
 from fer_model.engine.kept import Average, Best
-from fer_model.engine.randomness import stream
+from fer_model.engine.randomness import key_of, stream
 from fer_model.engine.stage import Learner, Stage
 from fer_model.errors import RunError
 from fer_model.networks import to_input_size
 from fer_model.stages.inputs import StageInputs
 
-__all__ = ["VOTES", "ClassifierStage", "Drawn", "centre_inputs", "probabilities", "view_inputs"]
+__all__ = ["VOTES", "Batch", "ClassifierStage", "centre_inputs", "probabilities", "view_inputs"]
 
 # How many views of a face vote -> which: the centre crop; five crops and their mirror images, unrotated; all of them.
 VOTES = {
@@ -34,21 +33,20 @@ VOTES = {
 }
 
 
-class Drawn(NamedTuple):
-    """A step's batch as it is learned from."""
+class Batch(NamedTuple):
+    """A step's batch as it is learned from, on the device."""
 
     x: Tensor                         # (B, C, S, S) in [-1, 1]
     expression: Tensor                # (B,) y^e; of mixtures (B, K), a share of each
-    faces: Tensor                     # (B,) int64, which training faces, on the device
+    faces: Tensor                     # (B,) int64, which training faces
     share: Tensor | None              # (B,) of each face in its mixture with its neighbour; None: nothing is mixed
-    dropout: torch.Generator          # of this step
+    dropout: Tensor                   # () int64, the key of this step
 
 
 class ClassifierStage(Stage):
     """A learner that maps views to expressions. A subclass says which networks and which loss."""
 
     random_name: str | None = None    # under which random numbers are drawn; None: the stage's own name
-    average: Average | None = None    # of the learners' weights, if they are used averaged
     best: Best | None = None          # validation chooses: the best weights so far
 
     def __init__(self, inputs: StageInputs):
@@ -67,40 +65,48 @@ class ClassifierStage(Stage):
         """The learner that has the classifier; another one, if there is one, has the encoder below it."""
 
     @abstractmethod
-    def losses(self, step: int) -> dict[str, Tensor]:
-        """Return the losses of a step, the one to minimise first; `drawn` gives the batch."""
+    def losses(self, drawn: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the losses of a step, the one to minimise first; `batch` gives what it learns from."""
 
     @abstractmethod
     def logits(self, x: Tensor) -> Tensor:
         """Return the prediction's logits (B, K) of x (B, C, S, S); called in evaluation mode."""
 
-    def step(self, step: int) -> dict[str, Tensor]:
-        self.learner.network.train()
-        losses = self.losses(step)
-        others = (learner for learner in self.learners.values() if learner is not self.learner)
-        self.learner.descend(next(iter(losses.values())), step, *others)
-        if self.average is not None:
-            self.average.follow(step)
-        return {name: value.detach() for name, value in losses.items()}
+    def draw(self, step: int) -> dict[str, Tensor]:
+        each = (self._draw(step, name, batches) for name, batches in zip(self.streams, self.batches, strict=True))
+        return {f"{member}/{name}": one for member, found in enumerate(each) for name, one in found.items()}
 
-    def drawn(self, step: int, member: int = 0) -> Drawn:
+    def _draw(self, step: int, name: str, batches: Batches) -> dict[str, Tensor]:
+        """Return what is drawn for one of the members that are trained side by side; `name`: of its random numbers."""
+        faces, k = batches.at(step)                                      # (B,), (B,)
+        changes = draw_changes(len(faces), self.config.stronger_views, stream(self.run.seed, f"{name}/views", step))
+        found = {"faces": faces, "k": k, "changes": changes, "dropout": key_of(self.run.seed, f"{name}/dropout", step)}
+        if self.config.mixup:
+            found["share"] = draw_shares(len(faces), self.config.mixup, stream(self.run.seed, f"{name}/mixup", step))
+        return found
+
+    def compute(self, drawn: Mapping[str, Tensor], kind: Hashable) -> dict[str, Tensor]:
+        self.learner.network.train()
+        losses = self.losses(drawn)
+        others = (learner for learner in self.learners.values() if learner is not self.learner)
+        self.learner.descend(next(iter(losses.values())), *others)
+        return losses
+
+    def batch(self, drawn: Mapping[str, Tensor], member: int = 0) -> Batch:
         """Return the batch of a step; of several members that are trained side by side, that of one."""
-        faces, k = self.batches[member].at(step)                         # (B,), (B,)
-        name = self.streams[member]
-        faces, k = distributed.part(faces), distributed.part(k)
-        x = strengthen(self._inputs(faces, k, step, name), self.config.stronger_views, stream(self.run.seed, f"{name}/views", step))
-        x, share = mix(x, self.config.mixup, stream(self.run.seed, f"{name}/mixup", step))
-        faces = send(faces, self.device)
+        own = {name.removeprefix(f"{member}/"): one for name, one in drawn.items() if name.startswith(f"{member}/")}
+        x = strengthen(self._inputs(own), self.config.stronger_views, own["changes"])
+        faces, share = own["faces"], own.get("share")
         expression = mixed_labels(self.expression[faces], share, len(self.fold.classes))
-        return Drawn(x, expression, faces, share, stream(self.run.seed, f"{name}/dropout", step))
+        return Batch(mix(x, share), expression, faces, share, own["dropout"])
 
     def _batches(self, name: str) -> Batches:
         """Return which samples each step is made of."""
         return Batches(self.views.n_faces, self.config.batch, self.run.seed, name)
 
-    def _inputs(self, faces: Tensor, k: Tensor, step: int, name: str) -> Tensor:
-        """Return views k (B,) of faces (B,) as the networks take them: (B, C, S, S)."""
-        return view_inputs(self.views, faces, k, self.run.network.image_size)
+    def _inputs(self, own: Mapping[str, Tensor]) -> Tensor:
+        """Return the views that were drawn for one member as the networks take them: (B, C, S, S)."""
+        return view_inputs(self.views, own["faces"], own["k"], self.run.network.image_size)
 
     def _started(self, network: nn.Module) -> Learner:
         """Return the learner of a network. What it has from another (config.init), `carried()`, moves slowly, its first layers not."""

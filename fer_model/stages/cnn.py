@@ -10,6 +10,8 @@ otherwise: a baseline that is not trained out flatters every rival.
 With cnn.members above 1 several are trained side by side, as if each were alone: the first is, bit for bit, the baseline of the same seed.
 """
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,7 +22,7 @@ from fer_model.engine.randomness import stream
 from fer_model.engine.stage import Learner
 from fer_model.losses import confusion_loss
 from fer_model.networks import BaselineCnn, build, make_cnn
-from fer_model.stages.classifier import ClassifierStage, Drawn
+from fer_model.stages.classifier import Batch, ClassifierStage
 from fer_model.stages.inputs import StageInputs
 
 __all__ = ["CnnStage"]
@@ -62,23 +64,29 @@ class CnnStage(ClassifierStage):
         weights = even_weights(self.fold.identity_labels(cpu), self.fold.expression_labels(cpu))
         return EvenBatches(weights, self.config.batch, self.run.seed, name)
 
-    def _inputs(self, faces: Tensor, k: Tensor, step: int, name: str) -> Tensor:
-        x = super()._inputs(faces, k, step, name)
-        return x if self.swap is None else self.swap(x, faces, k, stream(self.run.seed, f"{name}/swap", step))
+    def _draw(self, step: int, name: str, batches: Batches) -> dict[str, Tensor]:
+        found = super()._draw(step, name, batches)
+        if self.swap is not None:
+            found["becomes"] = self.swap.draw(found["faces"], found["k"], stream(self.run.seed, f"{name}/swap", step))
+        return found
 
-    def losses(self, step: int) -> dict[str, Tensor]:
-        each = [self._losses(cnn, self.drawn(step, member), member) for member, cnn in enumerate(self._members())]
+    def _inputs(self, own: Mapping[str, Tensor]) -> Tensor:
+        x = super()._inputs(own)
+        return x if self.swap is None else self.swap(x, self.identity[own["faces"]], own["becomes"], own["k"])
+
+    def losses(self, drawn: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        each = [self._losses(cnn, self.batch(drawn, member), member) for member, cnn in enumerate(self._members())]
         return {name: sum(one[name] for one in each) for name in each[0]}
 
     def _members(self) -> list[BaselineCnn]:
         cnn = self.learner.network
         return [cnn] if self.config.members == 1 else list(cnn.members)
 
-    def _losses(self, cnn: BaselineCnn, drawn: Drawn, member: int) -> dict[str, Tensor]:
+    def _losses(self, cnn: BaselineCnn, batch: Batch, member: int) -> dict[str, Tensor]:
         with self.autocast():
-            features = cnn.features(drawn.x)                             # (B, features)
-            logits = cnn.classify(features, drawn.dropout)               # (B, K)
-        expression = F.cross_entropy(logits, drawn.expression, label_smoothing=self.config.label_smoothing)
+            features = cnn.features(batch.x)                             # (B, features)
+            logits = cnn.classify(features, batch.dropout)               # (B, K)
+        expression = F.cross_entropy(logits, batch.expression, label_smoothing=self.config.label_smoothing)
         if not self.config.confusion:
             return {self.name: expression}
         # The classifier of the person learns on features that it does not move; the features move against weights that they do not move.
@@ -86,7 +94,7 @@ class CnnStage(ClassifierStage):
         with self.autocast():
             named = F.linear(features.detach(), weight, bias).float()    # (B, N_i)
             betrayed = F.linear(features, weight.detach(), bias.detach()).float()
-        person = F.cross_entropy(named, mixed_labels(self.identity[drawn.faces], drawn.share, len(self.fold.identities)))
+        person = F.cross_entropy(named, mixed_labels(self.identity[batch.faces], batch.share, len(self.fold.identities)))
         confusion = confusion_loss(betrayed)
         total = expression + person + self.config.confusion * confusion
         return {self.name: total, "expression": expression, "person": person, "confusion": confusion}

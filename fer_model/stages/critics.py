@@ -42,9 +42,9 @@ class Critics:
         self.networks = {name: network.eval().requires_grad_(False) for name, network in networks.items()}
         self.n_pairs = len(self.networks) // len(KINDS)
 
-    def pair(self, step: int) -> tuple[BaselineCnn, BaselineCnn]:
-        """Return the expression and the person critic whose turn it is at a step."""
-        return tuple(self.networks[f"{kind}{step % self.n_pairs}"] for kind in KINDS)
+    def pair(self, number: int) -> tuple[BaselineCnn, BaselineCnn]:
+        """Return the expression and the person critic of a pair, 0 .. n_pairs - 1."""
+        return tuple(self.networks[f"{kind}{number}"] for kind in KINDS)
 
     @torch.no_grad()
     def agree(self, faces: Tensor, expression: Tensor, least: float) -> Tensor:                    # -> (n,) bool

@@ -11,25 +11,23 @@ Out: GanStage, for engine.loop.run_stage; its weights are encoder, decoder and d
     target                      y^id2, the target identity: the one that I codes
 """
 
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
-from fer_data.store.loader import send
 from fer_model.data.batches import Batches
-from fer_model.engine import distributed
 from fer_model.engine.devices import autocast
 from fer_model.engine.kept import Average
 from fer_model.engine.randomness import stream
 from fer_model.engine.stage import Learner, Stage
 from fer_model.losses import DiscriminatorLoss, GeneratorLoss, discriminator_loss, generator_loss
-from fer_model.networks import Decoder, Discriminator, Encoder, Generator, build, spectral, to_input_size
+from fer_model.networks import Decoder, Discriminator, Encoder, Generator, build, one_hot, spectral, to_input_size
 from fer_model.stages.inputs import StageInputs
 
 __all__ = ["PHASES", "GanStage", "Phase", "at_rest", "draw_codes"]
@@ -126,26 +124,27 @@ class GanStage(Stage):
         self.accuracy = torch.zeros(3, device=device)                    # running: real expression, real identity, fake
         self.intervals = {"D": config.gan.d_interval, "G": 1}            # steps from one run of a phase to the next
 
-    def step(self, step: int) -> dict[str, Tensor]:
+    def draw(self, step: int) -> dict[str, Tensor]:
         faces, k = self.batches.at(step)                                 # (B,), (B,)
         target, noise = draw_codes(
             self.identity_cpu[faces], len(self.fold.identities), self.run.network.noise, self.config.targets,
             stream(self.run.seed, "gan/codes", step),
         )  # fmt: skip
-        faces, k, target, noise = (distributed.part(drawn) for drawn in (faces, k, target, noise))
-        x = to_input_size(self.views.batch(faces, k), self.run.network.image_size)            # (B, C, S, S)
-        faces, target, noise = (send(drawn, self.device) for drawn in (faces, target, noise))
-        expression, identity = self.expression[faces], self.identity[faces]                   # (B,), (B,)
+        return {"faces": faces, "k": k, "target": target, "noise": noise}
+
+    def kind(self, step: int) -> tuple[Phase, ...]:
+        return tuple(phase for phase in PHASES if step % self.intervals[phase.name] == 0)
+
+    def compute(self, drawn: Mapping[str, Tensor], kind: tuple[Phase, ...]) -> dict[str, Tensor]:
+        faces, target = drawn["faces"], drawn["target"]                  # (B,), (B,)
+        x = to_input_size(self.views.batch(faces, drawn["k"]), self.run.network.image_size)   # (B, C, S, S)
         # G does not move before its own phase, so the fakes that D learns from are those that G is judged by.
         with self._autocast():
-            fake = self.generator(x, self.codes(target), noise)          # (B, C, S, S)
-        batch = GanBatch(x, fake, expression, identity, target)
+            fake = self.generator(x, self.codes(target), drawn["noise"])                      # (B, C, S, S)
+        batch = GanBatch(x, fake, self.expression[faces], self.identity[faces], target)
         losses: dict[str, Tensor] = {}
-        for phase in PHASES:
-            if step % self.intervals[phase.name] == 0:
-                losses |= self._phase(phase, batch, step)
-        if self.average is not None:
-            self.average.follow(step)
+        for phase in kind:
+            losses |= self._phase(phase, batch)
         return losses
 
     @property
@@ -153,11 +152,11 @@ class GanStage(Stage):
         """G as it is used after training: its average, if one is kept."""
         return self.generator if self.average is None else self.average.network
 
-    def _phase(self, phase: Phase, batch: GanBatch, step: int) -> dict[str, Tensor]:
+    def _phase(self, phase: Phase, batch: GanBatch) -> dict[str, Tensor]:
         """Descend on the phase's loss, moving its network alone; return its losses by name."""
         loss = self._discriminator(batch) if phase.name == "D" else self._generator(batch)
-        self.learners[phase.trains].descend(loss.total, step)
-        total, *parts = (value.detach() for value in loss)
+        self.learners[phase.trains].descend(loss.total)
+        total, *parts = loss
         return {phase.name: total} | {f"{phase.name}_{part}": v for part, v in zip(loss._fields[1:], parts, strict=True)}
 
     def _discriminator(self, batch: GanBatch) -> DiscriminatorLoss:
@@ -188,7 +187,7 @@ class GanStage(Stage):
 
     def codes(self, target: Tensor) -> Tensor:
         """Return I (B, N_i), one-hot, for identities (B,); the decoder scales it by network.code_scale."""
-        return F.one_hot(target, len(self.fold.identities)).float()
+        return one_hot(target, len(self.fold.identities))
 
     @torch.inference_mode()
     def own_identity(self, faces: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ Out: HeadStage, for engine.loop.run_stage; its weights are encoder and head.
 Variant f-mlp has L_5 alone, the classifier of an MLP on f(x). Variant f-svm is in svm.py.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -54,12 +55,12 @@ class HeadStage(ClassifierStage):
         with torch.set_grad_enabled("encoder" in self.learners and torch.is_grad_enabled()):
             return encoder.with_taps(x, self.config.taps_used)           # (B, N_f), four (or none) of (B, c, s, s)
 
-    def losses(self, step: int) -> dict[str, Tensor]:
-        drawn = self.drawn(step)
+    def losses(self, drawn: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        batch = self.batch(drawn)
         with self.autocast():
-            logits = self.learner.network(*self._encode(self.encoder, drawn.x), drawn.dropout)   # five (or one) of (B, K)
+            logits = self.learner.network(*self._encode(self.encoder, batch.x), batch.dropout)   # five (or one) of (B, K)
         weights = self.config.loss_weights[-len(logits) :]               # f-mlp: lambda_5 alone
-        loss = head_loss(logits, drawn.expression, weights, self.config.label_smoothing)
+        loss = head_loss(logits, batch.expression, weights, self.config.label_smoothing)
         first = 1 + len(self.config.loss_weights) - len(logits)
         return {"head": loss.total} | {f"L{i}": part for i, part in enumerate(loss.parts, first)}
 

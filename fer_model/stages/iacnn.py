@@ -13,6 +13,8 @@ Out: IacnnStage, for engine.loop.run_stage; its weights are iacnn.
 Its abstract says so much; its layers, margins and weights were not at hand, so they are fields, and the convolutions are the baseline's.
 """
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,7 +24,7 @@ from fer_model.data.batches import Batches, PairBatches, pairs
 from fer_model.engine.randomness import stream
 from fer_model.engine.stage import Learner
 from fer_model.losses import contrastive_loss
-from fer_model.networks import IdentityAwareCnn, build
+from fer_model.networks import IdentityAwareCnn, build, one_hot
 from fer_model.stages.classifier import ClassifierStage
 from fer_model.stages.inputs import StageInputs
 
@@ -52,15 +54,15 @@ class IacnnStage(ClassifierStage):
         config = self.config
         return PairBatches(*labels, config.same_person, config.same_expression, config.batch, self.run.seed, name)
 
-    def losses(self, step: int) -> dict[str, Tensor]:
-        drawn, network, config = self.drawn(step), self.learner.network, self.config
+    def losses(self, drawn: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        batch, network, config = self.batch(drawn), self.learner.network, self.config
         with self.autocast():
-            branches = network.branches(drawn.x)                         # two of (B, branch)
-            joined = network.classify(torch.cat(branches, dim=1), drawn.dropout)         # (B, K)
+            branches = network.branches(batch.x)                         # two of (B, branch)
+            joined = network.classify(torch.cat(branches, dim=1), batch.dropout)         # (B, K)
             alone = network.expression_classifier(branches[0]).float()   # (B, K)
-        softmax, of_branch = (F.cross_entropy(one, drawn.expression, label_smoothing=config.label_smoothing) for one in (joined, alone))
-        people = mixed_labels(self.identity[drawn.faces], drawn.share, len(self.fold.identities))
-        known = (drawn.expression, len(self.fold.classes)), (people, len(self.fold.identities))
+        softmax, of_branch = (F.cross_entropy(one, batch.expression, label_smoothing=config.label_smoothing) for one in (joined, alone))
+        people = mixed_labels(self.identity[batch.faces], batch.share, len(self.fold.identities))
+        known = (batch.expression, len(self.fold.classes)), (people, len(self.fold.identities))
         of_expression, of_identity = (
             contrastive_loss(*pairs(branch.float()), _agreement(*of), config.margin) for branch, of in zip(branches, known, strict=True)
         )
@@ -77,6 +79,6 @@ class IacnnStage(ClassifierStage):
 
 def _agreement(labels: Tensor, n_classes: int) -> Tensor:
     """Return the share (B / 2,) in which the two of each pair show the same; `labels` (B,), or of mixtures (B, n_classes)."""
-    shares = F.one_hot(labels, n_classes).float() if labels.ndim == 1 else labels
+    shares = one_hot(labels, n_classes) if labels.ndim == 1 else labels
     first, second = pairs(shares)
     return (first * second).sum(1)

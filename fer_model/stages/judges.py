@@ -16,12 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fer_data.store.loader import Views, send
+from fer_data.store.loader import Views
 from fer_model.config import CnnConfig, TrainConfig
-from fer_model.data.augment import strengthen
+from fer_model.data.augment import draw_changes, strengthen
 from fer_model.data.batches import Batches
 from fer_model.data.fold import Fold, people_of
-from fer_model.engine import distributed
 from fer_model.engine.devices import autocast
 from fer_model.engine.randomness import stream
 from fer_model.engine.stage import Learner, Stage
@@ -75,6 +74,7 @@ class JudgesStage(Stage):
         config, fold, device = inputs.config, inputs.fold, inputs.device
         super().__init__(getattr(config, self.name))
         self.run, self.fold, self.views, self.device = config, fold, inputs.views, device
+        self.stronger_views = getattr(self.config, "stronger_views", 0.0)        # the judges have none
         self.kept = torch.from_numpy(np.flatnonzero(self.learned_from(fold, config)))                             # (m,) faces
         self.batches = Batches(len(self.kept), self.config.batch, config.seed, self.name)
         labels = {"expression": fold.expression_labels(device), "identity": fold.identity_labels(device)}         # (n,) each
@@ -94,19 +94,22 @@ class JudgesStage(Stage):
         """Return which training faces are learned from, (n,) bool."""
         return ~held_out(fold.train, config.seed)
 
-    def step(self, step: int) -> dict[str, Tensor]:
-        faces, k = self.batches.at(step)                                 # (B,), (B,)
-        faces, k = distributed.part(self.kept[faces]), distributed.part(k)
-        x = to_input_size(self.views.batch(faces, k), self.run.network.image_size)            # (B, C, S, S)
-        x = strengthen(x, getattr(self.config, "stronger_views", 0.0), stream(self.run.seed, f"{self.name}/views", step))
+    def draw(self, step: int) -> dict[str, Tensor]:
+        places, k = self.batches.at(step)                                # (B,), (B,)
+        changes = draw_changes(len(places), self.stronger_views, stream(self.run.seed, f"{self.name}/views", step))
+        return {"faces": self.kept[places], "k": k, "changes": changes}
+
+    def compute(self, drawn: Mapping[str, Tensor], kind: None) -> dict[str, Tensor]:
+        faces = drawn["faces"]
+        x = to_input_size(self.views.batch(faces, drawn["k"]), self.run.network.image_size)   # (B, C, S, S)
+        x = strengthen(x, self.stronger_views, drawn["changes"])
         losses = {}
-        for kind, learner in self.learners.items():
+        for name, learner in self.learners.items():
             learner.network.train()
             with autocast(self.device, self.run.precision):
                 logits = learner.network(x)                              # (B, K)
-            loss = F.cross_entropy(logits, self.labels[kind][send(faces, self.device)])
-            learner.descend(loss, step)
-            losses[kind] = loss.detach()
+            losses[name] = F.cross_entropy(logits, self.labels[name][faces])
+            learner.descend(losses[name])
         return losses
 
     def samples(self, step: int) -> list[str]:

@@ -12,11 +12,12 @@ Out: NeutralStage, for engine.loop.run_stage; its weights are encoder, which is 
 Faces of a person who has no neutral face take no part here; the log counts them. They are in stage 2 like all others.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
 from fer_model.data.batches import Batches
-from fer_model.engine import distributed
 from fer_model.engine.devices import autocast
 from fer_model.engine.kept import Average
 from fer_model.engine.randomness import stream
@@ -51,25 +52,25 @@ class NeutralStage(Stage):
         self.generator, self.discriminator = (learner.network for learner in self.learners.values())
         self.average = Average(self.generator, self.config) if self.config.average_half_kimg else None
 
-    def pairs(self, step: int) -> tuple[Tensor, Tensor]:
-        """Return a step's faces and their neutral ones, in the same views: two of (B, C, S, S)."""
-        place, k = (distributed.part(drawn) for drawn in self.batches.at(step))
-        size = self.run.network.image_size
-        return view_inputs(self.views, self.faces[place], k, size), view_inputs(self.neutral, self.goes_with[place], k, size)
+    def draw(self, step: int) -> dict[str, Tensor]:
+        places, k = self.batches.at(step)                                # (B,), (B,)
+        return {"faces": self.faces[places], "neutral": self.goes_with[places], "k": k}
 
-    def step(self, step: int) -> dict[str, Tensor]:
-        x, neutral = self.pairs(step)
+    def pairs(self, drawn: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return a step's faces and their neutral ones, in the same views: two of (B, C, S, S)."""
+        size = self.run.network.image_size
+        return tuple(view_inputs(of, drawn[name], drawn["k"], size) for of, name in ((self.views, "faces"), (self.neutral, "neutral")))
+
+    def compute(self, drawn: Mapping[str, Tensor], kind: None) -> dict[str, Tensor]:
+        x, neutral = self.pairs(drawn)
         with self._autocast():
             made = self.generator(x)                                     # (B, C, S, S)
         of_real, of_made = pair_loss(self._judge(x, neutral), True), pair_loss(self._judge(x, made.detach()), False)
-        self.learners["discriminator"].descend(of_real + of_made, step)
+        self.learners["discriminator"].descend(of_real + of_made)
         with at_rest(self.discriminator):
             pleases, pixels = pair_loss(self._judge(x, made), True), (made - neutral).abs().mean()
-        self.learners["generator"].descend(pleases + self.config.pixels * pixels, step)
-        if self.average is not None:
-            self.average.follow(step)
-        losses = {"G": pleases + self.config.pixels * pixels, "G_pixels": pixels, "G_D": pleases, "D": of_real + of_made}
-        return {name: value.detach() for name, value in losses.items()}
+        self.learners["generator"].descend(pleases + self.config.pixels * pixels)
+        return {"G": pleases + self.config.pixels * pixels, "G_pixels": pixels, "G_D": pleases, "D": of_real + of_made}
 
     def _judge(self, x: Tensor, neutral: Tensor) -> Tensor:
         with self._autocast():

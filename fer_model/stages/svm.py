@@ -8,6 +8,7 @@ Out: SvmStage, for engine.loop.run_stage; its weights are encoder and head, head
 """
 
 import warnings
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -60,6 +61,7 @@ class SvmStage(Stage):
     """Variant f-svm: one step that fits a linear SVM on f(x) of `svm_views` views of each training face."""
 
     name = "head"
+    repeatable = False                # scikit-learn fits on the CPU
 
     def __init__(self, inputs: StageInputs):
         config, fold = inputs.config, inputs.fold
@@ -84,7 +86,10 @@ class SvmStage(Stage):
             found.append(self.encoder(x).cpu())                          # (b, N_f)
         return torch.cat(found).numpy()
 
-    def step(self, step: int) -> dict[str, Tensor]:
+    def draw(self, step: int) -> dict[str, Tensor]:
+        return {}
+
+    def compute(self, drawn: Mapping[str, Tensor], kind: None) -> dict[str, Tensor]:
         """Fit; return the share of the training views that the SVM gets wrong."""
         faces, k = self._samples()
         f, labels = self._representations(faces, k), self.expression[faces]
@@ -94,7 +99,7 @@ class SvmStage(Stage):
         wrong = self.svm(torch.from_numpy(f).to(self.device))[-1].argmax(1) != labels.to(self.device)
         return {"training_error": wrong.float().mean()}
 
-    def rehearse(self, step: int) -> int:
+    def rehearse(self) -> int:
         """Encode some of the views: nearly all of the time."""
         faces, k = (part[:ENCODED_AT_ONCE] for part in self._samples())
         return len(self._representations(faces, k))

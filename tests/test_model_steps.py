@@ -1,0 +1,116 @@
+"""Steps are drawn a tick at a time and computed row by row; a step that is recorded and repeated gives the same bits, in every stage."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from fer_data.store.loader import VirtualViews
+from fer_model.check_device import noise_faces, noise_fold
+from fer_model.config import preset, resolve_budgets
+from fer_model.engine import checkpoint
+from fer_model.engine.steps import Steps
+from fer_model.stages.inputs import StageInputs
+from fer_model.stages.registry import STAGES
+from tests.graph_emulator import Emulator
+from tests.test_model_engine import smoke
+
+CPU = torch.device("cpu")
+STEPS, SAVED = 14, 6                  # done in all; done when it is saved
+
+
+def cnn(**changes):
+    config = preset("smoke", method="cnn", fold=1)
+    return replace(config, cnn=replace(config.cnn, **changes))
+
+
+def deae(**changes):
+    config = smoke("deae")
+    return replace(config, critics=replace(config.critics, pairs=2), recogniser=replace(config.recogniser, **changes))
+
+
+def cosine(config, *stages):
+    """Return the configuration with step sizes that are others in every step."""
+    return replace(config, **{name: replace(getattr(config, name), lr_schedule="cosine", weight_decay=0.01) for name in stages})
+
+
+# What is trained, its configuration, and how many recordings it takes.
+STAGE_CASES = {
+    "gan, both phases": (("gan",), cosine(replace(preset("smoke"), gan=replace(preset("smoke").gan, targets="any")), "gan"), 1),
+    "gan, D rests": (("gan",), smoke(), 2),
+    "gan in bf16": (("gan",), replace(smoke(), precision="bf16"), 2),
+    "judges": (("judges",), preset("smoke"), 1),
+    "head": (("gan", "head"), cosine(smoke(), "head"), 1),
+    "autoencoder": (("critics", "ae"), deae(), 2),
+    "recogniser": (("critics", "ae", "recogniser"), deae(least_agreement=1 / 3), 1),
+    "cnn": (("cnn",), cosine(cnn(dropout=0.5, mixup=0.3, stronger_views=0.6, average_half_kimg=0.02), "cnn"), 1),
+    "cnn, members and confusion": (("cnn",), cnn(dropout=0.5, members=2, confusion=0.1, balanced=True), 1),
+    "cnn, identities swapped": (("cnn",), cnn(identity_swap=0.6, swap_part="effect"), 1),
+    "iacnn": (("iacnn",), smoke("iacnn"), 1),
+}  # fmt: skip
+
+
+def made(stages, config):
+    """Return the last of these stages, fresh, on views that are rendered as a GPU renders them; the others are not trained."""
+    fold = noise_fold()
+    inputs = StageInputs(resolve_budgets(config, len(fold.train)), fold, VirtualViews(noise_faces()), CPU)
+    for name in stages[:-1]:
+        inputs = inputs.after(STAGES[name].make(inputs))
+    return STAGES[stages[-1]].make(inputs)
+
+
+def copied(stage):
+    return {name: tensor.clone() for name, tensor in stage.tensors().items()}
+
+
+def trained(stage, steps, first, end):
+    """Do steps in ticks of two, as the loop does; return the losses of each, and what the log says besides."""
+    found = []
+    for step in range(first, end, 2):
+        found += [{name: loss.clone() for name, loss in one.items()} for one in steps.do(step, step + 2)]
+        found[-1] |= {name: torch.tensor(value) for name, value in stage.review(step + 2).items()}
+    return found
+
+
+def same(one, other):
+    assert one.keys() == other.keys()
+    return [name for name in one if not torch.equal(one[name], other[name])]
+
+
+@pytest.mark.parametrize("case", STAGE_CASES)
+def test_a_step_that_is_repeated_gives_the_same_bits(case):
+    """Losses and everything that is saved, with rows, step sizes and phases that change; and after a checkpoint was taken back into the
+    stage that repeats."""
+    stages, config, recordings = STAGE_CASES[case]
+    plain, stage, emulator = made(stages, config), made(stages, config), Emulator()
+    steps = Steps(stage, emulator)
+    expected = trained(plain, Steps(plain), 0, STEPS)
+    found = trained(stage, steps, 0, SAVED)
+    saved = checkpoint.Checkpoint(SAVED, copied(stage), stage.facts() and {**stage.facts(), "intervals": dict(stage.intervals)})
+    trained(stage, steps, SAVED, SAVED + 4)                              # steps that are lost
+    stage.restore(saved, "memory")
+    found += trained(stage, steps, SAVED, STEPS)
+    assert len(emulator.operations) == recordings and min(emulator.operations) > 100
+    for step, (mine, theirs) in enumerate(zip(found, expected, strict=True)):
+        assert mine.keys() == theirs.keys() and same(mine, theirs) == [], step
+    assert same(stage.tensors(), plain.tensors()) == []
+
+
+def test_what_a_tick_draws_is_what_its_steps_draw_and_is_small():
+    """Every number, to the bit, whatever was drawn before. Seen red: a row written over by the next one."""
+    stages, config, _ = STAGE_CASES["recogniser"]
+    stage = made(stages, config)
+    steps = Steps(stage)
+    drawn = steps.draw(4, 6)
+    for step, row in enumerate(drawn.rows, 4):
+        found, alone = steps.layout.split(row), made(stages, config).row(step)
+        assert found.keys() == alone.keys() and same(found, alone) == []
+        assert all(found[name].dtype == alone[name].dtype and found[name].shape == alone[name].shape for name in alone)
+    paper = preset("paper")
+    small = {"local_channels": 1, "local_features": 8}                   # what is drawn does not depend on the networks' size
+    random = {"dropout": 0.5, "local_dropout": 0.5, "stronger_views": 0.5, "mixup": 0.2}
+    config = replace(paper, network=replace(paper.network, width=0.05), head=replace(paper.head, **small, **random))
+    for stages, most in ((("gan",), 3.5e6), (("gan", "head"), 1e6)):
+        stage = made(stages, config)
+        tick = Steps(stage).draw(0, 1).rows.nbytes * stage.config.tick_steps
+        assert tick < most, f"{stage.name}: {tick / 1e6:.1f} MB a tick"
