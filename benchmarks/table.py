@@ -44,7 +44,7 @@ __all__ = ["SIZES", "MODULES", "LONG", "LIBRARIES", "Bar", "Pair", "pairs", "com
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = ("tiny", "bench", "long")     # tiny: whether the code runs; its numbers mean nothing
-MODULES = ("startup", "prepare", "views", "feeding", "training")        # in the order of the table
+MODULES = ("startup", "prepare", "views", "feeding", "training", "waits")        # in the order of the table
 LONG = ("growth", "clips", "bu4dfe", "parallel", "precision")                   # of size long alone, after those
 LIBRARIES = ("numpy", "opencv-python", "torch", "dlib-bin", "scikit-image", "pillow", "h5py")
 
