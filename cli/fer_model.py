@@ -34,7 +34,7 @@ def main():
 
 PRESET_HELP = (
     "smoke: seconds; small: minutes a fold on 2 cores; strong: small, longer, with mixup and averaged weights;"
-    " paper: the paper's own (weeks without a GPU)."
+    " pretrained: small for a run that starts from another, shorter; paper: the paper's own (weeks without a GPU)."
 )
 preset_option = choice("--preset", PRESETS, PRESET_HELP, "preset_name", default="small")
 
@@ -222,7 +222,7 @@ def pretrain(data, run, method, device, resume, dry_run, as_json, **_):
     fer-model pretrain --data prepared-bu4dfe --preset small
     fer-model train --fold 0 --preset small --init runs/bu4dfe-pretrain
     fer-model pretrain --method cnn --data prepared-fer2013 --preset small --selection validation
-    fer-model train --method cnn --fold 0 --preset small --init runs/fer2013-pretrain-cnn-validation
+    fer-model train --method cnn --fold 0 --preset pretrained --init runs/fer2013-pretrain-cnn-validation
     """
     from fer_model.settings import configure
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 from fer_data.store.manifest import read_settings
-from fer_model.config import CELL_RULES, OFFICIAL, TrainConfig, resolve_budgets
+from fer_data.text import either
+from fer_model.config import CELL_RULES, FOR_STARTS, OFFICIAL, PRETRAINED, STARTS_FROM_FILE, TrainConfig, resolve_budgets
 from fer_model.data.fold import Fold, Prepared
 from fer_model.engine.devices import resolve_precision
 from fer_model.errors import ConfigError
@@ -31,7 +32,8 @@ class Job:
     """One training, or one cross-validation.
 
     With `init` or `weights`, the configuration names what training starts from, by its sha256. Raises RunError if that run has no
-    complete stage 1, CheckpointError if there is no such file, ConfigError if the method starts from no such thing.
+    complete stage 1, CheckpointError if there is no such file, ConfigError if the method starts from no such thing, or if the preset is
+    for runs that start from another and this one does not.
     """
 
     data: Path                        # OUT of `fer-data prepare`
@@ -48,6 +50,21 @@ class Job:
             raise ConfigError(f"configuration: --trained-on {self.trained_on} says what --weights were trained on; give --weights too")
         if self.config.init is None:
             object.__setattr__(self, "config", with_weights(with_init(self.config, self.init), self.weights))
+        _refuse_other_use(self.config)
+
+
+def _refuse_other_use(config: TrainConfig) -> None:
+    """Raise ConfigError if the preset is for runs that start from another, and this is none, or of another method."""
+    if config.preset not in FOR_STARTS:
+        return
+    methods, what = tuple(dict.fromkeys((*PRETRAINED, *STARTS_FROM_FILE))), f"configuration: preset {config.preset} is for"
+    if config.method not in methods:
+        raise ConfigError(f"{what} {either(methods)}, not for {config.method}; choose another")
+    if config.init is None:
+        raise ConfigError(
+            f"{what} runs that start from another; give train, crossval or sweep --init RUN (train and crossval also --weights FILE), or"
+            " choose another"
+        )
 
 
 def name_of(config: TrainConfig, always: Sequence[str] = (), what: str = "") -> str:

@@ -9,6 +9,8 @@ Out: 0-dimensional tensors; the mean over the batch of minus what the paper maxi
     expression, identity        y^e, y^id of x
     target identity             y^id2, the identity that the code I asks for (printed y^idx in eq. (2))
 
+Where people are unknown, there are no identity logits (None): the terms of the identity are left out of eq. (1) and (2).
+
 A log D_y(x) of the paper is log_softmax(logits)[y], so minus its expectation is the cross-entropy.
 """
 
@@ -33,7 +35,7 @@ class DiscriminatorLoss(NamedTuple):
 
     total: Tensor
     expression: Tensor                # real faces: expression
-    identity: Tensor                  # real faces: identity
+    identity: Tensor | None           # real faces: identity; None: people unknown
     fake: Tensor                      # synthesised faces: called fake
 
 
@@ -42,7 +44,7 @@ class GeneratorLoss(NamedTuple):
 
     total: Tensor
     expression: Tensor                # synthesised faces: expression of the input
-    identity: Tensor                  # synthesised faces: identity that was asked for
+    identity: Tensor | None           # synthesised faces: identity that was asked for; None: people unknown
 
 
 class HeadLoss(NamedTuple):
@@ -54,7 +56,7 @@ class HeadLoss(NamedTuple):
 
 def discriminator_loss(
     real_expression: Tensor,          # (B, N_e + 1) D^e(x)
-    real_identity: Tensor,            # (B, N_i)     D^i(x)
+    real_identity: Tensor | None,     # (B, N_i)     D^i(x); None: people unknown
     fake_expression: Tensor,          # (B, N_e + 1) D^e(G(x, I, z))
     expression: Tensor,               # (B,)         y^e
     identity: Tensor,                 # (B,)         y^id
@@ -69,15 +71,15 @@ def discriminator_loss(
     fake_label = expression.new_full((len(fake_expression),), fake_expression.shape[1] - 1)      # (B,)
     terms = (
         F.cross_entropy(real_expression, expression, label_smoothing=label_smoothing),
-        F.cross_entropy(real_identity, identity),
+        None if real_identity is None else F.cross_entropy(real_identity, identity),
         F.cross_entropy(fake_expression, fake_label),
     )
-    return DiscriminatorLoss(sum(terms), *terms)
+    return DiscriminatorLoss(sum(term for term in terms if term is not None), *terms)
 
 
 def generator_loss(
     fake_expression: Tensor,          # (B, N_e + 1) D^e(G(x, I, z))
-    fake_identity: Tensor,            # (B, N_i)     D^i(G(x, I, z))
+    fake_identity: Tensor | None,     # (B, N_i)     D^i(G(x, I, z)); None: people unknown
     expression: Tensor,               # (B,)         y^e of x
     target_identity: Tensor,          # (B,)         y^id2, what I asks for
 ) -> GeneratorLoss:
@@ -85,8 +87,9 @@ def generator_loss(
 
         -E[log D^e_{y^e}(G(x, I, z)) + log D^i_{y^id2}(G(x, I, z))]
     """
-    terms = F.cross_entropy(fake_expression, expression), F.cross_entropy(fake_identity, target_identity)
-    return GeneratorLoss(sum(terms), *terms)
+    named = None if fake_identity is None else F.cross_entropy(fake_identity, target_identity)
+    terms = F.cross_entropy(fake_expression, expression), named
+    return GeneratorLoss(sum(term for term in terms if term is not None), *terms)
 
 
 def pair_loss(logits: Tensor, real: bool) -> Tensor:

@@ -351,18 +351,21 @@ class PairDiscriminator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Table A, then one fully connected layer in two parts: N_e + 1 expressions (the last is fake), N_i identities."""
+    """Table A, then one fully connected layer in two parts: N_e + 1 expressions (the last is fake), N_i identities.
+
+    Where people are unknown, N_i is 0 and there is no second part.
+    """
 
     def __init__(self, config: NetworkConfig, n_classes: int, n_identities: int):
         super().__init__()
         self.trunk = Trunk(config, config.d_without_norm)
         self.expression = nn.Linear(config.representation, n_classes + 1)
-        self.identity = nn.Linear(config.representation, n_identities)
+        self.identity = nn.Linear(config.representation, n_identities) if n_identities else None
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x (B, C, S, S) -> expression logits (B, N_e + 1), identity logits (B, N_i)."""
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """x (B, C, S, S) -> expression logits (B, N_e + 1), identity logits (B, N_i); None: people unknown."""
         features = self.trunk(x)                                                 # (B, N_f)
-        return self.expression(features).float(), self.identity(features).float()
+        return self.expression(features).float(), None if self.identity is None else self.identity(features).float()
 
 
 def _block(inputs: int, outputs: int) -> list[nn.Module]:

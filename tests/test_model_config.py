@@ -138,7 +138,7 @@ def test_what_is_not_a_configuration_is_refused_with_its_place(change, message):
 def test_text_that_is_no_json_and_a_preset_that_is_none():
     with pytest.raises(ConfigError, match="not JSON"):
         from_json("{")
-    with pytest.raises(ConfigError, match=r"unknown preset 'huge'; choose smoke, small, strong or paper$"):
+    with pytest.raises(ConfigError, match=r"unknown preset 'huge'; choose smoke, small, strong, pretrained or paper$"):
         preset("huge")
     with pytest.raises(ConfigError, match=r"^configuration: unknown preset 'smal'; choose .* \(did you mean small\?\)$"):
         preset("smal")

@@ -111,8 +111,25 @@ def test_a_started_run_says_what_was_seen_before_and_resumes_to_the_same_bits(pr
     assert gather([tmp_path / "whole"])[0].label == "CNN (baseline), pre-trained on others"
 
 
-def test_people_who_are_unknown_are_pre_trained_on_and_the_tested_part_is_left_out(unknown, tiny_prepared, tmp_path):
-    """Its own parts train and validate; a run on a database with people starts from it; one that holds the same pictures does not."""
+def test_the_recipe_is_for_runs_that_start_from_another(others, tiny_prepared, tmp_path):
+    """By a dry run; all else is refused before anything is written. Seen red, each: without the check; for every method."""
+    call("pretrain", "--method", "cnn", "--preset", "small", "--set", "cnn.kimg=0.1", "--data", others, "--run", tmp_path / "p")
+    words = ("--data", tiny_prepared, "--preset", "pretrained", "--run", tmp_path / "r")
+    said = call("train", *words, "--method", "cnn", "--fold", 1, "--init", tmp_path / "p", "--dry-run")
+    assert "preset pretrained, nothing changed" in said and "(36 kimg;" in said and "carried_lr 0.1" in said
+    for command in (("train", "--fold", 1), ("crossval",), ("sweep", "--set", "cnn.frozen=0,2"), ("pretrain",)):
+        said = call(*command, *words, "--method", "cnn", code=1)
+        assert "preset pretrained is for runs that start from another; give train, crossval or sweep --init RUN" in said
+    said = call("train", *words, "--fold", 1, code=1)
+    assert "preset pretrained is for cnn, timm or own, not for degan; choose another" in said
+    assert not (tmp_path / "r").exists()
+
+
+def test_people_who_are_unknown_are_pre_trained_on_and_the_tested_part_is_left_out(unknown, tiny_prepared, others, tmp_path):
+    """Its own parts train and validate; a run on a database with people starts from it; one that holds the same pictures does not.
+
+    Seen red: what a start had started from itself not looked at.
+    """
     source = tmp_path / "p"
     call(*WORDS, "--data", unknown, "--run", source, "--selection", "validation")
     content = json.loads((source / "config.json").read_text())
@@ -120,9 +137,12 @@ def test_people_who_are_unknown_are_pre_trained_on_and_the_tested_part_is_left_o
     train(Job(tiny_prepared, tmp_path / "r", replace(SMOKE, init=None), init=source), "cpu", say=quiet)
     result = json.loads((tmp_path / "r" / "result.json").read_text())
     assert "fer2013: people unknown, 112 faces" in result["rules"]["pre_training"] and result["init"]["people"] == 0
-    with pytest.raises(FoldError, match="which holds pictures of fer2013, on which it would be tested"):
-        train(Job(unknown, tmp_path / "own", replace(SMOKE, fold=0, fold_rule="official", init=None), init=source), "cpu", say=quiet)
-    assert "people unknown" in call("pretrain", "--data", unknown, "--preset", "smoke", "--run", tmp_path / "gan", code=1)
+    for init in (source, tmp_path / "r"):                                # itself, or what it had started from
+        with pytest.raises(FoldError, match="which holds pictures of fer2013, on which it would be tested"):
+            train(Job(unknown, tmp_path / "own", replace(SMOKE, fold=0, fold_rule="official", init=None), init=init), "cpu", say=quiet)
+    start = read_pretrained(tmp_path / "r", SMOKE, read_prepared(others).fold(1))
+    assert "tiny: 4 people, 24 faces, 0.128 kimg; before that fer2013: people unknown, 112 faces, 0.128 kimg" in start.sentence()
+    assert len(start.entry()["people"]) == 4 and "people" not in start.entry()["before"]
 
 
 def test_what_does_not_fit_or_has_seen_who_is_tested_is_refused(pretrained, others, tiny_prepared, tmp_path):

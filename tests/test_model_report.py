@@ -98,6 +98,46 @@ def read(out):
     return Page((out / "report.html").read_bytes()), json.loads((out / "report.json").read_bytes())
 
 
+def seen(**entry):
+    """Return what lets a run of the baseline start from another, or from a file."""
+
+    def change(content):
+        digest = hashlib.sha256(json.dumps(entry).encode()).hexdigest()
+        content["init"] = {"sha256": digest, "n_faces": 30_683, "kimg": 300.0, "people": [], **entry}
+        content["config"]["init"] = content["init"]["sha256"]
+
+    return change
+
+
+def test_what_had_seen_more_is_in_a_table_of_its_own(two, tmp_path):
+    """In all three files, with what it had seen, and of whom. Seen red, each: one table for all rows; the last column left out."""
+    before = {"dataset": "jaffe", "n_people": 10, "n_faces": 213, "kimg": 5.0}
+    starts = {
+        "unknown": seen(dataset="fer2013"),
+        "twice": seen(dataset="others", people=["jaffe/KA", *(f"others/S{n}" for n in range(5))], n_people=5, before=before),
+        "file": seen(trained_on="ImageNet", said="resnet.pth, trained on ImageNet"),
+    }  # fmt: skip
+    started = [runs.write_method(tmp_path / name, method="cnn", change=change) for name, change in starts.items()]
+    page, content = write([*two, *started], tmp_path / "out")
+    told = [one["seen_before"].partition(" (")[0] for one in content["figures"]]
+    said = ["fer2013: people unknown, 30683 faces, 300 kimg",
+            "others: 5 people, 30683 faces, 300 kimg; before that jaffe: 10 people, 213 faces, 5 kimg", "resnet.pth, trained on ImageNet"]
+    assert told == ["", "", *said]
+    first, second = (tmp_path / "out" / "report.md").read_text().split("## Accuracy, pre-trained")
+    parts = first.split("## Accuracy")[1], second.split("\n> ")[0]
+    rows = [[line for line in text.splitlines() if line.startswith("|")][2:] for text in parts]       # without the head
+    assert [len(lines) for lines in rows] == [2, 3]
+    assert all(escape(text) in line for text, line in zip(said, rows[1], strict=True))
+    tables = [one["aria-label"] for one in page.tags("div") if one.get("aria-label", "").startswith("Accuracy of each")]
+    assert tables == ["Accuracy of each method", "Accuracy of each method that was pre-trained"]
+    assert all(text in page.text for text in said) and "Accuracy per frame, pre-trained, %" in page.text
+    alone, content = write(two, tmp_path / "alone")
+    assert "seen before" not in alone.text and not any("had seen more than the folds" in one["text"] for one in content["findings"])
+    only, content = write(started[:1], tmp_path / "only")
+    assert [one["aria-label"] for one in only.tags("div") if one.get("aria-label", "").startswith("Accuracy of each")] == tables[1:]
+    assert "CNN (baseline), pre-trained on fer2013 had seen more than the folds: fer2013: people unknown" in content["findings"][-2]["text"]
+
+
 # --- which runs are one method ----------------------------------------------------------------------------------------
 
 
@@ -359,7 +399,9 @@ def test_json_page_and_markdown_hold_the_same_numbers(two, written):
     for one, folder in zip(report["figures"], two, strict=True):
         frame = pd.concat([read_predictions(folder / f"fold{fold}" / "predictions.csv") for fold in range(3)], ignore_index=True)
         assert one["pooled"] == json.loads(json.dumps(evaluate(frame).to_dict()))
-        assert set(one) == {"name", "method", "seed", "pooled", "mean_of_folds", "folds", "sentences", "kimg", "processor_minutes"}
+        assert set(one) == {
+            "name", "method", "seed", "seen_before", "pooled", "mean_of_folds", "folds", "sentences", "kimg", "processor_minutes",
+        }  # fmt: skip
         assert len(one["folds"]) == 3 and one["processor_minutes"] == (3 if one["method"] == "DE-GAN" else 1.5)
         costs = f"{one['kimg']:g}", f"{one['processor_minutes']:.1f}"
         assert f"% | {costs[0]} | {costs[1]} |" in text and f"{percent(one['pooled']['frame_macro_recall'])} {' '.join(costs)}" in page.text

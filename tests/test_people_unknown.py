@@ -132,7 +132,6 @@ REFUSED = {
     "cutting folds by person out of": ["train", "--fold", "0", "--method", "cnn"],
     "cutting folds by person out of ": ["crossval", "--method", "cnn"],
     "taking people's expressions out of": ["shortcut", "--method", "cnn"],
-    "pre-training on": ["pretrain"],
     "training method degan on": ["train", "--split", "official"],
     "training method deae on": ["train", "--split", "official", "--method", "deae"],
     "training cnn.balanced and cnn.confusion on": ["train", "--split", "official", "--method", "cnn", "--set", "cnn.balanced=true",

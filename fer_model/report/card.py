@@ -15,6 +15,7 @@ from fer_data import __version__
 from fer_data.faces.align import CANVAS
 from fer_data.faces.landmarks.none import NO_POINTS
 from fer_data.files import make_folder, sha256_of_file, write_bytes_atomically
+from fer_data.people import people_text
 from fer_data.share.terms import Terms, terms_of
 from fer_data.text import counted, escape, listed, paragraphs, percent, table
 from fer_model.config import STAGES_OF, SYNTHESISERS
@@ -118,7 +119,7 @@ def _warning(method: Method, terms: Terms) -> list[str]:
         return ["> The people are synthetic: nobody is in the weights, and figures of synthetic people say nothing about real faces."]
     draws = ""
     stage_1 = [stage for stage in STAGES_OF[method.config["method"]] if stage in SYNTHESISERS]
-    if stage_1:
+    if stage_1 and method.content.get("identities"):
         draws = (
             f" Stage 1 ({stage_1[0]}.safetensors) draws the faces of the people whom it was trained on, by name: whoever has it has"
             " pictures of them; fer-model export leaves it out."
@@ -135,11 +136,11 @@ def _in_short(method: Method) -> str:
     if method.config["method"] == "pretrain":
         return "An encoder of expressions and a decoder that draws faces, for stage 1 of other runs to start from; it predicts nothing."
     people = sorted({len(run.content.get("identities", ())) for run in method.runs})
+    says = f"Says which of {len(classes)} expressions ({', '.join(classes)}) a single aligned face shows. Trained on"
+    if method.config["fold"] is None:
+        return escape(f"{says} everybody of a database ({people_text(people[0])}), for other runs to start from; nothing was tested.")
     each = " in each fold" if len(method.runs) > 1 else ""
-    return escape(
-        f"Says which of {len(classes)} expressions ({', '.join(classes)}) a single aligned face shows. Trained on"
-        f" {listed(dict.fromkeys([people[0], people[-1]]))} people{each}; tested on people whom it had not seen."
-    )
+    return escape(f"{says} {listed(dict.fromkeys([people[0], people[-1]]))} people{each}; tested on people whom it had not seen.")
 
 
 def _numbers(method: Method, figures: Sequence[SeedFigures]) -> list[list[str]]:
@@ -252,6 +253,8 @@ def _training(method: Method) -> list[str]:
         name, stage = done.name, method.config[done.name]
         settings = ", ".join(f"{key} {stage[key]}" for key in _SETTINGS if stage.get(key) not in (None, 0.0, ""))
         what = _STAGES[stage.get("variant", "both") if name == "head" else name]
+        if name == "gan" and not method.content.get("identities"):
+            what = "DE-GAN without people: an encoder and a decoder draw faces of each training face's expression; a discriminator judges"
         if name == "head":
             what += ", the encoder trained on" if stage.get("encoder_lr") else ", the encoder frozen"
         rows.append([name, what, settings, f"{1000 * done.kimg:,.0f}", f"{done.passes:.1f}", f"{done.minutes:.1f}"])

@@ -14,7 +14,7 @@ def to_markdown(report: dict) -> str:
     parts = [
         [f"# {escape(report['title'])}"],
         [f"* {'' if one['level'] == 'ok' else '**Look:** '}{escape(one['text'])}" for one in report["findings"]],
-        ["## Accuracy", "", *accuracy_table(report["figures"])],
+        *_accuracy(report["figures"]),
         *[["\n".join(f"> {escape(text)}\n>" for text in one["sentences"]).removesuffix("\n>")] for one in report["figures"]],
         *([["## Differences", "", *[f"* {escape(one['sentence'])}" for one in report["comparisons"]]]] if report["comparisons"] else []),
         *([["## Several seeds", "", *[f"* {escape(t)}" for one in report["seeds"] for t in one["sentences"]]]] if report["seeds"] else []),
@@ -29,8 +29,16 @@ def to_markdown(report: dict) -> str:
     return paragraphs(parts)
 
 
+def _accuracy(figures: list[dict]) -> list[list[str]]:
+    """Return the table of methods from random weights, and that of the others: what had seen more is not compared row by row."""
+    kinds = {"## Accuracy": [one for one in figures if not one["seen_before"]],
+             "## Accuracy, pre-trained": [one for one in figures if one["seen_before"]]}  # fmt: skip
+    return [[title, "", *accuracy_table(mine)] for title, mine in kinds.items() if mine]
+
+
 def accuracy_table(figures: list[dict]) -> list[str]:
-    """Return the lines of a table: a row for each method and seed, `figures` as report.json holds them."""
+    """Return the lines of a table: a row for each method and seed, `figures` as report.json holds them, all of them started from
+    others or none."""
     units = ["per frame, pooled", "mean of folds", "per sequence, pooled", "mean of folds"]
     head = ["method", "folds", "images", "people", *units, "macro recall", "shown, thousand", "processor min"]
     rows = []
@@ -44,8 +52,9 @@ def accuracy_table(figures: list[dict]) -> list[str]:
         counts = [one["name"], len(one["folds"]), pooled["n_images"], pooled["n_subjects"]]
         spent = one["processor_minutes"]
         costs = [f"{one['kimg']:g}", "" if spent is None else f"{spent:.1f}"]
-        rows.append([*counts, *shares, f"{percent(pooled['frame_macro_recall'])} %", *costs])
-    return table(head, rows)
+        seen = [one["seen_before"]] if one["seen_before"] else []
+        rows.append([*counts, *shares, f"{percent(pooled['frame_macro_recall'])} %", *costs, *seen])
+    return table([*head, *(["seen before"] if figures[0]["seen_before"] else [])], rows)
 
 
 def _interval(share: dict) -> str:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_data.datasets.published import FILES, ck_plus_subjects, load_facts, parts_of
-from fer_data.people import people_text
 from fer_data.report.content import Finding
 from fer_data.text import counted, listed, named, percent
 from fer_model.evaluate.figures import REPLICATES
@@ -18,8 +17,10 @@ from fer_model.report.paper import RIVALS, PaperTable, table_of
 from fer_model.runs.faces import how_framed
 from fer_model.runs.fold_runs import FoldRun, is_fold
 from fer_model.runs.methods import Method, difference
+from fer_model.runs.pretrained import seen_before
 
-__all__ = ["OurRow", "PaperView", "Stage", "database_name", "drawn_of", "findings", "human_of", "paper_views", "protocol", "stages_of"]
+__all__ = ["OurRow", "PaperView", "Stage", "database_name", "drawn_of", "findings", "human_of", "paper_views", "protocol", "stages_of",
+           "started_from"]  # fmt: skip
 
 _UNKNOWN = "Whether the people are real or synthetic could not be found out: the prepared folder or its database is not where it was"
 _EVEN = 0.01                          # budgets within this share of each other are equal
@@ -104,7 +105,7 @@ def protocol(method: Method) -> list[tuple[str, str]]:
         ("Interval", f"95 %, bootstrap over the people of all folds, {REPLICATES:,} replicates"),
         ("Epoch rule", _rule(rules, "epoch")),
         ("Test crop", _rule(rules, "test_view")),
-        ("Pre-training", _pretraining(method)),
+        ("Pre-training", started_from(method) or "none: each fold from random weights"),
         ("Network's own code, sha256", str(method.config["own"]["sha256"]) if method.config["method"] == "own" else ""),
         ("Images shown", _budget(stages, "kimg", " thousand")),
         ("Passes over the faces", _budget(stages, "passes", "")),
@@ -123,7 +124,7 @@ def findings(methods: Sequence[Method], figures: Sequence[SeedFigures]) -> list[
     """Return what a reader should know before the figures, each as one sentence."""
     return [
         *_origin(methods), *_human(methods), *_incomplete(methods), *_kept_apart(methods), *_coverage(figures), *_same_data(methods),
-        *_budgets(methods), *_seeds(methods), *_absent(figures), *_majority(figures), *_versions(methods),
+        *_budgets(methods), *_started(methods), *_seeds(methods), *_absent(figures), *_majority(figures), *_versions(methods),
     ]  # fmt: skip
 
 
@@ -136,6 +137,7 @@ def paper_views(figures: Sequence[SeedFigures]) -> list[PaperView]:
             views.setdefault(table.number, []).append(one)
     result = []
     for _, mine in sorted(views.items()):
+        mine = sorted(mine, key=lambda one: bool(started_from(one.method)))      # those from random weights first
         table = table_of(mine[0].method.content["dataset"])
         caveats = [*dict.fromkeys(caveat for one in mine for caveat in _of_other_faces(one, table)), *_other_counts(mine, table)]
         caveats += [caveat for one in mine for caveat in _published(one, table)]
@@ -341,16 +343,19 @@ def _rule(rules: Sequence[dict], key: str) -> str:
     return _distinct(str(one.get(key, "not recorded")) for one in rules)
 
 
-def _pretraining(method: Method) -> str:
-    """Return what stage 1 of the runs started from."""
-    places = [run.content["init"] for run in method.runs if run.content.get("init")]
-    return _distinct(map(_started_from, places)) or "none: each fold from random weights"
+def started_from(method: Method) -> str:
+    """Return what the weights had seen that the runs started from; "": they began with random weights."""
+    entries = [run.content["init"] for run in method.runs if run.content.get("init")]
+    return _distinct(seen_before(init) + ("" if "said" in init else f" ({init['sha256'][:12]})") for init in entries)
 
 
-def _started_from(init: dict) -> str:
-    if "said" in init:                                                   # a file of weights
-        return init["said"]
-    return f"{init['dataset']}: {people_text(len(init['people']))}, {init['n_faces']} faces, {init['kimg']:g} kimg ({init['sha256'][:12]})"
+def _started(methods: Sequence[Method]) -> list[Finding]:
+    """Name the methods that did not begin with random weights: their rows are in a table of their own."""
+    return [
+        Finding("look", f"{method.label} had seen more than the folds: {seen}. It is in a table of its own; the images of its start are in"
+                        " no budget.")
+        for method in methods if (seen := started_from(method))
+    ]  # fmt: skip
 
 
 def _budget(stages: Sequence[Stage], field: str, unit: str) -> str:

@@ -27,7 +27,17 @@ from fer_model.evaluate.pooled import SeedFigures, SeedSpread, figures_of, seed_
 from fer_model.report import paper
 from fer_model.report.drawings import IntervalChart, Mark, curves, interval_chart
 from fer_model.report.markdown import to_markdown
-from fer_model.report.protocol import PaperView, database_name, drawn_of, findings, human_of, paper_views, protocol, stages_of
+from fer_model.report.protocol import (
+    PaperView,
+    database_name,
+    drawn_of,
+    findings,
+    human_of,
+    paper_views,
+    protocol,
+    stages_of,
+    started_from,
+)
 from fer_model.report.sentences import (
     sentence_of_difference,
     sentence_of_mean,
@@ -142,7 +152,8 @@ def figure_values(one: SeedFigures) -> dict:
     drawn = drawn_of(one.method)
     pooled, means = ([make(one, unit, drawn) for unit in UNITS] for make in (sentence_pooled, sentence_of_mean))
     return {
-        "name": one.name, "method": one.method.label, "seed": one.seed, "pooled": one.pooled.to_dict(),
+        "name": one.name, "method": one.method.label, "seed": one.seed, "seen_before": started_from(one.method),
+        "pooled": one.pooled.to_dict(),
         "kimg": sum(stage["kimg"] for run in one.folds for stage in run.result["stages"].values()) / len(one.folds),
         "processor_minutes": processor_minutes([run.result for run in one.folds]),
         "mean_of_folds": {name: asdict(found) for name, found in one.means.items()},
@@ -241,14 +252,17 @@ def _tiles(figures: Sequence[SeedFigures]) -> list[tuple[str, object, str]]:
 
 
 def _accuracy_charts(figures: Sequence[SeedFigures]) -> list[tuple[str, IntervalChart]]:
+    """Return a chart per unit, of the methods from random weights and of the others."""
     charts = []
-    for unit in UNITS:
-        marks = []
-        for one in figures:
-            share = getattr(one.pooled, f"{unit}_accuracy")
-            dots = tuple(getattr(found, f"{unit}_accuracy").value for found in one.by_fold)
-            marks.append(Mark(one.name, share.value, share.low, share.high, dots))
-        charts.append((f"Accuracy per {unit}, %", interval_chart(marks)))
+    for what, started in (("", False), (", pre-trained", True)):
+        mine = [one for one in figures if bool(started_from(one.method)) == started]
+        for unit in UNITS if mine else ():
+            marks = []
+            for one in mine:
+                share = getattr(one.pooled, f"{unit}_accuracy")
+                dots = tuple(getattr(found, f"{unit}_accuracy").value for found in one.by_fold)
+                marks.append(Mark(one.name, share.value, share.low, share.high, dots))
+            charts.append((f"Accuracy per {unit}{what}, %", interval_chart(marks)))
     return charts
 
 

@@ -1,15 +1,19 @@
 """Start training from a run that was trained on other people (--init).
 
 In:  the folder of a complete run: of `fer-model pretrain`, on all people of a database, or of a run of the same method.
-Out: Pretrained: weights to start from, and what is said of them in config.json, result.json and the log. Networks of other
-     sizes are refused, and people of the held-out sides: a network that has seen them is not tested by them. So are databases that hold
-     the pictures that are tested, where it is not known who is in them.
+Out: Pretrained: weights to start from, and what is said of them in config.json, result.json and the log; seen_before, the same for a
+     report, with what that run had started from itself. Networks of other sizes are refused, and people of the held-out sides: a
+     network that has seen them is not tested by them. So are databases that hold the pictures that are tested, where it is not known
+     who is in them.
 
                                 DE-GAN, stage 1                                             cnn, timm
     carried over                encoder, D's trunk, decoder (columns of f(x) and noise)     all but the classifier
     made new                    D's heads, the decoder's columns of the identity code       the classifier, BN's statistics
+
+A stage 1 that was pre-trained where people are unknown has no columns of a code and no D^i: both are new like anybody's.
 """
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -32,7 +36,7 @@ from fer_model.stages.classifier import ClassifierStage
 from fer_model.stages.gan import GanStage
 from fer_model.stages.registry import STAGES
 
-__all__ = ["CARRIED", "NEW", "Pretrained", "read_pretrained", "with_init"]
+__all__ = ["CARRIED", "NEW", "Pretrained", "read_pretrained", "seen_before", "with_init"]
 
 # By stage: what is carried over, what is made new.
 CARRIED = {"gan": ("encoder", "discriminator's trunk", "decoder, its columns of f(x) and noise")}
@@ -51,23 +55,26 @@ class Pretrained:
     tensors: dict[str, Tensor]        # network/name, as Stage.weights gives them
     sha256: str                       # of the stage's file
     dataset: str
-    people: tuple[str, ...]           # dataset/subject, all whose faces shaped the weights; (): people unknown
+    people: tuple[str, ...]           # dataset/subject, all whose faces are known to have shaped the weights
+    n_people: int                     # of `dataset`; 0: people unknown
     n_faces: int
     kimg: float
     stage: str                        # which it is
+    before: dict | None               # the entry of what that run itself had started from, without names; None: random weights
 
     def entry(self) -> dict:
         """Return what config.json says of it."""
         return {
-            "run": str(self.run), "sha256": self.sha256, "dataset": self.dataset, "n_faces": self.n_faces, "kimg": self.kimg,
-            "carried_over": list(CARRIED[self.stage]), "made_new": list(NEW[self.stage]), "people": list(self.people),
+            "run": str(self.run), "sha256": self.sha256, "dataset": self.dataset, "n_people": self.n_people, "n_faces": self.n_faces,
+            "kimg": self.kimg, "carried_over": list(CARRIED[self.stage]), "made_new": list(NEW[self.stage]),
+            "people": list(self.people), **({} if self.before is None else {"before": self.before}),
         }  # fmt: skip
 
     def sentence(self) -> str:
         """Return the same for people."""
         return (
-            f"{self.run} ({self.dataset}: {people_text(len(self.people))}, {self.n_faces} faces, {self.kimg:g} kimg); carried over:"
-            f" {'; '.join(CARRIED[self.stage])}; made new: {'; '.join(NEW[self.stage])}"
+            f"{self.run} ({seen_before(self.entry())}); carried over: {'; '.join(CARRIED[self.stage])}; made new:"
+            f" {'; '.join(NEW[self.stage])}"
         )
 
     @torch.no_grad()
@@ -96,6 +103,19 @@ class Pretrained:
         """Return the tensors below `prefix`, a network's part, as a network of their own."""
         network = prefix.rstrip(".")
         return {f"{network}/{name.removeprefix(prefix)}": t for name, t in self.tensors.items() if name.startswith(prefix)}
+
+
+def seen_before(init: dict) -> str:
+    """Return what the weights that a run started from had seen, from the entry that config.json has of them: database, people, faces."""
+    if "said" in init:                                                   # a file of weights
+        return init["said"]
+    before = f"; before that {seen_before(init['before'])}" if init.get("before") else ""
+    return f"{init['dataset']}: {people_text(_n_people(init))}, {init['n_faces']} faces, {init['kimg']:g} kimg{before}"
+
+
+def _n_people(init: dict) -> int:
+    """Return of how many people an entry's database is; 0: unknown. A run of an older program has all names and no number."""
+    return init.get("n_people", len(init.get("people", ())))
 
 
 def with_init(config: TrainConfig, run: Path | None) -> TrainConfig:
@@ -128,20 +148,29 @@ def read_pretrained(run: Path, config: TrainConfig, fold: Fold) -> Pretrained:
     data = folder.read_weights(stage)
     tensors = checkpoint.read_tensors(folder.weights(stage))
     _refuse_other_sizes(run, stage, tensors, theirs, config, len(fold.classes))
-    before = content["init"] or {"people": []}                           # it may have started from another itself
-    people = sorted({*content["identities"], *content["validation_people"], *before["people"]})
+    before, own = content["init"], [*content["identities"], *content["validation_people"]]     # it may have started from another itself
+    people = sorted({*own, *(before["people"] if before else ())})
+    before = before and {**{name: value for name, value in before.items() if name != "people"}, "n_people": _n_people(before)}
     held_out = in_common(people, [*people_in(fold.test), *people_in(fold.validation)])
     if held_out:
         raise FoldError(
             f"starting from {run}: it was trained on {min(held_out)} ({counted(len(held_out), 'person', 'people')} in all), who is held out"
             f" in fold {fold.number}; choose an --init that was trained on none of them"
         )
-    if not content["identities"] or not fold.identities:                 # nobody can say who is in both
-        for one in parts_of(content["dataset"]):
-            refuse_same_pictures(f"starting from {run}", one, fold.test["dataset"].unique())
-    return Pretrained(
-        Path(run), tensors, sha256_of_bytes(data), content["dataset"], tuple(people), content["n_train"], getattr(theirs, stage).kimg, stage
-    )  # fmt: skip
+    for dataset, n_people in _databases({"dataset": content["dataset"], "n_people": len(own), "before": before}):
+        if not n_people or not fold.identities:                          # nobody can say who is in both
+            for one in parts_of(dataset):
+                refuse_same_pictures(f"starting from {run}", one, fold.test["dataset"].unique())
+    counts = len(own), content["n_train"], getattr(theirs, stage).kimg
+    return Pretrained(Path(run), tensors, sha256_of_bytes(data), content["dataset"], tuple(people), *counts, stage, before)
+
+
+def _databases(init: dict | None) -> Iterator[tuple[str, int]]:
+    """Yield the databases that the weights of an entry have seen, one before the other, and of how many known people."""
+    while init:
+        if dataset := init.get("dataset") or init.get("trained_on"):
+            yield dataset, _n_people(init)
+        init = init.get("before")
 
 
 def _refuse_other_sizes(

@@ -39,9 +39,11 @@ class TrainedRun:
     generator: Generator | None = None       # G as stage 1 left it: a head may have moved its encoder since; None: the method has none
 
     def generator_for(self, what: str) -> Generator:
-        """Return G. Raises RunError if the method has none; `what` says what it is needed for."""
+        """Return G. Raises RunError if the method has none, or nobody to draw; `what` says what it is needed for."""
         if self.generator is None:
             raise RunError(f"{what}: a run with a generator is needed, {self.run} is of method {self.config.method}")
+        if not self.identities:
+            raise RunError(f"{what}: a run that knows people is needed; {self.run} was trained where they are unknown, its G draws nobody")
         return self.generator
 
     def open_data(self, data: Path | None = None) -> tuple[Path, Fold]:

@@ -9,6 +9,11 @@ Out: GanStage, for engine.loop.run_stage; its weights are encoder, decoder and d
     codes                       I, one-hot over the N_i training identities of the fold
     noise                       z ~ U(-1, 1)^{N_z}
     target                      y^id2, the target identity: the one that I codes
+
+Where people are unknown (pre-training alone), nobody can be named and nobody asked for. Then N_i is 0: D has no D^i, both equations lose
+their identity term, and G(x, z) is given no code. What is left is a GAN of expressions: f(x) must hold the expression, as D asks for
+it in every fake; nothing takes the person out of f(x). No stand-in for people is made up (pictures as people, clusters): D would learn
+to tell pictures apart, which is the opposite of what the identity output is for.
 """
 
 from collections.abc import Mapping
@@ -79,14 +84,16 @@ def at_rest(network: nn.Module):
 
 def draw_codes(
     identity: Tensor,                 # (B,) int64, y^id of the whole batch of all processes
-    n_identities: int,
+    n_identities: int,                # 0: people unknown, the targets are those of `identity`
     n_noise: int,
     targets: str,                     # other: any identity but the input's own; any
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """Return the target identities (B,) int64 and the noise (B, N_z) float32 in [-1, 1), both on the CPU."""
     n = len(identity)
-    if targets == "other":
+    if not n_identities:
+        target = identity.clone()
+    elif targets == "other":
         target = torch.randint(n_identities - 1, (n,), generator=generator)
         target = target + (target >= identity)                           # uniform over all but the own one
     else:
@@ -106,7 +113,8 @@ class GanStage(Stage):
         net, n_identities = config.network, len(fold.identities)
         self.batches = Batches(self.views.n_faces, config.gan.batch, config.seed, self.name)
         self.expression = fold.expression_labels(device)                 # (n,) y^e
-        self.identity_cpu = fold.identity_labels(torch.device("cpu"))    # (n,) y^id
+        nobody = torch.full((len(fold.train),), -1)
+        self.identity_cpu = fold.identity_labels(torch.device("cpu")) if n_identities else nobody          # (n,) y^id; -1: unknown
         self.identity = self.identity_cpu.to(device)
         made = {
             "generator": lambda: Generator(Encoder(net), Decoder(net, n_identities)),
@@ -121,7 +129,8 @@ class GanStage(Stage):
         self.generator = self.learners["generator"].network.train()
         self.discriminator = self.learners["discriminator"].network.train()
         self.average = Average(self.generator, config.gan) if config.gan.average_half_kimg else None
-        self.accuracy = torch.zeros(3, device=device)                    # running: real expression, real identity, fake
+        self.judged = ("real_expression", *(["real_identity"] if n_identities else []), "fake")
+        self.accuracy = torch.zeros(len(self.judged), device=device)     # running, of D on what `judged` names
         self.intervals = {"D": config.gan.d_interval, "G": 1}            # steps from one run of a phase to the next
 
     def draw(self, step: int) -> dict[str, Tensor]:
@@ -157,14 +166,15 @@ class GanStage(Stage):
         loss = self._discriminator(batch) if phase.name == "D" else self._generator(batch)
         self.learners[phase.trains].descend(loss.total)
         total, *parts = loss
-        return {phase.name: total} | {f"{phase.name}_{part}": v for part, v in zip(loss._fields[1:], parts, strict=True)}
+        return {phase.name: total} | {f"{phase.name}_{part}": v for part, v in zip(loss._fields[1:], parts, strict=True) if v is not None}
 
     def _discriminator(self, batch: GanBatch) -> DiscriminatorLoss:
         (real_e, real_i), (fake_e, _) = self._judge(batch.x), self._judge(batch.fake.detach())
         with torch.no_grad():
             fake_class = len(self.fold.classes)
-            right = real_e.argmax(1) == batch.expression, real_i.argmax(1) == batch.identity, fake_e.argmax(1) == fake_class
-            now = torch.stack(right).float().mean(1)                     # (3,)
+            named = [] if real_i is None else [real_i.argmax(1) == batch.identity]
+            right = [real_e.argmax(1) == batch.expression, *named, fake_e.argmax(1) == fake_class]
+            now = torch.stack(right).float().mean(1)                     # as `judged`
             self.accuracy.lerp_(now, 1 - self.config.d_memory)
         return discriminator_loss(real_e, real_i, fake_e, batch.expression, batch.identity, self.config.d_label_smoothing)
 
@@ -173,8 +183,8 @@ class GanStage(Stage):
             fake_e, fake_i = self._judge(batch.fake)
         return generator_loss(fake_e, fake_i, batch.expression, batch.target)
 
-    def _judge(self, faces: Tensor) -> tuple[Tensor, Tensor]:
-        """Return D's logits (B, N_e + 1), (B, N_i) of faces that are all real or all synthesised.
+    def _judge(self, faces: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return D's logits (B, N_e + 1), (B, N_i) of faces that are all real or all synthesised; the second None: people unknown.
 
         BN sees one kind at a time. In a batch of both, early fakes, which are noise, fill the batch's variance and press
         the real faces together: after 150 steps D named 27 % of the expressions and 16 % of the people, against 64 % and 47 %.
@@ -187,7 +197,8 @@ class GanStage(Stage):
 
     def codes(self, target: Tensor) -> Tensor:
         """Return I (B, N_i), one-hot, for identities (B,); the decoder scales it by network.code_scale."""
-        return one_hot(target, len(self.fold.identities))
+        n_identities = len(self.fold.identities)
+        return one_hot(target, n_identities) if n_identities else torch.zeros(len(target), 0, device=target.device)
 
     @torch.inference_mode()
     def own_identity(self, faces: Tensor) -> Tensor:
@@ -197,13 +208,11 @@ class GanStage(Stage):
 
     def review(self, step: int) -> dict[str, float]:
         """Read D's running accuracies; from now on train D less often if it is strong, as before if it is not."""
-        real_e, real_i, fake = self.accuracy.tolist()
-        strong = (real_e + real_i + fake) / 3 > self.config.d_strong_above
+        accuracies = self.accuracy.tolist()
+        strong = sum(accuracies) / len(accuracies) > self.config.d_strong_above
         self.intervals["D"] = self.config.d_interval_strong if strong else self.config.d_interval
-        return {
-            "accuracy_real_expression": round(real_e, 4), "accuracy_real_identity": round(real_i, 4),
-            "accuracy_fake": round(fake, 4), "interval_D": self.intervals["D"],
-        }  # fmt: skip
+        each = {f"accuracy_{name}": round(share, 4) for name, share in zip(self.judged, accuracies, strict=True)}
+        return {**each, "interval_D": self.intervals["D"]}
 
     def samples(self, step: int) -> list[str]:
         return self.batches.names_at(step, self.fold.train["image_id"])

@@ -22,8 +22,8 @@ Out: Health, a Watcher: numbers for the log.
     kid_own                     kernel distance between real and synthesised faces in the expression judge's hidden layer
                                 (torchmetrics; unbiased). Its features are the project's own: never comparable with KID on Inception's
 
-A number without a face to be measured on is left out. Nothing here takes part in training: no random number that training uses,
-no gradient, no state of G or D.
+A number without a face to be measured on is left out; so is, where people are unknown, whatever is about a person. Nothing here
+takes part in training: no random number that training uses, no gradient, no state of G or D.
 """
 
 import warnings
@@ -58,12 +58,13 @@ class Health:
         faces = spread_over(views.n_faces, self.config.n_faces)          # (n,) over all people
         self.x = centre_inputs(views, faces, run.network.image_size)     # (n, C, S, S)
         self.expression = fold.expression_labels(device)[faces.to(device)]
-        self.identity = fold.identity_labels(device)[faces.to(device)]
+        nobody = torch.full((len(faces),), -1, device=device)
+        self.identity = fold.identity_labels(device)[faces.to(device)] if fold.identities else nobody
         target, noise = draw_codes(
             self.identity.cpu(), len(fold.identities), run.network.noise, "other", stream(run.seed, "health/codes")
         )
         self.target, self.noise = target.to(device), noise.to(device)    # (n,), (n, N_z)
-        self.seen = cells_seen(fold)[target, self.expression.cpu()]      # (n,)
+        self.seen = cells_seen(fold)[target, self.expression.cpu()] if fold.identities else None           # (n,)
         self.real = judged_real(self.judges, fold, views, run)
 
     @torch.inference_mode()
@@ -77,7 +78,7 @@ class Health:
         effects = self._effects(stage)
         generator.train(training)
         found = verdicts(self.judges, fake).shares(self.expression, self.target, self.seen, self.identity)
-        if hasattr(stage, "own_identity"):
+        if hasattr(stage, "own_identity") and stage.fold.identities:
             found["d_identity"] = (stage.own_identity(fake) == self.target).float().mean().item()
         found |= {**self.real, **effects, "kid_own": self._kid(fake)}
         return {name: float(f"{value:.4g}") for name, value in found.items()}
@@ -87,12 +88,16 @@ class Health:
 
     def _effects(self, stage: Stage) -> dict[str, float]:
         """Return the mean standard deviation of a pixel over identities, over inputs and over noises."""
-        n = min(N_CODES, len(self.x), len(stage.fold.identities))
-        rows, people = (spread_over(total, n).to(self.x.device) for total in (len(self.x), len(stage.fold.identities)))
+        n_people = len(stage.fold.identities)
+        n = min(N_CODES, len(self.x), n_people or N_CODES)
+        rows = spread_over(len(self.x), n).to(self.x.device)
         f, decoder = stage.finished.encoder(self.x[rows]), stage.finished.decoder                    # (n, N_f)
-        made = torch.stack([decoder(f, stage.codes(person.expand(n)), self.noise[:1].expand(n, -1)) for person in people])
         codes = stage.codes(self.target[rows])
         noisy = torch.stack([decoder(f, codes, z.expand(n, -1)) for z in self.noise[rows]])         # (noise, input, C, S, S)
+        if not n_people:
+            return {"input_effect": noisy.std(1).mean().item(), "noise_effect": noisy.std(0).mean().item()}
+        people = spread_over(n_people, n).to(self.x.device)
+        made = torch.stack([decoder(f, stage.codes(person.expand(n)), self.noise[:1].expand(n, -1)) for person in people])
         code, other, noise = (faces.std(0) for faces in (made, made.transpose(0, 1), noisy))        # made: (identity, input, C, S, S)
         return {"code_effect": code.mean().item(), "input_effect": other.mean().item(), "noise_effect": noise.mean().item()}
 

@@ -4,7 +4,8 @@ In:  StageInputs: a Fold, its Views, a TrainConfig whose budgets are resolved. T
 Out: JudgesStage, for engine.loop.run_stage: it trains before stage 1 and is no part of the method. Shares of right answers by name.
 
 A cell is a pair (person, expression). Some cells of the training people are held out of the judges' training, with all their
-sequences: on these real faces a judge is as good as it can be trusted to be where a person shows a new expression.
+sequences: on these real faces a judge is as good as it can be trusted to be where a person shows a new expression. Where people are
+unknown, there is one judge, of the expression, and pictures are held out.
 """
 
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from fer_data.store.loader import Views
 from fer_model.config import CnnConfig, TrainConfig
 from fer_model.data.augment import draw_changes, strengthen
 from fer_model.data.batches import Batches
-from fer_model.data.fold import Fold, people_of
+from fer_model.data.fold import Fold, people_in, people_of
 from fer_model.engine.devices import autocast
 from fer_model.engine.randomness import stream
 from fer_model.engine.stage import Learner, Stage
@@ -44,8 +45,11 @@ def cells_seen(fold: Fold) -> Tensor:
 def held_out(rows: pd.DataFrame, seed: int) -> np.ndarray:
     """Return which training faces the judges do not learn from, (n,) bool: cells drawn by `seed`, with all of their sequences.
 
-    Every person and every expression keeps a face to learn from; where that is not possible, fewer cells are held out, or none.
+    Every person and every expression keeps a face to learn from; where that is not possible, fewer cells are held out, or none. Where
+    people are unknown they are pictures, and every expression keeps one.
     """
+    if not people_in(rows):
+        return _pictures_held_out(rows, seed)
     person, expression = (pd.factorize(names)[0] for names in (people_of(rows), rows["expression"]))
     sequence = rows.groupby(["dataset", "subject", "sequence"]).ngroup().to_numpy()                  # (n,)
     cell, cells = pd.factorize(pd.Series(list(zip(person, expression, strict=True))))
@@ -59,6 +63,15 @@ def held_out(rows: pd.DataFrame, seed: int) -> np.ndarray:
     return out
 
 
+def _pictures_held_out(rows: pd.DataFrame, seed: int) -> np.ndarray:
+    """Return which of pictures of unknown people are held out, (n,) bool."""
+    order = torch.randperm(len(rows), generator=stream(seed, "judges/held out")).numpy()
+    again = rows["expression"].iloc[order].duplicated().to_numpy()       # the first of each expression stays
+    out = np.zeros(len(rows), bool)
+    out[order[again][: round(HELD_OUT * len(rows))]] = True
+    return out
+
+
 def judge_network(config: TrainConfig, n_classes: int, stage: str = "judges") -> BaselineCnn:
     """Return a judge, or with stage `critics` a critic, of `n_classes` expressions or people, without weights."""
     sizes = getattr(config, stage)
@@ -66,7 +79,7 @@ def judge_network(config: TrainConfig, n_classes: int, stage: str = "judges") ->
 
 
 class JudgesStage(Stage):
-    """Two CNNs on the same real faces: which expression, which training person."""
+    """Two CNNs on the same real faces: which expression, which training person; one where people are unknown."""
 
     name = "judges"
 
@@ -77,7 +90,9 @@ class JudgesStage(Stage):
         self.stronger_views = getattr(self.config, "stronger_views", 0.0)        # the judges have none
         self.kept = torch.from_numpy(np.flatnonzero(self.learned_from(fold, config)))                             # (m,) faces
         self.batches = Batches(len(self.kept), self.config.batch, config.seed, self.name)
-        labels = {"expression": fold.expression_labels(device), "identity": fold.identity_labels(device)}         # (n,) each
+        labels = {"expression": fold.expression_labels(device)}          # (n,) each
+        if fold.identities:
+            labels["identity"] = fold.identity_labels(device)
         sizes = {"expression": len(fold.classes), "identity": len(fold.identities)}
         self.learners, self.labels = {}, {}
         for name, kind in self.kinds().items():
@@ -87,7 +102,7 @@ class JudgesStage(Stage):
 
     def kinds(self) -> dict[str, str]:
         """Return what each network names, by the network's name."""
-        return {"expression": "expression", "identity": "identity"}
+        return {"expression": "expression"} | ({"identity": "identity"} if self.fold.identities else {})
 
     @staticmethod
     def learned_from(fold: Fold, config: TrainConfig) -> np.ndarray:
@@ -124,16 +139,21 @@ class Verdicts:
     """What the judges say of n faces."""
 
     expression: Tensor                # (n,) int64, on the CPU
-    identity: Tensor                  # (n,) int64, training people
+    identity: Tensor | None           # (n,) int64, training people; None: people unknown
 
-    def shares(self, expression: Tensor, target: Tensor, seen: Tensor | None = None, source: Tensor | None = None) -> dict[str, float]:
+    def shares(
+        self, expression: Tensor, target: Tensor | None, seen: Tensor | None = None, source: Tensor | None = None
+    ) -> dict[str, float]:  # fmt: skip
         """Return shares of right answers: of all faces and, given `seen`, of those in cells that training has and has not.
 
-        expression, target   (n,) what each face is to show, and whom
+        expression, target   (n,) what each face is to show, and whom; None: people unknown, judged_expression is all there is
         seen                 (n,) bool, whether training has the cell (target, expression); a part without a face is left out
         source               (n,) whose face the expression comes from: source_identity is the share that show this person
         """
-        what, whom = self.expression == expression.cpu(), self.identity == target.cpu()
+        what = self.expression == expression.cpu()
+        if self.identity is None:
+            return {"judged_expression": what.float().mean().item()}
+        whom = self.identity == target.cpu()
         parts = {"": torch.ones_like(what)} | ({} if seen is None else {"_seen": seen.cpu(), "_unseen": ~seen.cpu()})
         found = {
             name + part: right[which].float().mean().item()
@@ -146,8 +166,8 @@ class Verdicts:
 @torch.inference_mode()
 def verdicts(judges: Mapping[str, nn.Module], faces: Tensor) -> Verdicts:
     """Return what the judges, in evaluation mode, say of faces (n, C, S, S) in [-1, 1]."""
-    said = {kind: [judges[kind](part).argmax(1).cpu() for part in faces.split(AT_ONCE)] for kind in ("expression", "identity")}
-    return Verdicts(**{kind: torch.cat(parts) for kind, parts in said.items()})
+    said = {kind: [judge(part).argmax(1).cpu() for part in faces.split(AT_ONCE)] for kind, judge in judges.items()}
+    return Verdicts(**{"identity": None} | {kind: torch.cat(parts) for kind, parts in said.items()})
 
 
 def judged_real(judges: Mapping[str, nn.Module], fold: Fold, views: Views, config: TrainConfig) -> dict[str, float]:
@@ -160,5 +180,5 @@ def judged_real(judges: Mapping[str, nn.Module], fold: Fold, views: Views, confi
         return {}
     said = verdicts(judges, torch.cat([centre_inputs(views, part, config.network.image_size) for part in faces.split(AT_ONCE)]))
     cpu = torch.device("cpu")
-    shares = said.shares(fold.expression_labels(cpu)[faces], fold.identity_labels(cpu)[faces])
+    shares = said.shares(fold.expression_labels(cpu)[faces], fold.identity_labels(cpu)[faces] if fold.identities else None)
     return {f"{name}_real": value for name, value in shares.items()}

@@ -6,6 +6,8 @@ Out: uint8 (H, W) or (H, W, 3) RGB: rows are inputs, columns are identities. She
 Top row: a real face of each identity. Left column: the inputs. If a column does not show one person, or a row not one
 expression, something is wrong; a generator that ignores the code makes all of a row the same. A white corner marks an unseen cell:
 no training face shows this person with this expression, so the synthesised one is a transfer.
+
+Where people are unknown there is no code and no top row: columns are noises, one for each.
 """
 
 from pathlib import Path
@@ -26,7 +28,7 @@ from fer_model.networks import Generator
 from fer_model.stages.classifier import centre_inputs
 from fer_model.stages.judges import cells_seen
 
-__all__ = ["COLUMNS", "GAP", "MARK", "Sheets", "draw_noise", "draw_sheet", "sheet", "spread_over", "tiled", "write_picture"]
+__all__ = ["COLUMNS", "GAP", "MARK", "Sheets", "draw_noise", "draw_noises", "draw_sheet", "sheet", "spread_over", "tiled", "write_picture"]
 
 COLUMNS = 8                           # identities shown, spread evenly over all
 GAP = 2                               # px between faces
@@ -58,8 +60,20 @@ def draw_sheet(
     made = [generator.decoder(f, code.expand(len(f), -1), noise.to(f.device)) for code in codes]          # I of (R, C, S, S)
     if unseen is not None:
         made = [_marked(faces, which) for faces, which in zip(made, unseen.T, strict=True)]
-    lines = [torch.stack([face, *made_of_it]) for face, *made_of_it in zip(inputs, *made, strict=True)]
+    lines = _lines(inputs, made)
     return tiled(lines if real is None else [torch.cat([torch.ones_like(real[:1]), real]), *lines])
+
+
+@torch.inference_mode()
+def draw_noises(generator: Generator, inputs: Tensor, noise: Tensor) -> np.ndarray:
+    """Return the sheet of inputs (R, C, S, S), a column for each noise of (I, N_z), of a generator without a code in evaluation mode."""
+    f = generator.encoder(inputs)                                                # (R, N_f)
+    return tiled(_lines(inputs, [generator.decoder(f, f.new_zeros(len(f), 0), z.expand(len(f), -1)) for z in noise.to(f.device)]))
+
+
+def _lines(inputs: Tensor, made: list[Tensor]) -> list[Tensor]:
+    """Return each input (C, S, S) with what was made of it; `made`: columns of (R, C, S, S)."""
+    return [torch.stack([face, *made_of_it]) for face, *made_of_it in zip(inputs, *made, strict=True)]
 
 
 def _marked(faces: Tensor, which: Tensor) -> Tensor:
@@ -73,17 +87,29 @@ def _marked(faces: Tensor, which: Tensor) -> Tensor:
 
 def sheet(stage: Stage) -> np.ndarray:
     """Return the sheet of a stage, one input for each expression. The generator is in evaluation mode meanwhile."""
-    cpu, fold = torch.device("cpu"), stage.fold
-    expression, people = fold.expression_labels(cpu), spread_over(len(fold.identities))          # (n,), (I,)
+    fold, generator, training = stage.fold, stage.finished, stage.finished.training
+    expression, rng = fold.expression_labels(torch.device("cpu")), stream(stage.run.seed, "gan/sheet")
     shown = expression.unique()                                                  # (E,)
-    rows, real = _first_of(expression, shown), _first_of(fold.identity_labels(cpu), people)      # (E,), (I,)
-    inputs, real = (centre_inputs(stage.views, faces, stage.run.network.image_size) for faces in (rows, real))
-    noise = draw_noise(len(rows), stage.run.network.noise, stream(stage.run.seed, "gan/sheet"))
-    generator, training = stage.finished, stage.finished.training
+    rows = _first_of(expression, shown)                                          # (E,)
+    inputs = _inputs_of(stage, rows)
     generator.eval()
-    picture = draw_sheet(generator, inputs, people, noise, real, ~cells_seen(fold)[people][:, shown].T)
+    if fold.identities:
+        picture = _sheet_of_people(stage, inputs, shown, draw_noise(len(rows), stage.run.network.noise, rng))
+    else:
+        picture = draw_noises(generator, inputs, draw_noise(COLUMNS, stage.run.network.noise, rng))
     generator.train(training)
     return picture
+
+
+def _sheet_of_people(stage: Stage, inputs: Tensor, shown: Tensor, noise: Tensor) -> np.ndarray:
+    fold, people = stage.fold, spread_over(len(stage.fold.identities))           # (I,)
+    real = _inputs_of(stage, _first_of(fold.identity_labels(people.device), people))
+    return draw_sheet(stage.finished, inputs, people, noise, real, ~cells_seen(fold)[people][:, shown].T)
+
+
+def _inputs_of(stage: Stage, faces: Tensor) -> Tensor:
+    """Return training faces (n,) in the test view, (n, C, S, S)."""
+    return centre_inputs(stage.views, faces, stage.run.network.image_size)
 
 
 def _first_of(labels: Tensor, wanted: Tensor) -> Tensor:
