@@ -110,7 +110,7 @@ def seen(**entry):
 
 
 def test_what_had_seen_more_is_in_a_table_of_its_own(two, tmp_path):
-    """In all three files, with what it had seen, and of whom. Seen red, each: one table for all rows; the last column left out."""
+    """In all three files, with what it had seen, and of whom. Seen red, each: one table for all rows; the last column without a head."""
     before = {"dataset": "jaffe", "n_people": 10, "n_faces": 213, "kimg": 5.0}
     starts = {
         "unknown": seen(dataset="fer2013"),
@@ -126,7 +126,7 @@ def test_what_had_seen_more_is_in_a_table_of_its_own(two, tmp_path):
     first, second = (tmp_path / "out" / "report.md").read_text().split("## Accuracy, pre-trained")
     parts = first.split("## Accuracy")[1], second.split("\n> ")[0]
     rows = [[line for line in text.splitlines() if line.startswith("|")][2:] for text in parts]       # without the head
-    assert [len(lines) for lines in rows] == [2, 3]
+    assert [len(lines) for lines in rows] == [2, 3] and ["seen before" in text for text in parts] == [False, True]
     assert all(escape(text) in line for text, line in zip(said, rows[1], strict=True))
     tables = [one["aria-label"] for one in page.tags("div") if one.get("aria-label", "").startswith("Accuracy of each")]
     assert tables == ["Accuracy of each method", "Accuracy of each method that was pre-trained"]
