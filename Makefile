@@ -53,11 +53,11 @@ torture: $(STAMP)  ## Run the longest tests (an hour and more).
 mutate: $(STAMP)  ## Break the code line by line and expect red tests.
 	$(PY) tests/mutate.py
 
-bench: $(STAMP)  ## Measure the speed of everything beside its rivals: one table (a quarter of an hour, 3 GB of disk; leave the machine alone).
-	$(PY) -m benchmarks.table --write benchmarks/results/speed
+bench: $(STAMP)  ## Measure the speed of everything beside its rivals: one table (half an hour, 3 GB of disk; leave the machine alone).
+	$(PY) -m benchmarks.table --write 'benchmarks/results/speed-{processor}'
 
-bench-long: $(STAMP)  ## The same with more rounds, up to 16,000 frames, BU-4DFE's size, several processes, bf16 beside fp32 (hours, 20 GB of disk; interrupted, it goes on).
-	$(PY) -m benchmarks.table --size long --write benchmarks/results/speed_long --resume
+bench-long: $(STAMP)  ## The same with more rounds, up to 60,600 frames, clips, torchrun, bf16 beside fp32, the demo (hours, 20 GB of disk; in parts of 25 minutes at most: interrupted, it goes on).
+	$(PY) -m benchmarks.table --size long --write 'benchmarks/results/speed-long-{processor}' --resume
 
 device: $(STAMP)  ## Prepare build/device: what `python3 -m benchmarks.device` needs on a machine with a GPU and no network.
 	$(PY) -m benchmarks.device --prepare

@@ -4,35 +4,39 @@ In:  nothing; synthetic people are drawn into 150 MB of temporary disk. Two work
 Out: bars for table.py, those of growth.py: three faces of each clip are its frames.
 """
 
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 
 from benchmarks.growth import growth, watched
-from benchmarks.table import Bar, run_module
+from benchmarks.table import Bar, run_parts
 from fer_data.store.manifest import read_settings
 from fer_data.synthetic.crema_d import write_crema_d
 
-__all__ = ["bars"]
+__all__ = ["parts", "measure", "bars"]
 
 PEOPLE = {"tiny": (2, 3, 4), "bench": (4, 8, 12), "long": (12, 45, 91)}
 
 
-def bars(size: str = "long") -> list[Bar]:
-    """Return the bars of a tree of FLV clips."""
-    runs = {}
+def parts(size: str) -> tuple[str, ...]:
+    """Return how many people there are in each tree."""
+    return tuple(map(str, PEOPLE[size]))
+
+
+def measure(part: str, size: str) -> dict:
+    """Return how many faces a tree of this many people gives, and what it costs to prepare them."""
     with tempfile.TemporaryDirectory(prefix="bench-clips-") as folder:
         place = Path(folder)
-        for people in PEOPLE[size]:
-            write_crema_d(place / "in", subjects=people, takes=1, workers=2)
-            options = ["--landmarks", "dlib", "--folds", "2", "--views", "virtual", "--workers", "2"]
-            found = watched(["prepare", "crema-d", str(place / "in"), str(place / "out"), *options], place / "log")
-            runs[read_settings(place / "out")["kept"]] = found
-            print(f"{people} people: {found[2]:.0f} s", file=sys.stderr, flush=True)
-            shutil.rmtree(place / "out")
-    return growth("clips of CREMA-D", runs)
+        write_crema_d(place / "in", subjects=int(part), takes=1, workers=2)
+        options = ["--landmarks", "dlib", "--folds", "2", "--views", "virtual", "--workers", "2"]
+        cost = watched(["prepare", "crema-d", str(place / "in"), str(place / "out"), *options], place / "log")
+        return {"faces": read_settings(place / "out")["kept"], "cost": cost}
+
+
+def bars(size: str, measured: dict[str, dict]) -> list[Bar]:
+    """Return the bars of a tree of FLV clips."""
+    return growth("clips of CREMA-D", {one["faces"]: one["cost"] for one in measured.values()})
 
 
 if __name__ == "__main__":
-    sys.exit(run_module(bars, __doc__))
+    sys.exit(run_parts(parts, measure, bars, __doc__))

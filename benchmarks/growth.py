@@ -1,7 +1,7 @@
-"""What `fer-data prepare` costs for more frames, up to 16,000: whether memory grows, and time more than in proportion.
+"""What `fer-data prepare` costs for more frames, up to 60,600 as BU-4DFE has them: whether memory grows, and time more than in proportion.
 
 In:  nothing; a few pictures are drawn, and copied until there are enough. Each copy is a file of other bytes (a comment of
-     its own), so that no frame is found in the cache. Two workers; up to 17 GB of temporary disk.
+     its own), so that no frame is found in the cache. Two workers; up to 17 GB of temporary disk for stored views.
 Out: bars for table.py.
 
 The peak is VmHWM of /proc, the most that was resident since a process began its program, of the process that writes and of its
@@ -9,7 +9,6 @@ largest worker. ru_maxrss would not do: a worker inherits the figure of the proc
 """
 
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,13 +16,16 @@ import time
 from itertools import cycle, islice
 from pathlib import Path
 
-from benchmarks.table import Bar, run_module
+from benchmarks.table import Bar, run_parts
 from fer_data.synthetic.oulu_casia import write_oulu
 
-__all__ = ["write_tree", "run_prepare", "watched", "growth", "bars"]
+__all__ = ["write_tree", "run_prepare", "watched", "growth", "parts", "measure", "bars"]
 
 ROOT = Path(__file__).resolve().parents[1]
-FRAMES = {"tiny": (20, 40, 60), "bench": (100, 1000, 2000), "long": (1000, 4000, 16_000)}
+FRAMES = {
+    "stored": {"tiny": (20, 40, 60), "bench": (100, 1000, 2000), "long": (1000, 4000, 16_000)},
+    "virtual": {"tiny": (20, 40, 60), "bench": (100, 1000, 2000), "long": (1000, 4000, 16_000, 60_600)},
+}
 LEEWAY = 1.1                          # of memory that does not grow, and of cost in proportion
 SEQUENCE = 10                         # frames of each
 PATTERN = "{subject}/{sequence}/{frame}_{expression}.jpeg"
@@ -64,34 +66,42 @@ def watched(words: list[str], log: Path) -> tuple[float, float, float]:
 
 
 def growth(kind: str, runs: dict[int, tuple[float, float, float]]) -> list[Bar]:
-    """Return the bars of what run_prepare measured for three numbers of frames."""
-    few, some, many = sorted(runs)
-    found = []
+    """Return the bars of what run_prepare measured for three numbers of frames or more."""
+    few, some, *more = sorted(runs)
+    return [bar for many in more for bar in _growth(kind, runs, few, some, many)]
+
+
+def _growth(kind: str, runs: dict[int, tuple[float, float, float]], few: int, some: int, many: int) -> list[Bar]:
+    found, shown = [], (few, some, many)
     for index, who in enumerate(("the process that writes", "its largest worker")):
         what = f"prepare, {kind}, peak memory of {who}: {many:,} frames over {few:,}"
-        note = "; ".join(f"{frames:,}: {runs[frames][index]:,.0f} MB" for frames in sorted(runs))
+        note = "; ".join(f"{frames:,}: {runs[frames][index]:,.0f} MB" for frames in shown)
         found.append(Bar(what, runs[many][index] / runs[few][index], LEEWAY, most=True, note=note))
     cost = [(runs[more][2] - runs[less][2]) / (more - less) for less, more in ((few, some), (some, many))]
     what = f"prepare, {kind}, cost of a frame: from {some:,} to {many:,} over from {few:,} to {some:,}"
-    note = "; ".join(f"{frames:,} in {runs[frames][2]:,.0f} s" for frames in sorted(runs))
+    note = "; ".join(f"{frames:,} in {runs[frames][2]:,.0f} s" for frames in shown)
     return [*found, Bar(what, cost[1] / cost[0], LEEWAY, most=True, note=note)]
 
 
-def bars(size: str = "long") -> list[Bar]:
-    """Return the bars of stored and of virtual views."""
-    runs: dict[str, dict[int, tuple[float, float, float]]] = {"stored": {}, "virtual": {}}
+def parts(size: str) -> tuple[str, ...]:
+    """Return what is measured by itself: stored-1000 and so on."""
+    return tuple(f"{views}-{frames}" for views, of in FRAMES.items() for frames in of[size])
+
+
+def measure(part: str, size: str) -> tuple[float, float, float]:
+    """Return what run_prepare does, of one kind of views and one number of frames."""
+    views, frames = part.split("-")
     with tempfile.TemporaryDirectory(prefix="bench-growth-") as folder:
         place = Path(folder)
         write_oulu(place / "drawn", subjects=3)
-        drawn = [path.read_bytes() for path in sorted((place / "drawn").rglob("*.jpeg"))]
-        for frames in FRAMES[size]:
-            write_tree(place / "in", frames, drawn)
-            for views, of in runs.items():
-                of[frames] = run_prepare(place / "in", place / "out", views, 2)
-                print(f"{views}, {frames:,} frames: {of[frames][2]:.0f} s", file=sys.stderr, flush=True)
-                shutil.rmtree(place / "out")
-            shutil.rmtree(place / "in")
-    return [bar for views, of in runs.items() for bar in growth(f"{views} views", of)]
+        write_tree(place / "in", int(frames), [path.read_bytes() for path in sorted((place / "drawn").rglob("*.jpeg"))])
+        return run_prepare(place / "in", place / "out", views, 2)
+
+
+def bars(size: str, measured: dict[str, tuple[float, float, float]]) -> list[Bar]:
+    """Return the bars of stored and of virtual views."""
+    of = {views: {frames: measured[f"{views}-{frames}"] for frames in some[size]} for views, some in FRAMES.items()}
+    return [bar for views, runs in of.items() for bar in growth(f"{views} views", runs)]
 
 
 def _with_comment(jpeg: bytes, text: bytes) -> bytes:
@@ -119,4 +129,4 @@ def _workers(pid: int) -> list[int]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_module(bars, __doc__))
+    sys.exit(run_parts(parts, measure, bars, __doc__))

@@ -15,13 +15,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 from benchmarks.bu4dfe import PEOPLE, write_prepared
-from benchmarks.table import Bar, compare, run_module
+from benchmarks.table import Bar, compare, run_parts
 
-__all__ = ["bars"]
+__all__ = ["parts", "measure", "bars"]
 
 ROOT = Path(__file__).resolve().parents[1]
 ROUNDS = {"tiny": 1, "bench": 1, "long": 2}
@@ -29,11 +30,21 @@ BUDGETS = ("--kimg-gan", "4.8", "--kimg-head", "2.4")
 TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "--")
 
 
-def bars(size: str = "long") -> list[Bar]:
-    """Return the bars of crossval --jobs 2 and of torchrun with two processes."""
+def parts(size: str) -> tuple[str, ...]:
+    """Return what is measured: crossval --jobs 2, and torchrun with two processes unless `make bench` asks."""
+    return ("jobs",) if size == "bench" else ("jobs", "torchrun")
+
+
+def measure(part: str, size: str) -> dict:
+    """Return the bar of a part, as JSON holds it."""
     with tempfile.TemporaryDirectory(prefix="bench-parallel-") as folder:
         data, run = write_prepared(Path(folder, "data"), 2, 10 if size == "tiny" else PEOPLE), Path(folder, "run")
-        return [_jobs(data, run, size), _processes(data, run, size)]
+        return asdict({"jobs": _jobs, "torchrun": _processes}[part](data, run, size))
+
+
+def bars(size: str, measured: dict[str, dict]) -> list[Bar]:
+    """Return the bars of what was measured."""
+    return [Bar(**measured[part]) for part in parts(size)]
 
 
 def _preset(size: str) -> tuple[str, ...]:
@@ -75,4 +86,4 @@ def _fer_model(start: tuple[str, ...], words: tuple, threads: int | None = None)
 
 
 if __name__ == "__main__":
-    sys.exit(run_module(bars, __doc__))
+    sys.exit(run_parts(parts, measure, bars, __doc__))

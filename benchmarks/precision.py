@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.bu4dfe import write_prepared
-from benchmarks.table import Bar, run_module
+from benchmarks.table import Bar, run_parts
 from fer_data.prepare.plan import PrepareConfig
 from fer_data.prepare.run import prepare_dataset
 from fer_data.synthetic.ck_plus import write_ck_plus
@@ -22,9 +22,9 @@ from fer_model.config import preset, with_budgets
 from fer_model.job import Job
 from fer_model.train import train
 
-__all__ = ["beyond_noise", "bars"]
+__all__ = ["beyond_noise", "parts", "measure", "bars"]
 
-SEEDS = (0, 1, 2)
+PRECISIONS, SEEDS = ("bf16", "fp32"), (0, 1, 2)
 KIMG = 24                             # of either stage, as in make demo
 T_95 = 2.776                          # Student's t with 2 * (3 - 1) degrees of freedom, two-sided
 
@@ -39,11 +39,21 @@ def beyond_noise(one: list[float], other: list[float]) -> tuple[float, float]:
     return abs(statistics.mean(one) - statistics.mean(other)), float(T_95 * error)
 
 
-def bars(size: str = "long") -> list[Bar]:
-    """Return the bar of accuracy."""
+def parts(size: str) -> tuple[str, ...]:
+    """Return the trainings: bf16-0 and so on."""
+    return tuple(f"{precision}-{seed}" for precision in PRECISIONS for seed in SEEDS)
+
+
+def measure(part: str, size: str) -> float:
+    """Return the accuracy of one training, in per cent."""
+    precision, seed = part.split("-")
     with tempfile.TemporaryDirectory(prefix="bench-precision-") as folder:
-        data = _data(Path(folder), size)
-        found = {precision: [_accuracy(data, seed, precision, size) for seed in SEEDS] for precision in ("bf16", "fp32")}
+        return _accuracy(_data(Path(folder), size), int(seed), precision, size)
+
+
+def bars(size: str, measured: dict[str, float]) -> list[Bar]:
+    """Return the bar of accuracy."""
+    found = {precision: [measured[f"{precision}-{seed}"] for seed in SEEDS] for precision in PRECISIONS}
     difference, noise = beyond_noise(*found.values())
     note = "; ".join(f"{name} {', '.join(f'{value:.1f}' for value in values)} %" for name, values in found.items())
     what = "accuracy per frame in bf16 and in fp32, three seeds each: difference of the means, at most what is noise (95 %)"
@@ -69,4 +79,4 @@ def _accuracy(data: Path, seed: int, precision: str, size: str) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(run_module(bars, __doc__))
+    sys.exit(run_parts(parts, measure, bars, __doc__))

@@ -7,11 +7,17 @@ Out: a Markdown and a JSON table: machine, versions, and for each bar its name, 
     python -m benchmarks.table                                   # all of MODULES, as `make bench` has them; of LONG too in size long
     python -m benchmarks.table --size long --only prepare        # the long ones of one module
     python -m benchmarks.table --runs 3                          # each module three times: the worst of each line, all in its note
-    python -m benchmarks.table --size long --write F --resume    # goes on where it was interrupted
+    python -m benchmarks.table --size long --write F --resume    # goes on where it was interrupted: no part is run twice
     python -m benchmarks.views --size tiny                       # one module by itself
+    python -m benchmarks.growth --size long --part virtual-1000  # one part of it; --parts lists them
+
+With {processor} in its name, FILE is one for each kind of processor: speed-{processor} becomes speed-amx where there is AMX. Bars may
+differ between kinds, and a ratio that holds with AMX alone says so.
 
 A module is a process of its own, so that none finds memory, threads or caches as another left them; ours and its rival run in
-that same process, in turn, so that both meet the same machine. A module reads:
+that same process, in turn, so that both meet the same machine. One that takes long has parts, of at most 25 minutes each at size
+long: parts(size) lists them, measure(part, size) gives what JSON can hold, and bars(size, measured) makes bars of all of that. A
+module without parts reads:
 
     def bars(size: str) -> list[Bar]:
         with threads(1):
@@ -39,13 +45,16 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-__all__ = ["SIZES", "MODULES", "LONG", "LIBRARIES", "Bar", "Pair", "pairs", "compare", "threads", "machine", "versions", "markdown",
-           "content", "worst", "run_module"]  # fmt: skip
+__all__ = ["SIZES", "MODULES", "LONG", "LIBRARIES", "Bar", "Pair", "pairs", "compare", "threads", "machine", "processor", "versions",
+           "markdown", "content", "worst", "run_module", "run_parts"]  # fmt: skip
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = ("tiny", "bench", "long")     # tiny: whether the code runs; its numbers mean nothing
-MODULES = ("startup", "prepare", "views", "feeding", "training", "waits")        # in the order of the table
-LONG = ("growth", "clips", "bu4dfe", "parallel", "precision")                   # of size long alone, after those
+MODULES = ("startup", "prepare", "views", "feeding", "training", "parallel", "waits")        # in the order of the table
+LONG = ("growth", "clips", "bu4dfe", "precision", "demo")                           # of size long alone, after those
+_ALL = "all"                          # the part of a module that has no parts
+# Kinds of processors, the fastest first: flag in /proc/cpuinfo -> name
+_KINDS = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512 BF16", "avx512f": "AVX-512", "avx2": "AVX2"}
 LIBRARIES = ("numpy", "opencv-python", "torch", "dlib-bin", "scikit-image", "pillow", "h5py")
 
 
@@ -132,11 +141,21 @@ _COUNTED = (("cv2", "setNumThreads", "getNumThreads"), ("torch", "set_num_thread
 def machine() -> dict:
     """Return what the figures were measured on, and how busy it was just then."""
     return {
-        "processor": _of_proc("cpuinfo", r"model name\s*:\s*(.+)") or platform.machine(), "units": _units(),
+        "processor": _of_proc("cpuinfo", r"model name\s*:\s*(.+)") or platform.machine(), "units": processor(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(int(_of_proc("meminfo", r"MemTotal:\s*(\d+)") or 0) * 1.024e-6, 1), "system": platform.system(),
         "load": round(os.getloadavg()[0], 1),
     }  # fmt: skip
+
+
+def processor() -> str:
+    """Return the fastest that the processor multiplies with: a ratio may hold on one kind and not on another.
+
+    Where ATEN_CPU_CAPABILITY and ONEDNN_MAX_CPU_ISA hold torch to AVX2, that is the kind.
+    """
+    flags = (_of_proc("cpuinfo", r"flags\s*:\s*(.+)") or "").split()
+    held = os.environ.get("ATEN_CPU_CAPABILITY") == "avx2" and os.environ.get("ONEDNN_MAX_CPU_ISA") == "AVX2"
+    return "AVX2" if held and "avx2" in flags else next((name for flag, name in _KINDS.items() if flag in flags), "unknown")
 
 
 def versions() -> dict[str, str]:
@@ -172,47 +191,71 @@ def markdown(table: dict) -> str:
     """Return content() as Markdown.
 
     >>> bar = Bar("110 views: PIL's time over ours", 4.214, 3.5, note="ours 31,000 views/s; rival 7,400 views/s")
-    >>> print(markdown(content([bar], "bench", {"cores": 2, "load": 0.1})).splitlines()[-1])
-    | 110 views: PIL's time over ours | 4.21 x | at least 3.5 x | yes | ours 31,000 views/s; rival 7,400 views/s |
+    >>> print(markdown(content([bar], "bench", {"units": "AMX", "load": 0.1})).splitlines()[-1])
+    | 110 views: PIL's time over ours | 4.21 x | at least 3.5 x | yes | AMX | ours 31,000 views/s; rival 7,400 views/s |
     """
     tiny = ["", "Size tiny: whether the code runs; the figures mean nothing."] if table["size"] == "tiny" else []
     lines = [
         ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in table["machine"].items()) + ".",
         ", ".join(f"{name} {value}" for name, value in table["versions"].items()) + ".", *tiny, "",
-        "| what | measured | bar | holds | |", "|---|---|---|---|---|",
+        "| what | measured | bar | holds | with | |", "|---|---|---|---|---|---|",
     ]  # fmt: skip
     for bar in table["bars"]:
         demanded = f"at {'most' if bar['most'] else 'least'} {bar['bar']:,g} {bar['unit']}"
         measured = f"{bar['measured']:,.{_digits(bar['measured'])}f} {bar['unit']}"
-        lines.append(f"| {bar['name']} | {measured} | {demanded} | {'yes' if bar['holds'] else '**no**'} | {bar['note']} |")
+        cells = bar["name"], measured, demanded, "yes" if bar["holds"] else "**no**", table["machine"].get("units", ""), bar["note"]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def run_module(bars: Callable[[str], list[Bar]], about: str, words: list[str] | None = None) -> int:
-    """Run the bars of one module as its command line asks; print them, or write them as JSON; 1 if one does not hold."""
+    """Run the bars of a module without parts as its command line asks; print them, or write them as JSON; 1 if one does not hold."""
+    def measure(part: str, size: str) -> list[dict]:
+        return [asdict(bar) for bar in bars(size)]
+
+    def of(size: str, measured: dict[str, list[dict]]) -> list[Bar]:
+        return [Bar(**one) for one in measured[_ALL]]
+
+    return run_parts(lambda size: (_ALL,), measure, of, about, words)
+
+
+def run_parts(
+    parts: Callable[[str], tuple[str, ...]], measure: Callable[[str, str], object], bars: Callable[[str, dict], list[Bar]], about: str,
+    words: list[str] | None = None,
+) -> int:  # fmt: skip
+    """Run a module with parts as its command line asks: all of it, or list the parts, measure one, or make bars of what was measured."""
     parser = argparse.ArgumentParser(description=about.split("\n")[0])
     parser.add_argument("--size", choices=SIZES, default="bench")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table here in place of printing it")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what is found here in place of printing it")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--parts", action="store_true", help="list the parts")
+    only.add_argument("--part", metavar="NAME", help="measure one part alone")
+    only.add_argument("--measured", type=Path, metavar="FILE", help="make the table of what parts gave: JSON, name -> that")
     options = parser.parse_args(words)
-    on = machine()
-    table = content(bars(options.size), options.size, on)
-    if options.json:
-        options.json.write_text(json.dumps(table, indent=1) + "\n")
-    else:
-        print(markdown(table))
+    on, names = machine(), parts(options.size)
+    if options.part not in (None, *names):
+        parser.error(f"--part {options.part}: the parts of size {options.size} are {', '.join(names)}")
+    if options.parts or options.part:
+        found = list(names) if options.parts else measure(options.part, options.size)
+        _give(json.dumps(found, indent=1) + "\n", options.json)
+        return 0
+    given = json.loads(options.measured.read_text()) if options.measured else {}
+    measured = {name: given[name] if name in given else measure(name, options.size) for name in names}
+    table = content(bars(options.size, measured), options.size, on)
+    _give(json.dumps(table, indent=1) + "\n" if options.json else markdown(table) + "\n", options.json)
     return 0 if all(bar["holds"] for bar in table["bars"]) else 1
+
+
+def _give(text: str, to: Path | None) -> None:
+    if to:
+        to.write_text(text)
+    else:
+        print(text, end="")
 
 
 def _digits(value: float) -> int:
     """Return how many decimals show three figures of a number."""
     return max(0, 2 - math.floor(math.log10(abs(value)))) if value and math.isfinite(value) and abs(value) < 100 else 0
-
-
-def _units() -> str:
-    """Return what multiplies in the processor, the fastest first: a ratio may hold with one of them alone."""
-    flags = (_of_proc("cpuinfo", r"flags\s*:\s*(.+)") or "").split()
-    names = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512 BF16", "avx512f": "AVX-512", "avx2": "AVX2"}
-    return " ".join(name for flag, name in names.items() if flag in flags) or "unknown"
 
 
 def _of_proc(name: str, pattern: str) -> str | None:
@@ -230,33 +273,58 @@ def _code() -> str:
     return code.hexdigest()[:12]
 
 
-def _run(module: str, size: str) -> list[dict] | None:
-    """Run a module in a process of its own; return its lines, or None if it failed."""
+def _asked(module: str, size: str, *words: str | Path) -> object | None:
+    """Run a module in a process of its own; return the JSON that it gave, or None if it failed."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        began, file = time.monotonic(), Path(folder, f"{module}.json")
-        subprocess.run([sys.executable, "-m", f"benchmarks.{module}", "--size", size, "--json", str(file)], cwd=ROOT)
-        print(f"{module}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-        return json.loads(file.read_text())["bars"] if file.is_file() else None
+        file = Path(folder, f"{module}.json")
+        subprocess.run([sys.executable, "-m", f"benchmarks.{module}", "--size", size, *map(str, words), "--json", str(file)], cwd=ROOT)
+        return json.loads(file.read_text()) if file.is_file() else None
 
 
-def _joined(table: dict, lines: dict[str, list[dict]]) -> dict:
-    return {**table, "bars": [row for module in (*MODULES, *LONG) for row in lines.get(module, ())]}
+def _run(module: str, size: str, measured: dict, keep: Callable[[], None]) -> list[dict] | None:
+    """Run the parts of a module that are not in `measured` yet, and return its lines, or None if it failed."""
+    names = _asked(module, size, "--parts")
+    for name in names or ():
+        if name in measured:
+            print(f"{module}, {name}: measured before", file=sys.stderr)
+            continue
+        began, found = time.monotonic(), _asked(module, size, "--part", name)
+        print(f"{module}{'' if name == _ALL else f', {name}'}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+        if found is None:
+            return None
+        measured[name] = found
+        keep()
+    if names is None:
+        return None
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        given = Path(folder, "measured.json")
+        given.write_text(json.dumps(measured))
+        table = _asked(module, size, "--measured", given)
+    return None if table is None else table["bars"]
 
 
-def _write(table: dict, to: Path) -> None:
+def _joined(table: dict, lines: dict[str, list[dict]], parts: dict) -> dict:
+    bars = [row for module in (*MODULES, *LONG) for row in lines.get(module, ())]
+    return {**table, "bars": bars, "parts": {key: measured for key, measured in parts.items() if measured}}
+
+
+def _write(table: dict, to: Path | None) -> None:
+    if to is None:
+        return
     to.parent.mkdir(parents=True, exist_ok=True)
     to.with_suffix(".md").write_text(markdown(table) + "\n")
     to.with_suffix(".json").write_text(json.dumps(table, indent=1) + "\n")
 
 
-def _there(table: dict, file: Path) -> dict[str, list[dict]]:
-    """Return module -> lines that `file` has of the same size, machine, versions and code."""
+def _there(table: dict, file: Path) -> tuple[dict[str, list[dict]], dict]:
+    """Return (module -> lines, module -> what its parts measured) that `file` has of the same size, machine, versions and code."""
     before = json.loads(file.read_text()) if file.is_file() else {}
-    same = all(_unloaded(before.get(name)) == _unloaded(table[name]) for name in ("size", "machine", "versions"))
+    if not all(_unloaded(before.get(name)) == _unloaded(table[name]) for name in ("size", "machine", "versions")):
+        return {}, {}
     lines: dict[str, list[dict]] = {}
-    for row in before.get("bars", ()) if same else ():
+    for row in before["bars"]:
         lines.setdefault(row["module"], []).append(row)
-    return lines
+    return lines, before.get("parts", {})
 
 
 def _unloaded(value):
@@ -269,26 +337,27 @@ def main(words: list[str] | None = None) -> int:
     every = (*MODULES, *LONG)
     parser.add_argument("--only", nargs="+", choices=every, metavar="MODULE", help=f"of {', '.join(every)}")
     parser.add_argument("--runs", type=int, default=1, metavar="N", help="run each module N times: the worst of each line counts")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="write FILE.md and FILE.json, anew after each module")
+    parser.add_argument("--write", metavar="FILE", help="write FILE.md and FILE.json, anew after each part; {processor}: its kind")
     parser.add_argument("--resume", action="store_true", help="keep what FILE has of this size, machine, code and versions")
     options = parser.parse_args(words)
     if options.resume and not options.write:
         parser.error("--resume needs --write FILE")
+    to = Path(options.write.replace("{processor}", processor().lower().replace(" ", "-"))) if options.write else None
     table = {"size": options.size, "machine": machine(), "versions": versions()}
-    lines = _there(table, options.write.with_suffix(".json")) if options.resume else {}
+    lines, parts = _there(table, to.with_suffix(".json")) if options.resume else ({}, {})
     failed = []
     for module in options.only or (every if options.size == "long" else MODULES):
         if module in lines:
-            print(f"{module}: as in {options.write}.json", file=sys.stderr)
+            print(f"{module}: as in {to}.json", file=sys.stderr)
             continue
-        runs = [_run(module, options.size) for _ in range(options.runs)]
+        keep = lambda: _write(_joined(table, lines, parts), to)  # noqa: E731 - what is there so far
+        runs = [_run(module, options.size, parts.setdefault(f"{module} {number}", {}), keep) for number in range(options.runs)]
         if None in runs:
             failed.append(module)
             continue
         lines[module] = [{"module": module, **row} for row in worst(runs)]
-        if options.write:
-            _write(_joined(table, lines), options.write)
-    table = _joined(table, lines)
+        keep()
+    table = _joined(table, lines, parts)
     print(markdown(table))
     missed = [bar["name"] for bar in table["bars"] if not bar["holds"]]
     complaints = [f"failed: {name}" for name in failed] + [f"does not hold: {name}" for name in missed]

@@ -83,6 +83,7 @@ def write_json_atomically(path: Path, content) -> None:
 def growing(path: Path) -> Iterator[Path]:
     """Yield where to write what is too large for memory; after the block it lies under `path`, whole. After an error it is gone.
 
+    A block that removes what it wrote leaves what lies under `path` as it is.
     Raises StorageError if the file system refuses at the end; what is raised in the block goes through.
     """
     path = Path(path)
@@ -90,10 +91,11 @@ def growing(path: Path) -> Iterator[Path]:
     try:
         yield part
         with reported("writing", path):
-            with open(part, "rb") as file:
-                os.fsync(file.fileno())
-            part.replace(path)
-            _sync_folder(path.parent)
+            if part.exists():
+                with open(part, "rb") as file:
+                    os.fsync(file.fileno())
+                part.replace(path)
+                _sync_folder(path.parent)
     except BaseException:
         part.unlink(missing_ok=True)
         raise

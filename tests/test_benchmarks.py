@@ -67,6 +67,9 @@ def test_growth_is_worked_by_hand():
     writer, worker, cost = growth.growth("stored", runs)
     assert (round(writer.measured, 3), round(worker.measured, 3), round(cost.measured, 3)) == (1.05, 1.1, 1.05)
     assert writer.holds and cost.holds and cost.note == "1,000 in 20 s; 4,000 in 50 s; 16,000 in 176 s"
+    more = growth.growth("stored", runs | {60_600: (480.0, 300.0, 600.0)})                  # the same of both, each over the fewest
+    assert more[:3] == [writer, worker, cost] and more[3].measured == 1.2 and not more[3].holds
+    assert more[3].name.endswith("60,600 frames over 1,000")
 
 
 @pytest.mark.parametrize(

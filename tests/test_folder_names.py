@@ -93,7 +93,7 @@ def test_a_folder_that_was_prepared_before_keeps_its_name_and_its_bytes(tmp_path
     changed = {name for name, value in bytes_of(out).items() if before.get(name) != value}
     assert changed == {"settings.json"} and b'"name": "folder"' in settings
     assert b'"name": "folder"' not in (out / "settings.json").read_bytes()
-    assert dry_run("folder", root, out, config()).plan.scan.dataset == "folder"
+    assert dry_run("folder", root, out, config()).plan.dataset == "folder"
 
 
 def test_a_folder_that_holds_others_is_refused(tmp_path):

@@ -90,7 +90,7 @@ def framed(out, landmarks):
     new = {key: value for key, value in old.items() if key not in ("schema_version", "manifest_sha256", "csv_sha256")}
     new["config"] = {**old["config"], "landmarks": landmarks, "detector": "sfd"}
     new["backend"] = {"name": landmarks, "version": "" if landmarks == "none" else "20.0.1", "weights_sha256": ""}
-    write_manifest(out, read_manifest(out), [], new)
+    write_manifest(out, read_manifest(out).to_dict("records"), [], new)
 
 
 def test_evaluate_says_it_and_puts_it_into_its_json(run, write_tiny, tmp_path):

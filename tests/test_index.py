@@ -163,7 +163,7 @@ READ = {
 def test_every_usual_form_is_read(faces, tmp_path, form):
     """Seen red on the reader before: all but `bom` and `blank`."""
     found = planned(faces, index(tmp_path, rows("Jos\u00e9{n}" if "header" not in READ[form] else "{n}"), **READ[form]))
-    assert counts(found) == (4, 8) and (form != "latin-1" or "read as Latin-1" in found.scan.notes[0])
+    assert counts(found) == (4, 8) and (form != "latin-1" or "read as Latin-1" in found.notes[0])
 
 
 @pytest.mark.parametrize("form", ["json", "jsonl", "parquet"])

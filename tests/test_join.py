@@ -223,3 +223,13 @@ def test_the_command_and_a_fold(three, tmp_path, monkeypatch):
     assert not tested & set(config["identities"])
     told = call("evaluate", "run", "--data", "a", code=1)
     assert "trained on" in told
+
+
+def test_each_person_is_renamed_once(three, tmp_path, monkeypatch):
+    """Seen red: each row in the plan, in its shard and in the manifest."""
+    from fer_data.prepare import join as module
+
+    renamed, real = [], module.joined_id
+    monkeypatch.setattr(module, "joined_id", lambda *pair: renamed.append(pair) or real(*pair))
+    join(plan_join(three, tmp_path / "out", 3))
+    assert len(renamed) == len(set(renamed)) == 9

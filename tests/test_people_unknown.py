@@ -82,7 +82,7 @@ def test_a_manifest_is_with_people_or_without(prepared, tiny_prepared, tmp_path)
     assert "split" not in read_manifest(tiny_prepared)
     for wrong, what in (({"subject": ["S1"] + [""] * 139}, "subject"), ({"fold": 0}, "fold"), ({"split": "all"}, "split")):
         with pytest.raises(ManifestError, match=what):
-            write_manifest(tmp_path, frame.assign(**wrong), [], settings)
+            write_manifest(tmp_path, frame.assign(**wrong).to_dict("records"), [], settings)
     assert not any(tmp_path.iterdir())
 
 

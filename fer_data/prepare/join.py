@@ -52,8 +52,8 @@ class _Part:
     """One of the folders that are joined."""
 
     path: Path
-    rows: pd.DataFrame                # its manifest
     settings: dict
+    jumps: dict[str, list[bool]]      # shard -> `jump` of each of its rows, which only the manifest has
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,13 @@ class JoinPlan:
     out: Path
     name: str                         # of the whole
     config: dict                      # as settings.json has it
-    fold_of: dict[str, int]           # joined subject -> fold
+    joined: dict[tuple[str, str], str]           # (database, subject there) -> subject of the whole
+    fold_of: dict[str, int]           # subject of the whole -> fold
+    n_faces: int
+    n_references: int
+    n_sequences: int
     counts: pd.DataFrame              # faces that are trained and tested on: databases down, expressions across
     notes: tuple[str, ...]
-
-    @property
-    def n_faces(self) -> int:
-        """How many faces the whole has."""
-        return sum(len(part.rows) for part in self.parts)
 
     def to_json(self) -> dict:
         counts = {name: {key: int(count) for key, count in row.items()} for name, row in self.counts.iterrows()}
@@ -101,18 +100,22 @@ def plan_join(folders: Sequence[Path], out: Path, n_folds: int = 10, fold_rule: 
     Raises PeopleError if it is unknown who is in one of them, DatasetError if they cannot be joined, if there are too few people for the
     folds, or if `out` holds anything else; ManifestError for a folder that is not whole.
     """
-    parts = tuple(_Part(Path(path), manifest.read_manifest(path), manifest.read_settings(path)) for path in folders)
-    if len(parts) < 2:
+    manifests = [manifest.read_manifest(path) for path in folders]
+    if len(manifests) < 2:
         raise DatasetError(f"{_DOING}: give two or more, and the folder to write to")
-    for part in parts:
-        refuse_unknown(f"{_DOING}: {part.path}", part.rows["subject"], "join databases with people, and pre-train or test on this one")
+    for path, rows in zip(folders, manifests, strict=True):
+        refuse_unknown(f"{_DOING}: {path}", rows["subject"], "join databases with people, and pre-train or test on this one")
+    parts = tuple(_part(Path(path), rows) for path, rows in zip(folders, manifests, strict=True))
     _refuse_unlike(parts)
-    names = [name for part in parts for name in sorted(set(part.rows["dataset"]))]
+    names = [name for rows in manifests for name in sorted(set(rows["dataset"]))]
     _refuse_shared(names)
     name = "+".join(sorted(names))
     for part in parts:
         check_out(name, part.path, out)
-    rows = pd.concat([_renamed(part.rows) for part in parts])
+    rows = pd.concat(manifests, ignore_index=True)
+    pairs = list(zip(rows["dataset"], rows["subject"], strict=True))
+    joined = {pair: joined_id(*pair) for pair in dict.fromkeys(pairs)}
+    rows["subject"] = [joined[pair] for pair in pairs]
     peaks = rows[rows["role"] == "peak"]
     shown = peaks.drop_duplicates(["subject", "sequence"]).groupby("subject")["expression"].agg(list).to_dict()
     fold_of = folds.assign(shown, fold_rule, n_folds, fold_seed)
@@ -121,7 +124,13 @@ def plan_join(folders: Sequence[Path], out: Path, n_folds: int = 10, fold_rule: 
     counts = peaks.pivot_table(index="dataset", columns="expression", values="image_id", aggfunc="count", fill_value=0)
     counts = counts[list(classes_of(peaks["expression"]))]
     config = _config(parts) | {"folds": n_folds, "fold_rule": fold_rule, "fold_seed": fold_seed}
-    return JoinPlan(parts, Path(out), name, config, fold_of, counts, _notes(peaks, counts))
+    references, sequences = int((rows["role"] == "reference").sum()), len(rows[["subject", "sequence"]].drop_duplicates())
+    return JoinPlan(parts, Path(out), name, config, joined, fold_of, len(rows), references, sequences, counts, _notes(peaks, counts))
+
+
+def _part(path: Path, rows: pd.DataFrame) -> _Part:
+    jumps = {shard: some.sort_values("row")["jump"].tolist() for shard, some in rows.groupby("shard")}
+    return _Part(path, manifest.read_settings(path), jumps)
 
 
 def join(plan: JoinPlan, progress: Progress = lambda done, total: None) -> Summary:
@@ -131,15 +140,16 @@ def join(plan: JoinPlan, progress: Progress = lambda done, total: None) -> Summa
     """
     began, out, total = time.time(), plan.out, sum(len(part.settings["shards"]) for part in plan.parts)
     summary = Summary(out, plan.name, notes=plan.notes, folds=plan.config["folds"])
-    records: list[shards.ShardRecord] = []
+    hashes: dict[str, str] = {}                                          # shard of the whole -> sha256
     with ExitStack() as stack:
         stack.enter_context(only_writer(plan.name, plan.parts[0].path, out))
         for part in plan.parts:
             for shard in sorted(part.settings["shards"]):
-                records.append(_copied(part, shard, out, shards.shard_name(len(records)), summary))
-                progress(len(records), total)
-        _write_manifest(plan, records, summary)
-        remove_surplus(out, [record.name for record in records])
+                record = _copied(plan, part, shard, shards.shard_name(len(hashes)), summary)
+                hashes[record.name] = record.sha256
+                progress(len(hashes), total)
+        _write_manifest(plan, hashes, summary)
+        remove_surplus(out, hashes)
         summary.seconds = time.time() - began
         write_json_atomically(out / "run.json", {
             "command": sys.argv, "joined": [str(part.path.resolve()) for part in plan.parts], "finished": time.time(),
@@ -175,15 +185,10 @@ def _refuse_shared(names: list[str]) -> None:
 # --- the whole ----------------------------------------------------------------------------------------------------------
 
 
-def _renamed(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return rows of a manifest with the subjects, and so the ids of images, that they have in a joined one."""
-    renamed = [_renamed_row(row) for row in rows.to_dict("records")]
-    return pd.DataFrame(renamed, columns=rows.columns)
-
-
-def _renamed_row(row: dict) -> dict:
-    subject = joined_id(row["dataset"], row["subject"])
-    return {**row, "subject": subject, "image_id": manifest.image_id(row["dataset"], subject, row["sequence"], row["frame"])}
+def _renamed(row: dict, subject: str, shard: str) -> dict:
+    """Return a row of a shard's record with the subject, and so the id of the image, that it has in a joined manifest."""
+    image_id = manifest.image_id(row["dataset"], subject, row["sequence"], row["frame"])
+    return {**row, "subject": subject, "image_id": image_id, "shard": shard}
 
 
 def _config(parts: tuple[_Part, ...]) -> dict:
@@ -208,17 +213,18 @@ def _notes(peaks: pd.DataFrame, counts: pd.DataFrame) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _copied(part: _Part, shard: str, out: Path, name: str, summary: Summary) -> shards.ShardRecord:
+def _copied(plan: JoinPlan, part: _Part, shard: str, name: str, summary: Summary) -> shards.ShardRecord:
     """Write a shard of a part under its name in the whole, unless it is there; return its record."""
-    source = part.path / "shards" / shard
+    source, out = part.path / "shards" / shard, plan.out
     record = shards.read_record(source.parent, shard)
-    if record is None or not source.is_file() or sha256_of_file(source) != part.settings["shards"][shard]:
+    known = record is not None and len(record.rows) == len(part.jumps.get(shard, ()))
+    if not known or not source.is_file() or sha256_of_file(source) != part.settings["shards"][shard]:
         raise ShardError(f"{_DOING}: {source} is not the shard that its manifest was written with; `fer-data verify {part.path}` says more")
     key = cache.key_of({"joined": 1, "shard": shards.SHARD_VERSION, "sha256": record.sha256, "rows": record.rows})
     if (kept := shards.kept_record(out / "shards", name, key)) is not None:
         summary.shards_kept += 1
         return kept
-    rows = [{**_renamed_row(row), "shard": name} for row in record.rows]
+    rows = [_renamed(row, plan.joined[row["dataset"], row["subject"]], name) for row in record.rows]
     data = {one: shards.map_dataset(source, one) for one in record.row_sha256 if one != "image_id"}
     manifest.withdraw(out)
     summary.shards_written += 1
@@ -233,27 +239,36 @@ def _skipped(part: _Part) -> Iterator[Skip]:
         yield Skip(**{**row, "source": f"{before}{row['source']}", "subject": subject or row["subject"]})
 
 
-def _write_manifest(plan: JoinPlan, records: list[shards.ShardRecord], summary: Summary) -> None:
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of the whole, read from the records of its shards each time that they are gone through."""
+
+    plan: JoinPlan
+    hashes: dict[str, str]            # shard of the whole -> sha256, in order
+
+    def __iter__(self) -> Iterator[dict]:
+        jumps = (part.jumps.get(shard, ()) for part in self.plan.parts for shard in sorted(part.settings["shards"]))
+        for name, of_shard in zip(self.hashes, jumps, strict=True):
+            record = shards.known_record(self.plan.out / "shards", name, self.hashes[name])
+            for row, jump in zip(record.rows, of_shard, strict=True):
+                yield {**row, "fold": self.plan.fold_of[row["subject"]], "jump": jump}
+
+
+def _write_manifest(plan: JoinPlan, hashes: dict[str, str], summary: Summary) -> None:
     """Write manifest and settings, and count: found == kept + skipped."""
-    table = manifest.unpack([manifest.pack(record.rows) for record in records])
-    jumps = {row["image_id"]: row["jump"] for part in plan.parts for row in _renamed(part.rows).to_dict("records")}
-    table["fold"] = table["subject"].map(plan.fold_of)
-    table["jump"] = table["image_id"].map(jumps)
     skipped = [skip for part in plan.parts for skip in _skipped(part)]
     settings = [part.settings for part in plan.parts]
-    summary.found, summary.kept = sum(one["found"] for one in settings), len(table)
-    summary.references = int((table["role"] == "reference").sum())
-    summary.sequences = len(table[["subject", "sequence"]].drop_duplicates())
-    summary.subjects = table["subject"].nunique()
+    summary.found, summary.kept = sum(one["found"] for one in settings), plan.n_faces
+    summary.references, summary.sequences, summary.subjects = plan.n_references, plan.n_sequences, len(plan.fold_of)
     reasons = (*NOT_SELECTED, *UNUSABLE, *REMARKS)
     counts = {reason: sum(one["skipped"].get(reason, 0) for one in settings) for reason in reasons}
     summary.skipped = {reason: count for reason, count in counts.items() if count}
     assert summary.found == summary.kept + sum(summary.skipped.values()), summary
     rules = {f"{one['dataset']}: {one['frame_rule']}" if "joined" not in one else one["frame_rule"]: None for one in settings}
-    manifest.write_manifest(plan.out, table, skipped, {
+    manifest.write_manifest(plan.out, _Rows(plan, hashes), skipped, {
         "dataset": plan.name, "drawn": all(one["drawn"] for one in settings), "classes": list(plan.counts.columns),
         "frame_rule": ", ".join(rules), "config": plan.config, "backend": settings[0]["backend"], "code_version": __version__,
         "opencv": settings[0]["opencv"], "pipeline_version": settings[0]["pipeline_version"], "found": summary.found, "kept": summary.kept,
-        "skipped": summary.skipped, "notes": list(plan.notes), "shards": {record.name: record.sha256 for record in records},
+        "skipped": summary.skipped, "notes": list(plan.notes), "shards": hashes,
         "joined": [{"dataset": one["dataset"], "manifest_sha256": one["manifest_sha256"]} for one in settings],
     })  # fmt: skip

@@ -5,7 +5,7 @@ Out: Plan. No picture is decoded.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,14 +14,16 @@ from fer_data.datasets.adapters import ADAPTERS
 from fer_data.errors import DatasetError
 from fer_data.faces.landmarks import backend_options, open_backend
 from fer_data.faces.views import N_VIEWS, VIEW_SIZE
-from fer_data.people import UNKNOWN, refuse_alike
+from fer_data.labels import HumanFigure
+from fer_data.people import UNKNOWN, person, refuse_alike
+from fer_data.prepare.shelf import Selected, Shelf
 from fer_data.protocol import folds, peaks
 from fer_data.protocol.folds import OFFICIAL
 from fer_data.records import Scan, Sequence, Skip
 from fer_data.store.folder import MARK, check_out, marked
 from fer_data.text import counted, unknown
 
-__all__ = ["NEUTRAL", "SHARD_FACES", "UNWRITTEN", "DryRun", "Plan", "PrepareConfig", "Selected", "dry_run", "make_plan", "name_of"]
+__all__ = ["NEUTRAL", "SHARD_FACES", "UNWRITTEN", "DryRun", "Plan", "PrepareConfig", "dry_run", "make_plan", "name_of"]
 
 SHARD_FACES = 48                      # a shard is closed once it has this many faces; stored views make it about 49 MB
 NEUTRAL = ("off", "class", "reference")          # what becomes of the first frame of each sequence
@@ -59,29 +61,19 @@ class PrepareConfig:
 
 
 @dataclass(frozen=True)
-class Selected:
-    """A sequence and the frames of it that are used; its neutral first frame, if that is wanted, is one of its own."""
-
-    sequence: Sequence                # its `frames` are the used ones, in order
-    fold: int
-
-
-@dataclass(frozen=True)
 class Plan:
     """What a run will do, known before any picture is decoded."""
 
-    scan: Scan
+    dataset: str
+    people: bool                      # whether the database says who is in its pictures
+    notes: tuple[str, ...]            # sentences for the user
+    human: tuple[HumanFigure, ...]    # what people reach on the same task
+    n_sequences: int                  # that were found, labelled or not
+    n_faces: int                      # frames that were selected
     rule: str                         # frame rule
-    selected: tuple[Selected, ...]
+    selected: Shelf                   # a box for each shard
     skipped: tuple[Skip, ...]         # before detection
-    shards: tuple[tuple[int, int], ...]          # [first, last) of `selected` for each shard
     backend: dict                     # identity of the landmark backend: name, version, sha256 of its weights
-    evidence: tuple[list, ...]        # for each of `selected` what its points depend on besides its pictures
-
-    @property
-    def n_faces(self) -> int:
-        """How many frames were selected."""
-        return sum(len(one.sequence.frames) for one in self.selected)
 
     @property
     def n_found(self) -> int:
@@ -106,19 +98,19 @@ class DryRun:
     def to_json(self) -> dict:
         plan, config = self.plan, self.config
         return {
-            "dry_run": True, "dataset": plan.scan.dataset, "sequences_found": len(plan.scan.sequences),
+            "dry_run": True, "dataset": plan.dataset, "sequences_found": plan.n_sequences,
             "sequences": len({one.sequence.sequence_id for one in plan.selected}),
             "subjects": len({one.sequence.subject for one in plan.selected if one.sequence.subject}),
             "faces": plan.n_faces, "frame_rule": plan.rule, "folds": config.folds, "fold_rule": config.fold_rule,
-            "landmarks": plan.backend, "shards": len(plan.shards), "views": config.views, "bytes": plan.bytes_needed(config),
-            "out": str(self.out), "notes": list(plan.scan.notes),
+            "landmarks": plan.backend, "shards": len(plan.selected.boxes), "views": config.views, "bytes": plan.bytes_needed(config),
+            "out": str(self.out), "notes": list(plan.notes),
         }  # fmt: skip
 
     def __rich__(self):
         from rich.text import Text
 
         said = self.to_json()
-        found, known = counted(said["sequences_found"], "sequence"), self.plan.scan.people
+        found, known = counted(said["sequences_found"], "sequence"), self.plan.people
         subjects = counted(said["subjects"], "subject") if known else UNKNOWN
         faces, folds, shards = (counted(said[f"{noun}s"], noun) for noun in ("face", "fold", "shard"))
         divided = f"{folds} by rule {said['fold_rule']}" if known else "the database's own split"
@@ -166,21 +158,27 @@ def make_plan(dataset: str, root: Path, config: PrepareConfig, name: str | None 
     scan = ADAPTERS[dataset](root, **config.options | ({"name": name} if name and dataset == "folder" else {}))
     rule = config.frames or peaks.DEFAULT_RULE[dataset]
     fold_of = _folds(dataset, root, scan, config) if scan.people or not scan.sequences else _no_folds(dataset, config)
-    selected, skipped = [], list(scan.skipped)
-    for sequence in scan.sequences:
-        used, left = _select(sequence, rule, config.neutral)
-        skipped += left
-        selected += [Selected(one, fold_of[sequence.subject]) for one in used]
     kind, options = config.backend()
-    backend = open_backend(kind, **options)
-    if not backend.takes_boxes and any(frame.box for one in selected for frame in one.sequence.frames):
-        raise DatasetError(
-            f"preparing {dataset}: its lists say where each face is, and {backend.name} would look for one, perhaps of another person;"
-            " choose landmarks none, or detector whole with dlib or fan"
-        )
-    evidence = tuple(backend.evidence(Path(root), one.sequence) for one in selected)
-    scan = replace(scan, notes=(*scan.notes, *_neutral_notes(selected, config.neutral)))
-    return Plan(scan, rule, tuple(selected), tuple(_once(skipped, selected)), tuple(_group(selected)), backend.identity(), evidence)
+    backend, skipped = open_backend(kind, **options), list(scan.skipped)
+
+    def selected() -> Iterator[Selected]:
+        for sequence in scan.sequences:
+            used, left = _select(sequence, rule, config.neutral)
+            skipped.extend(left)
+            for one in used:
+                if not backend.takes_boxes and any(frame.box for frame in one.frames):
+                    raise DatasetError(
+                        f"preparing {dataset}: its lists say where each face is, and {backend.name} would look for one, perhaps of"
+                        " another person; choose landmarks none, or detector whole with dlib or fan"
+                    )
+                yield Selected(one, fold_of[sequence.subject], backend.evidence(Path(root), one))
+
+    shelf = Shelf(_boxes(selected()))
+    n_faces = sum(len(one.sequence.frames) for one in shelf)
+    notes = (*scan.notes, *_neutral_notes(shelf, config.neutral))
+    left_out = tuple(_once(skipped, shelf))
+    person.cache_clear()              # the ids in it lie between what the scan needed, none of which could be given back
+    return Plan(scan.dataset, scan.people, notes, scan.human, len(scan.sequences), n_faces, rule, shelf, left_out, backend.identity())
 
 
 def _folds(dataset: str, root: Path, scan: Scan, config: PrepareConfig) -> dict[str, int]:
@@ -241,29 +239,35 @@ def _select(sequence: Sequence, rule: str, neutral: str) -> tuple[list[Sequence]
     return used, [Skip(where, "not-peak", *key, frames=left, detail=f"rule {rule}")] if left else []
 
 
-def _once(skipped: list[Skip], selected: list[Selected]) -> list[Skip]:
+def _once(skipped: list[Skip], selected: Iterable[Selected]) -> list[Skip]:
     """Return the Skips without those of unreadable files that stand for no frame and are counted elsewhere."""
-    counted = {frame.source for one in selected for frame in one.sequence.frames}
+    doubtful = {skip.source for skip in skipped if not skip.frames and skip.reason == "unreadable"}
+    if not doubtful:
+        return skipped
+    counted = {frame.source for one in selected for frame in one.sequence.frames if frame.source in doubtful}
     counted |= {skip.source for skip in skipped if skip.frames and skip.reason == "unreadable"}
     return [skip for skip in skipped if skip.frames or skip.reason != "unreadable" or skip.source not in counted]
 
 
-def _neutral_notes(selected: list[Selected], neutral: str) -> list[str]:
+def _neutral_notes(selected: Iterable[Selected], neutral: str) -> list[str]:
     """Return a sentence about sequences that give no neutral frame."""
+    if neutral == "off":
+        return []
     with_neutral = {one.sequence.sequence_id for one in selected if one.sequence.expression == "neutral"}
     without = [one.sequence.sequence_id for one in selected if one.sequence.sequence_id not in with_neutral]
-    if neutral == "off" or not without:
+    if not without:
         return []
     return [f"sequences without a neutral frame, their first being a peak frame already: {len(without)}, such as {without[0]}"]
 
 
-def _group(selected: list[Selected]) -> Iterator[tuple[int, int]]:
-    """Yield [first, last) of the sequences of each shard."""
-    first, faces = 0, 0
-    for index, one in enumerate(selected):
+def _boxes(selected: Iterable[Selected]) -> Iterator[list[Selected]]:
+    """Yield the sequences of each shard."""
+    box, faces = [], 0
+    for one in selected:
+        box.append(one)
         faces += len(one.sequence.frames)
         if faces >= SHARD_FACES:
-            yield first, index + 1
-            first, faces = index + 1, 0
-    if first < len(selected):
-        yield first, len(selected)
+            yield box
+            box, faces = [], 0
+    if box:
+        yield box

@@ -6,22 +6,24 @@ Out: OUT/manifest.parquet, manifest.csv, skipped.csv, settings.json, run.json, s
 One process writes; any concurrent.futures.Executor works. Results are taken in the order of the manifest, so that the
 bytes do not depend on the number of workers. A shard that is there with the right key is not made again, nor is a face
 detected twice: an interrupted run goes on where it was.
+
+Memory hardly grows with the database: files are hashed a shard at a time, and the rows of the manifest are read again from the
+shards' records when it is written. What is held is the plan, packed, and a number or two for each face.
 """
 
 import os
 import sys
 import time
+from array import array
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from itertools import chain, pairwise
 from pathlib import Path
 
 import cv2
 import numpy as np
-import pyarrow as pa
 
 from fer_data import __version__
 from fer_data.datasets.tree import is_drawn
@@ -33,8 +35,9 @@ from fer_data.people import UNKNOWN
 from fer_data.prepare.cluster import cluster
 from fer_data.prepare.plan import UNWRITTEN, Plan, PrepareConfig, make_plan, name_of
 from fer_data.prepare.sequence import PIPELINE_VERSION, SCALING_VERSION, Result, Task, hash_rows, hash_source, place_of, process
+from fer_data.prepare.shelf import Selected
 from fer_data.prepare.workers import open_pool
-from fer_data.records import NOT_SELECTED, REMARKS, SPLITS, UNUSABLE, Skip
+from fer_data.records import NOT_SELECTED, REMARKS, SPLITS, UNUSABLE, Frame, Skip
 from fer_data.store import cache, manifest, shards
 from fer_data.store.folder import check_out, only_writer, remove_surplus
 from fer_data.text import counted
@@ -44,7 +47,6 @@ __all__ = ["Summary", "find_jumps", "prepare_dataset"]
 JUMP = 6.0                            # a face that moved more than this multiple of the median motion per frame is flagged
 _MANY = 0.1                           # so large a share of pictures without a face is many
 _IN_FLIGHT = 8                        # sequences ahead for each worker: memory stays flat, and while a shard is written none is idle
-_HASHED_AT_ONCE = 64                  # files a thread hashes in one piece: what waits for a thread takes 1 kB
 
 Progress = Callable[[int, int], None]   # (sequences done, sequences in all)
 
@@ -127,13 +129,11 @@ def prepare_dataset(
         if executor is None and config.scheduler is not None:
             executor = stack.enter_context(cluster(config.scheduler))        # before anything is written: nobody may answer there
         stack.enter_context(only_writer(name, root, out))
-        summary = Summary(out, name, found=plan.n_found, notes=plan.scan.notes)
-        run = _Run(root, out, config, plan, summary, progress)
-        with open_pool(config.workers, executor) as pool:
-            made = _Made()
-            for record in run.records(pool):
-                made.add(record)
-        _write_manifest(run, made)
+        summary = Summary(out, name, found=plan.n_found, notes=plan.notes)
+        run, made = _Run(root, out, config, plan, summary, progress), _Made(plan.people)
+        with open_pool(config.workers, executor) as pool, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+            jumps = find_jumps(made.taken(run.records(pool, _Sources(root, threads)), plan))
+        _write_manifest(run, made, jumps)
         remove_surplus(out, made.hashes)
         summary.seconds = time.time() - began
         _write_run(out, root, config, summary)
@@ -143,18 +143,77 @@ def prepare_dataset(
 # --- all sequences, in the one process that writes --------------------------------------------------------------------
 
 
+class _Sources:
+    """What the sources of frames hash to, found a shard at a time. Threads suffice: hashing and reading let others run."""
+
+    def __init__(self, root: Path, threads: ThreadPoolExecutor):
+        self.root, self.threads = root, threads
+        self.last: dict[str | tuple[str, int], tuple[str, bool]] = {}    # of the shard before: a clip may go on in the next one
+
+    def of(self, frames: list[Frame]) -> dict[str | tuple[str, int], tuple[str, bool]]:
+        """Return place_of a frame -> hash_source of it, for all of these."""
+        places = {place_of(frame): frame.position is not None for frame in frames}
+        found = {place: self.last[place] for place in places if place in self.last}
+        rows: dict[str, list[int]] = {}
+        for source, row in (place for place in places if isinstance(place, tuple) and place not in found):
+            rows.setdefault(source, []).append(row)
+        for source, some in rows.items():
+            found |= {(source, row): one for row, one in zip(some, hash_rows(self.root / source, some), strict=True)}
+        sources = [place for place in places if place not in found]
+        hashed = self.threads.map(lambda source: hash_source(self.root / source, places[source]), sources)
+        self.last = found | dict(zip(sources, hashed, strict=True))
+        return self.last
+
+
+@dataclass
+class _Shard:
+    """A shard that is begun."""
+
+    number: int
+    key: str
+    kept: shards.ShardRecord | None   # it is there
+    wanted: int                       # results that it is made of
+    sequences: int
+    results: list[Result] = field(default_factory=list)              # that have come so far
+
+
 @dataclass
 class _Made:
-    """What the manifest takes from the records of shards, small, for all of it is held until the manifest is written."""
+    """What is counted of the faces while the records of their shards go by; for the manifest those are read again from the disk."""
 
+    people: bool
     hashes: dict[str, str] = field(default_factory=dict)              # shard -> sha256
-    rows: list[pa.RecordBatch] = field(default_factory=list)          # manifest.pack
     skipped: list[Skip] = field(default_factory=list)
+    kept: int = 0
+    references: int = 0
+    sequences: int = 0
+    subjects: set[str] = field(default_factory=set)
+    expressions: set[str] = field(default_factory=set)                # of peak faces
+    split: Counter = field(default_factory=Counter)
 
-    def add(self, record: shards.ShardRecord) -> None:
-        self.hashes[record.name] = record.sha256
-        self.rows.append(manifest.pack(record.rows))
-        self.skipped += [Skip(**skip) for skip in record.skipped]
+    def taken(self, records: Iterator[shards.ShardRecord], plan: Plan) -> Iterator[dict]:
+        """Yield the rows of all records once they are counted."""
+        before = None
+        for number, record in enumerate(records):
+            self.hashes[record.name] = record.sha256
+            self.skipped += [Skip(**skip) for skip in record.skipped]
+            for row in _assigned(record, plan.selected.box(number), self.people):
+                self.kept += 1
+                self.references += row["role"] == "reference"
+                self.sequences += (row["subject"], row["sequence"]) != before            # those of a sequence are together
+                before = row["subject"], row["sequence"]
+                self.subjects.add(row["subject"])
+                self.expressions |= {row["expression"]} if row["role"] == "peak" else set()
+                self.split[row.get("split", "")] += 1
+                yield row
+
+
+def _assigned(record: shards.ShardRecord, chosen: list[Selected], people: bool) -> Iterator[dict]:
+    """Yield the rows of a shard with what the plan says of their sequences: the fold; where people are unknown, the database's own part."""
+    of = {(one.sequence.subject, one.sequence.sequence): one for one in chosen}
+    for row in record.rows:
+        one = of[row["subject"], row["sequence"]]
+        yield {**row, "fold": one.fold} if people else {**row, "fold": one.fold, "split": one.sequence.split}
 
 
 @dataclass
@@ -170,42 +229,53 @@ class _Run:
     done: int = 0
     room: np.ndarray | None = None    # for the views of a shard
 
-    def records(self, pool: Executor) -> Iterator[shards.ShardRecord]:
-        """Yield the record of each shard, in order: those that are there, and those made now."""
-        hashes = _hash_sources(self.root, self.plan)
-        todo, keys, missing = [], [], set()
-        for index, (first, last) in enumerate(self.plan.shards):
-            keys.append(self._key(first, last, hashes))
-            if shards.kept_record(self.out / "shards", shards.shard_name(index), keys[-1]) is None:
-                missing.add(index)
-                todo += range(first, last)
-        results = self._results(pool, (self._task(one, hashes) for one in todo))
-        for index, (first, last) in enumerate(self.plan.shards):
-            if index not in missing:
-                self.summary.shards_kept += 1
-                self._advance(last - first)
-                yield shards.read_record(self.out / "shards", shards.shard_name(index))  # again, so that one at a time is held
-            else:
-                yield self._make_shard(index, keys[index], [next(results) for _ in range(first, last)])
+    def records(self, pool: Executor, sources: _Sources) -> Iterator[shards.ShardRecord]:
+        """Yield the record of each shard, in order: those that are there, and those made now. Only a few sequences are ahead."""
+        begun: deque[_Shard] = deque()
+        waiting: deque[Future] = deque()
+        for number in self.plan.selected.boxes:
+            chosen = self.plan.selected.box(number)
+            hashes = sources.of([frame for one in chosen for frame in one.sequence.frames])
+            key = self._key(chosen, hashes)
+            kept = shards.kept_record(self.out / "shards", shards.shard_name(number), key)
+            begun.append(_Shard(number, key, kept, 0 if kept else len(chosen), len(chosen)))
+            for one in () if kept else chosen:
+                waiting.append(pool.submit(process, self._task(one, hashes)))
+                while len(waiting) >= _IN_FLIGHT * max(1, getattr(pool, "width", self.config.workers)):
+                    begun[0].results.append(self._taken(waiting.popleft()))
+                    yield from self._finished(begun)
+            yield from self._finished(begun)
+        while begun:
+            begun[0].results.append(self._taken(waiting.popleft()))
+            yield from self._finished(begun)
 
-    def _task(self, index: int, hashes: dict[str, tuple[str, bool]]) -> Task:
-        sequence = self.plan.selected[index].sequence
+    def _finished(self, begun: deque[_Shard]) -> Iterator[shards.ShardRecord]:
+        """Yield the records of the first shards, as far as they have all their results."""
+        while begun and len(begun[0].results) == begun[0].wanted:
+            shard = begun.popleft()
+            if shard.kept:
+                self.summary.shards_kept += 1
+                self._advance(shard.sequences)
+            yield shard.kept or self._make_shard(shard)
+
+    def _task(self, one: Selected, hashes: dict[str | tuple[str, int], tuple[str, bool]]) -> Task:
         return Task(
-            str(self.root.absolute()), sequence, tuple(hashes[place_of(frame)][0] for frame in sequence.frames), self.config.backend(),
-            self.plan.backend, self.plan.evidence[index], self.config.colour == "rgb", str(self.out.absolute() / "cache" / "landmarks"),
+            str(self.root.absolute()), one.sequence, tuple(hashes[place_of(frame)][0] for frame in one.sequence.frames),
+            self.config.backend(), self.plan.backend, one.evidence, self.config.colour == "rgb",
+            str(self.out.absolute() / "cache" / "landmarks"),
         )  # fmt: skip
 
-    def _key(self, first: int, last: int, hashes: dict[str, tuple[str, bool]]) -> str:
+    def _key(self, chosen: list[Selected], hashes: dict[str | tuple[str, int], tuple[str, bool]]) -> str:
         """Return the key of a shard: everything that decides its bytes."""
         sequences = []
-        for one, evidence in zip(self.plan.selected[first:last], self.plan.evidence[first:last], strict=True):
+        for one in chosen:
             content = asdict(one.sequence)
             del content["split"]                                         # it goes into the manifest alone, as folds do
             content["frames"] = [{name: part for name, part in frame.items() if name != "box" or part} for frame in content["frames"]]
             content["sha256"] = [hashes[place_of(frame)][0] for frame in one.sequence.frames]
             if any(hashes[place_of(frame)][1] for frame in one.sequence.frames):
                 content["scaling"] = SCALING_VERSION
-            content["evidence"] = evidence
+            content["evidence"] = one.evidence
             sequences.append(content)
         return cache.key_of(
             {
@@ -214,17 +284,8 @@ class _Run:
             }
         )  # fmt: skip
 
-    def _results(self, pool: Executor, tasks: Iterator[Task]) -> Iterator[Result]:
-        """Yield the result of each task in order, keeping only a few ahead, and keep each one's landmarks at once."""
-        waiting: deque[Future] = deque()
-        for task in tasks:
-            waiting.append(pool.submit(process, task))
-            while len(waiting) >= _IN_FLIGHT * max(1, getattr(pool, "width", self.config.workers)):
-                yield self._taken(waiting.popleft())
-        while waiting:
-            yield self._taken(waiting.popleft())
-
     def _taken(self, future: Future) -> Result:
+        """Return the result of a task, its landmarks kept at once."""
         result = future.result()
         if not result.cached:
             cache.store(self.out / "cache" / "landmarks", result.cache_key, result.framing, result.found)
@@ -243,9 +304,9 @@ class _Run:
             self.room = np.empty((faces[0], N_VIEWS, VIEW_SIZE, VIEW_SIZE, *faces[3:]), np.uint8)
         return self.room[: faces[0]]
 
-    def _make_shard(self, index: int, key: str, results: list[Result]) -> shards.ShardRecord:
+    def _make_shard(self, shard: _Shard) -> shards.ShardRecord:
         """Render and write one shard."""
-        name = shards.shard_name(index)
+        name, results = shards.shard_name(shard.number), shard.results
         rows = [row for result in results for row in result.rows]
         data = {
             "faces": np.concatenate([result.faces for result in results]),
@@ -259,63 +320,54 @@ class _Run:
         skipped = [asdict(skip) for result in results for skip in result.skipped]
         self.summary.shards_written += 1
         manifest.withdraw(self.out)
-        return shards.write_shard(self.out / "shards", name, key, data, rows, skipped)
+        return shards.write_shard(self.out / "shards", name, shard.key, data, rows, skipped)
 
 
-def _hash_sources(root: Path, plan: Plan) -> dict[str | tuple[str, int], tuple[str, bool]]:
-    """Return place_of a frame -> hash_source of it, for all that is used. Threads suffice: hashing and reading let others run."""
-    frames = [frame for one in plan.selected for frame in one.sequence.frames]
-    rows: dict[str, list[int]] = {}
-    for source, row in (place for frame in frames if isinstance(place := place_of(frame), tuple)):
-        rows.setdefault(source, []).append(row)
-    of_rows = {(source, row): found for source, some in rows.items()
-               for row, found in zip(some, hash_rows(root / source, some), strict=True)}  # fmt: skip
-    clips = {frame.source: frame.position is not None for frame in frames if frame.source not in rows}
-    sources = sorted(clips)
-    batches = [sources[first : first + _HASHED_AT_ONCE] for first in range(0, len(sources), _HASHED_AT_ONCE)]
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        hashed = pool.map(lambda batch: [hash_source(root / source, clips[source]) for source in batch], batches)
-        return of_rows | dict(zip(sources, chain.from_iterable(hashed), strict=True))
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of the manifest, read from the records of the shards each time that they are gone through."""
+
+    run: _Run
+    hashes: dict[str, str]
+    jumps: list[bool]
+
+    def __iter__(self) -> Iterator[dict]:
+        jumps = iter(self.jumps)
+        for number, (name, sha256) in enumerate(self.hashes.items()):
+            record = shards.known_record(self.run.out / "shards", name, sha256)
+            for row in _assigned(record, self.run.plan.selected.box(number), self.run.plan.people):
+                yield {**row, "jump": next(jumps)}
 
 
-def _write_manifest(run: _Run, made: _Made) -> None:
+def _write_manifest(run: _Run, made: _Made, jumps: list[bool]) -> None:
     """Join shards and folds into the manifest, and count: found == kept + skipped."""
     plan, summary = run.plan, run.summary
-    fold_of = {one.sequence.subject: one.fold for one in plan.selected}
-    table = manifest.unpack(made.rows)
-    table["fold"] = table["subject"].map(fold_of)
-    if not plan.scan.people:
-        table["split"] = table["sequence"].map({one.sequence.sequence: one.sequence.split for one in plan.selected})
-        summary.split = {part: count for part in (*SPLITS, "") if (count := int((table["split"] == part).sum()))}
-    table["jump"] = find_jumps(table[["subject", "sequence", "frame", "motion"]].to_dict("records"))
     skipped = [*plan.skipped, *made.skipped]
-    summary.kept = len(table)
-    summary.references = int((table["role"] == "reference").sum())
-    summary.sequences = len(table[["subject", "sequence"]].drop_duplicates())
-    summary.subjects = table["subject"].nunique() if plan.scan.people else 0
+    summary.kept, summary.references, summary.sequences = made.kept, made.references, made.sequences
+    summary.subjects = len(made.subjects) if plan.people else 0
+    summary.split = {} if plan.people else {part: made.split[part] for part in (*SPLITS, "") if made.split[part]}
     summary.folds = run.config.folds
-    summary.notes = (*summary.notes, *_remarks(made.skipped), *_no_faces(run.config, skipped, len(table)))
+    summary.notes = (*summary.notes, *_remarks(made.skipped), *_no_faces(run.config, skipped, made.kept))
     counts = Counter()
     for skip in skipped:
         counts[skip.reason] += skip.frames
     summary.skipped = {reason: counts[reason] for reason in (*NOT_SELECTED, *UNUSABLE) if counts[reason]}
     assert summary.found == summary.kept + sum(counts.values()), (summary.found, summary.kept, counts)
-    if not len(table):
+    if not made.kept:
         reasons = _reasons(summary.skipped, skipped)
         hint = "".join(f"; {note}" for note in _no_faces(run.config, skipped, 0))
-        raise DatasetError(f"preparing {plan.scan.dataset}: no face could be used; skipped: {reasons}{hint}")
+        raise DatasetError(f"preparing {plan.dataset}: no face could be used; skipped: {reasons}{hint}")
     config = {key: value for key, value in asdict(run.config).items() if key not in ("workers", "scheduler", "openface")}
     config = {key: value for key, value in config.items() if key not in UNWRITTEN or value}
     config["options"] = {key: Path(value).name if isinstance(value, Path) else value for key, value in config["options"].items()}
-    classes = classes_of(table.loc[table["role"] == "peak", "expression"])
     settings = {
-        "dataset": plan.scan.dataset, "drawn": is_drawn(run.root), "classes": list(classes), "frame_rule": plan.rule,
+        "dataset": plan.dataset, "drawn": is_drawn(run.root), "classes": list(classes_of(made.expressions)), "frame_rule": plan.rule,
         "config": config, "backend": plan.backend, "code_version": __version__, "opencv": cv2.__version__,
         "pipeline_version": PIPELINE_VERSION, "found": summary.found, "kept": summary.kept, "skipped": summary.skipped,
         "notes": list(summary.notes), "shards": made.hashes,
-        **({"human": [asdict(one) for one in plan.scan.human]} if plan.scan.human else {}),
+        **({"human": [asdict(one) for one in plan.human]} if plan.human else {}),
     }  # fmt: skip
-    manifest.write_manifest(run.out, table, skipped, settings)
+    manifest.write_manifest(run.out, _Rows(run, made.hashes, jumps), skipped, settings)
 
 
 def _remarks(skipped: list[Skip]) -> list[str]:
@@ -347,19 +399,20 @@ def _no_faces(config: PrepareConfig, skipped: list[Skip], kept: int) -> list[str
     ]
 
 
-def find_jumps(rows: list[dict]) -> list[bool]:
+def find_jumps(rows: Iterable[dict]) -> list[bool]:
     """Return for each row whether its face moved more than JUMP times the median of the data set.
 
     Motion is taken per frame number, so that a neutral first frame, or every tenth frame, does not count as a jump.
-    Rows are in order, those of a sequence together; the first of a sequence moved by 0 and has no part in the median.
+    Rows are gone through once, in order, those of a sequence together; the first of a sequence moved by 0 and has no part in the median.
     """
-    speeds = [0.0] * len(rows)
-    for index, (before, row) in enumerate(pairwise(rows), 1):
-        if (before["subject"], before["sequence"]) == (row["subject"], row["sequence"]):
-            speeds[index] = row["motion"] / max(1, abs(row["frame"] - before["frame"]))
-    moved = [speed for speed in speeds if speed > 0]
-    limit = JUMP * float(np.median(moved)) if moved else 0.0
-    return [speed > limit > 0 for speed in speeds]
+    speeds, before = array("d"), None
+    for row in rows:
+        same = before is not None and (before["subject"], before["sequence"]) == (row["subject"], row["sequence"])
+        speeds.append(row["motion"] / max(1, abs(row["frame"] - before["frame"])) if same else 0.0)
+        before = row
+    found = np.array(speeds)
+    limit = JUMP * float(np.median(found[found > 0])) if (found > 0).any() else 0.0
+    return ((found > limit) & (limit > 0)).tolist()
 
 
 def _write_run(out: Path, root: Path, config: PrepareConfig, summary: Summary) -> None:

@@ -3,25 +3,41 @@
 In:  rows of prepare, Skip records, settings.
 Out: manifest.parquet (authoritative), manifest.csv (derived from it), skipped.csv, settings.json. They open in pandas
      without this project.
+
+Rows are checked and written a part at a time: a manifest of any length takes the memory of a short one, and some bytes a row.
 """
 
 import io
 import re
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, fields
+from itertools import islice
 from pathlib import Path
-from typing import TypedDict
+from typing import BinaryIO, TypedDict
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from fer_data.errors import ManifestError
-from fer_data.files import parse_object, remove_durably, sealed_json, sha256_of_bytes, unseal, write_bytes_atomically
+from fer_data.files import (
+    growing,
+    parse_object,
+    remove_durably,
+    reported,
+    sealed_json,
+    sha256_of_bytes,
+    sha256_of_file,
+    unseal,
+    write_bytes_atomically,
+)
 from fer_data.labels import EXPRESSIONS
 from fer_data.records import FRAMINGS, ROLES, SPLITS, Skip
 from fer_data.schema import read
 
-__all__ = ["SCHEMA_VERSION", "COLUMNS", "MATRIX", "LATER", "SPLIT", "image_id", "pack", "unpack", "write_manifest", "withdraw",
+__all__ = ["SCHEMA_VERSION", "COLUMNS", "MATRIX", "LATER", "SPLIT", "image_id", "write_manifest", "withdraw",
            "read_manifest", "read_skipped", "check_csv", "read_settings", "manifest_sha256", "rows_per_fold"]  # fmt: skip
 
 SCHEMA_VERSION = 3
@@ -57,11 +73,12 @@ COLUMNS = {
 # The last column of a manifest whose people are unknown, and of no other.
 SPLIT = {"split": ("str", "the database's own part: train, validation or test; empty: it names none")}
 LATER = ("fold", "jump")              # known once all faces are
-SKIP_COLUMNS = tuple(field.name for field in fields(Skip))
+SKIP_COLUMNS = {field.name: {str: "str", int: "int64"}[field.type] for field in fields(Skip)}         # name -> dtype
 
 _SHARD = re.compile(r"[0-9]{5}\.h5")
-_ARROW = {"str": pa.string(), "int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_()}
-_PACKED = pa.schema([(name, _ARROW[dtype]) for name, (dtype, _) in COLUMNS.items() if name not in LATER])
+_PART = 1000                          # rows that are checked and written at once
+_GROUP = 5                            # parts in a row group of the Parquet file
+_UNIQUE = (("image_id",), ("shard", "row"))      # columns that tell a row from all others
 
 
 class _Config(TypedDict):
@@ -112,44 +129,32 @@ def image_id(dataset: str, subject: str, sequence: str, frame: int) -> str:
     return "/".join(part for part in (dataset, subject, sequence, f"{frame:08d}") if part)
 
 
-def pack(rows: list[dict]) -> pa.RecordBatch:
-    """Return rows that lack LATER as columns, which take a quarter of the memory; `unpack` gives them back."""
-    return pa.RecordBatch.from_pylist(rows, _PACKED)
-
-
-def unpack(batches: list[pa.RecordBatch]) -> pd.DataFrame:
-    """Return what was packed as one DataFrame. The list is emptied, so that the memory of each column can be used for the next."""
-    table = pa.Table.from_batches(batches, _PACKED)
-    batches.clear()
-    return table.to_pandas(self_destruct=True, split_blocks=True)
-
-
-def write_manifest(out: Path, rows: list[dict] | pd.DataFrame, skipped: list[Skip], settings: dict) -> pd.DataFrame:
-    """Write the manifest and the files that go with it into `out`; return it as a DataFrame.
+def write_manifest(out: Path, rows: Iterable[dict], skipped: Iterable[Skip], settings: dict) -> None:
+    """Write the manifest and the files that go with it into `out`. The rows are gone through more than once.
 
     Where the Parquet file lies, all that it tells of is there: it is removed first and written last, unless nothing changes.
-    Same rows, same bytes.
+    Same rows, same bytes; one that lies there with the same rows stays, in whatever row groups an earlier version wrote it.
     Raises ManifestError if the rows break the schema; nothing is written then.
     """
-    columns = COLUMNS | (SPLIT if isinstance(rows, pd.DataFrame) and "split" in rows else {})
-    frame = pd.DataFrame(rows, columns=list(columns)).astype({name: dtype for name, (dtype, _) in columns.items()})
-    frame = _checked(frame, "writing the manifest", str(out))
-    buffer = io.BytesIO()
-    frame.to_parquet(buffer, index=False, compression="zstd")
-    parquet = buffer.getvalue()
-    skips = pd.DataFrame([asdict(skip) for skip in sorted(skipped)], columns=list(SKIP_COLUMNS))
-    content = {"skipped.csv": skips.to_csv(index=False, lineterminator="\n").encode(), "manifest.csv": _csv(frame)}
-    hashes = {
-        "manifest_sha256": sha256_of_bytes(parquet), "csv_sha256": {name: sha256_of_bytes(data) for name, data in content.items()},
-    }  # fmt: skip
-    settings = sealed_json({**settings, **hashes, "schema_version": SCHEMA_VERSION})
-    content = {**content, "settings.json": settings, "manifest.parquet": parquet}
-    changed = {name: data for name, data in content.items() if not _holds(Path(out) / name, data)}
-    if changed:
-        withdraw(out)
-        for name, data in {**changed, "manifest.parquet": parquet}.items():
-            write_bytes_atomically(Path(out) / name, data)
-    return frame
+    out = Path(out)
+    with growing(out / "manifest.parquet") as parquet, growing(out / "manifest.csv") as csv, growing(out / "skipped.csv") as skips:
+        with reported("writing", out / "manifest.parquet"):
+            _write_rows(rows, parquet, csv, str(out))
+            with open(skips, "wb") as file:
+                for number, frame in enumerate(_frames(map(asdict, sorted(skipped)), SKIP_COLUMNS)):
+                    _append_csv(file, number, frame)
+            hashes = {"manifest.csv": sha256_of_file(csv), "skipped.csv": sha256_of_file(skips)}
+            if _lie_there(out, hashes["manifest.csv"]):
+                shutil.copyfile(out / "manifest.parquet", parquet)
+        manifest = sha256_of_file(parquet)
+        sealed = sealed_json({**settings, "manifest_sha256": manifest, "csv_sha256": hashes, "schema_version": SCHEMA_VERSION})
+        written = {"manifest.parquet": manifest, "settings.json": sha256_of_bytes(sealed), **hashes}
+        if all(_holds(out / name, sha256) for name, sha256 in written.items()):
+            for part in (parquet, csv, skips):
+                part.unlink()
+        else:
+            withdraw(out)
+            write_bytes_atomically(out / "settings.json", sealed)
 
 
 def withdraw(out: Path) -> None:
@@ -158,8 +163,61 @@ def withdraw(out: Path) -> None:
         remove_durably(Path(out) / name)
 
 
-def _holds(path: Path, data: bytes) -> bool:
-    return path.is_file() and path.read_bytes() == data
+def _holds(path: Path, sha256: str) -> bool:
+    return path.is_file() and sha256_of_file(path) == sha256
+
+
+def _lie_there(out: Path, csv_sha256: str) -> bool:
+    """Return whether the manifest below `out` is whole and has the rows of a CSV file with this hash."""
+    try:
+        settings = read_settings(out)
+    except ManifestError:
+        return False
+    return settings["csv_sha256"]["manifest.csv"] == csv_sha256 and _holds(out / "manifest.parquet", settings["manifest_sha256"])
+
+
+def _write_rows(rows: Iterable[dict], parquet: Path, csv: Path, where: str) -> None:
+    """Check rows and write them in both forms. Raises ManifestError if they break the schema."""
+    columns = COLUMNS | (SPLIT if "split" in next(iter(rows), {}) else {})
+    dtypes = {name: dtype for name, (dtype, _) in columns.items()}
+    digests: dict[tuple[str, ...], list[np.ndarray]] = {unique: [] for unique in _UNIQUE}
+    schema = pa.Schema.from_pandas(next(_frames([], dtypes)), preserve_index=False)
+    group: list[pa.Table] = []
+    with open(csv, "wb") as text, open(parquet, "wb") as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        for number, frame in enumerate(_frames(rows, dtypes)):
+            frame = _checked(frame, "writing the manifest", where)
+            for unique, found in digests.items():
+                found.append(_digests(frame, unique))
+            _append_csv(text, number, frame)
+            if len(group) == _GROUP:
+                writer.write_table(pa.concat_tables(group).combine_chunks())
+                group.clear()
+            group.append(pa.Table.from_pandas(frame, schema, preserve_index=False))
+        writer.write_table(pa.concat_tables(group).combine_chunks())
+    for unique, found in digests.items():
+        values, counts = np.unique(np.concatenate(found), return_counts=True)
+        if (twice := values[counts > 1]).size:                           # the same, or a chance of one in billions: looked at again
+            alike = [frame[np.isin(_digests(frame, unique), twice)] for frame in _frames(rows, dtypes)]
+            _checked(pd.concat(alike, ignore_index=True), "writing the manifest", where)
+
+
+def _digests(frame: pd.DataFrame, names: tuple[str, ...]) -> np.ndarray:
+    """Return 64 bits for each row of what it has in these columns."""
+    return pd.util.hash_pandas_object(frame[list(names)], index=False).to_numpy()
+
+
+def _frames(rows: Iterable[dict], dtypes: dict[str, str]) -> Iterator[pd.DataFrame]:
+    """Yield rows as DataFrames of these columns, _PART rows at a time; one without rows if there is none."""
+    rows = iter(rows)
+    part = list(islice(rows, _PART))
+    yield pd.DataFrame(part, columns=list(dtypes)).astype(dtypes)
+    while part := list(islice(rows, _PART)):
+        yield pd.DataFrame(part, columns=list(dtypes)).astype(dtypes)
+
+
+def _append_csv(file: BinaryIO, number: int, frame: pd.DataFrame) -> None:
+    """Write the part of a table with this number, from 0."""
+    frame.to_csv(file, header=not number, index=False, lineterminator="\n", mode="wb", encoding="utf-8")
 
 
 def read_manifest(out: Path) -> pd.DataFrame:
@@ -183,10 +241,10 @@ def read_skipped(out: Path) -> pd.DataFrame:
     try:
         frame = pd.read_csv(io.BytesIO(data), dtype="str", keep_default_na=False)
         # As text first: the parser itself takes INF for a number and only warns when it makes it an integer.
-        frame = frame.astype({name: "int64" for name in ("frame", "frames") if name in frame.columns})
+        frame = frame.astype({name: "int64" for name, dtype in SKIP_COLUMNS.items() if dtype == "int64" and name in frame.columns})
     except (ValueError, OverflowError) as error:  # pandas' parser errors are children of ValueError
         raise ManifestError(f"{doing}: {path} is not the CSV that prepare writes ({' '.join(str(error).split())})") from error
-    if tuple(frame.columns) != SKIP_COLUMNS or not isinstance(frame.index, pd.RangeIndex):
+    if list(frame.columns) != list(SKIP_COLUMNS) or not isinstance(frame.index, pd.RangeIndex):
         raise ManifestError(f"{doing}: {path} must have the columns {', '.join(SKIP_COLUMNS)}; it has others")
     return frame
 
@@ -248,13 +306,6 @@ def rows_per_fold(frame: pd.DataFrame) -> dict[int, int]:
     return {int(fold): int(count) for fold, count in frame["fold"].value_counts().sort_index().items()}
 
 
-def _csv(frame: pd.DataFrame) -> bytes:
-    """Return `frame` as CSV, made a piece at a time: in one piece it would take several times the memory of its bytes."""
-    buffer = io.BytesIO()
-    frame.to_csv(buffer, index=False, lineterminator="\n", mode="wb", encoding="utf-8", chunksize=1000)
-    return buffer.getvalue()
-
-
 def _checked(frame: pd.DataFrame, doing: str, where: str) -> pd.DataFrame:
     """Return `frame` if it keeps the schema; raise ManifestError naming column, value and row otherwise."""
     import pandera.errors  # about a second to import, needed only here
@@ -280,10 +331,10 @@ def _checked(frame: pd.DataFrame, doing: str, where: str) -> pd.DataFrame:
         "invented": [in_range(0, 1)],
     }  # fmt: skip
     schema = pandera.DataFrameSchema(
-        {name: pandera.Column(dtype, checks.get(name, []), unique=name == "image_id") for name, (dtype, _) in columns.items()},
+        {name: pandera.Column(dtype, checks.get(name, []), unique=(name,) in _UNIQUE) for name, (dtype, _) in columns.items()},
         strict=True,
         ordered=True,
-        unique=["shard", "row"],
+        unique=list(_UNIQUE[1]),
     )
     try:
         return schema.validate(frame)

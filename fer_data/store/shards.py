@@ -28,7 +28,8 @@ from fer_data.errors import ShardError
 from fer_data.files import parse_object, sealed_json, sha256_of_bytes, unseal, write_bytes_atomically
 from fer_data.schema import read
 
-__all__ = ["SHARD_VERSION", "ShardRecord", "shard_name", "write_shard", "read_record", "kept_record", "row_sha256", "map_dataset"]
+__all__ = ["SHARD_VERSION", "ShardRecord", "shard_name", "write_shard", "read_record", "known_record", "kept_record", "row_sha256",
+           "map_dataset"]  # fmt: skip
 
 SHARD_VERSION = 3
 _ALIGN = 4096                         # data sets start on pages, so that they can be mapped
@@ -110,6 +111,14 @@ def read_record(folder: Path, name: str) -> ShardRecord | None:
         return read(ShardRecord, content)
     except ValueError as error:
         raise ShardError(f"{doing}: {path} is not what prepare writes ({error})") from error
+
+
+def known_record(folder: Path, name: str, sha256: str) -> ShardRecord:
+    """Return the record of a shard that was written before. Raises ShardError if it is gone, or that of another shard."""
+    record = read_record(folder, name)
+    if record is None or record.sha256 != sha256:
+        raise ShardError(f"reading a shard's record: that of {folder / name} is not the one that was written; run the same command again")
+    return record
 
 
 def kept_record(folder: Path, name: str, key: str) -> ShardRecord | None:
