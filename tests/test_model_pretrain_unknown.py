@@ -177,7 +177,7 @@ def test_from_synthetic_pictures_to_synthetic_ck(pretrained, unknown, prepared_c
 
 
 def test_what_needs_people_there_is_refused_in_one_sentence(pretrained, unknown, tmp_path):
-    """Nobody can be drawn by its G; nobody can be held out of these pictures. Seen red, each: without the check."""
+    """Nobody can be drawn by its G; nobody can be held out of these pictures. Seen red: its G asked all the same."""
     picture = next(iter(read_prepared(unknown).fold_of(EVERYBODY).train["image_id"]))
     said = call("transfer", pretrained, "--source-id", picture, code=1)
     assert said.count("\n") == 1 and "was trained where they are unknown, its G draws nobody" in said
