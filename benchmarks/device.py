@@ -231,7 +231,7 @@ def profile(asked: Asked) -> Iterator[dict]:
 
 
 def folds(asked: Asked) -> Iterator[dict]:
-    """Several folds on one device, each in a process of its own: images a second of stage 1 of all together."""
+    """Several folds on one device, on a GPU in turns: images a second of stage 1 of all together."""
     for jobs in FOLDS_AT_ONCE[:2] if asked.tiny else FOLDS_AT_ONCE:
         run, kimg, judges = asked.out / f"folds{jobs}", *((0.032, 0.032) if asked.tiny else (20, 1))
         wanted = ",".join(map(str, range(jobs)))

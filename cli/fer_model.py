@@ -278,7 +278,7 @@ def check_device(device, preset_name, as_json):
 
 JOBS = together(
     click.option("--jobs", cls=options.Option, type=click.IntRange(1), metavar="N", show_default="one per device",
-                 help="Runs at once; they share the cores."),
+                 help="Runs at once; they share the cores, or the one GPU."),
     options.listed("--devices", str, "NAME,NAME", "auto, cpu, or cuda:0,cuda:1.", default="auto"),
 )
 FOLDS = options.listed("--folds", int, "N,N", "Only these folds, counted from 0.", unset="all")

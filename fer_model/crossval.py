@@ -30,9 +30,12 @@ from fer_model.plan import RunPlan, plan
 from fer_model.runs.fold_runs import holds_folds
 from fer_model.runs.folder import RunFolder
 from fer_model.train import refuse_other_run
-from fer_model.workers import Task, train_here, train_in_children
+from fer_model.workers import Task, train_in_children, train_in_turns
 
 __all__ = ["CrossPlan", "CrossValidated", "crossval", "default_crossval", "plan_crossval", "tasks_of", "train_tasks"]
+
+FILLS_GPU = 2**19                     # pixels of a step's batch: 227 views of 48 px, 57 of 96 px. An estimate; no GPU was at hand
+MOST_TURNS = 10                       # runs; an estimate, too
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def crossval(
     job: Job,                         # its run: the folder for the runs; its gan: a cross-validation of the same folds
     folds: Sequence[int] = (),        # numbers; none: all of them
     repeats: int = 0,                 # R > 0: R times, over folds shuffled by seeds config.fold_seed + 0 .. R - 1
-    jobs: int = 1,                    # runs at once; more than one: processes of their own, which share the threads
+    jobs: int = 1,                    # runs at once; more than one: processes of their own, which share the threads; on one GPU in turns
     devices: Sequence[str] = ("auto",),       # run i goes to whichever is free
     say: Callable[[str], None] = print,
 ) -> CrossValidated:
@@ -103,15 +106,24 @@ def train_tasks(
     if jobs > 1 and distributed.by_torchrun():
         raise ConfigError(f"training several runs under torchrun: all of its processes train one run, so {jobs} jobs are too many; use 1")
     places = [devices[i % len(devices)] for i in range(min(jobs, len(tasks)))]
-    if len(places) > 1:
+    wheres = {resolve_device(name) for name in places}
+    if len(places) > 1 and not (len(wheres) == 1 and next(iter(wheres)).type == "cuda"):
         reasons = train_in_children(tasks, places, max(1, torch.get_num_threads() // len(places)), say)
     else:
-        reasons = [train_here(task, devices[0], _named(say, task.name), prepared) for task in tasks]
+        reasons = train_in_turns(tasks, devices[0], _turns(tasks, len(places), say), say, prepared)
     return tuple((task.job.run, why) for task, why in zip(tasks, reasons, strict=True) if why)
 
 
-def _named(say: Callable[[str], None], name: str) -> Callable[[str], None]:
-    return lambda line: say(f"{name} | {line}")
+def _turns(tasks: Sequence[Task], jobs: int, say: Callable[[str], None]) -> int:
+    """Return how many of `jobs` runs take turns on a device, and say so where it is not one."""
+    if jobs < 2:
+        return 1
+    stages = [(task.job.config.network, getattr(task.job.config, name)) for task in tasks for name in task.job.config.stages]
+    pixels = max(stage.batch * network.image_size**2 for network, stage in stages)
+    at_once = 1 if pixels > FILLS_GPU else min(jobs, MOST_TURNS)
+    many = "which fill a GPU: one run after another" if at_once == 1 else f"which do not fill a GPU: {at_once} runs take turns on it"
+    say(f"steps of up to {pixels:,} pixels, {many}")
+    return at_once
 
 
 def _tasks_left(job: Job, folds: Sequence[int], repeats: int, devices: Sequence[str]) -> tuple[Prepared, list[Task], list[Task]]:

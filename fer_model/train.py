@@ -6,9 +6,10 @@ Out: the run folder as runs/folder.py draws it; Outcome. plan.py says beforehand
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -31,7 +32,9 @@ from fer_model.settings_text import describe, differences
 from fer_model.stages.inputs import StageInputs
 from fer_model.stages.registry import STAGES, refuse_unfit, with_helpers
 
-__all__ = ["Outcome", "refuse_other_run", "train"]
+__all__ = ["Outcome", "finished", "refuse_other_run", "train", "training"]
+
+Result = TypeVar("Result")
 
 RULES = {
     "epoch": "last",                  # or validation's; no epoch is chosen by looking at the test fold
@@ -68,6 +71,15 @@ class Outcome:
         return Group(name, self.evaluation or f"fer-model train --init {escape(str(self.run))} starts from it")
 
 
+def finished(going: Generator[None, None, Result]) -> Result:
+    """Return what a generator returns at its end."""
+    while True:
+        try:
+            next(going)
+        except StopIteration as end:
+            return end.value
+
+
 def train(
     job: Job,
     device: str = "auto",             # auto, cpu, cuda, cuda:N
@@ -81,6 +93,14 @@ def train(
 
     Raises children of FerError: fold, device, configuration, checkpoint, divergence.
     """
+    return finished(training(job, device, resume, say, hook, save_every_s, prepared))
+
+
+def training(
+    job: Job, device: str, resume: bool = True, say: Callable[[str], None] = print, hook: Hook | None = None,
+    save_every_s: float = 60.0, prepared: Prepared | None = None,
+) -> Generator[None, None, Outcome]:  # fmt: skip
+    """Do what `train` does, with a yield where engine.loop.run_stage has one. Closed before its end, it leaves a run that resumes."""
     run, prepared = job.run, prepared or read_prepared(job.data)
     fold, where = prepared.fold_of(job.config), use_device(distributed.local_device(device))
     refuse_itself(run, job.gan)
@@ -109,7 +129,7 @@ def train(
         _announce(config, differences(job.config), fold, where, journal)
         neutral = reader.neutral() if "neutral" in config.stages else None
         inputs = StageInputs(config, fold, views, where, reader.validation(), neutral)
-        last = _train_stages(inputs, folder, journal, hook, save_every_s, taken, start)
+        last = yield from _train_stages(inputs, folder, journal, hook, save_every_s, taken, start)
         evaluation = None
         with distributed.first_one_first():
             if tests and distributed.is_first():
@@ -171,8 +191,8 @@ def _aside(fold: Fold) -> str:
 def _train_stages(
     inputs: StageInputs, folder: RunFolder, journal: Journal, hook: Hook | None, save_every_s: float,
     taken: GanSource | None, start: Start | None,
-) -> Stage:  # fmt: skip
-    """Train or load each stage in order; return the last one, which predicts unless nobody is held out."""
+) -> Generator[None, None, Stage]:  # fmt: skip
+    """Train or load each stage in order, as training yields; return the last one, which predicts unless nobody is held out."""
     for name in with_helpers(inputs.config.stages, taken.weights if taken else ()):
         stage, path = STAGES[name].make(inputs), folder.weights(name)
         if not path.is_file() and taken is not None and name in taken.weights:
@@ -183,7 +203,7 @@ def _train_stages(
             if start is not None and name == start.stage:
                 start.start(stage)
                 journal.write({"event": "started from", "stage": name, **_without_people(start)}, f"{name} starts from {start.sentence()}")
-            run_stage(stage, folder.checkpoints, journal, save_every_s, hook, STAGES[name].watchers(inputs, folder.path))
+            yield from run_stage(stage, folder.checkpoints, journal, save_every_s, hook, STAGES[name].watchers(inputs, folder.path))
             if distributed.is_first():
                 checkpoint.write_tensors(path, stage.weights())          # from here on the stage is complete
         distributed.wait()

@@ -1,7 +1,10 @@
-"""Train several runs at once, each in a process of its own.
+"""Train several runs at once: each in a process of its own, or on a GPU in turns in this one.
 
-In:  Tasks, a device for each place, threads for each process.
-Out: trained run folders; the lines that each process prints, its name before them; a sentence for each that did not end well.
+In:  Tasks; a device for each place and threads for each process, or one device and how many take turns.
+Out: trained run folders; the lines that each run prints, its name before them; a sentence for each that did not end well.
+
+In turns, a run hands the steps of a tick to the GPU and waits for their losses when all others have handed over theirs. Each has a queue
+of its own there, so that the GPU does small steps of several runs at once. What each computes is what it computes alone.
 
 A process that fails takes no other with it. All of them leave when this one does, however it ends: each holds the reading
 end of a pipe and leaves when the writing end closes. Leaving is safe at any moment, because a run resumes from its last
@@ -13,8 +16,9 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -24,11 +28,12 @@ from fer_data.errors import FerError
 from fer_model.config import from_json
 from fer_model.data.fold import Prepared
 from fer_model.engine import distributed
+from fer_model.engine.devices import own_queue, resolve_device
 from fer_model.errors import DivergedError
 from fer_model.job import Job
 from fer_model.stages.own_network import allow, allowed
 
-__all__ = ["Task", "train_here", "train_in_children"]
+__all__ = ["Task", "train_here", "train_in_children", "train_in_turns"]
 
 INTERRUPTED = 130                     # exit code of a process whose parent has gone
 _ROOT = Path(__file__).resolve().parent.parent
@@ -44,15 +49,54 @@ class Task:
 
 def train_here(task: Task, device: str, say: Callable[[str], None], prepared: Prepared | None = None) -> str:
     """Train a run in this process; return why it is not complete, or nothing. `prepared`: as in train."""
-    from fer_model.train import train
+    from fer_model.train import finished
+
+    return finished(_attempt(task, device, say, prepared))
+
+
+def _attempt(task: Task, device: str, say: Callable[[str], None], prepared: Prepared | None) -> Generator[None, None, str]:
+    """Train a run as train.training does; return why it is not complete, or nothing."""
+    from fer_model.train import training
 
     try:
-        train(task.job, device, say=say, prepared=prepared)
+        yield from training(task.job, device, say=say, prepared=prepared)
     except (FerError, OSError) as error:
         if distributed.size() > 1 and not isinstance(error, DivergedError):
             raise                     # the others may not have met it: they would wait for this process in the next run
         return str(error)
     return ""
+
+
+def train_in_turns(
+    tasks: Sequence[Task], device: str, at_once: int, say: Callable[[str], None], prepared: Prepared | None = None
+) -> list[str]:  # fmt: skip
+    """Train runs in this process, up to `at_once` of them in turns; return for each why it is not complete, or nothing.
+
+    Whatever ends this call early, Ctrl-C included, leaves all of them to be resumed.
+    """
+    found, waiting = [""] * len(tasks), list(enumerate(tasks))
+    going: dict[int, tuple[Generator, AbstractContextManager]] = {}
+    try:
+        while waiting or going:
+            while waiting and len(going) < at_once:
+                number, task = waiting.pop(0)
+                own = partial(_tell, say, task.name)
+                going[number] = _attempt(task, device, own, prepared), own_queue(resolve_device(device))
+            for number, (run, queue) in list(going.items()):
+                try:
+                    with queue:
+                        next(run)
+                except StopIteration as end:
+                    found[number] = end.value
+                    del going[number]
+    finally:
+        for run, _ in going.values():
+            run.close()
+    return found
+
+
+def _tell(say: Callable[[str], None], name: str, line: str) -> None:
+    say(f"{name} | {line}")
 
 
 def train_in_children(tasks: Sequence[Task], devices: Sequence[str], threads: int, say: Callable[[str], None]) -> list[str]:

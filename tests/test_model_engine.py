@@ -24,7 +24,7 @@ from fer_model.job import Job
 from fer_model.stages.cnn import CnnStage
 from fer_model.stages.health import Health
 from fer_model.stages.inputs import StageInputs
-from fer_model.train import train
+from fer_model.train import finished, train
 
 SMOKE = preset("smoke")
 
@@ -150,7 +150,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_name_and_samples_on_disk(cnn_
     cnn_stage.compute = lambda drawn, kind: honest(drawn, kind) | ({"cnn": torch.tensor(value)} if kind == 5 else {})
     journal = Journal(tmp_path / "log.jsonl", quiet)
     with pytest.raises(DivergedError, match=r"stage cnn diverged: loss cnn is (nan|inf) in step 5.* --set cnn.lr=0.0005.* The 8 samples"):
-        run_stage(cnn_stage, tmp_path / "checkpoints", journal, save_every_s=0)
+        finished(run_stage(cnn_stage, tmp_path / "checkpoints", journal, save_every_s=0))
     found = json.loads((tmp_path / "diverged.json").read_text())
     faces, k = cnn_stage.batches[0].at(5)
     ids = cnn_stage.fold.train["image_id"]
@@ -164,14 +164,14 @@ def test_the_first_of_several_processes_writes_down_what_was_not_finite(cnn_stag
     cnn_stage.compute = lambda drawn, kind: {"cnn": torch.tensor(math.nan)}
     monkeypatch.setattr(distributed, "is_first", lambda: False)
     with pytest.raises(DivergedError):
-        run_stage(cnn_stage, tmp_path / "checkpoints", Journal(tmp_path / "log.jsonl", quiet))
+        finished(run_stage(cnn_stage, tmp_path / "checkpoints", Journal(tmp_path / "log.jsonl", quiet)))
     assert not (tmp_path / "diverged.json").exists()
 
 
 def test_a_checkpoint_of_another_network_is_refused(cnn_stage, tmp_path):
     checkpoint.save(tmp_path / "c", "cnn", 2, {"cnn/x": torch.zeros(1)}, {})
     with pytest.raises(CheckpointError, match="loading cnn from"):
-        run_stage(cnn_stage, tmp_path / "c", Journal(tmp_path / "log.jsonl", quiet))
+        finished(run_stage(cnn_stage, tmp_path / "c", Journal(tmp_path / "log.jsonl", quiet)))
 
 
 def test_losses_are_read_once_per_tick(cnn_stage, tmp_path, monkeypatch):
@@ -186,7 +186,7 @@ def test_losses_are_read_once_per_tick(cnn_stage, tmp_path, monkeypatch):
             return _real(tensor, *args)
 
         monkeypatch.setattr(torch.Tensor, name, watched)
-    run_stage(cnn_stage, tmp_path, Journal(tmp_path / "log.jsonl", quiet), hook=lambda *_: steps.append(1))
+    finished(run_stage(cnn_stage, tmp_path, Journal(tmp_path / "log.jsonl", quiet), hook=lambda *_: steps.append(1)))
     assert len(steps) == 16 and sorted(reads) == [2, 4, 6, 8, 10, 12, 14, 16]
 
 

@@ -30,7 +30,7 @@ from fer_model.errors import ConfigError, FoldError, RunError
 from fer_model.job import Job
 from fer_model.stages.cnn import CnnStage
 from fer_model.stages.inputs import StageInputs
-from fer_model.train import train
+from fer_model.train import finished, train
 from tests.test_model_ablations import same_tensors
 from tests.test_model_engine import Stop, quiet, stop_at, ticks_of
 
@@ -95,9 +95,8 @@ def test_a_stage_ends_with_the_weights_of_its_best_step(tiny_prepared, tmp_path,
 
     monkeypatch.setattr(stage, "predict", answers)
     journal = Journal(tmp_path / "log.jsonl", quiet)
-    run_stage(
-        stage, tmp_path, journal, hook=lambda *_: after.append({k: v.clone() for k, v in stage.learner.network.state_dict().items()})
-    )
+    weights = stage.learner.network.state_dict()
+    finished(run_stage(stage, tmp_path, journal, hook=lambda *_: after.append({k: v.clone() for k, v in weights.items()})))
     assert looks == [4, 8, 12, 16, 18] and len(labels) == 6
     chosen = stage.weights()
     assert all(torch.equal(chosen[f"cnn/{name}"], tensor) for name, tensor in after[7].items())

@@ -101,6 +101,7 @@ def test_a_step_that_is_repeated_gives_the_same_bits(case):
     assert same(stage.tensors(), plain.tensors()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "stage", "step"), [("degan", "gan", 5), ("deae", "recogniser", 11)])
 def test_a_run_whose_steps_are_repeated_ends_in_the_same_bits(tiny_prepared, tmp_path, monkeypatch, method, stage, step):
     """Weights, log and predictions of all stages, stopped and resumed, next to those of a run of steps one by one."""

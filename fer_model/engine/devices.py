@@ -8,14 +8,14 @@ else. Who wants fewer bits names bf16.
 """
 
 import ctypes
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
 from fer_data.text import either
 from fer_model.errors import DeviceError
 
-__all__ = ["autocast", "resolve_device", "resolve_precision", "use_device", "wait_for"]
+__all__ = ["autocast", "own_queue", "resolve_device", "resolve_precision", "use_device", "wait_for"]
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3      # malloc.h
 
@@ -81,6 +81,11 @@ def wait_for(device: torch.device) -> None:
     """Return once the device has done what it was given; needed only by what reads a clock."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def own_queue(device: torch.device) -> AbstractContextManager:
+    """Return a context, to be entered as often as is wanted, in which a GPU is given work that waits for nothing given outside it."""
+    return torch.cuda.stream(torch.cuda.Stream(device)) if device.type == "cuda" else nullcontext()
 
 
 def autocast(device: torch.device, precision: str):

@@ -11,7 +11,7 @@ bits as those of a run that was never stopped, because nothing random has a stat
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -127,9 +127,10 @@ def run_stage(
     save_every_s: float = 60.0,       # at the first tick this long after the last save; 0: at every tick
     hook: Hook | None = None,         # called after each step
     watchers: Sequence[Watcher] = (),
-) -> None:
+) -> Iterator[None]:
     """Train a stage from its last checkpoint, or from the start, to its last step.
 
+    Yields when the steps of a tick have been handed to the device: before they are waited for, others may hand theirs to it.
     Raises DivergedError on a loss that is not finite, CheckpointError if the checkpoint does not fit.
     """
     step = _resume(stage, folder, journal)
@@ -137,16 +138,20 @@ def run_stage(
     steps, drawn = Steps(stage, recorder_for(stage)), None
     while step < stage.steps:
         end = min(stage.steps, step + stage.config.tick_steps)
-        spent = _processor_seconds()                                     # of the steps alone: who looks on is no part of a method
+        spent = -_processor_seconds()                                    # of the steps alone: who looks on is no part of a method
         steps.start(drawn or steps.draw(step, end), lambda index: hook and hook(stage.name, index, stage.steps))
         if end < stage.steps:                                            # while a GPU computes
             drawn = steps.draw(end, min(stage.steps, end + stage.config.tick_steps))
+        spent += _processor_seconds()
+        yield
+        spent -= _processor_seconds()
         stage.agree()
         means, bad = _read_tick(steps.read(), step)
+        spent += _processor_seconds()
         if bad is not None:
             _stop(stage, bad, journal)
         now = time.monotonic()
-        _tick(stage, end, means, now - ticked_at, _processor_seconds() - spent, end - step, journal, watchers)
+        _tick(stage, end, means, now - ticked_at, spent, end - step, journal, watchers)
         step, ticked_at = end, now
         if distributed.is_first() and (step == stage.steps or now - saved_at >= save_every_s):
             checkpoint.save(folder, stage.name, step, stage.tensors(), stage.facts())

@@ -1,0 +1,104 @@
+"""Several runs in one process, in turns: each ends as it ends alone, and one that fails or is stopped costs no other."""
+
+import json
+import os
+
+import filelock
+import pytest
+import torch
+
+from fer_data.store.loader import VirtualViews
+from fer_model import crossval as library
+from fer_model.config import preset
+from fer_model.crossval import tasks_of, train_tasks
+from fer_model.data.fold import read_prepared
+from fer_model.engine import checkpoint
+from fer_model.job import Job
+from fer_model.workers import train_here, train_in_turns
+from tests.graph_emulator import Emulator
+from tests.test_model_engine import smoke, ticks_of
+
+
+@pytest.fixture(scope="module")
+def alone(tiny_prepared, tmp_path_factory):
+    """Three folds of stage 1 and its head, one after another."""
+    return tasks_in(tiny_prepared, tmp_path_factory.mktemp("alone"), train=True)
+
+
+def tasks_in(data, path, train=False):
+    found = tasks_of(Job(data, path / "runs", smoke()), read_prepared(data), ())
+    assert not train or not any(train_here(task, "cpu", lambda _: None) for task in found)
+    return found
+
+
+def assert_same(task, expected):
+    for path in sorted(expected.job.run.glob("*.safetensors")):
+        mine, theirs = checkpoint.read_tensors(task.job.run / path.name), checkpoint.read_tensors(path)
+        assert all(torch.equal(mine[name], tensor) for name, tensor in theirs.items()), path
+    assert ticks_of(task.job.run) == ticks_of(expected.job.run)
+    assert (task.job.run / "predictions.csv").read_bytes() == (expected.job.run / "predictions.csv").read_bytes()
+
+
+def test_runs_in_turns_end_in_the_bits_of_runs_alone(alone, tiny_prepared, tmp_path):
+    """Two of three at once: their lines alternate, and the third begins when one has ended. Their processor times add up to no more than
+    was spent."""
+    tasks, said, before = tasks_in(tiny_prepared, tmp_path), [], sum(os.times()[:2])
+    assert train_in_turns(tasks, "cpu", 2, said.append) == ["", "", ""]
+    spent = sum(os.times()[:2]) - before
+    for task, expected in zip(tasks, alone, strict=True):
+        assert_same(task, expected)
+    ticks = [line.split(" | ")[0] for line in said if " | gan " in line]
+    assert ticks[:8] == ["fold 0", "fold 1"] * 4 and ticks[8:] == ["fold 2"] * 4
+    costs = [json.loads((task.job.run / "result.json").read_text())["stages"] for task in tasks]
+    assert 0 < sum(stage["processor_seconds"] for run in costs for stage in run.values()) < spent
+
+
+@pytest.mark.slow
+def test_so_they_do_where_each_repeats_steps_of_its_own(tiny_prepared, tmp_path, monkeypatch):
+    """Views rendered as on a GPU."""
+    monkeypatch.setattr("fer_data.store.loader.CpuViews", lambda faces: VirtualViews(torch.from_numpy(faces)[:, None].contiguous()))
+    expected = tasks_in(tiny_prepared, tmp_path / "alone", train=True)[:2]
+    monkeypatch.setattr("fer_model.engine.loop.recorder_for", lambda _: Emulator())
+    tasks = tasks_in(tiny_prepared, tmp_path / "turns")[:2]
+    assert train_in_turns(tasks, "cpu", 2, lambda _: None) == ["", ""]
+    for task, one in zip(tasks, expected, strict=True):
+        assert_same(task, one)
+
+
+def test_a_run_that_fails_and_an_interrupt_cost_no_other_run(alone, tiny_prepared, tmp_path):
+    """Fold 1 is held by another process; then Ctrl-C in the middle. All go on in the same bits. Seen red, each: the error raised at once;
+    the runs not closed, their folders held."""
+    tasks = tasks_in(tiny_prepared, tmp_path)
+
+    def interrupt(line):
+        if "fold 2 | gan 4/8" in line:
+            raise KeyboardInterrupt
+
+    tasks[1].job.run.mkdir(parents=True)
+    with filelock.FileLock(tasks[1].job.run / ".lock"), pytest.raises(KeyboardInterrupt):
+        train_in_turns(tasks, "cpu", 3, interrupt)
+    assert not (tasks[0].job.run / "result.json").is_file() and not (tasks[1].job.run / "config.json").is_file()
+    with filelock.FileLock(tasks[1].job.run / ".lock"):
+        found = train_in_turns(tasks, "cpu", 3, lambda _: None)
+    assert found[0] == found[2] == "" and "another process is writing there" in found[1]
+    assert_same(tasks[0], alone[0])
+    assert_same(tasks[2], alone[2])
+
+
+@pytest.mark.parametrize(
+    ("size", "jobs", "devices", "expected"),
+    [("small", 4, ("cuda:0",), 4), ("small", 20, ("cuda",), 10), ("paper", 4, ("cuda:0", "auto"), 1), ("small", 1, ("cuda:0",), 1),
+     ("small", 2, ("cuda:0", "cuda:1"), None), ("small", 4, ("cpu",), None)],
+)  # fmt: skip
+def test_runs_take_turns_on_one_gpu_if_their_steps_are_small(tiny_prepared, tmp_path, monkeypatch, size, jobs, devices, expected):
+    """Else they are processes: on CPUs, on several GPUs. Seen red: a paper-size step in turns, too."""
+    gpu = torch.device("cuda:0")
+    known = {"cuda": gpu, "cuda:0": gpu, "auto": gpu, "cuda:1": torch.device("cuda:1"), "cpu": torch.device("cpu")}
+    given = []
+    monkeypatch.setattr(library, "resolve_device", known.get)
+    monkeypatch.setattr(library, "train_in_turns", lambda tasks, device, at_once, *_: given.append(at_once) or [""] * len(tasks))
+    monkeypatch.setattr(library, "train_in_children", lambda tasks, *_: given.append(None) or [""] * len(tasks))
+    job, prepared, said = Job(tiny_prepared, tmp_path, preset(size)), read_prepared(tiny_prepared), []
+    tasks = tasks_of(job, prepared, ()) * 7
+    assert train_tasks(tasks, jobs, devices, said.append, prepared) == () and given == [expected]
+    assert len(said) == (expected is not None and jobs > 1)
