@@ -43,7 +43,9 @@ STAGE_CASES = {
     "gan, both phases": (("gan",), cosine(replace(preset("smoke"), gan=replace(preset("smoke").gan, targets="any")), "gan"), 1),
     "gan, D rests": (("gan",), smoke(), 2),
     "gan in bf16": (("gan",), replace(smoke(), precision="bf16"), 2),
+    "gan, people unknown": (("gan",), cosine(preset("smoke", method="pretrain", fold=None), "gan"), 1),
     "judges": (("judges",), preset("smoke"), 1),
+    "judge, people unknown": (("judges",), preset("smoke", method="pretrain", fold=None), 1),
     "head": (("gan", "head"), cosine(smoke(), "head"), 1),
     "autoencoder": (("critics", "ae"), deae(), 2),
     "recogniser": (("critics", "ae", "recogniser"), deae(least_agreement=1 / 3), 1),
@@ -55,8 +57,13 @@ STAGE_CASES = {
 
 
 def made(stages, config):
-    """Return the last of these stages, fresh, on views that are rendered as a GPU renders them; the others are not trained."""
+    """Return the last of these stages, fresh, on views that are rendered as a GPU renders them; the others are not trained.
+
+    For method pretrain the people are unknown.
+    """
     fold = noise_fold()
+    if config.method == "pretrain":
+        fold = replace(fold, identities=(), train=fold.train.assign(subject=""))
     inputs = StageInputs(resolve_budgets(config, len(fold.train)), fold, VirtualViews(noise_faces()), CPU)
     for name in stages[:-1]:
         inputs = inputs.after(STAGES[name].make(inputs))
