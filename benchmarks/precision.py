@@ -1,6 +1,6 @@
 """Whether bf16 costs accuracy: DE-GAN trained from three seeds in both precisions, tested on the same unseen people.
 
-In:  nothing; 60 people are drawn and prepared as in `make demo`, with its budgets (size tiny: noise, preset smoke).
+In:  nothing; 60 people are drawn and prepared as in `make demo` (size tiny: noise, preset smoke).
 Out: a bar for table.py: the difference of the mean accuracies, against what three seeds each differ by when nothing differs.
 """
 
@@ -25,7 +25,7 @@ from fer_model.train import train
 __all__ = ["beyond_noise", "parts", "measure", "bars"]
 
 PRECISIONS, SEEDS = ("bf16", "fp32"), (0, 1, 2)
-KIMG = 24                             # of either stage, as in make demo
+KIMG = 24                             # of either stage
 T_95 = 2.776                          # Student's t with 2 * (3 - 1) degrees of freedom, two-sided
 
 

@@ -82,7 +82,7 @@ def test_a_manifest_in_other_row_groups_stays_while_its_rows_do(rows, settings, 
 
 
 def test_a_disk_that_is_full_leaves_the_manifest_of_before(rows, settings, tmp_path, monkeypatch):
-    """Seen red: as a bare OSError; with the part of the CSV file left behind."""
+    """Seen red: as a bare OSError."""
     write_manifest(tmp_path, rows, [], settings)
     before = bytes_of(tmp_path)
 
