@@ -197,6 +197,17 @@ def test_a_damaged_shard_is_not_copied(three, tmp_path):
     assert not (tmp_path / "out/manifest.parquet").exists()
 
 
+def test_a_record_with_other_rows_than_the_manifest_is_refused(three, tmp_path):
+    """Seen red: a ValueError of zip when the manifest was written."""
+    path = three[1] / "shards" / "00000.json"
+    content = unseal(path.read_bytes())
+    content["rows"].pop()
+    path.write_bytes(sealed_json(content, indent=None))
+    with pytest.raises(ShardError, match=r"b/shards/00000.h5 is not the shard that its manifest was written with"):
+        join(plan_join(three, tmp_path / "out", 2))
+    assert not (tmp_path / "out/manifest.parquet").exists()
+
+
 def test_terms_are_those_of_all(three, tmp_path):
     """Seen red: terms of the first alone."""
     change(three[0], drawn=False)
