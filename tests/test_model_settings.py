@@ -132,7 +132,7 @@ def test_a_new_budget_takes_the_place_of_the_old_one(tmp_path):
     (["gan.lr=nan"], {}, "configuration: gan.lr is nan; it must be finite"),
     (["gan.targets=othr"], {}, "configuration: unknown gan.targets 'othr'; choose other or any (did you mean other?)"),
     (["gan.targets=no"], {}, "configuration: unknown gan.targets 'no'; choose other or any"),
-    (["preset=smal"], {}, "configuration: unknown preset 'smal'; choose smoke, small, strong or paper (did you mean small?)"),
+    (["preset=smal"], {}, "configuration: unknown preset 'smal'; choose smoke, small, strong, pretrained or paper (did you mean small?)"),
     (["method=dgan"], {}, "configuration: unknown method 'dgan';"
      " choose degan, deae, deae-head, derl, iacnn, cnn, timm, own or pretrain (did you mean degan?)"),
     (["seed=1", "seed=1"], {}, "--set seed=1 and --set seed=1: seed is given twice; keep one"),

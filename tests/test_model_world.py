@@ -78,7 +78,7 @@ def test_torchrun_trains_a_run_like_any_other(tiny_prepared, tmp_path):
 
 def test_a_run_that_fails_in_one_of_several_processes_ends_the_command(tmp_path, tiny_prepared, monkeypatch):
     """The others would wait for it; alone, the next run is begun. Seen red: the reason returned."""
-    monkeypatch.setattr("fer_model.train.train", lambda *_, **__: (_ for _ in ()).throw(RunError("no room")))
+    monkeypatch.setattr("fer_model.train.training", lambda *_, **__: (_ for _ in ()).throw(RunError("no room")))
     task = Task("fold 0", Job(tiny_prepared, tmp_path / "run", preset("smoke")))
     assert train_here(task, "cpu", print) == "no room"
     monkeypatch.setattr(distributed, "size", lambda: 2)
