@@ -56,7 +56,7 @@ mutate: $(STAMP)  ## Break the code line by line and expect red tests.
 bench: $(STAMP)  ## Measure the speed of everything beside its rivals: one table (half an hour, 3 GB of disk; leave the machine alone).
 	$(PY) -m benchmarks.table --write 'benchmarks/results/speed-{processor}'
 
-bench-long: $(STAMP)  ## The same with more rounds, up to 60,600 frames, clips, torchrun, bf16 beside fp32, the demo (hours, 20 GB of disk; in parts of 25 minutes at most: interrupted, it goes on).
+bench-long: $(STAMP)  ## The same with more rounds, up to 60,600 frames, clips, torchrun, bf16 beside fp32, the demo (hours, 20 GB of disk; in parts: interrupted, it goes on).
 	$(PY) -m benchmarks.table --size long --write 'benchmarks/results/speed-long-{processor}' --resume
 
 device: $(STAMP)  ## Prepare build/device: what `python3 -m benchmarks.device` needs on a machine with a GPU and no network.

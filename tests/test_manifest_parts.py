@@ -124,7 +124,7 @@ CONFIG = PrepareConfig(landmarks="none", folds=2, views="virtual", options={"pat
 
 
 def test_files_are_hashed_a_shard_at_a_time(pictures, tmp_path, monkeypatch):
-    """And each once. Seen red: all 150 before the first is done."""
+    """And each once. Seen red: 252 hashes of 150 files."""
     hashed, ahead, real = [], [], run.hash_source
     monkeypatch.setattr(run, "hash_source", lambda path, clip: hashed.append(path) or real(path, clip))
     run.prepare_dataset("folder", pictures, tmp_path / "out", CONFIG, lambda done, total: ahead.append(len(hashed) - done))
