@@ -174,3 +174,16 @@ def _write_tiny(
     }  # fmt: skip
     write_manifest(out, rows, [], settings)
     return out
+
+
+@pytest.fixture(scope="session")
+def unknown(tmp_path_factory):
+    """A prepared synthetic FER2013, whose people are unknown: 140 pictures, 112 of them to train on, 14 to choose by, 14 to test."""
+    from fer_data.prepare.plan import PrepareConfig
+    from fer_data.prepare.run import prepare_dataset
+    from fer_data.synthetic.fer2013 import write_fer2013
+
+    root = tmp_path_factory.mktemp("unknown")
+    write_fer2013(root / "in", 140)
+    prepare_dataset("fer2013", root / "in", root / "out", PrepareConfig(landmarks="none", views="virtual", folds=0, fold_rule="official"))
+    return root / "out"

@@ -7,10 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fer_data.prepare.plan import PrepareConfig
-from fer_data.prepare.run import prepare_dataset
 from fer_data.store.loader import open_views
-from fer_data.synthetic.fer2013 import write_fer2013
 from fer_model.config import preset, resolve_budgets
 from fer_model.data.fold import read_prepared
 from fer_model.engine import checkpoint
@@ -37,16 +34,6 @@ def pretrained(others, tmp_path_factory):
     run = tmp_path_factory.mktemp("pretrained") / "p"
     call(*WORDS, "--data", others, "--run", run, "--selection", "validation", "--set", "validation_share=0.3")
     return run
-
-
-@pytest.fixture(scope="module")
-def unknown(tmp_path_factory):
-    """A database whose people are unknown: 140 pictures, 112 of them to train on, 14 to choose by, 14 to test."""
-    root = tmp_path_factory.mktemp("unknown")
-    write_fer2013(root / "in", 140)
-    config = PrepareConfig(landmarks="none", views="virtual", folds=0, fold_rule="official")
-    prepare_dataset("fer2013", root / "in", root / "out", config)
-    return root / "out"
 
 
 def started_stage(pretrained, data, **changes):

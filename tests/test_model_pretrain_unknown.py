@@ -9,10 +9,7 @@ import pytest
 import torch
 
 from fer_data.prepare.join import join, plan_join
-from fer_data.prepare.plan import PrepareConfig
-from fer_data.prepare.run import prepare_dataset
 from fer_data.store.loader import open_views
-from fer_data.synthetic.fer2013 import write_fer2013
 from fer_model.config import preset, resolve_budgets
 from fer_model.data.fold import read_prepared
 from fer_model.engine import checkpoint
@@ -33,16 +30,6 @@ from tests.test_model_engine import Stop, quiet, stop_at, ticks_of
 
 CPU = torch.device("cpu")
 SMOKE, EVERYBODY = preset("smoke", fold=1), preset("smoke", method="pretrain", fold=None)
-
-
-@pytest.fixture(scope="module")
-def unknown(tmp_path_factory):
-    """Synthetic FER2013: 140 pictures, 112 of them to train on."""
-    root = tmp_path_factory.mktemp("unknown")
-    write_fer2013(root / "in", 140)
-    config = PrepareConfig(landmarks="none", views="virtual", folds=0, fold_rule="official")
-    prepare_dataset("fer2013", root / "in", root / "out", config)
-    return root / "out"
 
 
 @pytest.fixture(scope="module")
