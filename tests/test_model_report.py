@@ -461,6 +461,19 @@ def test_the_papers_table_stands_beside_ours_with_what_forbids_to_compare(tmp_pa
     assert all(sentence.endswith("on synthetic people.") for sentence in report["figures"][0]["sentences"])
 
 
+def test_what_had_seen_more_has_no_row_in_the_papers_table(tmp_path):
+    """It stands in a table of its own behind it, on the page and in Markdown. Seen red: all rows in one table, of either."""
+    random = runs.write_method(tmp_path / "cv", dataset="ck+", method="cnn")
+    started = runs.write_method(tmp_path / "started", dataset="ck+", method="cnn", change=seen(dataset="fer2013"))
+    page, report = write([started, random], tmp_path / "out")
+    assert [bool(row["seen_before"]) for row in report["paper"][0]["ours"]] == [True, False]
+    labels = [one["aria-label"] for one in page.tags("div") if "table 1" in one.get("aria-label", "")]
+    assert labels == ["The paper's table 1", "Ours, pre-trained, for table 1"]
+    text = (tmp_path / "out" / "report.md").read_text()
+    theirs, ours = text.split("## The paper's table 1")[1].split("| method, pre-trained | seen before |")
+    assert (theirs.count("| ours: "), ours.count("| ours: ")) == (1, 1) and "fer2013: people unknown" in ours
+
+
 @pytest.mark.parametrize(("method", "published"), [("derl", "DeRL: 97.30 published"), ("iacnn", "IACNN: 95.37 published")])
 def test_a_rival_stands_beside_its_own_row(tmp_path, method, published):
     """Both figures, and how the protocols differ; of our own methods nothing."""

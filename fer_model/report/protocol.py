@@ -46,6 +46,7 @@ class OurRow:
     pooled: str
     sequence: str                     # pooled
     note: str                         # what is not as in the paper
+    seen_before: str                  # by the weights that it started from; "": random weights
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,6 @@ def paper_views(figures: Sequence[SeedFigures]) -> list[PaperView]:
             views.setdefault(table.number, []).append(one)
     result = []
     for _, mine in sorted(views.items()):
-        mine = sorted(mine, key=lambda one: bool(started_from(one.method)))      # those from random weights first
         table = table_of(mine[0].method.content["dataset"])
         caveats = [*dict.fromkeys(caveat for one in mine for caveat in _of_other_faces(one, table)), *_other_counts(mine, table)]
         caveats += [caveat for one in mine for caveat in _published(one, table)]
@@ -152,7 +152,7 @@ def _our_row(one: SeedFigures, table: PaperTable) -> OurRow:
         notes.append(f"{len(one.folds)} of {table.folds} folds" if len(one.folds) < table.folds else f"{len(one.folds)} folds")
     return OurRow(
         one.name, percent(mean.mean, 2), "" if mean.sd is None else percent(mean.sd, 2), percent(pooled.frame_accuracy.value, 2),
-        percent(pooled.sequence_accuracy.value, 2), ", ".join(notes),
+        percent(pooled.sequence_accuracy.value, 2), ", ".join(notes), started_from(one.method),
     )  # fmt: skip
 
 
