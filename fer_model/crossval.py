@@ -30,7 +30,7 @@ from fer_model.plan import RunPlan, plan
 from fer_model.runs.fold_runs import holds_folds
 from fer_model.runs.folder import RunFolder
 from fer_model.train import refuse_other_run
-from fer_model.workers import Task, train_in_children, train_in_turns
+from fer_model.workers import Task, refuse_failed, train_in_children, train_in_turns
 
 __all__ = ["CrossPlan", "CrossValidated", "crossval", "default_crossval", "plan_crossval", "tasks_of", "train_tasks"]
 
@@ -63,9 +63,7 @@ class CrossValidated:
 
     def refuse_failed(self) -> None:
         """Raise RunError if a fold is not complete, naming the first."""
-        if self.failed:
-            run, why = self.failed[0]
-            raise RunError(f"cross-validation in {self.path}: {len(self.failed)} folds are not complete, the first is {run} ({why})")
+        refuse_failed(f"cross-validation in {self.path}", self.failed, "fold")
 
 
 def default_crossval(job: Job, repeats: int = 0) -> Path:

@@ -30,7 +30,7 @@ from fer_model.job import Job, name_of, precision_of
 from fer_model.plan import RunPlan, plan
 from fer_model.settings import configure
 from fer_model.train import refuse_other_run
-from fer_model.workers import Task
+from fer_model.workers import Task, refuse_failed
 
 __all__ = ["Shortcut", "ShortcutFound", "ShortcutPlan", "asked", "plan_shortcut", "shortcut", "show"]
 
@@ -142,9 +142,7 @@ class ShortcutFound:
 
     def refuse_failed(self) -> None:
         """Raise RunError if a run is not complete, naming the first."""
-        if self.failed:
-            run, why = self.failed[0]
-            raise RunError(f"missing cells in {self.path}: {len(self.failed)} runs are not complete, the first is {run} ({why})")
+        refuse_failed(f"missing cells in {self.path}", self.failed, "run")
 
 
 def shortcut(

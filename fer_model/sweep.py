@@ -42,7 +42,7 @@ from fer_model.runs.taken_over import DECIDING
 from fer_model.settings import alternatives, configure, values_of
 from fer_model.settings_text import differences
 from fer_model.train import refuse_other_run
-from fer_model.workers import Task
+from fer_model.workers import Task, refuse_failed
 
 __all__ = ["Point", "PointFigures", "Sweep", "SweepPlan", "Swept", "default_sweep", "grid", "plan_sweep", "sweep"]
 
@@ -300,9 +300,7 @@ class Swept:
 
     def refuse_failed(self) -> None:
         """Raise RunError if a run is not complete, naming the first."""
-        if self.failed:
-            run, why = self.failed[0]
-            raise RunError(f"sweep in {self.path}: {len(self.failed)} runs are not complete, the first is {run} ({why})")
+        refuse_failed(f"sweep in {self.path}", self.failed, "run")
 
 
 def sweep(

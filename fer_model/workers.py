@@ -25,15 +25,16 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from fer_data.errors import FerError
+from fer_data.text import counted
 from fer_model.config import from_json
 from fer_model.data.fold import Prepared
 from fer_model.engine import distributed
 from fer_model.engine.devices import own_queue, resolve_device
-from fer_model.errors import DivergedError
+from fer_model.errors import DivergedError, RunError
 from fer_model.job import Job
 from fer_model.stages.own_network import allow, allowed
 
-__all__ = ["Task", "train_here", "train_in_children", "train_in_turns"]
+__all__ = ["Task", "refuse_failed", "train_here", "train_in_children", "train_in_turns"]
 
 INTERRUPTED = 130                     # exit code of a process whose parent has gone
 _ROOT = Path(__file__).resolve().parent.parent
@@ -45,6 +46,14 @@ class Task:
 
     name: str                         # stands before its lines
     job: Job
+
+
+def refuse_failed(where: str, failed: Sequence[tuple[Path, str]], what: str) -> None:
+    """Raise RunError if a run, or what else they are called, is not complete, naming the first of those that failed."""
+    if failed:
+        run, why = failed[0]
+        number = f"{counted(len(failed), what)} {'is' if len(failed) == 1 else 'are'}"
+        raise RunError(f"{where}: {number} not complete, the first is {run} ({why})")
 
 
 def train_here(task: Task, device: str, say: Callable[[str], None], prepared: Prepared | None = None) -> str:

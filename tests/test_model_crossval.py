@@ -144,7 +144,7 @@ def test_a_fold_that_fails_does_not_lose_the_others(tiny_prepared, tmp_path):
     words = ("crossval", "--data", tiny_prepared, "--run", tmp_path / "r", "--method", "cnn", "--preset", "smoke")
     with filelock.FileLock(tmp_path / "r" / "fold0" / ".lock"):
         said = " ".join(call(*words, code=1).split())
-    assert "1 folds are not complete, the first is" in said and "another process is writing there" in said
+    assert "1 fold is not complete, the first is" in said and "another process is writing there" in said
     assert "2 of 3 folds are complete, the figures are theirs." in said and (tmp_path / "r" / "fold2" / "result.json").is_file()
     call(*words)
     assert (tmp_path / "r" / "fold0" / "result.json").is_file()

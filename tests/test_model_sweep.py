@@ -120,7 +120,7 @@ def test_a_run_that_fails_is_named_and_the_others_are_shown(tiny_prepared, tmp_p
     assert not rest and run.parent.name.endswith("cnn.lr1e30") and "diverged" in why
     assert [len(point.runs) for point in found.points] == [1, 0] and found.points[1].evaluation is None
     assert "evaluation" not in found.to_json()["points"][1]
-    with pytest.raises(RunError, match="1 runs are not complete, the first is"):
+    with pytest.raises(RunError, match="1 run is not complete, the first is"):
         found.refuse_failed()
 
 
