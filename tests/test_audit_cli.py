@@ -96,6 +96,17 @@ def test_a_clean_split_is_said_to_be_clean(tmp_path):
     assert "do now" not in done.output and "not tested" not in done.output
 
 
+@pytest.mark.parametrize(("people", "told"), [(("S010", "S011"), True), (("1001", "1002"), False)])
+def test_folds_of_ck_plus_are_offered_for_ck_plus_alone(people, told, tmp_path):
+    """Other databases have no table of folds here. Seen red: the advice as it stood, for every database."""
+    path = tmp_path / "split.csv"
+    rows = [f"{person}_{n}.png,{person},{n}" for person in people for n in (0, 1)]
+    path.write_text("\n".join(["path,subject,fold", *rows]) + "\n")
+    done = run(path)
+    assert done.exit_code == 1 and "let `fer-data prepare` assign folds" in done.output
+    assert ("ck_plus_folds.csv" in done.output) is told
+
+
 def test_doubts_fail_only_if_asked(tmp_path):
     """One image that no fold tests, and an expression that one fold lacks."""
     path = tmp_path / "split.csv"

@@ -4,6 +4,7 @@ In:  fer_data.audit.leaks.AuditReport; rich's options of the console: its width,
 Out: lines and a table for rich; colours, bars and wrapped lines on a terminal only.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 
 from rich.console import ConsoleOptions, RenderableType
@@ -178,9 +179,10 @@ def _advice(report) -> list[str]:
         lines.append(f"identical files: remove one of each pair{who}")
     if not total.leaks:
         return lines
+    ck_plus = any(re.fullmatch(r"(CK\+/)?S\d{3}", example.subject) for example in report.examples)
     lines += [
         "split by person, e.g. sklearn.model_selection.StratifiedGroupKFold(10, shuffle=True).split(X, y, groups=subjects),",
-        "or let `fer-data prepare` assign folds; for CK+ the table that the literature uses is data_manifests/ck_plus_folds.csv",
+        "or let `fer-data prepare` assign folds" + ck_plus * "; for CK+ the table that the literature uses is data_manifests/ck_plus_folds.csv",
     ]
     if total.leaked_images:
         lines.append("figures measured on this split do not compare with person-independent ones: train again")
