@@ -22,6 +22,7 @@ from fer_model.errors import RunError
 from fer_model.evaluate.figures import accuracy, evaluate
 from fer_model.evaluate.paired import compare_methods
 from fer_model.evaluate.pooled import figures_of, seed_spread
+from fer_model.report.card import write_card
 from fer_model.report.drawings import Mark, interval_chart, line_chart, nice_ticks
 from fer_model.report.report import write_report
 from fer_model.report.sentences import sentence_of_difference, sentence_pooled
@@ -474,15 +475,36 @@ def test_what_had_seen_more_has_no_row_in_the_papers_table(tmp_path):
     assert (theirs.count("| ours: "), ours.count("| ours: ")) == (1, 1) and "fer2013: people unknown" in ours
 
 
-@pytest.mark.parametrize(("method", "published"), [("derl", "DeRL: 97.30 published"), ("iacnn", "IACNN: 95.37 published")])
-def test_a_rival_stands_beside_its_own_row(tmp_path, method, published):
-    """Both figures, and how the protocols differ; of our own methods nothing."""
+@pytest.mark.parametrize(("method", "published", "differs"), [
+    ("degan", "DE-GAN: 97.36", "the paper pre-trains it on 60,600 faces of BU-4DFE"), ("derl", "DeRL: 97.30", "its paper pre-trains"),
+    ("cnn", "CNN (baseline): 90.34", "the paper says nothing of its layers"), ("iacnn", "IACNN: 95.37", "its paper's layers"),
+])  # fmt: skip
+def test_a_method_of_the_paper_stands_beside_its_own_row(tmp_path, method, published, differs):
+    """Both figures, how the protocols differ, and another preset than the paper's: so none is comparable. Of other methods nothing is
+    published. Seen red: rivals alone, without degan and cnn; without the preset."""
     run = runs.write_method(tmp_path / "cv", method=method, dataset="ck+", change=lambda content: content.update(drawn=False))
     page, report = write([run], tmp_path / "out")
     view = report["paper"][0]
-    assert f"{published}, {view['ours'][0]['mean_of_folds']} here (mean of folds, per frame); its paper" in page.text
-    own = runs.write_method(tmp_path / "own", dataset="ck+", change=lambda content: content.update(drawn=False))
+    assert f"{published} published, {view['ours'][0]['mean_of_folds']} here (mean of folds, per frame); {differs}" in page.text
+    assert "; ours started from random weights." in page.text and not view["comparable"]
+    assert "preset smoke, not the networks and budgets of the paper" in page.text
+    own = runs.write_method(tmp_path / "own", method="deae", dataset="ck+", change=lambda content: content.update(drawn=False))
     assert not any("published" in caveat for caveat in write([own], tmp_path / "other")[1]["paper"][0]["caveats"])
+
+
+@pytest.mark.parametrize(("entry", "known"), [
+    ({"dataset": "jaffe", "people": ["jaffe/KA"], "n_people": 1}, True), ({"dataset": "fer2013"}, False),
+    ({"said": "resnet.pth, trained on ImageNet"}, False),
+    ({"dataset": "jaffe", "people": ["jaffe/KA"], "n_people": 1, "before": {"dataset": "fer2013", "n_faces": 9, "kimg": 1.0}}, False),
+])  # fmt: skip
+def test_nobody_is_called_unseen_where_a_start_has_unknown_people(entry, known, tmp_path):
+    """On the page and on the card. Seen red: the sentence of before, for every start."""
+    run = runs.write_method(tmp_path / "cv", method="cnn", change=seen(**entry))
+    page, _ = write([run], tmp_path / "out")
+    write_card(run, tmp_path / "card.md")
+    card = (tmp_path / "card.md").read_text()
+    assert ("by a model that had not seen its person" in page.text) is known
+    assert ("tested on people whom it had not seen" in card) is known and ("started from is not known" in card) is not known
 
 
 def test_another_database_has_the_papers_tables_for_orientation_only(written):

@@ -180,9 +180,10 @@ def _advice(report) -> list[str]:
     if not total.leaks:
         return lines
     ck_plus = any(re.fullmatch(r"(CK\+/)?S\d{3}", example.subject) for example in report.examples)
+    table_there = "; for CK+ the table that the literature uses is data_manifests/ck_plus_folds.csv" if ck_plus else ""
     lines += [
         "split by person, e.g. sklearn.model_selection.StratifiedGroupKFold(10, shuffle=True).split(X, y, groups=subjects),",
-        "or let `fer-data prepare` assign folds" + ck_plus * "; for CK+ the table that the literature uses is data_manifests/ck_plus_folds.csv",
+        f"or let `fer-data prepare` assign folds{table_there}",
     ]
     if total.leaked_images:
         lines.append("figures measured on this split do not compare with person-independent ones: train again")

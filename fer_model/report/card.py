@@ -22,7 +22,16 @@ from fer_model.config import STAGES_OF, SYNTHESISERS
 from fer_model.errors import RunError
 from fer_model.evaluate.pooled import SeedFigures, figures_of, seed_spread
 from fer_model.report.markdown import accuracy_table, confusion_table, folds_table
-from fer_model.report.protocol import database_name, drawn_of, findings, paper_views, protocol, stages_of
+from fer_model.report.protocol import (
+    by_start,
+    database_name,
+    drawn_of,
+    findings,
+    knows_whom_it_saw,
+    paper_views,
+    protocol,
+    stages_of,
+)
 from fer_model.report.report import citations_of, figure_values, incomplete_values, spread_values
 from fer_model.runs.faces import how_framed
 from fer_model.runs.fold_runs import FoldRun, read_content
@@ -140,7 +149,10 @@ def _in_short(method: Method) -> str:
     if method.config["fold"] is None:
         return escape(f"{says} everybody of a database ({people_text(people[0])}), for other runs to start from; nothing was tested.")
     each = " in each fold" if len(method.runs) > 1 else ""
-    return escape(f"{says} {listed(dict.fromkeys([people[0], people[-1]]))} people{each}; tested on people whom it had not seen.")
+    strangers = "people whom it had not seen"
+    if not knows_whom_it_saw(method):
+        strangers = "people whom its folds had left out; who is in the pictures that it started from is not known"
+    return escape(f"{says} {listed(dict.fromkeys([people[0], people[-1]]))} people{each}; tested on {strangers}.")
 
 
 def _numbers(method: Method, figures: Sequence[SeedFigures]) -> list[list[str]]:
@@ -185,8 +197,11 @@ def _paper(view) -> list[str]:
     """Return why ours may not be compared with the paper's, or that nothing known speaks against it."""
     caveats = [f"* **{escape(text)}**" for text in view.caveats] or ["* Nothing known speaks against comparing them."]
     theirs = [[f"paper: {row.method}", f"{row.accuracy:.2f}", "", ""] for row in view.table.rows if row.reference is None]
-    ours = [[f"ours: {row.name}", row.mean_of_folds, row.pooled, row.sequence] for row in view.rows]
-    return [*caveats, "", *table(["", "mean of folds", "pooled, per frame", "pooled, per sequence"], [*theirs, *ours])]
+    from_random, started = ([[f"ours: {row.name}", row.mean_of_folds, row.pooled, row.sequence] for row in rows]
+                            for rows in by_start(view.rows, lambda row: row.seen_before))  # fmt: skip
+    head = ["mean of folds", "pooled, per frame", "pooled, per sequence"]
+    apart = ["", *table(["pre-trained", *head], started)] if started else []
+    return [*caveats, "", *table(["", *head], [*theirs, *from_random]), *apart]
 
 
 def _use(method: Method, terms: Terms) -> list[str]:

@@ -5,6 +5,7 @@ Out: str. Every value is escaped: a name with a bar, a tag or a bracket stays th
 """
 
 from fer_data.text import escape, paragraphs, percent, table
+from fer_model.report.protocol import by_start
 
 __all__ = ["accuracy_table", "confusion_table", "folds_table", "to_markdown"]
 
@@ -31,9 +32,8 @@ def to_markdown(report: dict) -> str:
 
 def _accuracy(figures: list[dict]) -> list[list[str]]:
     """Return the table of methods from random weights, and that of the others: what had seen more is not compared row by row."""
-    kinds = {"## Accuracy": [one for one in figures if not one["seen_before"]],
-             "## Accuracy, pre-trained": [one for one in figures if one["seen_before"]]}  # fmt: skip
-    return [[title, "", *accuracy_table(mine)] for title, mine in kinds.items() if mine]
+    titles = "## Accuracy", "## Accuracy, pre-trained"
+    return [[title, "", *accuracy_table(mine)] for title, mine in zip(titles, by_start(figures), strict=True) if mine]
 
 
 def accuracy_table(figures: list[dict]) -> list[str]:
@@ -95,12 +95,12 @@ def _paper(view: dict) -> list[str]:
         for row in view["rows"]
     ]
     figures = ["accuracy, mean of folds", "pooled, per frame", "pooled, per sequence"]
-    from_random = [_our_row(row, "Static") for row in view["ours"] if not row["seen_before"]]
-    started = [_our_row(row, row["seen_before"]) for row in view["ours"] if row["seen_before"]]
+    from_random, started = by_start(view["ours"])
+    theirs = table(["method", "setting", *figures], [*rows, *(_our_row(row, "Static") for row in from_random)])
+    apart = table(["method, pre-trained", "seen before", *figures], [_our_row(row, row["seen_before"]) for row in started])
     return [
         f"## The paper's table {view['number']}: {escape(view['name'])}", "", *[f"* **{escape(text)}**" for text in view["caveats"]], "",
-        *table(["method", "setting", *figures], [*rows, *from_random]), "", escape(view["measure"]) + ". " + escape(view["note"]),
-        *(["", *table(["method, pre-trained", "seen before", *figures], started)] if started else []),
+        *theirs, "", escape(view["measure"]) + ". " + escape(view["note"]), *(["", *apart] if started else []),
     ]  # fmt: skip
 
 

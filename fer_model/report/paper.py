@@ -1,8 +1,8 @@
 """The paper's tables 1 to 3 as literal data, so that a row of ours can be shown with every row of theirs.
 
 In:  nothing.
-Out: TABLES, by the name that the manifest gives a database; `table_of` finds the one that a run is compared with. RIVALS, rows that are
-     methods here.
+Out: TABLES, by the name that the manifest gives a database; `table_of` finds the one that a run is compared with. ROWS_HERE, rows that
+     are methods here.
 
 Paper: K. Ali and C. E. Hughes, "Facial expression representation learning by synthesizing expression images",
 arXiv 1912.01456, section 4.2. Numbers, names and settings stand as printed; a reference is the paper's own number.
@@ -10,7 +10,7 @@ arXiv 1912.01456, section 4.2. Numbers, names and settings stand as printed; a r
 
 from dataclasses import dataclass
 
-__all__ = ["CITATION", "MEASURE", "RIVALS", "TABLES", "PaperRow", "PaperTable", "table_of"]
+__all__ = ["CITATION", "MEASURE", "ROWS_HERE", "TABLES", "PaperRow", "PaperTable", "table_of"]
 
 CITATION = (
     "K. Ali and C. E. Hughes: Facial expression representation learning by synthesizing expression images. arXiv 1912.01456."
@@ -97,9 +97,11 @@ _OULU = PaperTable(
 TABLES = {table.dataset: table for table in (_CK_PLUS, _MMI, _OULU)}
 
 # Methods here that are rows of the tables -> the row, and what in their own protocol differs from ours, as far as it could be read.
-RIVALS = {
-    "derl": ("DeRL", "its paper pre-trains on BU-4DFE and BP4D-Spontaneous, ours does not; its unit, epoch and layers are not known here"),
-    "iacnn": ("IACNN", "its paper's layers, pre-training, unit and epoch are not known here; ours are the baseline's layers, from scratch"),
+ROWS_HERE = {
+    "degan": ("DE-GAN(Ours)", "the paper pre-trains it on 60,600 faces of BU-4DFE, section 4.1"),
+    "cnn": ("CNN(baseline)", "the paper says nothing of its layers, its budget and its pre-training"),
+    "derl": ("DeRL", "its paper pre-trains on BU-4DFE and BP4D-Spontaneous; its unit, epoch and layers are not known here"),
+    "iacnn": ("IACNN", "its paper's layers, pre-training, unit and epoch are not known here; ours are the baseline's layers"),
 }
 
 

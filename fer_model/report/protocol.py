@@ -4,8 +4,9 @@ In:  Methods and their SeedFigures.
 Out: for each method (what, value) rows; Findings, each one sentence; the paper's table with our rows in it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 from fer_data.datasets.published import FILES, ck_plus_subjects, load_facts, parts_of
@@ -13,14 +14,14 @@ from fer_data.report.content import Finding
 from fer_data.text import counted, listed, named, percent
 from fer_model.evaluate.figures import REPLICATES
 from fer_model.evaluate.pooled import SeedFigures
-from fer_model.report.paper import RIVALS, PaperTable, table_of
+from fer_model.report.paper import ROWS_HERE, PaperTable, table_of
 from fer_model.runs.faces import how_framed
 from fer_model.runs.fold_runs import FoldRun, is_fold
 from fer_model.runs.methods import Method, difference
-from fer_model.runs.pretrained import seen_before
+from fer_model.runs.pretrained import names_people, seen_before
 
-__all__ = ["OurRow", "PaperView", "Stage", "database_name", "drawn_of", "findings", "human_of", "paper_views", "protocol", "stages_of",
-           "started_from"]  # fmt: skip
+__all__ = ["OurRow", "PaperView", "Stage", "by_start", "database_name", "drawn_of", "findings", "human_of", "knows_whom_it_saw",
+           "paper_views", "protocol", "stages_of", "started_from"]  # fmt: skip
 
 _UNKNOWN = "Whether the people are real or synthetic could not be found out: the prepared folder or its database is not where it was"
 _EVEN = 0.01                          # budgets within this share of each other are equal
@@ -140,7 +141,7 @@ def paper_views(figures: Sequence[SeedFigures]) -> list[PaperView]:
     for _, mine in sorted(views.items()):
         table = table_of(mine[0].method.content["dataset"])
         caveats = [*dict.fromkeys(caveat for one in mine for caveat in _of_other_faces(one, table)), *_other_counts(mine, table)]
-        caveats += [caveat for one in mine for caveat in _published(one, table)]
+        caveats += [*_other_networks(mine), *(caveat for one in mine for caveat in _published(one, table))]
         result.append(PaperView(table, tuple(_our_row(one, table) for one in mine), tuple(caveats)))
     return result
 
@@ -191,11 +192,24 @@ def _other_counts(figures: Sequence[SeedFigures], table: PaperTable) -> list[str
 
 def _published(one: SeedFigures, table: PaperTable) -> list[str]:
     """Return, for a method that is itself a row of the table, both figures and what differs between their protocols."""
-    name, differs = RIVALS.get(one.method.config["method"], ("", ""))
+    name, differs = ROWS_HERE.get(one.method.config["method"], ("", ""))
+    ours = started_from(one.method)
     return [
-        f"{one.name}: {row.accuracy:.2f} published, {percent(one.means['frame'].mean, 2)} here (mean of folds, per frame); {differs}."
+        f"{one.name}: {row.accuracy:.2f} published, {percent(one.means['frame'].mean, 2)} here (mean of folds, per frame); {differs}; ours"
+        f" started from {ours or 'random weights'}."
         for row in table.rows if row.method == name
     ]  # fmt: skip
+
+
+def _other_networks(figures: Sequence[SeedFigures]) -> list[str]:
+    """Return which rows of ours have other networks and budgets than the paper's."""
+    presets = {}
+    for one in figures:
+        if (preset := one.method.config.get("preset")) != "paper":
+            presets.setdefault(preset, []).append(one.name)
+    return [
+        f"{listed(names)}: preset {preset}, not the networks and budgets of the paper (preset paper)." for preset, names in presets.items()
+    ]
 
 
 def _strangers(one: SeedFigures) -> int:
@@ -254,7 +268,13 @@ def _coverage(figures: Sequence[SeedFigures]) -> list[Finding]:
     ]  # fmt: skip
     if part:
         return [Finding("look", f"Not every fold was tested ({'; '.join(part)}).")]
-    return [Finding("ok", "Every face of the data set was tested once, by a model that had not seen its person.")] if figures else []
+    if not figures:
+        return []
+    unknown = dict.fromkeys(one.method.label for one in figures if not knows_whom_it_saw(one.method))
+    if unknown:
+        text = f"by a model that its person was left out of; but who is in what {listed(unknown)} started from is not known"
+        return [Finding("look", f"Every face of the data set was tested once, {text}.")]
+    return [Finding("ok", "Every face of the data set was tested once, by a model that had not seen its person.")]
 
 
 def _same_data(methods: Sequence[Method]) -> list[Finding]:
@@ -349,11 +369,21 @@ def started_from(method: Method) -> str:
     return _distinct(seen_before(init) + ("" if "said" in init else f" ({init['sha256'][:12]})") for init in entries)
 
 
+def knows_whom_it_saw(method: Method) -> bool:
+    """Say whether it is known of everybody who is in the pictures that a method's runs started from; there may be none."""
+    return all(names_people(run.content["init"]) for run in method.runs if run.content.get("init"))
+
+
+def by_start(rows: Sequence, seen: Callable = itemgetter("seen_before")) -> tuple[list, list]:
+    """Return rows of methods from random weights, and those of the others: the two never stand in one table."""
+    return [row for row in rows if not seen(row)], [row for row in rows if seen(row)]
+
+
 def _started(methods: Sequence[Method]) -> list[Finding]:
     """Name the methods that did not begin with random weights: their rows are in a table of their own."""
     return [
-        Finding("look", f"{method.label} had seen more than the folds: {seen}. It is in a table of its own; the images of its start are in"
-                        " no budget.")
+        Finding("look", f"{method.label} had seen more than the folds: {seen}. Its accuracy is in a table of its own; the images of its"
+                        " start are in no budget.")
         for method in methods if (seen := started_from(method))
     ]  # fmt: skip
 

@@ -29,6 +29,7 @@ from fer_model.report.drawings import IntervalChart, Mark, curves, interval_char
 from fer_model.report.markdown import to_markdown
 from fer_model.report.protocol import (
     PaperView,
+    by_start,
     database_name,
     drawn_of,
     findings,
@@ -97,7 +98,7 @@ def write_report(runs: Sequence[Path], out: Path, faces: bool = True) -> ReportS
         "confusions": [(one.name, _confusion(one.pooled)) for one in figures], "curves": _curves(methods),
         "other_tables": [_paper_view(PaperView(table, (), ())) for table in paper.TABLES.values() if not views], "replicates": REPLICATES,
         "all_seeds": sorted({seed for one in spreads for seed in one.seeds}), "protocol_rows": _protocol_rows(methods),
-        "cite": citations_of(methods), "version": __version__,
+        "cite": citations_of(methods), "version": __version__, "by_start": by_start,
     }  # fmt: skip
     page = render_page("report.html", values, styles=("page.css", "report.css"), folder=HERE)
     texts = {"report.html": page, "report.md": to_markdown(content).encode(), "report.json": json_bytes(content)}
@@ -254,8 +255,7 @@ def _tiles(figures: Sequence[SeedFigures]) -> list[tuple[str, object, str]]:
 def _accuracy_charts(figures: Sequence[SeedFigures]) -> list[tuple[str, IntervalChart]]:
     """Return a chart per unit, of the methods from random weights and of the others."""
     charts = []
-    for what, started in (("", False), (", pre-trained", True)):
-        mine = [one for one in figures if bool(started_from(one.method)) == started]
+    for what, mine in zip(("", ", pre-trained"), by_start(figures, lambda one: started_from(one.method)), strict=True):
         for unit in UNITS if mine else ():
             marks = []
             for one in mine:

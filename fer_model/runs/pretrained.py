@@ -36,7 +36,7 @@ from fer_model.stages.classifier import ClassifierStage
 from fer_model.stages.gan import GanStage
 from fer_model.stages.registry import STAGES
 
-__all__ = ["CARRIED", "NEW", "Pretrained", "read_pretrained", "seen_before", "with_init"]
+__all__ = ["CARRIED", "NEW", "Pretrained", "names_people", "read_pretrained", "seen_before", "with_init"]
 
 # By stage: what is carried over, what is made new.
 CARRIED = {"gan": ("encoder", "discriminator's trunk", "decoder, its columns of f(x) and noise")}
@@ -111,6 +111,12 @@ def seen_before(init: dict) -> str:
         return init["said"]
     before = f"; before that {seen_before(init['before'])}" if init.get("before") else ""
     return f"{init['dataset']}: {people_text(_n_people(init))}, {init['n_faces']} faces, {init['kimg']:g} kimg{before}"
+
+
+def names_people(init: dict) -> bool:
+    """Say whether the entry of a start names everybody in its pictures; a file of weights names nobody, nor does a database without ids."""
+    before = init.get("before")
+    return "said" not in init and _n_people(init) > 0 and (not before or names_people(before))
 
 
 def _n_people(init: dict) -> int:
