@@ -26,7 +26,7 @@ __all__ = [
     "SELECTIONS", "STAGES_OF", "STARTS_FROM_FILE", "SYNTHESISERS", "AS_BASELINE", "AutoencoderConfig", "CnnConfig", "CriticsConfig",
     "GanConfig", "HeadConfig", "IacnnConfig", "JudgesConfig", "NetworkConfig", "NeutralConfig", "OwnConfig", "RecogniserConfig", "Rule",
     "TimmConfig", "TrainConfig", "budget_images", "from_json", "preset", "resolve_budgets", "shown", "step_images", "steps_of",
-    "to_json", "told_budget", "to_lines", "with_budgets", "with_head",
+    "to_json", "told_budget", "to_lines", "with_budgets",
 ]  # fmt: skip
 
 METHODS = ("degan", "deae", "deae-head", "derl", "iacnn", "cnn", "timm", "own")
@@ -592,13 +592,6 @@ def with_budgets(config: TrainConfig, **kimg: float | None) -> TrainConfig:
     """Return the configuration with other budgets, in kimg by stage; None leaves a stage as it is."""
     found = {name: replace(getattr(config, name), epochs=None, kimg=value) for name, value in kimg.items() if value is not None}
     return replace(config, **found)
-
-
-def with_head(config: TrainConfig, variant: str) -> TrainConfig:
-    """Return the configuration with another head on stage 1. Raises ConfigError for the baseline, which has none."""
-    if "head" not in config.stages and variant != config.head.variant:
-        raise ConfigError(f"configuration: head.variant has no effect on method {config.method}, which trains {listed(config.stages)}")
-    return replace(config, head=replace(config.head, variant=variant))
 
 
 def budget_images(stage: _StageConfig, n_faces: int) -> int | None:

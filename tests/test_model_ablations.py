@@ -19,7 +19,7 @@ from sklearn.svm import LinearSVC
 from cli.fer_model import main
 from fer_data.faces.views import N_VIEWS, view_of
 from fer_data.store.loader import open_views
-from fer_model.config import HEADS, preset, resolve_budgets, step_images, steps_of, with_budgets, with_head
+from fer_model.config import HEADS, preset, resolve_budgets, step_images, steps_of, with_budgets
 from fer_model.data.fold import read_prepared
 from fer_model.engine import checkpoint
 from fer_model.engine.randomness import stream
@@ -32,6 +32,7 @@ from fer_model.runs.trained import load_run
 from fer_model.stages.inputs import StageInputs
 from fer_model.stages.svm import SvmStage, fit_linear_svm
 from fer_model.train import train
+from tests.configs import with_head
 from tests.test_model_engine import Stop, quiet, stop_at
 
 CPU = torch.device("cpu")

@@ -15,7 +15,7 @@ import fer_model
 from fer_data.faces.align import RIGID, TEMPLATE
 from fer_data.faces.views import MATRICES
 from fer_data.store.loader import open_views
-from fer_model.config import preset, with_budgets, with_head
+from fer_model.config import preset, with_budgets
 from fer_model.errors import CheckpointError, DeviceError, RunError
 from fer_model.job import Job
 from fer_model.networks import to_input_size
@@ -26,6 +26,7 @@ from fer_model.use import export as library
 from fer_model.use.engines import open_engine
 from fer_model.use.recipe import inputs
 from tests.commands import call
+from tests.configs import with_head
 from tests.test_imports import REPOSITORY
 
 onnx, onnxruntime = (pytest.importorskip(name) for name in ("onnx", "onnxruntime"))

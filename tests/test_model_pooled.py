@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fer_model.config import HEADS, preset, resolve_budgets, with_head
+from fer_model.config import HEADS, preset, resolve_budgets
 from fer_model.errors import RunError
 from fer_model.evaluate.figures import accuracy, evaluate, interval_over_subjects, to_sequences
 from fer_model.evaluate.pooled import pool
@@ -20,6 +20,7 @@ from fer_model.runs.fold_runs import FoldRun
 from fer_model.runs.methods import gather, one_method
 from fer_model.runs.predictions import predictions_frame
 from tests import model_runs
+from tests.configs import with_head
 
 CLASSES = ("anger", "fear")
 

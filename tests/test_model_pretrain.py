@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fer_data.store.loader import open_views
-from fer_model.config import preset, resolve_budgets, with_budgets, with_head
+from fer_model.config import preset, resolve_budgets, with_budgets
 from fer_model.crossval import crossval
 from fer_model.data.fold import read_prepared
 from fer_model.engine import checkpoint
@@ -24,6 +24,7 @@ from fer_model.stages.gan import GanStage
 from fer_model.stages.inputs import StageInputs
 from fer_model.train import train
 from tests.commands import call_in_one_line as call
+from tests.configs import with_head
 from tests.test_model_ablations import same_tensors
 from tests.test_model_engine import Stop, quiet, stop_at, ticks_of
 

@@ -20,7 +20,7 @@ import fer_data
 from cli.fer_model import main
 from fer_data.errors import DatasetError
 from fer_data.store.loader import open_views
-from fer_model.config import preset, resolve_budgets, with_head
+from fer_model.config import preset, resolve_budgets
 from fer_model.data.fold import FoldReader, people_of, read_prepared, set_aside
 from fer_model.engine import checkpoint
 from fer_model.engine.journal import Journal
@@ -31,6 +31,7 @@ from fer_model.job import Job
 from fer_model.stages.cnn import CnnStage
 from fer_model.stages.inputs import StageInputs
 from fer_model.train import finished, train
+from tests.configs import with_head
 from tests.test_model_ablations import same_tensors
 from tests.test_model_engine import Stop, quiet, stop_at, ticks_of
 

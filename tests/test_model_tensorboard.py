@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -16,8 +17,18 @@ pytest.importorskip("tensorboard")
 
 @pytest.fixture(scope="module")
 def run(tiny_prepared, tmp_path_factory):
+    return trained(preset("smoke"), tiny_prepared, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def deae(tiny_prepared, tmp_path_factory):
+    config = preset("smoke", method="deae", fold=1)
+    return trained(replace(config, ae=replace(config.ae, batch=16)), tiny_prepared, tmp_path_factory)
+
+
+def trained(config, data, tmp_path_factory):
     path = tmp_path_factory.mktemp("tensorboard") / "run"
-    train(Job(tiny_prepared, path, preset("smoke")), "cpu", say=lambda _: None)
+    train(Job(data, path, config), "cpu", say=lambda _: None)
     return path
 
 
@@ -43,6 +54,15 @@ def test_every_number_of_every_tick(run, tmp_path):
             found = dict(scalars[f"{tick['stage']}/{name}"])
             assert found[round(tick["seen_kimg"] * 1000)] == pytest.approx(tick[name], rel=1e-5)
     assert images == {"gan/synthesised faces": [32, 64]}
+
+
+def test_sheets_stand_where_their_stage_had_them(deae, tmp_path):
+    """Another stage 1 has another name and batch. Seen red: those of DE-GAN for every method."""
+    assert write_events([deae], tmp_path, say=lambda _: None) == 1
+    scalars, images = read(tmp_path / "run")
+    assert list(images) == ["ae/synthesised faces"]
+    last = max(seen for tag, points in scalars.items() if tag.startswith("ae/") for seen, _ in points)
+    assert images["ae/synthesised faces"][-1] == last == 64
 
 
 def test_goes_on_where_the_log_goes_on_and_anew_where_it_was_rewound(run, tmp_path):

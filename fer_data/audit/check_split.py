@@ -1,7 +1,7 @@
 """Audit a split that a user brings: read it, find who is on both sides, and compare pictures where they are available.
 
 In:  the files or folders of a split, or a prepared folder; perhaps a subject pattern and the folder of the pictures.
-Out: protocol.audit.AuditReport. Nothing is written.
+Out: audit.leaks.AuditReport. Nothing is written.
 """
 
 import os

@@ -38,7 +38,7 @@ from fer_data.records import FRAMINGS, ROLES, SPLITS, Skip
 from fer_data.schema import read
 
 __all__ = ["SCHEMA_VERSION", "COLUMNS", "MATRIX", "LATER", "SPLIT", "image_id", "write_manifest", "withdraw",
-           "read_manifest", "read_skipped", "check_csv", "read_settings", "manifest_sha256", "rows_per_fold"]  # fmt: skip
+           "read_manifest", "read_skipped", "check_csv", "read_settings", "manifest_sha256"]  # fmt: skip
 
 SCHEMA_VERSION = 3
 
@@ -299,11 +299,6 @@ def manifest_sha256(out: Path) -> str:
     if not path.is_file():
         raise ManifestError(f"hashing a manifest: there is no {path}; `fer-data prepare` writes one when all else is done")
     return sha256_of_bytes(path.read_bytes())
-
-
-def rows_per_fold(frame: pd.DataFrame) -> dict[int, int]:
-    """Return fold -> number of rows, in order of folds."""
-    return {int(fold): int(count) for fold, count in frame["fold"].value_counts().sort_index().items()}
 
 
 def _checked(frame: pd.DataFrame, doing: str, where: str) -> pd.DataFrame:

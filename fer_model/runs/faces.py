@@ -11,7 +11,7 @@ from fer_data.faces.landmarks.none import NO_POINTS
 
 __all__ = ["faces_of", "faces_of_run", "how_framed", "unlike"]
 
-_AS_CROPPED = ("ck48", "folder")      # what `fer-data prepare` takes without landmarks
+_AS_CROPPED = ("ck48", "fer2013", "rafdb", "affectnet", "expw", "sfew", "folder")    # what `fer-data prepare` takes without landmarks
 _OWN_POINTS = {"dataset": ("ck+",)}   # backends that some databases alone have
 _UNLIKE = "accuracy on faces that are framed otherwise than those of the training is far below what the network can do"
 

@@ -108,13 +108,14 @@ class EventFiles:
     def _add_sheets(self) -> None:
         import cv2
 
-        batch = None
         for path in sorted(self.run.sheets.glob("step-*.png")):
             if path.name in self.sheets:
                 continue
-            batch = batch or self.run.read_config()[0].gan.batch
+            config, _ = self.run.read_config()
+            stage = config.synthesiser
             sheet = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
-            self.writer.add_image("gan/synthesised faces", sheet, int(path.stem.removeprefix("step-")) * batch, dataformats="HWC")
+            seen = int(path.stem.removeprefix("step-")) * getattr(config, stage).batch
+            self.writer.add_image(f"{stage}/synthesised faces", sheet, seen, dataformats="HWC")
             self.sheets.add(path.name)
 
 
