@@ -90,6 +90,15 @@ def test_interval_counts_people_not_pictures():
     assert interval_over_subjects(frame, np.random.default_rng(1)) == many, "seeded"
 
 
+def test_interval_over_pictures_draws_a_picture_with_all_its_answers():
+    """People unknown: two networks that answer alike say no more than one. Seen red: rows drawn in place of pictures."""
+    right = np.random.default_rng(0).random(100) < 0.7
+    one = pd.DataFrame({"image_id": [f"fer2013/{n}" for n in range(100)], "subject": "", "expression": "fear",
+                        "predicted": np.where(right, "fear", "anger")})  # fmt: skip
+    twice = pd.concat([one, one], ignore_index=True)
+    assert interval_over_subjects(twice, np.random.default_rng(1)) == interval_over_subjects(one, np.random.default_rng(1))
+
+
 def test_interval_of_what_is_always_right_is_a_point():
     frame = frame_of(("A", "1", "anger", (1, 0, 0)), ("B", "1", "fear", (0, 1, 0)))
     found = interval_over_subjects(frame, np.random.default_rng(0))
