@@ -159,7 +159,7 @@ def or_fold(context, option, split):
 @click.option("--split", type=options.Choice([OFFICIAL]), callback=or_fold,
               help="In place of --fold: the split of a database whose people are unknown.")
 @options.data()
-@options.run("runs/<dataset>-<method>[-<head>...][-<settings>]-fold<N>")
+@options.run("runs/<dataset>-<method>[-<head>...][-<preset>][-<settings>]-fold<N>")
 @together(*METHOD)
 @click.option("--gan", type=options.RUN, metavar="RUN", help="Take stage 1 from this finished run; its fold and settings must be equal.")
 @click.option("--init", type=options.RUN, metavar="RUN", help="Start stage 1 from the weights of this `fer-model pretrain` run.")
@@ -202,7 +202,7 @@ def train(fold, split, data, run, gan, init, weights, pretrained, trained_on, de
 
 @main.command()
 @options.data()
-@options.run("runs/<dataset>-pretrain[-<method>][-<settings>]")
+@options.run("runs/<dataset>-pretrain[-<method>][-<preset>][-<settings>]")
 @choice("--method", ["degan", *PRETRAINED], "Stage 1 of DE-GAN; the baseline; a network of the library timm.")
 @together(*METHOD[2:])
 @together(*SETTINGS, SET)
@@ -286,7 +286,7 @@ FOLDS = options.listed("--folds", int, "N,N", "Only these folds, counted from 0.
 
 @main.command()
 @options.data()
-@options.run("runs/<dataset>-<method>[-<settings>][-seed<N>]")
+@options.run("runs/<dataset>-<method>[-<preset>][-<settings>][-seed<N>]")
 @together(*METHOD)
 @click.option("--gan", type=options.RUN, metavar="RUNS", help="Use each fold's stage 1 of this cross-validation.")
 @click.option("--init", type=options.RUN, metavar="RUN", help="Start each fold's stage 1 from this run of pretrain.")

@@ -3,7 +3,7 @@
 In:  a Job: OUT of `fer-data prepare`, a folder for the runs, a TrainConfig (its fold is replaced).
 Out: the folder below; CrossValidated. `plan_crossval` says beforehand what it will cost.
 
-    runs/ck+-degan/                    behind it: settings that differ from the preset, and -seed<N> for another seed than 0
+    runs/ck+-degan/                    behind it: the preset, unless small, settings that differ from it, -seed<N> for another than 0
       fold0/ ... fold9/                a run folder each, as runs/folder.py draws it
     runs/ck+-degan-repeated/           the people assigned to other folds, several times: how much of a figure depends on the folds
       shuffled0/fold0/ ...             shuffled<S>: the folds of seed S
@@ -27,12 +27,14 @@ from fer_model.errors import ConfigError, FoldError, RunError
 from fer_model.evaluate.run_table import RunTable, evaluate_runs
 from fer_model.job import Job, name_of, precision_of
 from fer_model.plan import RunPlan, plan
-from fer_model.runs.fold_runs import holds_folds
-from fer_model.runs.folder import RunFolder
+from fer_model.runs.fold_runs import holds_folds, is_fold
+from fer_model.runs.folder import RunFolder, runs_below
 from fer_model.train import refuse_other_run
 from fer_model.workers import Task, refuse_failed, train_in_children, train_in_turns
 
-__all__ = ["CrossPlan", "CrossValidated", "crossval", "default_crossval", "plan_crossval", "tasks_of", "train_tasks"]
+__all__ = [
+    "CrossPlan", "CrossValidated", "crossval", "default_crossval", "plan_crossval", "refuse_other_folds", "tasks_of", "train_tasks",
+]  # fmt: skip
 
 FILLS_GPU = 2**19                     # pixels of a step's batch: 227 views of 48 px, 57 of 96 px. An estimate; no GPU was at hand
 MOST_TURNS = 10                       # runs; an estimate, too
@@ -128,7 +130,9 @@ def _tasks_left(job: Job, folds: Sequence[int], repeats: int, devices: Sequence[
     """Return the data, read once for all runs; the runs; and those that are not complete. One precision serves all."""
     wheres = [resolve_device(name) for name in devices]                  # those that are not there are refused first
     prepared = read_prepared(job.data)
-    tasks = tasks_of(replace(job, config=replace(job.config, precision=precision_of(job, wheres[0]))), prepared, folds, repeats)
+    job = replace(job, config=replace(job.config, precision=precision_of(job, wheres[0])))
+    tasks = tasks_of(job, prepared, folds, repeats)
+    refuse_other_folds(job, prepared, tasks, repeats, wheres[0])
     return prepared, tasks, [task for task in tasks if not refuse_other_run(task.job, prepared, wheres[0])]
 
 
@@ -158,6 +162,17 @@ def tasks_of(job: Job, prepared: Prepared, folds: Sequence[int], repeats: int = 
             taken = gan and gan / run.relative_to(path)
             tasks.append(Task(f"{before}fold {fold}", replace(job, run=run, config=replace(dealt, fold=fold), gan=taken)))
     return tasks
+
+
+def refuse_other_folds(job: Job, prepared: Prepared, tasks: Sequence[Task], repeats: int, device: torch.device) -> None:
+    """Raise ConfigError if a complete fold that is none of `tasks`, and would be pooled with them, has other data or settings."""
+    asked = {task.job.run for task in tasks}
+    for run in runs_below(job.run):
+        if run in asked or not is_fold(run) or not RunFolder(run).result.is_file():
+            continue
+        started, _ = RunFolder(run).read_config()
+        dealt = {"fold_rule": started.fold_rule, "fold_seed": started.fold_seed} if repeats else {}
+        refuse_other_run(replace(job, run=run, config=replace(job.config, fold=started.fold, **dealt)), prepared, device)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """One training as one record: the data, the run's folder, the configuration, and the runs that it builds on.
 
 In:  paths and a TrainConfig, from the command line or from Python.
-Out: Job, which train, plan and crossval take; name_of, what tells a configuration from others; default_run, the folder of a run
+Out: Job, which train, plan and crossval take; kind_of, name_of, what tells a configuration from others; default_run, the folder of a run
      that names none; settled, its configuration once data and device are known. Here is decided whether a run computes in bf16.
 """
 
@@ -20,9 +20,10 @@ from fer_model.errors import ConfigError
 from fer_model.runs.folder import RunFolder, runs_below
 from fer_model.runs.given_weights import GivenWeights, read_given, with_weights
 from fer_model.runs.pretrained import Pretrained, read_pretrained, with_init
+from fer_model.settings import DEFAULT_PRESET
 from fer_model.settings_text import name_suffix
 
-__all__ = ["Job", "Start", "default_run", "name_of", "precision_of", "settled", "start_of"]
+__all__ = ["Job", "Start", "default_run", "kind_of", "name_of", "precision_of", "settled", "start_of"]
 
 Start = Pretrained | GivenWeights     # what weights that training starts from come from
 
@@ -67,14 +68,22 @@ def _refuse_other_use(config: TrainConfig) -> None:
         )
 
 
-def name_of(config: TrainConfig, always: Sequence[str] = (), what: str = "") -> str:
-    """Return what tells a configuration from others, as a folder's name: degan-gan.lr1e-4-shuffled3-seed1.
+def kind_of(config: TrainConfig, name: str = "") -> str:
+    """Return a configuration's name (`name`: another one) with its preset, unless that is small, and which weights it starts from."""
+    preset = "" if config.preset == DEFAULT_PRESET else f"-{config.preset}"
+    start = "" if config.init is None else f"-{config.init[:8]}"
+    return f"{name or config.name}{preset}{start}"
 
-    It holds the settings that differ from the preset, and those in `always`; then `what`, -shuffled<S> or another rule, -seed<N>, if so.
+
+def name_of(config: TrainConfig, always: Sequence[str] = (), what: str = "") -> str:
+    """Return what tells a configuration from others, as a folder's name: degan-strong-gan.lr1e-4-shuffled3-seed1.
+
+    It holds what `kind_of` says, the settings that differ from the preset, and those in `always`; then `what`, -shuffled<S> or another
+    rule, -seed<N>, if so.
     """
     rule = "" if config.fold_rule in ("manifest", OFFICIAL) else f"-{config.fold_rule}{config.fold_seed}"
     seed = f"-seed{config.seed}" if config.seed else ""
-    return f"{config.name}{name_suffix(config, always)}{what}{rule}{seed}"
+    return f"{kind_of(config)}{name_suffix(config, always)}{what}{rule}{seed}"
 
 
 def default_run(job: Job) -> Path:
@@ -84,10 +93,13 @@ def default_run(job: Job) -> Path:
     return Path("runs") / f"{read_settings(job.data)['dataset']}-{name_of(job.config)}{fold}"
 
 
-def settled(job: Job, prepared: Prepared, fold: Fold, device: torch.device) -> TrainConfig:
-    """Return the configuration as the run is trained: every budget in kimg, the channels of the data, a definite precision."""
+def settled(job: Job, prepared: Prepared, fold: Fold, device: torch.device, resume: bool = True) -> TrainConfig:
+    """Return the configuration as the run is trained: every budget in kimg, the channels of the data, a definite precision.
+
+    `resume` False: what lies in the job's folder is about to be removed, and decides nothing.
+    """
     config = resolve_budgets(job.config, len(fold.train))
-    return replace(config, network=replace(config.network, channels=prepared.channels), precision=precision_of(job, device))
+    return replace(config, network=replace(config.network, channels=prepared.channels), precision=precision_of(job, device, resume))
 
 
 def start_of(job: Job, config: TrainConfig, fold: Fold) -> Start | None:
@@ -97,9 +109,12 @@ def start_of(job: Job, config: TrainConfig, fold: Fold) -> Start | None:
     return None if job.init is None else read_pretrained(job.init, config, fold)
 
 
-def precision_of(job: Job, device: torch.device) -> str:
-    """Return fp32 or bf16. `auto` is what the runs in the job's folder were started with; if there is none, what the device does best."""
-    started = runs_below(job.run)
+def precision_of(job: Job, device: torch.device, resume: bool = True) -> str:
+    """Return fp32 or bf16. `auto` is what the runs in the job's folder were started with; if there is none, what the device does best.
+
+    `resume`: as in settled.
+    """
+    started = runs_below(job.run) if resume else []
     if job.config.precision == "auto" and started:
         return RunFolder(started[0]).read_config()[0].precision
     return resolve_precision(job.config.precision, device)

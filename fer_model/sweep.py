@@ -3,7 +3,7 @@
 In:  OUT of `fer-data prepare`, a folder for the runs, points: one configuration for each combination.
 Out: the folder below; Swept. `plan_sweep` says beforehand what it will cost.
 
-    runs/ck+-degan-sweep-gan.lr/       -pretrained behind the method: with an `init`
+    runs/ck+-degan-sweep-gan.lr/       behind the method: the preset, unless small; with an `init` -pretrained and what it is
       degan-gan.lr1e-4/                a cross-validation, as crossval.py draws it, for each combination; -seed<N> behind it for
         fold0/ ...                     another seed than 0: `fer-model evaluate` and `report` read it
       sweep.json                       the table
@@ -26,20 +26,20 @@ import pandas as pd
 from fer_data.files import write_json_atomically
 from fer_data.store.manifest import read_settings
 from fer_model.config import TrainConfig, resolve_budgets, shown
-from fer_model.crossval import tasks_of, train_tasks
+from fer_model.crossval import refuse_other_folds, tasks_of, train_tasks
 from fer_model.data.fold import Prepared, read_prepared
 from fer_model.engine.devices import resolve_device
 from fer_model.errors import ConfigError, RunError
 from fer_model.evaluate.figures import Evaluation, accuracy, evaluate_together, plain_table
 from fer_model.evaluate.pooled import Spread, spread
-from fer_model.job import Job, name_of, precision_of
+from fer_model.job import Job, kind_of, name_of, precision_of
 from fer_model.plan import RunPlan, plan
 from fer_model.runs.fold_runs import holds_folds, processor_minutes
 from fer_model.runs.folder import RunFolder
 from fer_model.runs.predictions import read_predictions
 from fer_model.runs.pretrained import with_init
 from fer_model.runs.taken_over import DECIDING
-from fer_model.settings import alternatives, configure, values_of
+from fer_model.settings import DEFAULT_PRESET, alternatives, configure, values_of
 from fer_model.settings_text import differences
 from fer_model.train import refuse_other_run
 from fer_model.workers import Task, refuse_failed
@@ -107,17 +107,17 @@ class Sweep:
 
     def folder(self, point: Point, seed: int) -> Path:
         """Return where the folds of a combination and a seed go."""
-        preset = f"{point.config.preset}-" if "preset" in point.values else ""
-        return self.path / (preset + name_of(replace(point.config, seed=seed), [key for key in point.values if key not in _IN_NAME]))
+        return self.path / name_of(replace(point.config, seed=seed), [key for key in point.values if key not in _IN_NAME])
 
 
 def default_sweep(asked: Sweep) -> Path:
-    """Return where a sweep goes that names no folder: runs/<dataset>-<method>-sweep-<setting>-<setting>. `asked.path` is not looked at."""
+    """Return where a sweep goes that names no folder: runs/<dataset>-<kind_of>-sweep-<setting>-<setting>. `asked.path` is not looked at."""
     config, values = asked.points[0].config, asked.points[0].values
     keys = "".join(f"-{key}" for key in values)
     keys = keys if len(keys) <= 60 else f"-{len(values)}settings-{hashlib.sha256(keys.encode()).hexdigest()[:8]}"
     other = "methods" if "method" in values else config.method if "head.variant" in values else ""
-    name = f"{other}{'-pretrained' if config.init else ''}" if other else config.name
+    alike = replace(config, preset=DEFAULT_PRESET) if "preset" in values else config
+    name = kind_of(alike, f"{other}{'-pretrained' if config.init else ''}" if other else "")
     return Path("runs") / f"{read_settings(asked.data)['dataset']}-{name}-sweep{keys}"
 
 
@@ -133,7 +133,10 @@ def _tasks(asked: Sweep, devices: Sequence[str]) -> tuple[Prepared, list[tuple[P
         job = Job(asked.data, asked.path, replace(point.config, seed=seed), None, asked.init)
         config = replace(job.config, precision=precision_of(job, wheres[0]))
         label = f"{_told(point.values) or job.config.name}, seed {seed}"
-        for task in tasks_of(replace(job, run=asked.folder(point, seed), config=config), prepared, asked.folds):
+        job = replace(job, run=asked.folder(point, seed), config=config)
+        tasks = tasks_of(job, prepared, asked.folds)
+        refuse_other_folds(job, prepared, tasks, 0, wheres[0])
+        for task in tasks:
             mine = task.job
             if mine.config.synthesiser is not None:
                 values = asdict(mine.config)

@@ -93,14 +93,17 @@ def train(
 
     Raises children of FerError: fold, device, configuration, checkpoint, divergence.
     """
-    return finished(training(job, device, resume, say, hook, save_every_s, prepared))
+    return finished(training(job, device, resume, say, hook, save_every_s, prepared, "--no-resume"))
 
 
 def training(
     job: Job, device: str, resume: bool = True, say: Callable[[str], None] = print, hook: Hook | None = None,
-    save_every_s: float = 60.0, prepared: Prepared | None = None,
+    save_every_s: float = 60.0, prepared: Prepared | None = None, anew: str = "",
 ) -> Generator[None, None, Outcome]:  # fmt: skip
-    """Do what `train` does, with a yield where engine.loop.run_stage has one. Closed before its end, it leaves a run that resumes."""
+    """Do what `train` does, with a yield where engine.loop.run_stage has one. Closed before its end, it leaves a run that resumes.
+
+    `anew`: as in RunFolder.open; "": remove the folder.
+    """
     run, prepared = job.run, prepared or read_prepared(job.data)
     fold, where = prepared.fold_of(job.config), use_device(distributed.local_device(device))
     refuse_itself(run, job.gan)
@@ -108,27 +111,27 @@ def training(
     refuse_itself(run, job.weights and job.weights.parent)
     refuse_unfit(replace(job.config, network=replace(job.config.network, channels=prepared.channels)), len(fold.classes))
     distributed.join(where)
+    folder = RunFolder(run)
+    if distributed.is_first():
+        folder.refuse_strangers()
+    # All that can be refused is refused before the folder is touched: with resume=False a finished run may lie there.
+    config = settled(job, prepared, fold, where, resume)
+    tests = config.tested and len(fold.test) > 0
+    reader = FoldReader(job.data, fold, where, lambda: tests and all(folder.weights(name).is_file() for name in config.stages))
+    neutral = reader.neutral() if "neutral" in config.stages else None
+    inputs = StageInputs(config, fold, reader.train(), where, reader.validation(), neutral)
+    taken = None if job.gan is None else read_gan(job.gan, config, fold)
+    start = start_of(job, config, fold)
     with locked(run):
-        folder = RunFolder(run)
-        if distributed.is_first():
-            folder.refuse_strangers()
-            if not resume:
-                folder.clear()
-        config = settled(job, prepared, fold, where)
-        tests = config.tested and len(fold.test) > 0
-        reader = FoldReader(job.data, fold, where, lambda: tests and all(folder.weights(name).is_file() for name in config.stages))
-        views = reader.train()
-        taken = None if job.gan is None else read_gan(job.gan, config, fold)
-        start = start_of(job, config, fold)
+        if distributed.is_first() and not resume:
+            folder.clear()
         with distributed.first_one_first():
-            config = folder.open(config, fold, prepared, start and start.entry())
+            config = folder.open(config, fold, prepared, start and start.entry(), anew or f"remove {run}")
         if folder.result.is_file():
             return Outcome(run, evaluate_run(run) if tests else None, was_complete=True)
         distributed.wait()
         journal = Journal(folder.log, say)
         _announce(config, differences(job.config), fold, where, journal)
-        neutral = reader.neutral() if "neutral" in config.stages else None
-        inputs = StageInputs(config, fold, views, where, reader.validation(), neutral)
         last = yield from _train_stages(inputs, folder, journal, hook, save_every_s, taken, start)
         evaluation = None
         with distributed.first_one_first():
@@ -145,7 +148,7 @@ def training(
 def refuse_other_run(job: Job, prepared: Prepared, device: torch.device) -> bool:
     """Return whether the run folder holds this run, complete; nothing is trained or written.
 
-    Raises ConfigError if it holds a run of another configuration or manifest, RunError if it holds something else.
+    Raises ConfigError if it holds a run of another configuration or on other data, RunError if it holds something else.
     """
     folder = RunFolder(job.run)
     if not job.run.is_dir():
@@ -153,8 +156,10 @@ def refuse_other_run(job: Job, prepared: Prepared, device: torch.device) -> bool
     folder.refuse_strangers()
     if not folder.config.is_file():
         return False
+    anew = f"remove {job.run.parent}"                                    # with the runs that belong together: they are on the same data
+    folder.refuse_other_data(prepared, anew)                             # it may have folds that these have not
     fold = prepared.fold_of(job.config)
-    folder.open(settled(job, prepared, fold, device), fold, prepared, None)
+    folder.open(settled(job, prepared, fold, device), fold, prepared, None, anew)
     return folder.result.is_file()
 
 

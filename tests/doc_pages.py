@@ -5,14 +5,16 @@ Out: every `$` line of a ```console block is run, its exit code and the output s
      executed. Other blocks (bash, text) are shown only: they need a network, make or hours.
 
 Shown output is a part of the real one, in order; `...` stands for anything. A shown `Error:` or `LEAK` means exit code 1.
-What is written `--preset small` runs with preset smoke, budgets are cut to 64 images: the pages show what a reader wants.
+Where `--preset small` is written, what it holds is that of preset smoke, and budgets are cut to 64 images: the pages show what a reader
+wants.
 """
 
 import re
 import shlex
 import sys
 import zipfile
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from click.testing import CliRunner
@@ -22,8 +24,8 @@ __all__ = ["DOCS", "Block", "Command", "blocks_of", "commands_of", "pages", "run
 REPOSITORY = Path(__file__).resolve().parent.parent
 DOCS = REPOSITORY / "docs"
 _FENCE = re.compile(r"^```([a-z]*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_PRESET = re.compile(r"--preset (small|strong|paper)(?!.*--dry-run)")
 _CHEAPER = (
-    (re.compile(r"--preset (small|strong|paper)(?!.*--dry-run)"), "--preset smoke"),
     (re.compile(r"--workers \d+"), "--workers 1"),
     (re.compile(r"--kimg-(\w+) [\d.]+"), r"--kimg-\1 0.064"),
 )
@@ -113,12 +115,26 @@ def _run(command: Command) -> tuple[int, str]:
     if program in ("fer-data", "fer-model"):
         if own := sys.modules.get("fer_model.stages.own_network"):
             own._ALLOWED.clear()                 # to a reader, each command is a process of its own
-        done = CliRunner().invoke(fer_data.main if program == "fer-data" else fer_model.main, words, prog_name=program)
+        with _cheap_preset(text):
+            done = CliRunner().invoke(fer_data.main if program == "fer-data" else fer_model.main, words, prog_name=program)
         if done.exception and not isinstance(done.exception, SystemExit):
             raise done.exception
         return done.exit_code, done.output
     assert program in _SMALL, f"{command.where}: nobody knows how to run {program!r}; show it in a bash block"
     return 0, _SMALL[program](words)
+
+
+@contextmanager
+def _cheap_preset(text: str):
+    """Give the preset that a command names the settings of smoke: the run keeps its name, and so does its folder."""
+    from fer_model.config import PRESETS
+
+    name = found[1] if (found := _PRESET.search(text)) else "smoke"
+    real, PRESETS[name] = PRESETS[name], replace(PRESETS["smoke"], preset=name)
+    try:
+        yield
+    finally:
+        PRESETS[name] = real
 
 
 def _unzip(words: list[str]) -> str:

@@ -263,9 +263,9 @@ def test_the_command_names_the_ablation(whole, tiny_prepared, tmp_path, monkeypa
     assert dry.exit_code == 0 and "gan: 8 steps" not in dry.output and "head: 1 steps of 240 images" in dry.output
     assert list(tmp_path.iterdir()) == [preset_run]
     assert CliRunner().invoke(main, words).exit_code == 0
-    run = tmp_path / "runs" / "tiny-degan-f-svm-fold1"
+    run = tmp_path / "runs" / "tiny-degan-f-svm-smoke-fold1"
     assert json.loads((run / "result.json").read_text())["name"] == "degan-f-svm"
     assert "degan-f-svm" in CliRunner().invoke(main, ["evaluate", str(run), str(whole)]).output
-    assert default_run(Job(tiny_prepared, Path(), SMOKE)) == Path("runs/tiny-degan-network.init_std0.2-fold1")
+    assert default_run(Job(tiny_prepared, Path(), SMOKE)) == Path("runs/tiny-degan-smoke-network.init_std0.2-fold1")
     refused = CliRunner().invoke(main, [str(word) for word in [*given, "--method", "cnn"]])
     assert refused.exit_code == 1 and "head.variant has no effect on method cnn" in refused.output

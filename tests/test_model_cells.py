@@ -136,7 +136,7 @@ def test_cells_are_no_folds(tmp_path, tiny_prepared):
     with pytest.raises(FoldError, match="fold rule missing has draws in place of folds; `fer-model shortcut` trains them"):
         crossval(Job(tiny_prepared, tmp_path, preset("smoke", fold_rule="missing")), say=quiet)
     name = default_run(Job(tiny_prepared, tmp_path, preset("smoke", method="cnn", fold=2, fold_rule="missing")))
-    assert str(name) == "runs/tiny-cnn-missing0-draw2"
+    assert str(name) == "runs/tiny-cnn-smoke-missing0-draw2"
 
 
 # --- figures ----------------------------------------------------------------------------------------------------------

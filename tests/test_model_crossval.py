@@ -53,6 +53,22 @@ def test_each_fold_is_a_run_of_its_own_that_differs_in_its_fold_alone(folds, tin
     assert "complete; nothing was left to do" in said
 
 
+def test_folds_that_would_be_pooled_are_compared_before_anything_is_trained(write_tiny, tmp_path):
+    """Those that are not asked for too. Seen red, each: trained, and refused when they were pooled. And `--no-resume`, which no command
+    but train and pretrain has, named as the way out."""
+    data, path = write_tiny(tmp_path / "prepared"), tmp_path / "cnn"
+    crossval(Job(data, path, SMOKE), folds=(2,), say=lambda line: None)
+    way_out = re.escape(f"choose another --run, or remove {path} to start again")
+    with pytest.raises(ConfigError, match=rf"cnn\.lr was 0\.001 when the run was started and is 0\.5 now; {way_out}"):
+        crossval(Job(data, path, replace(SMOKE, cnn=replace(SMOKE.cnn, lr=0.5))), folds=(1,))
+    shutil.rmtree(data)
+    write_tiny(data, folds=2, seed=1)
+    for folds in ((1,), ()):                                             # there is no fold 2 now
+        with pytest.raises(ConfigError, match=f"the prepared folder {data} has changed since the run was started; {way_out}"):
+            crossval(Job(data, path, SMOKE), folds=folds)
+    assert [child.name for child in path.iterdir()] == ["fold2"]
+
+
 def test_the_command_goes_on_and_prints_pooled_figures_and_folds(folds, tiny_prepared):
     said = call("crossval", "--data", tiny_prepared, "--run", folds, "--method", "cnn", "--preset", "smoke")
     parts = ("complete; 3 folds were complete before", "36 images, 18 sequences, 6 people of 3 test folds, pooled", "mean ± sd")
@@ -167,7 +183,7 @@ def test_the_default_folder_names_data_method_and_seed(tiny_prepared, tmp_path, 
     for more in ((), ("--seed", 4), ("--repeats", 1)):
         call("crossval", "--data", tiny_prepared, "--method", "cnn", "--preset", "smoke", "--folds", 0, "--kimg-cnn", 0.016, *more)
     made = sorted(str(path.parent.relative_to(tmp_path)) for path in tmp_path.rglob("result.json"))
-    assert made == [f"runs/tiny-cnn-cnn.kimg0.016{part}/fold0" for part in ("-repeated/shuffled0", "-seed4", "")]
+    assert made == [f"runs/tiny-cnn-smoke-cnn.kimg0.016{part}/fold0" for part in ("-repeated/shuffled0", "-seed4", "")]
 
 
 def test_folds_dealt_out_anew_are_those_that_prepare_would_make(prepared_ck, synthetic_ck, tmp_path):

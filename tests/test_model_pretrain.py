@@ -229,8 +229,11 @@ def test_a_dry_run_of_pre_training_writes_nothing(others, pretrained, tiny_prepa
 
 
 def test_default_folders_tell_pre_training_apart(others, tiny_prepared, pretrained):
-    assert str(default_run(Job(others, Path(), EVERYBODY))) == "runs/others-pretrain"
-    assert str(default_run(Job(tiny_prepared, Path(), SMOKE, init=pretrained))) == "runs/tiny-degan-pretrained-fold1"
+    """And what each starts from. Seen red: two starts with one folder, so that the second run was refused."""
+    assert str(default_run(Job(others, Path(), EVERYBODY))) == "runs/others-pretrain-smoke"
+    job = Job(tiny_prepared, Path(), SMOKE, init=pretrained)
+    assert str(default_run(job)) == f"runs/tiny-degan-pretrained-smoke-{job.config.init[:8]}-fold1"
+    assert default_run(replace(job, config=replace(SMOKE, init="f" * 64))) != default_run(job)
 
 
 def test_an_ablation_on_a_pretrained_stage_one_says_so_too(started, pretrained, tiny_prepared, tmp_path):

@@ -52,7 +52,7 @@ def test_a_classifier_is_pre_trained_on_everybody_but_those_it_is_chosen_by(pret
     assert sorted([*content["identities"], *content["validation_people"]]) == [f"others/S{i:03d}" for i in range(5)]
     assert "evaluation" not in result and "training people set aside" in result["rules"]["epoch"]
     assert "is a run of pretrain: nobody was held out" in call("evaluate", pretrained, code=1)
-    assert str(default_run(Job(others, Path(), replace(SMOKE, fold=None, init=None)))) == "runs/others-pretrain-cnn"
+    assert str(default_run(Job(others, Path(), replace(SMOKE, fold=None, init=None)))) == "runs/others-pretrain-cnn-smoke"
 
 
 @pytest.mark.parametrize("average", [0.0, 0.02])

@@ -153,7 +153,7 @@ def test_the_svm_has_no_steps_to_choose_from_and_the_command_chooses(tiny_prepar
     words = ["train", "--data", str(tiny_prepared), "--fold", "1", "--preset", "smoke", "--method", "cnn", "--selection", "validation"]
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 0 and "more people set aside to choose the weights by" in done.output, done.output
-    assert (tmp_path / "runs" / "tiny-cnn-validation-fold1" / "result.json").is_file()
+    assert (tmp_path / "runs" / "tiny-cnn-validation-smoke-fold1" / "result.json").is_file()
 
 
 def loud(config):

@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 import yaml
@@ -13,7 +14,9 @@ from hypothesis import strategies as st
 
 from fer_data import field_comments
 from fer_model.config import PRESETS, STAGES_OF, preset, shown
+from fer_model.crossval import default_crossval
 from fer_model.errors import ConfigError
+from fer_model.job import Job, default_run
 from fer_model.settings import ELSEWHERE, configure, kinds, values_of
 from fer_model.settings_text import Settings, describe, differences, name_suffix, settings_of, to_yaml
 from tests.commands import call
@@ -289,6 +292,14 @@ def test_settings_are_read_without_torch():
 # --- the commands -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", [one for one in PRESETS if one != "pretrained"])
+def test_presets_have_folders_of_their_own(name, tiny_prepared):
+    """But for the default, which adds nothing. Seen red: `--preset strong` refused by what `--preset small` had left."""
+    part = "" if name == "small" else f"-{name}"
+    job = Job(tiny_prepared, Path(), preset(name, method="cnn"))
+    assert str(default_run(job)) == f"runs/tiny-cnn{part}-fold0" and str(default_crossval(job)) == f"runs/tiny-cnn{part}"
+
+
 def test_a_dry_run_says_first_what_was_set_and_where_the_run_would_go(tiny_prepared, tmp_path, monkeypatch):
     """With a file, --set and an option over both. Seen red: the option's default taken for one that was given."""
     monkeypatch.chdir(tmp_path)
@@ -297,7 +308,7 @@ def test_a_dry_run_says_first_what_was_set_and_where_the_run_would_go(tiny_prepa
     said = call("train", "--fold", 1, *words)
     assert said.splitlines()[0] == "preset smoke, changed: cnn.lr 5e-4 (preset: 1e-3), cnn.dropout 0.25 (preset: 0)"
     assert said.splitlines()[-1] == (
-        "dry run: nothing was written; the run would go to runs/tiny-cnn-cnn.lr5e-4-cnn.dropout0.25-fold1"
+        "dry run: nothing was written; the run would go to runs/tiny-cnn-smoke-cnn.lr5e-4-cnn.dropout0.25-fold1"
     )
     found = json.loads(call("train", "--fold", 1, "--method", "degan", "--seed", 3, *words[:2], *words[4:], "--json"))
     assert (found["config"]["method"], found["config"]["seed"], found["config"]["preset"]) == ("degan", 3, "smoke")
@@ -329,7 +340,7 @@ def test_two_settings_go_to_two_folders_and_one_resumes(tiny_prepared, tmp_path,
     for lr in ("1e-4", "2e-4", "1e-4"):
         said = call(*words, "--set", f"cnn.lr={lr}")
     assert "complete before" in said
-    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [f"tiny-cnn-cnn.kimg0.016-cnn.lr{lr}" for lr in ("1e-4", "2e-4")]
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [f"tiny-cnn-smoke-cnn.kimg0.016-cnn.lr{lr}" for lr in ("1e-4", "2e-4")]
     run = next(tmp_path.rglob("config.json")).parent
     shown_again = written(tmp_path, call("config", "--of", run))
     content = json.loads((run / "config.json").read_text())["config"]

@@ -43,10 +43,12 @@ def test_a_grid_is_every_combination_in_order(tmp_path):
 
 
 @pytest.mark.parametrize(("sets", "name", "folder"), [
-    (["method=cnn", "cnn.lr=2e-3,1e-3"], "cnn-sweep-cnn.lr", "cnn-cnn.lr1e-3-seed1"),
-    (["preset=smoke,small"], "degan-sweep-preset", "small-degan-seed1"), (["method=degan,cnn"], "methods-sweep-method", "cnn-seed1"),
-    (["fold_rule=manifest,shuffled"], "degan-sweep-fold_rule", "degan-shuffled0-seed1"), ([], "degan-sweep", "degan-seed1"),
-    (["head.variant=taps,f-svm"], "degan-sweep-head.variant", "degan-f-svm-seed1"),
+    (["method=cnn", "cnn.lr=2e-3,1e-3"], "cnn-smoke-sweep-cnn.lr", "cnn-smoke-cnn.lr1e-3-seed1"),
+    (["preset=smoke,small"], "degan-sweep-preset", "degan-seed1"),
+    (["method=degan,cnn"], "methods-smoke-sweep-method", "cnn-smoke-seed1"),
+    (["fold_rule=manifest,shuffled"], "degan-smoke-sweep-fold_rule", "degan-smoke-shuffled0-seed1"),
+    ([], "degan-smoke-sweep", "degan-smoke-seed1"),
+    (["head.variant=taps,f-svm"], "degan-smoke-sweep-head.variant", "degan-f-svm-smoke-seed1"),
 ])  # fmt: skip
 def test_folders_hold_what_varies_even_where_it_is_the_presets_value(sets, name, folder, tiny_prepared, tmp_path):
     """Seen red: two presets in one folder."""
@@ -198,9 +200,9 @@ def test_what_was_not_tested_is_no_figure_of_a_fold(tiny_prepared, seen_before, 
     assert "test faces stay closed" in said
     both = Sweep(tiny_prepared, tmp_path / "b", points("selection=last,validation", "validation_share=0.4"), (0,), (0,), seen_before)
     assert all(point.config.tested for point in both.points), "one that is not chosen by validation can only be tested"
-    assert default_sweep(both).name == "tiny-cnn-pretrained-sweep-selection"
+    assert default_sweep(both).name == f"tiny-cnn-pretrained-smoke-{both.points[0].config.init[:8]}-sweep-selection"
     heads = Sweep(tiny_prepared, tmp_path, (Point({"head.variant": "taps"}, preset("smoke", init="ab")),))
-    assert default_sweep(heads).name == "tiny-degan-pretrained-sweep-head.variant"
+    assert default_sweep(heads).name == "tiny-degan-pretrained-smoke-ab-sweep-head.variant"
 
 
 def test_the_pairs_of_iacnn_are_swept_as_the_baseline_is(tiny_prepared, tmp_path):

@@ -11,7 +11,7 @@ import fer_model
 from fer_data.store.loader import open_views
 from fer_model.config import preset, resolve_budgets
 from fer_model.data.fold import read_prepared
-from fer_model.errors import ConfigError, RunError
+from fer_model.errors import CheckpointError, ConfigError, RunError
 from fer_model.job import Job, default_run
 from fer_model.runs.methods import gather
 from fer_model.runs.predictions import read_predictions
@@ -153,6 +153,10 @@ def test_what_cannot_be_trained_writes_nothing_and_removes_nothing(tiny_prepared
     before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
     with pytest.raises(ConfigError, match="no architecture"):
         train(Job(tiny_prepared, run, smoke("resnet81")), "cpu", resume=False, say=quiet)
+    torn = tmp_path / "torn.safetensors"
+    torn.write_bytes(b"torn")
+    with pytest.raises(CheckpointError, match="torn"):
+        train(Job(tiny_prepared, run, smoke(), weights=torn), "cpu", resume=False, say=quiet)
     assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
 
 

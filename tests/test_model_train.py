@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,9 +18,11 @@ from filelock import FileLock
 from rich.console import Console
 
 import fer_model.plan as library
+from fer_data.errors import FerError
 from fer_data.store import manifest
 from fer_model.config import from_json, preset
 from fer_model.data.fold import read_prepared
+from fer_model.engine.devices import resolve_precision
 from fer_model.errors import FoldError
 from fer_model.job import Job
 from fer_model.plan import plan
@@ -79,14 +82,16 @@ def test_a_run_of_another_configuration_is_refused_with_the_field(run, tiny_prep
 
 def test_a_run_on_another_manifest_is_refused(run, write_tiny, tmp_path):
     other = write_tiny(tmp_path / "other", seed=1, people=7)
-    said = call("train", "--data", other, "--run", run, "--fold", 2, "--preset", "smoke", code=1)
-    assert "manifest_sha256 was" in said
+    said = " ".join(call("train", "--data", other, "--run", run, "--fold", 2, "--preset", "smoke", code=1).split())
+    assert f"{other} is not the prepared folder" in said
+    assert said.endswith("on which the run was started; choose another --run, or --no-resume to start again")
 
 
 def test_a_folder_that_holds_something_else_is_refused(tiny_prepared, tmp_path):
     (tmp_path / "holiday.txt").write_text("mine")
     said = call("train", "--data", tiny_prepared, "--run", tmp_path, "--fold", 0, "--preset", "smoke", code=1)
-    assert "must be new, empty or hold a run; it holds holiday.txt" in said and (tmp_path / "holiday.txt").is_file()
+    assert "must be new, empty or hold a run; it holds holiday.txt" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["holiday.txt"], "no lock is left in somebody else's folder"
 
 
 def test_starting_anew_removes_the_run_and_nothing_else(tiny_prepared, tmp_path):
@@ -99,6 +104,33 @@ def test_starting_anew_removes_the_run_and_nothing_else(tiny_prepared, tmp_path)
     call(*given, "--seed", 1, "--no-resume")
     assert (run / "cnn.safetensors").read_bytes() != first and (run / "notes.txt").read_text() == "mine"
     assert json.loads((run / "config.json").read_text())["config"]["seed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [("gan", "taking stage 1 from .*fold is 2 there and 1 here"), ("init", "who is held out in fold 1")],
+)
+def test_what_is_refused_removes_nothing_and_leaves_no_folder(run, tiny_prepared, tmp_path, source, says):
+    """Seen red, each: refused once the folder had been made and cleared, so that --no-resume had removed a finished run."""
+    there, new = tmp_path / "there", tmp_path / "new"
+    shutil.copytree(run, there)
+    before = {path.name: path.read_bytes() for path in there.iterdir() if path.is_file()}
+    for path in (there, new):
+        with pytest.raises(FerError, match=says):
+            train(Job(tiny_prepared, path, preset("smoke", fold=1), **{source: run}), "cpu", resume=False, say=lambda line: None)
+    assert before == {path.name: path.read_bytes() for path in there.iterdir() if path.is_file()} and not new.exists()
+
+
+def test_a_run_that_is_started_anew_takes_its_precision_from_nothing_that_lay_there(run, tiny_prepared, tmp_path):
+    """Seen red: settled by config.json of the run that is removed."""
+    there = tmp_path / "there"
+    shutil.copytree(run, there)
+    content = json.loads((there / "config.json").read_text())
+    best = resolve_precision("auto", torch.device("cpu"))
+    content["config"]["precision"] = "bf16" if best == "fp32" else "fp32"
+    (there / "config.json").write_text(json.dumps(content))
+    train(Job(tiny_prepared, there, preset("smoke", method="cnn", fold=1, precision="auto")), "cpu", resume=False, say=lambda line: None)
+    assert json.loads((there / "config.json").read_text())["config"]["precision"] == best
 
 
 def test_a_person_in_two_folds_is_refused(write_tiny, tmp_path):
@@ -154,7 +186,7 @@ def test_a_dry_run_times_the_real_batch_but_for_a_cpu(kind, expected, tiny_prepa
 def test_the_default_run_folder_names_data_method_and_fold(tiny_prepared, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     call("train", "--data", tiny_prepared, "--fold", 1, "--preset", "smoke", "--method", "cnn")
-    assert (tmp_path / "runs" / "tiny-cnn-fold1" / "result.json").is_file()
+    assert (tmp_path / "runs" / "tiny-cnn-smoke-fold1" / "result.json").is_file()
 
 
 @pytest.mark.parametrize("words", [

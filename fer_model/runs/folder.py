@@ -144,12 +144,20 @@ class RunFolder:
         if not self.config.is_file() and (problem := occupied(self.path, "a run", lambda path: path.name == LOCK)):
             raise RunError(f"starting a run: {problem}")
 
-    def open(self, config: TrainConfig, fold: Fold, prepared: Prepared, init: dict | None) -> TrainConfig:
+    def refuse_other_data(self, prepared: Prepared, anew: str) -> None:
+        """Raise ConfigError if the run was started on other data. `anew`: what the command must be told, or done, to start it again."""
+        content = self.read_config()[1]
+        if content["manifest_sha256"] == prepared.manifest_sha256:
+            return
+        at, same = prepared.path, Path(content["data"]).resolve() == prepared.path.resolve()
+        what = f"the prepared folder {at} has changed since" if same else f"{at} is not the prepared folder {content['data']} on which"
+        raise ConfigError(f"resuming {self.path}: {what} the run was started; choose another --run, or {anew} to start again")
+
+    def open(self, config: TrainConfig, fold: Fold, prepared: Prepared, init: dict | None, anew: str) -> TrainConfig:
         """Start the run, or find that it is the one that was started; return its configuration.
 
-        `init` says what stage 1 starts from, if not from random weights.
-        Raises ConfigError if the folder holds a run of another configuration or manifest, naming the first field that
-        differs.
+        `init` says what stage 1 starts from, if not from random weights; `anew` as in refuse_other_data.
+        Raises ConfigError if the folder holds a run on other data, or of another configuration, naming the first field that differs.
         """
         if not self.config.is_file():
             content = {
@@ -163,14 +171,14 @@ class RunFolder:
             }  # fmt: skip
             write_json_atomically(self.config, content)
             return config
-        started, content = self.read_config()
-        old = used(asdict(started)) | {"manifest_sha256": content["manifest_sha256"]}
-        found = first_difference(old, used(asdict(config)) | {"manifest_sha256": fold.manifest_sha256})
+        self.refuse_other_data(prepared, anew)
+        started, _ = self.read_config()
+        found = first_difference(used(asdict(started)), used(asdict(config)))
         if found is not None:
             name, was, now = found
             raise ConfigError(
                 f"resuming {self.path}: {name} was {was!r} when the run was started and is {now!r} now;"
-                " choose another --run, or --no-resume to start it again"
+                f" choose another --run, or {anew} to start again"
             )
         return started
 
