@@ -196,7 +196,7 @@ def train(fold, split, data, run, gan, init, weights, pretrained, trained_on, de
         raise click.UsageError(_WHO_IS_TESTED)
     given = {"fold": 0, "fold_rule": OFFICIAL} if split else {}
     config = configure(*layers(**given))
-    weights, trained_on = given_weights(config, weights, pretrained, trained_on)
+    weights, trained_on = given_weights(config, init, weights, pretrained, trained_on, dry_run)
     _train(data, run, config, device, resume, dry_run, as_json, gan=gan, init=init, weights=weights, trained_on=trained_on)
 
 
@@ -230,15 +230,16 @@ def pretrain(data, run, method, device, resume, dry_run, as_json, **_):
     _train(data, run, configure(*layers(method=method), [method], held_out=False), device, resume, dry_run, as_json)
 
 
-def given_weights(config, weights, pretrained, trained_on):
+def given_weights(config, init, weights, pretrained, trained_on, dry_run):
     """Return the file that training starts from, and what it was trained on; with --pretrained they are timm's."""
-    if weights and pretrained:
-        raise click.UsageError("--weights FILE and --pretrained name two starts. Leave one of them out.")
+    named = [name for name, given in (("--init RUN", init), ("--weights FILE", weights), ("--pretrained", pretrained)) if given]
+    if len(named) > 1:
+        raise click.UsageError(f"{named[0]} and {named[1]} name two starts. Leave one of them out.")
     if not pretrained:
         return weights, trained_on
     from fer_model.stages.timm_network import hub_file
 
-    path, theirs = hub_file(config)
+    path, theirs = hub_file(config, fetch=not dry_run)
     return path, trained_on or theirs
 
 
@@ -317,7 +318,7 @@ def crossval(data, run, gan, init, weights, pretrained, trained_on, folds, repea
     from fer_model.settings import configure
 
     config = configure(*layers())
-    weights, trained_on = given_weights(config, weights, pretrained, trained_on)
+    weights, trained_on = given_weights(config, init, weights, pretrained, trained_on, dry_run)
     job = Job(data, run or Path(), config, gan, init, weights, trained_on)
     job = replace(job, run=run or library.default_crossval(job, repeats))
     if dry_run:

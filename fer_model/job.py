@@ -47,6 +47,8 @@ class Job:
     trained_on: str | None = None     # what these were trained on, as the user says
 
     def __post_init__(self):
+        if self.init is not None and self.weights is not None:
+            raise ConfigError("configuration: --init RUN and --weights FILE name two starts; leave one of them out")
         if self.trained_on is not None and self.weights is None:
             raise ConfigError(f"configuration: --trained-on {self.trained_on} says what --weights were trained on; give --weights too")
         if self.config.init is None:

@@ -260,6 +260,24 @@ def test_a_folder_of_folds_is_averaged(runs, tmp_path):
         assert both["value"] == pytest.approx(single["value"]) and both["n_test"] == 2 * single["n_test"] and both["spread"] == 0
 
 
+def test_folds_that_are_not_complete_are_left_out_and_all_is_looked_at_first(runs, tmp_path):
+    """Seen red: fold 0 probed, then an error, and no mean; a fold of the baseline that is not there found as late."""
+    folds, baseline = tmp_path / "folds", tmp_path / "baseline"
+    for name in ("fold0", "fold1", "fold2"):
+        shutil.copytree(runs / "cnn", folds / name)
+    (folds / "fold1" / "result.json").unlink()
+    (folds / "fold1" / "cnn.safetensors").unlink()
+    shutil.copytree(runs / "cnn", baseline / "fold0")
+    said = call("probe", folds, "--baseline", baseline, code=1).output.replace("\n", " ")
+    assert f"there is no {baseline}/fold2/result.json" in said and not (folds / "fold0" / "probe.json").exists()
+    done = call("probe", folds, "--json")
+    assert f"{folds}/fold1: left out, it is not complete (stage cnn, step 16 of 16)" in done.stderr
+    assert json.loads(done.stdout)["folds"] == 2
+    for name in ("fold0", "fold2"):
+        (folds / name / "result.json").unlink()
+    assert f"none of the 3 folds in {folds} is complete" in call("probe", folds, code=1).output.replace("\n", " ")
+
+
 def test_a_baseline_of_other_people_is_refused(runs, tmp_path):
     """It would have seen the test people in training. Seen red: without the check."""
     said = call("probe", runs / "cnn", "--baseline", runs / "degan", code=1).output

@@ -340,7 +340,8 @@ def test_two_settings_go_to_two_folders_and_one_resumes(tiny_prepared, tmp_path,
     for lr in ("1e-4", "2e-4", "1e-4"):
         said = call(*words, "--set", f"cnn.lr={lr}")
     assert "complete before" in said
-    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [f"tiny-cnn-smoke-cnn.kimg0.016-cnn.lr{lr}" for lr in ("1e-4", "2e-4")]
+    made = sorted(path.name for path in (tmp_path / "runs").iterdir())
+    assert made == [f"tiny-cnn-smoke-cnn.kimg0.016-cnn.lr{lr}" for lr in ("1e-4", "2e-4")]
     run = next(tmp_path.rglob("config.json")).parent
     shown_again = written(tmp_path, call("config", "--of", run))
     content = json.loads((run / "config.json").read_text())["config"]

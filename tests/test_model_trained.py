@@ -110,6 +110,18 @@ def test_the_data_are_those_of_the_run_or_are_refused(run, write_tiny, tiny_prep
         trained.open_data(tmp_path / "gone")
 
 
+def test_data_that_are_no_longer_there_are_asked_for(run, tmp_path, monkeypatch):
+    """The folder is kept as it was typed. Seen red: "`fer-data prepare` writes one", to those who have prepared."""
+    trained, prepared = load_run(run, "cpu"), str(tmp_path / "prepared")
+    monkeypatch.setitem(trained.content, "data", prepared)
+    with pytest.raises(RunError, match=f"is no longer at {prepared}; give --data FOLDER"):
+        trained.open_data()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(trained.content, "data", "prepared")
+    with pytest.raises(RunError, match=f"is no longer at {prepared}; give --data FOLDER"):
+        trained.open_data()
+
+
 def test_the_fold_is_the_one_that_was_drawn(tiny_prepared, tmp_path):
     """Seen red: open_data with the number of the fold alone; the seed left out wherever folds are read."""
     train(Job(tiny_prepared, tmp_path / "r", preset("smoke", method="cnn", fold_rule="shuffled", fold_seed=1)), "cpu", say=lambda _: None)

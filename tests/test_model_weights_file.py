@@ -310,13 +310,60 @@ def test_weights_that_timm_names_are_fetched_once_or_the_way_out_is_said(theirs,
 
     known = replace(config(), timm=replace(config().timm, arch="resnet18"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda repository, name: str(tmp_path / name))
+    asked = []
+
+    def download(repository, name, local_files_only):
+        asked.append(local_files_only)
+        return str(tmp_path / name)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     path, whose = hub_file(known)
     assert path == tmp_path / "model.safetensors" and "timm/resnet18" in whose and "licence apache-2.0" in whose
 
-    def offline(*_):
+    hub_file(known, fetch=False)
+    assert asked == [False, True]
+
+    def offline(*_, **__):
         raise huggingface_hub.errors.LocalEntryNotFoundError("an error happened while trying to locate the file on the Hub")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
     with pytest.raises(RunError, match=r"cannot be reached.*https://huggingface.co/timm/resnet18.*--weights FILE"):
         hub_file(known)
+    with pytest.raises(RunError, match=r"a dry run fetches nothing, and the weights of timm/resnet18\S* are not on this machine"):
+        hub_file(known, fetch=False)
+
+
+def test_weights_of_timm_are_not_looked_for_where_the_method_takes_none(tiny_prepared, monkeypatch):
+    """Nor where two starts are named. Seen red, each: fetched first; --init passed over in silence."""
+    import fer_model.stages.timm_network as library
+
+    asked = []
+    monkeypatch.setattr(library, "import_timm", lambda: asked.append("timm"))
+    words = ("--data", tiny_prepared, "--preset", "smoke", "--pretrained")
+    for command in (("train", "--fold", 0), ("crossval", "--dry-run")):
+        assert "--pretrained is for --method timm, not for degan; leave it out" in call(*command, *words, code=1).replace("\n", " ")
+    said = call("train", "--fold", 0, *words, "--method", "timm", "--init", tiny_prepared, code=2)
+    assert "--init RUN and --pretrained name two starts. Leave one of them out." in said and not asked
+
+
+def test_two_starts_are_refused(theirs, tiny_prepared, tmp_path):
+    """Seen red: started from the file, the run passed over in silence."""
+    LOADED["model.safetensors"](theirs, tmp_path / "w.safetensors")
+    with pytest.raises(ConfigError, match="--init RUN and --weights FILE name two starts; leave one of them out"):
+        Job(tiny_prepared, tmp_path / "r", config(), init=tmp_path, weights=tmp_path / "w.safetensors")
+
+
+def test_a_dry_run_asks_for_weights_without_fetching(tiny_prepared, monkeypatch):
+    """Seen red: fetched."""
+    import fer_model.stages.timm_network as library
+
+    asked = []
+
+    def given(config, fetch):
+        asked.append(fetch)
+        raise RunError("no further")
+
+    monkeypatch.setattr(library, "hub_file", given)
+    for command in (("train", "--fold", 0), ("crossval",)):
+        call(*command, "--data", tiny_prepared, "--preset", "smoke", "--pretrained", "--method", "timm", "--dry-run", code=1)
+    assert asked == [False, False]

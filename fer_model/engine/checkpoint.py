@@ -114,7 +114,7 @@ def _read_stem(folder: Path, stem: str) -> tuple[Checkpoint | None, str]:
     version = content.get("schema_version")
     if version != SCHEMA_VERSION:
         what = f"{description} has schema version {version!r}, this program reads {SCHEMA_VERSION}"
-        raise CheckpointError(f"resuming: {what}; remove {folder} to train the stage anew")
+        raise CheckpointError(f"resuming: {what}; remove {folder} to train the stage again")
     path = folder / f"{stem}.safetensors"
     data = _bytes_of(path)
     if sha256_of_bytes(data) != content["sha256"]:

@@ -188,6 +188,6 @@ class Stage(ABC):
             checkpoint.load_adam(f"adam.{name}", learner.network, learner.adam, saved.tensors)
         for name, tensor in self.buffers().items():
             if f"buffer/{name}" not in saved.tensors:
-                raise CheckpointError(f"resuming from {where}: there is no {name!r}; remove the checkpoints to train the stage anew")
+                raise CheckpointError(f"resuming from {where}: there is no {name!r}; remove the checkpoints to train the stage again")
             tensor.copy_(saved.tensors[f"buffer/{name}"])
         self.restore_facts(saved.facts)

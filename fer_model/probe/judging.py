@@ -30,7 +30,7 @@ from fer_model.evaluate.figures import plain_table
 from fer_model.networks import Generator
 from fer_model.probe.descriptor import Descriptor, nearest
 from fer_model.probe.features import few_frames
-from fer_model.runs.fold_runs import FoldRun, find_runs
+from fer_model.runs.fold_runs import FoldRun, complete_runs
 from fer_model.runs.folder import RunFolder, code_version
 from fer_model.runs.trained import TrainedRun, load_networks, load_run
 from fer_model.stages.classifier import centre_inputs
@@ -116,17 +116,16 @@ def judge_run(
     targets: int = 1,
     say: Callable[[str], None] = print,
 ) -> Judged:
-    """Judge a run, or each run of a folder of folds and their mean.
+    """Judge a run, or each complete run of a folder of folds, and their mean.
 
     Raises RunError if a run has no generator or no judges, and as load_run and TrainedRun.open_data do.
     """
     if (run / "config.json").is_file():
         return _judge_one(run, data, device, seed, targets)
     found = []
-    for one in find_runs([run]):
-        if one.started:
-            found.append(_judge_one(one.path, data, device, seed, targets))
-            say(f"{one.path}: judged")
+    for one in complete_runs(run, say):
+        found.append(_judge_one(one.path, data, device, seed, targets))
+        say(f"{one.path}: judged")
     return _written(mean_of_folds(run, found))
 
 

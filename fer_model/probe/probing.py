@@ -17,7 +17,7 @@ from fer_model.errors import RunError
 from fer_model.evaluate.figures import plain_table
 from fer_model.probe.features import GRID, samples_of
 from fer_model.probe.probes import HIDDEN, PEOPLE, ProbeRow, probe
-from fer_model.runs.fold_runs import find_runs
+from fer_model.runs.fold_runs import complete_runs
 from fer_model.runs.folder import RunFolder, code_version
 from fer_model.runs.trained import load_run
 
@@ -97,10 +97,12 @@ def probe_run(
     """
     if RunFolder(run).config.is_file():
         return _probe_one(run, baseline, data, device, seed)
-    folds = [one.path for one in find_runs([run]) if one.started]
+    folds = {one.path: baseline and baseline / one.path.relative_to(run) for one in complete_runs(run, say)}
+    for theirs in filter(None, folds.values()):
+        RunFolder(theirs).read_result()                                  # what is not there is said before hours are spent
     found = []
-    for number, fold in enumerate(folds, 1):
-        found.append(_probe_one(fold, baseline and baseline / fold.relative_to(run), data, device, seed))
+    for number, (fold, theirs) in enumerate(folds.items(), 1):
+        found.append(_probe_one(fold, theirs, data, device, seed))
         say(f"{fold}: {number} of {len(folds)} probed")
     return _written(Probed(run, baseline, len(found), seed, mean_over_folds([one.rows for one in found])))
 

@@ -9,7 +9,7 @@ config.json is read as it is: a run of an older program, with fewer fields, stil
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,8 @@ from fer_model.errors import RunError
 from fer_model.runs.folder import SCHEMA_VERSION, RunFolder, runs_in
 from fer_model.runs.predictions import read_predictions
 
-__all__ = ["FoldRun", "RunGroup", "find_groups", "find_runs", "holds_folds", "is_fold", "processor_minutes", "read_content"]
+__all__ = ["FoldRun", "RunGroup", "complete_runs", "find_groups", "find_runs", "holds_folds", "is_fold", "processor_minutes",
+           "read_content"]  # fmt: skip
 
 _FOLD, _REPEAT = re.compile(r"fold(\d+)"), re.compile(r"shuffled\d+")
 _NOT_STARTED = "not started"
@@ -123,6 +124,17 @@ def find_runs(paths: Sequence[Path]) -> list[FoldRun]:
             )
         found.setdefault(run.path.resolve(), run)
     return list(found.values())
+
+
+def complete_runs(path: Path, say: Callable[[str], None]) -> list[FoldRun]:
+    """Return the complete runs in a folder of folds, and say which are left out. Raises RunError as find_runs does, and if none is."""
+    runs = find_runs([path])
+    if not any(run.complete for run in runs):
+        raise RunError(f"reading runs: none of the {len(runs)} folds in {path} is complete; `fer-model crossval` resumes it")
+    for run in runs:
+        if not run.complete:
+            say(f"{run.path}: left out, it is not complete ({run.state.removeprefix('not complete: ')})")
+    return [run for run in runs if run.complete]
 
 
 def is_fold(path: Path) -> bool:

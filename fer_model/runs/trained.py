@@ -46,11 +46,23 @@ class TrainedRun:
             raise RunError(f"{what}: a run that knows people is needed; {self.run} was trained where they are unknown, its G draws nobody")
         return self.generator
 
+    @property
+    def knows_its_data(self) -> bool:
+        """Whether the prepared folder is still where the run found it."""
+        return (Path(self.content["data"]) / "manifest.parquet").is_file()
+
+    @property
+    def gone(self) -> str:
+        """What to say where it is not, as the end of a sentence."""
+        return f"no longer at {Path(self.content['data']).absolute()}; give --data FOLDER"
+
     def open_data(self, data: Path | None = None) -> tuple[Path, Fold]:
         """Return the prepared folder that the run was trained on, and its fold; `data`: where it lies by now.
 
-        Raises ManifestError if it is not there, RunError if it is another one.
+        Raises RunError if it is no longer where the run found it, or is another one; ManifestError if there is none in `data`.
         """
+        if data is None and not self.knows_its_data:
+            raise RunError(f"opening the data of {self.run}: the prepared folder that it was trained on is {self.gone}")
         data = Path(self.content["data"]) if data is None else data
         fold = read_prepared(data).fold_of(self.config)
         if fold.manifest_sha256 != self.content["manifest_sha256"]:

@@ -107,11 +107,14 @@ def _refuse_unknown(timm, arch: str) -> None:
     )
 
 
-def hub_file(config: TrainConfig) -> tuple[Path, str]:
+def hub_file(config: TrainConfig, fetch: bool = True) -> tuple[Path, str]:
     """Return the file of weights that timm names for config.timm.arch, fetched from the Hub unless it was before, and whose they are.
 
-    Raises ConfigError if timm names none, RunError if they cannot be fetched.
+    Raises ConfigError if the method is another one or timm names none, RunError if they cannot be fetched; or, without `fetch`, if they
+    were not.
     """
+    if config.method != "timm":
+        raise ConfigError(f"fetching weights: --pretrained is for --method timm, not for {config.method}; leave it out")
     timm, arch = import_timm(), config.timm.arch
     _refuse_unknown(timm, arch)
     said = timm.get_pretrained_cfg(arch)
@@ -124,8 +127,13 @@ def hub_file(config: TrainConfig) -> tuple[Path, str]:
 
     repository = said.hf_hub_id
     try:
-        path = Path(hf_hub_download(repository, "model.safetensors"))
-    except (OSError, ValueError, HfHubHTTPError) as error:               # offline is an OSError
+        path = Path(hf_hub_download(repository, "model.safetensors", local_files_only=not fetch))
+    except (OSError, ValueError, HfHubHTTPError) as error:               # offline is an OSError, as is not there
+        if not fetch:
+            raise RunError(
+                f"fetching weights: a dry run fetches nothing, and the weights of {repository} are not on this machine; fetch"
+                f" model.safetensors from https://huggingface.co/{repository} and give it with --weights FILE"
+            ) from error
         raise RunError(
             f"fetching weights: {repository} cannot be reached ({' '.join(str(error).split())[:120]}); fetch model.safetensors from"
             f" https://huggingface.co/{repository} elsewhere and give it with --weights FILE"

@@ -130,14 +130,14 @@ def _people(trained: TrainedRun, request: Request) -> Tensor:
 
 def _prepared(trained: TrainedRun, data: Path | None) -> tuple[Path, Fold] | None:
     """Return the prepared folder and the fold, or None if nobody named one and it is not where the run found it."""
-    if data is None and not (Path(trained.content["data"]) / "manifest.parquet").is_file():
+    if data is None and not trained.knows_its_data:
         return None
     return trained.open_data(data)
 
 
 def _needed(trained: TrainedRun, prepared: tuple[Path, Fold] | None, what: str) -> tuple[Path, Fold]:
     if prepared is None:
-        raise RunError(f"drawing a sheet: {what} need the prepared folder, it is no longer at {trained.content['data']}; say where it is")
+        raise RunError(f"drawing a sheet: {what} need the prepared folder, which is {trained.gone}")
     return prepared
 
 
