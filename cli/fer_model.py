@@ -215,8 +215,9 @@ def train(fold, split, data, run, gan, init, weights, pretrained, trained_on, de
 def pretrain(data, run, method, device, resume, dry_run, as_json, **_):
     """Train stage 1 of DE-GAN, or a classifier, on all people of a database. Runs on another one can start from it (train --init).
 
-    Nobody is left out: train --init refuses a fold that tests on one of these people. Both need the networks of the same preset. With
-    --selection validation some people are set aside to choose the weights by.
+    Nobody is left out: train --init refuses a fold that tests on one of these people. Where people are unknown, the part that the
+    database's own split tests is left out; where there is no split, nothing is. Both need the networks of the same preset. With --selection
+    validation some people, or pictures, are set aside to choose the weights by.
 
     \b
     fer-model pretrain --data prepared-bu4dfe --preset small

@@ -18,7 +18,7 @@ from fer_model.config import AS_BASELINE, METHODS, STAGES_OF, SYNTHESISERS, Trai
 from fer_model.errors import ConfigError
 
 __all__ = ["DEFAULT_PRESET", "ELSEWHERE", "Given", "alternatives", "configure", "values_of", "kinds", "other_budget", "parts_used",
-           "read_file", "read_set", "read_value", "sections", "words_of"]  # fmt: skip
+           "read_file", "read_set", "read_value", "refuse_other_seed", "sections", "words_of"]  # fmt: skip
 
 DEFAULT_PRESET = "small"
 # Fields that are not set by their name, and what sets them.
@@ -285,6 +285,14 @@ def configure(
     changed = {key for key in values if values[key] != start[key]}
     _refuse_idle(config, [key for key in (*read[1], *({"head.variant", "timm.arch"} & set(named))) if key in changed])
     return config
+
+
+def refuse_other_seed(config: TrainConfig, seeds: Sequence[int]) -> None:
+    """Raise ConfigError if a configuration, as a file may, names a seed that is none of those that a command trains with."""
+    if config.seed not in (TrainConfig().seed, *seeds):
+        given = ",".join(map(str, seeds))
+        what = f"configuration: seed is {config.seed}, and --seeds {given}"
+        raise ConfigError(f"{what}; give --seeds {config.seed}, or leave the seed out of the file")
 
 
 def other_budget(key: str) -> str | None:

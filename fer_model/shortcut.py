@@ -28,7 +28,7 @@ from fer_model.errors import ConfigError, RunError
 from fer_model.evaluate.cells import BASELINE, Cells, read_arms, refuse_apart
 from fer_model.job import Job, precision_of
 from fer_model.plan import RunPlan, plan
-from fer_model.settings import configure
+from fer_model.settings import configure, refuse_other_seed
 from fer_model.settings_text import name_suffix
 from fer_model.train import refuse_other_run
 from fer_model.workers import Task, refuse_failed
@@ -80,18 +80,22 @@ def asked(
     for text in baseline_sets:
         if text.partition("=")[0] in _SHARED:
             raise ConfigError(f"--set-cnn {text}: the baseline is method cnn, with the other's preset and draws; leave it out")
-    method = replace(configure(*layers), fold=0, fold_rule="manifest", seed=0)
+    method, design, seeds = configure(*layers), settings["design"], tuple(dict.fromkeys(seeds)) or (0,)
+    refuse_other_seed(method, seeds)
+    if method.fold_rule not in ("manifest", *RULES_OF[design]):
+        what = f"configuration: fold_rule is {method.fold_rule}, and the draws of --design {design} set it"
+        raise ConfigError(f"{what}; leave it out of the file")
+    method = replace(method, fold=0, fold_rule="manifest", seed=0)
     named = {"preset": method.preset, "method": "cnn", "fold_seed": method.fold_seed}
     baseline = configure(named, None, baseline_sets)
     if method.method == "cnn" and not any(layers[1:]):
         method = baseline             # nothing is to be compared with it
-    design = settings["design"]
     if settings.get("gan") and settings.get("control"):
         raise ConfigError("--gan ARM has a stage 1 for one design, --control needs one for two; leave out one of them")
     if path is None:
         more = ("-missing" if design == "missing" else "") + (f"-draws{method.fold_seed}" if method.fold_seed else "")
         path = Path("runs") / f"{read_settings(data)['dataset']}-shortcut-{method.preset}{more}"
-    return Shortcut(data, path, method, baseline, seeds=tuple(dict.fromkeys(seeds)) or (0,), **settings)
+    return Shortcut(data, path, method, baseline, seeds=seeds, **settings)
 
 
 def _tasks(given: Shortcut, devices: Sequence[str]) -> tuple[Prepared, list[Task], list[Task]]:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from fer_data.files import write_json_atomically
+from fer_data.files import make_folder, write_json_atomically
 from fer_data.store.manifest import read_settings
 from fer_model.config import TrainConfig, resolve_budgets, shown
 from fer_model.crossval import refuse_other_folds, tasks_of, train_tasks
@@ -39,7 +39,7 @@ from fer_model.runs.folder import RunFolder
 from fer_model.runs.predictions import read_predictions
 from fer_model.runs.pretrained import with_init
 from fer_model.runs.taken_over import DECIDING
-from fer_model.settings import DEFAULT_PRESET, alternatives, configure, values_of
+from fer_model.settings import DEFAULT_PRESET, alternatives, configure, refuse_other_seed, values_of
 from fer_model.settings_text import differences
 from fer_model.train import refuse_other_run
 from fer_model.workers import Task, refuse_failed
@@ -90,7 +90,7 @@ def _told(values: Mapping[str, object]) -> str:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a sweep is asked to do. Raises what with_init does."""
+    """What a sweep is asked to do. Raises what with_init does, and ConfigError for a seed in the settings that is none of `seeds`."""
 
     data: Path                        # OUT of `fer-data prepare`
     path: Path                        # the folder for the runs
@@ -101,6 +101,8 @@ class Sweep:
 
     def __post_init__(self):
         object.__setattr__(self, "seeds", tuple(dict.fromkeys(self.seeds)) or (0,))           # each once
+        for point in self.points:
+            refuse_other_seed(point.config, self.seeds)
         tested = any(point.config.selection != "validation" for point in self.points)
         configs = [replace(with_init(point.config, self.init), tested=tested) for point in self.points]
         object.__setattr__(self, "points", tuple(replace(point, config=one) for point, one in zip(self.points, configs, strict=True)))
@@ -321,7 +323,7 @@ def sweep(
     for takes in (False, True):       # who takes stage 1 from another waits until that one is complete
         failed += train_tasks([task for task in left if (task.job.gan is not None) == takes], jobs, devices, say, prepared)
     found = Swept(asked.path, tuple(_figures(asked, point, tasks) for point in asked.points), len(tasks) - len(left), failed)
-    asked.path.mkdir(parents=True, exist_ok=True)
+    make_folder(asked.path)
     write_json_atomically(asked.path / "sweep.json", found.to_json())
     return found
 

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from contextlib import nullcontext
 
 import numpy as np
 import pandas as pd
@@ -137,6 +138,20 @@ def test_cells_are_no_folds(tmp_path, tiny_prepared):
         crossval(Job(tiny_prepared, tmp_path, preset("smoke", fold_rule="missing")), say=quiet)
     name = default_run(Job(tiny_prepared, tmp_path, preset("smoke", method="cnn", fold=2, fold_rule="missing")))
     assert str(name) == "runs/tiny-cnn-smoke-missing0-draw2"
+
+
+@pytest.mark.parametrize(("line", "says"), [
+    ("seed: 3", "seed is 3, and --seeds 0,1; give --seeds 3"),
+    ("fold_rule: shuffled", "fold_rule is shuffled, and the draws of --design confounded"),
+])  # fmt: skip
+def test_what_the_draws_set_is_refused_in_a_file_too(line, says, tmp_path):
+    """But not where it says the same. Seen red, each: passed over in silence."""
+    file = tmp_path / "mine.yaml"
+    for text, good in ((line, False), ("seed: 1\nfold_rule: control\n", True)):
+        file.write_text(text)
+        given = (tmp_path, tmp_path / "s", ({"preset": "smoke"}, file, ()), (), (0, 1))
+        with nullcontext() if good else pytest.raises(ConfigError, match=says):
+            asked(*given, design="confounded", draws=1, control=False, gan=None)
 
 
 # --- figures ----------------------------------------------------------------------------------------------------------

@@ -156,7 +156,7 @@ def test_a_started_run_that_was_stopped_ends_in_the_same_bits(started, pretraine
     [
         ({"representation": 17}, "network.representation is 16 there and 17 here"),
         ({"width": 0.25}, "network.width is 0.125 there and 0.25 here"),
-        ({"image_size": 96}, "network.image_size is 48 there and 96 here"),
+        ({"image_size": 96}, "network.image_size is 48 there and 96 here; give both runs the same preset and the same network.image_size"),
     ],
 )
 def test_networks_of_other_sizes_are_refused(pretrained, tiny_prepared, tmp_path, change, message):

@@ -132,11 +132,27 @@ def test_people_who_are_unknown_are_pre_trained_on_and_the_tested_part_is_left_o
     assert len(start.entry()["people"]) == 4 and "people" not in start.entry()["before"]
 
 
+def test_where_no_part_is_named_all_is_pre_trained_on(unknown):
+    """As of ExpW. Seen red: refused, as there was no part to test."""
+    prepared, everybody = read_prepared(unknown), replace(SMOKE, fold=None, init=None)
+    prepared = replace(prepared, rows=prepared.rows.assign(split=""))
+    fold = prepared.fold_of(everybody)
+    assert (len(fold.train), len(fold.validation), len(fold.test)) == (140, 0, 0)
+    fold = prepared.fold_of(replace(everybody, selection="validation"))
+    assert len(fold.train) + len(fold.validation) == 140 and len(fold.validation) > 0
+    with pytest.raises(FoldError, match="a part to train on and one to test, it has 0 and 0"):
+        prepared.official(False, 0.1, 0)
+
+
 def test_what_does_not_fit_or_has_seen_who_is_tested_is_refused(pretrained, others, tiny_prepared, tmp_path):
-    """Somebody by whom the weights were chosen counts as seen. Seen red: the people set aside left out."""
-    wider = replace(SMOKE, init=None, cnn=replace(SMOKE.cnn, channels=8))
-    with pytest.raises(ConfigError, match=r"networks must have the same sizes, but cnn/layers\.0\.0\.weight is \(4, 1, 3, 3\) there"):
-        train(Job(tiny_prepared, tmp_path / "r", wider, init=pretrained), "cpu", say=quiet)
+    """Somebody by whom the weights were chosen counts as seen. Seen red: the people set aside left out; tensors named, and no setting."""
+    for name, value, there in (("channels", 8, 4), ("members", 5, 1)):
+        wider = replace(SMOKE, init=None, cnn=replace(SMOKE.cnn, **{name: value}))
+        says = f"same sizes, but cnn.{name} is {there} there and {value} here; give both runs the same preset and the same cnn.{name}"
+        with pytest.raises(ConfigError, match=says):
+            train(Job(tiny_prepared, tmp_path / "r", wider, init=pretrained), "cpu", say=quiet)
+    other = replace(SMOKE, init=None, network=replace(SMOKE.network, noise=5))       # of no network of the baseline's
+    assert read_pretrained(pretrained, other, read_prepared(tiny_prepared).fold(1)).stage == "cnn"
     aside = json.loads((pretrained / "config.json").read_text())["validation_people"]
     number = int(read_prepared(others).rows.query(f"subject == '{aside[0].partition('/')[2]}'")["fold"].iloc[0])
     with pytest.raises(FoldError, match="who is held out in fold"):

@@ -126,6 +126,15 @@ def test_a_run_that_fails_is_named_and_the_others_are_shown(tiny_prepared, tmp_p
         found.refuse_failed()
 
 
+def test_a_seed_in_a_file_is_trained_with_or_refused(tiny_prepared, tmp_path):
+    """A list that `fer-model config` printed has 0, and is no wish. Seen red: trained with seed 0 in silence."""
+    found = points("cnn.lr=1e-3,2e-3", seed=1)
+    with pytest.raises(ConfigError, match="seed is 1, and --seeds 0,2; give --seeds 1, or leave the seed out of the file"):
+        Sweep(tiny_prepared, tmp_path, found, seeds=(0, 2))
+    assert Sweep(tiny_prepared, tmp_path, found, seeds=(1,)).seeds == (1,)
+    assert Sweep(tiny_prepared, tmp_path, points("cnn.lr=1e-3,2e-3"), seeds=(1, 2)).seeds == (1, 2)
+
+
 @pytest.mark.parametrize("held", ["config.json", "fold0/config.json", "holiday/me.jpg"])
 def test_a_folder_of_something_else_is_no_place_for_a_sweep(held, tiny_prepared, tmp_path):
     """A run, a cross-validation, anything. Seen red: without the check, folders of combinations next to fold0."""

@@ -1,5 +1,6 @@
 """Whole runs from the command line: what lies on disk, what is refused, what a second call does."""
 
+import errno
 import io
 import json
 import os
@@ -11,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import filelock
 import pandas as pd
 import pytest
 import torch
@@ -131,6 +133,24 @@ def test_a_run_that_is_started_anew_takes_its_precision_from_nothing_that_lay_th
     (there / "config.json").write_text(json.dumps(content))
     train(Job(tiny_prepared, there, preset("smoke", method="cnn", fold=1, precision="auto")), "cpu", resume=False, say=lambda line: None)
     assert json.loads((there / "config.json").read_text())["config"]["precision"] == best
+
+
+@pytest.mark.parametrize(("name", "doing"), [
+    ("r", "making the folder"), ("checkpoints", "making the folder"), ("samples", "making the folder"), (".lock", "locking"),
+    ("log.jsonl", "writing"),
+])  # fmt: skip
+def test_a_full_disk_is_one_sentence_with_place_and_advice(name, doing, tiny_prepared, tmp_path, monkeypatch):
+    """Seen red, each: "No space left on device" alone."""
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for one, real in (("mkdir", Path.mkdir), ("open", Path.open)):
+        monkeypatch.setattr(Path, one, lambda path, *more, real=real, **named: (full if path.name == name else real)(path, *more, **named))
+    if name == ".lock":
+        monkeypatch.setattr(filelock.FileLock, "acquire", full)
+    said = call("train", "--data", tiny_prepared, "--run", tmp_path / "r", "--fold", 0, "--preset", "smoke", "--device", "cpu", code=1)
+    assert re.search(rf"Error: {doing} \S*{name}: No space left on device; free some space, then run the same command again", said), said
 
 
 def test_a_person_in_two_folds_is_refused(write_tiny, tmp_path):

@@ -181,7 +181,7 @@ def test_a_run_on_the_official_split_says_people_unknown(run, prepared):
         0, "people unknown", "pictures")  # fmt: skip
     done = CliRunner().invoke(fer_model, ["evaluate", str(run)])
     assert done.exit_code == 0 and "14 images, people unknown, of the test part" in done.stdout and "95 % over pictures" in done.stdout
-    assert default_run(Job(prepared, run, OFFICIAL)).name == "fer2013-cnn-official"
+    assert default_run(Job(prepared, run, OFFICIAL)).name == "fer2013-cnn-smoke-official"
 
 
 def test_the_interval_over_pictures_is_that_of_a_binomial():

@@ -191,9 +191,9 @@ class Prepared:
             )
         return self._cut(number, identities, train, tested, len(folds))
 
-    def official(self, validate: bool, share: float, seed: int) -> Fold:
+    def official(self, validate: bool, share: float, seed: int, tests: bool = True) -> Fold:
         """Return the database's own split as a fold; arguments and errors as sides_of."""
-        sides = sides_of(self.rows, self.path, validate, share, seed)
+        sides = sides_of(self.rows, self.path, validate, share, seed, tests)
         return replace(self._cut(0, (), sides.train, sides.test, 0), validation=sides.validation)
 
     def everybody(self, config: TrainConfig) -> Fold:
@@ -204,7 +204,7 @@ class Prepared:
         """
         validates = config.selection == "validation"
         if not people_in(self.rows) and not config.needs_people:
-            fold = self.official(validates, config.validation_share, config.seed)
+            fold = self.official(validates, config.validation_share, config.seed, tests=False)
             return replace(fold, number=None, test=fold.test[:0])
         self.refuse_unknown("pre-training on")
         rows = self.rows.reset_index(drop=True)

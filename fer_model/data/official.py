@@ -28,18 +28,20 @@ class Sides:
     test: pd.DataFrame
 
 
-def sides_of(rows: pd.DataFrame, where: Path, validate: bool, share: float, seed: int) -> Sides:
+def sides_of(rows: pd.DataFrame, where: Path, validate: bool, share: float, seed: int, tests: bool = True) -> Sides:
     """Return the sides; without `validate`, the part validation is left out where it is not tested.
 
     share   of the training pictures, above 0 and below 1, to choose by, where the database has no part for it
+    tests   False: for pre-training. Pictures that are in no part are trained on, and there need be no part to test
     Raises FoldError if the database has no split, no part to train on or none to test, or if too few pictures are left.
     """
     if "split" not in rows:
         raise FoldError(f"{where} has folds by person and no official split; choose one of them with --fold")
-    train, validation, test = (rows[rows["split"] == part] for part in ("train", "validation", "test"))
+    parts = rows["split"] if tests else rows["split"].replace("", "train")
+    train, validation, test = (rows[parts == part] for part in ("train", "validation", "test"))
     if not len(test):
         validation, test = test, validation
-    if not len(train) or not len(test):
+    if not len(train) or (tests and not len(test)):
         raise FoldError(
             f"{where}: the official split must have a part to train on and one to test, it has {len(train)} and {len(test)} pictures;"
             " `fer-model evaluate RUN --data` tests a run on all of them"

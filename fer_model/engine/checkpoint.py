@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from fer_data.files import json_bytes, sha256_of_bytes, write_bytes_atomically
+from fer_data.files import json_bytes, make_folder, sha256_of_bytes, write_bytes_atomically
 from fer_model.errors import CheckpointError
 
 __all__ = [
@@ -70,7 +70,7 @@ def _parse(data: bytes, path: Path) -> dict[str, Tensor]:
 
 def save(folder: Path, name: str, step: int, tensors: dict[str, Tensor], facts: dict) -> None:
     """Write the checkpoint of `step`, then remove all but the last two of this name."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     stem = f"{name}-{step:08d}"
     digest = write_tensors(folder / f"{stem}.safetensors", tensors)
     content = {"schema_version": SCHEMA_VERSION, "step": step, "sha256": digest, "facts": facts}

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from fer_data.files import write_bytes_atomically
+from fer_data.files import reported, write_bytes_atomically
 from fer_model.engine import distributed
 
 __all__ = ["Journal"]
@@ -38,7 +38,7 @@ class Journal:
         self.lines.append(entry)
         if not distributed.is_first():
             return
-        with self.path.open("ab") as file:
+        with reported("writing", self.path), self.path.open("ab") as file:
             file.write(_line(entry))
         if sentence is not None:
             self.say(sentence)

@@ -32,7 +32,7 @@ import filelock
 
 import fer_data
 from fer_data.errors import BusyError
-from fer_data.files import occupied, sha256_of_sources, write_json_atomically
+from fer_data.files import make_folder, occupied, reported, sha256_of_sources, write_json_atomically
 from fer_data.text import natural_key
 from fer_model.config import STAGES_OF, TrainConfig, from_json
 from fer_model.data.fold import Fold, Prepared, people_in
@@ -82,12 +82,17 @@ def locked(path: Path):
     if not distributed.is_first():                                             # the first process of this training holds the lock
         yield
         return
-    path.mkdir(parents=True, exist_ok=True)
+    make_folder(path)
+    lock = filelock.FileLock(path / LOCK)
+    with reported("locking", path / LOCK):
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout as error:
+            raise BusyError(f"training into {path}: another process is writing there; wait for it, or choose another --run") from error
     try:
-        with filelock.FileLock(path / LOCK, timeout=0):
-            yield
-    except filelock.Timeout as error:
-        raise BusyError(f"training into {path}: another process is writing there; wait for it, or choose another --run") from error
+        yield
+    finally:
+        lock.release()
 
 
 class RunFolder:

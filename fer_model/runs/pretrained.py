@@ -45,6 +45,8 @@ CARRIED |= dict.fromkeys(PRETRAINED, ("all layers but the classifier",))
 NEW |= dict.fromkeys(PRETRAINED, ("classifier", "statistics of BN"))
 # Fields of NetworkConfig that need not agree: the new parts are initialised and scaled as the new run says.
 FREE = ("init_std", "code_scale")
+# Fields of a classifier's own section that decide sizes.
+SIZES = ("arch", "channels", "features", "members")
 
 
 @dataclass(frozen=True)
@@ -184,16 +186,25 @@ def _refuse_other_sizes(
 ) -> None:  # fmt: skip
     """Raise ConfigError, naming the first difference, unless what is carried over has the same sizes in both."""
     what = f"starting from {run}: networks must have the same sizes, but"
-    if stage == "gan":
-        sizes = [{name: value for name, value in asdict(one.network).items() if name not in FREE} for one in (theirs, config)]
-        if found := first_difference(*sizes):
-            name, there, here = found
-            raise ConfigError(f"{what} network.{name} is {there} there and {here} here")
-        return
+    found = first_difference(_sizes(theirs, stage), _sizes(config, stage))
+    if found and (stage == "gan" or not _fits(stage, tensors, config, n_classes)):
+        name, there, here = found
+        fix = "prepare both with the same --colour" if name == "network.channels" else f"give both runs the same preset and the same {name}"
+        raise ConfigError(f"{what} {name} is {there} there and {here} here; {fix}")
+    if not found and stage != "gan" and not _fits(stage, tensors, config, n_classes):
+        raise ConfigError(f"{what} those of {stage} are not, though the settings are; train {run} again with this program")
+
+
+def _sizes(config: TrainConfig, stage: str) -> dict[str, object]:
+    """Return the fields that may decide the sizes of what is carried over, by name: those of the stage's own network first."""
+    own = {f"{stage}.{name}": value for name, value in asdict(getattr(config, stage)).items() if name in SIZES}
+    shared = {f"network.{name}": value for name, value in asdict(config.network).items() if name not in FREE}
+    return shared if stage == "gan" else own | shared
+
+
+def _fits(stage: str, tensors: dict[str, Tensor], config: TrainConfig, n_classes: int) -> bool:
+    """Say whether a classifier's network finds all that it takes, of its own sizes."""
     entry = STAGES[stage]
     network = entry.build(lambda: entry.networks[stage](config, n_classes, 0), torch.device("cpu"), 0.0, stream(0, "replaced"))
-    for name, tensor in network.carried().items():
-        there = tensors.get(f"{stage}/{name}")
-        if there is None or there.shape != tensor.shape:
-            shapes = [None if one is None else tuple(one.shape) for one in (there, tensor)]
-            raise ConfigError(f"{what} {stage}/{name} is {shapes[0]} there and {shapes[1]} here")
+    theirs = {name: tensors.get(f"{stage}/{name}") for name in network.carried()}
+    return all(theirs[name] is not None and theirs[name].shape == tensor.shape for name, tensor in network.carried().items())

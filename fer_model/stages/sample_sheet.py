@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fer_data.files import write_bytes_atomically
+from fer_data.files import make_folder, write_bytes_atomically
 from fer_data.store.loader import to_u8
 from fer_model.engine import distributed
 from fer_model.engine.loop import due
@@ -143,7 +143,7 @@ class Sheets:
     def on_tick(self, stage: Stage, step: int) -> dict[str, float]:
         """Write a sheet, if it is time to."""
         if distributed.is_first() and due(stage, step, self.every_kimg):
-            (self.run / "samples").mkdir(exist_ok=True)
+            make_folder(self.run / "samples")
             write_picture(self.run / "samples" / f"step-{step:06d}.png", sheet(stage))
         return {}
 
