@@ -77,15 +77,15 @@ def kind_of(config: TrainConfig, name: str = "") -> str:
     return f"{name or config.name}{preset}{start}"
 
 
-def name_of(config: TrainConfig, always: Sequence[str] = (), what: str = "") -> str:
+def name_of(config: TrainConfig, always: Sequence[str] = (), what: str = "", kind: str = "") -> str:
     """Return what tells a configuration from others, as a folder's name: degan-strong-gan.lr1e-4-shuffled3-seed1.
 
-    It holds what `kind_of` says, the settings that differ from the preset, and those in `always`; then `what`, -shuffled<S> or another
-    rule, -seed<N>, if so.
+    It holds `kind`, or what kind_of says, the settings that differ from the preset, and those in `always`; then `what`, -shuffled<S> or
+    another rule, -seed<N>, if so.
     """
     rule = "" if config.fold_rule in ("manifest", OFFICIAL) else f"-{config.fold_rule}{config.fold_seed}"
     seed = f"-seed{config.seed}" if config.seed else ""
-    return f"{kind_of(config)}{name_suffix(config, always)}{what}{rule}{seed}"
+    return f"{kind or kind_of(config)}{name_suffix(config, always)}{what}{rule}{seed}"
 
 
 def default_run(job: Job) -> Path:

@@ -26,10 +26,9 @@ from fer_model.data.fold import Prepared, read_prepared
 from fer_model.engine.devices import resolve_device
 from fer_model.errors import ConfigError, RunError
 from fer_model.evaluate.cells import BASELINE, Cells, read_arms, refuse_apart
-from fer_model.job import Job, precision_of
+from fer_model.job import Job, name_of, precision_of
 from fer_model.plan import RunPlan, plan
 from fer_model.settings import configure, refuse_other_seed
-from fer_model.settings_text import name_suffix
 from fer_model.train import refuse_other_run
 from fer_model.workers import Task, refuse_failed
 
@@ -63,7 +62,7 @@ class Shortcut:
         return found
 
     def _name(self, config: TrainConfig, rule: str, name: str = "") -> str:
-        return f"{name or config.name + name_suffix(config)}-{rule}{config.fold_seed or ''}"
+        return f"{name or name_of(replace(config, fold_rule='manifest'), kind=config.name)}-{rule}{config.fold_seed or ''}"
 
 
 def asked(

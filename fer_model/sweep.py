@@ -109,7 +109,8 @@ class Sweep:
 
     def folder(self, point: Point, seed: int) -> Path:
         """Return where the folds of a combination and a seed go."""
-        return self.path / name_of(replace(point.config, seed=seed), [key for key in point.values if key not in _IN_NAME])
+        kind = (f"{point.config.preset}-" if "preset" in point.values else "") + point.config.name      # what all share names the sweep
+        return self.path / name_of(replace(point.config, seed=seed), [key for key in point.values if key not in _IN_NAME], kind=kind)
 
 
 def default_sweep(asked: Sweep) -> Path:

@@ -243,7 +243,7 @@ def test_a_stage_one_of_another_kind_is_refused_with_the_difference(whole, tiny_
 
 def test_a_stage_one_of_other_data_or_of_no_complete_run_is_refused(whole, write_tiny, tiny_prepared, tmp_path):
     other = write_tiny(tmp_path / "other", seed=1, people=7)
-    with pytest.raises(ConfigError, match="manifest_sha256 is"):
+    with pytest.raises(ConfigError, match="it is on other data, the prepared folder is another one or has changed since"):
         train(Job(other, tmp_path / "r", SMOKE, gan=whole), "cpu", say=quiet)
     with pytest.raises(RunError, match=r"there is no .*config\.json"):
         train(Job(tiny_prepared, tmp_path / "r", SMOKE, gan=other), "cpu", say=quiet)

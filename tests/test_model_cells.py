@@ -259,6 +259,16 @@ def test_arms_that_do_not_belong_together_are_refused(rule, more, words, tmp_pat
         read_arms(tmp_path)
 
 
+def test_arms_on_other_data_are_refused(tmp_path):
+    """Seen red: two hashes in place of words."""
+    for arm in ("baseline-confounded", "cnn-more"):
+        write_arm(tmp_path / arm, predictions({"S1": answers(5, 5)}))
+    path = tmp_path / "cnn-more" / "draw0-seed0" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"manifest_sha256": "cd" * 32}))
+    with pytest.raises(RunError, match=f"{path.parent} is on other data than .*, the prepared folder is another one or has changed since"):
+        read_arms(tmp_path)
+
+
 def test_arms_that_were_not_tested_alike_are_refused(tmp_path):
     """Seen red: without the check of n."""
     write_arm(tmp_path / "baseline-confounded", predictions({"S1": answers(5, 5)}))

@@ -97,7 +97,10 @@ def test_the_table_shows_cells_and_says_why_dlib_was_not_asked(run):
 
 
 def test_folds_are_averaged_by_hand(run, tmp_path):
-    """A share that one fold has not is the mean of the others. Seen red: the deviation divided by n."""
+    """A share that one fold has not is the mean of the others; a fold that is not complete is left out.
+
+    Seen red: the deviation divided by n; an error in place of the mean.
+    """
     one = JudgedRow("test fold", 10, 4, {"both_right": 0.5, "both_right_unseen": 0.25}), JudgedRow("real faces", 3, 0, {"both_right": 1.0})
     other = (JudgedRow("test fold", 6, 0, {"both_right": 0.1}),)
     found = mean_of_folds(tmp_path, [Judged(tmp_path, 1, 0, 1, one, 0.5, ""), Judged(tmp_path, 1, 0, 1, other, None, "")])
@@ -105,9 +108,12 @@ def test_folds_are_averaged_by_hand(run, tmp_path):
     assert (row.n_faces, row.n_unseen, row.shares) == (16, 4, {"both_right": pytest.approx(0.3), "both_right_unseen": 0.25})
     assert row.spread["both_right"] == pytest.approx(np.sqrt(0.08)) and "both_right_unseen" not in row.spread
     assert real.shares == {"both_right": 1} and real.spread == {} and found.d_identity == 0.5
-    for name in ("fold0", "fold1"):
+    for name in ("fold0", "fold1", "fold2"):
         shutil.copytree(run, tmp_path / name)
+    (tmp_path / "fold2" / "result.json").unlink()
+    (tmp_path / "fold2" / "head.safetensors").unlink()
     said = call("judge", tmp_path)
+    assert f"{tmp_path}/fold2: left out, it is not complete" in said.replace("\n", "")
     assert "2 folds" in said and json.loads((tmp_path / "judged.json").read_text())["folds"] == 2
     assert (tmp_path / "fold1" / "judged.json").is_file()
 

@@ -43,12 +43,12 @@ def test_a_grid_is_every_combination_in_order(tmp_path):
 
 
 @pytest.mark.parametrize(("sets", "name", "folder"), [
-    (["method=cnn", "cnn.lr=2e-3,1e-3"], "cnn-smoke-sweep-cnn.lr", "cnn-smoke-cnn.lr1e-3-seed1"),
-    (["preset=smoke,small"], "degan-sweep-preset", "degan-seed1"),
-    (["method=degan,cnn"], "methods-smoke-sweep-method", "cnn-smoke-seed1"),
-    (["fold_rule=manifest,shuffled"], "degan-smoke-sweep-fold_rule", "degan-smoke-shuffled0-seed1"),
-    ([], "degan-smoke-sweep", "degan-smoke-seed1"),
-    (["head.variant=taps,f-svm"], "degan-smoke-sweep-head.variant", "degan-f-svm-smoke-seed1"),
+    (["method=cnn", "cnn.lr=2e-3,1e-3"], "cnn-smoke-sweep-cnn.lr", "cnn-cnn.lr1e-3-seed1"),
+    (["preset=smoke,small"], "degan-sweep-preset", "small-degan-seed1"),
+    (["method=degan,cnn"], "methods-smoke-sweep-method", "cnn-seed1"),
+    (["fold_rule=manifest,shuffled"], "degan-smoke-sweep-fold_rule", "degan-shuffled0-seed1"),
+    ([], "degan-smoke-sweep", "degan-seed1"),
+    (["head.variant=taps,f-svm"], "degan-smoke-sweep-head.variant", "degan-f-svm-seed1"),
 ])  # fmt: skip
 def test_folders_hold_what_varies_even_where_it_is_the_presets_value(sets, name, folder, tiny_prepared, tmp_path):
     """Seen red: two presets in one folder."""

@@ -315,6 +315,9 @@ def _kind(manifest_sha256: str, config: dict) -> dict:
 
 
 def _refuse_apart(first: tuple[Path, dict], other: tuple[Path | str, dict]) -> None:
+    if first[1]["manifest"] != other[1]["manifest"]:
+        what = f"{other[0]} is on other data than {first[0]}"
+        raise RunError(f"reading arms: {what}, the prepared folder is another one or has changed since; choose another --run")
     for name, value in first[1].items():
         if value != other[1][name]:
             raise RunError(f"reading arms: {name} is {value} in {first[0]} and {other[1][name]} in {other[0]}; choose another --run")

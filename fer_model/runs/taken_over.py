@@ -59,8 +59,10 @@ def read_gan(run: Path, config: TrainConfig, fold: Fold) -> GanSource:
         both = f"the methods are {theirs.method} there, {config.method} here"
         raise ConfigError(f"taking stage 1 from {run}: both runs need the same kind of it; {both}")
     there, here = ({name: value for name, value in used(asdict(c)).items() if name in DECIDING} for c in (theirs, config))
-    there |= {"manifest_sha256": content["manifest_sha256"], "identities": content["identities"]}
-    here |= {"manifest_sha256": fold.manifest_sha256, "identities": list(fold.identities)}
+    if content["manifest_sha256"] != fold.manifest_sha256:
+        raise ConfigError(f"taking stage 1 from {run}: it is on other data, the prepared folder is another one or has changed since")
+    there |= {"identities": content["identities"]}
+    here |= {"identities": list(fold.identities)}
     found = first_difference(there, here)
     if found is not None:
         name, old, new = found
