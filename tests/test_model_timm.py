@@ -11,6 +11,7 @@ import fer_model
 from fer_data.store.loader import open_views
 from fer_model.config import preset, resolve_budgets
 from fer_model.data.fold import read_prepared
+from fer_model.engine import checkpoint
 from fer_model.errors import CheckpointError, ConfigError, RunError
 from fer_model.job import Job, default_run
 from fer_model.runs.methods import gather
@@ -44,6 +45,24 @@ def smoke(arch="test_resnet", image_size=48, **settings):
 def stage_of(data, config):
     fold = read_prepared(data).fold_of(config)
     return TimmStage(StageInputs(resolve_budgets(config, len(fold.train)), fold, open_views(data, fold.train), CPU))
+
+
+# --- a start from a run of pre-training
+
+
+def test_a_network_of_timm_starts_from_one_that_was_pre_trained(others, tiny_prepared, tmp_path):
+    """All of timm's tensors are carried over but BN's statistics; another architecture is refused. Seen red: timm's names looked for where
+    the run has them behind `trunk.`, so that no run could start."""
+    words = ("--preset", "smoke", "--method", "timm", "--arch", "test_resnet")
+    call("pretrain", *words, "--data", others, "--run", tmp_path / "p")
+    given = ("train", "--fold", 1, "--data", tiny_prepared, "--init", tmp_path / "p", "--preset", "smoke", "--method", "timm")
+    call(*given, "--arch", "test_resnet", "--run", tmp_path / "r", "--set", "timm.carried_lr=0")
+    before, after = (checkpoint.read_tensors(tmp_path / name / "timm.safetensors") for name in ("p", "r"))
+    trunk = [name for name in before if name.startswith("timm/trunk.") and "running" not in name and "num_batches" not in name]
+    assert len(trunk) > 20 and all(torch.equal(before[name], after[name]) for name in trunk)
+    assert not torch.equal(before["timm/classifier.weight"], after["timm/classifier.weight"])
+    said = call(*given, "--arch", "resnet10t", "--run", tmp_path / "other", code=1).replace("\n", " ")
+    assert "timm.arch is test_resnet there and resnet10t here" in said
 
 
 # --- a whole run

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from fer_data.files import sha256_of_bytes
 from fer_data.people import same_pictures
@@ -57,7 +58,7 @@ class GivenWeights:
     def start(self, stage: NetworkStage) -> None:
         """Give a fresh stage what the file has; the rest keeps its random weights."""
         for network in (stage.learner.network, stage.used[stage.name]):
-            mine = network.carried()
+            mine = _wanted(network)
             for name, tensor in self.fit.tensors.items():
                 mine[name].copy_(tensor)
 
@@ -88,7 +89,12 @@ def read_given(path: Path, trained_on: str | None, config: TrainConfig, fold: Fo
         raise CheckpointError(f"starting from {path}: the file was changed since it was named; start again")
     entry, n_classes = STAGES[stage], len(fold.classes)
     network = entry.build(lambda: entry.networks[stage](config, n_classes, 0), torch.device("cpu"), 0.0, stream(0, "replaced"))
-    return GivenWeights(file, fitted(file, network.carried()), trained_on, stage)
+    return GivenWeights(file, fitted(file, _wanted(network)), trained_on, stage)
+
+
+def _wanted(network: nn.Module) -> dict[str, torch.Tensor]:
+    """Return what a network takes from a file, under the names that its own library gives the tensors."""
+    return {name.removeprefix(network.inside): tensor for name, tensor in network.carried().items()}
 
 
 def refuse_same_pictures(doing: str, trained_on: str | None, datasets) -> None:

@@ -93,13 +93,16 @@ def _class_in(data: bytes, path: Path, name: str, package: str, sha256: str) -> 
 class OwnNetwork(nn.Module):
     """The user's network, called as all are."""
 
+    inside = "network."               # stands before the user's own names
+
     def __init__(self, network: nn.Module):
         super().__init__()
         self.network = network
 
     def carried(self) -> dict[str, Tensor]:
-        """Return the tensors that weights from a file are for: all but those of a part named `classifier`."""
-        return {name: tensor for name, tensor in self.network.state_dict().items() if not name.startswith("classifier.")}
+        """Return what a run that starts from a file takes of it: all tensors but those of a part named `classifier`."""
+        theirs = self.network.state_dict()
+        return {f"{self.inside}{name}": tensor for name, tensor in theirs.items() if not name.startswith("classifier.")}
 
     def features(self, x: Tensor) -> Tensor:                             # (B, C, S, S) -> (B, d)
         """Return what the classifier sees."""

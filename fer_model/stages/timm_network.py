@@ -44,6 +44,8 @@ def import_timm():
 class TimmNetwork(nn.Module):
     """timm's network without its classifier, and a new one."""
 
+    inside = "trunk."                 # stands before timm's own names
+
     def __init__(self, trunk: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]):
         """`mean`, `std`: of each channel of pictures in [0, 1]."""
         super().__init__()
@@ -52,8 +54,8 @@ class TimmNetwork(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
 
     def carried(self) -> dict[str, Tensor]:
-        """Return the tensors that weights from a file are for, by timm's names."""
-        return self.trunk.state_dict()
+        """Return what a run that starts from another, or from a file, takes of it: timm's own tensors."""
+        return {f"{self.inside}{name}": tensor for name, tensor in self.trunk.state_dict().items()}
 
     def features(self, x: Tensor) -> Tensor:                             # (B, C, S, S) -> (B, d)
         """Return what the classifier sees: pooled, before dropout."""
