@@ -44,7 +44,7 @@ def sides_of(rows: pd.DataFrame, where: Path, validate: bool, share: float, seed
     if not len(train) or (tests and not len(test)):
         raise FoldError(
             f"{where}: the official split must have a part to train on and one to test, it has {len(train)} and {len(test)} pictures;"
-            " `fer-model evaluate RUN --data` tests a run on all of them"
+            " `fer-model pretrain` trains on all of them, `fer-model evaluate RUN --data` tests a run on them"
         )
     if validate and not len(validation):
         drawn = train["sequence"].map(lambda name: _drawn(name, share, seed))
