@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fer_data import __version__
 from fer_data.datasets.published import FILES, load_facts, parts_of
-from fer_data.files import json_bytes, write_bytes_atomically
+from fer_data.files import json_bytes, make_folder, write_bytes_atomically
 from fer_data.report.figures import heat_level
 from fer_data.report.template import render_page
 from fer_data.text import counted, listed, percent
@@ -102,7 +102,7 @@ def write_report(runs: Sequence[Path], out: Path, faces: bool = True) -> ReportS
     }  # fmt: skip
     page = render_page("report.html", values, styles=("page.css", "report.css"), folder=HERE)
     texts = {"report.html": page, "report.md": to_markdown(content).encode(), "report.json": json_bytes(content)}
-    Path(out).mkdir(parents=True, exist_ok=True)
+    make_folder(Path(out))
     for name, data in texts.items():
         write_bytes_atomically(Path(out) / name, data)
     incomplete = len(content["incomplete"])
