@@ -25,9 +25,10 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from unittest import mock
 
 __all__ = ["PARTS", "main", "prepare"]
 
@@ -60,12 +61,18 @@ def environment(asked: Asked) -> Iterator[dict]:
     import pandas
     import torch
 
+    from fer_model.engine.devices import use_device
+    from fer_model.engine.norm_elu import why_not
+
     yield {"python": platform.python_version(), "torch": torch.__version__, "opencv": cv2.__version__, "pandas": pandas.__version__,
            "numpy": numpy.__version__, "compiler": shutil.which("gcc"), "torch threads": torch.get_num_threads()}  # fmt: skip
     if asked.device != "cpu":
         found = torch.cuda.get_device_properties(torch.device(asked.device))
         yield {"gpu": found.name, "gpus": torch.cuda.device_count(), "memory_gb": found.total_memory / 1e9,
                "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}  # fmt: skip
+        for precision in ("fp32", "bf16"):
+            why = why_not(use_device(asked.device), precision)
+            yield {"precision": precision, "BN and ELU by Triton kernels": why or "yes"}
 
 
 def ceilings(asked: Asked) -> Iterator[dict]:
@@ -176,7 +183,7 @@ def _apart(one, other) -> float:
 
 
 def speed(asked: Asked) -> Iterator[dict]:
-    """Images a second of stage 1, ours and as it is written first, in turn; peak memory."""
+    """Images a second of stage 1, ours and as it is written first, in turn, ours also without the kernels for BN and ELU; peak memory."""
     import torch
 
     import benchmarks.training as training
@@ -186,10 +193,10 @@ def speed(asked: Asked) -> Iterator[dict]:
     device = use_device(asked.device)
     check_device.TICK_SECONDS = 0.0 if asked.tiny else 3.0
     sizes = (("smoke", 8),) if asked.tiny else (("small", 24), ("paper", 150), ("small", 240), ("paper", 600))
-    eager = functools.partial(training.ours, recorded=False)
+    eager, pytorch = functools.partial(training.ours, recorded=False), lambda *given: _without_kernels(training.ours(*given))
     kinds = (("plain, TF32", training.plain, "fp32", True), ("plain, fp32", training.plain, "fp32", False),
              ("ours, fp32", training.ours, "fp32", False), ("ours, bf16", training.ours, "bf16", False),
-             ("ours, bf16, not recorded", eager, "bf16", False))  # fmt: skip
+             ("ours, bf16, BN and ELU by PyTorch", pytorch, "bf16", False), ("ours, bf16, not recorded", eager, "bf16", False))  # fmt: skip
     for name, batch in sizes:
         for what, make, precision, tf32 in kinds:
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
@@ -201,6 +208,17 @@ def speed(asked: Asked) -> Iterator[dict]:
             rate = check_device.images_per_s(do, batch, device, 3)
             peak = torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None
             yield {"preset": name, "batch": batch, "what": what, "images_per_s": rate, "peak_gb": peak}
+
+
+def _without_kernels(do: Callable[[int, int], object]) -> Callable[[int, int], object]:
+    """Return what does the same steps with PyTorch's own BN and ELU."""
+    from fer_model.engine import norm_elu
+
+    def steps(first: int, end: int) -> object:
+        with mock.patch.object(norm_elu, "kernels_for", lambda x: None):
+            return do(first, end)
+
+    return steps
 
 
 def profile(asked: Asked) -> Iterator[dict]:
@@ -252,7 +270,7 @@ def crossval(asked: Asked) -> Iterator[dict]:
 
 # In this order: what each is, and its seconds. What is left is the last one's.
 PARTS = {
-    environment: 40, ceilings: 30, tests: 70, parity: 60, repeated: 30, resume: 30, speed: 150, profile: 40, folds: 90,
+    environment: 40, ceilings: 30, tests: 70, parity: 60, repeated: 30, resume: 30, speed: 175, profile: 40, folds: 90,
     crossval: TOTAL_S,
 }  # fmt: skip
 

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from fer_data.faces.views import VIEW_SIZE
 from fer_data.text import unknown
 from fer_model.config import CnnConfig, HeadConfig, IacnnConfig, NetworkConfig
-from fer_model.engine import distributed
+from fer_model.engine import distributed, norm_elu
 from fer_model.engine.randomness import uniform
 from fer_model.errors import ConfigError, ShapeError
 
@@ -127,9 +127,20 @@ class Norm2d(_Norm, nn.BatchNorm2d):
     """nn.BatchNorm2d."""
 
 
+class _NormElu(nn.Sequential):
+    """What may come first, then BN and ELU; a GPU does these two as one in training. SyncBatchNorm, in BN's place, is left alone."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        *before, norm, activation = self
+        for part in before:
+            x = part(x)
+        kernels = norm_elu.kernels_for(x) if isinstance(norm, Norm2d) and norm.training else None
+        return activation(norm(x)) if kernels is None else norm_elu.norm_elu(x, norm, kernels)
+
+
 def _layer(convolution: nn.Module, channels: int, activation: bool = True, norm: bool = True) -> nn.Sequential:
     parts = [convolution, Norm2d(channels) if norm else nn.Identity()]
-    return nn.Sequential(*parts, nn.ELU(inplace=True)) if activation else nn.Sequential(*parts)
+    return _NormElu(*parts, nn.ELU(inplace=True)) if activation else nn.Sequential(*parts)
 
 
 def spectral(network: nn.Module, generator: torch.Generator) -> nn.Module:
@@ -217,7 +228,7 @@ class Decoder(nn.Module):
         self.code_scale = config.code_scale
         channels = config.representation
         self.fc = nn.Linear(sum(self.inputs), channels * self.base**2, bias=False)
-        self.fc_norm = nn.Sequential(Norm2d(channels), nn.ELU(inplace=True))
+        self.fc_norm = _NormElu(Norm2d(channels), nn.ELU(inplace=True))
         self.layers = nn.ModuleDict()
         for name, width_1, stride in DECODER:
             outputs = config.channels if width_1 is None else _scaled(width_1, config.width)

@@ -17,7 +17,7 @@ from fer_data.files import write_json_atomically
 from fer_data.people import UNKNOWN, people_text
 from fer_model.config import CELL_RULES, OFFICIAL, TrainConfig, steps_of, told_budget
 from fer_model.data.fold import Fold, FoldReader, Prepared, people_in, read_prepared
-from fer_model.engine import checkpoint, distributed
+from fer_model.engine import checkpoint, distributed, norm_elu
 from fer_model.engine.devices import use_device
 from fer_model.engine.journal import Journal
 from fer_model.engine.loop import Hook, run_stage
@@ -29,6 +29,7 @@ from fer_model.runs.folder import RunFolder, code_version, locked
 from fer_model.runs.predictions import judged, predictions_frame, read_predictions, write_predictions
 from fer_model.runs.taken_over import GanSource, read_gan, refuse_itself
 from fer_model.settings_text import describe, differences
+from fer_model.stages.any_network import build_itself
 from fer_model.stages.inputs import StageInputs
 from fer_model.stages.registry import STAGES, refuse_unfit, with_helpers
 
@@ -182,6 +183,9 @@ def _announce(config: TrainConfig, changed: dict, fold: Fold, device: torch.devi
         f" preset {config.preset}, {kimg} kimg, {device}, {config.precision}"
     )
     journal.write(entry, sentence)
+    ours = any(STAGES[name].build is not build_itself for name in config.stages)
+    if ours and (why := norm_elu.why_not(device, config.precision)):
+        journal.write({"event": "kernels", "what": why}, why)
     if distributed.is_first():
         for line in describe(config, changed):
             journal.say(line)

@@ -89,5 +89,8 @@ def own_queue(device: torch.device) -> AbstractContextManager:
 
 
 def autocast(device: torch.device, precision: str):
-    """Return the context in which networks run; losses are computed in fp32 outside it."""
+    """Return the context in which networks run; losses are computed in fp32 outside it.
+
+    It casts the weights to bf16 in each pass. Cast once for both passes of D, their two gradients would be added in bf16, not in fp32.
+    """
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
