@@ -193,8 +193,9 @@ def speed(asked: Asked) -> Iterator[dict]:
     device = use_device(asked.device)
     check_device.TICK_SECONDS = 0.0 if asked.tiny else 3.0
     sizes = (("smoke", 8),) if asked.tiny else (("small", 24), ("paper", 150), ("small", 240), ("paper", 600))
-    eager, pytorch = functools.partial(training.ours, recorded=False), lambda *given: _without_kernels(training.ours(*given))
-    kinds = (("plain, TF32", training.plain, "fp32", True), ("plain, fp32", training.plain, "fp32", False),
+    eager = functools.partial(training.ours, recorded=False)
+    pytorch, plain = (lambda *given, make=make: _without_kernels(make(*given)) for make in (training.ours, training.plain))
+    kinds = (("plain, TF32", plain, "fp32", True), ("plain, fp32", plain, "fp32", False),
              ("ours, fp32", training.ours, "fp32", False), ("ours, bf16", training.ours, "bf16", False),
              ("ours, bf16, BN and ELU by PyTorch", pytorch, "bf16", False), ("ours, bf16, not recorded", eager, "bf16", False))  # fmt: skip
     for name, batch in sizes:

@@ -279,7 +279,7 @@ def prepare_affectnet(root, out, classes, **given):
 @click.argument("out", type=options.OUT_DIR)
 @prepare_options("none", "dlib", "fan", people=False)
 def prepare_expw(root, out, **given):
-    """ExpW: each face that label.lst gives a box for. People unknown, no split: train on other data, test on this.
+    """ExpW: each face that label.lst gives a box for. People unknown, no split: pre-train on it or test on it.
 
     \b
     fer-data prepare expw ~/data/ExpW prepared --workers 2

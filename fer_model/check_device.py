@@ -25,6 +25,7 @@ from fer_model.config import TrainConfig, preset, resolve_budgets
 from fer_model.data.fold import Fold
 from fer_model.engine.capture import recorder_for
 from fer_model.engine.devices import resolve_precision, use_device, wait_for
+from fer_model.engine.norm_elu import why_not
 from fer_model.engine.randomness import stream
 from fer_model.engine.steps import Steps
 from fer_model.stages.inputs import StageInputs
@@ -59,6 +60,7 @@ class DeviceCheck:
     name: str                         # what the hardware calls itself
     view_levels: int                  # largest difference of a rendered pixel, in grey levels
     stages: tuple[StageCheck, ...]
+    without: tuple[str, ...] = ()     # sentences: what of ours the device does not use, and why
 
     @property
     def good(self) -> bool:
@@ -95,7 +97,7 @@ class DeviceCheck:
         speed = plain_table("Images a second on the device", "stage", *self.stages[0].images_per_s)
         for stage in self.stages:
             speed.add_row(stage.name, *(f"{rate:.0f}" for rate in stage.images_per_s.values()))
-        return Group(table, "", speed, "", escape(self.sentence()))
+        return Group(table, "", speed, "", *map(escape, self.without), escape(self.sentence()))
 
 
 def check_device(device: str = "auto", preset_name: str = "small") -> DeviceCheck:
@@ -118,7 +120,8 @@ def check_device(device: str = "auto", preset_name: str = "small") -> DeviceChec
     one = faces[:1].expand(N_VIEWS, -1, -1, -1)
     levels = (render(one, k).int() - render(one.to(where), k.to(where)).cpu().int()).abs().max().item()
     hardware = torch.cuda.get_device_name(where) if where.type == "cuda" else "this processor"
-    return DeviceCheck(str(where), hardware, int(levels), tuple(stages))
+    without = dict.fromkeys(why for which in precisions if (why := why_not(where, which)))
+    return DeviceCheck(str(where), hardware, int(levels), tuple(stages), tuple(without))
 
 
 def noise_faces() -> torch.Tensor:

@@ -1,9 +1,11 @@
 """check-device: a device that computes something else is noticed."""
 
+import io
 import json
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from cli.fer_model import main
 from fer_model import check_device as module
@@ -23,7 +25,16 @@ def test_the_cpu_agrees_with_itself_bit_by_bit():
     assert found.good and found.view_levels == 0 and [stage.name for stage in found.stages] == ["judges", "gan", "head", "cnn"]
     assert all(stage.differences["fp32"] == 0 and 0 < stage.differences["bf16"] < 0.02 for stage in found.stages)
     assert all(stage.images_per_s["fp32"] > 0 and stage.images_per_s["bf16"] > 0 for stage in found.stages)
-    assert "compared with itself" in found.sentence() and "losses in bf16 by" in found.sentence()
+    assert "compared with itself" in found.sentence() and "losses in bf16 by" in found.sentence() and found.without == ()
+
+
+def test_what_a_device_does_without_is_said_once(monkeypatch):
+    """In both forms. Seen red: the sentence left out of the table."""
+    why = "computed by PyTorch's own operations: no compiler"
+    monkeypatch.setattr(module, "why_not", lambda device, precision: why)
+    found, console = check_device("cpu", "smoke"), Console(record=True, width=120, file=io.StringIO())
+    console.print(found)
+    assert console.export_text().count("no compiler") == 1 and found.to_json()["without"] == (why,)
 
 
 def test_stage_1_is_checked_as_it_is_trained(monkeypatch):

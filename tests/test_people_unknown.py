@@ -242,6 +242,19 @@ def test_weights_are_never_chosen_by_what_is_tested():
         assert not set(cut.train["sequence"]) & set(cut.validation["sequence"])
 
 
+def test_pre_training_takes_pictures_in_no_part_only_where_none_is_in_one():
+    """And what it is told where it has nothing is of pre-training. Seen red, each: pictures in no part beside those to train on; the
+    sentence of `train`, which sends to pretrain."""
+    rows = rows_of(**{"train": 400, "test": 60, "": 20})
+    assert [len(sides_of(rows, "x", False, 0.1, 0, tests).train) for tests in (True, False)] == [400, 400]
+    assert len(sides_of(rows_of(**{"": 20}), "x", False, 0.1, 0, tests=False).train) == 20
+    with pytest.raises(FoldError, match="no pictures to pre-train on; its 60 are in other parts") as caught:
+        sides_of(rows_of(test=60), "x", False, 0.1, 0, tests=False)
+    assert "fer-model pretrain" not in str(caught.value)
+    with pytest.raises(FoldError, match=r"it has 0 and 60 pictures$"):
+        sides_of(rows_of(test=60), "x", False, 0.1, 0)
+
+
 def test_the_drawn_share_depends_on_seed_and_name_alone():
     """Neither the order of rows, nor other pictures, nor another folder move one. Seen red with the folder in the name."""
     rows = rows_of(train=400, test=60)

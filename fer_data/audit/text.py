@@ -4,7 +4,6 @@ In:  fer_data.audit.leaks.AuditReport; rich's options of the console: its width,
 Out: lines and a table for rich; colours, bars and wrapped lines on a terminal only.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 
 from rich.console import ConsoleOptions, RenderableType
@@ -12,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from fer_data.datasets.published import ck_plus_subjects
 from fer_data.people import UNKNOWN, people_text
 from fer_data.text import counted, listed, named
 
@@ -179,7 +179,8 @@ def _advice(report) -> list[str]:
         lines.append(f"identical files: remove one of each pair{who}")
     if not total.leaks:
         return lines
-    ck_plus = any(re.fullmatch(r"(CK\+/)?S\d{3}", example.subject) for example in report.examples)
+    names = [example.subject.rpartition("/") for example in report.examples]
+    ck_plus = all(dataset.lower() in ("", "ck+", "ck48") and name in ck_plus_subjects() for dataset, _, name in names)
     table_there = "; for CK+ the table that the literature uses is data_manifests/ck_plus_folds.csv" if ck_plus else ""
     lines += [
         "split by person, e.g. sklearn.model_selection.StratifiedGroupKFold(10, shuffle=True).split(X, y, groups=subjects),",

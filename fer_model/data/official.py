@@ -32,19 +32,22 @@ def sides_of(rows: pd.DataFrame, where: Path, validate: bool, share: float, seed
     """Return the sides; without `validate`, the part validation is left out where it is not tested.
 
     share   of the training pictures, above 0 and below 1, to choose by, where the database has no part for it
-    tests   False: for pre-training. Pictures that are in no part are trained on, and there need be no part to test
+    tests   False: for pre-training. There need be no part to test, and where no picture is in a part, all are trained on
     Raises FoldError if the database has no split, no part to train on or none to test, or if too few pictures are left.
     """
     if "split" not in rows:
         raise FoldError(f"{where} has folds by person and no official split; choose one of them with --fold")
-    parts = rows["split"] if tests else rows["split"].replace("", "train")
+    none = not len(rows) or (rows["split"] == "").all()
+    parts = rows["split"].replace("", "train") if none and not tests else rows["split"]
     train, validation, test = (rows[parts == part] for part in ("train", "validation", "test"))
     if not len(test):
         validation, test = test, validation
-    if not len(train) or (tests and not len(test)):
+    if not tests and not len(train):
+        raise FoldError(f"{where}: there are no pictures to pre-train on; its {len(rows)} are in other parts than that to train on")
+    if tests and not (len(train) and len(test)):
+        other = "; `fer-model pretrain` trains on all of them, `fer-model evaluate RUN --data` tests a run on them" if none else ""
         raise FoldError(
-            f"{where}: the official split must have a part to train on and one to test, it has {len(train)} and {len(test)} pictures;"
-            " `fer-model pretrain` trains on all of them, `fer-model evaluate RUN --data` tests a run on them"
+            f"{where}: the official split must have a part to train on and one to test, it has {len(train)} and {len(test)} pictures{other}"
         )
     if validate and not len(validation):
         drawn = train["sequence"].map(lambda name: _drawn(name, share, seed))

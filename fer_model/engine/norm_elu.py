@@ -23,6 +23,7 @@ __all__ = ["ALLOWED", "Kernels", "difference", "kernels_for", "norm_elu", "why_n
 
 ALLOWED = {torch.float32: 1e-4, torch.bfloat16: 0.03}        # in the trial; bfloat16 has 8 bits, and PyTorch rounds between BN and ELU
 ROWS, CHANNELS = 128, 32              # what a program of a kernel holds at once; a row: the channels of one pixel
+TRIED = (2, 40, 3, 5), (4, 40, 129, 129)       # one part of few rows; more parts, rows and blocks of channels than programs take at once
 PARTS, FEW = 512, 8                   # parts of a sum, at most; channels of a program that adds them up
 
 
@@ -98,7 +99,7 @@ def _tried(device: torch.device, dtype: torch.dtype) -> tuple[Kernels | None, st
         return None, f"Triton cannot be imported ({error})"
     try:
         with torch.inference_mode(False):                                # gradients, whatever the caller has
-            worst = difference(kernels, (2, 40, 3, 5), device, dtype)
+            worst = max((difference(kernels, shape, device, dtype) for shape in TRIED), key=lambda one: (one != one, one))    # nan: worst
     except Exception as error:  # noqa: BLE001  # whatever a compiler or a driver raises: it is told, and training does without
         lines = str(error).strip().splitlines() or [""]
         return None, f"they fail on {device} ({type(error).__name__}: {lines[0]})"

@@ -6,7 +6,8 @@ Out: NetworkStage, for engine.loop.run_stage; build_itself, how it is made; trie
     features   (B, C, S, S) in [-1, 1] -> (B, d)      what probes look at; dropout acts on it
     classify   (B, d) -> (B, K)                       logits
     forward    (B, C, S, S) -> (B, K)                 classify(features(x)), in evaluation mode
-    carried    name -> tensor                         what weights from a file are for: all but the classifier
+    carried    name -> tensor                         what --init and weights from a file are for: all but the classifier
+    inside     text                                   stands in these names before those that a file has
 
 Such a network draws its first weights, and what its layers draw while it is trained, from PyTorch's global generators. They are seeded
 for the making and for each step, so that a run that was stopped resumes to the same bits. What else such code does is not known, so its

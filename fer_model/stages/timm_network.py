@@ -133,8 +133,8 @@ def hub_file(config: TrainConfig, fetch: bool = True) -> tuple[Path, str]:
     except (OSError, ValueError, HfHubHTTPError) as error:               # offline is an OSError, as is not there
         if not fetch:
             raise RunError(
-                f"fetching weights: a dry run fetches nothing, and the weights of {repository} are not on this machine; fetch"
-                f" model.safetensors from https://huggingface.co/{repository} and give it with --weights FILE"
+                f"fetching weights: a dry run fetches nothing, and the weights of {repository} are not on this machine; leave"
+                f" --dry-run out, or fetch model.safetensors from https://huggingface.co/{repository} and give it with --weights FILE"
             ) from error
         raise RunError(
             f"fetching weights: {repository} cannot be reached ({' '.join(str(error).split())[:120]}); fetch model.safetensors from"
