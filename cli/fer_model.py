@@ -253,7 +253,7 @@ def _train(data, run, config, device, resume, dry_run, as_json, **sources):
     job = Job(data, run or Path(), config, **sources)
     job = replace(job, run=run or default_run(job))
     if dry_run:
-        common.answer(plan(job, device), as_json)
+        common.answer(plan(job, device, resume=resume), as_json)
         return
     with common.training_bar() as hook:
         found = library(job, device, resume, common.tell if as_json else common.show, hook)

@@ -85,15 +85,15 @@ def _duration(hours: float) -> str:
     return f"{hours:.1f} hours" if hours >= 1 else f"{hours * 60:.1f} minutes"
 
 
-def plan(job: Job, device: str = "auto", prepared: Prepared | None = None) -> RunPlan:
+def plan(job: Job, device: str = "auto", prepared: Prepared | None = None, resume: bool = True) -> RunPlan:
     """Return what a run would cost: steps and disk exactly, time from a few steps on the device at hand.
 
-    `prepared` is job.data, where the caller has read it already. A stage 1 that is taken over costs nothing. What `train` would
-    refuse to take over, or to start from, is refused.
+    `prepared` is job.data, where the caller has read it already; `resume` as in settled. A stage 1 that is taken over costs nothing. What
+    `train` would refuse to take over, or to start from, is refused.
     """
     prepared = prepared or read_prepared(job.data)
     fold, where = prepared.fold_of(job.config), use_device(device)
-    config, views = settled(job, prepared, fold, where), open_views(job.data, fold.train, where)
+    config, views = settled(job, prepared, fold, where, resume), open_views(job.data, fold.train, where)
     taken = None if job.gan is None else read_gan(job.gan, config, fold)
     start_of(job, config, fold)                                          # what cannot be started from is refused
     neutral = FoldReader(job.data, fold, where, lambda: False).neutral() if "neutral" in config.stages else None

@@ -31,7 +31,7 @@ from fer_model.runs.taken_over import GanSource, read_gan, refuse_itself
 from fer_model.settings_text import describe, differences
 from fer_model.stages.any_network import build_itself
 from fer_model.stages.inputs import StageInputs
-from fer_model.stages.registry import STAGES, refuse_unfit, with_helpers
+from fer_model.stages.registry import STAGES, refuse_uneven, refuse_unfit, with_helpers
 
 __all__ = ["Outcome", "finished", "refuse_other_run", "train", "training"]
 
@@ -110,7 +110,8 @@ def training(
     refuse_itself(run, job.gan)
     refuse_itself(run, job.init)
     refuse_itself(run, job.weights and job.weights.parent)
-    refuse_unfit(replace(job.config, network=replace(job.config.network, channels=prepared.channels)), len(fold.classes))
+    made = replace(job.config, network=replace(job.config.network, channels=prepared.channels))
+    refuse_unfit(made, len(fold.classes), len(fold.identities))
     distributed.join(where)
     folder = RunFolder(run)
     if distributed.is_first():
@@ -122,6 +123,8 @@ def training(
     neutral = reader.neutral() if "neutral" in config.stages else None
     inputs = StageInputs(config, fold, reader.train(), where, reader.validation(), neutral)
     taken = None if job.gan is None else read_gan(job.gan, config, fold)
+    done = {name for name in with_helpers(config.stages) if resume and folder.weights(name).is_file()}
+    refuse_uneven(config, {*done, *(taken.weights if taken else ())}, distributed.size())
     start = start_of(job, config, fold)
     with locked(run):
         if distributed.is_first() and not resume:

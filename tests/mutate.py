@@ -124,7 +124,7 @@ MUTATIONS = [
     ("fer_model/runs/differences.py", " if name not in idle}", "}", "tests/test_model_pooled.py -k idle_stage"),
     ("fer_model/runs/folder.py", "used(asdict(started))", "asdict(started)", "tests/test_model_ablations.py -k of_before"),
     ("fer_model/runs/taken_over.py", "used(asdict(c)).items()", "asdict(c).items()", "tests/test_model_ablations.py -k of_before"),
-    ("fer_model/stages/autoencoder.py", "distributed.size() > 1 and each % 4", "False", "tests/test_model_deae.py -k whole_fours"),
+    ("fer_model/stages/registry.py", "stage.batch % (processes * whole)", "stage.batch % processes", "tests/test_model_registry.py -k share"),
     ("fer_model/runs/methods.py", "None if name.partition(\".\")[0] in idle else ", "", "tests/test_model_report.py -k settings_that_differ"),
     ("fer_model/runs/methods.py", "short if clear else name", "short", "tests/test_model_report.py -k two_stages"),
     ("fer_model/runs/predictions.py", "    if len(twice):", "    if False:", "tests/test_model_report.py -k two_folds"),

@@ -8,9 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_model.data.augment import SCALE, SHIFT, TURN_DEG, draw_changes, draw_shares, mix, mixed_labels, strengthen
-from fer_model.engine import distributed
 from fer_model.engine.randomness import stream
-from fer_model.errors import ConfigError
 
 
 def strengthened(x, strength, seed=0):
@@ -92,10 +90,3 @@ def test_shares_are_drawn_from_beta(alpha):
     share = draw_shares(20_000, alpha, stream(0, "a")).double()
     assert share.min() >= 0 and share.max() <= 1
     assert share.mean().item() == pytest.approx(0.5, abs=0.01) and share.var().item() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.03)
-
-
-def test_processes_with_odd_parts_cannot_pair_their_views(monkeypatch):
-    """Pairs would depend on the number of processes. Seen red: mixed."""
-    monkeypatch.setattr(distributed, "size", lambda: 2)
-    with pytest.raises(ConfigError, match="give each of 2 processes an even number, not 3"):
-        draw_shares(6, 0.2, stream(0, "a"))

@@ -1,5 +1,6 @@
 """A job: the precision that all its runs share, and what train, plan and crossval make of it."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from fer_model.job import Job
 from fer_model.plan import plan
 from fer_model.runs.folder import RunFolder
 from fer_model.train import train
+from tests.commands import call
 
 CNN = preset("smoke", method="cnn", precision="auto")
 
@@ -17,7 +19,7 @@ CNN = preset("smoke", method="cnn", precision="auto")
 @pytest.mark.parametrize("repeats", [0, 1])
 def test_auto_is_what_the_first_run_was_started_with(tiny_prepared, tmp_path, monkeypatch, repeats):
     """On a machine that would choose otherwise: train, plan and crossval go by the runs that are there. Seen red, each: the folds of
-    a cross-validation not looked at; plan asking the device alone."""
+    a cross-validation not looked at; plan asking the device alone; of --no-resume the run that is removed."""
     best = {"answer": "bf16"}
     monkeypatch.setattr("fer_model.job.resolve_precision", lambda asked, device: best["answer"] if asked == "auto" else asked)
     job = Job(tiny_prepared, tmp_path / "runs", CNN)
@@ -31,4 +33,8 @@ def test_auto_is_what_the_first_run_was_started_with(tiny_prepared, tmp_path, mo
     if not repeats:
         one = replace(job, run=first)
         assert plan(one, "cpu").config.precision == "bf16" and train(one, "cpu", say=lambda _: None).was_complete
+        words = ("train", "--data", tiny_prepared, "--run", first, "--fold", 0, "--method", "cnn", "--preset", "smoke", "--device", "cpu")
+        words += ("--set", "precision=auto", "--dry-run", "--json")
+        asked = {how: json.loads(call(*words, how))["config"]["precision"] for how in ("--resume", "--no-resume")}
+        assert asked == {"--resume": "bf16", "--no-resume": "fp32"}
         assert plan(replace(job, run=tmp_path / "other"), "cpu").config.precision == "fp32"

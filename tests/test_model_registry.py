@@ -1,6 +1,8 @@
 """A further stage is a class and an entry: train, plan and load_run know no more of a stage than its entry says."""
 
 import json
+from contextlib import nullcontext
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -13,12 +15,13 @@ from fer_model.config import preset
 from fer_model.data.fold import read_prepared
 from fer_model.engine.randomness import stream
 from fer_model.engine.stage import Learner
+from fer_model.errors import ConfigError
 from fer_model.job import Job
 from fer_model.networks import build
 from fer_model.plan import plan
 from fer_model.runs.trained import load_run
 from fer_model.stages.classifier import ClassifierStage
-from fer_model.stages.registry import STAGES, StageEntry, with_helpers
+from fer_model.stages.registry import STAGES, StageEntry, refuse_uneven, with_helpers
 from fer_model.train import train
 
 
@@ -90,6 +93,27 @@ def test_another_network_is_trained_watched_predicted_with_and_loaded(linear, ti
     found = trained.probabilities(open_views(tiny_prepared, read_prepared(tiny_prepared).fold(1).test))
     predicted = pd.read_csv(job.run / "predictions.csv").filter(like="p_").to_numpy()
     assert found.numpy() == pytest.approx(predicted, abs=1e-6) and torch.is_tensor(found)
+
+
+@pytest.mark.parametrize(("method", "changes", "taken", "says"), [
+    ("cnn", {"cnn": {"batch": 9}}, (), r"4 processes cannot share cnn\.batch 9; set it to a multiple of 4"),
+    ("cnn", {"cnn": {"batch": 12, "mixup": 0.4}}, (), r"cnn\.batch 12 in parts of whole pairs; set it to a multiple of 8"),
+    ("degan", {"judges": {"batch": 6}}, (), r"judges\.batch 6; set it to a multiple of 4"),
+    ("degan", {"judges": {"batch": 6}, "gan": {"batch": 6}}, ("gan",), None),
+    ("deae", {}, (), r"ae\.batch 8 in parts of whole fours; set it to a multiple of 16"),
+    ("iacnn", {}, (), r"iacnn\.batch 8 in parts of whole fours; set it to a multiple of 16"),
+    ("cnn", {}, (), None),
+])  # fmt: skip
+def test_several_processes_share_batches_in_whole_parts(method, changes, taken, says):
+    """With two samples each of DE-AE, one process had none with a target: its loss was not a number; IACNN's pairs were torn.
+
+    Seen red: whole pairs and fours not looked at; a stage that is taken over refused.
+    """
+    config = preset("smoke", method=method)
+    config = replace(config, **{name: replace(getattr(config, name), **inner) for name, inner in changes.items()})
+    refuse_uneven(config, taken, 1)
+    with pytest.raises(ConfigError, match=says) if says else nullcontext():
+        refuse_uneven(config, taken, 4)
 
 
 def test_helpers_train_before_their_stage_and_not_for_one_that_is_taken_over():

@@ -25,7 +25,7 @@ from fer_data.store import manifest
 from fer_model.config import from_json, preset
 from fer_model.data.fold import read_prepared
 from fer_model.engine.devices import resolve_precision
-from fer_model.errors import FoldError
+from fer_model.errors import ConfigError, FoldError
 from fer_model.job import Job
 from fer_model.plan import plan
 from fer_model.train import train
@@ -121,6 +121,27 @@ def test_what_is_refused_removes_nothing_and_leaves_no_folder(run, tiny_prepared
         with pytest.raises(FerError, match=says):
             train(Job(tiny_prepared, path, preset("smoke", fold=1), **{source: run}), "cpu", resume=False, say=lambda line: None)
     assert before == {path.name: path.read_bytes() for path in there.iterdir() if path.is_file()} and not new.exists()
+
+
+@pytest.mark.parametrize(("changes", "processes", "says"), [
+    ({"head": {"taps": ("conv12", "conv23", "conv33", "foo")}}, 1, "unknown layer of head.taps 'foo'"),
+    ({"network": {"d_without_norm": ("conv99",)}}, 1, "unknown layer of network.d_without_norm 'conv99'"),
+    ({}, 3, r"3 processes cannot share judges\.batch 8"),
+])  # fmt: skip
+def test_settings_that_no_stage_can_be_made_with_remove_nothing(run, tiny_prepared, tmp_path, monkeypatch, changes, processes, says):
+    """Seen red, each: refused where the stage was made, behind the removal of a finished run; of head.taps with stage 1 trained."""
+    there, new = tmp_path / "there", tmp_path / "new"
+    shutil.copytree(run, there)
+    before = {path.name: path.read_bytes() for path in there.iterdir() if path.is_file()}
+    config = preset("smoke", fold=1)
+    config = replace(config, **{name: replace(getattr(config, name), **inner) for name, inner in changes.items()})
+    monkeypatch.setattr("fer_model.engine.distributed.size", lambda: processes)
+    for path in (there, new):
+        with pytest.raises(ConfigError, match=says):
+            train(Job(tiny_prepared, path, config), "cpu", resume=False, say=lambda line: None)
+    assert before == {path.name: path.read_bytes() for path in there.iterdir() if path.is_file()} and not new.exists()
+    monkeypatch.setattr("fer_model.engine.distributed.wait", lambda: None)
+    assert train(Job(tiny_prepared, there, preset("smoke", fold=2)), "cpu", say=lambda line: None).was_complete, "nothing is to be shared"
 
 
 def test_a_run_that_is_started_anew_takes_its_precision_from_nothing_that_lay_there(run, tiny_prepared, tmp_path):

@@ -18,8 +18,6 @@ from torch import Tensor
 
 from fer_data.faces.views import N_VIEWS
 from fer_data.store.loader import Views
-from fer_model.engine import distributed
-from fer_model.errors import ConfigError
 from fer_model.networks import one_hot, to_input_size
 
 __all__ = ["IdentitySwap", "draw_changes", "draw_shares", "mix", "mixed_labels", "person_weights", "strengthen"]
@@ -61,13 +59,7 @@ def _outside_square(u: Tensor, strength: float, size: int) -> Tensor:
 
 
 def draw_shares(n: int, alpha: float, generator: torch.Generator) -> Tensor:
-    """Return the share of each of n views in its mixture with its neighbour: (n,) float32 ~ Beta(alpha, alpha).
-
-    Raises ConfigError if several processes have odd parts.
-    """
-    each = n // distributed.size()
-    if distributed.size() > 1 and each % 2:
-        raise ConfigError(f"mixup pairs the views of a batch; give each of {distributed.size()} processes an even number, not {each}")
+    """Return the share of each of n views in its mixture with its neighbour: (n,) float32 ~ Beta(alpha, alpha)."""
     numbers = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))       # PyTorch's Beta takes no generator
     return torch.from_numpy(numbers.beta(alpha, alpha, n).astype(np.float32))
 

@@ -30,7 +30,6 @@ from fer_model.engine.devices import autocast
 from fer_model.engine.kept import Average
 from fer_model.engine.randomness import stream
 from fer_model.engine.stage import Learner, Stage
-from fer_model.errors import ConfigError
 from fer_model.losses import feature_difference, pixel_difference
 from fer_model.networks import BaselineCnn, ConditionalDecoder, Encoder, Generator, Norm1d, build, one_hot
 from fer_model.stages.classifier import view_inputs
@@ -119,9 +118,6 @@ class AutoencoderStage(Stage):
         super().__init__(config.ae)
         self.run, self.fold, self.views, self.device = config, fold, inputs.views, device
         net, n_classes, n_people = config.network, len(fold.classes), len(fold.identities)
-        each = self.config.batch // distributed.size()
-        if distributed.size() > 1 and each % 4:
-            raise ConfigError(f"stage ae has samples in fours; give each of {distributed.size()} processes a multiple of 4, not {each}")
         self.critics = Critics(inputs.trained["critics"])
         self.batches = Batches(self.views.n_faces, self.config.batch, config.seed, self.name)
         self.partners, self.expression = Partners(fold), fold.expression_labels(device)
@@ -133,7 +129,7 @@ class AutoencoderStage(Stage):
         network = build(make, device, net.init_std, stream(config.seed, "init/ae")).train()
         self.learners = {"autoencoder": Learner(network, config.ae, self.steps)}
         self.average = Average(network, config.ae) if config.ae.average_half_kimg else None
-        role = torch.arange(each) % 4                                    # (B,) of this process's samples, in every batch
+        role = torch.arange(self.config.batch // distributed.size()) % 4         # (B,) of this process's samples, in every batch
         aimed = role <= SEEN                                             # (B,) the partner is the target
         self.aimed, self.weight = aimed.to(device), torch.where(role[aimed] == SEEN, SEEN_WEIGHT, 1.0).to(device)    # (B,), (n,)
         self.at, self.free = (which.nonzero()[:, 0].to(device) for which in (aimed, ~aimed))       # (n,), (B - n,) places in the batch

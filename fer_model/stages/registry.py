@@ -15,7 +15,19 @@ from fer_model.config import TrainConfig
 from fer_model.engine.loop import Watcher
 from fer_model.engine.randomness import stream
 from fer_model.engine.stage import Stage
-from fer_model.networks import ConditionalDecoder, Decoder, Encoder, IdentityAwareCnn, NeutralGenerator, build, make_cnn, make_head
+from fer_model.errors import ConfigError
+from fer_model.networks import (
+    ConditionalDecoder,
+    Decoder,
+    Discriminator,
+    Encoder,
+    IdentityAwareCnn,
+    NeutralGenerator,
+    PairDiscriminator,
+    build,
+    make_cnn,
+    make_head,
+)
 from fer_model.stages.any_network import build_itself
 from fer_model.stages.autoencoder import AutoencoderStage
 from fer_model.stages.cnn import CnnStage
@@ -33,7 +45,7 @@ from fer_model.stages.sample_sheet import Sheets
 from fer_model.stages.svm import SvmStage
 from fer_model.stages.timm_network import TimmStage, make_timm
 
-__all__ = ["STAGES", "StageEntry", "refuse_unfit", "with_helpers"]
+__all__ = ["STAGES", "StageEntry", "refuse_uneven", "refuse_unfit", "with_helpers"]
 
 NetworkMaker = Callable[[TrainConfig, int, int], nn.Module]      # (configuration, N_e classes, N_i identities) -> without weights
 
@@ -47,6 +59,8 @@ class StageEntry:
     helpers: tuple[str, ...] = ()     # stages that are trained before it and are no part of the method
     watchers: Callable[[StageInputs, Path], tuple[Watcher, ...]] = lambda inputs, run: ()       # `run`: the run folder
     build: Callable[..., nn.Module] = build      # how networks are made and get their first weights
+    rival: NetworkMaker | None = None            # the discriminator that is trained beside them
+    whole: int = 1                    # samples that belong together: each process has a multiple of so many
 
 
 def _watchers(inputs: StageInputs, run: Path) -> tuple[Watcher, ...]:
@@ -75,28 +89,47 @@ STAGES = {
         "expression": lambda config, n_e, n_i: judge_network(config, n_e), "identity": lambda config, n_e, n_i: judge_network(config, n_i),
     }),
     "gan": StageEntry(
-        GanStage, {"encoder": _encoder, "decoder": lambda config, n_e, n_i: Decoder(config.network, n_i)}, ("judges",), _watchers
+        GanStage, {"encoder": _encoder, "decoder": lambda config, n_e, n_i: Decoder(config.network, n_i)}, ("judges",), _watchers,
+        rival=lambda config, n_e, n_i: Discriminator(config.network, n_e, n_i),
     ),
-    "neutral": StageEntry(NeutralStage, {"encoder": _encoder}),
+    "neutral": StageEntry(NeutralStage, {"encoder": _encoder}, rival=lambda config, n_e, n_i: PairDiscriminator(config.network)),
     "head": StageEntry(_head, {
         "encoder": _encoder, "head": lambda config, n_e, n_i: make_head(config.network, config.head, n_e, _body(config)),
     }),
     "critics": StageEntry(CriticsStage),
-    "ae": StageEntry(AutoencoderStage, {"encoder": _encoder, "decoder": _conditional}, ("judges",), _watchers),
+    "ae": StageEntry(AutoencoderStage, {"encoder": _encoder, "decoder": _conditional}, ("judges",), _watchers, whole=4),
     "recogniser": StageEntry(RecogniserStage, {"recogniser": lambda config, n_e, n_i: make_cnn(config.network, config.recogniser, n_e)}),
-    "iacnn": StageEntry(IacnnStage, {"iacnn": lambda config, n_e, n_i: IdentityAwareCnn(config.network, config.iacnn, n_e)}),
+    "iacnn": StageEntry(IacnnStage, {"iacnn": lambda config, n_e, n_i: IdentityAwareCnn(config.network, config.iacnn, n_e)}, whole=4),
     "cnn": StageEntry(CnnStage, {"cnn": lambda config, n_e, n_i: make_cnn(config.network, config.cnn, n_e)}),
     "timm": StageEntry(TimmStage, {"timm": lambda config, n_e, n_i: make_timm(config, n_e)}, build=build_itself),
     "own": StageEntry(OwnStage, {"own": lambda config, n_e, n_i: make_own(config, n_e)}, build=build_itself),
 }
 
 
-def refuse_unfit(config: TrainConfig, n_classes: int) -> None:
-    """Raise what making a network that is not ours raises, before anything is written: it is not there, or takes no such pictures."""
+def refuse_unfit(config: TrainConfig, n_classes: int, n_identities: int) -> None:
+    """Raise what making a network raises, before anything is written: a layer that it has not; of one that is not ours also that it is
+    not there, or takes no such pictures."""
     for stage in config.stages:
-        if STAGES[stage].build is build_itself:
-            for make in STAGES[stage].networks.values():
-                build_itself(lambda make=make: make(config, n_classes, 0), torch.device("cpu"), 0.0, stream(0, "tried"))
+        entry = STAGES[stage]
+        for make in (*entry.networks.values(), *((entry.rival,) if entry.rival else ())):
+            if entry.build is build_itself:
+                build_itself(lambda make=make: make(config, n_classes, n_identities), torch.device("cpu"), 0.0, stream(0, "tried"))
+            else:
+                with torch.device("meta"):
+                    make(config, n_classes, n_identities)
+
+
+def refuse_uneven(config: TrainConfig, taken: Container[str], processes: int) -> None:
+    """Raise ConfigError if several processes cannot share the batch of a stage that is left to train, none of `taken`."""
+    for name in with_helpers(config.stages, taken):
+        stage = getattr(config, name)
+        whole = max(STAGES[name].whole, 2 if getattr(stage, "mixup", 0) else 1)          # mixup: a view and its neighbour
+        if processes > 1 and name not in taken and stage.batch % (processes * whole):
+            together = f" in parts of whole {'pairs' if whole == 2 else 'fours'}" if whole > 1 else ""
+            raise ConfigError(
+                f"configuration: {processes} processes cannot share {name}.batch {stage.batch}{together};"
+                f" set it to a multiple of {processes * whole}"
+            )
 
 
 def with_helpers(stages: tuple[str, ...], taken: Container[str] = ()) -> list[str]:
