@@ -565,7 +565,7 @@ _STRONG = replace(
     own=replace(_SMALL.own, **_MORE),
 )
 # pretrained: `fer-model train --fold 0 --method cnn --preset pretrained --init RUN`. The network of small, fewer images, small steps of
-# what is carried over: the recipe of the first run on CK+ (docs/experiments.md), not one that was searched.
+# what is carried over. Larger steps, more images and mixup did as well on people who were set aside (docs/experiments.md).
 _PRETRAINED = replace(
     _SMALL, preset="pretrained", cnn=replace(_SMALL.cnn, kimg=36.0, lr=2e-3, carried_lr=0.1, frozen=0),
     timm=replace(_SMALL.timm, kimg=36.0, lr=1e-3, carried_lr=0.1, frozen=0),
