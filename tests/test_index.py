@@ -193,6 +193,35 @@ def test_frames_of_a_spreadsheet_are_numbers(faces, tmp_path):
     assert [frame.number for one in found.selected for frame in one.sequence.frames] == [0, 1] * 4
 
 
+def test_frames_that_are_counted_anew_for_each_expression_are_all_read(tmp_path):
+    """Three of each expression, by names and by a table; an id that is there already is not given twice; the same again is a duplicate.
+
+    Seen red: of six pictures three duplicates. Without the loop of _told_apart both a-anger were one sequence, with a duplicate in it.
+    """
+    for word in ("anger", "happy"):
+        root = people(tmp_path, [f"p1/{word}"], ["000.png", "001.png", "002.png"])
+    found = ADAPTERS["folder"](root, pattern="{subject}/{expression}/{frame}.png")
+    assert sum(len(one.frames) for one in found.sequences) == 6 and not found.skipped
+    assert [one.sequence for one in found.sequences] == [f"{n:03d}-{word}" for n in range(3) for word in ("anger", "happiness")]
+    content = [[f"p1/{word}/00{n}.png", "p1", word, "a", str(n)] for word in ("anger", "happy") for n in range(2)]
+    content += [["p1/anger/002.png", "p1", "anger", "a-anger", "0"], ["p1/happy/002.png", "p1", "happy", "a", "1"]]
+    found = ADAPTERS["folder"](root, index=index(tmp_path, content, "path,subject,expression,sequence,frame"))
+    assert [(one.sequence, len(one.frames)) for one in found.sequences] == [("a-anger", 1), ("a-anger-", 2), ("a-happiness", 2)]
+    assert [skip.detail for skip in found.skipped] == ["frame 1 of p1/a-happiness is p1/happy/001.png already"]
+    # as before: numbers that go on from one expression to the next
+    content = [[f"p1/{word}/00{n}.png", "p1", word, "a", f"{k}{n}"] for k, word in enumerate(("anger", "happy")) for n in range(2)]
+    found = ADAPTERS["folder"](root, index=index(tmp_path, content, "path,subject,expression,sequence,frame"))
+    assert [(one.sequence, one.expression) for one in found.sequences] == [("a", "anger"), ("a", "happiness")]
+
+
+def test_a_line_break_in_the_id_of_a_sequence_is_said_before_any_work(faces, tmp_path):
+    """Seen red: eight sequences; prepare made all faces, then `Column 'image_id' failed element-wise validator`."""
+    content = [[*row, '"q\n7"' if number == 0 else f"q{number}"] for number, row in enumerate(rows())]
+    found = ADAPTERS["folder"](faces, index=index(tmp_path, content, "path,subject,expression,sequence"))
+    assert len(found.sequences) == 7 and [(skip.reason, skip.source) for skip in found.skipped] == [("bad-label", "p0/0_neutral.png")]
+    assert found.skipped[0].detail == "reading a sequence in line 2 of index.csv: 'q\\n7' contains a line break; write it in one line"
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
@@ -200,7 +229,7 @@ def test_frames_of_a_spreadsheet_are_numbers(faces, tmp_path):
             {"expression": "calm"},
             "8 of 8 rows of .* cannot be used, each for this reason: .* in line 2 of index.csv: unknown expression 'calm'",
         ),
-        ({"expression": "4"}, "in line 2 of index.csv: unknown expression '4'"),
+        ({"expression": "4"}, "in line 2 of index.csv: unknown expression '4'; .*; --map FILE says what words and numbers of your own"),
         ({"path": "faces/p{n}/{file}"}, "names faces/p0/0_neutral.png, .* p0/0_neutral.png is: paths are relative to ROOT"),
         ({"path": "/data/my/p{n}/{file}"}, "paths are relative to ROOT"),
         ({"path": "P{n}/{file}"}, "p0/0_neutral.png is: upper and lower case count"),
@@ -241,7 +270,7 @@ def test_the_commonest_reason_is_the_commonest(faces, tmp_path):
 
 def test_rows_that_fail_for_one_reason_are_counted_together(faces, tmp_path):
     """Twice three frames of one number, then two words. Seen red: the frames of each sequence a reason of their own."""
-    content = [[*row[:2], "calm" if number > 5 else row[2], "qr"[number // 3 % 2], "7"] for number, row in enumerate(rows("one"))]
+    content = [[*row[:2], "calm" if number > 5 else "happy", "qr"[number // 3 % 2], "7"] for number, row in enumerate(rows("one"))]
     found = ADAPTERS["folder"](faces, index=index(tmp_path, content, "path,subject,expression,sequence,frame"))
     assert found.notes[0].startswith("6 of 8 rows of index.csv cannot be used, 4 of them for this reason: frame 7 of one/q is")
 

@@ -5,6 +5,7 @@ Out: Sequence records in natural order. What does not fit is listed as skipped, 
 
 Table columns:  path (relative to the root), subject, expression; optional sequence (default: the file's stem) and
                 frame (default: the position in its sequence). Other columns are ignored. index.py reads it.
+                Where a sequence has two frames of one number and different expressions, the expression is added to its id.
 Pattern fields: {subject}, {expression}, optional {sequence} and {frame}; `*` stands for anything within one folder or
                 file name. A field ends before the character that follows it in the pattern, so that there is only one
                 reading; {subject:4} takes exactly four characters. A field named twice must have the same text.
@@ -39,6 +40,7 @@ UNNAMED = "folder"                    # the name of every such data set before t
 _CLIP = "a clip: `prepare folder` reads pictures; save its frames as pictures, in a folder of their own"
 _LONGEST = 60                         # characters of a name, which is part of the name of each run's folder
 _TOKEN = re.compile(r"\{([^{}:]*)(?::([^{}]*))?\}|\*")
+_Member = tuple[int, str, str | None]  # number of the frame, path, expression
 
 
 def scan(
@@ -188,7 +190,9 @@ def group(entries: list[dict], words: Mapping[str, str | None]) -> tuple[list[Se
                 raise DatasetError(f"reading a subject in {where}: {raw!r} names nobody; write the person's id")
             if "/" in subject:
                 raise DatasetError(f"reading a subject in {where}: {subject!r} contains a '/'; write another character")
-            expression = expression_from_word(entry["expression"], where, words) if entry.get("expression") else None
+            if "\n" in sequence:
+                raise DatasetError(f"reading a sequence in {where}: {sequence!r} contains a line break; write it in one line")
+            expression = _expression(entry["expression"], where, words) if entry.get("expression") else None
             if entry.get("frame") and whole(entry["frame"]) is None:
                 raise DatasetError(f"reading a frame number in {where}: {entry['frame']!r} is no whole number of up to 9 digits")
         except DatasetError as error:
@@ -200,26 +204,56 @@ def group(entries: list[dict], words: Mapping[str, str | None]) -> tuple[list[Se
         else:
             groups.setdefault((subject, sequence), []).append((entry, expression))
     sequences = []
-    for key in sorted(groups, key=lambda key: tuple(map(natural_key, key))):
-        sequence, unusable = _sequence(key, groups[key])
+    numbered = _told_apart({key: _numbered(members) for key, members in groups.items()})
+    for key in sorted(numbered, key=lambda key: tuple(map(natural_key, key))):
+        sequence, unusable = _sequence(key, numbered[key])
         sequences += sequence
         skipped += unusable
     return sequences, skipped
 
 
-def _sequence(key: tuple[str, str], members: list[tuple[dict, str | None]]) -> tuple[list[Sequence], list[Skip]]:
-    """Return the sequence of these members, one for each expression in it, numbering frames that have no number."""
+def _expression(word: str, where: str, words: Mapping[str, str | None]) -> str | None:
+    """Return what expression_from_word does; where the usual words do not do, the reason names the way to say others."""
+    try:
+        return expression_from_word(word, where, words)
+    except DatasetError as error:
+        if words is not WORDS:
+            raise
+        raise DatasetError(f"{error}; --map FILE says what words and numbers of your own mean") from error
+
+
+def _numbered(members: list[tuple[dict, str | None]]) -> list[_Member]:
+    """Return the members in natural order of their paths; a frame that has no number has its position."""
+    ordered = enumerate(sorted(members, key=lambda member: natural_key(member[0]["path"])))
+    return [(whole(entry["frame"]) if entry.get("frame") else place, entry["path"], expression) for place, (entry, expression) in ordered]
+
+
+def _told_apart(groups: dict[tuple[str, str], list[_Member]]) -> dict[tuple[str, str], list[_Member]]:
+    """Return the groups; one whose frame numbers begin again with each expression becomes one for each, which ends with its name."""
+    found: dict[tuple[str, str], list[_Member]] = {}
+    for (subject, sequence), members in groups.items():
+        shown: dict[int, str | None] = {}
+        again = any(shown.setdefault(number, expression) != expression for number, _, expression in members)
+        for member in members:
+            name = f"{sequence}-{member[2]}" if again and member[2] else sequence
+            while name != sequence and (subject, name) in groups:
+                name += "-"
+            found.setdefault((subject, name), []).append(member)
+    return found
+
+
+def _sequence(key: tuple[str, str], members: list[_Member]) -> tuple[list[Sequence], list[Skip]]:
+    """Return the sequence of these members, one for each expression in it; of two frames of one number the first is taken."""
     frames: dict[str | None, dict[int, str]] = {}
     skipped = []
     taken: dict[int, str] = {}
-    for position, (entry, expression) in enumerate(sorted(members, key=lambda member: natural_key(member[0]["path"]))):
-        number = whole(entry["frame"]) if entry.get("frame") else position
-        earlier = taken.setdefault(number, entry["path"])
-        if earlier != entry["path"]:
+    for number, path, expression in members:
+        earlier = taken.setdefault(number, path)
+        if earlier != path:
             detail = f"frame {number} of {'/'.join(key)} is {earlier} already"
-            skipped.append(Skip(entry["path"], "duplicate", *key, number, detail=detail))
+            skipped.append(Skip(path, "duplicate", *key, number, detail=detail))
         else:
-            frames.setdefault(expression, {})[number] = entry["path"]
+            frames.setdefault(expression, {})[number] = path
     sequences = []
     for expression, numbered in frames.items():
         ordered = tuple(Frame(path, number) for number, path in sorted(numbered.items()))
