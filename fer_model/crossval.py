@@ -132,8 +132,8 @@ def _tasks_left(job: Job, folds: Sequence[int], repeats: int, devices: Sequence[
     prepared = read_prepared(job.data)
     job = replace(job, config=replace(job.config, precision=precision_of(job, wheres[0])))
     tasks = tasks_of(job, prepared, folds, repeats)
-    refuse_other_folds(job, prepared, tasks, repeats, wheres[0])
-    return prepared, tasks, [task for task in tasks if not refuse_other_run(task.job, prepared, wheres[0])]
+    refuse_other_folds(job, prepared, tasks, repeats, wheres[0], job.run)
+    return prepared, tasks, [task for task in tasks if not refuse_other_run(task.job, prepared, wheres[0], job.run)]
 
 
 def tasks_of(job: Job, prepared: Prepared, folds: Sequence[int], repeats: int = 0) -> list[Task]:
@@ -164,15 +164,17 @@ def tasks_of(job: Job, prepared: Prepared, folds: Sequence[int], repeats: int = 
     return tasks
 
 
-def refuse_other_folds(job: Job, prepared: Prepared, tasks: Sequence[Task], repeats: int, device: torch.device) -> None:
-    """Raise ConfigError if a complete fold that is none of `tasks`, and would be pooled with them, has other data or settings."""
+def refuse_other_folds(job: Job, prepared: Prepared, tasks: Sequence[Task], repeats: int, device: torch.device, whole: Path) -> None:
+    """Raise ConfigError if a complete fold in the job's folder that is none of `tasks` has other data or settings: `fer-model evaluate`
+    takes them together. `whole`: as in refuse_other_run.
+    """
     asked = {task.job.run for task in tasks}
     for run in runs_below(job.run):
         if run in asked or not is_fold(run) or not RunFolder(run).result.is_file():
             continue
         started, _ = RunFolder(run).read_config()
         dealt = {"fold_rule": started.fold_rule, "fold_seed": started.fold_seed} if repeats else {}
-        refuse_other_run(replace(job, run=run, config=replace(job.config, fold=started.fold, **dealt)), prepared, device)
+        refuse_other_run(replace(job, run=run, config=replace(job.config, fold=started.fold, **dealt)), prepared, device, whole)
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ def _tasks(given: Shortcut, devices: Sequence[str]) -> tuple[Prepared, list[Task
         config = replace(job.config, precision=precision_of(job, wheres[0]))
         gan = given.gan / name if given.gan and not arm.startswith(BASELINE) else None
         tasks.append(Task(f"{arm}, draw {draw}, seed {seed}", replace(job, run=given.path / arm / name, config=config, gan=gan)))
-    left = [task for task in tasks if not refuse_other_run(task.job, prepared, wheres[0])]
+    left = [task for task in tasks if not refuse_other_run(task.job, prepared, wheres[0], given.path)]
     return prepared, tasks, left
 
 

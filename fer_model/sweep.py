@@ -138,7 +138,7 @@ def _tasks(asked: Sweep, devices: Sequence[str]) -> tuple[Prepared, list[tuple[P
         label = f"{_told(point.values) or job.config.name}, seed {seed}"
         job = replace(job, run=asked.folder(point, seed), config=config)
         tasks = tasks_of(job, prepared, asked.folds)
-        refuse_other_folds(job, prepared, tasks, 0, wheres[0])
+        refuse_other_folds(job, prepared, tasks, 0, wheres[0], asked.path)
         for task in tasks:
             mine = task.job
             if mine.config.synthesiser is not None:
@@ -148,7 +148,7 @@ def _tasks(asked: Sweep, devices: Sequence[str]) -> tuple[Prepared, list[tuple[P
                 mine = replace(mine, gan=None if leader == mine.run else leader)
             found.append((point, seed, Task(f"{label}, {task.name}", mine)))
     found.sort(key=lambda one: one[2].job.gan is not None)
-    return prepared, found, [task for _, _, task in found if not refuse_other_run(task.job, prepared, wheres[0])]
+    return prepared, found, [task for _, _, task in found if not refuse_other_run(task.job, prepared, wheres[0], asked.path)]
 
 
 def _refuse_strangers(path: Path) -> None:

@@ -149,8 +149,8 @@ def training(
         return Outcome(run, evaluation, was_complete=False)
 
 
-def refuse_other_run(job: Job, prepared: Prepared, device: torch.device) -> bool:
-    """Return whether the run folder holds this run, complete; nothing is trained or written.
+def refuse_other_run(job: Job, prepared: Prepared, device: torch.device, whole: Path) -> bool:
+    """Return whether the run folder holds this run, complete; nothing is trained or written. `whole`: the folder of the command.
 
     Raises ConfigError if it holds a run of another configuration or on other data, RunError if it holds something else.
     """
@@ -160,10 +160,9 @@ def refuse_other_run(job: Job, prepared: Prepared, device: torch.device) -> bool
     folder.refuse_strangers()
     if not folder.config.is_file():
         return False
-    anew = f"remove {job.run.parent}"                                    # with the runs that belong together: they are on the same data
-    folder.refuse_other_data(prepared, anew)                             # it may have folds that these have not
+    folder.refuse_other_data(prepared, f"remove {whole}")                # all of its runs are on the same data; these may have other folds
     fold = prepared.fold_of(job.config)
-    folder.open(settled(job, prepared, fold, device), fold, prepared, None, anew)
+    folder.open(settled(job, prepared, fold, device), fold, prepared, None, f"remove {job.run.parent}")
     return folder.result.is_file()
 
 

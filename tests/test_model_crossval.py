@@ -69,6 +69,19 @@ def test_folds_that_would_be_pooled_are_compared_before_anything_is_trained(writ
     assert [child.name for child in path.iterdir()] == ["fold2"]
 
 
+def test_with_other_data_the_folder_of_all_repeats_is_named(write_tiny, tmp_path):
+    """The second repeat is on other data too. Seen red: the folder of the first repeat alone."""
+    data, path, config = write_tiny(tmp_path / "prepared"), tmp_path / "r", replace(SMOKE, cnn=replace(SMOKE.cnn, kimg=0.016))
+    crossval(Job(data, path, config), folds=(0,), repeats=1, say=lambda line: None)
+    with pytest.raises(ConfigError, match=re.escape(f"or remove {path / 'shuffled0'} to start again")):
+        plan_crossval(Job(data, path, replace(config, seed=1)), (0,), 2)
+    shutil.rmtree(data)
+    write_tiny(data, seed=1)
+    for folds in ((0,), (1,)):
+        with pytest.raises(ConfigError, match=rf"has changed since the run was started; .*{re.escape(f'or remove {path} to start again')}"):
+            plan_crossval(Job(data, path, config), folds, 2)
+
+
 def test_the_command_goes_on_and_prints_pooled_figures_and_folds(folds, tiny_prepared):
     said = call("crossval", "--data", tiny_prepared, "--run", folds, "--method", "cnn", "--preset", "smoke")
     parts = ("complete; 3 folds were complete before", "36 images, 18 sequences, 6 people of 3 test folds, pooled", "mean ± sd")

@@ -1,6 +1,8 @@
 """Sweeps: combinations, folders, stage 1 that is shared, what an interruption costs, the table."""
 
 import json
+import re
+import shutil
 import sys
 from dataclasses import replace
 
@@ -103,6 +105,24 @@ def test_combinations_that_share_stage_1_train_it_once(tiny_prepared, tmp_path):
     one, two = found.points
     assert one.kimg == two.kimg == pytest.approx(0.032)
     assert (one.spent()[0], two.spent()[0]) == pytest.approx((0.064, 0.032))
+
+
+def test_folds_of_a_combination_are_compared_and_with_other_data_the_whole_sweep_is_named(write_tiny, tmp_path):
+    """A combination's folder is a cross-validation, which `evaluate` takes as a whole, fold 0 with fold 1.
+
+    Seen red, each: a fold of other settings trained next to it; the folder of the first combination alone named.
+    """
+    data = write_tiny(tmp_path / "prepared")
+    asked = Sweep(data, tmp_path / "s", points("cnn.lr=1e-3,2e-3"), (0,))
+    sweep(asked, devices=CPU, say=quiet)
+    other = Sweep(data, asked.path, points("cnn.lr=1e-3,2e-3", preset="small"), (1,))
+    first = asked.folder(asked.points[0], 0)
+    with pytest.raises(ConfigError, match=rf"{re.escape(str(first))}/fold0: .* was .*, or remove {re.escape(str(first))} to start"):
+        plan_sweep(other, CPU)
+    shutil.rmtree(data)
+    write_tiny(data, seed=1)
+    with pytest.raises(ConfigError, match=rf"has changed since the run .*{re.escape(f'or remove {asked.path} to start again')}"):
+        plan_sweep(asked, CPU)
 
 
 @pytest.mark.slow
