@@ -395,6 +395,8 @@ def _prepare(dataset, root, out, adapter_options, dry_run, strict, as_json, **gi
     if dry_run:
         common.answer(plan.dry_run(dataset, root, out, config), as_json)
         return
+    for note in plan.made_again(out, config):
+        common.tell(f"note: {note}")
     with common.progress(f"preparing {dataset}") as progress:
         summary = run.prepare_dataset(dataset, root, out, config, progress)
     common.answer(summary, as_json)

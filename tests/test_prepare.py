@@ -251,6 +251,45 @@ def test_a_run_without_a_single_face_is_an_error(tmp_path):
         prepare_dataset("folder", tmp_path / "faces", tmp_path / "out", config)
 
 
+def test_a_run_without_a_single_face_leaves_a_finished_folder_as_it_is(small_ck, tmp_path):
+    """Seen red: the first shard of the new run, empty, took the place of the old one, and the manifest was removed."""
+    out = tmp_path / "out"
+    prepare_dataset("ck+", small_ck, out, SMALL)
+    whole = bytes_of(out)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "x.csv").write_text("frame")
+    wrong = PrepareConfig(**{**SMALL.__dict__, "landmarks": "openface", "openface": tmp_path / "other"})
+    with pytest.raises(DatasetError, match=r"no face could be used; .*no-landmarks"):
+        prepare_dataset("ck+", small_ck, out, wrong)
+    assert whole.items() <= bytes_of(out).items() and len(fer_data.read_manifest(out))
+
+
+def test_a_shard_without_a_face_before_others_is_written_in_its_place(small_ck, tmp_path, monkeypatch):
+    """Seen red: shards held back until there was a face were not written."""
+    root, config = tmp_path / "ck", PrepareConfig(landmarks="none", folds=2, views="virtual")
+    shutil.copytree(small_ck, root)
+    monkeypatch.setattr("fer_data.prepare.plan.SHARD_FACES", 6)
+    boxes = make_plan("ck+", root, config).selected
+    first = [frame.source for one in boxes.box(0) for frame in one.sequence.frames]
+    assert len(boxes.boxes) > 1
+    for source in first:
+        (root / source).write_bytes(b"")
+    done = prepare_dataset("ck+", root, tmp_path / "out", config)
+    assert done.skipped["unreadable"] == len(first) and done.shards_written == len(boxes.boxes)
+    assert "00000.h5" not in set(fer_data.read_manifest(tmp_path / "out")["shard"])
+    assert (tmp_path / "out" / "shards" / "00000.h5").is_file()
+
+
+def test_faces_that_are_made_again_are_announced(small_ck, tmp_path):
+    """Other folds and views say nothing. Seen red: another colour replaced a finished folder without a word."""
+    command = ["prepare", "ck+", str(small_ck), str(tmp_path / "out"), "--landmarks", "dlib", "--folds", "2", "--views", "virtual"]
+    assert "made again" not in CliRunner().invoke(main, command).output
+    assert "made again" not in CliRunner().invoke(main, [*command, "--folds", "4", "--views", "stored", "--dry-run"]).output
+    said = f"note: the faces in {tmp_path / 'out'} were made with other options (colour grey there, rgb now): they are made again"
+    assert said in CliRunner().invoke(main, [*command, "--colour", "rgb", "--dry-run"]).output
+    assert CliRunner().invoke(main, [*command, "--colour", "rgb"]).stderr.startswith(said)
+
+
 def test_real_photographs(real_faces, tmp_path):
     """102 photographs of 51 people: all found, 10 folds, nobody shared."""
     config = PrepareConfig(landmarks="dlib", views="virtual", options={"pattern": "images/{subject}/{subject}_{sequence}_{expression}.jpg"})

@@ -4,14 +4,15 @@ In:  the root of a database, PrepareConfig.
 Out: Plan. No picture is decoded.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from fer_data.datasets import folder
 from fer_data.datasets.adapters import ADAPTERS
-from fer_data.errors import DatasetError
+from fer_data.errors import DatasetError, ManifestError
 from fer_data.faces.landmarks import backend_options, open_backend
 from fer_data.faces.views import N_VIEWS, VIEW_SIZE
 from fer_data.labels import HumanFigure
@@ -21,13 +22,15 @@ from fer_data.protocol import folds, peaks
 from fer_data.protocol.folds import OFFICIAL
 from fer_data.records import Scan, Sequence, Skip
 from fer_data.store.folder import MARK, check_out, marked
+from fer_data.store.manifest import read_settings
 from fer_data.text import counted, unknown
 
-__all__ = ["NEUTRAL", "SHARD_FACES", "UNWRITTEN", "DryRun", "Plan", "PrepareConfig", "dry_run", "make_plan", "name_of"]
+__all__ = ["NEUTRAL", "SHARD_FACES", "DryRun", "Plan", "PrepareConfig", "dry_run", "made_again", "make_plan", "name_of"]
 
 SHARD_FACES = 48                      # a shard is closed once it has this many faces; stored views make it about 49 MB
 NEUTRAL = ("off", "class", "reference")          # what becomes of the first frame of each sequence
-UNWRITTEN = ("distinct_subjects", "small_faces")         # fields of PrepareConfig that are not written where they are off
+_UNWRITTEN = ("distinct_subjects", "small_faces")         # fields of PrepareConfig that are not written where they are off
+_DECISIVE = ("landmarks", "detector", "small_faces", "colour", "frames", "neutral")      # fields of PrepareConfig that decide the faces
 _REASONS = 3                          # so many reasons are named where next to nothing could be selected
 
 
@@ -35,7 +38,7 @@ _REASONS = 3                          # so many reasons are named where next to 
 class PrepareConfig:
     """How a database is prepared. All but `workers`, `scheduler` and the place of `openface` (not its content) decides the bytes.
 
-    What is in UNWRITTEN is written only where it is set: settings of before it was there keep their bytes.
+    What is in _UNWRITTEN is written only where it is set: settings of before it was there keep their bytes.
     """
 
     landmarks: str = "fan"            # landmark backend; never swapped for another
@@ -58,6 +61,13 @@ class PrepareConfig:
         """Return name and options for faces.landmarks.open_backend."""
         openface = self.openface and Path(self.openface).absolute()
         return self.landmarks, backend_options(self.landmarks, self.detector, openface, self.small_faces)
+
+    def written(self) -> dict:
+        """Return it as settings.json has it."""
+        config = {key: value for key, value in asdict(self).items() if key not in ("workers", "scheduler", "openface")}
+        config = {key: value for key, value in config.items() if key not in _UNWRITTEN or value}
+        config["options"] = {key: Path(value).name if isinstance(value, Path) else value for key, value in config["options"].items()}
+        return config
 
 
 @dataclass(frozen=True)
@@ -94,6 +104,7 @@ class DryRun:
     plan: Plan
     config: PrepareConfig
     out: Path
+    again: tuple[str, ...]            # as `made_again` says it
 
     def to_json(self) -> dict:
         plan, config = self.plan, self.config
@@ -103,7 +114,7 @@ class DryRun:
             "subjects": len({one.sequence.subject for one in plan.selected if one.sequence.subject}),
             "faces": plan.n_faces, "frame_rule": plan.rule, "folds": config.folds, "fold_rule": config.fold_rule,
             "landmarks": plan.backend, "shards": len(plan.selected.boxes), "views": config.views, "bytes": plan.bytes_needed(config),
-            "out": str(self.out), "notes": list(plan.notes),
+            "out": str(self.out), "notes": [*self.again, *plan.notes],
         }  # fmt: skip
 
     def __rich__(self):
@@ -208,7 +219,27 @@ def dry_run(dataset: str, root: Path, out: Path, config: PrepareConfig) -> DryRu
     """Return what `prepare_dataset` would do with the same arguments; writes nothing. Raises as it does before it writes."""
     name = name_of(dataset, root, out, config)
     check_out(name, Path(root), Path(out))
-    return DryRun(make_plan(dataset, root, config, name), config, Path(out))
+    return DryRun(make_plan(dataset, root, config, name), config, Path(out), made_again(out, config))
+
+
+def made_again(out: Path, config: PrepareConfig) -> tuple[str, ...]:
+    """Return a sentence if `out` is a finished folder whose faces were made with other options, which are named; else none."""
+    if not (Path(out) / "manifest.parquet").is_file():
+        return ()
+    try:
+        held = read_settings(out)["config"]
+    except ManifestError:             # of another version, or damaged: nothing is known of its options
+        return ()
+    there, asked = _decisive(held), _decisive(json.loads(json.dumps(config.written())))
+    differing = [f"{name} {there.get(name)} there, {asked.get(name)} now" for name in there | asked if there.get(name) != asked.get(name)]
+    if not differing:
+        return ()
+    return (f"the faces in {out} were made with other options ({'; '.join(differing)}): they are made again, and those there are replaced",)
+
+
+def _decisive(config: dict) -> dict:
+    """Return the options of a configuration that decide the faces, those of the adapter among them."""
+    return {name: config.get(name) for name in _DECISIVE} | config["options"]
 
 
 def _too_few(dataset: str, root: Path, scan: Scan, labelled: dict[str, list[str]]) -> str:

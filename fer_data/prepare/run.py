@@ -33,7 +33,7 @@ from fer_data.files import write_json_atomically
 from fer_data.labels import classes_of
 from fer_data.people import UNKNOWN
 from fer_data.prepare.cluster import cluster
-from fer_data.prepare.plan import UNWRITTEN, Plan, PrepareConfig, make_plan, name_of
+from fer_data.prepare.plan import Plan, PrepareConfig, make_plan, name_of
 from fer_data.prepare.sequence import PIPELINE_VERSION, SCALING_VERSION, Result, Task, hash_rows, hash_source, place_of, process
 from fer_data.prepare.shelf import Selected
 from fer_data.prepare.workers import open_pool
@@ -119,6 +119,7 @@ def prepare_dataset(
     as many as its attribute `width` says. By default it is `config.workers` processes, or the cluster of `config.scheduler`.
     `out` must be new, empty, or prepared from the same database (store/folder.py). Raises DatasetError, BusyError, WeightsError,
     ClusterError and OSError before or between writes: what lies in `out` is always whole, and the same call goes on from there.
+    A run in which no face can be used leaves a finished folder as it is.
     """
     began = time.time()
     root, out = Path(root), Path(out)
@@ -176,6 +177,14 @@ class _Shard:
     sequences: int
     results: list[Result] = field(default_factory=list)              # that have come so far
 
+    @property
+    def has_face(self) -> bool:
+        return bool(self.kept.rows) if self.kept else any(result.rows for result in self.results)
+
+    @property
+    def skipped(self) -> list[dict]:
+        return self.kept.skipped if self.kept else [asdict(skip) for result in self.results for skip in result.skipped]
+
 
 @dataclass
 class _Made:
@@ -227,11 +236,13 @@ class _Run:
     summary: Summary
     progress: Progress
     done: int = 0
+    any_face: bool = False            # whether a shard so far has one
     room: np.ndarray | None = None    # for the views of a shard
 
     def records(self, pool: Executor, sources: _Sources) -> Iterator[shards.ShardRecord]:
         """Yield the record of each shard, in order: those that are there, and those made now. Only a few sequences are ahead."""
         begun: deque[_Shard] = deque()
+        empty: list[_Shard] = []      # without a face, before the first that has one: until then nothing that lies there is changed
         waiting: deque[Future] = deque()
         for number in self.plan.selected.boxes:
             chosen = self.plan.selected.box(number)
@@ -243,20 +254,26 @@ class _Run:
                 waiting.append(pool.submit(process, self._task(one, hashes)))
                 while len(waiting) >= _IN_FLIGHT * max(1, getattr(pool, "width", self.config.workers)):
                     begun[0].results.append(self._taken(waiting.popleft()))
-                    yield from self._finished(begun)
-            yield from self._finished(begun)
+                    yield from self._finished(begun, empty)
+            yield from self._finished(begun, empty)
         while begun:
             begun[0].results.append(self._taken(waiting.popleft()))
-            yield from self._finished(begun)
+            yield from self._finished(begun, empty)
+        for shard in empty:           # no face at all: they are counted, and not written
+            yield shards.ShardRecord(shards.shard_name(shard.number), shard.key, 0, "", [], shard.skipped, {})
 
-    def _finished(self, begun: deque[_Shard]) -> Iterator[shards.ShardRecord]:
-        """Yield the records of the first shards, as far as they have all their results."""
+    def _finished(self, begun: deque[_Shard], empty: list[_Shard]) -> Iterator[shards.ShardRecord]:
+        """Yield the records of the first shards, as far as they have all their results; of empty ones once a face was made."""
         while begun and len(begun[0].results) == begun[0].wanted:
             shard = begun.popleft()
             if shard.kept:
                 self.summary.shards_kept += 1
                 self._advance(shard.sequences)
-            yield shard.kept or self._make_shard(shard)
+            empty.append(shard)
+            self.any_face |= shard.has_face
+            while self.any_face and empty:
+                shard = empty.pop(0)
+                yield shard.kept or self._make_shard(shard)
 
     def _task(self, one: Selected, hashes: dict[str | tuple[str, int], tuple[str, bool]]) -> Task:
         return Task(
@@ -317,10 +334,9 @@ class _Run:
             data["views"] = render_views(data["faces"], self._room(data["faces"].shape))  # (N, 110, 96, 96[, 3])
             self.summary.rendered += len(rows) * N_VIEWS
         rows = [{**row, "shard": name, "row": number} for number, row in enumerate(rows)]
-        skipped = [asdict(skip) for result in results for skip in result.skipped]
         self.summary.shards_written += 1
         manifest.withdraw(self.out)
-        return shards.write_shard(self.out / "shards", name, shard.key, data, rows, skipped)
+        return shards.write_shard(self.out / "shards", name, shard.key, data, rows, shard.skipped)
 
 
 @dataclass(frozen=True)
@@ -357,12 +373,9 @@ def _write_manifest(run: _Run, made: _Made, jumps: list[bool]) -> None:
         reasons = _reasons(summary.skipped, skipped)
         hint = "".join(f"; {note}" for note in _no_faces(run.config, skipped, 0))
         raise DatasetError(f"preparing {plan.dataset}: no face could be used; skipped: {reasons}{hint}")
-    config = {key: value for key, value in asdict(run.config).items() if key not in ("workers", "scheduler", "openface")}
-    config = {key: value for key, value in config.items() if key not in UNWRITTEN or value}
-    config["options"] = {key: Path(value).name if isinstance(value, Path) else value for key, value in config["options"].items()}
     settings = {
         "dataset": plan.dataset, "drawn": is_drawn(run.root), "classes": list(classes_of(made.expressions)), "frame_rule": plan.rule,
-        "config": config, "backend": plan.backend, "code_version": __version__, "opencv": cv2.__version__,
+        "config": run.config.written(), "backend": plan.backend, "code_version": __version__, "opencv": cv2.__version__,
         "pipeline_version": PIPELINE_VERSION, "found": summary.found, "kept": summary.kept, "skipped": summary.skipped,
         "notes": list(summary.notes), "shards": made.hashes,
         **({"human": [asdict(one) for one in plan.human]} if plan.human else {}),
