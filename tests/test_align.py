@@ -17,6 +17,7 @@ from fer_data.faces.align import (
     TEMPLATE,
     align,
     canvas_to_picture,
+    place_whole,
     points_on_canvas,
     similarity_from_landmarks,
 )  # fmt: skip
@@ -142,6 +143,13 @@ def test_colour_is_aligned_channel_by_channel():
 def test_points_that_cannot_be_aligned_are_refused(points, message):
     with pytest.raises(LandmarkError, match=message):
         similarity_from_landmarks(points)
+
+
+@pytest.mark.parametrize("shape", [(3, 1000), (1000, 3), (1, 1000, 3)])
+def test_a_strip_is_placed_too(shape):
+    """Seen red: a cv2.error, which ended the whole run, where the picture was to be reduced by more than its shorter side."""
+    face = place_whole(np.full(shape, 7, np.uint8))
+    assert face.pixels.shape[:2] == (CANVAS, CANVAS) and (face.pixels == 7).all() and face.invented > 0.98
 
 
 def test_opencv_warps_exactly(smooth_faces):

@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 
 from cli.fer_data import main
 from fer_data.errors import ImageError
+from fer_data.files import sha256_of_bytes
 from fer_data.pictures.decode import decode, decode_picture, few_bits, grey_of
 from fer_data.pictures.header import bits_per_sample, largest_value
+from fer_data.prepare import sequence as work
 from fer_data.prepare.plan import PrepareConfig, make_plan
 from fer_data.prepare.run import prepare_dataset
+from fer_data.records import Frame, Sequence
 from fer_data.store import shards
 from fer_data.store.manifest import read_settings, read_skipped
 from fer_model.use.prediction import Prediction
@@ -97,6 +100,34 @@ def test_what_a_pnm_calls_white_is_white(white):
         assert (found.min(), found.max()) == (0, 255) and remark == f"calls {white} white: the brightness is scaled by it"
         assert np.abs(found - picture * 255.0 / white).max() <= 1
     assert largest_value(pgm(RAMP, 65535)) is None and largest_value(pgm(RAMP % 256, 255)) is None
+
+
+@pytest.mark.parametrize("white", [1, 15, 100, 254, 1023, 4095])
+def test_a_pnm_as_text_is_the_one_as_bytes(white):
+    """Seen red: scaled twice up to 254, so that of 0, 5, 10 and 15 all but the first were 255."""
+    picture = (RAMP.astype(np.uint32) * white // 4095).astype(np.uint16)
+    for text, raw, shape in ((b"P2", "P5", "64 64"), (b"P3", "P6", "16 64")):
+        head = f" {shape} {white}\n"
+        values = picture.ravel()[: 3072 if raw == "P6" else 4096]
+        as_text = text + head.encode() + "\n".join(map(str, values)).encode() + b"\n"
+        as_bytes = raw.encode() + head.encode() + values.astype(">u2" if white > 255 else "u1").tobytes()
+        found, expected = decode(as_text, True, "a"), decode(as_bytes, True, "a")
+        assert found[1] == expected[1] and np.abs(found[0].astype(int) - expected[0]).max() <= 1
+
+
+def test_points_of_scaled_pictures_are_kept_for_one_way_of_scaling(tmp_path, monkeypatch):
+    """The shard is made again after a change of it, and so must be its points. Seen red: one key for both."""
+    keys = {}
+    for name, picture in (("plain", np.zeros((8, 8), np.uint8)), ("deep", RAMP)):
+        data = encoded(picture)
+        (tmp_path / name).write_bytes(data)
+        one = Sequence("faces", "a", "b", "anger", (Frame(name, 0),))
+        task = work.Task(str(tmp_path), one, (sha256_of_bytes(data),), ("dlib", {}), {"name": "dlib"}, [], False, None)
+        monkeypatch.setattr(work, "locate", lambda *given: ("whole", ["no-face"]))
+        for version in (1, 2):
+            monkeypatch.setattr(work, "SCALING_VERSION", version)
+            keys[name, version] = work.process(task).cache_key
+    assert keys["plain", 1] == keys["plain", 2] and keys["deep", 1] != keys["deep", 2]
 
 
 def test_other_kinds_of_deep_pictures():

@@ -11,7 +11,7 @@ from fer_data.errors import ManifestError, ShardError, StorageError
 from fer_data.prepare import run
 from fer_data.prepare.plan import PrepareConfig
 from fer_data.prepare.shelf import Selected, Shelf
-from fer_data.records import Frame, Sequence
+from fer_data.records import Frame, Sequence, Skip
 from fer_data.store import manifest, shards
 from fer_data.store.manifest import read_manifest, read_settings, write_manifest
 from tests.trees import bytes_of
@@ -59,6 +59,21 @@ def test_what_breaks_the_schema_in_a_later_part_is_refused(rows, settings, tmp_p
     with pytest.raises(ManifestError, match=f"writing the manifest: .*{said}"):
         write_manifest(tmp_path, rows, [], settings)
     assert not any(tmp_path.iterdir())
+
+
+def test_a_carriage_return_in_a_name_breaks_no_table(rows, settings, tmp_path):
+    """A Mac's Icon\\r. Seen red: two rows of one, and `not the CSV that prepare writes`; other rows keep their bytes."""
+    names = ["Icon\r", "a\r\nb\n.png", 'c"d,e.png', "", "f\r"]
+    rows[0]["source"] = "a\rb\r.png"
+    write_manifest(tmp_path, rows, [Skip(name, "litter", frames=0, detail=f"it is {name}") for name in names], settings)
+    skipped = manifest.read_skipped(tmp_path)
+    assert skipped["source"].tolist() == sorted(names) and skipped["detail"].tolist() == [f"it is {name}" for name in sorted(names)]
+    written = pd.read_csv(tmp_path / "manifest.csv", dtype={"subject": str, "sequence": str}, keep_default_na=False)
+    assert written["source"].tolist() == [row["source"] for row in rows]
+    rows[0]["source"] = 'a"b,\n.png'
+    write_manifest(tmp_path, rows, [], settings)
+    text = read_manifest(tmp_path).to_csv(index=False, lineterminator="\n")
+    assert (tmp_path / "manifest.csv").read_bytes() == text.encode()
 
 
 def test_digests_that_agree_by_chance_refuse_nothing(rows, settings, tmp_path, monkeypatch):

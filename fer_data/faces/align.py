@@ -131,7 +131,7 @@ def _face(picture: np.ndarray, matrix: np.ndarray, residual_px: float) -> Face:
 def _warped(picture: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Warp a picture onto the canvas, reduced first if it is large."""
     scale = float(np.sqrt(np.linalg.det(matrix[:, :2])))  # canvas px per picture px
-    factor = max(1, int(1.0 / (2.0 * scale))) if scale < 0.5 else 1
+    factor = max(1, min(int(1.0 / (2.0 * scale)), *picture.shape[:2])) if scale < 0.5 else 1       # of a strip no side becomes 0
     source, warp = _reduce(picture, factor, matrix)
     return cv2.warpAffine(source, warp, (CANVAS, CANVAS), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 

@@ -69,13 +69,19 @@ def _decoded(data: bytes) -> tuple[np.ndarray | None, str]:
         return picture, ""
     deep = cv2.cvtColor(np.maximum(deep, 0).astype(np.uint16), cv2.COLOR_BGR2RGB)          # a TIFF may have a sign
     if white is not None:
+        if white < 256 and data[:2] in (b"P2", b"P3"):                   # written as text: of so small a white OpenCV has scaled them
+            return picture, _called_white(white)
         scaled = np.minimum(deep.astype(np.uint32), white) * 255 // white
-        return scaled.astype(np.uint8), f"calls {white} white: the brightness is scaled by it"
+        return scaled.astype(np.uint8), _called_white(white)
     largest = int(deep.max())
     if bits := few_bits(largest):
         remark = f"uses {bits} of 16 bits (its largest value is {largest}): the brightness is scaled by them"
         return (deep >> (bits - 8)).astype(np.uint8), remark
     return (deep >> 8).astype(np.uint8) if picture is None else picture, ""
+
+
+def _called_white(white: int) -> str:
+    return f"calls {white} white: the brightness is scaled by it"
 
 
 def grey_of(picture: np.ndarray) -> np.ndarray:

@@ -27,7 +27,7 @@ from fer_data.store import cache, manifest
 __all__ = ["PIPELINE_VERSION", "SCALING_VERSION", "Result", "Task", "hash_rows", "hash_source", "locate", "place_of", "process"]
 
 PIPELINE_VERSION = 2                  # part of every key: raise it when the same input would give other bytes
-SCALING_VERSION = 1                   # the same of pictures whose brightness may be scaled (pictures/decode.py), and of no others
+SCALING_VERSION = 2                   # the same of pictures whose brightness may be scaled (pictures/decode.py), and of no others
 _UPRIGHT_RAD = 1.0                    # a face turned further than this is looked for in another framing first
 _UNREADABLE = "unreadable: "          # what stands before the reason where there is no hash
 
@@ -112,7 +112,7 @@ def process(task: Task) -> Result:
             "pipeline": PIPELINE_VERSION, "opencv": cv2.__version__, "backend": task.identity, "colour": task.colour,
             "evidence": task.evidence, "framings": list(task.sequence.framings),
             "frames": [[task.sha256[index], task.sequence.frames[index].position] for index in readable],
-            **({"scaled": scaled} if scaled else {}),
+            **({"scaled": scaled, "scaling": SCALING_VERSION} if scaled else {}),
         }
     )  # fmt: skip
     framing, found, cached = _find(task, key, pictures, readable)

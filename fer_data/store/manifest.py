@@ -217,7 +217,17 @@ def _frames(rows: Iterable[dict], dtypes: dict[str, str]) -> Iterator[pd.DataFra
 
 def _append_csv(file: BinaryIO, number: int, frame: pd.DataFrame) -> None:
     """Write the part of a table with this number, from 0."""
-    frame.to_csv(file, header=not number, index=False, lineterminator="\n", mode="wb", encoding="utf-8")
+    frame.to_csv(_Lines(file), header=not number, index=False, lineterminator="\r\n")
+
+
+class _Lines:
+    """Takes the rows that csv's writer ends with "\\r\\n", and ends them with "\\n": it quotes only the ends of lines that it writes."""
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+
+    def write(self, row: str) -> None:
+        self._file.write(row.removesuffix("\r\n").encode() + b"\n")
 
 
 def read_manifest(out: Path) -> pd.DataFrame:
