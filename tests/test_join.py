@@ -16,8 +16,11 @@ from fer_data.errors import DatasetError, PeopleError, ShardError
 from fer_data.files import sealed_json, unseal
 from fer_data.people import one_name
 from fer_data.prepare.join import join, plan_join
-from fer_data.prepare.plan import PrepareConfig
+from fer_data.prepare.plan import PrepareConfig, dry_run
 from fer_data.prepare.run import prepare_dataset
+from fer_data.protocol import folds
+from fer_data.report import page
+from fer_data.share.card import write_card
 from fer_data.share.terms import terms_of
 from fer_data.store.loader import open_views
 from fer_data.store.manifest import read_manifest, read_settings, read_skipped
@@ -113,11 +116,31 @@ def test_joined_with_one_more(three, tmp_path):
     assert one.drop(columns="shard").equals(other.drop(columns="shard"))
 
 
+def test_a_sequence_is_of_one_expression(three, tmp_path, monkeypatch):
+    """S/happy/01.png and S/sad/01.png are two sequences of one id. Seen red in turn, without the expression: the plan (2 of 4), prepare,
+    `shown`, the joined folder, the card, the page."""
+    for number, (who, word) in enumerate(product("PQ", ("happy", "sad"))):
+        picture(tmp_path / f"ids/{who}/{word}/01.png", 5, number)
+    config = PrepareConfig(landmarks="none", views="stored", folds=2, options={"pattern": "{subject}/{expression}/{sequence}.png"})
+    assert dry_run("folder", tmp_path / "ids", tmp_path / "d", config).to_json()["sequences"] == 4
+    assert prepare_dataset("folder", tmp_path / "ids", tmp_path / "d", config).sequences == 4
+    assign = folds.assign
+    monkeypatch.setattr(folds, "assign", lambda shown, *rule: asked.update(shown) or assign(shown, *rule))
+    asked = {}
+    plan = plan_join([three[0], tmp_path / "d"], tmp_path / "out", 2, "stratified")
+    assert {who: sorted(asked[f"ids:{who}"]) for who in "PQ"} == {who: ["happiness", "sadness"] for who in "PQ"}
+    assert join(plan).sequences == 12 + 4
+    write_card(tmp_path / "d")
+    assert "4 faces, 2 people, 4 sequences" in (tmp_path / "d" / "card.md").read_text()
+    assert ("sequences", 4, "") in page._tiles(read_manifest(tmp_path / "d"), 2, 0, 0)
+
+
 DIFFERENT = [
     ({"config": {"landmarks": "dlib"}}, "landmarks: none in .*a, dlib in .*b"), ({"config": {"views": "virtual"}}, "views: stored in"),
     ({"config": {"colour": "rgb"}}, "colour: grey"), ({"backend": {"version": "9"}}, "version of the landmark backend"),
     ({"backend": {"weights_sha256": "f" * 64}}, "model files"), ({"pipeline_version": 9}, "pipeline"),
-    ({"config": {"detector": "whole"}}, "detector"),
+    ({"backend": {"detector": "whole"}}, "settings of the landmark backend: detector not set in .*a, detector whole in .*b"),
+    ({"opencv": "9.9.9"}, "version of OpenCV: .*9.9.9"),
 ]  # fmt: skip
 
 
@@ -128,6 +151,12 @@ def test_faces_of_different_kinds_are_refused(settings, words, three, tmp_path):
     with pytest.raises(DatasetError, match=f"not of one kind: .*{words}.*prepare both with the same options"):
         plan_join(three[:2], tmp_path / "out", 2)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_detector_that_the_backend_does_not_use_is_no_difference(three, tmp_path):
+    """Seen red: config.detector was compared, which only some backends look at."""
+    change(three[1], config={"detector": "whole"})
+    assert plan_join(three[:2], tmp_path / "out", 2).config["detector"] == "differs"
 
 
 @pytest.mark.parametrize(("names", "words"), [

@@ -232,6 +232,14 @@ def test_a_neutral_class_is_not_held_against_the_published_counts():
     )
 
 
+def test_sequences_of_one_id_and_two_expressions_are_two_against_the_published_counts():
+    """Seen red: 2 of 4 sequences."""
+    facts = replace(content.facts_of("ck+"), subjects=2, sequences=4, images=4)
+    rows = [(subject, name) for subject in ("S005", "S010") for name in ("anger", "fear")]
+    frame = pd.DataFrame([{"subject": subject, "sequence": "001", "expression": name} for subject, name in rows])
+    assert content._published(frame, facts).level == "ok"
+
+
 def test_left_out_is_told_apart_with_file_names(folder, tmp_path):
     """Broken on purpose by asking for NOT_SELECTED twice in page.py: 7 could not be used."""
     write_report(folder, tmp_path / "r.html")

@@ -38,9 +38,10 @@ _DOING = "joining prepared folders"
 # Why faces of two folders are not of one kind: what differs -> how to read it in settings.json
 _ALIKE: dict[str, Callable[[dict], object]] = {
     "landmarks": lambda settings: settings["config"]["landmarks"],
-    "detector": lambda settings: settings["config"]["detector"],
     "version of the landmark backend": lambda settings: settings["backend"]["version"],
     "model files of the landmark backend": lambda settings: settings["backend"]["weights_sha256"][:12],
+    "settings of the landmark backend": lambda settings: settings["backend"],             # such as its detector
+    "version of OpenCV": lambda settings: settings["opencv"],
     "colour": lambda settings: settings["config"]["colour"],
     "views": lambda settings: settings["config"]["views"],
     "version of the pipeline": lambda settings: settings["pipeline_version"],
@@ -117,15 +118,16 @@ def plan_join(folders: Sequence[Path], out: Path, n_folds: int = 10, fold_rule: 
     joined = {pair: joined_id(*pair) for pair in dict.fromkeys(pairs)}
     rows["subject"] = [joined[pair] for pair in pairs]
     peaks = rows[rows["role"] == "peak"]
-    shown = peaks.drop_duplicates(["subject", "sequence"]).groupby("subject")["expression"].agg(list).to_dict()
+    sequences = peaks[["subject", "sequence", "expression"]].drop_duplicates()
+    shown = sequences.groupby("subject")["expression"].agg(list).to_dict()
     fold_of = folds.assign(shown, fold_rule, n_folds, fold_seed)
     if nobody := sorted(set(rows["subject"]) - set(fold_of)):
         raise DatasetError(f"{_DOING}: {nobody[0]} has neutral references and no other face; prepare again without --neutral reference")
     counts = peaks.pivot_table(index="dataset", columns="expression", values="image_id", aggfunc="count", fill_value=0)
     counts = counts[list(classes_of(peaks["expression"]))]
     config = _config(parts) | {"folds": n_folds, "fold_rule": fold_rule, "fold_seed": fold_seed}
-    references, sequences = int((rows["role"] == "reference").sum()), len(rows[["subject", "sequence"]].drop_duplicates())
-    return JoinPlan(parts, Path(out), name, config, joined, fold_of, len(rows), references, sequences, counts, _notes(peaks, counts))
+    references = int((rows["role"] == "reference").sum())
+    return JoinPlan(parts, Path(out), name, config, joined, fold_of, len(rows), references, len(sequences), counts, _notes(peaks, counts))
 
 
 def _part(path: Path, rows: pd.DataFrame) -> _Part:
@@ -166,9 +168,17 @@ def _refuse_unlike(parts: tuple[_Part, ...]) -> None:
     first = parts[0]
     for part in parts[1:]:
         for what, read in _ALIKE.items():
-            if read(first.settings) != read(part.settings):
-                values = f"{read(first.settings)} in {first.path}, {read(part.settings)} in {part.path}"
+            here, there = read(first.settings), read(part.settings)
+            if here != there:
+                values = f"{_told(here, there)} in {first.path}, {_told(there, here)} in {part.path}"
                 raise DatasetError(f"{_DOING}: their faces are not of one kind: {what}: {values}; prepare both with the same options")
+
+
+def _told(value: object, other: object) -> object:
+    """Return a value as a sentence has it; of a dict only what differs from the other one."""
+    if not isinstance(value, dict):
+        return value
+    return ", ".join(f"{key} {value.get(key, 'not set')}" for key in value | other if value.get(key) != other.get(key))
 
 
 def _refuse_shared(names: list[str]) -> None:

@@ -110,7 +110,7 @@ class DryRun:
         plan, config = self.plan, self.config
         return {
             "dry_run": True, "dataset": plan.dataset, "sequences_found": plan.n_sequences,
-            "sequences": len({one.sequence.sequence_id for one in plan.selected}),
+            "sequences": len({(one.sequence.sequence_id, one.sequence.expression) for one in plan.selected if one.sequence.role == "peak"}),
             "subjects": len({one.sequence.subject for one in plan.selected if one.sequence.subject}),
             "faces": plan.n_faces, "frame_rule": plan.rule, "folds": config.folds, "fold_rule": config.fold_rule,
             "landmarks": plan.backend, "shards": len(plan.selected.boxes), "views": config.views, "bytes": plan.bytes_needed(config),

@@ -209,10 +209,12 @@ class _Made:
             for row in _assigned(record, plan.selected.box(number), self.people):
                 self.kept += 1
                 self.references += row["role"] == "reference"
-                self.sequences += (row["subject"], row["sequence"]) != before            # those of a sequence are together
-                before = row["subject"], row["sequence"]
                 self.subjects.add(row["subject"])
-                self.expressions |= {row["expression"]} if row["role"] == "peak" else set()
+                if row["role"] == "peak":
+                    key = row["subject"], row["sequence"], row["expression"]
+                    self.sequences += key != before                      # those of a sequence are together
+                    before = key
+                    self.expressions.add(row["expression"])
                 self.split[row.get("split", "")] += 1
                 yield row
 

@@ -208,7 +208,7 @@ def _published(frame: pd.DataFrame, facts: Facts) -> Finding:
         if len(frame) == facts.images:
             return Finding("ok", f"Faces are as many as published ({facts.images:,}){besides}.")
         return Finding("look", f"Against the published counts: {len(frame):,} of {facts.images:,} faces{besides}.")
-    here = frame["subject"].nunique(), len(frame[["subject", "sequence"]].drop_duplicates()), len(frame)
+    here = frame["subject"].nunique(), len(frame[["subject", "sequence", "expression"]].drop_duplicates()), len(frame)
     there = facts.subjects, facts.sequences, facts.images
     if facts.sequences is None:
         return Finding("ok" if here[0] == there[0] else "look", f"People: {here[0]} of {there[0]} that are published.")

@@ -113,7 +113,7 @@ def _draw(out: Path, frame: pd.DataFrame, first: pd.DataFrame) -> tuple[pd.DataF
 
 def _tiles(frame: pd.DataFrame, folds: int, n_flagged: int, n_unusable: int) -> list[tuple[str, int, str]]:
     """Return (name, number, class) of the numbers at the top; where people are unknown, no number of them."""
-    sequences = len(frame[["subject", "sequence"]].drop_duplicates())
+    sequences = len(frame.loc[frame["role"] == "peak", ["subject", "sequence", "expression"]].drop_duplicates())
     people = [("people", frame["subject"].nunique(), "")] if are_known(frame["subject"]) else []
     return [
         ("faces", len(frame), ""), *people, ("sequences", sequences, ""),

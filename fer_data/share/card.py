@@ -76,7 +76,7 @@ def _card(frame: pd.DataFrame, settings: dict, skipped: pd.DataFrame, terms: Ter
 
 
 def _in_short(frame: pd.DataFrame, peaks: pd.DataFrame, settings: dict) -> list[str]:
-    config, sequences = settings["config"], len(peaks[["subject", "sequence"]].drop_duplicates())
+    config, sequences = settings["config"], len(peaks[["subject", "sequence", "expression"]].drop_duplicates())
     references = len(frame) - len(peaks)
     counts = [
         counted(len(peaks), "face"), counted(peaks["subject"].nunique(), "person", "people"),
