@@ -159,7 +159,7 @@ def or_fold(context, option, split):
 @click.option("--split", type=options.Choice([OFFICIAL]), callback=or_fold,
               help="In place of --fold: the split of a database whose people are unknown.")
 @options.data()
-@options.run("runs/<dataset>-<method>[-<head>...][-<preset>][-<settings>]-fold<N>")
+@options.run("runs/<dataset>-<method>[-<head>...][-<preset>][-<start>][-<settings>]-fold<N>")
 @together(*METHOD)
 @click.option("--gan", type=options.RUN, metavar="RUN", help="Take stage 1 from this finished run; its fold and settings must be equal.")
 @click.option("--init", type=options.RUN, metavar="RUN", help="Start stage 1 from the weights of this `fer-model pretrain` run.")
@@ -288,7 +288,7 @@ FOLDS = options.listed("--folds", int, "N,N", "Only these folds, counted from 0.
 
 @main.command()
 @options.data()
-@options.run("runs/<dataset>-<method>[-<preset>][-<settings>][-seed<N>]")
+@options.run("runs/<dataset>-<method>[-<preset>][-<start>][-<settings>][-seed<N>]")
 @together(*METHOD)
 @click.option("--gan", type=options.RUN, metavar="RUNS", help="Use each fold's stage 1 of this cross-validation.")
 @click.option("--init", type=options.RUN, metavar="RUN", help="Start each fold's stage 1 from this run of pretrain.")
@@ -332,7 +332,7 @@ def crossval(data, run, gan, init, weights, pretrained, trained_on, folds, repea
 
 @main.command()
 @options.data()
-@options.run("runs/<dataset>-<method>-sweep-<setting>...")
+@options.run("runs/<dataset>-<method>[-<preset>][-<start>]-sweep-<setting>...")
 @set_option("A setting with the values to try, such as gan.lr=1e-4,2e-4. May be repeated; every combination is trained.", "VALUE,VALUE")
 @together(*METHOD)
 @click.option("--init", type=options.RUN, metavar="RUN", help="Start each run from this run of pretrain.")

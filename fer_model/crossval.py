@@ -25,7 +25,7 @@ from fer_model.engine import distributed
 from fer_model.engine.devices import resolve_device
 from fer_model.errors import ConfigError, FoldError, RunError
 from fer_model.evaluate.run_table import RunTable, evaluate_runs
-from fer_model.job import Job, name_of, precision_of
+from fer_model.job import Job, name_of, precision_of, unless_before
 from fer_model.plan import RunPlan, plan
 from fer_model.runs.fold_runs import holds_folds, is_fold
 from fer_model.runs.folder import RunFolder, runs_below
@@ -71,10 +71,11 @@ class CrossValidated:
 def default_crossval(job: Job, repeats: int = 0) -> Path:
     """Return where a cross-validation goes that names no folder: runs/<dataset>-<name_of>, with -repeated if so.
 
-    `job.run` is not looked at.
+    `job.run` is not looked at. Raises what unless_before does.
     """
     config = replace(job.config, fold_rule="manifest") if repeats else job.config
-    return Path("runs") / f"{read_settings(job.data)['dataset']}-{name_of(config, what='-repeated' if repeats else '')}"
+    dataset, what = read_settings(job.data)["dataset"], "-repeated" if repeats else ""
+    return unless_before(*(f"{dataset}-{name_of(config, what=what, kind=kind)}" for kind in ("", config.name)), config)
 
 
 def crossval(

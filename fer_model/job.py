@@ -2,7 +2,8 @@
 
 In:  paths and a TrainConfig, from the command line or from Python.
 Out: Job, which train, plan and crossval take; kind_of, name_of, what tells a configuration from others; default_run, the folder of a run
-     that names none; settled, its configuration once data and device are known. Here is decided whether a run computes in bf16.
+     that names none, and unless_before, where it was before; settled, its configuration once data and device are known. Here is decided
+     whether a run computes in bf16.
 """
 
 from collections.abc import Sequence
@@ -16,14 +17,15 @@ from fer_data.text import either
 from fer_model.config import CELL_RULES, FOR_STARTS, OFFICIAL, PRETRAINED, STARTS_FROM_FILE, TrainConfig, resolve_budgets
 from fer_model.data.fold import Fold, Prepared
 from fer_model.engine.devices import resolve_precision
-from fer_model.errors import ConfigError
+from fer_model.errors import ConfigError, RunError
+from fer_model.runs.fold_runs import read_content
 from fer_model.runs.folder import RunFolder, runs_below
 from fer_model.runs.given_weights import GivenWeights, read_given, with_weights
 from fer_model.runs.pretrained import Pretrained, read_pretrained, with_init
 from fer_model.settings import DEFAULT_PRESET
 from fer_model.settings_text import name_suffix
 
-__all__ = ["Job", "Start", "default_run", "kind_of", "name_of", "precision_of", "settled", "start_of"]
+__all__ = ["Job", "Start", "default_run", "kind_of", "name_of", "precision_of", "settled", "start_of", "unless_before"]
 
 Start = Pretrained | GivenWeights     # what weights that training starts from come from
 
@@ -71,8 +73,11 @@ def _refuse_other_use(config: TrainConfig) -> None:
 
 
 def kind_of(config: TrainConfig, name: str = "") -> str:
-    """Return a configuration's name (`name`: another one) with its preset, unless that is small, and which weights it starts from."""
-    preset = "" if config.preset == DEFAULT_PRESET else f"-{config.preset}"
+    """Return a configuration's name (`name`: another one) with its preset, unless that is small, and which weights it starts from.
+
+    Preset pretrained is `recipe` here: -pretrained, in the name of a configuration, says that it has a start.
+    """
+    preset = "" if config.preset == DEFAULT_PRESET else "-recipe" if config.preset == "pretrained" else f"-{config.preset}"
     start = "" if config.init is None else f"-{config.init[:8]}"
     return f"{name or config.name}{preset}{start}"
 
@@ -89,10 +94,30 @@ def name_of(config: TrainConfig, always: Sequence[str] = (), what: str = "", kin
 
 
 def default_run(job: Job) -> Path:
-    """Return where a run goes that names no folder: runs/<dataset>-<name_of>-fold<N>, -draw<N> or -official. `job.run` is not looked at."""
+    """Return where a run goes that names no folder: runs/<dataset>-<name_of>-fold<N>, -draw<N> or -official. `job.run` is not looked at.
+
+    Raises what unless_before does.
+    """
     what = "draw" if job.config.fold_rule in CELL_RULES else "fold"
     fold = "" if job.config.fold is None else f"-{OFFICIAL}" if job.config.fold_rule == OFFICIAL else f"-{what}{job.config.fold}"
-    return Path("runs") / f"{read_settings(job.data)['dataset']}-{name_of(job.config)}{fold}"
+    new, before = (f"{read_settings(job.data)['dataset']}-{name_of(job.config, kind=kind)}{fold}" for kind in ("", job.config.name))
+    return unless_before(new, before, job.config)
+
+
+def unless_before(name: str, before: str, config: TrainConfig) -> Path:
+    """Return runs/<name>. `before`: the name that it had when neither preset nor start stood in it.
+
+    Raises RunError if it is new, and a run of this preset and start is in the folder of before: the same command shall go on with it.
+    """
+    new, old = Path("runs") / name, Path("runs") / before
+    if new != old and not new.exists():
+        for content in map(read_content, runs_below(old)):
+            if (content["config"]["preset"], content["config"].get("init")) == (config.preset, config.init):
+                raise RunError(
+                    f"starting a run: one of this configuration was started in {old}, as {new} was called before; give --run {old}, or"
+                    " another --run to start again"
+                )
+    return new
 
 
 def settled(job: Job, prepared: Prepared, fold: Fold, device: torch.device, resume: bool = True) -> TrainConfig:

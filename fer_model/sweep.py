@@ -32,7 +32,7 @@ from fer_model.engine.devices import resolve_device
 from fer_model.errors import ConfigError, RunError
 from fer_model.evaluate.figures import Evaluation, accuracy, evaluate_together, plain_table
 from fer_model.evaluate.pooled import Spread, spread
-from fer_model.job import Job, kind_of, name_of, precision_of
+from fer_model.job import Job, kind_of, name_of, precision_of, unless_before
 from fer_model.plan import RunPlan, plan
 from fer_model.runs.fold_runs import holds_folds, processor_minutes
 from fer_model.runs.folder import RunFolder
@@ -114,14 +114,18 @@ class Sweep:
 
 
 def default_sweep(asked: Sweep) -> Path:
-    """Return where a sweep goes that names no folder: runs/<dataset>-<kind_of>-sweep-<setting>-<setting>. `asked.path` is not looked at."""
+    """Return where a sweep goes that names no folder: runs/<dataset>-<kind_of>-sweep-<setting>-<setting>. `asked.path` is not looked at.
+
+    Raises what unless_before does.
+    """
     config, values = asked.points[0].config, asked.points[0].values
     keys = "".join(f"-{key}" for key in values)
     keys = keys if len(keys) <= 60 else f"-{len(values)}settings-{hashlib.sha256(keys.encode()).hexdigest()[:8]}"
     other = "methods" if "method" in values else config.method if "head.variant" in values else ""
     alike = replace(config, preset=DEFAULT_PRESET) if "preset" in values else config
-    name = kind_of(alike, f"{other}{'-pretrained' if config.init else ''}" if other else "")
-    return Path("runs") / f"{read_settings(asked.data)['dataset']}-{name}-sweep{keys}"
+    before = f"{other}{'-pretrained' if config.init else ''}" if other else config.name
+    dataset = read_settings(asked.data)["dataset"]
+    return unless_before(*(f"{dataset}-{name}-sweep{keys}" for name in (kind_of(alike, before), before)), config)
 
 
 def _tasks(asked: Sweep, devices: Sequence[str]) -> tuple[Prepared, list[tuple[Point, int, Task]], list[Task]]:
