@@ -21,8 +21,8 @@ from fer_data.errors import TableError, UnreadableError
 from fer_data.files import left_over, read_file
 from fer_data.people import says_nothing
 
-__all__ = ["ROLES", "SUFFIXES", "Line", "Table", "read_table", "table_of", "roles_of", "text_of", "raw_lines", "lines_of", "what_instead",
-           "number", "whole"]  # fmt: skip
+__all__ = ["ROLES", "SUFFIXES", "Line", "Table", "read_table", "table_of", "roles_of", "text_of", "raw_lines", "lines_of", "csv_rows",
+           "what_instead", "number", "whole"]  # fmt: skip
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet")
 # what a column holds -> its names, and vaguer ones that count where none of the first is there; without case, blanks and punctuation
@@ -46,6 +46,7 @@ ROLES = {
 _NAMES = {role: tuple(tuple(names.split()) for names in both) for role, both in ROLES.items()}
 _KNOWN = {name for both in _NAMES.values() for names in both for name in names}
 
+_LONGEST_CELL = 1 << 24               # characters
 _SEPARATORS = ",;\t|"
 _MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF32_LE: "utf-32-le", codecs.BOM_UTF32_BE: "utf-32-be",
           codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}  # fmt: skip
@@ -251,7 +252,10 @@ def _separator(text: str) -> str:
     """Return the separator by which the first line that is not empty has most columns with a known name, else most cells."""
     begin = re.search(r"[^\r\n]*[^\s][^\r\n]*", text)
     first = begin[0] if begin else ""
-    rows = {one: next(iter(_reader(first, one)), []) for one in _SEPARATORS}
+    try:
+        rows = {one: next(iter(_reader(first, one)), []) for one in _SEPARATORS}
+    except csv.Error as error:
+        raise TableError(f"its first line is not a row of a CSV table ({error})") from error
     return max(rows, key=lambda one: (sum(_plain(cell) in _KNOWN for cell in rows[one]), len(rows[one])))
 
 
@@ -275,7 +279,13 @@ def _parsed(text: str, separator: str, first: int = 1) -> list[Line]:
 
 
 def _reader(text: str, separator: str):
-    return csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
+    return csv_rows(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
+
+
+def csv_rows(lines: Iterable[str], **dialect):
+    """Return csv.reader of lines, for cells that may be as long as the pixels of a picture: Python's own limit is 131,072 characters."""
+    csv.field_size_limit(_LONGEST_CELL)
+    return csv.reader(lines, **dialect)
 
 
 def raw_lines(text: str) -> list[str]:

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import tarfile
 from pathlib import Path
 
 import cv2
@@ -23,6 +24,8 @@ from fer_data.datasets.published import load_facts
 from fer_data.errors import DatasetError, ShardError
 from fer_data.faces.views import render_view
 from fer_data.files import unseal
+from fer_data.prepare.plan import PrepareConfig
+from fer_data.prepare.run import prepare_dataset
 from fer_data.share.export import MARK, export_faces, plan_export
 from fer_data.share.formats import FORMATS
 from fer_data.share.samples import Samples, _keys
@@ -184,6 +187,23 @@ def test_names_are_unique_on_any_disk():
     keys = _keys(pd.DataFrame({"image_id": ids}))
     assert len({key.casefold() for key in keys}) == len(ids) and all(re.fullmatch(r"[A-Za-z0-9_-]+", key) for key in keys)
     assert keys[4:] == ["a_x_y_00000002", "a_b_c_00000003", "S1_001_00000004"]
+
+
+def test_long_names_are_cut_and_stay_unique(tmp_path):
+    """Those that differ behind the cut alone, too. Seen red: `ValueError: name is too long` from tarfile."""
+    import pandas as pd
+
+    ids = [f"d/S1/{'x' * 83}{end}/00000001" for end in ("", "a", "b")]
+    keys = _keys(pd.DataFrame({"image_id": [*ids, ids[0].upper()]}))
+    assert [len(key) for key in keys] == [95] * 4 and len({key.casefold() for key in keys}) == 4
+    assert _keys(pd.DataFrame({"image_id": ids[:1]})) == [f"S1_{'x' * 83}_00000001"]
+    for subject in ("a", "b"):
+        (tmp_path / "in" / subject).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / "in" / subject / f"{'long-' * 40}_happy.png"), np.full((48, 48), 7, np.uint8))
+    config = PrepareConfig(landmarks="none", folds=2, views="virtual", options={"pattern": "{subject}/{sequence}_{expression}.png"})
+    prepare_dataset("folder", tmp_path / "in", tmp_path / "out", config)
+    with tarfile.open(made(tmp_path / "out", tmp_path / "x", "webdataset") / "fold_0-000000.tar") as archive:
+        assert [len(name) for name in archive.getnames()] == [99, 99, 100]
 
 
 # --- licence ----------------------------------------------------------------------------------------------------------

@@ -130,6 +130,22 @@ def test_a_table_that_is_none_is_refused(tmp_path):
         scan(tmp_path)
 
 
+def test_pictures_of_224_px_are_rows_too_and_longer_cells_are_said(tmp_path, monkeypatch):
+    """Seen red: `_csv.Error: field larger than field limit (131072)`; and where a row has the end of an old Mac's line in it."""
+    path, large = tmp_path / "fer2013.csv", np.full((224, 224), 250)
+    cells = " ".join(map(str, large.ravel()))
+    path.write_text(f"emotion,pixels,Usage\n1,{cells},Training\n")
+    table = open_table(path)
+    assert np.array_equal(table.picture(0), large)
+    monkeypatch.setattr("fer_data.tables._LONGEST_CELL", 1000)
+    with pytest.raises(ImageError, match=r"reading row 0 of fer2013\.csv: the file changed"):
+        table.picture(0)
+    for row in (f"1,{cells},Training ", "1,1 2 3 4\r,Training"):
+        path.write_bytes(f"emotion,pixels,Usage\n{row}\n".encode())
+        with pytest.raises(DatasetError, match=r"fer2013\.csv: it has a line that is not a row of a CSV table \(.*\): '1,"):
+            scan(tmp_path)
+
+
 def test_a_table_that_changes_while_it_is_read_is_refused(tmp_path):
     path = write_csv(tmp_path / "fer2013.csv", [0, 1], ["Training"] * 2) / "fer2013.csv"
     table = open_table(path)

@@ -204,6 +204,16 @@ def test_whatever_a_file_holds_only_our_own_error_leaves_the_reader(tmp_path_fac
             read_table(path)
 
 
+def test_a_cell_may_be_long_and_one_that_is_too_long_is_said(monkeypatch):
+    """A list of Python in one line. Seen red: `_csv.Error: field larger than field limit (131072)` from the first line."""
+    names = "[" + ", ".join(f"'S{number}/happy.png'" for number in range(9000)) + "]"
+    assert len(lines_of(names)[0].cells) == 9000 and lines_of(f"path;pixels\na.png;{names}")[1].cells[1] == names
+    monkeypatch.setattr("fer_data.tables._LONGEST_CELL", 1000)
+    for text, sentence in ((names, r"first line is not a row of a CSV table \(field larger"), (f"path\n{names}", "line 2 is not a row")):
+        with pytest.raises(TableError, match=sentence):
+            lines_of(text.replace(",", ""))
+
+
 def test_a_row_has_the_line_with_which_it_begins():
     """Seen red: rows counted, not lines."""
     found = table('sep=,\r\n\r\npath,subject\r\n\r\n"a\r\n.png",1\r\nb.png,2\r\n')

@@ -16,6 +16,7 @@ import numpy as np
 
 from fer_data.errors import ImageError, TableError
 from fer_data.files import opened
+from fer_data.tables import csv_rows
 
 __all__ = ["PixelTable", "is_table", "open_table"]
 
@@ -74,7 +75,10 @@ class PixelTable:
         doing = f"reading row {row} of {self.path.name}"
         with opened(self.path) as file:
             file.seek(int(self._offsets[row]))
-            cells = _cells(file.readline())
+            try:
+                cells = _cells(file.readline())
+            except TableError:                                           # it was a row when the table was opened
+                cells = []
         text = cells[self._pixels].strip() if len(cells) == len(self._columns) else ""
         if hashlib.sha256(text.encode()).hexdigest() != self.sha256(row):
             raise ImageError(f"{doing}: the file changed while it was being read")
@@ -100,4 +104,7 @@ def _table(path: Path, modified: int, size: int) -> PixelTable:
 
 
 def _cells(line: bytes) -> list[str]:
-    return next(csv.reader([line.decode("latin-1").strip("\r\n")]), [])
+    try:
+        return next(csv_rows([line.decode("latin-1").strip("\r\n")]), [])
+    except csv.Error as error:
+        raise TableError(f"it has a line that is not a row of a CSV table ({error}): {line[:40].decode('latin-1')!r} ...") from error

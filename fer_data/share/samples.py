@@ -31,6 +31,8 @@ KEPT = {name: COLUMNS[name][0] for name in (
     "image_id", "dataset", "subject", "sequence", "frame", "expression", "fold", "face_sha256", "residual_px", "invented", "jump",
 )}  # fmt: skip
 
+_LONGEST_KEY = 95                     # characters: a name in a plain POSIX tar file has 100, the longest ending .json
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -118,11 +120,14 @@ def _keys(rows) -> list[str]:
     """Return a name for each face that every file system and archive can hold: subject, sequence, frame.
 
     Where two would be called the same once other characters are replaced, or on a disk that does not tell A from a, all that
-    are end with the beginning of a hash of their image_id.
+    are end with the beginning of a hash of their image_id; so does one that is cut because it is too long.
     """
     plain = ["_".join(re.sub(r"[^A-Za-z0-9-]", "_", part) for part in name.split("/")[1:]) for name in rows["image_id"]]
     count = Counter(key.casefold() for key in plain)
-    return [
-        key if count[key.casefold()] == 1 else f"{key}-{sha256_of_bytes(name.encode())[:8]}"
-        for key, name in zip(plain, rows["image_id"], strict=True)
-    ]
+    keys = []
+    for key, name in zip(plain, rows["image_id"], strict=True):
+        if count[key.casefold()] > 1 or len(key) > _LONGEST_KEY:
+            ending = f"-{sha256_of_bytes(name.encode())[:8]}"
+            key = key[: _LONGEST_KEY - len(ending)] + ending
+        keys.append(key)
+    return keys

@@ -48,7 +48,7 @@ class ShardRecord:
     """What is known of a shard without opening it: the content of its JSON file."""
 
     name: str                         # 00000.h5
-    key: str                          # sha256 of everything that decides its content (prepare.shard_key)
+    key: str                          # sha256 of everything that decides its content (prepare/run.py)
     size: int                         # bytes of the HDF5 file
     sha256: str                       # of the HDF5 file
     rows: list[_Row]                  # manifest rows, without fold

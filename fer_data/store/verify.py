@@ -3,7 +3,7 @@
 In:  a prepared folder.
 Out: Verified: how many shards there are, and the problems, each one sentence with file, data set and first bad row.
 
-The HDF5 library opens a shard in a child process only (store/guard.py).
+The HDF5 library opens a shard in a child process only (store/untrusted.py).
 """
 
 from collections.abc import Callable
