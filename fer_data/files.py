@@ -20,8 +20,8 @@ from fer_data.text import listed
 
 __all__ = [
     "growing", "json_bytes", "left_over", "make_folder", "occupied", "opened", "parse_object", "read_file", "remove_durably",
-    "reported", "sealed_json", "sha256_of_bytes", "sha256_of_file", "sha256_of_sources", "unseal", "why_not_listed", "why_unreadable",
-    "write_bytes_atomically", "write_json_atomically",
+    "reported", "sealed_json", "sha256_of_bytes", "sha256_of_file", "sha256_of_sources", "shown", "unseal", "why_not_listed",
+    "why_unreadable", "write_bytes_atomically", "write_json_atomically",
 ]  # fmt: skip
 
 _SEAL = b' "seal": "%s"\n}\n'            # the last of a sealed object; the sha256 is of all that stands before it
@@ -243,7 +243,7 @@ def _words(path: Path, error: OSError) -> str:
     """Return what the file system says of a path, as the end of a sentence. Raises the error again if the path is not its cause."""
     if error.errno in _OURS:
         raise error
-    link = f"is a link to {_shown(Path(path).readlink())}, " if Path(path).is_symlink() else ""
+    link = f"is a link to {shown(Path(path).readlink())}, " if Path(path).is_symlink() else ""
     if error.errno == errno.ELOOP:
         return f"{link or 'is a link, '}which leads back to itself"
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
@@ -253,8 +253,8 @@ def _words(path: Path, error: OSError) -> str:
     return f"{link}which cannot be read ({error.strerror})" if link else f"cannot be read ({error.strerror})"
 
 
-def _shown(name: Path) -> str:
-    """Return a name as UTF-8 can write it."""
+def shown(name: str | Path) -> str:
+    """Return a name as UTF-8 can write it: a byte that is none as \\xNN."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 

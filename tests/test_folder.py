@@ -1,6 +1,8 @@
 """A folder is written to only if it is new, empty, or this database's own; nothing of anybody else's is touched."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -105,6 +107,17 @@ def test_the_same_again_changes_nothing_and_keeps_the_report(pictures, tmp_path)
     times = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file() and path.name not in ("run.json", ".lock")}
     prepare_dataset("folder", pictures, out, PLAIN)
     assert times == {path: path.stat().st_mtime_ns for path in times}
+
+
+def test_paths_that_are_not_utf_8_are_kept_as_they_can_be_written(pictures, tmp_path, monkeypatch):
+    """And the database is prepared. Seen red: `UnicodeEncodeError: surrogates not allowed` when all else was written."""
+    root, out = (tmp_path / os.fsdecode(name) for name in (b"in\xff", b"out\xff"))
+    shutil.copytree(pictures, root)
+    monkeypatch.setattr(sys, "argv", ["fer-data", str(root)])
+    dry, done = (json.loads(prepare_text(root, out, "--json", *more).stdout) for more in (["--dry-run"], []))
+    kept = json.loads((out / "run.json").read_bytes())
+    assert dry["out"] == done["out"] == kept["summary"]["out"] == f"{tmp_path}/out\\xff"
+    assert kept["root"] == kept["command"][1] == f"{tmp_path}/in\\xff"
 
 
 def test_what_was_written_about_it_does_not_outlive_the_manifest(pictures, tmp_path):

@@ -1,6 +1,7 @@
 """Several prepared folders as one: people stay apart, nothing is lost, nothing that is not alike is mixed, nothing is half-written."""
 
 import json
+import os
 import shutil
 from itertools import product
 
@@ -133,6 +134,15 @@ def test_a_sequence_is_of_one_expression(three, tmp_path, monkeypatch):
     write_card(tmp_path / "d")
     assert "4 faces, 2 people, 4 sequences" in (tmp_path / "d" / "card.md").read_text()
     assert ("sequences", 4, "") in page._tiles(read_manifest(tmp_path / "d"), 2, 0, 0)
+
+
+def test_paths_that_are_not_utf_8_are_kept_as_they_can_be_written(three, tmp_path):
+    """Seen red: `UnicodeEncodeError: surrogates not allowed` when all else was written."""
+    one = three[0].rename(tmp_path / os.fsdecode(b"a\xff"))
+    plan = plan_join([one, three[1]], tmp_path / os.fsdecode(b"out\xff"), 2, "stratified")
+    done = join(plan)
+    kept = json.loads((done.out / "run.json").read_bytes())
+    assert kept["joined"][0] == f"{one.parent}/a\\xff" and kept["summary"]["out"] == plan.to_json()["out"] == f"{tmp_path}/out\\xff"
 
 
 DIFFERENT = [

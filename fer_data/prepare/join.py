@@ -22,7 +22,7 @@ import pandas as pd
 
 from fer_data import __version__
 from fer_data.errors import DatasetError, ShardError
-from fer_data.files import sha256_of_file, write_json_atomically
+from fer_data.files import sha256_of_file, shown, write_json_atomically
 from fer_data.labels import classes_of
 from fer_data.people import joined_id, refuse_unknown, same_pictures
 from fer_data.prepare.run import Progress, Summary
@@ -77,7 +77,7 @@ class JoinPlan:
         counts = {name: {key: int(count) for key, count in row.items()} for name, row in self.counts.iterrows()}
         return {
             "dry_run": True, "dataset": self.name, "faces": self.n_faces, "subjects": len(self.fold_of), "folds": self.config["folds"],
-            "fold_rule": self.config["fold_rule"], "expressions": counts, "out": str(self.out), "notes": list(self.notes),
+            "fold_rule": self.config["fold_rule"], "expressions": counts, "out": shown(self.out), "notes": list(self.notes),
         }  # fmt: skip
 
     def __rich__(self):
@@ -154,8 +154,8 @@ def join(plan: JoinPlan, progress: Progress = lambda done, total: None) -> Summa
         remove_surplus(out, hashes)
         summary.seconds = time.time() - began
         write_json_atomically(out / "run.json", {
-            "command": sys.argv, "joined": [str(part.path.resolve()) for part in plan.parts], "finished": time.time(),
-            "summary": summary.to_json(),
+            "command": [shown(word) for word in sys.argv], "joined": [shown(part.path.resolve()) for part in plan.parts],
+            "finished": time.time(), "summary": summary.to_json(),
         })  # fmt: skip
     return summary
 

@@ -15,6 +15,7 @@ from fer_data.datasets.adapters import ADAPTERS
 from fer_data.errors import DatasetError, ManifestError
 from fer_data.faces.landmarks import backend_options, open_backend
 from fer_data.faces.views import N_VIEWS, VIEW_SIZE
+from fer_data.files import shown
 from fer_data.labels import HumanFigure
 from fer_data.people import UNKNOWN, person, refuse_alike
 from fer_data.prepare.shelf import Selected, Shelf
@@ -114,7 +115,7 @@ class DryRun:
             "subjects": len({one.sequence.subject for one in plan.selected if one.sequence.subject}),
             "faces": plan.n_faces, "frame_rule": plan.rule, "folds": config.folds, "fold_rule": config.fold_rule,
             "landmarks": plan.backend, "shards": len(plan.selected.boxes), "views": config.views, "bytes": plan.bytes_needed(config),
-            "out": str(self.out), "notes": [*self.again, *plan.notes],
+            "out": shown(self.out), "notes": [*self.again, *plan.notes],
         }  # fmt: skip
 
     def __rich__(self):

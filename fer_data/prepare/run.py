@@ -29,7 +29,7 @@ from fer_data import __version__
 from fer_data.datasets.tree import is_drawn
 from fer_data.errors import DatasetError
 from fer_data.faces.views import N_VIEWS, VIEW_SIZE, render_views
-from fer_data.files import write_json_atomically
+from fer_data.files import shown, write_json_atomically
 from fer_data.labels import classes_of
 from fer_data.people import UNKNOWN
 from fer_data.prepare.cluster import cluster
@@ -79,7 +79,7 @@ class Summary:
         return sum(count for reason, count in self.skipped.items() if reason in UNUSABLE)
 
     def to_json(self) -> dict:
-        content = {**asdict(self), "out": str(self.out)}
+        content = {**asdict(self), "out": shown(self.out)}
         return content if self.subjects == 0 else {key: value for key, value in content.items() if key != "split"}
 
     def __rich__(self):
@@ -435,7 +435,7 @@ def _write_run(out: Path, root: Path, config: PrepareConfig, summary: Summary) -
     write_json_atomically(
         out / "run.json",
         {
-            "command": sys.argv, "root": str(root.resolve()), "workers": config.workers, "scheduler": config.scheduler,
-            "finished": time.time(), "summary": summary.to_json(),
+            "command": [shown(word) for word in sys.argv], "root": shown(root.resolve()), "workers": config.workers,
+            "scheduler": config.scheduler, "finished": time.time(), "summary": summary.to_json(),
         },
     )  # fmt: skip
