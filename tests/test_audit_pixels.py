@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fer_data.audit import near_duplicates
 from fer_data.audit.check_split import check_split
 from fer_data.audit.near_duplicates import THRESHOLD, PictureHash, find_duplicates, hash_picture
 from fer_data.audit.split import Item, Split, SplitFold
@@ -70,13 +71,14 @@ def test_real_people_are_further_apart_than_the_threshold(real_faces):
 @given(st.data(), st.integers(1, 70))
 @settings(deadline=None, max_examples=60)
 def test_pairs_agree_with_looking_at_each_pair(data, n_folds):
-    """Any folds (past 64, too), few people, hashes a few bits apart: counted again with loops."""
+    """One fold or any folds (past 64, too), few people, hashes a few bits apart: counted again with loops."""
     count = data.draw(st.integers(2, 10))
     names = [f"i{number}" for number in range(count)]
     items = {name: Item(name, data.draw(st.sampled_from("ab"))) for name in names}
     members = st.lists(st.sampled_from(names), min_size=1, max_size=4)
     folds = tuple(SplitFold(str(n), tuple(data.draw(members)), tuple(data.draw(members))) for n in range(min(n_folds, 4)))
-    folds = folds + tuple(SplitFold(str(n), ("i0",), ("i0",)) for n in range(4, n_folds - 1)) + folds[:1]
+    if n_folds > 1:
+        folds = folds + tuple(SplitFold(str(n), ("i0",), ("i0",)) for n in range(4, n_folds - 1)) + folds[:1]
     straight, turned = ({name: data.draw(st.integers(0, 15)) for name in names} for _ in range(2))
     digests = {name: data.draw(st.sampled_from("xyz")) for name in names}
     words = {name: np.array([[straight[name], 0, 0, 0], [turned[name], 1, 0, 0]], np.uint64) for name in names}
@@ -103,6 +105,22 @@ def test_a_thousand_equal_pictures_do_not_fill_the_report():
     one = hash_picture(picture(0))
     report = find_duplicates(split, {name: name for name in names}, dict.fromkeys(names, one))
     assert report.near == 500 * 500 and len(report.pairs) == 200 and {pair.distance for pair in report.pairs} == {0}
+
+
+def test_of_one_split_only_training_and_test_are_compared_and_blocks_change_nothing(monkeypatch):
+    """Seen red: 306 x 306 were compared in place of 6 x 300."""
+    rng = np.random.default_rng(0)
+    names = [f"i{number:03d}" for number in rng.permutation(306)]
+    fold = SplitFold("0", (*names[:300], names[303]), tuple(names[300:]))
+    split = Split({name: Item(name, name) for name in sorted(names)}, (fold,))
+    hashes = {name: PictureHash(*rng.integers(0, 2**6, (2, 4), np.uint64)) for name in names}
+    sizes, distances = [], near_duplicates._distances
+    monkeypatch.setattr(near_duplicates, "_distances", lambda a, b: sizes.append(len(a) * len(b)) or distances(a, b))
+    expected = find_duplicates(split, {name: name for name in names}, hashes, threshold=9)
+    assert expected.near > 200 and sum(sizes) <= 4 * 6 * 301
+    monkeypatch.setattr(near_duplicates, "_BLOCK", 7)
+    monkeypatch.setattr(near_duplicates, "_COLUMNS", 5)
+    assert find_duplicates(split, {name: name for name in names}, hashes, threshold=9) == expected
 
 
 # --- on disk ----------------------------------------------------------------------------------------------------------
@@ -151,7 +169,7 @@ def test_lists_are_compared_below_a_root_and_what_is_not_there_is_counted(tmp_pa
     assert (report.pixels.compared, report.pixels.not_compared) == (3, 4)
     notes = " ".join(report.pixels.notes)
     assert "2 pictures were not found" in notes and "1 pictures are of one tone" in notes and "1 pictures cannot be decoded" in notes
-    assert steps[-1] == (5, 5)
+    assert steps[4] == (5, 5) and steps[-1] == (3, 3)                       # read, then compared. Seen red: nothing of the latter
     (tmp_path / "empty").mkdir()
     with pytest.raises(SplitError, match=r"none of the 7 entries was found below .*, e\.g\. 'train/happy/001_08_happy.png'"):
         check_split(lists, images=tmp_path / "empty")

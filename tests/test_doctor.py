@@ -303,6 +303,17 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path, monkeypatch):
     assert surroundings._place(tmp_path).error == "Permission denied"
 
 
+def test_a_folder_in_one_that_may_not_be_entered_is_told(tmp_path, monkeypatch):
+    """Root may enter any, so the refusal is simulated. Seen red: a traceback in place of the diagnosis."""
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(surroundings.Path, "exists", refuse)
+    place = surroundings._place(tmp_path / "locked" / "out")
+    assert (place.path, place.free, place.error) == (tmp_path / "locked" / "out", 0, "Permission denied")
+
+
 def test_two_owners_are_found_in_what_pip_wrote(tmp_path, monkeypatch):
     """RECORD files as pip leaves them. Broken on purpose by searching names instead: `my-opencv-tools` counted."""
     records = {"opencv-python": "cv2/__init__.py,sha256=x,1\n", "odd-name": "a.py,,\ncv2/__init__.py,,\n", "my-opencv-tools": "b.py,,\n"}

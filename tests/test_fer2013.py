@@ -246,6 +246,9 @@ def test_votes_of_other_rows_are_refused(tmp_path):
         scan(root, "ferplus", tmp_path / "other.csv")
     with pytest.raises(DatasetError, match="go together"):
         scan(root, "ferplus")
+    shares = [((0.5, *votes[1:]), *rest) if number == 2 else (votes, *rest) for number, (votes, *rest) in enumerate(BALLOTS)]
+    with pytest.raises(DatasetError, match=r"shares\.csv: line 4, column neutral: votes are whole numbers from 0 on, got '0\.5'"):
+        scan(root, "ferplus", write_votes(tmp_path / "shares.csv", ballots=shares))      # seen red: TypeError
     with pytest.raises(DatasetError, match="unknown rule 'most'; choose majority or argmax"):
         scan(root, "ferplus", tmp_path / "other.csv", "most")
 

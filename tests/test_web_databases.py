@@ -142,6 +142,15 @@ def test_affectnet_lists_are_read_with_and_without_a_header(header, prefix, tmp_
     }  # fmt: skip
 
 
+def test_a_short_line_of_affectnets_list_is_named(tmp_path):
+    """Seen red: "list index out of range", of no line."""
+    root = affectnet_lists(tmp_path)
+    path = root / "Manually_Annotated_file_lists/training.csv"
+    path.write_text(path.read_text() + "\n2/dd.jpg,5,6,7\n")
+    with pytest.raises(DatasetError, match=r"training\.csv is not a whole list of subDirectory.*: line 5 has 4 cells, and 7 are needed"):
+        scan("affectnet", root)
+
+
 def test_affectnet_boxes_are_corner_and_size_not_two_corners(tmp_path):
     """Seen red: the box taken as left, top, right, bottom, as a public loader does: (10, 20, 100, 50)."""
     _, _, found = scan("affectnet", affectnet_lists(tmp_path))

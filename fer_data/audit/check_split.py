@@ -164,7 +164,7 @@ def _compare(read: ReadSplit, images: Path | None, threshold: int, progress: Pro
     unread = problems.pop(_UNREAD, 0)
     notes += [f"{count} pictures {problem}: compared byte by byte only" for problem, count in problems.items() if problem]
     notes += [f"{unread} files {_UNREAD} and were not compared"] if unread else []
-    return find_duplicates(read.split, digests, hashes, threshold, tuple(notes))
+    return find_duplicates(read.split, digests, hashes, threshold, tuple(notes), progress)
 
 
 def _finder(images: Path | None) -> Callable[[str], Path | None]:

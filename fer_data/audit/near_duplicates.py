@@ -11,7 +11,7 @@ pairs are looked for among different people only: frames of one person are alike
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -25,7 +25,9 @@ __all__ = ["THRESHOLD", "PictureHash", "hash_picture", "find_duplicates"]
 THRESHOLD = 24                        # bits of 256; above copies, far below different people (module docstring)
 _FLAT = 2.0                           # grey levels of standard deviation: below, a picture has nothing to compare
 _KEPT = 200                           # pairs kept in a report
-_BLOCK = 256                          # rows compared at once: about 60 MB for 10,000 pictures
+_BLOCK, _COLUMNS = 256, 8192          # rows and columns compared at once: about 50 MB
+
+Progress = Callable[[int, int], None]   # (pictures compared, pictures in all)
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,12 @@ def find_duplicates(
     hashes: Mapping[str, PictureHash] | None = None,
     threshold: int = THRESHOLD,
     notes: tuple[str, ...] = (),
+    progress: Progress = lambda done, total: None,
 ) -> PixelReport:
     """Return pairs of items on different sides: of equal digest under different names; of different people that look the same.
 
-    `digests` and `hashes` are by item; items without them are counted as not compared. Every pair is looked at: 10,000
-    pictures take about 3 s on one core.
+    `digests` and `hashes` are by item; items without them are counted as not compared. Every pair on different sides is looked at:
+    10,000 pictures in several folds take about 3 s on one core.
     """
     names = [name for name in split.items if name in digests]
     sides = _Sides(split, names)
@@ -68,7 +71,7 @@ def find_duplicates(
     _add_equal(exact, names, digests, sides)
     hashed = [index for index, name in enumerate(names) if hashes and name in hashes]
     if hashed:
-        _add_near(near, split, names, digests, hashed, hashes, sides, threshold)
+        _add_near(near, split, names, digests, hashed, hashes, sides, threshold, progress)
     pairs = [sides.pair(kind, *found) for kind, closest in (("exact", exact), ("near", near)) for found in closest.found]
     compared = len(names) if hashes is None else len(hashed)
     return PixelReport(
@@ -133,22 +136,36 @@ def _add_equal(exact: _Closest, names: list[str], digests: Mapping[str, str], si
             exact.add(zeros, zeros.astype(bool), np.full_like(others, members[place]), others)
 
 
-def _add_near(near: _Closest, split: Split, names, digests, hashed: list[int], hashes, sides: _Sides, threshold: int) -> None:
-    """Add pairs of different people whose hashes differ by at most `threshold` bits, on different sides, of unequal bytes."""
+def _add_near(
+    near: _Closest, split: Split, names, digests, hashed: list[int], hashes, sides: _Sides, threshold: int, progress: Progress
+) -> None:  # fmt: skip
+    """Add pairs of different people whose hashes differ by at most `threshold` bits, on different sides, of unequal bytes.
+
+    Of one split only what is tested is compared with what is trained on; of several folds nearly everything is both.
+    """
     index = np.array(hashed)                                             # (N,)
     bits = np.stack([hashes[names[i]].bits for i in hashed])             # (N, 4)
     mirrored = np.stack([hashes[names[i]].mirrored for i in hashed])     # (N, 4)
     people = _numbers([split.items[names[i]].subject or names[i] for i in hashed])     # (N,); of people unknown all pairs are looked at
     contents = _numbers([digests[names[i]] for i in hashed])             # (N,)
-    for first in range(0, len(hashed), _BLOCK):
-        rows = slice(first, first + _BLOCK)
-        straight, turned = _distances(bits[rows], bits[first:]), _distances(mirrored[rows], bits[first:])   # (block, N - first)
-        closest = np.minimum(straight, turned)
-        a, b = np.nonzero(closest <= threshold)
-        distance, flip = closest[a, b].astype(np.int64), (turned < straight)[a, b]
-        a, b = a + first, b + first
-        keep = (b > a) & (people[a] != people[b]) & (contents[a] != contents[b]) & sides.apart(index[a], index[b])
-        near.add(distance[keep], flip[keep], index[a[keep]], index[b[keep]])
+    everything = np.ones(len(hashed), bool)
+    trained, tested = (side[index].any(-1) for side in (sides.train, sides.test)) if len(split.folds) == 1 else (everything, everything)
+    rounds = [(tested, trained), (trained & ~tested, tested)]            # each pair once, the item that is first in `names` on the left
+    total, done = sum(int(left.sum()) for left, _ in rounds), 0
+    for left, right in rounds:
+        rows, columns = np.flatnonzero(left), np.flatnonzero(right)
+        for some in np.split(rows, range(_BLOCK, len(rows), _BLOCK)):
+            later = columns[np.searchsorted(columns, some[0]) :] if len(some) else columns[:0]
+            for others in np.split(later, range(_COLUMNS, len(later), _COLUMNS)):
+                straight, turned = _distances(bits[some], bits[others]), _distances(mirrored[some], bits[others])       # (rows, columns)
+                closest = np.minimum(straight, turned)
+                place, other = np.nonzero(closest <= threshold)
+                distance, flip = closest[place, other].astype(np.int64), (turned < straight)[place, other]
+                a, b = some[place], others[other]
+                keep = (b > a) & (people[a] != people[b]) & (contents[a] != contents[b]) & sides.apart(index[a], index[b])
+                near.add(distance[keep], flip[keep], index[a[keep]], index[b[keep]])
+            done += len(some)
+            progress(done, total)
 
 
 def _numbers(values: list[str]) -> np.ndarray:

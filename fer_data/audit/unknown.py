@@ -47,7 +47,7 @@ def audit_unknown(out: Path, frame: pd.DataFrame, threshold: int, progress: Call
     fold = SplitFold(_NAME, train, test, validation)
     split = Split(items, (fold,), "image", tuple(notes), (_DOUBT,), (_DOUBT,))
     digests = dict(zip(frame["image_id"], frame["face_sha256"], strict=True))
-    pixels = find_duplicates(split, digests, _hashes(out, frame, progress), threshold, _between(frame))
+    pixels = find_duplicates(split, digests, _hashes(out, frame, progress), threshold, _between(frame), progress)
     return with_pixels(audit(split), pixels)
 
 

@@ -39,7 +39,7 @@ from fer_data.labels import AFFECTNET_CODES, WORDS
 from fer_data.pictures.file_kinds import is_picture, unread_kind
 from fer_data.records import Scan, Sequence, Skip
 from fer_data.tables import whole
-from fer_data.text import natural_key, unknown
+from fer_data.text import counted, natural_key, unknown
 
 __all__ = ["CLASSES", "COLUMNS", "read_label", "scan"]
 
@@ -151,9 +151,13 @@ def _rows(root: Path, source: str) -> Iterator[tuple[int, tuple[str, tuple[int, 
                 if rows.line_num == 1 and (columns := [cell.strip().lower() for cell in row])[0] == COLUMNS[0].lower():
                     places = {name: columns.index(name.lower()) for name in places}
                     continue
-                name, x, y, width, height, code = (row[places[column.lower()]].strip() for column in (*COLUMNS[:5], COLUMNS[6]))
+                wanted = [places[column.lower()] for column in (*COLUMNS[:5], COLUMNS[6])]
+                if len(row) <= max(wanted):
+                    short = f"line {rows.line_num} has {counted(len(row), 'cell')}, and {max(wanted) + 1} are needed"
+                    raise DatasetError(f"{doing} is not a whole list of {', '.join(COLUMNS)}: {short}")
+                name, x, y, width, height, code = (row[place].strip() for place in wanted)
                 yield rows.line_num, (name, _box(x, y, width, height), code)
-    except (UnicodeDecodeError, csv.Error, IndexError, ValueError) as error:
+    except (UnicodeDecodeError, csv.Error, ValueError) as error:
         raise DatasetError(f"{doing} is not a list of {', '.join(COLUMNS)} ({error})") from error
     except UnreadableError as error:
         raise DatasetError(f"{doing}: it {error.why}") from error

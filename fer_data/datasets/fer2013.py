@@ -33,7 +33,7 @@ from fer_data.errors import DatasetError, TableError, UnreadableError
 from fer_data.labels import FER2013_CODES, WORDS
 from fer_data.pictures.pixel_table import PixelTable, open_table
 from fer_data.records import Frame, Scan, Sequence, Skip
-from fer_data.tables import read_table, whole
+from fer_data.tables import Line, read_table, whole
 from fer_data.text import unknown
 
 __all__ = ["FERPLUS", "LABELS", "RULES", "majority", "most_votes", "scan"]
@@ -161,6 +161,15 @@ def _opened(root: Path, source: str) -> PixelTable:
         raise DatasetError(f"reading FER2013 below {root}: {source}: {error}") from error
 
 
+def _votes(line: Line, name: str, places: dict[str, int]) -> int:
+    """Return how many votes a row of FER+ has for a name. Raises TableError if that is no whole number."""
+    cell = line.cells[places[name]]
+    votes = whole(cell or "0")
+    if votes is None:
+        raise TableError(f"line {line.number}, column {name}: votes are whole numbers from 0 on, got {cell!r}; give the file as it came")
+    return votes
+
+
 def _ferplus(votes: Path, rule: str, table: PixelTable, usage: list[str], source: str) -> tuple[list[str], tuple[str, ...]]:
     """Return the expression of each row, "" where it has none, and sentences about those that have none."""
     doing = f"reading the votes of FER+ in {votes}"
@@ -169,8 +178,8 @@ def _ferplus(votes: Path, rule: str, table: PixelTable, usage: list[str], source
         places = {name.lower(): index for index, name in enumerate(read.columns)}
         if missing := [name for name in ("usage", "image name", *FERPLUS) if name not in places]:
             raise TableError(f"it has no column {missing[0]!r}; fer2013new.csv of microsoft/FERPlus has")
-        counts = [{name: whole(line.cells[places[name]] or "0") for name in FERPLUS} for line in read.rows]
-    except (TableError, UnreadableError, ValueError) as error:
+        counts = [{name: _votes(line, name, places) for name in FERPLUS} for line in read.rows]
+    except (TableError, UnreadableError) as error:
         raise DatasetError(f"{doing}: {error}") from error
     if len(read.rows) != len(table):
         raise DatasetError(f"{doing}: it has {len(read.rows):,} rows, {source} {len(table):,}; they are joined row by row: give both whole")

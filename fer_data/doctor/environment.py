@@ -182,7 +182,10 @@ def _ranges(lines: Iterable[str], extras: tuple[str, ...] = ("",)) -> dict[str, 
 def _place(path: Path) -> Place:
     """Return what can be said of a folder to write to, after writing to it or to its nearest parent."""
     path = Path(path).absolute()
-    nearest = next(parent for parent in (path, *path.parents) if parent.exists())
+    try:
+        nearest = next(parent for parent in (path, *path.parents) if parent.exists())
+    except OSError as problem:            # it lies in a folder that may not be entered
+        return Place(path, path, 0, problem.strerror or str(problem))
     try:
         with tempfile.TemporaryFile(dir=nearest) as file:
             file.write(b"\0")
