@@ -4,6 +4,7 @@ The files are written here column by column, as RecorderCSV.cpp writes them; the
 """
 
 import contextlib
+import os
 import shutil
 from pathlib import Path
 
@@ -256,6 +257,21 @@ def test_its_keys_are_content_and_rank(tmp_path):
     (tmp_path / "root" / "frames" / "S5" / "001" / "S5_001_08.png").unlink()
     write(tmp_path / "csv", "S5/001.csv", frames_csv([FACE + 1] * 3))
     assert backend.evidence(tmp_path / "root", sequence) != before
+
+
+def test_a_folder_of_pictures_is_listed_once(tmp_path, monkeypatch):
+    """Seen red: three times for three frames; one that was changed, not again."""
+    sequence = tree(tmp_path / "root", NAMES)
+    folder = tmp_path / "root" / "frames" / "S5" / "001"
+    write(tmp_path / "csv", "S5/001.csv", frames_csv([FACE] * 3))
+    os.utime(folder, (0, 0))
+    backend = open_backend("openface", folder=tmp_path / "csv")
+    listed, iterdir = [], Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda path: listed.append(path) or iterdir(path))
+    before = backend.evidence(tmp_path / "root", sequence)
+    assert [rank for _, rank, _ in before] == [1, 2, 3] and listed == [folder]
+    shutil.copy(folder / f"{NAMES[0]}.png", folder / "S5_001_08.png")
+    assert [rank for _, rank, _ in backend.evidence(tmp_path / "root", sequence)] == [2, 3, 4]
 
 
 def test_a_folder_without_files_is_refused(tmp_path):

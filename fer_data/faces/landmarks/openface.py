@@ -25,6 +25,7 @@ CE-CLM is not run here: pyclnf 0.4.1, which does in Python, requires opencv-pyth
 is licensed CC BY-NC, and needs 440 MB of OpenFace's files, which may not be passed on.
 """
 
+import time
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -41,6 +42,7 @@ __all__ = ["OpenFaceBackend", "Faces", "parse_csv"]
 _PICTURES = (".jpg", ".jpeg", ".png", ".bmp")   # what OpenFace takes from a folder; it tells upper from lower case
 _X = tuple(f"x_{index}" for index in range(POINTS))   # not X_0, which is millimetres, nor eye_lmk_x_0
 _Y = tuple(f"y_{index}" for index in range(POINTS))
+_SETTLED_NS = 2_000_000_000           # a folder that was changed longer ago has another time once it is changed again
 _ITS_OWN = {"confidence", "success", "face_id", "pose_Tx", "gaze_0_x", "X_0", "eye_lmk_x_0"}     # columns that say that OpenFace wrote them
 
 
@@ -67,10 +69,11 @@ class OpenFaceBackend(GivenBackend):
         if not self._folder.is_dir() or next(self._folder.rglob("*.csv"), None) is None:
             raise LandmarkError(f"opening the openface backend: {folder} is no folder with .csv files in it")
         self.settings = {}
+        self._listed: tuple[Path, int, dict[str, int]] | None = None      # the last folder of pictures, when it was changed, name -> rank
 
     def evidence(self, root: Path, sequence: Sequence) -> list:
         """Return for each frame the sha256 of its file (None: there is none), which frame of it, of how many."""
-        found = [(self._file(frame, sequence), *_place(root, frame)) for frame in sequence.frames]
+        found = [(self._file(frame, sequence), *self._place(root, frame)) for frame in sequence.frames]
         hashes = {path: _sha256(path) for path in {path for path, _, _ in found if path}}
         return [[hashes.get(path), number, count] for path, number, count in found]
 
@@ -79,7 +82,7 @@ class OpenFaceBackend(GivenBackend):
         files = [self._file(frame, sequence) for frame in sequence.frames]
         parsed = {path: _parsed(path) for path in set(files) if path}
         return [
-            _largest(parsed[path], frame, path, *_place(root, frame)) if path else "no-landmarks: OpenFace's folder has no file for it"
+            _largest(parsed[path], frame, path, *self._place(root, frame)) if path else "no-landmarks: OpenFace's folder has no file for it"
             for frame, path in zip(sequence.frames, files, strict=True)
         ]
 
@@ -90,6 +93,25 @@ class OpenFaceBackend(GivenBackend):
             if path.is_file():
                 return path
         return None
+
+    def _place(self, root: Path, frame: Frame) -> tuple[int, int | None]:
+        """Return which frame, from 1, a frame is for OpenFace, and of how many; None: a clip's length is not known here."""
+        if frame.position is not None:
+            return frame.position + 1, None
+        path = root / frame.source
+        ranks = self._ranks(path.parent)
+        return (ranks[path.name], len(ranks)) if path.name in ranks else (0, 0)
+
+    def _ranks(self, folder: Path) -> dict[str, int]:
+        """Return name -> rank, from 1, of the pictures that OpenFace takes from a folder; listed again once the folder is changed."""
+        changed = folder.stat().st_mtime_ns
+        if self._listed is not None and self._listed[:2] == (folder, changed):
+            return self._listed[2]
+        names = sorted(one.name for one in folder.iterdir() if one.suffix in _PICTURES and not one.name.startswith("."))
+        ranks = {name: rank for rank, name in enumerate(names, 1)}
+        settled = time.time_ns() - changed > _SETTLED_NS                 # else it may change again within the same tick of its clock
+        self._listed = (folder, changed, ranks) if settled else None
+        return ranks
 
 
 def parse_csv(data: bytes) -> Faces:
@@ -178,15 +200,6 @@ def _largest(faces: Faces | str, frame: Frame, path: Path, number: int, count: i
     if not found:
         return "no-face: OpenFace found none"
     return max(found, key=lambda points: float(np.prod(np.ptp(points, axis=0)))), len(found)
-
-
-def _place(root: Path, frame: Frame) -> tuple[int, int | None]:
-    """Return which frame, from 1, a frame is for OpenFace, and of how many; None: a clip's length is not known here."""
-    if frame.position is not None:
-        return frame.position + 1, None
-    path = root / frame.source
-    names = sorted(one.name for one in path.parent.iterdir() if one.suffix in _PICTURES and not one.name.startswith("."))
-    return (names.index(path.name) + 1, len(names)) if path.name in names else (0, 0)
 
 
 def _names(frame: Frame, sequence: Sequence) -> list[str]:
