@@ -8,7 +8,9 @@ import io
 import json
 import os
 import re
+import shutil
 import tarfile
+import weakref
 from pathlib import Path
 
 import cv2
@@ -26,6 +28,7 @@ from fer_data.faces.views import render_view
 from fer_data.files import unseal
 from fer_data.prepare.plan import PrepareConfig
 from fer_data.prepare.run import prepare_dataset
+from fer_data.share import samples as samples_of
 from fer_data.share.export import MARK, export_faces, plan_export
 from fer_data.share.formats import FORMATS
 from fer_data.share.samples import Samples, _keys
@@ -285,6 +288,21 @@ def test_nothing_of_others_is_written_into(dest, message, licensed, tmp_path):
     with pytest.raises(DatasetError, match=message):
         plan_export(licensed, place, "hf")
     assert (content(place) if place.is_dir() else {}) == before
+
+
+def test_one_shard_is_open_at_a_time(tiny_prepared, tmp_path, monkeypatch):
+    """Seen red: all stayed open, and above about 1,000 of them no file could be opened."""
+    shutil.copytree(tiny_prepared, tmp_path / "in")
+    samples = Samples(tmp_path / "in")
+    names = [f"{number:05d}.h5" for number in range(len(samples) // 3)]
+    for name in names[1:]:
+        shutil.copy(tmp_path / "in" / "shards" / names[0], tmp_path / "in" / "shards" / name)
+    samples.rows["shard"] = [names[number // 3] for number in range(len(samples))]
+    maps, map_dataset = [], samples_of.map_dataset
+    monkeypatch.setattr(samples_of, "map_dataset", lambda *which: maps.append(weakref.ref(found := map_dataset(*which))) or found)
+    for _ in samples.some(len(samples)):
+        assert sum(one() is not None for one in maps) == 1
+    assert len(maps) == len(names)
 
 
 def test_damaged_faces_are_not_handed_on(write_tiny, tmp_path):

@@ -1,14 +1,18 @@
 """What write_shard leaves: a plain HDF5 file of the bytes that its record names, or nothing."""
 
 import resource
+from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 
-from fer_data.errors import StorageError
+from fer_data.errors import ShardError, StorageError
 from fer_data.files import sha256_of_bytes, sha256_of_file
-from fer_data.store.shards import map_dataset, read_record, write_shard
+from fer_data.store import loader
+from fer_data.store.shards import map_dataset, read_record, shard_name, write_shard
 
 
 def content(count, rng):
@@ -57,3 +61,29 @@ def test_a_disk_that_takes_no_more_leaves_nothing(room, tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def few_files():
+    """Let this process open no more than about eight files beside those that are open."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = {int(path.name) for path in Path("/dev/fd").iterdir()}
+    resource.setrlimit(resource.RLIMIT_NOFILE, ([number for number in range(1000) if number not in taken][8], before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_stored_views_of_more_shards_than_files_may_be_open(few_files, tmp_path, monkeypatch):
+    """Seen red: `cannot be opened as HDF5 (... Too many open files)`, as if a shard were damaged."""
+    names = [shard_name(number) for number in range(12)]
+    (tmp_path / "shards").mkdir()
+    for value, name in enumerate(names):
+        views = np.full((1, 110, 96, 96), value, np.uint8)
+        write_shard(tmp_path / "shards", name, "key", {"views": views}, [{"image_id": name, "face_sha256": ""}], [])
+    monkeypatch.setattr(loader, "read_settings", lambda out: {"config": {"views": "stored"}})
+    rows = pd.DataFrame({"shard": names, "row": 0})
+    views = loader.open_views(tmp_path, rows)
+    assert loader.to_u8(views.batch(torch.arange(12), torch.arange(12)))[:, 0, 0, 0].tolist() == list(range(12))
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (4, 12))
+    with pytest.raises(ShardError, match=r"12 shards are open at once, and this process may open 12 files; .*--views virtual"):
+        loader.open_views(tmp_path, rows)

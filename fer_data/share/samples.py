@@ -63,7 +63,7 @@ class Samples:
         self.n_references = len(frame) - len(peaks)
         self.rows = peaks.assign(key=_keys(peaks)).reset_index(drop=True)
         self.colour = self.settings["config"]["colour"] == "rgb"
-        self._maps: dict[str, np.ndarray] = {}
+        self._open: tuple[str, np.ndarray] | None = None                 # the last shard: a fold's rows go through them in order
         self._progress, self._done = None, 0
 
     def watched(self, progress: Callable[[int, int], None]) -> "Samples":
@@ -103,9 +103,9 @@ class Samples:
             yield Sample(row.key, {name: getattr(row, name) for name in KEPT}, self._png(row))
 
     def _png(self, row) -> bytes:
-        if row.shard not in self._maps:
-            self._maps[row.shard] = map_dataset(self.out / "shards" / row.shard, "faces")
-        faces = self._maps[row.shard]
+        if self._open is None or self._open[0] != row.shard:
+            self._open = row.shard, map_dataset(self.out / "shards" / row.shard, "faces")
+        faces = self._open[1]
         face = np.ascontiguousarray(faces[row.row]) if row.row < len(faces) else np.empty(0, np.uint8)
         if sha256_of_bytes(face.tobytes()) != row.face_sha256:
             which = f"{row.image_id} in {row.shard}"

@@ -9,6 +9,7 @@ with the 110 matrices by `render`, within 1 grey level. There are no workers, no
 sample s of a list of faces is (face s // 110, view s % 110), and an epoch's order comes from (seed, epoch).
 """
 
+import resource
 from abc import ABC, abstractmethod
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from fer_data.errors import ManifestError
+from fer_data.errors import ManifestError, ShardError
 from fer_data.faces.align import CANVAS
 from fer_data.faces.views import CENTRE_VIEW, MATRICES, N_VIEWS, VIEW_SIZE, render_view
 from fer_data.store.manifest import read_settings
@@ -131,7 +132,7 @@ def open_views(out: Path, rows: pd.DataFrame, device: str | torch.device = "cpu"
     """Return the views of the faces in these manifest rows, in their order.
 
     On the CPU stored views are mapped from the shards. Else the faces are loaded to the device and views rendered there.
-    Raises ShardError if a shard is missing or damaged, ManifestError if there are no rows.
+    Raises ShardError if a shard is missing or damaged, or if there are more than may be open, ManifestError if there are no rows.
     """
     if not len(rows):
         raise ManifestError(f"opening views of {out}: there must be at least one face, got none")
@@ -140,6 +141,7 @@ def open_views(out: Path, rows: pd.DataFrame, device: str | torch.device = "cpu"
     shard = rows["shard"].map({name: index for index, name in enumerate(names)}).to_numpy()
     row = rows["row"].to_numpy()
     if device.type == "cpu" and read_settings(out)["config"]["views"] == "stored":
+        _let_open(len(names), Path(out))
         return StoredViews([map_dataset(folder / name, "views") for name in names], shard, row)
     faces = None
     for index, name in enumerate(names):                                 # one map at a time: what was read of it counts as ours
@@ -148,6 +150,19 @@ def open_views(out: Path, rows: pd.DataFrame, device: str | torch.device = "cpu"
             faces = np.empty((len(rows), *found.shape[1:]), np.uint8)
         faces[here] = found[row[here]]
     return virtual_views(faces, device)
+
+
+def _let_open(files: int, out: Path) -> None:
+    """Let this process open so many files more: each map holds one, and 1,024 are a usual limit. Raises ShardError if it may not."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return
+    if hard != resource.RLIM_INFINITY and files >= hard:
+        raise ShardError(
+            f"opening views of {out}: {files:,} shards are open at once, and this process may open {hard:,} files; raise the limit"
+            " (ulimit -Hn), or prepare with --views virtual"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft + files if hard == resource.RLIM_INFINITY else min(soft + files, hard), hard))
 
 
 def virtual_views(faces: np.ndarray, device: torch.device) -> Views:
