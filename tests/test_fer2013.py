@@ -131,7 +131,7 @@ def test_a_table_that_is_none_is_refused(tmp_path):
 
 
 def test_pictures_of_224_px_are_rows_too_and_longer_cells_are_said(tmp_path, monkeypatch):
-    """Seen red: `_csv.Error: field larger than field limit (131072)`; and where a row has the end of an old Mac's line in it."""
+    """Seen red: `_csv.Error: field larger than field limit (131072)`."""
     path, large = tmp_path / "fer2013.csv", np.full((224, 224), 250)
     cells = " ".join(map(str, large.ravel()))
     path.write_text(f"emotion,pixels,Usage\n1,{cells},Training\n")
