@@ -1,7 +1,12 @@
 """Errors that a user can act on: each is one sentence that says what was being done, what was allowed, what came, where."""
 
+from collections.abc import Iterator
+from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager
+
 __all__ = ["FerError", "DatasetError", "ImageError", "LandmarkError", "WeightsError", "ManifestError", "ShardError",
-           "BusyError", "PeopleError", "SplitError", "TableError", "StorageError", "ClusterError", "UnreadableError"]  # fmt: skip
+           "BusyError", "PeopleError", "SplitError", "TableError", "StorageError", "ClusterError", "WorkerError", "UnreadableError",
+           "workers_are_watched"]  # fmt: skip
 
 
 class FerError(Exception):
@@ -52,6 +57,10 @@ class ClusterError(FerError):
     """A Dask cluster cannot be reached, has no workers or others than it should, or lost what it was given."""
 
 
+class WorkerError(FerError):
+    """A worker process was ended while it worked."""
+
+
 class UnreadableError(FerError):
     """A file cannot be opened or read; `why` goes on from its name: `is a link to a.png, which is not there`."""
 
@@ -62,3 +71,13 @@ class UnreadableError(FerError):
 
 class StorageError(FerError):
     """The file system refused a change: no space, no permission, a fault of the disk."""
+
+
+@contextmanager
+def workers_are_watched(doing: str, again: str) -> Iterator[None]:
+    """Raise WorkerError where a worker process of an Executor in the block is ended. `again`: what the same command does then."""
+    try:
+        yield
+    except BrokenExecutor as error:
+        why = "a worker process was ended, perhaps for lack of memory or by a crash in a library"
+        raise WorkerError(f"{doing}: {why}; use fewer --workers: the same command {again}") from error

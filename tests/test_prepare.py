@@ -17,15 +17,17 @@ from click.testing import CliRunner
 
 import fer_data
 from cli.fer_data import main
-from fer_data.errors import DatasetError, ManifestError
+from fer_data.errors import DatasetError, ManifestError, WorkerError
 from fer_data.faces.align import align
 from fer_data.faces.views import render_views
 from fer_data.pictures.decode import decode_picture
 from fer_data.prepare.plan import PrepareConfig, make_plan
 from fer_data.prepare.run import prepare_dataset
+from fer_data.prepare.workers import open_pool
 from fer_data.store.loader import StoredViews, VirtualViews, open_views
 from fer_data.store.manifest import COLUMNS, read_settings, read_skipped
 from fer_data.store.shards import map_dataset, read_record
+from fer_data.synthetic.trees import run_jobs, silent
 from tests.trees import bytes_of
 
 VIRTUAL = PrepareConfig(landmarks="dlib", folds=4, views="virtual")
@@ -221,6 +223,15 @@ def test_a_killed_run_goes_on_where_it_was(small_ck, tmp_path, workers):
     summary = prepare_dataset("ck+", small_ck, out, SMALL)
     assert summary.detected == summary.kept - 3 * done
     assert bytes_of(out) == bytes_of(tmp_path / "whole")
+
+
+def test_a_worker_that_is_ended_is_one_sentence():
+    """Seen red in both: BrokenProcessPool, which the commands show as a traceback."""
+    said = "a worker process was ended, .*use fewer --workers: the same command"
+    with pytest.raises(WorkerError, match=f"{said} resumes"), open_pool(2) as pool:
+        pool.submit(os._exit, 9).result()
+    with pytest.raises(WorkerError, match=f"{said} starts again"):
+        run_jobs(os._exit, [9, 9], 2, silent)
 
 
 def test_settings_name_their_schema_and_another_one_is_refused(prepared_ck, tmp_path):

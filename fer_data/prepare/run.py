@@ -118,8 +118,8 @@ def prepare_dataset(
     `executor` may be any concurrent.futures.Executor whose workers see the same files; it runs `config.workers` tasks at once, or
     as many as its attribute `width` says. By default it is `config.workers` processes, or the cluster of `config.scheduler`.
     `out` must be new, empty, or prepared from the same database (store/folder.py). Raises DatasetError, BusyError, WeightsError,
-    ClusterError and OSError before or between writes: what lies in `out` is always whole, and the same call goes on from there.
-    A run in which no face can be used leaves a finished folder as it is.
+    ClusterError, WorkerError and OSError before or between writes: what lies in `out` is always whole, and the same call goes on from
+    there. A run in which no face can be used leaves a finished folder as it is.
     """
     began = time.time()
     root, out = Path(root), Path(out)

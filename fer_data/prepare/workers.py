@@ -13,6 +13,8 @@ from multiprocessing import get_context
 
 import cv2
 
+from fer_data.errors import workers_are_watched
+
 __all__ = ["open_pool"]
 
 
@@ -30,19 +32,23 @@ class _Inline(Executor):
 
 @contextmanager
 def open_pool(workers: int, given: Executor | None = None) -> Iterator[Executor]:
-    """Yield the given executor, left open; or our own processes, which end with the run, however it ends."""
-    if given is not None:
-        yield given
-        return
-    own = _Inline() if workers <= 1 else _processes(workers)
-    try:
-        yield own
-    except BaseException:
-        if isinstance(own, ProcessPoolExecutor):
-            own.kill_workers() if hasattr(own, "kill_workers") else _kill(own)  # do not wait for detections under way
-        raise
-    finally:
-        own.shutdown(wait=True, cancel_futures=True)
+    """Yield the given executor, left open; or our own processes, which end with the run, however it ends.
+
+    Raises WorkerError where a process is ended while it works.
+    """
+    with workers_are_watched("preparing faces in several processes", "resumes"):
+        if given is not None:
+            yield given
+            return
+        own = _Inline() if workers <= 1 else _processes(workers)
+        try:
+            yield own
+        except BaseException:
+            if isinstance(own, ProcessPoolExecutor):
+                own.kill_workers() if hasattr(own, "kill_workers") else _kill(own)  # do not wait for detections under way
+            raise
+        finally:
+            own.shutdown(wait=True, cancel_futures=True)
 
 
 def _kill(pool: ProcessPoolExecutor) -> None:

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 from fer_data.datasets.tree import MARKER
-from fer_data.errors import DatasetError
+from fer_data.errors import DatasetError, workers_are_watched
 from fer_data.files import occupied, write_bytes_atomically, write_json_atomically
 from fer_data.synthetic.people import Person
 from fer_data.synthetic.scene import Nuisance
@@ -109,7 +109,10 @@ def run_jobs(work: Callable, jobs: list, workers: int, progress: Progress) -> li
     """Return [work(job) for job in jobs], in processes if `workers` is more than 1; say after each how many are done."""
     if workers <= 1:
         return _counted(map(work, jobs), len(jobs), progress)
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    with (
+        workers_are_watched("drawing synthetic people in several processes", "starts again"),
+        ProcessPoolExecutor(workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)) as pool,
+    ):
         return _counted(pool.map(work, jobs, chunksize=1), len(jobs), progress)
 
 
