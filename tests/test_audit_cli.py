@@ -108,6 +108,14 @@ def test_folds_of_ck_plus_are_offered_for_ck_plus_alone(people, told, tmp_path):
     assert ("ck_plus_folds.csv" in done.output) is told
 
 
+def test_folds_of_ck_plus_are_not_offered_where_no_person_is_named(tmp_path):
+    """Nobody is in training too: a test person is in validation. Seen red: what holds of everybody in an empty list."""
+    path = tmp_path / "split.csv"
+    path.write_text("path,subject,split\n1_0.png,1001,train\n2_0.png,1002,val\n2_1.png,1002,test\n")
+    done = run(path)
+    assert done.exit_code == 1 and "let `fer-data prepare` assign folds" in done.output and "ck_plus_folds.csv" not in done.output
+
+
 def test_doubts_fail_only_if_asked(tmp_path):
     """One image that no fold tests, and an expression that one fold lacks."""
     path = tmp_path / "split.csv"

@@ -179,8 +179,8 @@ def _advice(report) -> list[str]:
         lines.append(f"identical files: remove one of each pair{who}")
     if not total.leaks:
         return lines
-    names = [example.subject.rpartition("/") for example in report.examples]
-    ck_plus = all(dataset.lower() in ("", "ck+", "ck48") and name in ck_plus_subjects() for dataset, _, name in names)
+    names, known = [example.subject.rpartition("/") for example in report.examples], set(ck_plus_subjects())
+    ck_plus = names and all(dataset.lower() in ("", "ck+", "ck48") and name in known for dataset, _, name in names)
     table_there = "; for CK+ the table that the literature uses is data_manifests/ck_plus_folds.csv" if ck_plus else ""
     lines += [
         "split by person, e.g. sklearn.model_selection.StratifiedGroupKFold(10, shuffle=True).split(X, y, groups=subjects),",

@@ -187,11 +187,13 @@ def _refuse_other_sizes(
     """Raise ConfigError, naming the first difference, unless what is carried over has the same sizes in both."""
     what = f"starting from {run}: networks must have the same sizes, but"
     found = first_difference(_sizes(theirs, stage), _sizes(config, stage))
-    if found and (stage == "gan" or not _fits(stage, tensors, config, n_classes)):
+    if stage != "gan" and _fits(stage, tensors, config, n_classes):
+        return
+    if found:
         name, there, here = found
         fix = "prepare both with the same --colour" if name == "network.channels" else f"give both runs the same preset and the same {name}"
         raise ConfigError(f"{what} {name} is {there} there and {here} here; {fix}")
-    if not found and stage != "gan" and not _fits(stage, tensors, config, n_classes):
+    if stage != "gan":
         raise ConfigError(f"{what} those of {stage} are not, though the settings are; train {run} again with this program")
 
 
