@@ -18,7 +18,6 @@ from fer_model.config import CELL_RULES, FOR_STARTS, OFFICIAL, PRETRAINED, START
 from fer_model.data.fold import Fold, Prepared
 from fer_model.engine.devices import resolve_precision
 from fer_model.errors import ConfigError, RunError
-from fer_model.runs.fold_runs import read_content
 from fer_model.runs.folder import RunFolder, runs_below
 from fer_model.runs.given_weights import GivenWeights, read_given, with_weights
 from fer_model.runs.pretrained import Pretrained, read_pretrained, with_init
@@ -111,7 +110,7 @@ def unless_before(name: str, before: str, config: TrainConfig) -> Path:
     """
     new, old = Path("runs") / name, Path("runs") / before
     if new != old and not new.exists():
-        for content in map(read_content, runs_below(old)):
+        for content in (RunFolder(run).read_content() for run in runs_below(old)):
             if (content["config"]["preset"], content["config"].get("init")) == (config.preset, config.init):
                 raise RunError(
                     f"starting a run: one of this configuration was started in {old}, as {new} was called before; give --run {old}, or"

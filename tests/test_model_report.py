@@ -276,8 +276,8 @@ def test_folds_that_were_dealt_out_anew_are_methods_of_their_own_and_compared_wi
         (lambda path: runs.write_fold(path / "mine"), "is neither .*; .* holds runs: take one of them, such as .*/mine$"),
         (lambda path: runs.write_fold(path / "mine" / "fold0"), "is neither .*; .* holds folders of folds: take them, such as .*/mine$"),
         (lambda path: (path / "fold0").mkdir(parents=True), "no fold in .* was started"),
-        (lambda path: (path.mkdir(), (path / "config.json").write_text("{")), "is not a JSON object"),
-        (lambda path: (path.mkdir(), (path / "config.json").write_text('{"schema_version": 9}')), "version 1 is read, .* has version 9"),
+        (lambda path: (path.mkdir(), (path / "config.json").write_text("{")), "config.json is not JSON"),
+        (lambda path: (path.mkdir(), (path / "config.json").write_text('{"schema_version": 9}')), "version 9, this program reads 1"),
         (lambda path: (path.mkdir(), (path / "config.json").write_text('{"schema_version": 1}')), "has no 'config'"),
     ],
 )

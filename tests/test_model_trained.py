@@ -13,8 +13,10 @@ from fer_data.errors import ManifestError
 from fer_data.store.loader import open_views
 from fer_model.config import preset
 from fer_model.data.fold import read_prepared
-from fer_model.errors import CheckpointError, ConfigError, DeviceError, RunError
+from fer_model.engine.journal import Journal, read_log
+from fer_model.errors import CheckpointError, DeviceError, RunError
 from fer_model.job import Job
+from fer_model.runs.fold_runs import find_runs
 from fer_model.runs.trained import load_run
 from fer_model.train import train
 
@@ -88,8 +90,37 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path, copy):
         load_run(tmp_path / "nothing", "cpu")
     content = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps({**content, "schema_version": 99}))
-    with pytest.raises(ConfigError, match="has schema version 99, this program reads 1"):
+    with pytest.raises(RunError, match="has schema version 99, this program reads 1"):
         load_run(copy, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"schema_version": 1}', "config.json has no 'config'"),
+        ("[1]", "config.json must hold a JSON object, it holds list"),
+        ("{", "config.json is not JSON"),
+    ],
+)
+def test_a_damaged_configuration_is_one_sentence_everywhere(copy, content, message):
+    """Seen red: the settings of a run were read without a look at its fields (KeyError, AttributeError)."""
+    (copy / "config.json").write_text(content)
+    with pytest.raises(RunError, match=message):
+        load_run(copy, "cpu")
+    with pytest.raises(RunError, match=message):
+        find_runs([copy])
+
+
+def test_a_damaged_line_of_the_log_is_named(copy):
+    """A line that a crash has torn is dropped; one in the middle is not. Seen red: JSONDecodeError from resume and from TensorBoard."""
+    log = copy / "log.jsonl"
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(lines) + b'{"event": "ti')
+    assert len(read_log(log)) == len(lines)
+    log.write_bytes(lines[0] + b"{,}\n" + b"".join(lines[1:]))
+    for reads in (lambda: Journal(log, print), lambda: find_runs([copy])[0].log):
+        with pytest.raises(RunError, match=r"line 2 of .*log.jsonl is not what training writes"):
+            reads()
 
 
 def test_a_device_that_is_not_there_is_refused(run):

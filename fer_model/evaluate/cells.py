@@ -26,7 +26,7 @@ from fer_model.data.cells import PARTS, UNSEEN
 from fer_model.errors import RunError
 from fer_model.evaluate.figures import REPLICATES, Interval, plain_table
 from fer_model.evaluate.pooled import Spread, spread
-from fer_model.runs.fold_runs import processor_minutes, read_content
+from fer_model.runs.fold_runs import processor_minutes
 from fer_model.runs.folder import RunFolder
 from fer_model.runs.methods import differing_settings
 from fer_model.runs.predictions import classes_in, read_predictions
@@ -276,7 +276,7 @@ def read_arms(path: Path) -> Cells:
     for folder in sorted(folders, key=lambda child: (not _is_baseline(child.name), child.name)):
         runs = {}
         for run in sorted(folder.glob("draw*/config.json")):
-            content = read_content(run.parent)
+            content = RunFolder(run.parent).read_content()
             config = content["config"]
             first = first or (run.parent, _kind(content["manifest_sha256"], config))
             _refuse_apart(first, (run.parent, _kind(content["manifest_sha256"], config)))
@@ -304,7 +304,7 @@ def _told_apart(contents: Sequence[dict]) -> list[dict[str, str]]:
 def refuse_apart(path: Path, manifest_sha256: str, config: dict) -> None:
     """Raise RunError if the runs in a folder of arms cannot stand next to a new one, of this manifest and configuration."""
     for run in sorted(path.glob("*/draw*/config.json"))[:1]:
-        content = read_content(run.parent)
+        content = RunFolder(run.parent).read_content()
         _refuse_apart((run.parent, _kind(content["manifest_sha256"], content["config"])), ("this command", _kind(manifest_sha256, config)))
 
 

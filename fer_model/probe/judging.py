@@ -24,13 +24,14 @@ from fer_data.files import write_json_atomically
 from fer_data.store.loader import open_views
 from fer_model.data.fold import people_of
 from fer_model.engine.checkpoint import read_tensors
+from fer_model.engine.journal import read_log
 from fer_model.engine.randomness import stream
 from fer_model.errors import RunError
 from fer_model.evaluate.figures import plain_table
 from fer_model.networks import Generator
 from fer_model.probe.descriptor import Descriptor, nearest
 from fer_model.probe.features import few_frames
-from fer_model.runs.fold_runs import FoldRun, complete_runs
+from fer_model.runs.fold_runs import complete_runs
 from fer_model.runs.folder import RunFolder, code_version
 from fer_model.runs.trained import TrainedRun, load_networks, load_run
 from fer_model.stages.classifier import centre_inputs
@@ -169,7 +170,7 @@ def _judge_one(run: Path, data: Path | None, device: str, seed: int, targets: in
     unknown = few_frames(fold.train[~kept])
     if len(unknown):
         rows.append(asked.real(unknown))
-    ticks = [line["d_identity"] for line in FoldRun(run, 0, trained.content, "complete").log if "d_identity" in line]
+    ticks = [line["d_identity"] for line in read_log(RunFolder(run).log) if "d_identity" in line]
     return _written(Judged(run, 1, seed, targets, tuple(rows), ticks[-1] if ticks else None, remark))
 
 

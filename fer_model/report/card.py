@@ -34,7 +34,7 @@ from fer_model.report.protocol import (
 )
 from fer_model.report.report import citations_of, figure_values, incomplete_values, spread_values
 from fer_model.runs.faces import how_framed
-from fer_model.runs.fold_runs import FoldRun, read_content
+from fer_model.runs.fold_runs import FoldRun
 from fer_model.runs.folder import RunFolder
 from fer_model.runs.methods import Method, gather
 
@@ -92,7 +92,7 @@ def write_card(path: Path, out: Path | None = None) -> CardSummary:
 def _method(path: Path) -> Method:
     """Return the one method in a folder."""
     if RunFolder(path).config.is_file():
-        content = read_content(path)
+        content = RunFolder(path).read_content()
         if content["config"]["fold"] is None:
             RunFolder(path).read_result()
             method = content["config"]["method"]

@@ -7,7 +7,6 @@ Out: RunGroups, folder by folder, or their FoldRuns. A fold that is not complete
 config.json is read as it is: a run of an older program, with fewer fields, still counts.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,16 +18,15 @@ import pandas as pd
 from fer_data.people import UNKNOWN
 from fer_data.text import natural_key
 from fer_model.config import CELL_RULES, OFFICIAL
+from fer_model.engine.journal import read_log
 from fer_model.errors import RunError
-from fer_model.runs.folder import SCHEMA_VERSION, RunFolder, runs_in
+from fer_model.runs.folder import RunFolder, runs_in
 from fer_model.runs.predictions import read_predictions
 
-__all__ = ["FoldRun", "RunGroup", "complete_runs", "find_groups", "find_runs", "holds_folds", "is_fold", "processor_minutes",
-           "read_content"]  # fmt: skip
+__all__ = ["FoldRun", "RunGroup", "complete_runs", "find_groups", "find_runs", "holds_folds", "is_fold", "processor_minutes"]
 
 _FOLD, _REPEAT = re.compile(r"fold(\d+)"), re.compile(r"shuffled\d+")
 _NOT_STARTED = "not started"
-_NEEDED = ("config", "manifest_sha256", "dataset", "data", "n_train", "n_test", "code_version")   # of config.json
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class FoldRun:
     @cached_property
     def log(self) -> tuple[dict, ...]:
         """The whole lines of log.jsonl."""
-        return _read_log(RunFolder(self.path).log)
+        return tuple(read_log(RunFolder(self.path).log))
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
@@ -172,8 +170,8 @@ def _drawn(path: Path) -> Iterator[Path]:
 
 
 def _of_folds(path: Path) -> dict:
-    """Return config.json as read_content does. Raises RunError if the run tests nobody, or people whom it was trained on."""
-    content = read_content(path)
+    """Return config.json. Raises RunError if the run tests nobody, or people whom it was trained on."""
+    content = RunFolder(path).read_content()
     if not content["config"].get("tested", True):
         raise RunError(
             f"reading runs: {path} is of a sweep with --selection validation: its test fold stayed closed, there are no figures;"
@@ -188,51 +186,16 @@ def _of_folds(path: Path) -> dict:
     return content
 
 
-def read_content(path: Path) -> dict:
-    """Return config.json as it is: a run of an older program, with fewer fields, is still evidence."""
-    content = _json_or_none(path / "config.json")
-    if content is None:
-        raise RunError(f"reading a run: {path / 'config.json'} is not a JSON object")
-    if content.get("schema_version") != SCHEMA_VERSION:
-        got = content.get("schema_version")
-        raise RunError(f"reading a run: version {SCHEMA_VERSION} is read, {path / 'config.json'} has version {got!r}")
-    missing = [name for name in _NEEDED if name not in content]
-    if missing:
-        raise RunError(f"reading a run: {path / 'config.json'} has no {missing[0]!r}")
-    config = content["config"]
-    if not isinstance(config, dict) or not {"method", "fold", "seed"} <= set(config):
-        raise RunError(f"reading a run: the configuration in {path / 'config.json'} must name method, fold and seed")
-    return content
-
-
-def _json_or_none(path: Path) -> dict | None:
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
 def _state(path: Path) -> str:
     folder = RunFolder(path)
     if folder.result.is_file():
         return "complete"
-    diverged = _json_or_none(path / "diverged.json")
+    diverged = folder.read_diverged()
     if diverged is not None:
         stage, step, loss, value = (diverged.get(key) for key in ("stage", "step", "loss", "value"))
         return f"stopped: loss {loss} was {value} in stage {stage}, step {step}"
-    ticks = [line for line in _read_log(folder.log) if line.get("event") == "tick"]
+    ticks = [line for line in read_log(folder.log) if line["event"] == "tick"]
     if not ticks:
         return "started, no step logged"
     last = ticks[-1]
     return f"not complete: stage {last.get('stage')}, step {last.get('step')} of {last.get('steps')}"
-
-
-def _read_log(path: Path) -> tuple[dict, ...]:
-    data = path.read_bytes() if path.is_file() else b""
-    whole = data[: data.rfind(b"\n") + 1]                                # a line that a crash has torn is no line
-    try:
-        lines = tuple(json.loads(line) for line in whole.splitlines())
-    except ValueError as error:
-        raise RunError(f"reading a run: {path} is not one JSON object a line ({error})") from error
-    return tuple(line for line in lines if isinstance(line, dict))

@@ -50,6 +50,7 @@ OWN_FILES = (
     "config.json",
 )  # fmt: skip
 LOCK = ".lock"
+_NEEDED = ("config", "manifest_sha256", "dataset", "data", "n_train", "n_test", "code_version")   # of config.json
 
 
 @cache
@@ -114,21 +115,31 @@ class RunFolder:
             raise RunError(f"reading a run: there is no {self.weights(stage)}; it is written when stage {stage} is complete")
         return self.weights(stage).read_bytes()
 
-    def read_config(self) -> tuple[TrainConfig, dict]:
-        """Return the configuration that the run was started with, and all of config.json.
+    def read_content(self) -> dict:
+        """Return config.json as it is: a run of an older program, with fewer fields, is still evidence.
 
-        Raises RunError if the folder holds no run, ConfigError if the configuration is of another version.
+        Raises RunError if the folder holds no run, or one of another version.
         """
         content = self._read(self.config)
         if content.get("schema_version") != SCHEMA_VERSION:
-            got = content.get("schema_version")
-            what = f"{self.config} has schema version {got!r}, this program reads {SCHEMA_VERSION}"
-            raise ConfigError(f"reading a run: {what}; use the version that wrote it")
+            what = f"{self.config} has schema version {content.get('schema_version')!r}, this program reads {SCHEMA_VERSION}"
+            raise RunError(f"reading a run: {what}; use the version that wrote it")
+        if missing := [name for name in _NEEDED if name not in content]:
+            raise RunError(f"reading a run: {self.config} has no {missing[0]!r}; if it was edited, bring it back as it was")
+        if not isinstance(content["config"], dict) or not {"method", "fold", "seed"} <= set(content["config"]):
+            raise RunError(f"reading a run: the configuration in {self.config} must name method, fold and seed")
+        return content
+
+    def read_config(self) -> tuple[TrainConfig, dict]:
+        """Return the configuration that the run was started with, and all of config.json.
+
+        Raises what read_content does, and ConfigError if the configuration does not fit this program.
+        """
+        content = self.read_content()
         try:
             return from_json(json.dumps(content["config"])), content
         except ConfigError as error:
-            by = content.get("code_version", "code that is not known")
-            raise ConfigError(f"reading a run: {self.config} of {by} does not fit this code ({error})") from error
+            raise ConfigError(f"reading a run: {self.config} of {content['code_version']} does not fit this code ({error})") from error
 
     def read_result(self) -> dict:
         """Return result.json. Raises RunError if the run is not complete."""
@@ -140,9 +151,17 @@ class RunFolder:
         if not path.is_file():
             raise RunError(f"reading a run: there is no {path}; `fer-model train` writes it{runs_in(self.path)}")
         try:
-            return json.loads(path.read_bytes())
+            content = json.loads(path.read_bytes())
         except ValueError as error:
             raise RunError(f"reading a run: {path} is not JSON ({error})") from error
+        if not isinstance(content, dict):
+            raise RunError(f"reading a run: {path} must hold a JSON object, it holds {type(content).__name__}")
+        return content
+
+    def read_diverged(self) -> dict | None:
+        """Return diverged.json; None if no loss was infinite."""
+        path = self.path / "diverged.json"
+        return self._read(path) if path.is_file() else None
 
     def refuse_strangers(self) -> None:
         """Raise RunError if the folder holds something and no run."""

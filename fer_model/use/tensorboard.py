@@ -7,13 +7,13 @@ log.jsonl remains the record. Event files follow from it alone, so training know
 Extra [tensorboard]; nothing is sent anywhere.
 """
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from fer_data.files import occupied
+from fer_model.engine.journal import read_log
 from fer_model.errors import RunError
 from fer_model.runs.folder import RunFolder, runs_below
 
@@ -69,20 +69,18 @@ class EventFiles:
         self.run, self.folder = RunFolder(run), folder
         if problem := occupied(folder, "event files", lambda path: path.is_dir() or path.name.startswith("events.out.tfevents")):
             raise RunError(f"writing for TensorBoard: {problem}")
-        self.lines: list[bytes] = []
+        self.lines: list[dict] = []
         self.sheets: set[str] = set()
         self.writer = None
 
     def update(self) -> int:
         """Write what has come to the log since the last call; return how many lines that were."""
-        data = self.run.log.read_bytes()
-        lines = data[: data.rfind(b"\n") + 1].splitlines()               # a line that is being written waits
+        lines = read_log(self.run.log)                                   # a line that is being written waits
         if self.writer is None or lines[: len(self.lines)] != self.lines:
             self._start_again()
         new = lines[len(self.lines) :]
         clock = _Clock()
-        for number, line in enumerate(lines):
-            entry = json.loads(line)
+        for number, entry in enumerate(lines):
             clock.see(entry)
             if number >= len(self.lines) and entry["event"] == "tick":
                 self._add(entry, clock.now)
