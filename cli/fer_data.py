@@ -91,7 +91,7 @@ def prepare_options(*backends, people=True, from_neutral=True):
         choice("--landmarks", backends, "Landmark backend. If it cannot run, the command stops; no other one is used."),
         *detector, *openface, *by_person,
         choice("--views", ["stored", "virtual"],
-               "stored: all 110 views are written; virtual: they are rendered when they are needed (1/58 of the disk).",
+               "stored: all 110 views are written; virtual: they are rendered when they are needed (about 1/55 of the disk).",
                default="stored" if people else "virtual"),
         choice("--colour", ["grey", "rgb"], "Channels of the faces."), options.workers(),
         click.option("--scheduler", metavar="ADDRESS", help=_SCHEDULER),

@@ -48,6 +48,9 @@ class Job:
     trained_on: str | None = None     # what these were trained on, as the user says
 
     def __post_init__(self):
+        for name in ("data", "run", "gan", "init", "weights"):           # a notebook names them as strings
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, Path(getattr(self, name)))
         if self.init is not None and self.weights is not None:
             raise ConfigError("configuration: --init RUN and --weights FILE name two starts; leave one of them out")
         if self.trained_on is not None and self.weights is None:

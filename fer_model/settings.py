@@ -190,9 +190,9 @@ def read_set(text: str, option: str = "--set") -> tuple[str, Given]:
     return _settable(key.strip(), where), Given(raw.strip(), where)
 
 
-def _read_sets(texts: Sequence[str]) -> dict[str, Given]:
+def _read_sets(texts: Sequence[str], option: str) -> dict[str, Given]:
     found: dict[str, Given] = {}
-    for key, given in map(read_set, texts):
+    for key, given in (read_set(text, option) for text in texts):
         if key in found:
             raise ConfigError(f"{found[key].where} and {given.where}: {key} is given twice; keep one")
         found[key] = given
@@ -256,10 +256,11 @@ def _raw(node, key: str, where: str) -> str | tuple[str, ...]:
 
 def configure(
     named: Mapping[str, object] | None = None,    # key -> value, as options give them; None: not given
-    file: Path | None = None,         # YAML
+    file: str | Path | None = None,   # YAML
     sets: Sequence[str] = (),         # gan.lr=1e-4, ...
     methods: Sequence[str] = METHODS,         # that the command trains
     held_out: bool = True,            # False: on everybody, without a test fold
+    option: str = "--set",            # what errors call `sets`
 ) -> TrainConfig:
     """Return the configuration of all layers: default < preset < file < sets < named.
 
@@ -267,7 +268,8 @@ def configure(
     one. Raises ConfigError for unknown keys, values of another type or out of range, and sets that have no effect on the method.
     """
     named = {key: value for key, value in (named or {}).items() if value is not None}
-    read = [{key: read_value(key, given) for key, given in layer.items()} for layer in (read_file(file) if file else {}, _read_sets(sets))]
+    given_layers = (read_file(Path(file)) if file else {}, _read_sets(sets, option))
+    read = [{key: read_value(key, given) for key, given in layer.items()} for layer in given_layers]
     layers = [*read, named]
     name = next((layer["preset"] for layer in reversed(layers) if "preset" in layer), DEFAULT_PRESET)
     start = values_of(preset(str(name)))

@@ -73,9 +73,9 @@ def asked(
     `path` None: runs/<dataset>-shortcut-<preset>, with -missing and -draws<seed> behind it if so.
     Raises ConfigError for a setting that the command sets itself, and for --gan with --control, whose stage 1 is another one.
     """
-    for text in (*layers[2], *baseline_sets):
+    for option, text in (*(("--set", one) for one in layers[2]), *(("--set-cnn", one) for one in baseline_sets)):
         if text.partition("=")[0] in _FOLLOWS:
-            raise ConfigError(f"--set {text}: the draws set fold and fold_rule, --seeds the seed; leave it out")
+            raise ConfigError(f"{option} {text}: the draws set fold and fold_rule, --seeds the seed; leave it out")
     for text in baseline_sets:
         if text.partition("=")[0] in _SHARED:
             raise ConfigError(f"--set-cnn {text}: the baseline is method cnn, with the other's preset and draws; leave it out")
@@ -86,7 +86,7 @@ def asked(
         raise ConfigError(f"{what}; leave it out of the file")
     method = replace(method, fold=0, fold_rule="manifest", seed=0)
     named = {"preset": method.preset, "method": "cnn", "fold_seed": method.fold_seed}
-    baseline = configure(named, None, baseline_sets)
+    baseline = configure(named, None, baseline_sets, option="--set-cnn")
     if method.method == "cnn" and not any(layers[1:]):
         method = baseline             # nothing is to be compared with it
     if settings.get("gan") and settings.get("control"):

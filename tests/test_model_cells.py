@@ -386,6 +386,9 @@ def test_what_the_command_sets_itself_is_not_set(full_table, tmp_path):
     """Seen red: a seed that is set and has no effect. A folder of other things is refused too."""
     with pytest.raises(ConfigError, match="--set seed=3: the draws set fold and fold_rule, --seeds the seed; leave it out"):
         asked(full_table, tmp_path, ({"preset": "smoke"}, None, ["seed=3"]), [], (0,), design="missing")
+    for text, message in (("cnn.lrr=1", "unknown setting"), ("seed=3", "the draws set fold")):         # seen red: called --set
+        with pytest.raises(ConfigError, match=f"^--set-cnn {text}: {message}"):
+            asked(full_table, tmp_path, ({"preset": "smoke"}, None, []), [text], (0,), design="missing")
     with pytest.raises(ConfigError, match="--set-cnn fold_seed=3: the baseline is method cnn, with the other's preset and draws"):
         asked(full_table, tmp_path, ({"preset": "smoke"}, None, []), ["fold_seed=3"], (0,), design="missing")
     with pytest.raises(ConfigError, match="--gan ARM has a stage 1 for one design, --control needs one for two"):

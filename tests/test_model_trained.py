@@ -15,10 +15,15 @@ from fer_model.config import preset
 from fer_model.data.fold import read_prepared
 from fer_model.engine.journal import Journal, read_log
 from fer_model.errors import CheckpointError, DeviceError, RunError
+from fer_model.evaluate.run_table import evaluate_run, evaluate_runs
 from fer_model.job import Job
+from fer_model.probe.probing import probe_run
+from fer_model.report.report import write_report
 from fer_model.runs.fold_runs import find_runs
 from fer_model.runs.trained import load_run
+from fer_model.settings import configure
 from fer_model.train import train
+from fer_model.use.export import export
 
 
 @pytest.fixture(scope="module", params=["degan", "cnn"])
@@ -121,6 +126,18 @@ def test_a_damaged_line_of_the_log_is_named(copy):
     for reads in (lambda: Journal(log, print), lambda: find_runs([copy])[0].log):
         with pytest.raises(RunError, match=r"line 2 of .*log.jsonl is not what training writes"):
             reads()
+
+
+def test_paths_may_be_strings(run, tmp_path, tiny_prepared):
+    """As a notebook names them. Seen red: AttributeError from Job, load_run, find_runs, export, probe, report and the evaluation."""
+    text, file = str(run), tmp_path / "settings.yaml"
+    file.write_text("gan: {lr: 1e-4}\n")
+    assert load_run(text, "cpu").run == run and [one.path for one in find_runs([text])] == [run]
+    assert Job(str(tiny_prepared), text, configure(file=str(file)), init=None).run == run
+    assert evaluate_run(text) == evaluate_run(run) and evaluate_runs([text]).rows[0].path == run
+    assert write_report([text], str(tmp_path / "report"), faces=False).pages[0].is_file()
+    assert export(text, "safetensors", str(tmp_path / "model.safetensors")).path == tmp_path / "model.safetensors"
+    assert probe_run(shutil.copytree(run, tmp_path / "run").as_posix(), data=str(tiny_prepared), device="cpu").run == tmp_path / "run"
 
 
 def test_a_device_that_is_not_there_is_refused(run):

@@ -15,6 +15,7 @@ import pandas as pd
 
 from fer_data.audit.leaks import AuditReport, audit, with_pixels
 from fer_data.audit.near_duplicates import PictureHash, find_duplicates, hash_picture
+from fer_data.audit.sides import HOLD_OUT
 from fer_data.audit.split import Item, Split, SplitFold
 from fer_data.errors import SplitError
 from fer_data.people import UNKNOWN
@@ -25,7 +26,6 @@ from fer_data.store.shards import map_dataset
 __all__ = ["audit_unknown"]
 
 _DOUBT = f"{UNKNOWN}: the database does not say who is in its pictures, so the audit is of pictures, not of people"
-_NAME = "split"                       # of the only fold, as audit/sides.py calls it
 
 
 def audit_unknown(out: Path, frame: pd.DataFrame, threshold: int, progress: Callable[[int, int], None]) -> AuditReport:
@@ -44,7 +44,7 @@ def audit_unknown(out: Path, frame: pd.DataFrame, threshold: int, progress: Call
             f"auditing {out}: {UNKNOWN}, and the database has no split of its own into parts to train on and to test"
         )
     items = {name: Item(name, "", None, expression) for name, expression in zip(frame["image_id"], frame["expression"], strict=True)}
-    fold = SplitFold(_NAME, train, test, validation)
+    fold = SplitFold(HOLD_OUT, train, test, validation)
     split = Split(items, (fold,), "image", tuple(notes), (_DOUBT,), (_DOUBT,))
     digests = dict(zip(frame["image_id"], frame["face_sha256"], strict=True))
     pixels = find_duplicates(split, digests, _hashes(out, frame, progress), threshold, _between(frame), progress)

@@ -294,14 +294,14 @@ def check_out(facts: Surroundings) -> list[Finding]:
     if place.free < _LEAST_FREE:
         return [Finding("disk", "problem", f"{free}, too little for any database", "free some space, or choose another disk", BOTH)]
     # Views of databases whose people are unknown are virtual by default.
-    known = [facts for facts in map(load_facts, FILES) if facts.dataset != "ck48" and facts.subjects is not None]
-    images = {facts.dataset: facts.images for facts in known if facts.images is not None}
+    known = [one for one in map(load_facts, FILES) if one.dataset != "ck48" and one.subjects is not None]
+    images = {one.dataset: one.images for one in known if one.images is not None}
     fitting = {dataset: _fit(count, place) for dataset, count in images.items()}
     large = [f"{dataset} {_gigabytes(images[dataset] * STORED_BYTES)}" for dataset, fit in fitting.items() if fit != "stored"]
     if not large:
         return [Finding("disk", "ok", f"{free}, enough for every database with stored views")]
     small = [dataset for dataset, fit in fitting.items() if fit == "neither"]
-    way_out = "use --views virtual (1/58 of the space)" + (f", and another disk for {', '.join(small)}" if small else "")
+    way_out = "use --views virtual (about 1/55 of the space)" + (f", and another disk for {', '.join(small)}" if small else "")
     return [Finding("disk", "note", f"{free}, too little for stored views of {', '.join(large)}", way_out)]
 
 

@@ -80,11 +80,10 @@ def heat_table(table: pd.DataFrame) -> HeatTable:
     return HeatTable(tuple(map(str, counts.columns)), rows, totals, int(table.loc["all", "all"]))
 
 
-def histogram(values: np.ndarray, limit: float, worse: str, low: float, high: float, text: str = "{:.1f}") -> Histogram:
+def histogram(values: np.ndarray, limit: float, worse: str, low: float, high: float) -> Histogram:
     """Return the histogram of `values` between `low` and `high`; what lies outside is counted in the end bars, and said.
 
     worse   "above" or "below": on which side of `limit` a value is looked at
-    text    format of the two ends
     """
     counts, edges = np.histogram(np.clip(values, low, high), _BINS, (low, high))  # (32,), (33,)
     step, most = _WIDTH / _BINS, max(1, int(counts.max()))
@@ -95,6 +94,6 @@ def histogram(values: np.ndarray, limit: float, worse: str, low: float, high: fl
             beyond = edges[index] >= limit if worse == "above" else edges[index + 1] <= limit
             bars.append((round(index * step + 0.5, 2), round(_HEIGHT - height, 2), step - 1, round(height, 2), bool(beyond)))
     at = (limit - low) / (high - low) * _WIDTH
-    left = ("≤ " if values.min() < low else "") + text.format(low)
-    right = ("≥ " if values.max() > high else "") + text.format(high)
+    left = ("≤ " if values.min() < low else "") + f"{low:.1f}"
+    right = ("≥ " if values.max() > high else "") + f"{high:.1f}"
     return Histogram(_WIDTH, _HEIGHT, tuple(bars), round(at, 2) if 0 <= at <= _WIDTH else None, left, right, int(counts.max()))

@@ -40,9 +40,9 @@ class CardSummary:
 
     def __rich__(self) -> str:
         """Return it as a sentence, for the console."""
-        from rich.markup import escape
+        from rich.markup import escape as plain
 
-        return escape(f"{self.card}: card of {self.name}\n{self.croissant}: the same for programs, Croissant 1.1")
+        return plain(f"{self.card}: card of {self.name}\n{self.croissant}: the same for programs, Croissant 1.1")
 
 
 def write_card(out: Path, to: Path | None = None) -> CardSummary:

@@ -19,7 +19,7 @@ from pathlib import Path
 from fer_data import __version__
 from fer_data.errors import DatasetError
 from fer_data.faces.views import N_VIEWS
-from fer_data.files import make_folder, occupied, reported, sealed_json, sha256_of_bytes, unseal, write_bytes_atomically
+from fer_data.files import make_folder, occupied, sealed_json, sha256_of_bytes, unseal, write_bytes_atomically
 from fer_data.share.formats import FORMATS
 from fer_data.share.readme import readme
 from fer_data.share.samples import Samples
@@ -147,7 +147,7 @@ def export_faces(plan: Plan, progress: Callable[[int, int], None] = lambda done,
             continue
         make_folder(path.parent)
         if not _holds(path, data):
-            _put(path, data)
+            write_bytes_atomically(path, data, durable=False)              # after a power cut, without the mark, it is looked at again
             written += 1
         hashes[name] = sha256_of_bytes(data)
         size += len(data)
@@ -170,18 +170,6 @@ def _files(plan: Plan, progress: Callable[[int, int], None]) -> Iterator[tuple[s
         yield ".gitignore", b"*\n"
     yield "README.md", readme(plan.samples, plan.form).encode()
     yield from FORMATS[plan.form](plan.samples.watched(progress))
-
-
-def _put(path: Path, data: bytes) -> None:
-    """Write a file that is whole under its name, though a power cut may lose it: without the mark it would be looked at again."""
-    part = path.with_name(path.name + ".part")
-    with reported("writing", path):
-        try:
-            part.write_bytes(data)
-            part.replace(path)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
 
 
 def _check_dest(plan: Plan) -> None:

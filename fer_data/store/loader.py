@@ -1,4 +1,4 @@
-"""Load faces and views of a prepared folder as batches on a device. The only place in fer_data that imports torch.
+"""Load faces and views of a prepared folder as batches on a device. Of fer_data this alone, and FAN, import torch.
 
 In:  a prepared folder, rows of its manifest, indices of faces and views.
 Out: float32 (B, C, 96, 96) in [-1, 1].

@@ -40,14 +40,14 @@ _STYLES = {
 }
 
 
-def _skull(rig: Rig, volume: float = 0.0, count: int = 13) -> np.ndarray:
-    """Return the arc over the head from the person's left ear to the right one, (count, 3) face coordinates."""
-    turn = np.linspace(0, np.pi, count)
+def _skull(rig: Rig, volume: float = 0.0) -> np.ndarray:
+    """Return the arc over the head from the person's left ear to the right one, (13, 3) face coordinates."""
+    turn = np.linspace(0, np.pi, 13)
     right, left = rig.rest[0], rig.rest[16]
     half = (left[0] - right[0]) / 2
     x = (left[0] + right[0]) / 2 + (half + volume) * np.cos(turn) * (1 + 0.06 * np.sin(turn) ** 2)
     y = (left[1] + right[1]) / 2 - (1.62 + volume) * np.sin(turn) ** 0.85
-    return np.stack([x, y, np.full(count, -0.7)], 1)
+    return np.stack([x, y, np.full(13, -0.7)], 1)
 
 
 def head_outline(rig: Rig) -> np.ndarray:

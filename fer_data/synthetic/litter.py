@@ -7,9 +7,8 @@ Out: more files in it; their number.
 import struct
 from pathlib import Path
 
-__all__ = ["TOP_LEVEL", "APPLE_DOUBLE_MAGIC", "write"]
+__all__ = ["APPLE_DOUBLE_MAGIC", "write"]
 
-TOP_LEVEL = (".DS_Store", "._.DS_Store", "__MACOSX")
 APPLE_DOUBLE_MAGIC = bytes.fromhex("00051607")
 # AppleDouble, version 2: magic, version, filler, number of entries, then (id, offset, length) of one empty resource fork.
 _APPLE_DOUBLE = APPLE_DOUBLE_MAGIC + struct.pack(">I16sH3I", 0x00020000, b"Mac OS X        ", 1, 2, 38, 179).ljust(213, b"\0")

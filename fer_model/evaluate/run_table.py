@@ -27,7 +27,7 @@ from fer_model.runs.predictions import judged, read_predictions, together
 __all__ = ["RunRow", "RunTable", "evaluate_run", "evaluate_runs"]
 
 
-def evaluate_run(run: Path) -> Evaluation:
+def evaluate_run(run: str | Path) -> Evaluation:
     """Return the figures of a complete run. Raises RunError if it is not."""
     RunFolder(run).read_result()
     return evaluate(judged(read_predictions(RunFolder(run).predictions)))

@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fer_data.store.loader import open_views
+from fer_model.data.fold import people_of
 from fer_model.errors import RunError
 from fer_model.runs.trained import TrainedRun
 from fer_model.stages.classifier import centre_inputs
@@ -49,13 +50,13 @@ class Samples:
         return Samples(self.person[index], self.sequence[index], self.expression[index], features)
 
 
-def few_frames(rows: pd.DataFrame, frames: int = FRAMES) -> pd.DataFrame:
-    """Return at most `frames` rows of each expression in a sequence, evenly spread, in the manifest's order."""
+def few_frames(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return at most FRAMES rows of each expression in a sequence, evenly spread, in the manifest's order."""
     groups = rows.groupby(["dataset", "subject", "sequence", "expression"], sort=False)
     place, size = groups.cumcount().to_numpy(), groups["image_id"].transform("size").to_numpy()     # (n,), (n,)
-    number = place * frames // np.maximum(size, frames)                              # which of the `frames` parts it is in
-    before = (place - 1) * frames // np.maximum(size, frames)
-    return rows[(size <= frames) | (number != before)]
+    number = place * FRAMES // np.maximum(size, FRAMES)                              # which of the FRAMES parts it is in
+    before = (place - 1) * FRAMES // np.maximum(size, FRAMES)
+    return rows[(size <= FRAMES) | (number != before)]
 
 
 def samples_of(trained: TrainedRun, baseline: TrainedRun | None, data=None) -> tuple[Samples, Samples]:
@@ -79,7 +80,7 @@ def _refuse_other_people(trained: TrainedRun, baseline: TrainedRun) -> None:
 
 
 def _samples(data, rows: pd.DataFrame, trained: TrainedRun, baseline: TrainedRun | None) -> Samples:
-    person = rows["dataset"] + "/" + rows["subject"]
+    person = people_of(rows)
     views, parts = open_views(data, rows, trained.device), []
     with torch.inference_mode():
         for faces in torch.arange(views.n_faces).split(128):

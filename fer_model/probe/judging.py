@@ -110,8 +110,8 @@ def _cell(row: JudgedRow, name: str) -> str:
 
 
 def judge_run(
-    run: Path,
-    data: Path | None = None,         # the prepared folder, if it is no longer where the run says
+    run: str | Path,
+    data: str | Path | None = None,   # the prepared folder, if it is no longer where the run says
     device: str = "auto",
     seed: int = 0,                    # of targets and noise
     targets: int = 1,
@@ -121,6 +121,7 @@ def judge_run(
 
     Raises RunError if a run has no generator or no judges, and as load_run and TrainedRun.open_data do.
     """
+    run, data = Path(run), data and Path(data)
     if (run / "config.json").is_file():
         return _judge_one(run, data, device, seed, targets)
     found = []

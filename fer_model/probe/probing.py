@@ -83,9 +83,9 @@ def _cell(row: ProbeRow) -> str:
 
 
 def probe_run(
-    run: Path,                        # a run, or a folder of folds
-    baseline: Path | None = None,     # of method cnn, on the same folds: its hidden layer is probed too
-    data: Path | None = None,         # the prepared folder, if it no longer lies where the run says
+    run: str | Path,                  # a run, or a folder of folds
+    baseline: str | Path | None = None,       # of method cnn, on the same folds: its hidden layer is probed too
+    data: str | Path | None = None,   # the prepared folder, if it no longer lies where the run says
     device: str = "auto",
     seed: int = 0,                    # of the order of expressions and of the MLP's first weights
     say: Callable[[str], None] = print,
@@ -95,6 +95,7 @@ def probe_run(
     Raises RunError if the run is not complete, if the baseline was trained on other people, or if too few people can be
     probed; children of FerError of the data.
     """
+    run, baseline, data = Path(run), baseline and Path(baseline), data and Path(data)
     if RunFolder(run).config.is_file():
         return _probe_one(run, baseline, data, device, seed)
     folds = {one.path: baseline and baseline / one.path.relative_to(run) for one in complete_runs(run, say)}

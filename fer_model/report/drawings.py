@@ -191,9 +191,9 @@ def _lines(log: list[dict], names: list[str], prefix: str) -> dict[str, tuple[li
     return found
 
 
-def interval_chart(marks: Sequence[Mark], zero: bool = False, scale: float = 100) -> IntervalChart:
+def interval_chart(marks: Sequence[Mark], zero: bool = False) -> IntervalChart:
     """Return marks under each other on one axis, in per cent; `zero`: 0 is on the axis and marked."""
-    values = [scale * v for mark in marks for v in (mark.low, mark.high, mark.value, *mark.dots)]
+    values = [100 * v for mark in marks for v in (mark.low, mark.high, mark.value, *mark.dots)]
     low, high = (min(0.0, *values), max(0.0, *values)) if zero else (min(values), max(values))
     ticks = nice_ticks(low, high)
     if len(ticks) == 1:
@@ -205,8 +205,8 @@ def interval_chart(marks: Sequence[Mark], zero: bool = False, scale: float = 100
 
     rows = tuple(
         IntervalRow(
-            mark.name, _ROW * i + 13.0, _ROW * i + 26.0, place(scale * mark.value), place(scale * mark.low), place(scale * mark.high),
-            tuple(place(scale * dot) for dot in mark.dots),
+            mark.name, _ROW * i + 13.0, _ROW * i + 26.0, place(100 * mark.value), place(100 * mark.low), place(100 * mark.high),
+            tuple(place(100 * dot) for dot in mark.dots),
         )
         for i, mark in enumerate(marks)
     )  # fmt: skip

@@ -78,12 +78,12 @@ class ReportSummary:
         return escape(f"{text}{counted(self.runs, 'run')} of {counted(self.methods, 'method')}{left}")
 
 
-def write_report(runs: Sequence[Path], out: Path, faces: bool = True) -> ReportSummary:
+def write_report(runs: Sequence[str | Path], out: str | Path, faces: bool = True) -> ReportSummary:
     """Write report.html, report.md and report.json into `out`, which is made if it is missing.
 
     Raises RunError if a folder holds no run, if no run is complete, or if what a run left cannot be read.
     """
-    methods = gather(runs)
+    methods, out = gather(runs), Path(out)
     figures = [one for method in methods for seed in method.seeds if (one := figures_of(method, seed)) is not None]
     if not figures:
         raise RunError(f"reporting on {methods[0].runs[0].path if methods else 'no run'}: no run is complete; train one to its end first")

@@ -89,11 +89,12 @@ class RunGroup:
         return tuple(run for run in self.runs if run.complete)
 
 
-def find_groups(path: Path) -> list[RunGroup]:
+def find_groups(path: str | Path) -> list[RunGroup]:
     """Return what a folder holds: itself if it is a run; else its folds, then the folds of each shuffled<S> in it.
 
     Raises RunError if it is neither, if none of its folds was started, if it is a run of pretrain, or one without some cells.
     """
+    path = Path(path)
     if (path / "config.json").is_file():
         content = _of_folds(path)
         if content["config"]["fold"] is None:
@@ -108,7 +109,7 @@ def find_groups(path: Path) -> list[RunGroup]:
     return own + [replace(group, repeat=True) for name in repeats for group in find_groups(path / name)]
 
 
-def find_runs(paths: Sequence[Path]) -> list[FoldRun]:
+def find_runs(paths: Sequence[str | Path]) -> list[FoldRun]:
     """Return the runs in some folders; one that is named twice counts once.
 
     Raises RunError as find_groups does, and if one is of an official split: these are compared as folds by person.

@@ -99,8 +99,8 @@ def locked(path: Path):
 class RunFolder:
     """The files of one run, by name."""
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: str | Path):
+        self.path = path = Path(path)
         self.config, self.log = path / "config.json", path / "log.jsonl"
         self.checkpoints, self.samples, self.sheets = path / "checkpoints", path / "samples.png", path / "samples"
         self.predictions, self.result = path / "predictions.csv", path / "result.json"

@@ -88,12 +88,13 @@ class TrainedRun:
         return probabilities(self.logits, views, self.config.network.image_size, batch)
 
 
-def load_run(run: Path, device: str = "auto") -> TrainedRun:
+def load_run(run: str | Path, device: str = "auto") -> TrainedRun:
     """Return a run whose stages are complete, ready for use.
 
     Raises RunError if it is not, CheckpointError if its weights are damaged, DeviceError for a device that is not there.
     """
     folder, where = RunFolder(run), use_device(device)
+    run = folder.path
     config, content = folder.read_config()
     classes, identities = tuple(content["classes"]), tuple(content["identities"])
     networks, generator = {}, None

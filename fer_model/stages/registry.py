@@ -1,7 +1,8 @@
 """The table of stages: how each is made, what watches it, how its networks are loaded.
 
 In:  a name that config.STAGES_OF lists for a method.
-Out: STAGES, name -> StageEntry. A further stage is a class and an entry here; train.py, plan.py and runs/trained.py ask this table.
+Out: STAGES, name -> StageEntry. train.py, plan.py and runs/trained.py ask this table. A further stage is a class and an entry here,
+     and in config.py its fields and the method that has it.
 """
 
 from collections.abc import Callable, Container, Mapping

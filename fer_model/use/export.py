@@ -82,7 +82,7 @@ def _predicting(trained: TrainedRun) -> dict[str, nn.Module]:
     return {name: trained.networks[name] for name in STAGES[trained.config.stages[-1]].networks}
 
 
-def export(run: Path, form: str = "onnx", out: Path | None = None) -> Exported:
+def export(run: str | Path, form: str = "onnx", out: str | Path | None = None) -> Exported:
     """Write a run's network to `out` (None: model.onnx or model.safetensors in the run folder).
 
     Raises RunError if the run predicts nothing or is not complete, if a package is missing, or if the graph does not compute what
@@ -92,7 +92,7 @@ def export(run: Path, form: str = "onnx", out: Path | None = None) -> Exported:
         raise RunError(f"exporting {run}: unknown format {form!r}; choose {' or '.join(FORMATS)}")
     if form == "onnx":
         require_onnx("onnx", "onnxscript", "onnxruntime")
-    out = out or run / f"model.{form}"
+    out = Path(out or Path(run) / f"model.{form}")
     if out.suffix.lower() != f".{form}":
         raise RunError(f"exporting {run}: the file must be named *.{form}, got {out.name}")
     trained = load_run(run, "cpu")

@@ -76,9 +76,9 @@ class Predictor:
             shot = Shot(str(image), None, None, picture, remark=remark and f"it {remark}")
         return next(self.stream([shot], thorough=thorough))
 
-    def first_face(self, picture: np.ndarray, thorough: bool = True) -> np.ndarray | None:
+    def first_face(self, picture: np.ndarray) -> np.ndarray | None:
         """Return the aligned face, (132, 132[, 3]) uint8, that `predict` names first; None if there is no face."""
-        found, _ = self._finder(picture, thorough)
+        found, _ = self._finder(picture, thorough=True)
         return found[0].pixels if found else None
 
     def stream(
@@ -148,8 +148,8 @@ def _notes(recipe: Recipe, finder: Finder) -> Iterator[str]:
         yield f"points are found with {ours['name']} {ours['version']}, those of the training with {theirs.get('version')}: another {what}"
     if guessed and (ours["name"] != NO_POINTS or finder.checks_framing):
         where = f", {recipe.data}," if recipe.data else ""
-        yield (f"how the faces of the training were cropped is not known, as their prepared folder{where} is not at hand, or dlib is"
-               " missing: a face is assumed to fill its picture from the brows to the chin")  # fmt: skip
+        yield (f"how the faces of the training were cropped is not known, as their prepared folder{where} cannot be read as it was then, or"
+               " dlib is missing: a face is assumed to fill its picture from the brows to the chin")  # fmt: skip
     if ours["name"] == NO_POINTS and not finder.checks_framing:
         yield ("whether a picture is framed like the faces of the training cannot be checked without dlib; install it with:"
                " pip install 'fer-degan[dlib]'")  # fmt: skip

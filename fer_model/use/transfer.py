@@ -25,7 +25,7 @@ from fer_data.faces.finder import align_files
 from fer_data.files import write_bytes_atomically
 from fer_data.store.loader import open_views, virtual_views
 from fer_data.text import unknown
-from fer_model.data.fold import Fold
+from fer_model.data.fold import Fold, people_of
 from fer_model.engine.randomness import stream
 from fer_model.errors import ConfigError, RunError
 from fer_model.runs.trained import TrainedRun, load_run
@@ -81,7 +81,9 @@ class Drawn:
         return escape("\n".join([f"{self.path}: rows {', '.join(self.rows)}", f"columns: the input, then {', '.join(self.columns)}", *top]))
 
 
-def transfer(run: Path, request: Request, out: Path | None = None, data: Path | None = None, device: str = "auto") -> Drawn:
+def transfer(
+    run: str | Path, request: Request, out: str | Path | None = None, data: str | Path | None = None, device: str = "auto"
+) -> Drawn:
     """Draw what is asked for and write it to `out` (None: into the run folder).
 
     `data`: the prepared folder, if it no longer lies where the run says; without it there are no real faces on top, and
@@ -90,7 +92,7 @@ def transfer(run: Path, request: Request, out: Path | None = None, data: Path | 
     trained = load_run(run, device)
     generator = trained.generator_for("drawing a sheet")
     suffix = ".gif" if request.gif else ".png"
-    out = out or run / ("-".join(["edit", *request.edit]) if request.edit else "transfer")
+    out = Path(out or Path(run) / ("-".join(["edit", *request.edit]) if request.edit else "transfer"))
     out = out.with_suffix(suffix) if not out.suffix else out
     if out.suffix.lower() != suffix:
         raise ConfigError(f"drawing a sheet: this one is written as *{suffix}, got {out.name}")
@@ -161,7 +163,7 @@ def _inputs(trained: TrainedRun, request: Request, prepared: tuple[Path, Fold] |
 
 def _real_faces(trained: TrainedRun, data: Path, fold: Fold, people: Tensor) -> Tensor:
     """Return the first training face of each identity, (I, C, S, S)."""
-    who = (fold.train["dataset"] + "/" + fold.train["subject"]).tolist()
+    who = people_of(fold.train).tolist()
     rows = fold.train.iloc[[who.index(trained.identities[person]) for person in people]]
     return centre_inputs(open_views(data, rows, trained.device), torch.arange(len(rows)), trained.config.network.image_size)
 
