@@ -453,7 +453,8 @@ def evaluate(runs, data, vote, device, as_json):
     """Show accuracy per frame and per sequence, macro recall and confusion matrix of a run, next to the majority class.
 
     A run is what train wrote, or what crossval wrote: then its folds are pooled. Several runs are shown in one table, each
-    with its paired difference from the first. --data tests a run on another database, on the classes that both have.
+    with its paired difference from the first. --data tests a run on another database, on the classes that both have;
+    networks of the same folds are compared there.
 
     \b
     fer-model evaluate runs/ck+-degan-fold0

@@ -18,6 +18,7 @@ from fer_data.store.manifest import COLUMNS, read_settings, write_manifest
 from fer_model.config import preset
 from fer_model.crossval import crossval
 from fer_model.errors import RunError
+from fer_model.evaluate import run_table
 from fer_model.evaluate.repredict import _spelled_like, repredict
 from fer_model.evaluate.run_table import evaluate_runs
 from fer_model.job import Job
@@ -150,21 +151,72 @@ def test_every_network_of_a_cross_validation_sees_all_of_another_database(folds,
 
 
 def test_each_row_is_compared_with_the_first_on_the_images_of_both(folds, other):
-    """On another database an image counts by the share of the networks that have it right. Seen red: the rows the other way round."""
+    """Seen red: the rows the other way round."""
     data = other(expressions=("anger", "happiness", "surprise"))
-    found = evaluate_runs([folds / "cnn", folds / "degan" / "fold0"], data, device="cpu")
-    (paired,) = found.against_first
+    found = evaluate_runs([folds / "cnn" / "fold0", folds / "degan" / "fold0"], data, device="cpu")
+    (paired,) = (against.paired for against in found.against_first)
     first, second = (row.evaluation.frame_accuracy.value for row in found.rows)
     assert paired.n == 24 and paired.n_subjects == 4 and paired.difference == pytest.approx(second - first) and first != second
     assert paired.low <= paired.difference <= paired.high
     at_home = evaluate_runs([folds / "cnn", folds / "degan" / "fold0"], device="cpu")
-    assert at_home.against_first[0].n == 12                                                  # the images of the fold that both tested
+    assert at_home.against_first[0].paired.n == 12                                           # the images of the fold that both tested
     assert [set(row) & {"against_first"} for row in at_home.to_json()] == [set(), {"against_first"}]
+    assert "folds" not in at_home.to_json()[1]["against_first"]
     done = CliRunner().invoke(main, ["evaluate", str(folds / "cnn"), str(folds / "degan" / "fold0"), "--device", "cpu"])
-    assert "on the 12 images of 2 people that both predict" in " ".join(done.output.split())
+    assert "on the 12 images of 2 people that both predict;" in " ".join(done.output.split())
     done = CliRunner().invoke(main, ["evaluate", str(folds / "degan" / "fold0"), "--data", str(data), "--device", "cpu"])
     assert f"24 images, 12 sequences, 4 people of {data}" in " ".join(done.output.split()) and "test fold" not in done.output
     assert not evaluate_runs([folds / "cnn" / "fold1", folds / "degan" / "fold0"]).against_first[0]
+
+
+def test_elsewhere_networks_of_the_same_folds_are_compared(folds, other, tmp_path, monkeypatch):
+    """Some of the networks of a cross-validation do not differ from it; an image counts by the share of the networks that have it right.
+    Fold 1's always answers anger. Seen red: all networks of one against all of the other: +22.2 points."""
+
+    def repredicted(run, *more):
+        found = repredict(run, *more)
+        return replace(found, frame=found.frame.assign(predicted="anger")) if run.name == "fold1" else found
+
+    monkeypatch.setattr(run_table, "repredict", repredicted)
+    data = other(expressions=("anger", "happiness", "surprise"))
+    part = tmp_path / "part"
+    for fold in ("fold0", "fold2"):
+        shutil.copytree(folds / "cnn" / fold, part / fold)
+    found = evaluate_runs([folds / "cnn", part], data, device="cpu")
+    (against,) = found.against_first
+    assert (against.paired.difference, against.paired.low, against.paired.high) == (0, 0, 0) and against.networks == ((0, 2), (0, 2))
+    shares = [found.rows[0].pooled.by_fold[fold].frame_accuracy.value for fold in (0, 2)]
+    assert against.paired.first == pytest.approx(np.mean(shares)) != found.rows[0].evaluation.frame_accuracy.value
+    assert found.to_json()[1]["against_first"]["folds"] == [0, 2]
+    done = CliRunner().invoke(main, ["evaluate", str(folds / "cnn"), str(part), "--data", str(data), "--device", "cpu"])
+    assert "that both predict, by the networks of folds 0, 2 alone, which both have; 95 %" in " ".join(done.output.split())
+    whole = evaluate_runs([folds / "cnn", folds / "cnn"], data, device="cpu")
+    assert whole.to_json()[1]["against_first"]["folds"] == [0, 1, 2]
+
+
+def test_elsewhere_no_difference_is_given_without_a_fold_in_common(folds, other, tmp_path):
+    """Nor between folds that people were assigned to by another rule. Of two data sets all networks are compared, and it is said.
+    Seen red: a difference of networks of folds 1 and 0, called paired."""
+    data, first = other(expressions=("anger", "happiness", "surprise")), folds / "degan" / "fold0"
+    found = evaluate_runs([first, folds / "cnn" / "fold1"], data, device="cpu")
+    note = f"{folds / 'cnn' / 'fold1'}: no difference to {first}, no fold is in both: this has fold 1, that has fold 0,"
+    assert found.against_first == (None,) and found.rows[1].notes[-1].startswith(note)
+    assert found.to_json()[1]["notes"][-1].startswith(note) and "against_first" not in found.to_json()[1]
+
+    def changed(name, **changes):
+        run = shutil.copytree(folds / "cnn" / "fold0", tmp_path / name)
+        content = json.loads((run / "config.json").read_text())
+        config = {**content["config"], **changes.pop("config", {})}
+        (run / "config.json").write_text(json.dumps({**content, "config": config, **changes}))
+        return run
+
+    found = evaluate_runs([first, changed("shuffled", config={"fold_rule": "shuffled", "fold_seed": 4})], data, device="cpu")
+    assert found.against_first == (None,)
+    assert found.rows[1].notes[-1].endswith("whose folds are others: rule shuffled, seed 4, 3 folds, there rule manifest, 3 folds.")
+    apart = changed("apart", dataset="another")
+    assert evaluate_runs([folds / "cnn", apart], data, device="cpu").to_json()[1]["against_first"]["folds_of_first"] == [0, 1, 2]
+    done = CliRunner().invoke(main, ["evaluate", str(folds / "cnn"), str(apart), "--data", str(data), "--device", "cpu"])
+    assert "by all networks of each, which were trained on another and on tiny; 95 %" in " ".join(done.output.split())
 
 
 def test_the_runs_own_manifest_means_its_test_fold(folds, tiny_prepared):

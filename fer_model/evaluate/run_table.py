@@ -39,10 +39,13 @@ class RunRow:
 
     path: Path
     runs: tuple[Path, ...]            # complete ones
+    folds: tuple[int, ...]            # number of each
+    split: dict                       # that these are numbers in: data set, fold rule, its seed, how many folds
     results: tuple[dict, ...]         # result.json of each
     evaluation: Evaluation            # of all of them, pooled
     pooled: Pooled | None             # None: `path` is a run by itself
     notes: tuple[str, ...]
+    elsewhere: bool = False           # tested on another database: each run on all of its images
     faces: dict | None = None         # tested elsewhere: how the faces trained on and tested on were framed
     frames: tuple[pd.DataFrame, ...] = field(default=(), repr=False, compare=False)     # predictions of each run
 
@@ -77,6 +80,20 @@ class RunRow:
 
 
 @dataclass(frozen=True)
+class Against:
+    """A row against the first."""
+
+    paired: Paired
+    networks: tuple[tuple[int, ...], tuple[int, ...]] | None = None      # tested elsewhere: folds of the first's networks, and of the row's
+
+    def to_json(self) -> dict:
+        """Return the difference, and of rows tested elsewhere the folds of the networks that it is of."""
+        first, row = self.networks or ((), ())
+        folds = {} if not self.networks else {"folds": list(row)} if first == row else {"folds": list(row), "folds_of_first": list(first)}
+        return asdict(self.paired) | folds
+
+
+@dataclass(frozen=True)
 class RunTable:
     """Runs and cross-validations, in the order given."""
 
@@ -84,7 +101,7 @@ class RunTable:
     repeats: tuple[tuple[Path, Spread, Spread], ...] = ()     # folder, pooled accuracy per frame and per sequence over its repeats
     vote: int = 1                     # views whose probabilities were averaged
     data: Path | None = None          # the database tested on; None: each run's own
-    against_first: tuple[Paired | None, ...] = ()             # each row but the first against it, per frame; None: no image in common
+    against_first: tuple[Against | None, ...] = ()            # each row but the first against it, per frame; None: nothing in common
 
     def to_json(self) -> list[dict]:
         """Return one object per row: path, result, figures, notes; then one per folder of repeats."""
@@ -93,7 +110,7 @@ class RunTable:
             {"repeats": str(path), "pooled_frame_accuracy": asdict(frame), "pooled_sequence_accuracy": asdict(sequence)}
             for path, frame, sequence in self.repeats
         ]
-        pairs = [{} if paired is None else {"against_first": asdict(paired)} for paired in (None, *self.against_first)]
+        pairs = [{} if found is None else {"against_first": found.to_json()} for found in (None, *self.against_first)]
         return [row.to_json(more | pair) for row, pair in zip_longest(self.rows, pairs, fillvalue={})] + repeats
 
     def __rich__(self):
@@ -142,12 +159,31 @@ def _voting(vote: int) -> str:
     return f"mean of the probabilities of {vote} views of each image"
 
 
-def _pair_sentence(first: RunRow, row: RunRow, paired: Paired) -> str:
+def _pair_sentence(first: RunRow, row: RunRow, found: Against) -> str:
+    paired = found.paired
     return (
         f"{row.path} minus {first.path}: {100 * paired.difference:+.1f} points ({100 * paired.low:.1f} to {100 * paired.high:.1f})"
-        f" per frame, on the {paired.n} images{_whose(paired.n_subjects)} that both predict;"
+        f" per frame, on the {paired.n} images{_whose(paired.n_subjects)} that both predict{_whose_networks(first, row, found)};"
         f" 95 % over {row.evaluation.over}"
     )
+
+
+def _whose_networks(first: RunRow, row: RunRow, found: Against) -> str:
+    """Return of which networks a difference is, where that is not all of two rows with the same folds."""
+    if found.networks is None or first.folds == row.folds == found.networks[0] == found.networks[1]:
+        return ""
+    if first.split["dataset"] != row.split["dataset"]:
+        return f", by all networks of each, which were trained on {row.split['dataset']} and on {first.split['dataset']}"
+    return f", by the networks of {_folds_text(found.networks[0])} alone, which both have"
+
+
+def _folds_text(folds: Sequence[int]) -> str:
+    """Return folds in words.
+
+    >>> _folds_text((3,)), _folds_text((0, 1, 4))
+    ('fold 3', 'folds 0, 1, 4')
+    """
+    return f"fold{'' if len(folds) == 1 else 's'} {', '.join(map(str, folds))}"
 
 
 def _repeat_sentence(path: Path, frame: Spread, sequence: Spread) -> str:
@@ -182,16 +218,48 @@ def evaluate_runs(
             frame, sequence = ([getattr(one, f"{unit}_accuracy").value for one in shuffled] for unit in UNITS)
             repeats.append((path, spread(frame), spread(sequence)))
     alone = len(rows) == len(paths)                                  # each path is one row: repeats are no methods to compare
-    return RunTable(tuple(rows), tuple(repeats), vote, data, tuple(_against(rows[0], row) for row in rows[1:]) if alone else ())
+    against = []
+    for i, row in enumerate(rows[1:] if alone else (), 1):
+        found, why_not = _against(rows[0], row)
+        against.append(found)
+        rows[i] = replace(row, notes=(*row.notes, *why_not))
+    return RunTable(tuple(rows), tuple(repeats), vote, data, tuple(against))
 
 
-def _against(first: RunRow, row: RunRow) -> Paired | None:
-    return paired_difference(_as_one(row), _as_one(first), np.random.default_rng(0))
+def _against(first: RunRow, row: RunRow) -> tuple[Against | None, tuple[str, ...]]:
+    """Return how a row differs from the first, and a note if networks that were tested elsewhere have no fold in common.
+
+    At home every image has one network, that of its fold. Elsewhere every network sees every image, and a network of another fold had
+    other training people: only networks of the same fold are compared. Of two data sets no folds are the same: then all networks are.
+    """
+    if not (first.elsewhere and row.elsewhere):
+        return _difference(_as_one(first), _as_one(row), None), ()
+    if first.split["dataset"] != row.split["dataset"]:
+        return _difference(first.frames, row.frames, (first.folds, row.folds)), ()
+    if first.split != row.split:
+        return None, (f"{row.path}: no difference to {first.path}, whose folds are others: {_split_text(row)}, there {_split_text(first)}.",)
+    both = tuple(fold for fold in first.folds if fold in row.folds)
+    if not both:
+        has = f"this has {_folds_text(row.folds)}, that has {_folds_text(first.folds)}"
+        return None, (f"{row.path}: no difference to {first.path}, no fold is in both: {has}, so their networks had other training people.",)
+    mine, theirs = ([frame for fold, frame in zip(one.folds, one.frames, strict=True) if fold in both] for one in (first, row))
+    return _difference(mine, theirs, (both, both)), ()
 
 
-def _as_one(row: RunRow) -> tuple[pd.DataFrame, ...]:
+def _difference(first: Sequence[pd.DataFrame], row: Sequence[pd.DataFrame], networks) -> Against | None:
+    paired = paired_difference(row, first, np.random.default_rng(0))
+    return None if paired is None else Against(paired, networks)
+
+
+def _as_one(row: RunRow) -> Sequence[pd.DataFrame]:
     """Return the predictions of the folds as one frame; of networks that all saw the same images, a frame each."""
-    return row.frames if row.pooled is None or row.pooled.elsewhere else (together(row.frames),)
+    return row.frames if row.elsewhere else (together(row.frames),)
+
+
+def _split_text(row: RunRow) -> str:
+    split = row.split
+    seed = f", seed {split['seed']}" if split["rule"] == "shuffled" else ""
+    return f"rule {split['rule']}{seed}, {split['n_folds'] or 'an unknown number of'} folds"
 
 
 def _row(group: RunGroup, data: Path | None, vote: int, device: str) -> RunRow:
@@ -200,14 +268,23 @@ def _row(group: RunGroup, data: Path | None, vote: int, device: str) -> RunRow:
     found = [_predictions(run, data, vote, device) for run in runs]
     frames, elsewhere = [one.frame for one in found], found[0].elsewhere
     notes += dict.fromkeys(note for one in found for note in one.notes)
-    paths = tuple(run.path for run in runs)
-    if group.alone:
-        return RunRow(group.path, paths, results, evaluate(frames[0]), None, tuple(notes), found[0].faces, tuple(frames))
     numbers, n_folds = [run.fold for run in runs], runs[0].content.get("n_folds", len(group.runs))
-    if set(range(n_folds)) - set(numbers):
-        notes.append(f"{group.path}: {len(runs)} of {n_folds} folds are complete, the figures are theirs.")
-    pooled = pool(numbers, frames, n_folds, elsewhere)
-    return RunRow(group.path, paths, results, pooled.evaluation, pooled, tuple(notes), found[0].faces, tuple(frames))
+    pooled = None
+    if not group.alone:
+        if set(range(n_folds)) - set(numbers):
+            notes.append(f"{group.path}: {len(runs)} of {n_folds} folds are complete, the figures are theirs.")
+        pooled = pool(numbers, frames, n_folds, elsewhere)
+    return RunRow(
+        group.path, tuple(run.path for run in runs), tuple(numbers), _split(runs[0]), results,
+        evaluate(frames[0]) if pooled is None else pooled.evaluation, pooled, tuple(notes), elsewhere, found[0].faces, tuple(frames),
+    )  # fmt: skip
+
+
+def _split(run: FoldRun) -> dict:
+    """Return what a fold's number is a number in; runs from before there was a choice of folds have those of the manifest."""
+    config = run.content["config"]
+    choice = {"rule": config.get("fold_rule", "manifest"), "seed": config.get("fold_seed", 0)}
+    return {"dataset": run.content["dataset"], **choice, "n_folds": run.content.get("n_folds")}
 
 
 def _predictions(run: FoldRun, data: Path | None, vote: int, device: str) -> Repredicted:
