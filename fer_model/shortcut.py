@@ -105,6 +105,8 @@ def _tasks(given: Shortcut, devices: Sequence[str]) -> tuple[Prepared, list[Task
     prepared.refuse_unknown("taking people's expressions out of")
     for config in given.arms().values():
         refuse_apart(given.path, prepared.manifest_sha256, asdict(config))
+    for draw, rule in product(range(given.draws), RULES_OF[given.design]):
+        prepared.fold(draw, rule, given.baseline.fold_seed)              # what a design needs and is not there is refused
     for draw, seed, (arm, config) in product(range(given.draws), given.seeds, given.arms().items()):
         job, name = Job(given.data, given.path, replace(config, fold=draw, seed=seed)), f"draw{draw}-seed{seed}"
         config = replace(job.config, precision=precision_of(job, wheres[0]))

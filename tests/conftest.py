@@ -124,9 +124,9 @@ def others(write_tiny, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def full_table(write_tiny, tmp_path_factory):
-    """8 people in 2 folds who show four expressions in two sequences each: 64 faces. Read it, do not change it."""
+    """8 people in 2 folds who show four expressions in four sequences each: 128 faces. Read it, do not change it."""
     shown = ("anger", "disgust", "fear", "happiness")
-    return write_tiny(tmp_path_factory.mktemp("table") / "prepared", people=8, folds=2, expressions=shown * 2, frames=1)
+    return write_tiny(tmp_path_factory.mktemp("table") / "prepared", people=8, folds=2, expressions=shown * 4, frames=1)
 
 
 def _write_tiny(

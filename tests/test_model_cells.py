@@ -70,12 +70,25 @@ def test_fourteen_people_show_two_expressions_each():
 
 def test_the_control_has_the_same_people_pictures_and_test():
     """Seen red: takes[taught:] tested in place of takes[half:]; the spread of expressions without its turn by person."""
-    rows = table(21, 4)
+    rows = table(21, 8)
     (train, test), (control, same) = dealt(rows, "confounded"), dealt(rows, "control")
-    assert test.equals(same) and len(train) == len(control) == 56
+    assert test.equals(same) and len(train) == len(control) == 112
     assert train["subject"].value_counts().to_dict() == control["subject"].value_counts().to_dict()
-    assert set(control["expression"].value_counts()) == {8} and set(control.groupby(["subject", "expression"]).size()) == {1}
+    assert set(control["expression"].value_counts()) == {16} and set(control.groupby(["subject", "expression"]).size()) == {1, 2}
     assert not set(control["image_id"]) & set(test["image_id"])
+
+
+@pytest.mark.parametrize(("takes", "expressions", "needed"), [(6, SEVEN, 8), (7, SEVEN, 8), (5, SEVEN[:6], 6), (2, SEVEN[:4], 4)])
+def test_the_control_shows_every_cell_that_is_tested(takes, expressions, needed):
+    """Else the baseline that is to know all cells lacks some itself, and what a method recovers is divided by too little.
+    Seen red: four of seven expressions a person in the control of four takes, so that 60 % of the unseen pictures were unseen there too."""
+    message = f"{needed} sequences of each person and expression are needed, usually there are {takes}; .* --design missing needs no control"
+    with pytest.raises(FoldError, match=message):
+        dealt(table(21, takes, expressions), "control")
+    assert len(dealt(table(21, takes, expressions), "confounded")[0])
+    control, test = dealt(table(21, needed, expressions), "control")
+    unseen = test[test["part"] == "unseen"]
+    assert set(zip(unseen["subject"], unseen["expression"], strict=True)) <= set(zip(control["subject"], control["expression"], strict=True))
 
 
 def test_a_draw_is_decided_by_its_number_and_the_seed():
@@ -346,11 +359,11 @@ def test_arms_resume_and_stand_side_by_side(full_table, tmp_path, monkeypatch):
 def test_the_figures_of_one_run_are_those_of_unseen_cells(full_table, tmp_path):
     """result.json and `train` again, of a run that is complete. Seen red: all parts pooled."""
     words = ("train", "--data", full_table, "--preset", "smoke", "--method", "cnn", "--kimg-cnn", 0.016, "--fold", 0, "--device", "cpu")
-    assert "cnn on draw 0 of tiny (confounded, seed 0): 10 faces" in call(*words, "--fold-rule", "confounded", "--run", tmp_path / "r")
+    assert "cnn on draw 0 of tiny (confounded, seed 0): 20 faces" in call(*words, "--fold-rule", "confounded", "--run", tmp_path / "r")
     frame, result = read_predictions(tmp_path / "r" / "predictions.csv"), RunFolder(tmp_path / "r").read_result()
     again = train(Job(full_table, tmp_path / "r", RunFolder(tmp_path / "r").read_config()[0]), "cpu", say=quiet)
     n_unseen = (frame["part"] == "unseen").sum()
-    assert again.was_complete and n_unseen < len(frame) == 32
+    assert again.was_complete and n_unseen < len(frame) == 64
     assert again.evaluation.n_images == result["evaluation"]["n_images"] == n_unseen
     assert "of expressions that they do not show in it" in result["rules"]["tested"]
 
@@ -368,6 +381,16 @@ def test_the_command_from_end_to_end(full_table, tmp_path):
     assert "2 runs were complete before" in call(*words) and "baseline-control" in call("shortcut", "--show", run)
     assert "choose another --run" in call(*words, "--set", "cnn.kimg=0.016", "--design", "missing", code=1)
     assert not list(run.glob("*missing*"))
+
+
+def test_what_a_design_lacks_is_said_before_anything_is_trained(write_tiny, tmp_path):
+    """Two takes of four expressions. Seen red: every run of the control fails, when those of the other arm have been trained."""
+    shown = ("anger", "disgust", "fear", "happiness")
+    data, path = write_tiny(tmp_path / "prepared", people=9, expressions=shown * 2, frames=1), tmp_path / "s"
+    for begin in (shortcut, plan_shortcut):
+        with pytest.raises(FoldError, match="4 sequences of each person and expression are needed, usually there are 2"):
+            begin(given(data, path))
+    assert not path.exists()
 
 
 @pytest.mark.parametrize(("sets", "design", "seed", "name"), [

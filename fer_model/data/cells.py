@@ -15,7 +15,7 @@ Designs:
                  takes that are left are tested, of all expressions. Of a take its last picture counts. People who lack an expression
                  are left out
     control      the same people, the same number of pictures, spread over all K expressions. The test rows are those of `confounded`,
-                 their columns too
+                 their columns too. It must show every cell that is tested, so half of the takes of two expressions are as many as K or more
     missing      of each training person who shows three or more expressions one is left out, with all its takes; new people are a
                  fold of the manifest; there are no rows of part `shown`
 """
@@ -96,7 +96,8 @@ def _two_each(rows: pd.DataFrame, rule: str, number: int, seed: int) -> tuple[di
     rows, classes = rows.drop_duplicates("take", keep="last"), classes_of(rows["expression"])
     cells = {cell: own.tolist() for cell, own in rows.groupby(["person", "expression"])["image_id"]}
     everyone = sorted(set(rows["person"]))
-    half = max(1, statistics.median_low(map(len, cells.values())) // 2)
+    usual = statistics.median_low(map(len, cells.values()))
+    half = max(1, usual // 2)
     able = [who for who in everyone if all(len(cells.get((who, one), ())) > half for one in classes)]
     n_people = min(PEOPLE, 2 * len(able) // 3)
     if n_people < len(classes) or len(classes) < _LEAST_EXPRESSIONS:
@@ -105,6 +106,12 @@ def _two_each(rows: pd.DataFrame, rule: str, number: int, seed: int) -> tuple[di
             f"drawing people who show two expressions each: at least {least} people must show each of at least {_LEAST_EXPRESSIONS}"
             f" expressions in at least {half + 1} sequences; {len(able)} of {len(everyone)} people do, of {len(classes)} expressions;"
             " `fer-data synth table` draws such a folder, and --design missing leaves out one expression of each person instead"
+        )
+    if rule == "control" and 2 * half < len(classes):
+        raise FoldError(
+            f"drawing the control of people who show two expressions each: it spreads the same number of pictures, {2 * half} a person, over"
+            f" all {len(classes)} expressions, so {2 * -(-len(classes) // 2)} sequences of each person and expression are needed, usually there"
+            f" are {usual}; `fer-data synth table` draws 8, and --design missing needs no control"
         )
     side, shows = {}, {}
     for place, who in enumerate(_shuffled(able, seed, "people", number)):

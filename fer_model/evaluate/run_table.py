@@ -237,11 +237,12 @@ def _against(first: RunRow, row: RunRow) -> tuple[Against | None, tuple[str, ...
     if first.split["dataset"] != row.split["dataset"]:
         return _difference(first.frames, row.frames, (first.folds, row.folds)), ()
     if first.split != row.split:
-        return None, (f"{row.path}: no difference to {first.path}, whose folds are others: {_split_text(row)}, there {_split_text(first)}.",)
+        why = f"whose folds are others: {_split_text(row)}, there {_split_text(first)}"
+        return None, (f"{row.path}: no difference to {first.path}, {why}.",)
     both = tuple(fold for fold in first.folds if fold in row.folds)
     if not both:
-        has = f"this has {_folds_text(row.folds)}, that has {_folds_text(first.folds)}"
-        return None, (f"{row.path}: no difference to {first.path}, no fold is in both: {has}, so their networks had other training people.",)
+        has = f"this has {_folds_text(row.folds)}, that has {_folds_text(first.folds)}, so their networks had other training people"
+        return None, (f"{row.path}: no difference to {first.path}, no fold is in both: {has}.",)
     mine, theirs = ([frame for fold, frame in zip(one.folds, one.frames, strict=True) if fold in both] for one in (first, row))
     return _difference(mine, theirs, (both, both)), ()
 
