@@ -109,9 +109,9 @@ def _two_each(rows: pd.DataFrame, rule: str, number: int, seed: int) -> tuple[di
         )
     if rule == "control" and 2 * half < len(classes):
         raise FoldError(
-            f"drawing the control of people who show two expressions each: it spreads as many pictures of a person, here {2 * half}, over all"
-            f" {len(classes)} expressions, so {2 * -(-len(classes) // 2)} sequences of each person and expression are needed, usually there are"
-            f" {usual}; `fer-data synth table` draws 8, and --design missing needs no control"
+            f"drawing the control of people who show two expressions each: it spreads as many pictures of a person, here {2 * half},"
+            f" over all {len(classes)} expressions, so {2 * -(-len(classes) // 2)} sequences of each person and expression are needed,"
+            f" usually there are {usual}; `fer-data synth table` draws 8, and --design missing needs no control"
         )
     side, shows = {}, {}
     for place, who in enumerate(_shuffled(able, seed, "people", number)):
