@@ -651,6 +651,8 @@ def weights_verify(names, as_json):
 def synth():
     """Draw databases of synthetic people, in the exact layouts of the real databases.
 
+    Each layout has people of its own. ck+ and table alone show the same people: to train on one and test on the other, give two seeds.
+
     \b
     fer-data synth ck+ synthetic --subjects 20
     fer-data synth mmi synthetic-mmi --subjects 4

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from cli.fer_data import main
+from cli.fer_data import main, synth
 from fer_data.datasets.adapters import ADAPTERS
 from fer_data.datasets.published import load_facts
 from fer_data.errors import DatasetError
@@ -25,6 +25,7 @@ from fer_data.prepare.run import prepare_dataset
 from fer_data.store.manifest import MATRIX, read_manifest, read_skipped
 from fer_data.store.shards import map_dataset
 from fer_data.store.verify import verify
+from fer_data.synthetic import ck_plus, person_of, sequences
 from fer_data.synthetic import mmi as synthetic_mmi
 from fer_data.synthetic.bu4dfe import write_bu4dfe
 from fer_data.synthetic.ck_plus import write_ck_plus
@@ -262,6 +263,31 @@ def test_a_full_table_goes_through_prepare(tmp_path):
 
 
 # --- what all have in common ------------------------------------------------------------------------------------------
+
+
+def test_every_layout_draws_people_of_its_own_but_for_the_table(tmp_path, monkeypatch):
+    """Of one seed; by what each `fer-data synth` asks for first. Seen red: a table of CK+'s people, and everybody else of them too."""
+    asked_for = []
+
+    class StopHere(Exception):
+        """The first person is enough."""
+
+    def first(seed, index, layout="ck+"):
+        asked_for.append(layout)
+        raise StopHere
+
+    for module in (ck_plus, sequences):
+        monkeypatch.setattr(module, "person_of", first)
+    for name in synth.commands:
+        small = ["--rows", "70"] if name == "fer2013" else ["--workers", "1"]
+        done = CliRunner().invoke(main, ["synth", name, str(tmp_path / name), "--seed", "4", *small])
+        assert isinstance(done.exception, StopHere), done.output
+        assert asked_for[-1] == name
+    assert len(asked_for) == len(set(asked_for)) > 15
+    people = {layout: [person_of(4, index, layout) for index in range(3)] for layout in asked_for}
+    assert people["table"] == people["ck+"]
+    own = {person for layout, some in people.items() if layout != "table" for person in some}
+    assert len(own) == 3 * (len(asked_for) - 1)
 
 WRITERS = {
     "mmi": lambda out, **more: write_mmi(out, subjects=1, frames=(11, 11), **more),

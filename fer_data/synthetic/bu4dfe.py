@@ -85,7 +85,7 @@ def _write_subject(job: _Job) -> list[dict]:
         folder = job.root / subject / word
         folder.mkdir(parents=True)
         drawn = draw_sequence(
-            job.seed, (job.index, _LAYOUT, number), expression, intensities, job.size, grain=False,
+            job.seed, "bu4dfe", (job.index, _LAYOUT, number), expression, intensities, job.size, grain=False,
             adapt=lambda scene: replace(scene, shift_x=scene.shift_x / 3),
         )  # fmt: skip
         for position, frame in enumerate(drawn):

@@ -14,6 +14,7 @@ Out: the tree below; Written.
 The tree is built in a hidden folder next to `out` and moved there when it is whole, so `out` is never half a tree.
 """
 
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -29,16 +30,22 @@ from fer_data.synthetic.plan import CLASS_COUNTS, PlannedSequence, PlannedSubjec
 from fer_data.synthetic.scene import Nuisance, draw_nuisance, drift
 from fer_data.synthetic.trees import Progress, Written, factors_of, finish_tree, new_tree, run_jobs, silent, write_png
 
-__all__ = ["SIZE", "person_of", "frames_of", "write_ck_plus"]
+__all__ = ["SAME_PEOPLE", "SIZE", "person_of", "frames_of", "write_ck_plus"]
 
 SIZE = (640, 490)  # width, height
+SAME_PEOPLE = ("ck+", "table")  # layouts of which one seed gives the same people
 MIXTURE = "mixture"  # truth.csv: action units that make up no expression
 _CODES = {name: code for code, name in CK_PLUS_CODES.items()}
 
 
-def person_of(seed: int, index: int) -> Person:
-    """Return person `index` of a seed; the same whatever the number of subjects and whatever the database."""
-    return draw_person(np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1, index, 0))))
+def person_of(seed: int, index: int, layout: str = "ck+") -> Person:
+    """Return person `index` of a seed in a layout; the same whatever the number of subjects.
+
+    Every layout has people of its own, but for ck+ and table: those of one seed show the same people, so that what is trained on the one
+    and tested on the other needs two seeds.
+    """
+    own = () if layout in SAME_PEOPLE else (zlib.crc32(layout.encode()),)
+    return draw_person(np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1, index, 0, *own))))
 
 
 def frames_of(

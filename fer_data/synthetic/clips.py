@@ -45,12 +45,15 @@ def encode_clip(pictures: Iterable[np.ndarray], kind: str, rate: int = 25, bit_r
     return buffer.getvalue()
 
 
-def draw_levels(seed: int, key: tuple[int, int, int], expression: str) -> list[Drawn]:
-    """Return one performance, a frame at each of LEVELS; `key` as in draw_sequence. Calm, which has no action units, is a faint smile."""
+def draw_levels(seed: int, layout: str, key: tuple[int, int, int], expression: str) -> list[Drawn]:
+    """Return one performance, a frame at each of LEVELS; `layout` and `key` as in draw_sequence.
+
+    Calm, which has no action units, is a faint smile.
+    """
     intensities = [0.25 * level for level in LEVELS] if expression == "calm" else list(LEVELS)
     performed = "happiness" if expression == "calm" else expression
     closer = {"adapt": lambda scene: replace(scene, scale=scene.scale * _FILL)}
-    return list(draw_sequence(seed, key, performed, intensities, SIZE, grain=False, **closer))
+    return list(draw_sequence(seed, layout, key, performed, intensities, SIZE, grain=False, **closer))
 
 
 def pictures_of(drawn: list[Drawn], peak: int, frames: tuple[int, int], rng: np.random.Generator) -> list[np.ndarray]:

@@ -94,7 +94,7 @@ def _write_subject(job: _Job) -> list[dict]:
         take = number % job.takes
         if (emotion, take) not in performed:
             key = (job.index, _LAYOUT, MAX_TAKES * list(_SEEN).index(emotion) + take)
-            performed[emotion, take] = draw_levels(job.seed, key, WORDS[emotion.lower()])
+            performed[emotion, take] = draw_levels(job.seed, "crema-d", key, WORDS[emotion.lower()])
         drawn, peak = performed[emotion, take], _LEVEL[level]
         dice = np.random.default_rng(np.random.SeedSequence(job.seed, spawn_key=(0, job.index, _LAYOUT, number)))
         shown = pictures_of(drawn, peak, job.frames, dice)

@@ -227,7 +227,7 @@ def _write_shot(job: _Job, subject: str, number: int, shot: _Shot) -> Iterator[d
     index = _APART * (FORMS.index(job.dataset) + 1) + job.person
     expression = load_form(job.dataset).words[shot.word.lower()] or "happiness"          # pride and embarrassment smile
     drawn = list(draw_sequence(
-        job.seed, (index, _LAYOUT, number), expression, list(_LEVELS if shot.order else _LEVELS[-1:]), SIZE,
+        job.seed, job.dataset, (index, _LAYOUT, number), expression, list(_LEVELS if shot.order else _LEVELS[-1:]), SIZE,
         colour=job.dataset != "jaffe", grain=False, adapt=lambda scene: replace(scene, shift_x=scene.shift_x / 3),
     ))  # fmt: skip
     frames = [drawn[level] for level in shot.order or (0,)]

@@ -116,7 +116,7 @@ def _draw(planned: list[_Row], seed: int, rng: np.random.Generator, progress: Pr
 def _face(seed: int, index: int, number: int, expression: str) -> tuple[np.ndarray, np.ndarray, float]:
     """Return a face (128, 128) grey uint8, its middle (x, y) and its height, pixels."""
     (frame,) = draw_sequence(
-        seed, (index, _LAYOUT, number), expression, [1.0], _DRAWN, colour=False, grain=False,
+        seed, "fer2013", (index, _LAYOUT, number), expression, [1.0], _DRAWN, colour=False, grain=False,
         adapt=lambda scene: replace(scene, scale=scene.scale * 1.4),
     )  # fmt: skip
     low, high = frame.points.min(0), frame.points.max(0)

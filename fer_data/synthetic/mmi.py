@@ -161,7 +161,7 @@ def _draw(seed: int, one: PlannedClip, adapt=lambda scene: scene):
     def centred(scene: Nuisance) -> Nuisance:
         return adapt(replace(scene, shift_x=scene.shift_x / 4) if width < height else scene)
 
-    return draw_sequence(seed, key, one.expression, one.intensities, (width, height), grain=False, adapt=centred)
+    return draw_sequence(seed, "mmi", key, one.expression, one.intensities, (width, height), grain=False, adapt=centred)
 
 
 def _stored(seed: int, one: PlannedClip, drawn: list[Drawn]) -> list[np.ndarray]:

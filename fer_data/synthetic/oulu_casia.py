@@ -107,7 +107,7 @@ def _write_subject(job: _Job) -> list[dict]:
             for folder in (original, *([cropped] if job.cropped else [])):
                 folder.mkdir(parents=True)
             drawn = draw_sequence(
-                job.seed, key, expression, rise(length), SIZE, colour=spectrum == "vis",
+                job.seed, "oulu", key, expression, rise(length), SIZE, colour=spectrum == "vis",
                 adapt=lambda scene: replace(scene, scale=scene.scale * _FILL),
             )  # fmt: skip
             for position, frame in enumerate(drawn):

@@ -89,7 +89,7 @@ def _write_subject(job: _Job) -> list[dict]:
         _, channel, emotion, intensity, _, repetition = trial.split("-")
         if (emotion, repetition) not in performed:
             key = (index, _LAYOUT, 2 * int(emotion) + int(repetition))
-            performed[emotion, repetition] = draw_levels(job.seed, key, RAVDESS_CODES[int(emotion)])
+            performed[emotion, repetition] = draw_levels(job.seed, "ravdess", key, RAVDESS_CODES[int(emotion)])
         drawn, peak = performed[emotion, repetition], _LEVEL[intensity]
         dice = np.random.default_rng(np.random.SeedSequence(job.seed, spawn_key=(0, index, _LAYOUT, number)))
         shown = pictures_of(drawn, peak, job.frames, dice)

@@ -48,6 +48,7 @@ def rise_and_fall(onset: int, apex: int, offset: int, end: int, frames: int) -> 
 
 def draw_sequence(
     seed: int,
+    layout: str,
     key: tuple[int, int, int],
     expression: str,
     intensities: list[float],
@@ -58,12 +59,13 @@ def draw_sequence(
 ) -> Iterator[Drawn]:
     """Yield the frames of a sequence; the same key gives the same frames, whatever else is drawn.
 
+    layout   as synthetic.json names it; person_of says whose people are whose
     key      (number of the person, number of the layout, number of the sequence)
     size     (width, height), pixels
     grain    whether the camera's noise is drawn; it takes half of the time
     adapt    changes the scene of every frame: the light, the pose, how large the face is
     """
-    person = person_of(seed, key[0])
+    person = person_of(seed, key[0], layout)
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1, key[0], *key[1:])))
     levels = perform(person, expression, rng)
     peak = float(rng.uniform(0.85, 1.05))

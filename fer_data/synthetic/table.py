@@ -10,7 +10,7 @@ Out: the tree below; counts.
       truth.csv, synthetic.json
 
 `fer-data prepare folder OUT prepared --pattern '{subject}/{expression}/{sequence}.png'` reads it: each take is a sequence of one
-frame. A take does not depend on how many subjects or takes there are.
+frame. A take does not depend on how many subjects or takes there are. A CK+ tree of the same seed shows the same people.
 """
 
 from dataclasses import replace
@@ -68,7 +68,7 @@ def _write_subject(job: _Job) -> list[dict]:
         for take in range(1, job.takes + 1):
             key = (job.index, _LAYOUT, (MAX_TAKES + 1) * number + take)
             (frame,) = draw_sequence(
-                job.seed, key, expression, [1.0], SIZE, colour=False, adapt=lambda scene: replace(scene, scale=scene.scale * _FILL)
+                job.seed, "table", key, expression, [1.0], SIZE, colour=False, adapt=lambda scene: replace(scene, scale=scene.scale * _FILL)
             )
             sequence = f"{expression}-{take}"
             write_png(folder / f"{sequence}.png", frame.picture)

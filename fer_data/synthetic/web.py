@@ -212,7 +212,7 @@ def _write_picture(job: _Job) -> tuple[list[tuple[int, int, int, int]], list[dic
     drawn, boxes, rows = [], [], []
     for position, face in enumerate(job.faces):
         (frame,) = draw_sequence(
-            job.seed, (face.number, _LAYOUT, face.code), face.expression, [1.0], _SCENE, grain=False,
+            job.seed, job.dataset, (face.number, _LAYOUT, face.code), face.expression, [1.0], _SCENE, grain=False,
             adapt=lambda scene: replace(scene, scale=scene.scale * _FILL),
         )  # fmt: skip
         left, top, side = _square(frame.points)
