@@ -28,7 +28,7 @@ _SEAL = b' "seal": "%s"\n}\n'            # the last of a sealed object; the sha2
 _SEAL_SIZE = len(_SEAL % (b"0" * 64))
 _FULL = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space")
 _CLOSED = dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "allow writing there, or give another folder")
-_WAYS_OUT = {**_FULL, **_CLOSED, errno.EIO: "check the disk"}
+_WAYS_OUT = {**_FULL, **_CLOSED, errno.EIO: "check the disk", errno.ENOENT: "make the folder that it should go into"}
 _OURS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)          # no fault of the file: the next one would fail as well
 _LEFT_OVER = {                        # how a file begins -> what it is: all that is left of the real one, or what lay next to it
     b"version https://git-lfs": "a Git LFS pointer, not the file itself; run `git lfs pull` where it came from",

@@ -3,7 +3,7 @@
 Letters in shape comments: B batch, C channel, H W, L landmarks (68), K classes, N images.
 """
 
-from collections import abc
+from collections import Counter, abc
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from fer_data.labels import HumanFigure
 
 __all__ = ["FRAMINGS", "ROLES", "SPLITS", "NOT_SELECTED", "REMARKS", "UNUSABLE", "ClipFrames", "Frame", "Sequence", "Skip", "Scan",
-           "Landmarks", "Face", "View"]  # fmt: skip
+           "Landmarks", "Face", "View", "absent_of", "absent_text"]  # fmt: skip
 
 # How to look at a frame before searching a face in it; an adapter names those to try, in order.
 FRAMINGS = ("whole", "clockwise", "counterclockwise", "left", "right")
@@ -110,8 +110,25 @@ class Skip:
     frames: int = 1                   # how many frames this row stands for, so that found = kept + the sum of these
     detail: str = ""                  # one sentence, for people
 
+    @property
+    def lacks(self) -> bool:
+        """Whether a list of the database names what is not there or cannot be used: no frame was found, and one was wanted."""
+        return not self.frames and self.reason in UNUSABLE and self.reason != "duplicate"
+
     def __post_init__(self):
         assert self.reason in NOT_SELECTED or self.reason in UNUSABLE or (self.reason in REMARKS and not self.frames), self.reason
+
+
+def absent_of(skipped: abc.Iterable[Skip]) -> dict[str, int]:
+    """Return reason -> how many things lists of a database name that are not there or cannot be used; none of them is a frame."""
+    counts = Counter(skip.reason for skip in skipped if skip.lacks)
+    return {reason: counts[reason] for reason in UNUSABLE if counts[reason]}
+
+
+def absent_text(absent: dict[str, int]) -> str:
+    """Return absent_of as words that follow what was skipped."""
+    parts = ", ".join(f"{reason} {count:,}" for reason, count in absent.items())
+    return f"; named by its lists, and not there or not usable: {parts} (see skipped.csv)" if parts else ""
 
 
 @dataclass(frozen=True)

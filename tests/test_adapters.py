@@ -663,11 +663,12 @@ def test_what_is_missing_is_named(tmp_path):
 def test_ck_plus_counts_are_compared_by_expression_and_subjects_by_name(tmp_path):
     """Broken once by leaving out expressions of which nothing is there: contempt was not named."""
     ck_plus_tree(tmp_path)
-    counts, whole, missing = scan("ck+", tmp_path).notes
+    counts, whole, missing, unlabelled = scan("ck+", tmp_path).notes
     assert counts.startswith("3 of 327 labelled sequences, 2 of 118 subjects; anger 1 of 45, contempt 0 of 18, disgust 1 of 59, ")
     assert whole == "labelled or not: 4 of 593 sequences, 3 of 123 subjects"
     assert missing.startswith("subjects missing: S011, S014, S022, ")
-    assert missing.endswith(" and 104 more")
+    assert missing.endswith(" and 103 more")
+    assert unlabelled.startswith("subjects with pictures and no label: S")          # seen red: they were missing, and downloaded again
 
 
 # --- folder -----------------------------------------------------------------------------------------------------------

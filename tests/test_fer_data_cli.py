@@ -33,7 +33,7 @@ def test_too_few_people_for_the_usual_folds(tmp_path):
     ck48_tree(tmp_path / "in")
     done = run("prepare", "ck48", tmp_path / "in", tmp_path / "out")
     assert (done.exit_code, done.output) == (
-        1, "Error: assigning folds: 10 folds cannot be made of 2 labelled subjects; choose 2 to 2; use --folds 2\n",
+        1, "Error: assigning folds: 10 folds cannot be made of 2 labelled subjects; choose 2; use --folds 2\n",
     )  # fmt: skip
     assert not (tmp_path / "out").exists()
 
@@ -138,7 +138,7 @@ def test_synth_tells_what_was_drawn(tmp_path):
     labels = len(list((tmp_path / "ck/Emotion").rglob("*.txt")))
     sequences = len(list((tmp_path / "ck/cohn-kanade-images").glob("*/*")))
     assert done.stdout == f"subjects 1, sequences {sequences}, of them labelled {labels}, frames {frames} in {tmp_path / 'ck'}\n"
-    assert done.stderr == f"drawing synthetic people into {tmp_path / 'ck'}: 1 of 1\n"
+    assert done.stderr.startswith(f"drawing synthetic people into {tmp_path / 'ck'}: 1 of 1\n")      # then the time, if slow
 
 
 def test_synth_in_json(tmp_path):

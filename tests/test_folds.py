@@ -178,7 +178,7 @@ def test_inner_validation_takes_the_share_of_each_expression(ck_plus_sequences):
     [
         (lambda: assign({"a": ["x"], "b": ["x"]}, "random", 2), "unknown rule 'random'; choose step, stratified or shuffled"),
         (lambda: assign({"a": ["x"], "b": ["x"]}, "step", 3), r"3 folds cannot be made of 2 labelled subjects; .*use --folds 2$"),
-        (lambda: assign({"a": ["x"], "b": ["x"]}, "step", 1), r"1 folds cannot be made of 2 labelled subjects; choose 2 to 2$"),
+        (lambda: assign({"a": ["x"], "b": ["x"]}, "step", 1), r"1 folds cannot be made of 2 labelled subjects; choose 2$"),
         (lambda: assign({}, "step", 2), r"^assigning folds: two labelled subjects or more are needed, there is none$"),
         (lambda: assign({"a": ["x"]}, "step", 2), r"^assigning folds: two labelled subjects or more are needed, there is one \(a\)$"),
         (lambda: assign({"a": ["x"], "b": ["x"]}, "shuffled", 2, -1), "a seed is 0 or above, got -1"),

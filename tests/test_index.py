@@ -407,3 +407,20 @@ def test_the_cases_whose_names_no_repository_can_hold(tmp_path):
         out = tmp_path / f"out{len([*tmp_path.iterdir()])}"
         done = CliRunner().invoke(main, ["prepare", *map(str, (*command[:2], out, *command[2:]))])
         assert done.exit_code == exit_code and expected in done.output, done.output
+
+
+@pytest.mark.parametrize(("line", "said"), [("p0/0_neutral.png,p0,happy", "expression is 'neutral' and 'happy'"),
+                                            ("p0/0_neutral.png,p3,neutral", "subject is 'p0' and 'p3'")])  # fmt: skip
+def test_lines_that_contradict_each_other_are_refused(faces, tmp_path, line, said):
+    """A wrong person is a wrong fold. Seen red: the first line won, and the other one `repeats` it."""
+    path = index(tmp_path, [*rows("p{n}"), line.split(",")])
+    with pytest.raises(DatasetError, match=f"lines 2 and 10 are of one picture, p0/0_neutral.png, and say that its {said}; keep the line"):
+        planned(faces, path)
+    assert planned(faces, index(tmp_path, [*rows("p{n}"), ["p0/0_neutral.png", "p0", "Neutral"]])).n_faces == 8
+
+
+def test_a_path_may_begin_with_the_folder_itself(faces, tmp_path, monkeypatch):
+    """As pandas and glob write it, absolute or from where the command runs. Seen red: a picture that is not there."""
+    monkeypatch.chdir(tmp_path)
+    for before in (faces, "faces"):
+        assert planned(Path("faces"), index(tmp_path, rows("p{n}", path=f"{before}/p{{n}}/{{file}}"))).n_faces == 8

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -158,15 +159,27 @@ def test_the_data_are_those_of_the_run_or_are_refused(run, write_tiny, tiny_prep
         trained.open_data(tmp_path / "gone")
 
 
+def test_a_run_finds_its_data_from_any_working_directory(tiny_prepared, tmp_path, monkeypatch):
+    """By how they lie from the run folder, also when both are moved. Seen red: a folder below the current one that never was."""
+    shutil.copytree(tiny_prepared, tmp_path / "a" / "prepared")
+    monkeypatch.chdir(tmp_path / "a")
+    train(Job(Path("prepared"), Path("runs/r"), preset("smoke", method="cnn", fold=1)), "cpu", say=lambda _: None)
+    assert load_run("runs/r", "cpu").open_data()[0] == Path("prepared")
+    monkeypatch.chdir(tmp_path)
+    assert load_run("a/runs/r", "cpu").open_data()[0] == Path("a/prepared")
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert load_run("b/runs/r", "cpu").open_data()[0] == Path("b/prepared")
+
+
 def test_data_that_are_no_longer_there_are_asked_for(run, tmp_path, monkeypatch):
     """The folder is kept as it was typed. Seen red: "`fer-data prepare` writes one", to those who have prepared."""
     trained, prepared = load_run(run, "cpu"), str(tmp_path / "prepared")
     monkeypatch.setitem(trained.content, "data", prepared)
-    with pytest.raises(RunError, match=f"is no longer at {prepared}; give --data FOLDER"):
+    with pytest.raises(RunError, match=f"is not, or no longer, at {prepared}; give --data FOLDER"):
         trained.open_data()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(trained.content, "data", "prepared")
-    with pytest.raises(RunError, match=f"is no longer at {prepared}; give --data FOLDER"):
+    with pytest.raises(RunError, match=f"is not, or no longer, at {prepared}; give --data FOLDER"):
         trained.open_data()
 
 

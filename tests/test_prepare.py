@@ -292,11 +292,15 @@ def test_a_shard_without_a_face_before_others_is_written_in_its_place(small_ck, 
 
 
 def test_faces_that_are_made_again_are_announced(small_ck, tmp_path):
-    """Other folds and views say nothing. Seen red: another colour replaced a finished folder without a word."""
+    """Other folds say nothing. Seen red: another colour, and stored views for virtual ones, replaced a finished folder without a word."""
     command = ["prepare", "ck+", str(small_ck), str(tmp_path / "out"), "--landmarks", "dlib", "--folds", "2", "--views", "virtual"]
     assert "made again" not in CliRunner().invoke(main, command).output
-    assert "made again" not in CliRunner().invoke(main, [*command, "--folds", "4", "--views", "stored", "--dry-run"]).output
-    said = f"note: the faces in {tmp_path / 'out'} were made with other options (colour grey there, rgb now): they are made again"
+    assert "made again" not in CliRunner().invoke(main, [*command, "--folds", "4", "--dry-run"]).output
+    said = CliRunner().invoke(main, [*command, "--views", "stored", "--dry-run"]).output
+    assert "(views virtual there, stored now): shards that these change are made again and replaced" in said
+    other = ["prepare", "oulu", str(small_ck), str(tmp_path / "out"), "--landmarks", "dlib"]
+    assert CliRunner().invoke(main, other).output.startswith("Error: preparing oulu into")           # seen red: announced, then refused
+    said = f"note: {tmp_path / 'out'} was made with other options (colour grey there, rgb now): shards that these change are made again"
     assert said in CliRunner().invoke(main, [*command, "--colour", "rgb", "--dry-run"]).output
     assert CliRunner().invoke(main, [*command, "--colour", "rgb"]).stderr.startswith(said)
 

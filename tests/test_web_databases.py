@@ -298,6 +298,23 @@ def test_folders_of_one_database_are_not_read_as_those_of_another(tmp_path):
 
 # --- from the synthetic tree to the report ----------------------------------------------------------------------------
 
+def test_what_a_list_names_and_is_not_there_is_told_and_strict(tmp_path, monkeypatch):
+    """No frame is found of it, so it is in no count of frames. Seen red: half of a database missing was `skipped 0`, exit code 0."""
+    monkeypatch.chdir(tmp_path)
+    write_web(tmp_path / "in", "rafdb", "list", pictures=24)
+    pictures = sorted((tmp_path / "in").rglob("train_*_aligned.jpg"))
+    for path in pictures[:3]:
+        path.unlink()
+    said = run("prepare", "rafdb", "in", "out", "--strict", code=1)
+    assert "skipped 0; named by its lists, and not there or not usable: no-match 3 (see skipped.csv)" in said
+    assert "frames: kept 21; named by its lists, and not there or not usable: no-match 3" in run("inspect", "out")
+    assert json.loads(run("prepare", "rafdb", "in", "out", "--json"))["absent"] == {"no-match": 3}
+    for path in (tmp_path / "in").rglob("*_aligned.jpg"):
+        path.unlink()
+    said = CliRunner().invoke(main, ["prepare", "rafdb", "in", "other"])
+    assert said.exit_code == 1 and "give the folder that holds both EmoLabel and Image" in said.output
+
+
 PREPARED = [(dataset, form) for dataset, forms in FORMS.items() for form in forms]
 
 

@@ -73,7 +73,7 @@ def scan(
     media = {path for path in files if is_picture(path) or is_clip(path) or (not Path(path).suffix and _shows_picture(root / path))}
     pictures = by_spelling(path for path in files if path in media)
     others = {same_path(path): path for path in files if path not in media}
-    given = read_index(index, pictures, others, columns) if index else _from_pattern(pattern, pictures, root, others)
+    given = read_index(index, pictures, others, columns, root) if index else _from_pattern(pattern, pictures, root, others)
     skipped = [replace(skip, reason="other-part", detail=_CLIP) if is_clip(skip.source) and skip.frames else skip for skip in given.skipped]
     clips = [Skip(entry["path"], "unreadable", entry["subject"], detail=_CLIP) for entry in given.entries if is_clip(entry["path"])]
     sequences, unusable = group([entry for entry in given.entries if not is_clip(entry["path"])], known)

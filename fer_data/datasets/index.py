@@ -51,8 +51,12 @@ def by_spelling(pictures: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def read_index(index: Path, pictures: dict[str, str], others: dict[str, str], columns: Mapping[str, str] | None = None) -> Indexed:
+def read_index(
+    index: Path, pictures: dict[str, str], others: dict[str, str], columns: Mapping[str, str] | None = None, root: Path | None = None
+) -> Indexed:
     """Return what the table says; `pictures` and `others`, whose names do not say that they are pictures, as by_spelling gives them.
+
+    root      the folder of the pictures: a path may begin with it
 
     columns   role (image, expression, subject) -> the column that holds it; others are found by their usual names. A column that is
               named for `image` may have a picture's name without its folders, or without its suffix too
@@ -67,9 +71,11 @@ def read_index(index: Path, pictures: dict[str, str], others: dict[str, str], co
     short = _short_names(pictures) if "image" in columns else {}
     found, used, near = Indexed(len(table.rows), [], notes=table.notes), {}, _Near(pictures)
     known = others | pictures
+    before = [f"{same_path(str(one))}/" for one in (() if root is None else (root, Path(root).absolute(), Path(root).resolve()))]
     for row in table.rows:
         cells = table.cells(row)
         path, where = same_path(cells.pop("image", "")), f"line {row.number} of {index.name}"
+        path = next((path[len(one) :] for one in before if path not in known and path.startswith(one)), path)
         several = short.get(path, ())
         path = several[0] if path not in known and len(several) == 1 else path
         subject = cells["subject"] = row.cells[table.roles["subject"]]
@@ -79,14 +85,26 @@ def read_index(index: Path, pictures: dict[str, str], others: dict[str, str], co
             detail = f"{where} names a picture that is not there{hint}"
             found.skipped.append(Skip(path or where, "no-match", subject, frames=0, detail=detail))
         elif path in used:
-            found.failed.append(("duplicate", f"{where} repeats line {used[path]}"))
+            _refuse_other(index, path, used[path], (row.number, cells))
+            found.failed.append(("duplicate", f"{where} repeats line {used[path][0]}"))
             found.skipped.append(Skip(path, "duplicate", subject, frames=0, detail=found.failed[-1][1]))
         else:
-            used[path] = row.number
+            used[path] = row.number, cells
             found.entries.append(cells | {"path": known[path], "where": where})
     unnamed = [path for spelled, path in pictures.items() if spelled not in used]
     found.skipped += [stray(path, f"{index.name} does not name it") for path in unnamed]
     return found
+
+
+def _refuse_other(index: Path, path: str, first: tuple[int, dict[str, str]], second: tuple[int, dict[str, str]]) -> None:
+    """Raise DatasetError if two lines, number and cells of each, say that a picture shows other people or expressions."""
+    for role in ("subject", "expression"):
+        values = [cells.get(role, "").strip() for _, cells in (first, second)]
+        if values[0].lower() != values[1].lower():
+            raise DatasetError(
+                f"reading the table {index}: lines {first[0]} and {second[0]} are of one picture, {path}, and say that its {role} is"
+                f" {values[0]!r} and {values[1]!r}; keep the line that is right"
+            )
 
 
 def read_map(path: Path) -> dict[str, str | None]:

@@ -115,8 +115,13 @@ def difference_notes(sequences: "Iterable[Sequence]", expected: Iterable[str]) -
 
 
 def subject_notes(sequences: "Iterable[Sequence]", expected: Iterable[str]) -> tuple[str, ...]:
-    """Return up to two sentences naming the labelled subjects that are missing, and those that nobody published."""
-    return _differences({sequence.subject for sequence in sequences if sequence.expression}, set(expected), "subjects ")
+    """Return up to three sentences: subjects without pictures, those whose pictures have no label, and those that nobody published."""
+    sequences, expected = list(sequences), set(expected)
+    seen = {sequence.subject for sequence in sequences}
+    labelled = {sequence.subject for sequence in sequences if sequence.expression}
+    bare = (seen & expected) - labelled
+    without = (f"subjects with pictures and no label: {_named(bare, expected)}",) if bare else ()
+    return (*_differences(labelled | bare, expected, "subjects "), *without)
 
 
 def split_notes(dataset: str, form: str, sequences: "Iterable[Sequence]") -> tuple[str, ...]:

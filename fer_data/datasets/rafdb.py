@@ -118,7 +118,9 @@ def _by_list(root: Path, files: list[str], source: str, tree: str) -> tuple[list
         else:
             wanted[key] = path
     if not wanted:
-        there = "it has original ones: --tree original reads them" if any(skip.reason == "other-part" for skip in skipped) else "none is"
+        there = "it has original ones: --tree original reads them" if any(skip.reason == "other-part" for skip in skipped) else (
+            "give the folder that holds both EmoLabel and Image"
+        )
         raise DatasetError(f"reading RAF-DB below {root}: {source} labels {tree} pictures, and there are none; {there}")
     sequences = []
     for key in sorted(wanted.keys() | labels.keys()):

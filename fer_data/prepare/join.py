@@ -27,7 +27,7 @@ from fer_data.labels import classes_of
 from fer_data.people import joined_id, refuse_unknown, same_pictures
 from fer_data.prepare.run import Progress, Summary
 from fer_data.protocol import folds
-from fer_data.records import NOT_SELECTED, REMARKS, UNUSABLE, Skip
+from fer_data.records import NOT_SELECTED, REMARKS, UNUSABLE, Skip, absent_of
 from fer_data.store import cache, manifest, shards
 from fer_data.store.folder import check_out, only_writer, remove_surplus
 from fer_data.text import counted, listed
@@ -274,11 +274,13 @@ def _write_manifest(plan: JoinPlan, hashes: dict[str, str], summary: Summary) ->
     counts = {reason: sum(one["skipped"].get(reason, 0) for one in settings) for reason in reasons}
     summary.skipped = {reason: count for reason, count in counts.items() if count}
     assert summary.found == summary.kept + sum(summary.skipped.values()), summary
+    summary.absent = absent_of(skipped)
     rules = {f"{one['dataset']}: {one['frame_rule']}" if "joined" not in one else one["frame_rule"]: None for one in settings}
     manifest.write_manifest(plan.out, _Rows(plan, hashes), skipped, {
         "dataset": plan.name, "drawn": all(one["drawn"] for one in settings), "classes": list(plan.counts.columns),
         "frame_rule": ", ".join(rules), "config": plan.config, "backend": settings[0]["backend"], "code_version": __version__,
         "opencv": settings[0]["opencv"], "pipeline_version": settings[0]["pipeline_version"], "found": summary.found, "kept": summary.kept,
         "skipped": summary.skipped, "notes": list(plan.notes), "shards": hashes,
+        **({"absent": summary.absent} if summary.absent else {}),
         "joined": [{"dataset": one["dataset"], "manifest_sha256": one["manifest_sha256"]} for one in settings],
     })  # fmt: skip

@@ -31,7 +31,7 @@ __all__ = ["NEUTRAL", "SHARD_FACES", "DryRun", "Plan", "PrepareConfig", "dry_run
 SHARD_FACES = 48                      # a shard is closed once it has this many faces; stored views make it about 49 MB
 NEUTRAL = ("off", "class", "reference")          # what becomes of the first frame of each sequence
 _UNWRITTEN = ("distinct_subjects", "small_faces")         # fields of PrepareConfig that are not written where they are off
-_DECISIVE = ("landmarks", "detector", "small_faces", "colour", "frames", "neutral")      # fields of PrepareConfig that decide the faces
+_DECISIVE = ("landmarks", "detector", "small_faces", "colour", "frames", "neutral", "views")    # fields of PrepareConfig: the shards
 _REASONS = 3                          # so many reasons are named where next to nothing could be selected
 
 
@@ -187,8 +187,8 @@ def make_plan(dataset: str, root: Path, config: PrepareConfig, name: str | None 
 
     shelf = Shelf(_boxes(selected()))
     n_faces = sum(len(one.sequence.frames) for one in shelf)
-    notes = (*scan.notes, *_neutral_notes(shelf, config.neutral))
     left_out = tuple(_once(skipped, shelf))
+    notes = (*scan.notes, *_neutral_notes(shelf, config.neutral), *_folder_notes(left_out))
     person.cache_clear()              # the ids in it lie between what the scan needed, none of which could be given back
     return Plan(scan.dataset, scan.people, notes, scan.human, len(scan.sequences), n_faces, rule, shelf, left_out, backend.identity())
 
@@ -224,7 +224,7 @@ def dry_run(dataset: str, root: Path, out: Path, config: PrepareConfig) -> DryRu
 
 
 def made_again(out: Path, config: PrepareConfig) -> tuple[str, ...]:
-    """Return a sentence if `out` is a finished folder whose faces were made with other options, which are named; else none."""
+    """Return a sentence if `out` is a finished folder whose shards were made with other options, which are named; else none."""
     if not (Path(out) / "manifest.parquet").is_file():
         return ()
     try:
@@ -235,11 +235,11 @@ def made_again(out: Path, config: PrepareConfig) -> tuple[str, ...]:
     differing = [f"{name} {there.get(name)} there, {asked.get(name)} now" for name in there | asked if there.get(name) != asked.get(name)]
     if not differing:
         return ()
-    return (f"the faces in {out} were made with other options ({'; '.join(differing)}): they are made again, and those there are replaced",)
+    return (f"{out} was made with other options ({'; '.join(differing)}): shards that these change are made again and replaced",)
 
 
 def _decisive(config: dict) -> dict:
-    """Return the options of a configuration that decide the faces, those of the adapter among them."""
+    """Return the options of a configuration that may decide the shards, those of the adapter among them."""
     return {name: config.get(name) for name in _DECISIVE} | config["options"]
 
 
@@ -290,6 +290,14 @@ def _neutral_notes(selected: Iterable[Selected], neutral: str) -> list[str]:
     if not without:
         return []
     return [f"sequences without a neutral frame, their first being a peak frame already: {len(without)}, such as {without[0]}"]
+
+
+def _folder_notes(skipped: Iterable[Skip]) -> list[str]:
+    """Return a sentence about folders that cannot be listed: what is in them is in no count."""
+    closed = [skip for skip in skipped if skip.reason == "unreadable" and skip.source.endswith("/")]
+    if not closed:
+        return []
+    return [f"{counted(len(closed), 'folder')} cannot be read, and what is in it is in no count: {closed[0].source}, {closed[0].detail}"]
 
 
 def _boxes(selected: Iterable[Selected]) -> Iterator[list[Selected]]:

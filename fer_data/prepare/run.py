@@ -37,7 +37,7 @@ from fer_data.prepare.plan import Plan, PrepareConfig, make_plan, name_of
 from fer_data.prepare.sequence import PIPELINE_VERSION, SCALING_VERSION, Result, Task, hash_rows, hash_source, place_of, process
 from fer_data.prepare.shelf import Selected
 from fer_data.prepare.workers import open_pool
-from fer_data.records import NOT_SELECTED, REMARKS, SPLITS, UNUSABLE, Frame, Skip
+from fer_data.records import NOT_SELECTED, REMARKS, SPLITS, UNUSABLE, Frame, Skip, absent_of, absent_text
 from fer_data.store import cache, manifest, shards
 from fer_data.store.folder import check_out, only_writer, remove_surplus
 from fer_data.text import counted
@@ -65,6 +65,7 @@ class Summary:
     folds: int = 0                    # 0: none, as people are unknown
     split: dict[str, int] = field(default_factory=dict)       # part of the database's own split -> faces, where people are unknown
     skipped: dict[str, int] = field(default_factory=dict)     # reason -> frames
+    absent: dict[str, int] = field(default_factory=dict)      # reason -> what lists name and nobody can use; in no other count
     decoded: int = 0                  # pictures decoded in this run
     detected: int = 0                 # pictures that went through the landmark backend in this run
     rendered: int = 0                 # views rendered in this run
@@ -75,8 +76,8 @@ class Summary:
 
     @property
     def unusable(self) -> int:
-        """How many frames or files were wanted and could not be used."""
-        return sum(count for reason, count in self.skipped.items() if reason in UNUSABLE)
+        """How many frames or files were wanted and could not be used, or were not there."""
+        return sum(count for reason, count in self.skipped.items() if reason in UNUSABLE) + sum(self.absent.values())
 
     def to_json(self) -> dict:
         content = {**asdict(self), "out": shown(self.out)}
@@ -94,7 +95,7 @@ class Summary:
             f"shards: {self.shards_written} written, {self.shards_kept} kept; {self.seconds:.1f} s",
             f"{counted(self.kept, 'face')}{references} of {counted(self.sequences, 'sequence')},"
             f" {counted(self.subjects, 'subject') if self.subjects else UNKNOWN}, {self._divided()} in {self.out}",
-            f"skipped {self.unusable}{reasons}",
+            f"skipped {sum(unusable.values())}{reasons}{absent_text(self.absent)}",
         ]
         return Text("\n".join(lines))
 
@@ -370,6 +371,7 @@ def _write_manifest(run: _Run, made: _Made, jumps: list[bool]) -> None:
     for skip in skipped:
         counts[skip.reason] += skip.frames
     summary.skipped = {reason: counts[reason] for reason in (*NOT_SELECTED, *UNUSABLE) if counts[reason]}
+    summary.absent = absent_of(skipped)
     assert summary.found == summary.kept + sum(counts.values()), (summary.found, summary.kept, counts)
     if not made.kept:
         reasons = _reasons(summary.skipped, skipped)
@@ -379,7 +381,7 @@ def _write_manifest(run: _Run, made: _Made, jumps: list[bool]) -> None:
         "dataset": plan.dataset, "drawn": is_drawn(run.root), "classes": list(classes_of(made.expressions)), "frame_rule": plan.rule,
         "config": run.config.written(), "backend": plan.backend, "code_version": __version__, "opencv": cv2.__version__,
         "pipeline_version": PIPELINE_VERSION, "found": summary.found, "kept": summary.kept, "skipped": summary.skipped,
-        "notes": list(summary.notes), "shards": made.hashes,
+        "notes": list(summary.notes), "shards": made.hashes, **({"absent": summary.absent} if summary.absent else {}),
         **({"human": [asdict(one) for one in plan.human]} if plan.human else {}),
     }  # fmt: skip
     manifest.write_manifest(run.out, _Rows(run, made.hashes, jumps), skipped, settings)

@@ -102,7 +102,8 @@ def assign(labels: Labels, rule: str, folds: int, seed: int = 0) -> dict[str, in
     if not 2 <= folds <= len(labels):
         fix = f"; use --folds {len(labels)}" if folds > len(labels) else ""
         n = len(labels)
-        raise DatasetError(f"assigning folds: {folds} folds cannot be made of {n} labelled subjects; choose 2 to {n}{fix}")
+        choose = "2" if n == 2 else f"2 to {n}"
+        raise DatasetError(f"assigning folds: {folds} folds cannot be made of {n} labelled subjects; choose {choose}{fix}")
     _check(labels, seed, "assigning folds")
     return RULES[rule](labels, folds, seed)
 

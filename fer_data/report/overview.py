@@ -12,6 +12,7 @@ import pandas as pd
 
 from fer_data.people import UNKNOWN, are_known
 from fer_data.protocol.balance import image_table, subject_table
+from fer_data.records import absent_text
 from fer_data.store.manifest import read_manifest, read_settings, read_skipped
 
 __all__ = ["Overview", "overview"]
@@ -43,14 +44,15 @@ class Overview:
             yield Text(f"\n{UNKNOWN}: the parts are those of the database's own split")
         left = "".join(f", {reason} {count}" for reason, count in self.skipped.items())
         references = f" ({self.references} as neutral references)" if self.references else ""
-        yield Text(f"\nfound {self.settings['found']} frames: kept {self.settings['kept']}{references}{left}")
+        absent = absent_text(self.settings.get("absent", {}))
+        yield Text(f"\nfound {self.settings['found']} frames: kept {self.settings['kept']}{references}{left}{absent}")
 
 
 def overview(out: Path) -> Overview:
     """Return what is in the prepared folder `out`. Raises ManifestError if it is not whole."""
     frame, settings, skipped = read_manifest(out), read_settings(out), read_skipped(out)
     peaks = frame[frame["role"] == "peak"]
-    reasons = {str(reason): int(count) for reason, count in skipped.groupby("reason")["frames"].sum().items()}
+    reasons = {str(reason): int(count) for reason, count in skipped.groupby("reason")["frames"].sum().items() if count}
     subjects = subject_table(peaks) if are_known(peaks["subject"]) else None
     return Overview(image_table(peaks), subjects, len(frame) - len(peaks), reasons, settings)
 

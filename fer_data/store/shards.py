@@ -148,7 +148,8 @@ def map_dataset(path: Path, name: str) -> np.ndarray:
                 raise ShardError(f"mapping a shard: {what} must be contiguous and plain; it is virtual, external or chunked")
             shape, dtype, offset = dataset.shape, dataset.dtype, dataset.id.get_offset()
     except (OSError, KeyError, ValueError, RuntimeError, TypeError, UnicodeDecodeError) as error:  # what h5py raises on damaged files
-        raise ShardError(f"mapping a shard: {path} cannot be opened as HDF5 ({error})") from error
+        way_out = "the `prepare` command that wrote it makes it again"
+        raise ShardError(f"mapping a shard: {path} cannot be opened as HDF5 ({error}); {way_out}") from error
     if dtype.hasobject or dtype.kind not in "uifS":
         raise ShardError(f"mapping a shard: data set {name!r} of {path} must hold numbers or fixed-length text, got {dtype}")
     if 0 in shape:

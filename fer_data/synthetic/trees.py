@@ -21,7 +21,7 @@ import numpy as np
 
 from fer_data.datasets.tree import MARKER
 from fer_data.errors import DatasetError, workers_are_watched
-from fer_data.files import occupied, write_bytes_atomically, write_json_atomically
+from fer_data.files import make_folder, occupied, write_bytes_atomically, write_json_atomically
 from fer_data.synthetic.people import Person
 from fer_data.synthetic.scene import Nuisance
 from fer_data.synthetic.version import VERSION
@@ -75,7 +75,7 @@ def new_tree(out: Path) -> Iterator[Path]:
     part = out.with_name(f".{out.name}.synthetic.part")
     if part.exists():
         shutil.rmtree(part)
-    part.mkdir(parents=True)
+    make_folder(part)
     try:
         yield part
         if out.exists():

@@ -23,6 +23,7 @@ Out: the folder, locked while a process writes to it.
 """
 
 import json
+import os
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
@@ -41,7 +42,7 @@ from fer_model.errors import ConfigError, RunError
 from fer_model.runs.differences import first_difference, used
 from fer_model.runs.faces import faces_of
 
-__all__ = ["RunFolder", "code_version", "locked", "runs_below", "runs_in"]
+__all__ = ["RunFolder", "code_version", "locked", "other_folds", "runs_below", "runs_in"]
 
 SCHEMA_VERSION = 1
 EXPORTS = ("model.onnx", "model.safetensors")
@@ -72,6 +73,18 @@ def runs_in(folder: Path) -> str:
 def runs_below(folder: Path) -> list[Path]:
     """Return the run folders in a folder, at any depth, itself included, in natural order; complete or not."""
     return sorted((path.parent for path in folder.rglob("config.json")), key=lambda path: natural_key(path.as_posix()))
+
+
+def other_folds(content: dict, n_folds: int) -> str:
+    """Return what to say of a prepared folder that has another number of folds than a run's had (config.json), behind a sentence."""
+    then = content.get("n_folds", n_folds)
+    if n_folds == then:
+        return ""
+    return f" (it has {n_folds} folds, and had {then}: the same `fer-data prepare` with --folds {then} brings them back, in seconds)"
+
+
+def _is_prepared(path: Path) -> bool:
+    return (path / "manifest.parquet").is_file()
 
 
 @contextmanager
@@ -128,7 +141,14 @@ class RunFolder:
             raise RunError(f"reading a run: {self.config} has no {missing[0]!r}; if it was edited, bring it back as it was")
         if not isinstance(content["config"], dict) or not {"method", "fold", "seed"} <= set(content["config"]):
             raise RunError(f"reading a run: the configuration in {self.config} must name method, fold and seed")
-        return content
+        return content | {"data": self._data(content)}
+
+    def _data(self, content: dict) -> str:
+        """Return where the prepared folder is: as the command named it, or, read from elsewhere, as it lies from the run folder."""
+        named, from_run = str(content["data"]), content.get("data_from_run")
+        if from_run and not _is_prepared(Path(named)) and _is_prepared(self.path / from_run):
+            return os.path.normpath(self.path / from_run)
+        return named
 
     def read_config(self) -> tuple[TrainConfig, dict]:
         """Return the configuration that the run was started with, and all of config.json.
@@ -175,7 +195,8 @@ class RunFolder:
             return
         at, same = prepared.path, Path(content["data"]).resolve() == prepared.path.resolve()
         what = f"the prepared folder {at} has changed since" if same else f"{at} is not the prepared folder {content['data']} on which"
-        raise ConfigError(f"resuming {self.path}: {what} the run was started; choose another --run, or {anew} to start again")
+        folds = other_folds(content, prepared.settings["config"]["folds"])
+        raise ConfigError(f"resuming {self.path}: {what} the run was started{folds}; choose another --run, or {anew} to start again")
 
     def open(self, config: TrainConfig, fold: Fold, prepared: Prepared, init: dict | None, anew: str) -> TrainConfig:
         """Start the run, or find that it is the one that was started; return its configuration.
@@ -187,6 +208,7 @@ class RunFolder:
             content = {
                 "schema_version": SCHEMA_VERSION, "config": asdict(config), "manifest_sha256": fold.manifest_sha256,
                 "code_version": code_version(), "dataset": fold.dataset, "data": str(prepared.path),
+                "data_from_run": os.path.relpath(prepared.path.resolve(), self.path.resolve()),
                 "drawn": prepared.settings["drawn"], "faces": faces_of(prepared.settings),
                 "classes": fold.classes, "identities": fold.identities,
                 "n_train": len(fold.train), "n_test": len(fold.test), "n_folds": fold.n_folds,

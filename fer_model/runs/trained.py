@@ -18,7 +18,7 @@ from fer_model.engine.devices import use_device
 from fer_model.engine.randomness import stream
 from fer_model.errors import RunError
 from fer_model.networks import Generator
-from fer_model.runs.folder import RunFolder
+from fer_model.runs.folder import RunFolder, other_folds
 from fer_model.stages.classifier import probabilities
 from fer_model.stages.registry import STAGES
 
@@ -54,7 +54,7 @@ class TrainedRun:
     @property
     def gone(self) -> str:
         """What to say where it is not, as the end of a sentence."""
-        return f"no longer at {Path(self.content['data']).absolute()}; give --data FOLDER"
+        return f"not, or no longer, at {Path(self.content['data']).absolute()}; give --data FOLDER"
 
     def open_data(self, data: Path | None = None) -> tuple[Path, Fold]:
         """Return the prepared folder that the run was trained on, and its fold; `data`: where it lies by now.
@@ -66,9 +66,10 @@ class TrainedRun:
         data = Path(self.content["data"]) if data is None else data
         fold = read_prepared(data).fold_of(self.config)
         if fold.manifest_sha256 != self.content["manifest_sha256"]:
+            folds = other_folds(self.content, fold.n_folds)
             raise RunError(
                 f"opening the data of {self.run}: it was trained on the manifest {self.content['manifest_sha256'][:12]}...,"
-                f" {data} has {fold.manifest_sha256[:12]}...; give the folder that it was trained on"
+                f" {data} has {fold.manifest_sha256[:12]}...{folds}; give the folder that it was trained on"
             )
         return data, fold
 
