@@ -222,7 +222,7 @@ MUTATIONS = [
     ("fer_data/datasets/mmi.py", "if listed and session.code and listed !=",
      "if listed and session.code and not listed !=", "tests/test_adapters_mmi.py -k list"),
     ("fer_data/datasets/mmi_xml.py", "(frame - 1, following - 2)", "(frame, following - 1)", "tests/test_adapters_mmi.py -k apex"),
-    ("fer_data/datasets/mmi_xml.py", "    if 2 * most <= units:", "    if 2 * most < units:", "tests/test_adapters_mmi.py -k apex"),
+    ("fer_data/datasets/mmi_xml.py", "if 2 * number > units", "if 2 * number >= units", "tests/test_adapters_mmi.py -k apex"),
     ("fer_data/datasets/mmi_xml.py", "from defusedxml.ElementTree import fromstring\n",
      "from xml.etree import ElementTree\nfromstring = lambda data, forbid_dtd: ElementTree.fromstring(data)\n", "tests/test_adapters_mmi.py -k dangerous"),
     # cropped faces, framings and neutral frames

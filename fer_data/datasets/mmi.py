@@ -89,9 +89,9 @@ def read_listing(path: Path, notes: list[str] | None = None) -> dict[tuple[str, 
 
     One sequence a line, in one of two forms that published lists have; empty lines and `#` lines are left out:
         happiness;50;3           expression_type;subject_number;sequence_number; the expression is a word or a code 1..6
-        S050_003_030.png         one line a frame: the frames that stand for the peak, 1-based
+        S050_003_030.png         one line a frame, 1-based: the peak, without a gap; the rule takes three around its middle
     Encodings and separators are those of fer_data.tables; a line with the names of the columns, in any order, may come first.
-    Raises DatasetError naming the file and the first line that is neither.
+    Raises DatasetError naming the file and the first line that is neither, or the sequence of which it names frames with a gap.
     """
     try:
         text, note = text_of(read_file(path))
@@ -113,6 +113,10 @@ def read_listing(path: Path, notes: list[str] | None = None) -> dict[tuple[str, 
         found[key] = expression, tuple(sorted({*numbers, *frames}))
     if not found:
         raise DatasetError(f"reading the list {path}: it names no sequence")
+    for key, (_, frames) in found.items():
+        if frames and frames[-1] - frames[0] >= len(frames):
+            apart = f"it names frames {listed([*map(str, frames)], _NAMED)} of {'/'.join(key)}, with a gap"
+            raise DatasetError(f"reading the list {path}: {apart}; the peak is one run of frames, name each of them or one in their middle")
     return found
 
 

@@ -54,10 +54,11 @@ def read_emotion(data: bytes, where: str) -> int | None:
 
 
 def read_apex(data: bytes, count: int, where: str) -> tuple[int, int] | None:
-    """Return (first, last) position, 0-based, of the frames on which most action units are at their apex.
+    """Return (first, last) position, 0-based, of the longest run of frames on which most action units are at their apex.
 
     count   frames of the clip; what is coded beyond them is left out
-    "Most" is more than half of the action units that have an apex; the longest such run is taken, of equals the first.
+    "Most" is more than half of the action units that have an apex; of runs that are equally long the first is taken. Not the frames with
+    the most of them: one unit that begins as the others end would put the peak on the last frame before the offset.
     Action units that lack a marker are left out, as every public reader does. None: no run of frames has that much in common.
     Raises DatasetError if this is not XML.
     """
@@ -67,10 +68,8 @@ def read_apex(data: bytes, count: int, where: str) -> tuple[int, int] | None:
         inside = {frame for first, last in _apexes(unit) for frame in range(max(first, 0), min(last, count - 1) + 1)}
         units += bool(inside)
         votes.update(inside)
-    most = max(votes.values(), default=0)
-    if 2 * most <= units:
-        return None
-    return _longest_run(sorted(frame for frame, count in votes.items() if count == most))
+    held = sorted(frame for frame, number in votes.items() if 2 * number > units)
+    return _longest_run(held) if held else None
 
 
 def _apexes(unit: Element) -> list[tuple[int, int]]:
