@@ -11,7 +11,8 @@ from fer_data.faces.landmarks.none import NO_POINTS
 
 __all__ = ["faces_of", "faces_of_run", "how_framed", "unlike"]
 
-_AS_CROPPED = ("ck48", "fer2013", "rafdb", "affectnet", "expw", "sfew", "folder")    # what `fer-data prepare` takes without landmarks
+_CROPPED = ("ck48", "fer2013", "rafdb", "affectnet", "expw", "sfew")     # their pictures are faces: `fer-data prepare` asks no detector
+_AS_CROPPED = (*_CROPPED, "folder")   # what it takes without landmarks
 _OWN_POINTS = {"dataset": ("ck+",)}   # backends that some databases alone have
 _UNLIKE = "accuracy on faces that are framed otherwise than those of the training is far below what the network can do"
 
@@ -83,5 +84,8 @@ def _command(dataset: str, faces: dict, then: str) -> str:
         return ""
     if name not in (_AS_CROPPED if landmarks == NO_POINTS else _OWN_POINTS.get(landmarks, (name,))):
         return ""
-    fan = landmarks == "fan" and faces.get("detector", "sfd") not in ("sfd", "whole") and name != "ck48"
-    return f"`fer-data prepare {name} ROOT OUT --landmarks {landmarks}{' --detector ' + faces['detector'] if fan else ''}`{then}"
+    if landmarks == "openface" and name in (*_CROPPED, "caer-s"):
+        return ""
+    fan = landmarks == "fan" and faces.get("detector", "sfd") not in ("sfd", "whole") and name not in _CROPPED
+    more = f" --detector {faces['detector']}" if fan else " --openface DIR" if landmarks == "openface" else ""
+    return f"`fer-data prepare {name} ROOT OUT --landmarks {landmarks}{more}`{then}"
