@@ -47,19 +47,9 @@ class LinearStage(ClassifierStage):
         self.learners = {"cnn": Learner(network, self.config, self.steps)}
         self._keep_weights()
 
-    @property
-    def learner(self):
-        return self.learners["cnn"]
-
     def losses(self, drawn):
         batch = self.batch(drawn)
         return {"cnn": F.cross_entropy(self.learner.network(batch.x), batch.expression)}
-
-    def logits(self, x):
-        return self.used["cnn"](x)
-
-    def networks(self):
-        return {"cnn": self.used["cnn"]}
 
 
 class Onlooker:

@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from fer_model.config import TrainConfig
 from fer_model.engine import distributed
 from fer_model.engine.randomness import drawing_from, stream
-from fer_model.engine.stage import Learner
 from fer_model.errors import ConfigError
 from fer_model.networks import dropout
 from fer_model.stages.classifier import ClassifierStage
@@ -90,10 +89,6 @@ class NetworkStage(ClassifierStage):
         self.learners = {self.name: self._started(network)}
         self._keep_weights()
 
-    @property
-    def learner(self) -> Learner:
-        return self.learners[self.name]
-
     def kind(self, step: int) -> int:
         """Return the step: what its layers draw is seeded with it."""
         return step
@@ -112,9 +107,3 @@ class NetworkStage(ClassifierStage):
     def loss(self, features: Tensor, logits: Tensor, expression: Tensor) -> Tensor:
         """Return what is minimised, of features (B, d), logits (B, K) and labels (B,), of mixtures (B, K)."""
         return F.cross_entropy(logits, expression, label_smoothing=self.config.label_smoothing)
-
-    def logits(self, x: Tensor) -> Tensor:
-        return self.used[self.name](x)                                   # (B, K)
-
-    def networks(self) -> dict[str, nn.Module]:
-        return {self.name: self.used[self.name]}

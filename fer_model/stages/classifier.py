@@ -44,7 +44,7 @@ class Batch(NamedTuple):
 
 
 class ClassifierStage(Stage):
-    """A learner that maps views to expressions. A subclass says which networks and which loss."""
+    """A learner that maps views to expressions. A subclass makes it and says which loss; with more than one network also which predict."""
 
     random_name: str | None = None    # under which random numbers are drawn; None: the stage's own name
     best: Best | None = None          # validation chooses: the best weights so far
@@ -60,17 +60,21 @@ class ClassifierStage(Stage):
         self.expression = self.fold.expression_labels(self.device)       # (n,) y^e
 
     @property
-    @abstractmethod
     def learner(self) -> Learner:
         """The learner that has the classifier; another one, if there is one, has the encoder below it."""
+        return self.learners[self.name]
 
     @abstractmethod
     def losses(self, drawn: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the losses of a step, the one to minimise first; `batch` gives what it learns from."""
 
-    @abstractmethod
     def logits(self, x: Tensor) -> Tensor:
         """Return the prediction's logits (B, K) of x (B, C, S, S); called in evaluation mode."""
+        return self.used[self.name](x)
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Return the networks that predict, by name."""
+        return {self.name: self.used[self.name]}
 
     def draw(self, step: int) -> dict[str, Tensor]:
         each = (self._draw(step, name, batches) for name, batches in zip(self.streams, self.batches, strict=True))

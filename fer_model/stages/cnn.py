@@ -49,10 +49,6 @@ class CnnStage(ClassifierStage):
             people = build(self._person_classifiers, inputs.device, net.init_std, stream(config.seed, "init/person"))
             self.learners["person"] = Learner(people, self.config, self.steps)
 
-    @property
-    def learner(self) -> Learner:
-        return self.learners[self.name]
-
     def _person_classifiers(self) -> nn.ModuleList:
         """Return a linear classifier of the training person for each member: (B, features) -> (B, N_i)."""
         return nn.ModuleList(nn.Linear(self.config.features, len(self.fold.identities)) for _ in range(self.config.members))
@@ -98,9 +94,3 @@ class CnnStage(ClassifierStage):
         confusion = confusion_loss(betrayed)
         total = expression + person + self.config.confusion * confusion
         return {self.name: total, "expression": expression, "person": person, "confusion": confusion}
-
-    def logits(self, x: Tensor) -> Tensor:
-        return self.used[self.name](x)                                   # (B, K)
-
-    def networks(self) -> dict[str, nn.Module]:
-        return {self.name: self.used[self.name]}

@@ -47,10 +47,6 @@ class HeadStage(ClassifierStage):
             self.learners["encoder"] = Learner(self.encoder, replace(config.head, lr=config.head.encoder_lr), self.steps)
         self._keep_weights()
 
-    @property
-    def learner(self) -> Learner:
-        return self.learners["head"]
-
     def _encode(self, encoder: nn.Module, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         with torch.set_grad_enabled("encoder" in self.learners and torch.is_grad_enabled()):
             return encoder.with_taps(x, self.config.taps_used)           # (B, N_f), four (or none) of (B, c, s, s)

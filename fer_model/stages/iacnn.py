@@ -17,7 +17,7 @@ from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from fer_model.data.augment import mixed_labels
 from fer_model.data.batches import Batches, PairBatches, pairs
@@ -45,10 +45,6 @@ class IacnnStage(ClassifierStage):
         self._keep_weights()
         self.identity = self.fold.identity_labels(self.device)           # (n,) y^id
 
-    @property
-    def learner(self) -> Learner:
-        return self.learners[self.name]
-
     def _batches(self, name: str) -> Batches:
         labels = (labels(torch.device("cpu")) for labels in (self.fold.identity_labels, self.fold.expression_labels))
         config = self.config
@@ -69,12 +65,6 @@ class IacnnStage(ClassifierStage):
         parts = {"softmax_expression": of_branch, "contrast_expression": of_expression, "contrast_identity": of_identity}
         total = softmax + sum(getattr(config, name) * loss for name, loss in parts.items())
         return {self.name: total, "softmax": softmax, **parts}
-
-    def logits(self, x: Tensor) -> Tensor:
-        return self.used[self.name](x)                                   # (B, K)
-
-    def networks(self) -> dict[str, nn.Module]:
-        return {self.name: self.used[self.name]}
 
 
 def _agreement(labels: Tensor, n_classes: int) -> Tensor:
