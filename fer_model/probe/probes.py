@@ -17,7 +17,8 @@ Two floors are measured as the features are: what knows no more of the person th
 people: the tested expression is never in that person's training part but is in others', so it points at the wrong people.
 
     expression alone            the expression, one-hot
-    <features>, people shuffled the first features, those of each sequence taken from another sequence with the same expression
+    <features>, people shuffled the first features, those of each sequence taken from another person's sequence with the same expression;
+                                where nobody else shows it, a sequence keeps its own, and is counted
 
 Every feature is standardised, brought by PCA to one width for all features, and scaled as a whole to one mean length, on
 the training part alone (verification: on the training people).
@@ -59,6 +60,7 @@ class ProbeRow:
     n_test: int                       # faces tested, each once
     width: int                        # of the features after PCA
     spread: float | None = None       # over folds: standard deviation of the value
+    n_unmoved: int | None = None      # people shuffled: tested sequences whose expression nobody else shows, which keep their own features
 
 
 def probe(train: Samples, test: Samples, seed: int = 0) -> tuple[ProbeRow, ...]:
@@ -68,28 +70,55 @@ def probe(train: Samples, test: Samples, seed: int = 0) -> tuple[ProbeRow, ...]:
     """
     width = min(rows.shape[1] for rows in train.features.values())
     names = np.unique(np.concatenate([train.expression, test.expression]))
-    train, test = (replace(one, features={**one.features, **floors(one, names, seed)}) for one in (train, test))
+    (more, kept), (tested_more, tested_kept) = (floors(one, names, seed) for one in (train, test))
+    train, test = replace(train, features={**train.features, **more}), replace(test, features={**test.features, **tested_more})
     found = []
     for people, samples, rounds in zip(PEOPLE, (test, train), (None, ROUNDS_OF_TRAINING_PEOPLE), strict=True):
         identity = _identity(samples, people, width, rounds, seed)                       # first: what it refuses is easier to understand
         found += _verification(train, samples, people, width) + identity
-    return tuple(found + _expression(train, test, width, seed))
+    unmoved, (_, shuffled) = dict(zip(PEOPLE, (tested_kept, kept), strict=True)), more
+    rows = found + _expression(train, test, width, seed)
+    return tuple(replace(row, n_unmoved=unmoved[row.people]) if row.features == shuffled else row for row in rows)
 
 
-def floors(samples: Samples, expressions: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+def floors(samples: Samples, expressions: np.ndarray, seed: int) -> tuple[dict[str, np.ndarray], int]:
     """Return the features of the floors by name: the expression among `expressions` (E,) one-hot (n, E); the first ones shuffled (n, d).
+    And how many sequences could not be shuffled: nobody else shows their expression.
 
     A sequence with fewer frames than the one that takes its place gives some of them twice.
     """
     name, rows = next(iter(samples.features.items()))
-    rng, taken = np.random.default_rng(seed), np.arange(len(rows))
+    rng, taken, n_unmoved = np.random.default_rng(seed), np.arange(len(rows)), 0
     for expression in expressions:
         shows = np.flatnonzero(samples.expression == expression)
         sequences = [shows[samples.sequence[shows] == one] for one in np.unique(samples.sequence[shows])]
-        for place, other in zip(sequences, rng.permutation(len(sequences)), strict=True):
+        whose = np.array([samples.person[place[0]] for place in sequences])
+        others = _of_others(whose, rng)
+        n_unmoved += int((whose[others] == whose).sum())
+        for place, other in zip(sequences, others, strict=True):
             taken[place] = np.resize(sequences[other], len(place))
     one_hot = (samples.expression[:, None] == expressions).astype(np.float32)
-    return {"expression alone": one_hot, f"{name}, people shuffled": rows[taken]}
+    return {"expression alone": one_hot, f"{name}, people shuffled": rows[taken]}, n_unmoved
+
+
+def _of_others(whose: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return for each sequence of `whose` (S,) the place of another person's, (S,) int; its own if there is nobody else.
+
+    A permutation in which whoever got an own sequence exchanges it with somebody for whom, too, the exchange is one with another person.
+    Somebody who has more than half of the sequences cannot always do so: then some of the others' are given twice.
+    """
+    given = rng.permutation(len(whose))
+    for place in range(len(whose)):
+        if whose[given[place]] != whose[place]:
+            continue
+        fits = np.flatnonzero((whose != whose[place]) & (whose[given] != whose[place]))
+        others = np.flatnonzero(whose != whose[place])
+        if len(fits):
+            other = rng.choice(fits)
+            given[place], given[other] = given[other], given[place]
+        else:
+            given[place] = rng.choice(others) if len(others) else place
+    return given
 
 
 # --- fitting ----------------------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ RULES = {
     "verification": "cosine; genuine: one person, two expressions; impostor: another person with the second expression",
     "identity": "one expression of each person tested, trained on the person's others; whole sequences; value: top-1 of images",
     "expression": "trained on the training people, tested on the test fold; value: share of images",
-    "floors": "expression alone: one-hot; people shuffled: each sequence has the features of another with the same expression",
+    "floors": "expression alone: one-hot; people shuffled: each sequence has the features of another person who shows its expression",
 }
 _SHORT = {
     "verification eer": "verif.\nEER", "verification auc": "verif.\nAUC", "identity linear": "identity\nlinear",
@@ -63,7 +63,11 @@ class Probed:
         """Return a table for each group of people, for the console: features down, probes across."""
         from rich.console import Group
 
-        return Group(*(part for people in PEOPLE for part in ("", self._table([r for r in self.rows if r.people == people]))))
+        tables = (part for people in PEOPLE for part in ("", self._table([r for r in self.rows if r.people == people])))
+        kept = {row.people: row.n_unmoved for row in self.rows if row.n_unmoved}
+        told = "keep their features, nobody else shows their expression."
+        notes = (f"People shuffled: {number} sequences of the {people} {told}" for people, number in kept.items())
+        return Group(*tables, *notes)
 
     def _table(self, rows: list[ProbeRow]):
         probes, cells = list(dict.fromkeys(row.probe for row in rows)), {(row.features, row.probe): row for row in rows}
@@ -136,5 +140,6 @@ def mean_over_folds(folds: list[tuple[ProbeRow, ...]]) -> tuple[ProbeRow, ...]:
         spread = float(values.std(ddof=1)) if len(values) > 1 else None
         chance = None if rows[0].chance is None else float(np.mean([row.chance for row in rows]))
         width = min(row.width for row in rows)
-        found.append(replace(rows[0], value=float(values.mean()), chance=chance, width=width, spread=spread, **counts))
+        kept = None if any(row.n_unmoved is None for row in rows) else sum(row.n_unmoved for row in rows)
+        found.append(replace(rows[0], value=float(values.mean()), chance=chance, width=width, spread=spread, n_unmoved=kept, **counts))
     return tuple(found)
