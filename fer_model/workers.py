@@ -3,8 +3,8 @@
 In:  Tasks; a device for each place and threads for each process, or one device and how many take turns.
 Out: trained run folders; the lines that each run prints, its name before them; a sentence for each that did not end well.
 
-In turns, a run hands the steps of a tick to the GPU and waits for their losses when all others have handed over theirs. Each has a queue
-of its own there, so that the GPU does small steps of several runs at once. What each computes is what it computes alone.
+In turns, a run hands the steps of a tick to the GPU and waits for their losses when all others have handed over theirs. Each place in turns
+has a queue of its own there, so that the GPU does small steps of several runs at once. What each computes is what it computes alone.
 
 A process that fails takes no other with it. All of them leave when this one does, however it ends: each holds the reading
 end of a pipe and leaves when the writing end closes. Leaving is safe at any moment, because a run resumes from its last
@@ -29,7 +29,7 @@ from fer_data.text import counted
 from fer_model.config import from_json
 from fer_model.data.fold import Prepared
 from fer_model.engine import distributed
-from fer_model.engine.devices import own_queue, resolve_device
+from fer_model.engine.devices import own_queue, use_device
 from fer_model.errors import DivergedError, RunError
 from fer_model.job import Job
 from fer_model.stages.own_network import allow, allowed
@@ -83,21 +83,23 @@ def train_in_turns(
 
     Whatever ends this call early, Ctrl-C included, leaves all of them to be resumed.
     """
+    where = use_device(distributed.local_device(device))
     found, waiting = [""] * len(tasks), list(enumerate(tasks))
+    free = [own_queue(where, place) for place in reversed(range(min(at_once, len(tasks))))]          # the first place is taken first
     going: dict[int, tuple[Generator, AbstractContextManager]] = {}
     try:
         while waiting or going:
-            while waiting and len(going) < at_once:
+            while waiting and free:
                 number, task = waiting.pop(0)
                 own = partial(_tell, say, task.name)
-                going[number] = _attempt(task, device, own, prepared), own_queue(resolve_device(device))
+                going[number] = _attempt(task, device, own, prepared), free.pop()
             for number, (run, queue) in list(going.items()):
                 try:
                     with queue:
                         next(run)
                 except StopIteration as end:
                     found[number] = end.value
-                    del going[number]
+                    free.append(going.pop(number)[1])
     finally:
         for run, _ in going.values():
             run.close()

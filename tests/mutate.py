@@ -383,7 +383,7 @@ MUTATIONS = [
     ("fer_model/stages/autoencoder.py", "None, None, None], partner, x) ", "None, None, None], partner, partner) ", "tests/test_model_deae.py -k by_hand"),
     ("fer_model/stages/autoencoder.py", "(layers[LAST_LAYERS:], self.free)", "(layers, self.free)", "tests/test_model_deae.py -k by_hand"),
     # devices
-    ("fer_model/engine/devices.py", "cudnn.allow_tf32 = False", "cudnn.allow_tf32 = True", "tests/test_model_engine.py -k gpu_that_is_used"),
+    ("fer_model/engine/devices.py", "matmul.allow_tf32 = False", "matmul.allow_tf32 = True", "tests/test_model_engine.py -k gpu_that_is_used"),
     ("fer_model/engine/stage.py", "backward(inputs=moving)", "backward()", "tests/test_model_degan.py -k phase_g"),
     ("fer_model/check_device.py", "copy.deepcopy(stage.networks())", "stage.networks()", "tests/test_model_check_device.py -k itself"),
     ("fer_model/networks.py", "n, device=labels.device)", "n).to(labels.device)", "tests/test_model_gpu_steps.py -k degan"),

@@ -257,16 +257,18 @@ def test_a_gpu_is_found_by_number(monkeypatch):
 
 
 def test_a_gpu_that_is_used_is_the_current_one_and_computes_fp32_in_fp32(monkeypatch):
-    """The second of two; the first is too old for bf16. Seen red: no set_device; TF32 left on; the current GPU asked for bf16."""
-    used = []
+    """The second of two; the first is too old for bf16. Seen red: no set_device; TF32 left on, in convolutions or in products of matrices;
+    the current GPU asked for bf16."""
+    used, products = [], torch.backends.cuda.matmul
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", used.append)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0) if device == torch.device("cuda:1") else (7, 5))
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    products.allow_tf32 = True
     second = devices.use_device("cuda:1")
     assert used == [second] == [torch.device("cuda:1")]
-    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cudnn.allow_tf32 and not products.allow_tf32
     assert devices.resolve_precision("auto", second) == "bf16" and devices.resolve_precision("auto", torch.device("cuda:0")) == "fp32"
     devices.resolve_device("cuda:0")
     assert used == [second], "a parent that only asks which GPUs there are opens nothing on them"

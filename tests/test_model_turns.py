@@ -2,6 +2,7 @@
 
 import json
 import os
+from types import SimpleNamespace
 
 import filelock
 import pytest
@@ -9,12 +10,15 @@ import torch
 
 from fer_data.store.loader import VirtualViews
 from fer_model import crossval as library
+from fer_model import workers
 from fer_model.config import preset
 from fer_model.crossval import tasks_of, train_tasks
 from fer_model.data.fold import read_prepared
 from fer_model.engine import checkpoint
+from fer_model.engine.capture import CudaGraphs
+from fer_model.engine.devices import queue_at
 from fer_model.job import Job
-from fer_model.workers import train_here, train_in_turns
+from fer_model.workers import Task, train_here, train_in_turns
 from tests.graph_emulator import Emulator
 from tests.test_model_engine import smoke, ticks_of
 
@@ -102,3 +106,117 @@ def test_runs_take_turns_on_one_gpu_if_their_steps_are_small(tiny_prepared, tmp_
     tasks = tasks_of(job, prepared, ()) * 7
     assert train_tasks(tasks, jobs, devices, said.append, prepared) == () and given == [expected]
     assert len(said) == (expected is not None and jobs > 1)
+
+
+DEFAULT = "the default queue"
+
+
+class Gpus:
+    """Two GPUs' queues on a CPU, handed out in a circle of 32 as PyTorch hands them out; what is asked for, used and recorded on."""
+
+    def __init__(self, monkeypatch):
+        self.asked, self.current, self.recorded, self.replayed, self.used = [], DEFAULT, [], [], []
+        graphs = SimpleNamespace(replay=lambda: self.replayed.append(self.current))
+        for name, stand_in in {
+            "Stream": self.stream, "stream": self.on, "current_stream": lambda device: self.current, "default_stream": lambda device: DEFAULT,
+            "graph": self.graph, "graph_pool_handle": object, "CUDAGraph": lambda: graphs, "is_available": lambda: True,
+            "device_count": lambda: 2, "set_device": self.used.append,
+        }.items():  # fmt: skip
+            monkeypatch.setattr(torch.cuda, name, stand_in)
+
+    def stream(self, device):
+        self.asked.append(device)
+        return Queue(device, len(self.asked) % 32)
+
+    def on(self, queue):
+        return On(self, queue)
+
+    def graph(self, graph, pool, stream, capture_error_mode):
+        assert stream is not DEFAULT, "PyTorch refuses to record there"
+        self.recorded.append(stream)
+        return self.on(stream)
+
+
+class On:
+    """A context that can be entered again and again, as torch.cuda.stream's."""
+
+    def __init__(self, gpus, queue):
+        self.gpus, self.queue = gpus, queue
+
+    def __enter__(self):
+        self.before, self.gpus.current = self.gpus.current, self.queue
+
+    def __exit__(self, *_):
+        self.gpus.current = self.before
+
+
+class Queue:
+    def __init__(self, device, number):
+        self.device, self.number = device, number
+
+    def wait_stream(self, other):
+        assert isinstance(other, Queue)
+
+    def __repr__(self):
+        return f"{self.device} {self.number}"
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    queue_at.cache_clear()
+    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = convolutions.allow_tf32, products.allow_tf32
+    yield Gpus(monkeypatch)
+    convolutions.allow_tf32, products.allow_tf32 = before
+    queue_at.cache_clear()
+
+
+def stages_on(gpus, device, seen):
+    """Return what trains a run of four stages, each of which records two kinds of steps and repeats them on its turn."""
+
+    def attempt(task, *_):
+        for _ in range(4):
+            graphs = CudaGraphs(device)
+            with graphs.rehearsing():
+                seen.append((task.name, gpus.current))
+            repeat = [graphs.record(lambda: seen.append((task.name, gpus.current))) for _ in range(2)]
+            yield
+            for one in repeat:
+                one()
+                seen.append((task.name, gpus.current))
+        return ""
+
+    return attempt
+
+
+def test_each_place_in_turns_has_a_queue_of_its_own_on_which_its_steps_are_recorded(gpus, monkeypatch):
+    """Thirteen runs, ten at once, and again: ten queues, none of two runs that are alive, and what is recorded is repeated on the same.
+    Seen red, each: a queue asked for in each run; also one in each stage; all recorded on the queue of the first place."""
+    device, seen = torch.device("cuda", 0), []
+    monkeypatch.setattr(workers, "_attempt", stages_on(gpus, device, seen))
+    tasks = [Task(f"run {n}", None) for n in range(13)]
+    for _ in range(2):
+        assert train_in_turns(tasks, "cuda", 10, lambda _: None) == [""] * 13
+        queues = {task.name: {queue for name, queue in seen if name == task.name} for task in tasks}
+        assert all(len(one) == 1 for one in queues.values()), "a run works, records and repeats on one queue"
+        assert len(set.union(*(queues[f"run {n}"] for n in range(10)))) == 10
+        assert len(gpus.asked) == 10
+        seen.clear()
+    assert gpus.recorded and set(gpus.recorded) == set(gpus.replayed) and DEFAULT not in gpus.recorded
+
+
+def test_a_run_that_takes_no_turns_repeats_on_the_default_queue_what_another_recorded(gpus):
+    """Nothing can be recorded on the default one. Seen red, each: a queue for each stage; the current one in any case."""
+    for _ in range(5):
+        graphs = CudaGraphs(torch.device("cuda", 0))
+        graphs.record(lambda: None)()
+    assert gpus.asked == [torch.device("cuda", 0)] and set(map(str, gpus.recorded)) == {"cuda:0 1"} and set(gpus.replayed) == {DEFAULT}
+
+
+def test_under_torchrun_the_queue_is_on_the_gpu_of_the_process(gpus, monkeypatch):
+    """Which is the current one before anything is done. Seen red: the queue on cuda:0."""
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    second, seen = torch.device("cuda", 1), []
+    monkeypatch.setattr(workers, "_attempt", stages_on(gpus, second, seen))
+    assert train_in_turns([Task("run", None)], "auto", 1, lambda _: None) == [""]
+    assert gpus.used == [second] and gpus.asked == [second] and {queue.device for _, queue in seen} == {second}

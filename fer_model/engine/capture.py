@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 
 from fer_model.engine import distributed
+from fer_model.engine.devices import queue_at
 from fer_model.engine.stage import Stage
 
 __all__ = ["CudaGraphs", "Recorder", "recorder_for"]
@@ -36,17 +37,23 @@ class Recorder(Protocol):
 
 
 class CudaGraphs:
-    """A CUDA graph for each kind of step. They are repeated one after another, so they share their memory."""
+    """A CUDA graph for each kind of step. They are repeated one after another, so they share their memory.
+
+    Steps are recorded on the queue that they are repeated on, so that what cuBLAS keeps for a queue is used there alone. On the default
+    queue nothing can be recorded: what is repeated there, by a run that takes no turns, is recorded on the queue of the first place.
+    """
 
     rehearsals = 3                    # as PyTorch's notes on CUDA graphs ask for
 
     def __init__(self, device: torch.device):
         self.device = device
-        self.stream, self.pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
+        current = torch.cuda.current_stream(device)
+        self.stream = queue_at(device) if current == torch.cuda.default_stream(device) else current
+        self.pool = torch.cuda.graph_pool_handle()
 
     @contextmanager
     def rehearsing(self):
-        """Work goes to another stream than the current one, which waits for it."""
+        """Work goes to the stream that it is recorded on; if that is not the current one, each waits for the other."""
         current = torch.cuda.current_stream(self.device)
         self.stream.wait_stream(current)
         with torch.cuda.stream(self.stream), warnings.catch_warnings():

@@ -3,11 +3,12 @@
 In:  auto, cpu, cuda, cuda:N; auto, fp32, bf16.
 Out: torch.device; "fp32" or "bf16".
 
-fp32 is fp32: TF32, which GPUs use in convolutions unless told otherwise, has 10 bits of mantissa and is switched off here and nowhere
-else. Who wants fewer bits names bf16.
+fp32 is fp32: TF32, which GPUs use in convolutions unless told otherwise, and in products of matrices if told, has 10 bits of mantissa and
+is switched off here and nowhere else. Who wants fewer bits names bf16.
 """
 
 import ctypes
+import functools
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -15,7 +16,7 @@ import torch
 from fer_data.text import either
 from fer_model.errors import DeviceError
 
-__all__ = ["autocast", "own_queue", "resolve_device", "resolve_precision", "use_device", "wait_for"]
+__all__ = ["autocast", "own_queue", "queue_at", "resolve_device", "resolve_precision", "use_device", "wait_for"]
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3      # malloc.h
 
@@ -50,7 +51,8 @@ def use_device(name: str) -> torch.device:
         _keep_freed_memory()
     if device.type == "cuda":
         torch.cuda.set_device(device)                                    # else a context opens on cuda:0 as well
-        torch.backends.cudnn.allow_tf32 = False                          # in products of matrices it is off unless asked for
+        # One way of PyTorch's two to say it, the one that all versions have: where both are used, asking raises an error.
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     return device
 
 
@@ -83,9 +85,20 @@ def wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def own_queue(device: torch.device) -> AbstractContextManager:
-    """Return a context, to be entered as often as is wanted, in which a GPU is given work that waits for nothing given outside it."""
-    return torch.cuda.stream(torch.cuda.Stream(device)) if device.type == "cuda" else nullcontext()
+@functools.cache
+def queue_at(device: torch.device, place: int = 0) -> torch.cuda.Stream:
+    """Return a GPU's queue of a place, the same at each call, and no other place's.
+
+    PyTorch has 32 and hands them out in a circle: who asks for one in each run, or in each stage, soon has somebody else's. Two runs on one
+    queue wait for each other, and share the memory that cuBLAS keeps for each queue, whose address is part of what was recorded.
+    """
+    return torch.cuda.Stream(device)
+
+
+def own_queue(device: torch.device, place: int) -> AbstractContextManager:
+    """Return a context, to be entered as often as is wanted, in which a GPU is given work that waits for nothing given outside the queue
+    of this place."""
+    return torch.cuda.stream(queue_at(device, place)) if device.type == "cuda" else nullcontext()
 
 
 def autocast(device: torch.device, precision: str):
