@@ -1,5 +1,6 @@
 """What the benchmarks stand on: trees that are what they are said to be, and tables of what was measured."""
 
+import ast
 import importlib.util
 import json
 import subprocess
@@ -60,6 +61,38 @@ def test_the_device_script_runs_to_its_end_on_a_cpu(tmp_path):
     assert all(line["bit-equal"] for line in lines if "bit-equal" in line) and (tmp_path / "out" / "table.md").is_file()
     with tarfile.open(tmp_path / "out" / "crossval.tar.gz") as archive:
         assert sum(name.endswith("result.json") for name in archive.getnames()) == 2
+
+
+COLLECTED = """
+import sys
+import pytest
+sys.modules |= dict.fromkeys(("av", "face_alignment", "dlib"))      # importing them fails
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "--collect-only", "-m", "cuda and not slow", *sys.argv[1:]]))
+"""
+
+
+def wants_a_gpu(path):
+    """Return whether a file has a test that is marked so, or has the fixture `device`, of which one value is."""
+    tests = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
+    marks = [ast.unparse(mark) for test in tests for mark in test.decorator_list]
+    return any("mark.cuda" in mark for mark in marks) or any(arg.arg == "device" for test in tests for arg in test.args.args)
+
+
+def test_on_a_gpu_the_tests_that_want_one_are_found_without_what_is_not_there():
+    """A machine with a GPU has the packages for training. Seen red: all of tests/ collected, test_model_predict.py imports av; a file of
+    those left out."""
+    assert [f"tests/{path.name}" for path in sorted((ROOT / "tests").glob("test_*.py")) if wants_a_gpu(path)] == sorted(device.CUDA_TESTS)
+    command = [sys.executable, "-c", COLLECTED, *device.CUDA_TESTS]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert all(f"{name}::" in done.stdout for name in device.CUDA_TESTS), done.stdout
+
+
+def test_the_device_script_ends_in_one_call():
+    """Of 410 s at most, if every part takes all that it may. Seen red: 565 s of 480."""
+    *others, last = device.PARTS.values()
+    assert sum(others) + device.LAST_S == device.TOTAL_S == last <= 410
+    assert 24 * 3 * device.TICK_S + 24 < device.PARTS[device.speed], "24 cells, and a second to begin each"
 
 
 def test_growth_is_worked_by_hand():

@@ -118,8 +118,8 @@ class Gpus:
         self.asked, self.current, self.recorded, self.replayed, self.used = [], DEFAULT, [], [], []
         graphs = SimpleNamespace(replay=lambda: self.replayed.append(self.current))
         for name, stand_in in {
-            "Stream": self.stream, "stream": self.on, "current_stream": lambda device: self.current, "default_stream": lambda device: DEFAULT,
-            "graph": self.graph, "graph_pool_handle": object, "CUDAGraph": lambda: graphs, "is_available": lambda: True,
+            "Stream": self.stream, "stream": self.on, "current_stream": lambda device: self.current,
+            "default_stream": lambda device: DEFAULT, "graph": self.graph, "graph_pool_handle": object, "CUDAGraph": lambda: graphs, "is_available": lambda: True,
             "device_count": lambda: 2, "set_device": self.used.append,
         }.items():  # fmt: skip
             monkeypatch.setattr(torch.cuda, name, stand_in)
