@@ -21,6 +21,7 @@ smartquotes = False                   # -- is an option, not a dash
 highlight_language = "none"
 nitpicky = False                      # annotations name types of numpy and torch, whose pages are elsewhere
 
+autodoc_mock_imports = ["triton"]         # comes with PyTorch for GPUs alone
 autodoc_member_order = "bysource"
 autodoc_default_options = {"no-value": True}
 autodoc_typehints_format = "short"

@@ -147,7 +147,7 @@ def spectral(network: nn.Module, generator: torch.Generator) -> nn.Module:
     """Divide every convolution's and linear layer's weights by their largest singular value, from now on; a step of power
     iteration a pass in training mode. Its first vectors are drawn from `generator`."""
     with torch.random.fork_rng(devices=[]):                              # PyTorch draws them from the global generator
-        torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+        torch.default_generator.manual_seed(int(torch.randint(2**31, (), generator=generator)))    # those of GPUs stay as they are
         for module in list(network.modules()):
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.utils.parametrizations.spectral_norm(module)
@@ -609,4 +609,4 @@ def build(
         elif next(module.parameters(recurse=False), None) is not None:
             raise TypeError(f"no initialisation is written down for {type(module).__name__}")
     network = finish(network.to(memory_format=torch.channels_last))
-    return distributed.same_norms(network.to(device), device)
+    return distributed.same_norms(network.to(device), device, (Norm1d, Norm2d))

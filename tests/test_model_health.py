@@ -163,13 +163,15 @@ def test_cells_that_training_has(write_tiny, tmp_path):
 
 
 def test_the_global_generator_is_left_alone(parts, monkeypatch):
-    """torchmetrics draws its subsets from it. Seen red: without fork_rng; with that of every GPU, which opens a context on each."""
+    """torchmetrics draws its subsets from it. Seen red: without fork_rng; with that of every GPU, which opens a context on each;
+    those of GPUs seeded, which nothing takes back."""
     config, fold, views, health = parts
     monkeypatch.setattr(torch.cuda, "device_count", lambda: pytest.fail("GPUs were asked for their generators"))
     stage = GanStage(StageInputs(config, fold, views, CPU))
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("GPUs were seeded"))
     first = health.on_tick(stage, 8)
     assert torch.equal(torch.rand(3), expected) and health.on_tick(stage, 8) == first
 

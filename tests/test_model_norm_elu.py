@@ -37,8 +37,9 @@ LARGE = [(24, 350, 6, 6), (24, 32, 96, 96)]      # the last has more rows than i
 class Plain:
     """The kernels' formulas as operations of PyTorch, in any precision."""
 
-    def __init__(self, off=0.0, above=0):
-        self.off, self.above, self.calls = off, above, 0         # off: what the mean of more than `above` rows is wrong by
+    def __init__(self, off=0.0, above=0, of=1):
+        """`off`: what the mean is wrong by, of more than `above` rows and of channels that `of` divides."""
+        self.off, self.above, self.of, self.calls = off, above, of, 0
 
     def moments(self, x, running, momentum, eps):
         self.calls += 1
@@ -46,7 +47,7 @@ class Plain:
         n = x.numel() // x.shape[1]
         for kept, now in zip(running or (), (mean, var * n / (n - 1)), strict=running is not None):
             kept.mul_(1 - momentum).add_(momentum * now)
-        return mean + self.off * (n > self.above), (var + eps).rsqrt()
+        return mean + self.off * (n > self.above and x.shape[1] % self.of == 0), (var + eps).rsqrt()
 
     def apply(self, x, mean, inverse, weight, bias):
         return F.elu(self._hat(x, mean, inverse) * _each(weight) + _each(bias)).to(x.dtype)
@@ -175,9 +176,11 @@ class Failing:
     (Plain(off=0.01), r"they differ by 0.0\d+ of the largest value on cpu in torch.float32 \(allowed 0.0001\)$"),
     (Plain(off=torch.nan), "they differ by nan of the largest value"),
     (Plain(off=0.01, above=65_536), r"they differ by 0.0\d+ of the largest value"),
+    (Plain(off=0.01, of=16), r"they differ by 0.0\d+ of the largest value"),
+    (Plain(off=0.01, of=5), r"they differ by 0.0\d+ of the largest value"),
 ])  # fmt: skip
 def test_kernels_that_fail_or_compute_something_else_are_not_used(kernels, why, monkeypatch):
-    """Seen red: nan allowed, as it is not larger than anything; few rows tried alone."""
+    """Seen red: nan allowed, as it is not larger than anything; few rows tried alone; no channels that 16 divides, or only such."""
     monkeypatch.setattr(norm_elu, "with_triton", lambda: kernels)
     found, reason = norm_elu._tried(CPU, torch.float32)
     assert found is None
@@ -199,6 +202,7 @@ def test_kernels_are_tried_once_for_each_type_wherever_a_step_is(monkeypatch):
 def test_a_gpu_without_triton_says_so_once(monkeypatch, tiny_prepared, tmp_path):
     """In the log and on the screen; not of networks that have no such layers. Seen red: not said; said of a user's own network."""
     monkeypatch.setitem(sys.modules, "triton", None)
+    monkeypatch.delitem(sys.modules, "fer_model.engine.norm_elu_triton", raising=False)
     norm_elu.with_triton.cache_clear()
     assert norm_elu.why_not(CPU, "bf16") is None
     sentence = norm_elu.why_not(torch.device("cuda", 0), "bf16")
@@ -215,8 +219,8 @@ def test_a_gpu_without_triton_says_so_once(monkeypatch, tiny_prepared, tmp_path)
 
 INTERPRETED = """
 import torch
-from fer_model.engine import norm_elu
-norm_elu.ROWS, norm_elu.PARTS = 16, 8            # several parts of several blocks, the last of fewer rows
+from fer_model.engine import norm_elu, norm_elu_triton
+norm_elu_triton.ROWS, norm_elu_triton.PARTS = 16, 8                      # several parts of several blocks, the last of fewer rows
 for shape in {shapes}:
     for dtype, allowed in ((torch.float32, 1e-5), (torch.bfloat16, 0.02)):
         worst = norm_elu.difference(norm_elu.with_triton(), shape, torch.device("cpu"), dtype)

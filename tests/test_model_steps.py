@@ -8,7 +8,7 @@ import torch
 from fer_data.store.loader import VirtualViews
 from fer_model.check_device import noise_faces, noise_fold
 from fer_model.config import preset, resolve_budgets
-from fer_model.engine import checkpoint
+from fer_model.engine import capture, checkpoint, distributed
 from fer_model.engine.steps import Steps
 from fer_model.job import Job
 from fer_model.stages.inputs import StageInputs
@@ -146,3 +146,39 @@ def test_what_a_tick_draws_is_what_its_steps_draw_and_is_small():
         stage = made(stages, config)
         tick = Steps(stage).draw(0, 1).rows.nbytes * stage.config.tick_steps
         assert tick < most, f"{stage.name}: {tick / 1e6:.1f} MB a tick"
+
+
+def test_adam_is_told_of_recording_where_steps_are_recorded_alone(monkeypatch):
+    """Elsewhere it warns in a run's first step. Seen red, each: told on every GPU; never told, which Adam refuses while it is recorded."""
+    monkeypatch.setattr(capture, "CudaGraphs", lambda device: device)
+    gpu = torch.device("cuda", 0)
+    for repeatable, processes, recorded in ((False, 1, None), (True, 2, None), (True, 1, gpu)):
+        stage = made(("gan",), smoke())
+        stage.device, stage.repeatable = gpu, repeatable
+        monkeypatch.setattr(distributed, "size", lambda processes=processes: processes)
+        assert capture.recorder_for(stage) == recorded
+        told = {group["capturable"] for learner in stage.learners.values() for group in learner.adam.param_groups}
+        assert told == {recorded is not None}
+    assert capture.recorder_for(made(("gan",), smoke())) is None, "on a CPU"
+
+
+def test_the_losses_of_a_recording_are_read_once(monkeypatch):
+    """However many steps repeated it: each reading waits for the GPU. Seen red: 6 readings of one."""
+    steps, reads, cpu = Steps(made(("gan",), smoke()), Emulator()), [], torch.Tensor.cpu
+    steps.most = 6
+    steps.start(steps.draw(0, 6))
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "cpu", lambda tensor: reads.append(tensor) or cpu(tensor))
+        losses = steps.read()
+    assert len(losses) == 6 and len(reads) == len(steps.recordings) == 1
+
+
+def test_steps_are_drawn_while_those_before_are_computed(monkeypatch):
+    """In what is measured as in training; each once. Seen red: drawn after those before had been read."""
+    steps, seen = Steps(made(("gan",), smoke())), []
+    for name in ("draw", "start", "read"):
+        real = getattr(steps, name)
+        monkeypatch.setattr(steps, name, lambda *given, name=name, real=real: seen.append(name) or real(*given))
+    most = steps.most
+    assert len(steps.do(3, 3 + 2 * most + 1)) == 2 * most + 1 and steps.do(9, 9) == []
+    assert seen == ["draw", "start", "draw", "read", "start", "draw", "read", "start", "read"]

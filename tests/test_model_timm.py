@@ -11,7 +11,7 @@ import fer_model
 from fer_data.store.loader import open_views
 from fer_model.config import preset, resolve_budgets
 from fer_model.data.fold import read_prepared
-from fer_model.engine import checkpoint
+from fer_model.engine import checkpoint, distributed
 from fer_model.errors import CheckpointError, ConfigError, RunError
 from fer_model.job import Job, default_run
 from fer_model.runs.methods import gather
@@ -45,6 +45,21 @@ def smoke(arch="test_resnet", image_size=48, **settings):
 def stage_of(data, config):
     fold = read_prepared(data).fold_of(config)
     return TimmStage(StageInputs(resolve_budgets(config, len(fold.train)), fold, open_views(data, fold.train), CPU))
+
+
+def test_over_several_gpus_timms_bn_keeps_its_activation(monkeypatch):
+    """Seen red: exchanged as PyTorch exchanges BN: no activation was left."""
+    from timm.layers import BatchNormAct2d, SyncBatchNormAct
+
+    network = make_timm(smoke("test_efficientnet"), 3).train()
+    x = torch.rand(4, 1, 48, 48, generator=torch.Generator().manual_seed(0))
+    assert sum(isinstance(one, BatchNormAct2d) for one in network.modules()) > 5
+    expected = network.features(x)
+    monkeypatch.setattr(distributed, "size", lambda: 2)
+    same = distributed.same_norms(network, torch.device("cuda", 0))
+    assert any(isinstance(one, SyncBatchNormAct) for one in same.modules())
+    assert not any(isinstance(one, BatchNormAct2d) for one in same.modules())
+    torch.testing.assert_close(same.features(x), expected)
 
 
 # --- a start from a run of pre-training

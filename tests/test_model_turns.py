@@ -119,8 +119,8 @@ class Gpus:
         graphs = SimpleNamespace(replay=lambda: self.replayed.append(self.current))
         for name, stand_in in {
             "Stream": self.stream, "stream": self.on, "current_stream": lambda device: self.current,
-            "default_stream": lambda device: DEFAULT, "graph": self.graph, "graph_pool_handle": object, "CUDAGraph": lambda: graphs, "is_available": lambda: True,
-            "device_count": lambda: 2, "set_device": self.used.append,
+            "default_stream": lambda device: DEFAULT, "graph": self.graph, "graph_pool_handle": object, "CUDAGraph": lambda: graphs,
+            "is_available": lambda: True, "device_count": lambda: 2, "set_device": self.used.append,
         }.items():  # fmt: skip
             monkeypatch.setattr(torch.cuda, name, stand_in)
 

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from fer_model.config import preset
 from fer_model.engine import checkpoint, distributed
 from fer_model.errors import ConfigError, RunError
 from fer_model.job import Job
+from fer_model.networks import Discriminator, Norm2d, build
+from fer_model.stages.any_network import build_itself
 from fer_model.workers import Task, train_here
 from tests.ddp_step import one_step
 
@@ -38,6 +41,38 @@ def test_a_batch_that_does_not_divide_is_refused(monkeypatch):
     monkeypatch.setattr(distributed, "size", lambda: 2)
     with pytest.raises(ConfigError, match="2 processes cannot share a batch of 7"):
         distributed.part(torch.arange(7))
+
+
+class NormAct(nn.BatchNorm2d):
+    """BN and an activation in one, as many networks have it."""
+
+    def forward(self, x):
+        return super().forward(x).relu()
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    """Two processes, each with what calls itself a GPU and has the CPU's memory."""
+    monkeypatch.setattr(distributed, "size", lambda: 2)
+    monkeypatch.setattr(nn.Module, "to", lambda network, *_, **__: network)
+    return torch.device("cuda", 0)
+
+
+def test_over_several_gpus_bn_is_that_of_all_and_a_layer_that_does_more_is_refused(two_gpus):
+    """Ours and PyTorch's are exchanged. Seen red: NormAct exchanged too, its activation gone in silence."""
+    ours = build(lambda: Discriminator(preset("smoke").network, 3, 4), two_gpus, 0.02, torch.Generator())
+    norms = [one for one in ours.modules() if isinstance(one, nn.modules.batchnorm._BatchNorm)]
+    assert len(norms) > 10 and {type(one) for one in norms} == {nn.SyncBatchNorm}
+
+    def made(*norms):
+        return build_itself(lambda: nn.Sequential(nn.Conv2d(1, 4, 3), *norms), two_gpus, 0.02, torch.Generator())
+
+    plain = made(nn.BatchNorm1d(4), nn.BatchNorm2d(4), nn.BatchNorm3d(4), nn.SyncBatchNorm(4), Norm2d(4), nn.ReLU())
+    assert [type(one) for one in plain][1:] == [nn.SyncBatchNorm] * 5 + [nn.ReLU]
+    expected = r"training in 2 processes on GPUs: layer 1 is a NormAct, and .* use nn.BatchNorm1d, nn.BatchNorm2d or nn.BatchNorm3d there"
+    with pytest.raises(ConfigError, match=expected):
+        made(NormAct(4))
+    assert type(distributed.same_norms(NormAct(4), torch.device("cpu"))) is NormAct, "each process normalises on a CPU"
 
 
 def test_half_of_what_torchrun_sets_is_refused(monkeypatch):

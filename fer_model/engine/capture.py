@@ -69,10 +69,13 @@ class CudaGraphs:
 
 
 def recorder_for(stage: Stage) -> Recorder | None:
-    """Return what records the steps of a stage; None: they are done one by one.
+    """Return what records the steps of a stage, whose learners then allow it; None: they are done one by one.
 
     So they are on CPUs, in stages whose steps cannot be repeated, and where several processes train together: what they say to each
     other was never recorded on several GPUs.
     """
-    alone = distributed.size() == 1
-    return CudaGraphs(stage.device) if stage.device.type == "cuda" and stage.repeatable and alone else None
+    if stage.device.type != "cuda" or not stage.repeatable or distributed.size() > 1:
+        return None
+    for learner in stage.learners.values():
+        learner.let_record()
+    return CudaGraphs(stage.device)

@@ -11,6 +11,7 @@ have for CPUs, so there each process normalises with its own part.
 
 import atexit
 import os
+import sys
 from collections.abc import Iterable
 from contextlib import contextmanager
 from datetime import timedelta
@@ -19,11 +20,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from fer_data.text import either
 from fer_model.errors import ConfigError
 
 __all__ = ["average_", "by_torchrun", "first_one_first", "is_first", "join", "local_device", "part", "rank", "same_norms", "size", "wait"]
 
 PATIENCE = timedelta(days=1)          # others wait while the first one predicts and evaluates; torchrun notices who has died
+PLAIN_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 TORCHRUN_SETS = ("LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")       # and RANK
 
 
@@ -118,6 +121,23 @@ def first_one_first():
         wait()
 
 
-def same_norms(network: nn.Module, device: torch.device) -> nn.Module:
-    """Return the network with BN over the batch of all processes, where there are several and PyTorch can: on GPUs."""
-    return nn.SyncBatchNorm.convert_sync_batchnorm(network) if size() > 1 and device.type == "cuda" else network
+def same_norms(network: nn.Module, device: torch.device, ours: tuple[type[nn.Module], ...] = ()) -> nn.Module:
+    """Return the network with BN over the batch of all processes, where there are several and PyTorch can: on GPUs.
+
+    `ours`: further classes of layers that are BN and nothing else. timm's BN with an activation keeps it.
+    Raises ConfigError for another class that is made of BN: what it does besides would be left out in silence.
+    """
+    if size() == 1 or device.type != "cuda":
+        return network
+    layers = sys.modules.get("timm.layers")                              # a network that holds what is timm's has imported it
+    theirs = (layers.BatchNormAct2d,) if layers else ()
+    norms = {name: one for name, one in network.named_modules() if isinstance(one, nn.modules.batchnorm._BatchNorm)}
+    for name, one in norms.items():
+        if type(one) not in (*PLAIN_NORMS, *ours, *theirs):
+            raise ConfigError(
+                f"training in {size()} processes on GPUs: layer {name or '(the network itself)'} is a {type(one).__name__}, and"
+                " torch.nn.SyncBatchNorm, which would take its place, does not do what that class adds to BN; use"
+                f" {either([f'nn.{kind.__name__}' for kind in PLAIN_NORMS[:3]])} there, or train in one process"
+            )
+    of_timm = any(type(one) in theirs for one in norms.values())
+    return (layers if of_timm else nn.SyncBatchNorm).convert_sync_batchnorm(network)

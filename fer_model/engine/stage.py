@@ -56,7 +56,6 @@ class Learner:
         device = next(network.parameters()).device
         for group in self.adam.param_groups:                             # a tensor: a step that is repeated reads what is in it then
             group["lr"] = torch.tensor(config.lr, dtype=torch.float64 if device.type == "cpu" else torch.float32, device=device)
-            group["capturable"] = device.type == "cuda"
         checkpoint.begin_adam(self.adam)
 
     def rates_at(self, step: int) -> Tensor:
@@ -68,6 +67,11 @@ class Learner:
         """Move by these step sizes from now on: those of rates_at, on the device."""
         for group, rate in zip(self.adam.param_groups, rates, strict=True):
             group["lr"].copy_(rate)
+
+    def let_record(self) -> None:
+        """Allow that a GPU's steps are recorded; Adam warns where none is."""
+        for group in self.adam.param_groups:
+            group["capturable"] = True
 
     def descend(self, loss: Tensor, *others: "Learner") -> None:
         """Move the network, and those of `others`, against the gradient of `loss`, its mean over all processes."""

@@ -131,13 +131,16 @@ class Steps:
         """Return the losses of each of the steps that were started last; those that were repeated are read from the device."""
         if self.recorder is None:
             return self.losses
-        tables = {id(one): one.losses.cpu() for one in self.repeated}
+        tables = {key: one.losses.cpu() for key, one in {id(one): one for one in self.repeated}.items()}     # a wait for each recording
         return [dict(zip(one.names, tables[id(one)][row], strict=True)) for row, one in enumerate(self.repeated)]
 
     def do(self, first: int, end: int) -> list[dict[str, Tensor]]:
-        """Do steps `first` .. `end` - 1, however many; return the losses of each."""
-        found = []
+        """Do steps `first` .. `end` - 1, however many; return the losses of each. As in training, what the next ones need is drawn
+        before these are waited for."""
+        found, drawn = [], None
         for start in range(first, end, self.most):
-            self.start(self.draw(start, min(end, start + self.most)))
+            now, after = min(end, start + self.most), min(end, start + 2 * self.most)
+            self.start(drawn or self.draw(start, now))
+            drawn = self.draw(now, after) if now < end else None
             found += self.read()
         return found

@@ -24,7 +24,7 @@ from fer_model.config import TrainConfig
 from fer_model.engine import distributed
 from fer_model.engine.randomness import drawing_from, stream
 from fer_model.errors import ConfigError
-from fer_model.networks import dropout
+from fer_model.networks import Norm1d, Norm2d, dropout
 from fer_model.stages.classifier import ClassifierStage
 from fer_model.stages.inputs import StageInputs
 
@@ -37,11 +37,11 @@ _SAME = 1e-3                          # largest difference of a picture's featur
 def build_itself(make: Callable[[], nn.Module], device: torch.device, std: float, generator: torch.Generator) -> nn.Module:
     """Return the network that `make()` makes, on the device, channels last, with the weights that it draws itself from `generator`.
 
-    `std` is not looked at: it is our networks'. As networks.build otherwise.
+    `std` is not looked at: it is our networks'. As networks.build otherwise. Raises ConfigError as distributed.same_norms does.
     """
     with drawing_from(generator, torch.device("cpu")):
         network = make()
-    return distributed.same_norms(network.to(device=device, memory_format=torch.channels_last), device)
+    return distributed.same_norms(network.to(device=device, memory_format=torch.channels_last), device, (Norm1d, Norm2d))
 
 
 @torch.no_grad()

@@ -111,7 +111,7 @@ class Health:
         metric.update(to_u8(self.x), real=True)
         metric.update(to_u8(fake), real=False)
         with torch.random.fork_rng(devices=[]):                          # torchmetrics draws subsets from the CPU's global generator
-            torch.manual_seed(0)
+            torch.default_generator.manual_seed(0)                       # those of GPUs stay as they are
             return metric.compute()[0].item()
 
 

@@ -13,6 +13,7 @@ from docutils import nodes
 from docutils.parsers.rst import directives
 from docutils.statemachine import StringList
 from sphinx import addnodes
+from sphinx.ext.autodoc.mock import mock
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
@@ -82,11 +83,12 @@ def _teach_comments(app):
     """Let autodoc find the trailing comments of fields and constants, as it finds `#:` comments."""
     for package in ("fer_data", "fer_model"):
         for name in modules_of(package, deep=True):
-            analyzer = ModuleAnalyzer.for_module(name)
+            with mock(app.config.autodoc_mock_imports):
+                module, analyzer = importlib.import_module(name), ModuleAnalyzer.for_module(name)
             analyzer.analyze()
             for (owner, attribute), comment in comments_of(analyzer.code).items():
                 analyzer.attr_docs.setdefault((owner, attribute), [comment, ""])
-            for constant in getattr(importlib.import_module(name), "__all__", ()):
+            for constant in getattr(module, "__all__", ()):
                 if constant.isupper():
                     analyzer.attr_docs.setdefault(("", constant), [""])
 
