@@ -197,9 +197,7 @@ def _main(words: str) -> int:
     given = json.loads(words)
     for code in given["code"]:        # that the user named to the parent
         allow(code)
-    config, paths = from_json(json.dumps(given["job"].pop("config"))), given["job"]
-    trained_on = paths.pop("trained_on")
-    job = Job(config=config, trained_on=trained_on, **{name: path and Path(path) for name, path in paths.items()})
+    job = Job(**given["job"] | {"config": from_json(json.dumps(given["job"]["config"]))})
     say = partial(print, flush=True)
     why = train_here(Task(given["name"], job), given["device"], say)
     if why:
