@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
@@ -25,9 +25,9 @@ from fer_data.errors import DatasetError, ShardError
 from fer_data.files import sha256_of_file, shown, write_json_atomically
 from fer_data.labels import classes_of
 from fer_data.people import joined_id, refuse_unknown, same_pictures
-from fer_data.prepare.run import Progress, Summary
+from fer_data.prepare.run import Progress, Summary, Work, counted_in
 from fer_data.protocol import folds
-from fer_data.records import NOT_SELECTED, REMARKS, UNUSABLE, Skip, absent_of
+from fer_data.records import NOT_SELECTED, UNUSABLE, Skip, absent_of
 from fer_data.store import cache, manifest, shards
 from fer_data.store.folder import check_out, only_writer, remove_surplus
 from fer_data.text import counted, listed
@@ -141,18 +141,18 @@ def join(plan: JoinPlan, progress: Progress = lambda done, total: None) -> Summa
     Raises DatasetError and BusyError as prepare does, ShardError for a shard that is not the one that was written.
     """
     began, out, total = time.time(), plan.out, sum(len(part.settings["shards"]) for part in plan.parts)
-    summary = Summary(out, plan.name, notes=plan.notes, folds=plan.config["folds"])
+    work = Work()
     hashes: dict[str, str] = {}                                          # shard of the whole -> sha256
     with ExitStack() as stack:
         stack.enter_context(only_writer(plan.name, plan.parts[0].path, out))
         for part in plan.parts:
             for shard in sorted(part.settings["shards"]):
-                record = _copied(plan, part, shard, shards.shard_name(len(hashes)), summary)
+                record = _copied(plan, part, shard, shards.shard_name(len(hashes)), work)
                 hashes[record.name] = record.sha256
                 progress(len(hashes), total)
-        _write_manifest(plan, hashes, summary)
+        summary = _write_manifest(plan, hashes, work)
         remove_surplus(out, hashes)
-        summary.seconds = time.time() - began
+        summary = replace(summary, seconds=time.time() - began)
         write_json_atomically(out / "run.json", {
             "command": [shown(word) for word in sys.argv], "joined": [shown(part.path.resolve()) for part in plan.parts],
             "finished": time.time(), "summary": summary.to_json(),
@@ -223,7 +223,7 @@ def _notes(peaks: pd.DataFrame, counts: pd.DataFrame) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _copied(plan: JoinPlan, part: _Part, shard: str, name: str, summary: Summary) -> shards.ShardRecord:
+def _copied(plan: JoinPlan, part: _Part, shard: str, name: str, work: Work) -> shards.ShardRecord:
     """Write a shard of a part under its name in the whole, unless it is there; return its record."""
     source, out = part.path / "shards" / shard, plan.out
     record = shards.read_record(source.parent, shard)
@@ -232,12 +232,12 @@ def _copied(plan: JoinPlan, part: _Part, shard: str, name: str, summary: Summary
         raise ShardError(f"{_DOING}: {source} is not the shard that its manifest was written with; `fer-data verify {part.path}` says more")
     key = cache.key_of({"joined": 1, "shard": shards.SHARD_VERSION, "sha256": record.sha256, "rows": record.rows})
     if (kept := shards.kept_record(out / "shards", name, key)) is not None:
-        summary.shards_kept += 1
+        work.shards_kept += 1
         return kept
     rows = [_renamed(row, plan.joined[row["dataset"], row["subject"]], name) for row in record.rows]
     data = {one: shards.map_dataset(source, one) for one in record.row_sha256 if one != "image_id"}
     manifest.withdraw(out)
-    summary.shards_written += 1
+    work.shards_written += 1
     return shards.write_shard(out / "shards", name, key, data, rows, [])
 
 
@@ -264,23 +264,21 @@ class _Rows:
                 yield {**row, "fold": self.plan.fold_of[row["subject"]], "jump": jump}
 
 
-def _write_manifest(plan: JoinPlan, hashes: dict[str, str], summary: Summary) -> None:
-    """Write manifest and settings, and count: found == kept + skipped."""
+def _write_manifest(plan: JoinPlan, hashes: dict[str, str], work: Work) -> Summary:
+    """Write manifest and settings; return what was done and is in them."""
     skipped = [skip for part in plan.parts for skip in _skipped(part)]
     settings = [part.settings for part in plan.parts]
-    summary.found, summary.kept = sum(one["found"] for one in settings), plan.n_faces
-    summary.references, summary.sequences, summary.subjects = plan.n_references, plan.n_sequences, len(plan.fold_of)
-    reasons = (*NOT_SELECTED, *UNUSABLE, *REMARKS)
-    counts = {reason: sum(one["skipped"].get(reason, 0) for one in settings) for reason in reasons}
-    summary.skipped = {reason: count for reason, count in counts.items() if count}
-    assert summary.found == summary.kept + sum(summary.skipped.values()), summary
-    summary.absent = absent_of(skipped)
+    counts = {reason: sum(one["skipped"].get(reason, 0) for one in settings) for reason in (*NOT_SELECTED, *UNUSABLE)}
+    summary = Summary(
+        plan.out, plan.name, sum(one["found"] for one in settings), plan.n_faces, plan.n_references, plan.n_sequences, len(plan.fold_of),
+        plan.config["folds"], {}, {reason: count for reason, count in counts.items() if count}, absent_of(skipped), **asdict(work),
+        seconds=0.0, notes=plan.notes,
+    )  # fmt: skip
     rules = {f"{one['dataset']}: {one['frame_rule']}" if "joined" not in one else one["frame_rule"]: None for one in settings}
     manifest.write_manifest(plan.out, _Rows(plan, hashes), skipped, {
         "dataset": plan.name, "drawn": all(one["drawn"] for one in settings), "classes": list(plan.counts.columns),
         "frame_rule": ", ".join(rules), "config": plan.config, "backend": settings[0]["backend"], "code_version": __version__,
-        "opencv": settings[0]["opencv"], "pipeline_version": settings[0]["pipeline_version"], "found": summary.found, "kept": summary.kept,
-        "skipped": summary.skipped, "notes": list(plan.notes), "shards": hashes,
-        **({"absent": summary.absent} if summary.absent else {}),
+        "opencv": settings[0]["opencv"], "pipeline_version": settings[0]["pipeline_version"], "shards": hashes, **counted_in(summary),
         "joined": [{"dataset": one["dataset"], "manifest_sha256": one["manifest_sha256"]} for one in settings],
     })  # fmt: skip
+    return summary

@@ -19,7 +19,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -42,7 +42,7 @@ from fer_data.store import cache, manifest, shards
 from fer_data.store.folder import check_out, only_writer, remove_surplus
 from fer_data.text import counted
 
-__all__ = ["Summary", "find_jumps", "prepare_dataset"]
+__all__ = ["Summary", "Work", "counted_in", "find_jumps", "prepare_dataset"]
 
 JUMP = 6.0                            # a face that moved more than this multiple of the median motion per frame is flagged
 _MANY = 0.1                           # so large a share of pictures without a face is many
@@ -52,27 +52,41 @@ Progress = Callable[[int, int], None]   # (sequences done, sequences in all)
 
 
 @dataclass
-class Summary:
-    """What a run did; found == kept + the sum of skipped."""
+class Work:
+    """What is counted while shards are made."""
 
-    out: Path
-    dataset: str
-    found: int = 0                    # frames
-    kept: int = 0                     # faces in the manifest
-    references: int = 0               # of them neutral references, never trained or tested on
-    sequences: int = 0
-    subjects: int = 0                 # 0: people unknown
-    folds: int = 0                    # 0: none, as people are unknown
-    split: dict[str, int] = field(default_factory=dict)       # part of the database's own split -> faces, where people are unknown
-    skipped: dict[str, int] = field(default_factory=dict)     # reason -> frames
-    absent: dict[str, int] = field(default_factory=dict)      # reason -> what lists name and nobody can use; in no other count
     decoded: int = 0                  # pictures decoded in this run
     detected: int = 0                 # pictures that went through the landmark backend in this run
     rendered: int = 0                 # views rendered in this run
     shards_written: int = 0
     shards_kept: int = 0              # found complete and not made again
-    seconds: float = 0.0
-    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did; found == kept + the sum of skipped."""
+
+    out: Path
+    dataset: str
+    found: int                        # frames
+    kept: int                         # faces in the manifest
+    references: int                   # of them neutral references, never trained or tested on
+    sequences: int
+    subjects: int                     # 0: people unknown
+    folds: int                        # 0: none, as people are unknown
+    split: dict[str, int]             # part of the database's own split -> faces, where people are unknown
+    skipped: dict[str, int]           # reason -> frames
+    absent: dict[str, int]            # reason -> what lists name and nobody can use; in no other count
+    decoded: int                      # as in Work
+    detected: int
+    rendered: int
+    shards_written: int
+    shards_kept: int
+    seconds: float
+    notes: tuple[str, ...]
+
+    def __post_init__(self):
+        assert self.found == self.kept + sum(self.skipped.values()), self
 
     @property
     def unusable(self) -> int:
@@ -131,13 +145,13 @@ def prepare_dataset(
         if executor is None and config.scheduler is not None:
             executor = stack.enter_context(cluster(config.scheduler))        # before anything is written: nobody may answer there
         stack.enter_context(only_writer(name, root, out))
-        summary = Summary(out, name, found=plan.n_found, notes=plan.notes)
-        run, made = _Run(root, out, config, plan, summary, progress), _Made(plan.people)
+        run, made = _Run(root, out, config, plan, progress), _Made(plan.people)
         with open_pool(config.workers, executor) as pool, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
             jumps = find_jumps(made.taken(run.records(pool, _Sources(root, threads)), plan))
-        _write_manifest(run, made, jumps)
+        summary = _summary(run, made, name, began)
+        _write_manifest(run, made, jumps, summary)
         remove_surplus(out, made.hashes)
-        summary.seconds = time.time() - began
+        summary = replace(summary, seconds=time.time() - began)
         _write_run(out, root, config, summary)
     return summary
 
@@ -236,8 +250,8 @@ class _Run:
     out: Path
     config: PrepareConfig
     plan: Plan
-    summary: Summary
     progress: Progress
+    work: Work = field(default_factory=Work)
     done: int = 0
     any_face: bool = False            # whether a shard so far has one
     room: np.ndarray | None = None    # for the views of a shard
@@ -270,7 +284,7 @@ class _Run:
         while begun and len(begun[0].results) == begun[0].wanted:
             shard = begun.popleft()
             if shard.kept:
-                self.summary.shards_kept += 1
+                self.work.shards_kept += 1
                 self._advance(shard.sequences)
             empty.append(shard)
             self.any_face |= shard.has_face
@@ -309,8 +323,8 @@ class _Run:
         result = future.result()
         if not result.cached:
             cache.store(self.out / "cache" / "landmarks", result.cache_key, result.framing, result.found)
-            self.summary.detected += len(result.found)
-        self.summary.decoded += result.decoded
+            self.work.detected += len(result.found)
+        self.work.decoded += result.decoded
         self._advance(1)
         return result
 
@@ -335,9 +349,9 @@ class _Run:
         }
         if self.config.views == "stored":
             data["views"] = render_views(data["faces"], self._room(data["faces"].shape))  # (N, 110, 96, 96[, 3])
-            self.summary.rendered += len(rows) * N_VIEWS
+            self.work.rendered += len(rows) * N_VIEWS
         rows = [{**row, "shard": name, "row": number} for number, row in enumerate(rows)]
-        self.summary.shards_written += 1
+        self.work.shards_written += 1
         manifest.withdraw(self.out)
         return shards.write_shard(self.out / "shards", name, shard.key, data, rows, shard.skipped)
 
@@ -358,33 +372,40 @@ class _Rows:
                 yield {**row, "jump": next(jumps)}
 
 
-def _write_manifest(run: _Run, made: _Made, jumps: list[bool]) -> None:
-    """Join shards and folds into the manifest, and count: found == kept + skipped."""
-    plan, summary = run.plan, run.summary
-    skipped = [*plan.skipped, *made.skipped]
-    summary.kept, summary.references, summary.sequences = made.kept, made.references, made.sequences
-    summary.subjects = len(made.subjects) if plan.people else 0
-    summary.split = {} if plan.people else {part: made.split[part] for part in (*SPLITS, "") if made.split[part]}
-    summary.folds = run.config.folds
-    summary.notes = (*summary.notes, *_remarks(made.skipped), *_no_faces(run.config, skipped, made.kept))
+def _summary(run: _Run, made: _Made, name: str, began: float) -> Summary:
+    """Return what the run did, once all shards are there. Raises DatasetError if no face could be used."""
+    plan, skipped = run.plan, [*run.plan.skipped, *made.skipped]
     counts = Counter()
     for skip in skipped:
         counts[skip.reason] += skip.frames
-    summary.skipped = {reason: counts[reason] for reason in (*NOT_SELECTED, *UNUSABLE) if counts[reason]}
-    summary.absent = absent_of(skipped)
-    assert summary.found == summary.kept + sum(counts.values()), (summary.found, summary.kept, counts)
+    by_reason = {reason: counts[reason] for reason in (*NOT_SELECTED, *UNUSABLE) if counts[reason]}
     if not made.kept:
-        reasons = _reasons(summary.skipped, skipped)
         hint = "".join(f"; {note}" for note in _no_faces(run.config, skipped, 0))
-        raise DatasetError(f"preparing {plan.dataset}: no face could be used; skipped: {reasons}{hint}")
+        raise DatasetError(f"preparing {plan.dataset}: no face could be used; skipped: {_reasons(by_reason, skipped)}{hint}")
+    return Summary(
+        run.out, name, plan.n_found, made.kept, made.references, made.sequences, len(made.subjects) if plan.people else 0, run.config.folds,
+        {} if plan.people else {part: made.split[part] for part in (*SPLITS, "") if made.split[part]}, by_reason, absent_of(skipped),
+        **asdict(run.work), seconds=time.time() - began,
+        notes=(*plan.notes, *_remarks(made.skipped), *_no_faces(run.config, skipped, made.kept)),
+    )  # fmt: skip
+
+
+def _write_manifest(run: _Run, made: _Made, jumps: list[bool], summary: Summary) -> None:
+    """Join shards and folds into the manifest, with the settings that say how it was made."""
+    plan = run.plan
     settings = {
         "dataset": plan.dataset, "drawn": is_drawn(run.root), "classes": list(classes_of(made.expressions)), "frame_rule": plan.rule,
         "config": run.config.written(), "backend": plan.backend, "code_version": __version__, "opencv": cv2.__version__,
-        "pipeline_version": PIPELINE_VERSION, "found": summary.found, "kept": summary.kept, "skipped": summary.skipped,
-        "notes": list(summary.notes), "shards": made.hashes, **({"absent": summary.absent} if summary.absent else {}),
+        "pipeline_version": PIPELINE_VERSION, "shards": made.hashes, **counted_in(summary),
         **({"human": [asdict(one) for one in plan.human]} if plan.human else {}),
     }  # fmt: skip
-    manifest.write_manifest(run.out, _Rows(run, made.hashes, jumps), skipped, settings)
+    manifest.write_manifest(run.out, _Rows(run, made.hashes, jumps), [*plan.skipped, *made.skipped], settings)
+
+
+def counted_in(summary: Summary) -> dict:
+    """Return what settings.json has of a summary."""
+    found = {"found": summary.found, "kept": summary.kept, "skipped": summary.skipped, "notes": list(summary.notes)}
+    return found | ({"absent": summary.absent} if summary.absent else {})
 
 
 def _remarks(skipped: list[Skip]) -> list[str]:
