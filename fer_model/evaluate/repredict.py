@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 import fer_data
+from fer_data.datasets.adapters import ADAPTERS
 from fer_data.labels import classes_of
 from fer_data.people import UNKNOWN, alike, are_known, pairs_text, same_pictures
 from fer_data.store.loader import open_views
@@ -97,7 +98,8 @@ def _elsewhere(trained: TrainedRun, data: Path) -> tuple[pd.DataFrame, tuple[str
             f"{doing}: nobody in it may have been trained on, or chosen the weights by, {len(met)} people were ({met[0]});"
             " if they are others of the same names, rename the data set or its subjects"
         )
-    _refuse_same_pictures(doing, {name.partition("/")[0] for name in known} or {trained.content["dataset"]}, rows)
+    databases = {name.partition("/")[0] for name in known} or {trained.content["dataset"]}
+    _refuse_same_pictures(doing, databases, rows)
     theirs = classes_of(rows["expression"])
     shared = tuple(name for name in trained.classes if name in theirs)
     if len(shared) < 2:
@@ -110,6 +112,8 @@ def _elsewhere(trained: TrainedRun, data: Path) -> tuple[pd.DataFrame, tuple[str
     who = f"{UNKNOWN}, so nobody can say whether some were trained on" if unknown else "nobody in which was trained on"
     notes = [f"Tested on {data}{';' if unknown else ','} {who}; classes that both have: {', '.join(shared)}."]
     notes += _spelled_like(known, one_name_each(people_in(used)))
+    if trained.content.get("drawn") and read_settings(data)["drawn"]:
+        notes += _same_seed(databases, set(rows["dataset"]))
     unasked = [name for name in trained.classes if name not in theirs]
     if unasked:
         notes.append(f"Trained on but not in these data, hence never answered: {', '.join(unasked)}.")
@@ -128,6 +132,15 @@ def _refuse_same_pictures(doing: str, trained_on: set[str], rows: pd.DataFrame) 
             if same_pictures(mine, theirs) and (mine != theirs or not known):
                 same = f"both hold the pictures of {mine}" if mine == theirs else f"{mine} and {theirs} hold the same pictures"
                 raise RunError(f"{doing}: {same}, so a figure would be of pictures trained on")
+
+
+def _same_seed(trained_on: set[str], tested: set[str]) -> list[str]:
+    """Return a sentence if two databases of synthetic people may show the same ones: a CK+, and full tables, which have other names."""
+    shared = ({name for name in names if name == "ck+" or name not in ADAPTERS} for names in (trained_on, tested))
+    if not all(shared):
+        return []
+    return ["The people of both are synthetic, and `fer-data synth` draws the same people for ck+ and table, and for two tables, from one"
+            " seed: if the seeds are equal, this is no figure for people whom the network does not know."]  # fmt: skip
 
 
 def _spelled_like(known: set[str], theirs: set[str]) -> list[str]:
