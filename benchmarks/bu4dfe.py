@@ -63,7 +63,7 @@ def write_prepared(out: Path, frames: int, people: int = PEOPLE) -> Path:
                 "row": frame, "face_sha256": sha256_of_bytes(face),
             }
             for frame, face in enumerate(faces)
-        ]  # fmt: skip
+        ]
         record = write_shard(out / "shards", shard_name(number), "drawn", {"faces": faces}, part, [])
         hashes[record.name] = record.sha256
         rows += part
@@ -72,7 +72,7 @@ def write_prepared(out: Path, frames: int, people: int = PEOPLE) -> Path:
         "dataset": "bu4dfe", "drawn": True, "classes": list(EXPRESSIONS), "frame_rule": "all", "config": config, "code_version": "0",
         "opencv": "0", "backend": {"name": "drawn", "version": "0", "weights_sha256": ""}, "pipeline_version": 0, "notes": [],
         "skipped": {}, "found": len(rows), "kept": len(rows), "shards": hashes,
-    }  # fmt: skip
+    }
     write_manifest(out, rows, [], settings)
     return out
 

@@ -69,11 +69,11 @@ def environment(asked: Asked) -> Iterator[dict]:
     from fer_model.engine.norm_elu import why_not
 
     yield {"python": platform.python_version(), "torch": torch.__version__, "opencv": cv2.__version__, "pandas": pandas.__version__,
-           "numpy": numpy.__version__, "compiler": shutil.which("gcc"), "torch threads": torch.get_num_threads()}  # fmt: skip
+           "numpy": numpy.__version__, "compiler": shutil.which("gcc"), "torch threads": torch.get_num_threads()}
     if asked.device != "cpu":
         found = torch.cuda.get_device_properties(torch.device(asked.device))
         yield {"gpu": found.name, "gpus": torch.cuda.device_count(), "memory_gb": found.total_memory / 1e9,
-               "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}  # fmt: skip
+               "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
         for precision in ("fp32", "bf16"):
             why = why_not(use_device(asked.device), precision)
             yield {"precision": precision, "BN and ELU by Triton kernels": why or "yes"}
@@ -121,7 +121,7 @@ def parity(asked: Asked) -> Iterator[dict]:
                 early, late = difference(steps[:3], got[stage][:3]), difference(steps, got[stage])
                 worst[precision] = max(worst[precision], early)
                 yield {"preset": name, "stage": stage, "precision": precision, "after 3 steps": early, "allowed": allowed,
-                       f"after {len(steps)}": late}  # fmt: skip
+                       f"after {len(steps)}": late}
     if any(worst[precision] > allowed for precision, allowed in TOLERANCE.items()):
         raise RuntimeError(f"losses differ from the CPU's by {worst}, allowed are {TOLERANCE}")
 
@@ -142,7 +142,7 @@ def repeated(asked: Asked) -> Iterator[dict]:
             other.do(0, steps)
             worst = _apart(one.stage, other.stage)
             yield {"stage": stage, "precision": precision, "deterministic": deterministic, "steps": steps,
-                   "recordings": len(other.recordings), "bit-equal": worst == 0, "largest relative difference": worst}  # fmt: skip
+                   "recordings": len(other.recordings), "bit-equal": worst == 0, "largest relative difference": worst}
 
 
 def resume(asked: Asked) -> Iterator[dict]:
@@ -201,7 +201,7 @@ def speed(asked: Asked) -> Iterator[dict]:
     pytorch, plain = (lambda *given, make=make: _without_kernels(make(*given)) for make in (training.ours, training.plain))
     kinds = (("plain, TF32", plain, "fp32", True), ("plain, fp32", plain, "fp32", False),
              ("ours, fp32", training.ours, "fp32", False), ("ours, bf16", training.ours, "bf16", False),
-             ("ours, bf16, BN and ELU by PyTorch", pytorch, "bf16", False), ("ours, bf16, not recorded", eager, "bf16", False))  # fmt: skip
+             ("ours, bf16, BN and ELU by PyTorch", pytorch, "bf16", False), ("ours, bf16, not recorded", eager, "bf16", False))
     for name, batch in sizes:
         for what, make, precision, tf32 in kinds:
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
@@ -250,7 +250,7 @@ def profile(asked: Asked) -> Iterator[dict]:
         busy = sorted((row for row in busy if row[2] > 0), key=lambda row: -row[2])
         waits = sum(row.count for row in rows if row.key in ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize"))
         yield {"preset": name, "batch": batch, "repeated": recorded, "seconds": seconds, "busy_s": sum(row[2] for row in busy),
-               "kernels": sum(row[1] for row in busy), "waits, two of them ours": waits, "most time": busy[:25]}  # fmt: skip
+               "kernels": sum(row[1] for row in busy), "waits, two of them ours": waits, "most time": busy[:25]}
 
 
 def folds(asked: Asked) -> Iterator[dict]:
@@ -278,7 +278,7 @@ def crossval(asked: Asked) -> Iterator[dict]:
 PARTS = {
     environment: 30, ceilings: 20, tests: 50, parity: 50, repeated: 25, resume: 20, speed: 100, profile: 30, folds: 50,
     crossval: TOTAL_S,
-}  # fmt: skip
+}
 
 
 def prepare(data: Path, tiny: bool) -> None:

@@ -121,7 +121,7 @@ def _beside_the_script(place: Path, paths: list[Path], size: str) -> Bar:
             "a CK+ frame prepared with 110 stored views: the usual script's time over ours (cv2, dlib, skimage, PIL, gzip)", 4.0,
             partial(_prepare, place / "beside", out), partial(UsualScript(), paths, place / "usual.h5"), len(paths), "frames",
             ROUNDS[size], before=partial(shutil.rmtree, out, ignore_errors=True),
-        )  # fmt: skip
+        )
 
 
 def _second_worker(place: Path, size: str) -> Bar:

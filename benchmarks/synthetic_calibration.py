@@ -46,7 +46,7 @@ __all__ = ["BOUNDS", "Sample", "measure", "sample_peaks", "detection", "linear_a
 BOUNDS = {
     "found": (0.99, 1.0), "error": (0.0, 0.06), "pixels": (0.40, 0.80), "points": (0.95, 1.0), "identity": (0.90, 1.0),
     "network": (0.75, 1.0),
-}  # fmt: skip
+}
 FOLDS = 5
 _ABOVE_MOUTH = 64  # rows of the crop above the lips of a face at rest
 _CROP = slice(18, 114)  # centre crop of the 132x132 canvas

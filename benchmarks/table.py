@@ -46,7 +46,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 __all__ = ["SIZES", "MODULES", "LONG", "LIBRARIES", "Bar", "Pair", "pairs", "compare", "threads", "machine", "processor", "versions",
-           "markdown", "content", "worst", "run_module", "run_parts"]  # fmt: skip
+           "markdown", "content", "worst", "run_module", "run_parts"]
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = ("tiny", "bench", "long")     # tiny: whether the code runs; its numbers mean nothing
@@ -145,7 +145,7 @@ def machine() -> dict:
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(int(_of_proc("meminfo", r"MemTotal:\s*(\d+)") or 0) * 1.024e-6, 1), "system": platform.system(),
         "load": round(os.getloadavg()[0], 1),
-    }  # fmt: skip
+    }
 
 
 def processor() -> str:
@@ -199,7 +199,7 @@ def markdown(table: dict) -> str:
         ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in table["machine"].items()) + ".",
         ", ".join(f"{name} {value}" for name, value in table["versions"].items()) + ".", *tiny, "",
         "| what | measured | bar | holds | with | |", "|---|---|---|---|---|---|",
-    ]  # fmt: skip
+    ]
     for bar in table["bars"]:
         demanded = f"at {'most' if bar['most'] else 'least'} {bar['bar']:,g} {bar['unit']}"
         measured = f"{bar['measured']:,.{_digits(bar['measured'])}f} {bar['unit']}"
@@ -222,7 +222,7 @@ def run_module(bars: Callable[[str], list[Bar]], about: str, words: list[str] | 
 def run_parts(
     parts: Callable[[str], tuple[str, ...]], measure: Callable[[str, str], object], bars: Callable[[str, dict], list[Bar]], about: str,
     words: list[str] | None = None,
-) -> int:  # fmt: skip
+) -> int:
     """Run a module with parts as its command line asks: all of it, or list the parts, measure one, or make bars of what was measured."""
     parser = argparse.ArgumentParser(description=about.split("\n")[0])
     parser.add_argument("--size", choices=SIZES, default="bench")

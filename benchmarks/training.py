@@ -165,7 +165,7 @@ def _fold() -> Fold:
     rows = pd.DataFrame({
         "image_id": [f"noise/{n}" for n in numbers], "dataset": "noise",
         "subject": [f"N{n % PEOPLE:03d}" for n in numbers], "expression": [classes[n % CLASSES] for n in numbers],
-    })  # fmt: skip
+    })
     return Fold(0, "noise", classes, tuple(people), rows, rows[:0], "", 1, rows[:0], rows[:0])
 
 

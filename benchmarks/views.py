@@ -100,7 +100,7 @@ def _shards(folder: Path, faces: np.ndarray, size: str, rng: np.random.Generator
     write()
     plain = (folder / "00000.h5").read_bytes()
     written = compare("a shard written: the time of a plain write of its bytes over ours", 0.5, write,
-                      partial(_write_plainly, folder / "plain", plain), len(plain) / 1e6, "MB", ROUNDS[size])  # fmt: skip
+                      partial(_write_plainly, folder / "plain", plain), len(plain) / 1e6, "MB", ROUNDS[size])
     views = data["views"].reshape(-1, VIEW_SIZE, VIEW_SIZE)
     mapped = np.asarray(map_dataset(folder / "00000.h5", "views")).reshape(views.shape)
     chosen = [rng.integers(0, len(views), BATCH) for _ in range(4 if size == "tiny" else 100)]
@@ -108,7 +108,7 @@ def _shards(folder: Path, faces: np.ndarray, size: str, rng: np.random.Generator
         gathered = compare(
             "views gathered from a mapped shard: the time from memory over ours", 0.9, lambda: [mapped[one] for one in chosen],
             lambda: [views[one] for one in chosen], len(chosen) * BATCH, "views", ROUNDS[size],
-        )  # fmt: skip
+        )
     return [written, gathered]
 
 

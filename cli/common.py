@@ -22,7 +22,7 @@ from fer_data.text import did_you_mean, either
 __all__ = [
     "COMMANDS", "COMPLETION", "Group", "answer", "console", "progress", "show", "show_line", "stderr", "tell",
     "training_bar", "version_option",
-]  # fmt: skip
+]
 
 console = Console(highlight=False, soft_wrap=True, emoji=False)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
@@ -44,7 +44,7 @@ COMMANDS = {
         "card", "check-device", "config", "crossval", "demo", "evaluate", "export", "judge", "predict", "pretrain", "probe", "report",
         "shortcut", "sweep", "tensorboard", "train", "transfer",
     ),
-}  # fmt: skip
+}
 
 version_option = click.version_option(__version__, message="%(prog)s %(version)s")
 COMPLETION = """\b

@@ -64,7 +64,7 @@ _FOLDS = (
     number("--folds", 10, 2, "Number of subject-disjoint folds."),
     choice("--fold-rule", ["step", "stratified", "shuffled"],
            "step: subjects[i::N], as in the literature; stratified: expressions are spread evenly; shuffled: at random."),
-)  # fmt: skip
+)
 
 
 def prepare_options(*backends, people=True, from_neutral=True):
@@ -76,17 +76,17 @@ def prepare_options(*backends, people=True, from_neutral=True):
     detector = [
         choice("--detector", ["sfd", "dlib"], "Face detector of the fan backend."),
         flag("--small-faces", "fan, dlib: where no face is found, look again at twice the size. For faces of less than about 80 pixels."),
-    ] if backends[0] == "fan" else []  # fmt: skip
+    ] if backends[0] == "fan" else []
     openface = [click.option("--openface", type=options.DIR, metavar="DIR", help=_OPENFACE)] if "openface" in backends else []
     neutral = [
         choice("--neutral", ["off", "class", "reference"],
                "The neutral first frame of each sequence: leave it out, make it a class, or keep it in rows that are not trained on."),
-    ] if people and from_neutral else []  # fmt: skip
+    ] if people and from_neutral else []
     by_person = [
         *neutral, *_FOLDS,
         flag("--distinct-subjects", "Ids that differ only in case, leading zeros or separators (1 and 001) are different people."),
         options.seed("fold_seed"),
-    ] if people else []  # fmt: skip
+    ] if people else []
     added = [
         choice("--landmarks", backends, "Landmark backend. If it cannot run, the command stops; no other one is used."),
         *detector, *openface, *by_person,
@@ -96,7 +96,7 @@ def prepare_options(*backends, people=True, from_neutral=True):
         choice("--colour", ["grey", "rgb"], "Channels of the faces."), options.workers(),
         click.option("--scheduler", metavar="ADDRESS", help=_SCHEDULER),
         options.dry_run(), flag("--strict", "Exit 1 if a frame that should be used cannot be used."), options.json(),
-    ]  # fmt: skip
+    ]
 
     def add(command):
         for option in reversed(added):
@@ -821,7 +821,7 @@ def synth_web(dataset, forms, text):
     for option in (
         options.json(), options.workers(), flag("--traps", "Add what must not confuse `prepare`: litter, broken files, strays."),
         options.seed(), number("--pictures", 300, 12, "Number of faces."), *from_forms, click.argument("out", type=options.OUT_DIR),
-    ):  # fmt: skip
+    ):
         draw = option(draw)
     synth.command(dataset)(draw)
 

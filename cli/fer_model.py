@@ -89,7 +89,7 @@ NAMED = {
     "preset_name": "preset", "method": "method", "fold": "fold", "fold_rule": "fold_rule", "fold_seed": "fold_seed", "seed": "seed",
     "selection": "selection", "head": "head.variant", "arch": "timm.arch",
     "kimg_gan": "gan.kimg", "kimg_head": "head.kimg", "kimg_cnn": "cnn.kimg",
-}  # fmt: skip
+}
 
 
 def together(*decorators):

@@ -16,7 +16,7 @@ __all__ = [
     "Choice", "Existing", "Method", "Option", "DIR", "FILE", "NEW_FILE", "OUT_DIR", "PREPARED", "ROOT", "RUN", "RUN_OR_FILE",
     "choice", "flag", "listed", "number", "several", "data", "data_of_run", "device", "dry_run", "json", "landmarks", "out_file",
     "out_folder", "own_code", "prepared", "run", "seed", "workers",
-]  # fmt: skip
+]
 
 
 # --- types ------------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 __all__ = ["FerError", "DatasetError", "ImageError", "LandmarkError", "WeightsError", "ManifestError", "ShardError",
            "BusyError", "PeopleError", "SplitError", "TableError", "StorageError", "ClusterError", "WorkerError", "UnreadableError",
-           "workers_are_watched"]  # fmt: skip
+           "workers_are_watched"]
 
 
 class FerError(Exception):

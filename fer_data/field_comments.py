@@ -40,7 +40,7 @@ def comments_of(text: str) -> dict[tuple[str, str], str]:
     found = {}
     for owner, node in _assignments(ast.parse(text)):
         line = node.end_lineno
-        if line not in comments or comments[line].startswith("fmt:"):
+        if line not in comments:
             parts = [] if owner else _above(lines, comments, node.lineno - 1)
             found |= {(owner, name): " ".join(parts) for name in _names(node) if parts}
             continue
@@ -49,7 +49,7 @@ def comments_of(text: str) -> dict[tuple[str, str], str]:
             line += 1
             parts.append(comments[line])
         for name in _names(node):
-            found[owner, name] = " ".join(parts).removesuffix("  # fmt: skip")
+            found[owner, name] = " ".join(parts)
     return found
 
 

@@ -22,7 +22,7 @@ __all__ = [
     "growing", "json_bytes", "left_over", "make_folder", "occupied", "opened", "parse_object", "read_file", "remove_durably",
     "reported", "sealed_json", "sha256_of_bytes", "sha256_of_file", "sha256_of_sources", "shown", "unseal", "why_not_listed",
     "why_unreadable", "write_bytes_atomically", "write_json_atomically",
-]  # fmt: skip
+]
 
 _SEAL = b' "seal": "%s"\n}\n'            # the last of a sealed object; the sha256 is of all that stands before it
 _SEAL_SIZE = len(_SEAL % (b"0" * 64))
@@ -36,7 +36,7 @@ _LEFT_OVER = {                        # how a file begins -> what it is: all tha
 }
 _SPECIAL = (
     (stat.S_ISFIFO, "FIFO"), (stat.S_ISSOCK, "socket"), (stat.S_ISCHR, "device"), (stat.S_ISBLK, "device"), (stat.S_ISDIR, "folder"),
-)  # fmt: skip
+)
 
 
 @contextmanager

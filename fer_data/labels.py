@@ -11,7 +11,7 @@ from fer_data.errors import DatasetError
 from fer_data.text import unknown
 
 __all__ = ["EXPRESSIONS", "BASIC", "CK_PLUS_CODES", "FER2013_CODES", "MMI_CODES", "RAF_DB_CODES", "AFFECTNET_CODES", "RAVDESS_CODES",
-           "WORDS", "HumanFigure", "expression_from_word", "classes_of"]  # fmt: skip
+           "WORDS", "HumanFigure", "expression_from_word", "classes_of"]
 
 # The six basic expressions in the order that MMI and Oulu-CASIA use.
 BASIC = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
@@ -32,7 +32,7 @@ RAF_DB_CODES = {1: "surprise", 2: "fear", 3: "disgust", 4: "happiness", 5: "sadn
 AFFECTNET_CODES = {
     0: "neutral", 1: "happiness", 2: "sadness", 3: "surprise", 4: "fear", 5: "disgust", 6: "anger", 7: "contempt",
     8: None, 9: None, 10: None,
-}  # fmt: skip
+}
 # RAVDESS: the third number of a name. No other database has calm, so no word says it: in anybody's own list it is more likely neutral.
 RAVDESS_CODES = {
     1: "neutral", 2: "calm", 3: "happiness", 4: "sadness", 5: "anger", 6: "fear", 7: "disgust", 8: "surprise",
@@ -48,7 +48,7 @@ WORDS = {
     "sadness": "sadness", "sad": "sadness", "sa": "sadness",
     "surprise": "surprise", "surprised": "surprise", "su": "surprise", "sur": "surprise",
     "neutral": "neutral", "ne": "neutral", "neu": "neutral",
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)

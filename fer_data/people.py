@@ -25,7 +25,7 @@ from fer_data.errors import DatasetError, PeopleError
 from fer_data.text import counted, natural_key
 
 __all__ = ["EMPTY_WORDS", "SAME_PEOPLE", "SAME_PICTURES", "UNKNOWN", "says_nothing", "person", "joined_id", "one_name", "alike",
-           "pairs_text", "are_known", "people_text", "refuse_alike", "refuse_unknown", "same_pictures"]  # fmt: skip
+           "pairs_text", "are_known", "people_text", "refuse_alike", "refuse_unknown", "same_pictures"]
 
 # words that stand in a cell for nothing, in lower case
 EMPTY_WORDS = ("", "nan", "none", "null", "na", "n/a", "#n/a", "<na>")

@@ -11,7 +11,7 @@ import numpy as np
 from fer_data.labels import HumanFigure
 
 __all__ = ["FRAMINGS", "ROLES", "SPLITS", "NOT_SELECTED", "REMARKS", "UNUSABLE", "ClipFrames", "Frame", "Sequence", "Skip", "Scan",
-           "Landmarks", "Face", "View", "absent_of", "absent_text"]  # fmt: skip
+           "Landmarks", "Face", "View", "absent_of", "absent_text"]
 
 # How to look at a frame before searching a face in it; an adapter names those to try, in order.
 FRAMINGS = ("whole", "clockwise", "counterclockwise", "left", "right")

@@ -22,7 +22,7 @@ from fer_data.files import left_over, read_file
 from fer_data.people import says_nothing
 
 __all__ = ["ROLES", "SUFFIXES", "Line", "Table", "read_table", "table_of", "roles_of", "text_of", "raw_lines", "lines_of", "csv_rows",
-           "what_instead", "number", "whole"]  # fmt: skip
+           "what_instead", "number", "whole"]
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet")
 # what a column holds -> its names, and vaguer ones that count where none of the first is there; without case, blanks and punctuation
@@ -42,14 +42,14 @@ ROLES = {
     "dataset": ("dataset database", ""),
     "source": ("source", ""),
     "digest": ("facesha256", "sourcesha256 sha256"),
-}  # fmt: skip
+}
 _NAMES = {role: tuple(tuple(names.split()) for names in both) for role, both in ROLES.items()}
 _KNOWN = {name for both in _NAMES.values() for names in both for name in names}
 
 _LONGEST_CELL = 1 << 24               # characters
 _SEPARATORS = ",;\t|"
 _MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF32_LE: "utf-32-le", codecs.BOM_UTF32_BE: "utf-32-be",
-          codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}  # fmt: skip
+          codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _NO_TEXT = {
     b"PK\x03\x04": "an Excel or zip file; save the table as CSV",
     b"\xd0\xcf\x11\xe0": "an old Excel file; save the table as CSV",

@@ -11,7 +11,7 @@ from collections.abc import Sequence as Listing
 from difflib import get_close_matches
 
 __all__ = ["counted", "did_you_mean", "either", "escape", "listed", "meant", "named", "natural_key", "paragraphs", "percent", "same_path",
-           "table", "unknown"]  # fmt: skip
+           "table", "unknown"]
 
 
 def natural_key(text: str) -> tuple:

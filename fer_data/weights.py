@@ -28,7 +28,7 @@ from fer_data.files import sha256_of_file
 from fer_data.text import unknown
 
 __all__ = ["Weights", "CATALOGUE", "FileState", "States", "check_files", "choose", "folder", "path_of", "problem_of", "state_of", "require",
-           "fetch"]  # fmt: skip
+           "fetch"]
 
 _CHUNK = 1 << 20                      # bytes read, checked and written at a time
 _TIMEOUT_S = 60                       # of a connection that says nothing

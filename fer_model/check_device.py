@@ -33,7 +33,7 @@ from fer_model.stages.registry import STAGES
 
 __all__ = [
     "TOLERANCE", "DeviceCheck", "StageCheck", "check_device", "difference", "images_per_s", "noise_faces", "noise_fold", "run_stages",
-]  # fmt: skip
+]
 
 CHECKED = ("judges", "gan", "head", "cnn")
 STEPS = 3                             # compared, of each stage
@@ -135,7 +135,7 @@ def noise_fold() -> Fold:
         "image_id": [f"noise/{n}" for n in range(PEOPLE * len(EXPRESSIONS))], "dataset": "noise",
         "subject": np.repeat([f"N{person}" for person in range(PEOPLE)], len(EXPRESSIONS)), "expression": list(EXPRESSIONS) * PEOPLE,
         "sequence": [f"{n:03d}" for n in range(PEOPLE * len(EXPRESSIONS))],
-    })  # fmt: skip
+    })
     people = tuple(f"noise/N{person}" for person in range(PEOPLE))
     return Fold(0, "noise", EXPRESSIONS, people, rows, rows[:0], "", 1, rows[:0], rows[:0])
 

@@ -27,7 +27,7 @@ __all__ = [
     "GanConfig", "HeadConfig", "IacnnConfig", "JudgesConfig", "NetworkConfig", "NeutralConfig", "OwnConfig", "RecogniserConfig", "Rule",
     "TimmConfig", "TrainConfig", "budget_images", "from_json", "preset", "resolve_budgets", "shown", "step_images", "steps_of",
     "to_json", "told_budget", "to_lines", "with_budgets",
-]  # fmt: skip
+]
 
 METHODS = ("degan", "deae", "deae-head", "derl", "iacnn", "cnn", "timm", "own")
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -48,7 +48,7 @@ SELECTIONS = ("last", "validation")
 STAGES_OF = {
     "degan": ("gan", "head"), "deae": ("critics", "ae", "recogniser"), "deae-head": ("critics", "ae", "head"),
     "derl": ("neutral", "head"), "iacnn": ("iacnn",), "cnn": ("cnn",), "timm": ("timm",), "own": ("own",), "pretrain": ("gan",),
-}  # fmt: skip
+}
 # Stages that `fer-model pretrain` can train on everybody, besides DE-GAN's stage 1, and what may start from such a run.
 PRETRAINED = ("cnn", "timm")
 # Stages that get the images of both stages of DE-GAN together if they have no budget.
@@ -110,7 +110,7 @@ class NetworkConfig(_Checked):
     RULES: ClassVar = {
         "image_size": _among(96, 48, 32, 16), "channels": _among(1, 3), "width": Rule("above 0, at most 4", lambda value: 0 < value <= 4),
         "representation": _FROM_1, "noise": _FROM_1, "code_scale": _ABOVE_0, "init_std": _ABOVE_0,
-    }  # fmt: skip
+    }
 
     image_size: int = 96              # px; the paper's. 48, 32, 16: exact means of 2x2, 3x3, 6x6 pixels
     channels: int = 1                 # open: 1 grey, 3 RGB; taken from the prepared data, CK+ being mostly grey
@@ -134,7 +134,7 @@ class _StageConfig(_Checked):
     RULES: ClassVar = {
         "epochs": _ABOVE_0, "kimg": _ABOVE_0, "batch": Rule("at least 2", lambda value: value >= 2), "lr": _ABOVE_0, "betas": _BETAS,
         "weight_decay": _FROM_0, "lr_schedule": _among(*LR_SCHEDULES), "tick_steps": _FROM_1, "average_half_kimg": _FROM_0,
-    }  # fmt: skip
+    }
 
     epochs: float | None = None       # passes over all 110 views of the training faces; none: the budget is `kimg`
     kimg: float | None = None         # thousands of images shown; none: the budget is `epochs`
@@ -175,7 +175,7 @@ class GanConfig(_StageConfig):
     RULES: ClassVar = {
         **_StageConfig.RULES, "targets": _among(*TARGETS), "d_interval": _FROM_1, "d_interval_strong": _FROM_1,
         "d_strong_above": Rule("above 0, at most 1", lambda value: 0 < value <= 1), "d_memory": _BELOW_1, "d_label_smoothing": _BELOW_1,
-    }  # fmt: skip
+    }
 
     epochs: float | None = 300        # passes over all 110 views; "DE-GAN is trained for 300 epochs"
     targets: str = "other"            # other: I names another person than x's, as in the paper; any: x's own too
@@ -196,7 +196,7 @@ class HeadConfig(_ClassifierConfig):
         "taps": Rule("four layers", lambda value: len(value) == 4), "local_channels": _FROM_1, "local_features": _FROM_1,
         "encoder_lr": _FROM_0, "local_dropout": _BELOW_1, "prediction": _among(*PREDICTIONS), "mlp_features": _FROM_1,
         "svm_c": _ABOVE_0, "svm_views": _among(*SVM_VIEWS),
-    }  # fmt: skip
+    }
 
     epochs: float | None = 50         # passes over all 110 views; "the local FER CNN models are trained for 50 epochs"
     variant: str = "both"             # both: taps and f(x), the paper; taps: the local CNNs without f(x); f-mlp, f-svm: f(x)
@@ -244,7 +244,7 @@ class CnnConfig(_StartedConfig):
     RULES: ClassVar = {
         **_StartedConfig.RULES, "channels": _FROM_1, "features": _FROM_1, "members": _FROM_1, "confusion": _FROM_0,
         "identity_swap": _SHARE, "swap_part": _among(*SWAP_PARTS),
-    }  # fmt: skip
+    }
 
     channels: int = 32                # open: of the first block; each block doubles them
     features: int = 256               # open: length of the hidden layer
@@ -292,7 +292,7 @@ class TimmConfig(_StartedConfig):
     RULES: ClassVar = {
         **_StartedConfig.RULES,
         "arch": Rule("letters, digits, `_`, `-` and `.`", lambda value: re.fullmatch(r"[A-Za-z0-9_.-]+", value) is not None),
-    }  # fmt: skip
+    }
 
     arch: str = "resnet18"            # timm's name of the architecture, set by --arch; behind a dot the name of its weights
 
@@ -330,7 +330,7 @@ class IacnnConfig(_ClassifierConfig):
         **_ClassifierConfig.RULES, "batch": Rule("a multiple of 4", lambda value: value >= 4 and value % 4 == 0), "channels": _FROM_1,
         "features": _FROM_1, "branch": _FROM_1, "margin": _ABOVE_0, "contrast_expression": _FROM_0, "contrast_identity": _FROM_0,
         "softmax_expression": _FROM_0, "same_person": _SHARE, "same_expression": _SHARE,
-    }  # fmt: skip
+    }
 
     batch: int = 152                  # images in a step, two of each pair; the two streams of the paper are one network that is shown both
     channels: int = 32                # open: of the first block, as of the baseline's
@@ -386,7 +386,7 @@ class AutoencoderConfig(_StageConfig):
     RULES: ClassVar = {
         **_StageConfig.RULES, "batch": Rule("at least 4", lambda value: value >= 4), "embedding": _FROM_1, "pixels": _FROM_0,
         "features": _FROM_0, "exchange": _FROM_0, "expression": _FROM_0,
-    }  # fmt: skip
+    }
 
     kimg: float | None = 48
     batch: int = 48
@@ -412,7 +412,7 @@ class JudgesConfig(_StageConfig):
     RULES: ClassVar = {
         **_StageConfig.RULES, "channels": _FROM_1, "features": _FROM_1, "n_faces": Rule("at least 4", lambda value: value >= 4),
         "every_kimg": _ABOVE_0,
-    }  # fmt: skip
+    }
 
     epochs: float | None = 1
     lr: float = 2e-3
@@ -433,7 +433,7 @@ class TrainConfig(_Checked):
         "method": _among(*STAGES_OF), "fold": _FROM_0, "fold_rule": _among(*FOLD_RULES), "fold_seed": _FROM_0, "seed": _FROM_0,
         "selection": _among(*SELECTIONS), "validation_share": Rule("above 0 and below 1", lambda value: 0 < value < 1),
         "validation_every": _FROM_1, "precision": _among(*PRECISIONS),
-    }  # fmt: skip
+    }
 
     preset: str = "paper"             # where the other values came from, before overrides
     method: str = "degan"             # degan: stages gan and head; deae: the auto-encoder, then the baseline's network on real and
@@ -537,7 +537,7 @@ _SMOKE = TrainConfig(
 _CLASSIFIER = {
     "batch": 48, "lr": 2e-3, "betas": (0.9, 0.999), "weight_decay": 0.01, "lr_schedule": "cosine", "tick_steps": 50,
     "dropout": 0.5, "label_smoothing": 0.1,
-}  # fmt: skip
+}
 _SMALL = TrainConfig(
     preset="small",
     precision="auto",
@@ -570,7 +570,7 @@ _PRETRAINED = replace(
     _SMALL, preset="pretrained", cnn=replace(_SMALL.cnn, kimg=36.0, lr=2e-3, carried_lr=0.1, frozen=0),
     timm=replace(_SMALL.timm, kimg=36.0, lr=1e-3, carried_lr=0.1, frozen=0),
     own=replace(_SMALL.own, kimg=36.0, lr=1e-3, carried_lr=0.1, frozen=0),
-)  # fmt: skip
+)
 # paper: `fer-model train --fold 0 --preset paper --dry-run` says what it costs; CK+ in the paper's table 1: 97.36.
 _PAPER = TrainConfig(preset="paper")
 
@@ -686,7 +686,7 @@ _LATER = (
     "critics", "ae", "recogniser", "head.mixup", "cnn.mixup", "cnn.members", "cnn.balanced", "cnn.confusion", "cnn.identity_swap",
     "cnn.swap_part", "timm", "own", "neutral", "iacnn", "cnn.carried_lr", "cnn.frozen",
     "recogniser.carried_lr", "recogniser.frozen", "timm.carried_lr", "timm.frozen", "own.carried_lr", "own.frozen", "tested",
-)  # fmt: skip
+)
 
 
 def from_json(text: str) -> TrainConfig:

@@ -34,7 +34,7 @@ from fer_model.workers import Task, refuse_failed, train_in_children, train_in_t
 
 __all__ = [
     "CrossPlan", "CrossValidated", "crossval", "default_crossval", "plan_crossval", "refuse_other_folds", "tasks_of", "train_tasks",
-]  # fmt: skip
+]
 
 FILLS_GPU = 2**19                     # pixels of a step's batch: 227 views of 48 px, 57 of 96 px. An estimate; no GPU was at hand
 MOST_TURNS = 10                       # runs; an estimate, too

@@ -24,7 +24,7 @@ from torch import Tensor
 __all__ = [
     "DiscriminatorLoss", "GeneratorLoss", "HeadLoss", "confusion_loss", "contrastive_loss", "discriminator_loss", "feature_difference",
     "generator_loss", "head_loss", "pair_loss", "pixel_difference",
-]  # fmt: skip
+]
 
 COARSE = 4                            # px of a network's input: pixel_difference also compares the means of such squares
 NO_FEATURE = 1e-3                     # added to a layer's mean size, which it is divided by

@@ -41,7 +41,7 @@ __all__ = [
     "TRUNK", "DECODER", "AveragedCnns", "BaselineCnn", "ConditionalDecoder", "Decoder", "Discriminator", "Encoder", "Generator", "Head",
     "IdentityAwareCnn", "LinearSvm", "LocalCnn", "MlpHead", "NeutralGenerator", "Norm1d", "Norm2d", "PairDiscriminator", "Trunk", "build",
     "dropout", "expect_shape", "make_cnn", "make_head", "one_hot", "spectral", "to_input_size",
-]  # fmt: skip
+]
 
 # Table A: name, output channels at width 1 (None: N_f), stride.
 TRUNK = (
@@ -50,7 +50,7 @@ TRUNK = (
     ("conv31", 128, 2), ("conv32", 96, 1), ("conv33", 192, 1),
     ("conv41", 192, 2), ("conv42", 128, 1), ("conv43", 256, 1),
     ("conv51", 256, 2), ("conv52", 160, 1), ("conv53", None, 1),
-)  # fmt: skip
+)
 # Table B: name, output channels at width 1 (None: the channels of a face), stride.
 DECODER = (
     ("fconv52", 160, 1), ("fconv51", 256, 1),
@@ -58,7 +58,7 @@ DECODER = (
     ("fconv33", 192, 2), ("fconv32", 96, 1), ("fconv31", 128, 1),
     ("fconv23", 128, 2), ("fconv22", 64, 1), ("fconv21", 64, 1),
     ("fconv13", 64, 2), ("fconv12", 32, 1), ("fconv11", None, 1),
-)  # fmt: skip
+)
 HALVINGS = 4                          # strides of 2 in the trunk, blocks of the baseline
 DOWNSAMPLING = 2**HALVINGS
 
@@ -589,7 +589,7 @@ def make_cnn(network: NetworkConfig, config: CnnConfig, n_classes: int) -> nn.Mo
 def build(
     make: Callable[[], nn.Module], device: torch.device, std: float, generator: torch.Generator,
     finish: Callable[[nn.Module], nn.Module] = lambda network: network,        # what else is drawn, such as `spectral`; on the CPU too
-) -> nn.Module:  # fmt: skip
+) -> nn.Module:
     """Return the network that `make()` makes, on the device, channels last, with all weights drawn from `generator`.
 
     Weights ~ N(0, std), section 4.1, but those of a layer with an init_std of its own; biases 0; BN scales 1 and shifts 0. They are

@@ -18,7 +18,7 @@ from fer_model.config import AS_BASELINE, METHODS, STAGES_OF, SYNTHESISERS, Trai
 from fer_model.errors import ConfigError
 
 __all__ = ["DEFAULT_PRESET", "ELSEWHERE", "Given", "alternatives", "configure", "values_of", "kinds", "other_budget", "parts_used",
-           "read_file", "read_set", "read_value", "refuse_other_seed", "sections", "words_of"]  # fmt: skip
+           "read_file", "read_set", "read_value", "refuse_other_seed", "sections", "words_of"]
 
 DEFAULT_PRESET = "small"
 # Fields that are not set by their name, and what sets them.
@@ -27,7 +27,7 @@ ELSEWHERE = {
     "own.network": "set by --method FILE.py:Class", "own.sha256": "set by --method FILE.py:Class",
     "tested": "false in `fer-model sweep --selection validation`",
     "network.channels": "decided by the prepared faces (fer-data prepare --colour)",
-}  # fmt: skip
+}
 _BUDGETS = ("epochs", "kimg")         # of a stage: one of the two is none
 _NONE = ("none", "null", "~")
 _TRUE, _FALSE = ("true", "yes", "on"), ("false", "no", "off")

@@ -67,7 +67,7 @@ class Shortcut:
 
 def asked(
     data: Path, path: Path | None, layers: Sequence, baseline_sets: Sequence[str], seeds: Sequence[int], **settings
-) -> Shortcut:  # fmt: skip
+) -> Shortcut:
     """Return what is asked for; `layers` are those of settings.configure, for the method. The baseline is method cnn of the same preset.
 
     `path` None: runs/<dataset>-shortcut-<preset>, with -missing and -draws<seed> behind it if so.

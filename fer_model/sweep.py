@@ -225,17 +225,17 @@ class PointFigures:
         """Return settings, folders, figures and costs."""
         tested = {} if self.evaluation is None else {
             "evaluation": self.evaluation.to_dict(), "frame_accuracy_of_seeds": asdict(self.seeds),
-        }  # fmt: skip
+        }
         figures = {} if not self.runs else {
             **tested, "validation_accuracy": self.validation and self.validation.mean,
             "validation_accuracy_of_runs": self.validation and asdict(self.validation),
             "kimg": self.kimg, "minutes": self.minutes, "processor_minutes": self.processor_minutes,
-        }  # fmt: skip
+        }
         folders = {str(seed): str(path) for seed, path in self.folders.items()}
         return {
             "settings": dict(self.point.values), "changed": {key: value for key, (value, _) in differences(self.point.config).items()},
             "folders": folders, "runs_complete": len(self.runs), "runs": self.n_runs, **figures,
-        }  # fmt: skip
+        }
 
 
 @dataclass(frozen=True)
@@ -254,7 +254,7 @@ class Swept:
         return {
             "run": str(self.path), "points": [point.to_json() for point in self.points], "passed_over": self.passed_over,
             "failed": failed, "kimg": kimg, "minutes": minutes, "caution": self._caution,
-        }  # fmt: skip
+        }
 
     @property
     def _tested(self) -> bool:

@@ -100,7 +100,7 @@ def train(
 def training(
     job: Job, device: str, resume: bool = True, say: Callable[[str], None] = print, hook: Hook | None = None,
     save_every_s: float = 60.0, prepared: Prepared | None = None, anew: str = "",
-) -> Generator[None, None, Outcome]:  # fmt: skip
+) -> Generator[None, None, Outcome]:
     """Do what `train` does, with a yield where engine.loop.run_stage has one. Closed before its end, it leaves a run that resumes.
 
     `anew`: as in RunFolder.open; "": remove the folder.
@@ -170,7 +170,7 @@ def _announce(config: TrainConfig, changed: dict, fold: Fold, device: torch.devi
     entry = {
         "event": "start", "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "device": str(device), "torch": torch.__version__,
         "threads": torch.get_num_threads(), "code_version": code_version(), "config": asdict(config),
-    }  # fmt: skip
+    }
     kimg = " + ".join(told_budget(getattr(config, name)) for name in config.stages)
     shuffled = f" (folds shuffled, seed {config.fold_seed})" if config.fold_rule == "shuffled" else ""
     where = f"all of {fold.dataset}" if fold.number is None else f"fold {fold.number} of {fold.dataset}{shuffled}"
@@ -202,7 +202,7 @@ def _aside(fold: Fold) -> str:
 def _train_stages(
     inputs: StageInputs, folder: RunFolder, journal: Journal, hook: Hook | None, save_every_s: float,
     taken: GanSource | None, start: Start | None,
-) -> Generator[None, None, Stage]:  # fmt: skip
+) -> Generator[None, None, Stage]:
     """Train or load each stage in order, as training yields; return the last one, which predicts unless nobody is held out."""
     for name in with_helpers(inputs.config.stages, taken.weights if taken else ()):
         stage, path = STAGES[name].make(inputs), folder.weights(name)
@@ -261,7 +261,7 @@ def _result(config: TrainConfig, fold: Fold, evaluation: Evaluation | None, jour
         stages[name] = {
             "kimg": kimg, "steps": steps_of(getattr(config, name)),
             "passes_over_faces": round(kimg * 1000 / len(fold.train), 2), "seconds": round(sum(line["seconds"] for line in ticks), 1),
-        }  # fmt: skip
+        }
         if ticks and all("processor_seconds" in line for line in ticks):         # a run of before has none
             stages[name]["processor_seconds"] = round(sum(line["processor_seconds"] for line in ticks), 1)
     looks = [line for line in journal.lines if "best_step" in line]
@@ -277,4 +277,4 @@ def _result(config: TrainConfig, fold: Fold, evaluation: Evaluation | None, jour
         "init": None if start is None else _without_people(start), "n_train": len(fold.train), "people": len(fold.identities),
         "manifest_sha256": fold.manifest_sha256, "code_version": code_version(),
         **({} if evaluation is None else {"evaluation": evaluation.to_dict()}),
-    }  # fmt: skip
+    }

@@ -78,7 +78,7 @@ def _attempt(task: Task, device: str, say: Callable[[str], None], prepared: Prep
 
 def train_in_turns(
     tasks: Sequence[Task], device: str, at_once: int, say: Callable[[str], None], prepared: Prepared | None = None
-) -> list[str]:  # fmt: skip
+) -> list[str]:
     """Train runs in this process, up to `at_once` of them in turns; return for each why it is not complete, or nothing.
 
     Whatever ends this call early, Ctrl-C included, leaves all of them to be resumed.
@@ -158,7 +158,7 @@ class _Children:
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
                 env={**os.environ, **threads, "PYTHONPATH": os.pathsep.join(paths)},
                 start_new_session=True,          # Ctrl-C reaches the parent alone, which then stops all
-            )  # fmt: skip
+            )
             self.alive.add(child)
         return child
 

@@ -23,7 +23,7 @@ FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--disable-default-apps", "--hide-scrollbars",
     "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",      # a camera that shows nobody, and may be used
-)  # fmt: skip
+)
 
 
 def why_no_browser() -> str | None:

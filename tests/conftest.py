@@ -132,7 +132,7 @@ def full_table(write_tiny, tmp_path_factory):
 def _write_tiny(
     out, people=6, folds=3, expressions=("anger", "happiness", "surprise"), frames=2, seed=0, fold_of=None, reference=(), dataset="tiny",
     drawn=False, colour="grey",
-):  # fmt: skip
+):
     """Write OUT with one shard. Expression is where a bright disc lies, person is the background's brightness and a seed.
 
     `fold_of(person, sequence)` returns the fold; `reference` lists expressions whose frames are references. Faces differ between
@@ -159,7 +159,7 @@ def _write_tiny(
                     "source": f"{subject}_{name}_{frame}.png", "position": -1, "framing": "whole", "backend": "drawn",
                     "source_sha256": "0" * 64, "faces_found": 1, "jump": False,
                     "role": "reference" if expression in reference else "peak",
-                }  # fmt: skip
+                }
                 blanks = {column: "" if dtype == "str" else 0 for column, (dtype, _) in COLUMNS.items()}
                 face = face.clip(0, 255).astype(np.uint8)
                 faces.append(face if colour == "grey" else np.stack([face, face // 2, 255 - face], -1))
@@ -171,7 +171,7 @@ def _write_tiny(
         "dataset": dataset, "drawn": drawn, "classes": list(expressions), "frame_rule": "all", "config": {**config, "options": {}},
         "code_version": "0", "opencv": "0", "backend": {"name": "drawn", "version": "0", "weights_sha256": ""}, "pipeline_version": 0,
         "notes": [], "skipped": {}, "found": len(rows), "kept": len(rows), "shards": {record.name: record.sha256},
-    }  # fmt: skip
+    }
     write_manifest(out, rows, [], settings)
     return out
 

@@ -197,4 +197,4 @@ ARCHIVES: dict[str, Callable[[Path, Path], None]] = {
     "howto/predict.md": _trained, "howto/export-model.md": _trained, "howto/card.md": _trained, "howto/export-faces.md": _prepared,
     "howto/shards.md": _prepared, "howto/settings.md": _prepared, "howto/cluster.md": _cluster,
     "howto/any_network.md": _own_network, "extend/method.md": _own_network,
-}  # fmt: skip
+}

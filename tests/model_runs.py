@@ -49,7 +49,7 @@ def write_fold(
     content = {
         "schema_version": 1, "config": asdict(config), "manifest_sha256": "ab" * 32, "code_version": "0.1.0+aa", "dataset": dataset,
         "data": data, "classes": CLASSES, "identities": [f"{dataset}/S{n}" for n in range(8)], "n_train": n_train, "n_test": len(frame),
-    }  # fmt: skip
+    }
     change(content)
     (path / "config.json").write_text(json.dumps(content))
     lines = [{"event": "start", "device": "cpu", "torch": "2.13.0", "threads": 2}]
@@ -72,7 +72,7 @@ def write_fold(
     result = {
         "method": method, "preset": "smoke", "dataset": dataset, "fold": fold, "seed": seed, "stages": stages, "rules": RULES,
         "manifest_sha256": content["manifest_sha256"], "code_version": "0.1.0+aa", "evaluation": evaluate(frame).to_dict(),
-    }  # fmt: skip
+    }
     (path / "result.json").write_text(json.dumps(result))
     return path
 

@@ -109,7 +109,7 @@ def kdef_tree(root):
 
 def rafd_tree(root):
     names = ("090_28_Caucasian_male_angry_frontal", "090_28_Caucasian_male_angry_left", "000_28_Caucasian_male_angry_frontal",
-             "090_05_Kid_female_contemptuous_frontal")  # fmt: skip
+             "090_05_Kid_female_contemptuous_frontal")
     write(root, [f"Rafd{name}.jpg" for name in names])
     return ["05/Rafd090_05_Kid_female_contemptuous_frontal contempt 1", "28/Rafd090_28_Caucasian_male_angry_frontal anger 1"]
 
@@ -185,7 +185,7 @@ TREES = {
     "crema-d": crema_d_tree, "ravdess": ravdess_tree,
     "rafdb": rafdb_tree, "affectnet": affectnet_tree, "expw": expw_tree, "sfew": sfew_tree, "caer-s": caer_s_tree,
     "folder": folder_tree, "fer2013": fer2013_tree,
-}  # fmt: skip
+}
 CLIPS = ("mmi", "adfes", "crema-d", "ravdess")
 # frames that a tree holds besides those of its sequences
 OTHERS = {"mmi": 1, "oulu": 2 * (12 + 4 + 11), "kdef": 1, "rafd": 2, "adfes": 2, "ravdess": 2}
@@ -251,7 +251,7 @@ def test_litter_is_pruned_and_a_stray_picture_is_listed(tree):
     assert {(skip.source, skip.reason) for skip in extra} == {
         (".DS_Store", "litter"), ("Thumbs.db", "litter"), ("__MACOSX/", "litter"), ("@eaDir/", "litter"),
         ("somewhere/IMG_0815.JPG", "no-match"),
-    }  # fmt: skip
+    }
     assert sum(skip.frames for skip in extra) == 1
 
 
@@ -350,7 +350,7 @@ DEEP = {
         ("B_OriginalImg/OriginalImg/VL/Strong/P009", "B_OriginalImg/OriginalImg/VL/Strong/P009/Surprise"), "B_OriginalImg/OriginalImg",
     ), "an Oulu-CASIA"),
     "bu4dfe": (bu4dfe_tree, {"F002": ".", "M001/Sad": "."}, "a BU-4DFE"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("dataset", DEEP)
@@ -380,7 +380,7 @@ def test_one_person_of_oulu_alone_is_a_part(tmp_path):
     ("ckextended.csv", "ckextended.csv has no subject ids and cannot be split by subject; get the original archives of CK+, or CK+48"),
     ("fer2013.csv", "give the folder that holds it"),
     ("CK.zip", "unpack CK.zip and give the folder that holds what was in it"), ("a.png", "give the folder that holds it"),
-])  # fmt: skip
+])
 def test_a_file_where_a_folder_is_wanted_is_named_for_what_it_is(name, words, tmp_path):
     """Before: the command line said "Directory 'ckextended.csv' is a file." with exit code 2."""
     write(tmp_path, [name])
@@ -456,7 +456,7 @@ ROOTS = [
     ("cohn-kanade-images", "Emotion"), ("extended-cohn-kanade-images/cohn-kanade-images", "Emotion_labels/Emotion"),
     ("extended-cohn-kanade-images(4)/cohn-kanade-images", "Emotion_labels(2)/Emotion"), ("source_images", "source_emotion"),
     ("images", "Emotion_labels"), ("CK+/a/b/c", "CK+/d"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("images", "emotion"), ROOTS)
@@ -590,7 +590,7 @@ OULU_ROOTS = [
     "B_OriginalImg/OriginalImg/VL/Strong", "B_OriginalImg/B_OriginalImg/OriginalImg/VL/Strong", "B_OriginalImg/VL/Strong",
     "PreProcessImg/VL_Acropped/Strong", "PreProcess_Img/VL_Acropped/Strong", "PreProcess/VL_Acropped/Strong",
     "Oulu_CASIA_NIR_VIS/VL/Strong", "VL/Strong", "oulu/vl/STRONG",
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("place", OULU_ROOTS)
@@ -609,7 +609,7 @@ def test_oulu_parts_are_chosen_and_the_others_are_one_row_a_sequence(tmp_path):
     assert found.sequences[0].sequence_id == "P009/VL-Dark-Happiness"
     assert [(skip.subject, skip.sequence, skip.frames, skip.detail) for skip in found.skipped[:2]] == [
         ("P009", "NI-Strong-Happiness", 11, "NI/Strong (original)"), ("P009", "NI-Strong-Surprise", 4, "NI/Strong (original)"),
-    ]  # fmt: skip
+    ]
     assert len(found.skipped) == 6
     with pytest.raises(DatasetError, match=r"NI/Weak of the original or cropped tree is not there; there is NI/Strong \(original\), "):
         ADAPTERS["oulu"](tmp_path, light="weak", spectrum="nir")
@@ -640,7 +640,7 @@ def test_only_people_are_subjects_of_bu4dfe(tmp_path):
     assert {one.subject for one in found.sequences} == {"F002", "F010", "M001"}
     assert [(skip.source, skip.reason) for skip in found.skipped] == [
         ("BU_WrlViewer_V2/Angry/000.jpg", "other-part"), ("F1234/Angry/000.jpg", "no-match"),
-    ]  # fmt: skip
+    ]
 
 
 # --- the counts that were published -----------------------------------------------------------------------------------
@@ -677,7 +677,7 @@ def test_ck_plus_counts_are_compared_by_expression_and_subjects_by_name(tmp_path
 @pytest.mark.parametrize(("column", "value", "words"), [
     ("frame", "x", "'x' is no whole number"), ("frame", "-1", "'-1' is no"), ("frame", "\u0663", "is no whole number"),
     ("subject", "a/b", "contains a '/'"), ("subject", " ", "names nobody"), ("expression", "bored", "unknown expression 'bored'"),
-])  # fmt: skip
+])
 def test_a_row_of_an_index_that_says_nothing_is_listed(tmp_path, column, value, words):
     """Broken once by allowing any frame: int('x') raised ValueError; once by any subject: the manifest refused 'a/b'."""
     row = {"path": "a.png", "subject": "s", "expression": "happy", "frame": "7"} | {column: value}
@@ -725,11 +725,11 @@ def test_only_our_own_error_leaves_the_index_parser(tmp_path_factory, data):
 GOOD = (
     "VL/Strong/P001/Anger/000.jpeg", "F001/Angry/000.jpg", "CK+48/anger/S005_001_00000003.png", "c/S005/001/S005_001_00000003.png",
     "E/S005/001/S005_001_00000003_emotion.txt", "Sessions/1/S001-001.avi", "Sessions/1/S001-001.xml", "p1/1-happy/3.png", "x.csv",
-)  # fmt: skip
+)
 CHANGES = (
     str, str.lower, str.upper, lambda name: name.replace("1", "\u0661"), lambda name: name.replace("S", "\u017f"),
     lambda name: name.replace("0", ""), lambda name: "again/" + name, lambda name: name + "x", lambda name: name.replace("3", "4"),
-)  # fmt: skip
+)
 NAMES = st.lists(
     st.one_of(
         st.builds(lambda name, change: change(name), st.sampled_from(GOOD), st.sampled_from(CHANGES)),

@@ -32,7 +32,7 @@ def test_six_emotions_seen_from_the_front_and_every_other_session_with_its_reaso
     expected = [
         ("S001/102", "anger"), ("S001/103", "disgust"), ("S001/104", "fear"), ("S001/105", "happiness"), ("S001/106", "sadness"),
         ("S001/107", "surprise"), ("S002/021", "anger"), ("S002/023", "anger"),
-    ]  # fmt: skip
+    ]
     assert [(one.sequence_id, one.expression) for one in found.sequences] == expected
     assert [one.framings for one in found.sequences[-2:]] == [("whole", "clockwise", "counterclockwise"), ("left", "right")]
     why = reasons(found)
@@ -98,7 +98,7 @@ def test_still_images_are_a_part_that_is_not_used(tmp_path):
     (tmp_path / "me.jpg").write_bytes(b"x")
     assert [(skip.source, skip.reason) for skip in mmi.scan(tmp_path).skipped] == [
         ("Sessions/2/S001-001.jpg", "other-part"), ("Sessions/2/S001-002.png", "other-part"), ("me.jpg", "no-match"),
-    ]  # fmt: skip
+    ]
 
 
 def test_a_laughter_tree_is_refused_even_where_its_clips_have_the_names_of_mmi(tmp_path):
@@ -233,7 +233,7 @@ def test_a_list_of_frames_is_the_peak(tmp_path):
     ("happy;1;2\nhappy,1,3\n", "line 2 of list.csv"), ("bored;1;2", "'bored;1;2' in line 1"), ("7;1;2", "a code 1..6"),
     ("happy;1;2\nsad;1;2", "line 2 gives S001/002 as sadness, an earlier line as happiness"), ("\xff", "line 1 .* is not understood"),
     ("happy;1;2;3", "is not understood"), ("happy;1;1000", "is not understood"), ("label;label\nhappy;1", "'label' is there 2 times"),
-])  # fmt: skip
+])
 def test_a_list_that_cannot_be_read_names_the_line(tmp_path, text, words):
     """Broken once by trusting any line of the right form, once by the last of two lines that differ, once by any bytes."""
     listing = tmp_path / "list.csv"
@@ -245,7 +245,7 @@ def test_a_list_that_cannot_be_read_names_the_line(tmp_path, text, words):
 @settings(max_examples=100, deadline=None)
 @given(st.sampled_from([";", ",", "\t"]), st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]), st.sampled_from(["\n", "\r\n", "\r"]),
        st.permutations(["expression_type", "subject_number", "sequence_number"]), st.sampled_from(["{}", "{}.0", " S{} ", '"{}"']),
-       st.booleans(), st.booleans())  # fmt: skip
+       st.booleans(), st.booleans())
 def test_a_list_is_read_as_any_spreadsheet_saves_it(tmp_path_factory, separator, encoding, end, columns, number, comment, headed):
     """Seen red: on the reader before, which took semicolons in UTF-8 alone; with the columns taken as they come."""
     columns = columns if headed else ["expression_type", "subject_number", "sequence_number"]
@@ -317,7 +317,7 @@ OUTSIDE = b'<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><x>&a;</x>'
 
 
 @pytest.mark.parametrize("data", [BOMB, OUTSIDE, b"", b"<x>", b"version https://git-lfs", b'<?xml version="1.0" encoding="nonsense"?><x/>',
-                                  b"<x>" + b" " * mmi_xml.MAX_BYTES + b"</x>"])  # fmt: skip
+                                  b"<x>" + b" " * mmi_xml.MAX_BYTES + b"</x>"])
 def test_xml_that_is_dangerous_or_broken_is_refused(data):
     """Broken once by xml.etree for defusedxml: the first was read and expanded."""
     for read in (lambda: mmi_xml.read_emotion(data, "s/a.xml"), lambda: mmi_xml.read_view(data, "b", "s/a.xml")):
@@ -329,7 +329,7 @@ PIECES = st.sampled_from([
     b"<x>", b"</x>", b"<?xml version='1.0' encoding='utf-16'?>", b"<!DOCTYPE x>", b'<Metatag Name="Emotion" Value="', b'"/>', b"4", b"\xff",
     b'<track view="0"/>', b"<ActionUnit>", b"</ActionUnit>", b'<Marker Frame="3" Type="2"/>',
     b'<Marker Frame="9" Type="3"/>', b"&amp;", b"&x;",
-])  # fmt: skip
+])
 
 
 @settings(max_examples=300, deadline=None)

@@ -372,7 +372,7 @@ def test_the_first_frame_of_a_clip_is_its_neutral_one(tmp_path):
     frame = read_manifest(tmp_path / "out")
     assert list(zip(frame["frame"], frame["position"], frame["role"], strict=True))[:4] == [
         (1, 0, "reference"), (4, 3, "peak"), (5, 4, "peak"), (6, 5, "peak"),
-    ]  # fmt: skip
+    ]
     faces = map_dataset(tmp_path / "out/shards/00000.h5", "faces")
     assert abs(int(np.median(faces[0])) - 20) <= 1
 

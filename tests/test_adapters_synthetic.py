@@ -363,7 +363,7 @@ def test_the_commands(tmp_path):
 FULL = {
     "mmi": (write_mmi, 624, {}), "oulu": (write_oulu, 1440, {}), "bu4dfe": (write_bu4dfe, 6060, {"views": "virtual"}),
     "crema-d": (partial(write_crema_d, takes=1), 22_314, {"views": "virtual"}), "ravdess": (write_ravdess, 4320, {"views": "virtual"}),
-}  # fmt: skip
+}
 CROPPED = ("ck48", "folder")          # CK+ as others cropped it, and the same pictures by the pattern of their names
 
 
@@ -421,7 +421,7 @@ def test_a_cropped_copy_goes_through_everything_by_name_and_by_pattern(synthetic
     facts = replace(
         load_facts("ck48"), subjects=len({one.subject for one in whole}), sequences=len(whole), images=3 * len(whole),
         expressions=Counter(one.expression for one in whole),
-    )  # fmt: skip
+    )
     monkeypatch.setattr("fer_data.datasets.published.load_facts", lambda dataset: facts)
     monkeypatch.setattr("fer_data.report.content.load_facts", lambda dataset: facts)
     assert len(check_cropped(synthetic_ck, tmp_path, 1, facts)) == 3 * len(whole)

@@ -20,7 +20,7 @@ from fer_data.faces.align import (
     place_whole,
     points_on_canvas,
     similarity_from_landmarks,
-)  # fmt: skip
+)
 
 MIRROR = {36: 45, 39: 42, 42: 39, 45: 36, 31: 35, 32: 34, 33: 33, 34: 32, 35: 31, 27: 27, 28: 28, 29: 29, 30: 30}
 

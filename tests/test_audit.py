@@ -109,7 +109,7 @@ def test_identical_files_are_a_leak_and_near_ones_a_doubt():
 
 names = st.tuples(st.sampled_from("abcd"), st.sampled_from("123")).map("".join)
 sides = st.lists(st.tuples(st.lists(names, min_size=1, max_size=8), st.lists(names, min_size=1, max_size=8), st.lists(names, max_size=3)),
-                 min_size=1, max_size=4)  # fmt: skip
+                 min_size=1, max_size=4)
 
 
 @given(sides)

@@ -63,7 +63,7 @@ def test_the_text_begins_with_the_verdict_and_ends_with_what_to_do(popular_split
     assert done.exit_code == 1
     assert lines[0] == (
         "LEAK  627 of 990 test images (63.3 %) show a person who is also in training: 67 of 118 people, in 10 of 10 folds"
-    )  # fmt: skip
+    )
     rows = [line.split() for line in lines[4:15]]
     assert rows[0] == ["1", "99", "36", "36.4", "13", "6", "0"] and rows[-1] == ["all", "990", "627", "63.3", "118", "67", "0"]
     assert "besides   33 images tested more than once, 24 never; 981 in all" in lines

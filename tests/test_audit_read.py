@@ -75,7 +75,7 @@ def as_split_column(folder):
 
 def as_columns_without_paths(folder):
     lines = [f"{name[6:10] if name[0] == 'a' else name[5:9]}\t{name[-16:-13]}\t{name[-12:-4]}\t{name.split('/')[0]}\t{fold}"
-             for fold, names in TESTED.items() for name in names]  # fmt: skip
+             for fold, names in TESTED.items() for name in names]
     return [write(folder, "table.tsv", "Subject ID\tsequence\tframe\tEmotion\tfold\n" + "\n".join(lines))]
 
 
@@ -106,7 +106,7 @@ def as_utf16(folder):
 FORMS = [
     as_lists, as_lists_in_folders, as_id_files, as_test_lists_alone, as_fold_column, as_split_column, as_columns_without_paths, as_parquet,
     as_json, as_json_list, as_json_rows, as_utf16,
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
@@ -178,7 +178,7 @@ def test_a_copy_of_a_frame_in_training_is_found_by_its_name(tmp_path):
 @pytest.mark.parametrize("layout", ["fold_{fold}/{side}", "{side}_{fold}", "{fold}/{side}", "cross_validation{fold}/{side}"])
 def test_folders_of_sides_and_folds(layout):
     files = [f"{layout.format(fold=fold, side=side)}/{name}" for fold in TESTED for side, names in
-             (("train", trained(fold)), ("test", TESTED[fold])) for name in names]  # fmt: skip
+             (("train", trained(fold)), ("test", TESTED[fold])) for name in names]
     read = read_split([], [Tree(Path("/data"), tuple(files))])
     report = audit(read.split)
     assert [(fold.test_images, fold.leaked_images) for fold in report.folds] == [(3, 1), (2, 1)] and report.images == 5
@@ -255,7 +255,7 @@ def test_each_rule_fits_its_own_example_and_no_other():
     "path",
     ["0.png", "train_00001.jpg", "F001/0000.jpg", "subject01.jpg", "S005_001_00000011/S006_001_00000011.png", "XS005_001_00000011.png",
      "001_07.jpg", "2001_DFA_ANG_XX.flv", "S0051_001_00000011.png"],
-)  # fmt: skip
+)
 def test_other_names_tell_nobody(path):
     """Two people stand in one path, a longer number is another id."""
     assert recognise(path) is None
@@ -376,7 +376,7 @@ def test_words_in_names():
         ("PrivateTest", "test", None), ("Train_AFEW", "train", None), ("train_test_split", None, None), ("cross_validation10", None, "10"),
         ("10fold_test_7", "test", "7"), ("attestation", None, None), ("latest", None, None), ("contest_3", None, "3"),
         ("BP4D_part2_path", None, "2"),
-    ]:  # fmt: skip
+    ]:
         assert (side_of(name), fold_of(name)) == (side, fold), name
     assert set(SIDES.values()) == {"train", "validation", "test"}
 
@@ -392,7 +392,7 @@ contents = st.recursive(leaves, lambda child: st.lists(child, max_size=3) | st.d
 
 
 @given(st.sampled_from([suffix for suffix in SUFFIXES if suffix != ".json"]), st.sampled_from(["train", "test_2", "split"]),
-       texts.map(str.encode) | st.binary(max_size=60))  # fmt: skip
+       texts.map(str.encode) | st.binary(max_size=60))
 @example(".csv", "train", b",TRAIN")
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None)
 def test_whatever_a_file_holds_only_our_own_error_leaves_the_readers(tmp_path, suffix, name, content):

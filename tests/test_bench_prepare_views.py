@@ -82,7 +82,7 @@ TORTURE = {"growth": 6, "bu4dfe": 1, "clips": 3, "parallel": 2, "precision": 1, 
 @pytest.mark.parametrize(("name", "lines"), [
     *(pytest.param(name, lines, marks=pytest.mark.slow) for name, lines in SLOW.items()),
     *(pytest.param(name, lines, marks=pytest.mark.torture) for name, lines in TORTURE.items()),
-])  # fmt: skip
+])
 def test_a_tiny_run_gives_every_bar(name, lines, tmp_path):
     done = subprocess.run([sys.executable, "-m", f"benchmarks.{name}", "--size", "tiny"], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode in (0, 1) and "Traceback" not in done.stderr, done.stderr

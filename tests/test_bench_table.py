@@ -28,7 +28,7 @@ def test_a_ratio_is_the_median_over_pairs():
 
 
 @pytest.mark.parametrize(("measured", "most", "holds"), [(2, False, True), (1.9, False, False), (2, True, True), (2.1, True, False),
-                                                         (math.nan, False, False), (math.nan, True, False)])  # fmt: skip
+                                                         (math.nan, False, False), (math.nan, True, False)])
 def test_a_bar_holds_from_its_own_side(measured, most, holds):
     assert Bar("a", measured, 2, most=most).holds is holds
 

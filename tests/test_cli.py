@@ -102,7 +102,7 @@ def test_the_list_of_commands_is_not_cut(program):
     ("fer-model train --fold 0 --data elsewhere", "Directory 'elsewhere' does not exist. `fer-data prepare` writes one."),
     ("fer-model evaluate elsewhere/deep", "Directory 'elsewhere/deep' does not exist. `fer-model train` writes one."),
     ("fer-data inspect index.csv", "Directory 'index.csv' is a file."),
-])  # fmt: skip
+])
 def test_what_is_nearly_right_is_named(line, end, tmp_path, monkeypatch):
     """Seen red before it was there, but for options; and with a cutoff of 0.3, by the name of another database and huge."""
     monkeypatch.chdir(tmp_path)
@@ -128,7 +128,7 @@ SHELLS = {
     "zsh": 'autoload -U compinit; compinit -u -D; eval "$({0}=zsh_source {1})"; _describe() {{ print -rl -- "${{(@P)3}}" }}; '
            'compadd() {{ print -rl -- "${{(@P)5}}" }}; words=({2}); CURRENT=$#words; {3}',
     "fish": '{0}=fish_source {1} | source; complete -C "{2}"',
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("shell", SHELLS)

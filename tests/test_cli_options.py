@@ -15,11 +15,11 @@ LEAVES = {path: command for path, command in commands() if not isinstance(comman
 WITHOUT_JSON = {
     "fer-data card", "fer-data report", "fer-data weights fetch", "fer-model card", "fer-model demo", "fer-model export",
     "fer-model report", "fer-model tensorboard", "fer-model transfer",
-}  # fmt: skip
+}
 SHARED = ("--data", "--device", "--dry-run", "--json", "--out", "--preset", "--run", "--seed", "--workers")
 FORMERLY = [
     ("fer-data report", "--to"), ("fer-data card", "--to"), ("fer-model tensorboard", "--logdir"),
-]  # fmt: skip
+]
 
 
 def options_of(command):
@@ -91,7 +91,7 @@ CHEAP = [
     "fer-data synth table {1}/table --subjects 1 --takes 1",
     "fer-model shortcut --data {2} --run {1}/new --preset smoke --devices cpu --dry-run",
     "fer-model sweep --set gan.lr=1,2 --data {0} --run {1}/new --preset smoke --devices cpu --dry-run",
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("line", CHEAP, ids=lambda line: " ".join(line.split()[:2]))

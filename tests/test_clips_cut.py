@@ -28,7 +28,7 @@ KINDS = {
     "a.webm": ("webm", "libvpx", {}), "a.flv": ("flv", "flv", {}), "a.wmv": ("asf", "wmv2", {}), "a.avi": ("avi", "mpeg4", {}),
     "a.mpg": ("mpeg", "mpeg1video", {}), "a.vob": ("vob", "mpeg2video", {}), "a.ts": ("mpegts", "mpeg2video", {}),
     "a.m2ts": ("mpegts", "mpeg2video", {"mpegts_m2ts_mode": "1"}), "a.ogv": ("ogg", "libvpx", {}),
-}  # fmt: skip
+}
 COUNTED = ("fast.mp4", "fast.mov")    # their headers, which come first, give the number of frames
 BEGINNINGS = (b"RIFF....AVI ", b"\0\0\0\x18ftyp", b"\x1aE\xdf\xa3", b"0&\xb2u", b"FLV\x01\5\0\0\0\x09", b"\0\0\1\xba", b"OggS")
 TIMED = ("a.mkv", "a.webm", "a.flv")  # or how long they are

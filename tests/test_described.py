@@ -138,7 +138,7 @@ def test_faces_is_read_by_position(tmp_path):
 def test_mug_peak_is_in_the_middle_and_irregular_folders_are_read(tmp_path):
     """Seen red: last-three as the rule; `end` folders read as takes; session left out of the id, so that two takes were one."""
     for folder, first, count in (("001/anger/take000", 4, 9), ("002/session1/anger/take000", 0, 5), ("002/session2/anger/take000", 0, 5),
-                                 ("003/fear", 0, 5), ("001/anger/take000end", 0, 5)):  # fmt: skip
+                                 ("003/fear", 0, 5), ("001/anger/take000end", 0, 5)):
         write(tmp_path, *(f"subjects3/{folder}/img_{frame:04d}.jpg" for frame in range(first, first + count)))
     write(tmp_path, "subjects3/001/anger/take000/._img_0004.jpg")
     scan = ADAPTERS["mug"](tmp_path)
@@ -156,7 +156,7 @@ def test_wsefep_needs_its_table_and_names_what_has_no_partner(tmp_path):
     write(tmp_path, "AD_7885.jpg", "MK_1.jpg", "MK1_2.jpg", "SO_0053.jpg", "KL_7.jpg")
     table = tmp_path / "norms.csv"
     rows = ["Displayer ID,Picture ID,Male/ Female,Display,FACS", 'AD,AD_7885,F,joy,"1, 2"', "MK,MK_1,F,fear,", "MK1,MK1_2,M,neutral,",
-            "SO,SO_0052,F,anger,4", "KM,KL_7,F,anger,4"]  # fmt: skip
+            "SO,SO_0052,F,anger,4", "KM,KL_7,F,anger,4"]
     table.write_text("\n".join(rows))
     with pytest.raises(DatasetError, match=r"its table .*Picture ID, Display, Displayer ID.* with --labels"):
         found("wsefep", tmp_path)
@@ -269,7 +269,7 @@ def test_the_name_of_before_of_the_table_still_works(tmp_path):
     ("AF: fear\naf: anger\n", "line 2 has af a second time"),
     ("AF: afraid\n", "line 1: unknown expression 'afraid'; choose anger"), ("a: !!python/object/apply:os.system [ls]\n", "lines such as"),
     ("a: 'b\n", "is not YAML"),
-])  # fmt: skip
+])
 def test_a_map_that_is_none_is_refused(text, words, tmp_path):
     """Seen red: the second of two lines for one word taken in silence, as YAML readers do."""
     (tmp_path / "map.yaml").write_text(text)

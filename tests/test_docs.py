@@ -21,7 +21,7 @@ from tests.doc_pages import DOCS, REPOSITORY, blocks_of, pages, run_page, words_
 FAST = {
     "audit.md", "extend/database.md", "extend/landmarks.md", "extend/report.md", "howto/export-faces.md", "howto/folder.md",
     "howto/shards.md", "leaks.md",
-}  # fmt: skip
+}
 # the others take 8 to 25 s
 RUN = [page for page in pages() if any(block.kind in ("console", "python") for block in blocks_of(DOCS / page))]
 TEXTS = [*(DOCS / page for page in pages()), *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"))]
@@ -166,7 +166,7 @@ def test_every_module_has_its_section(ours):
         ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__")
         for package in ("fer_data", "fer_model") for path in (REPOSITORY / package).rglob("*.py")
         if path.read_text(encoding="utf-8").strip()
-    }  # fmt: skip
+    }
     assert everything - shown == set()
 
 
@@ -184,7 +184,7 @@ MAP = (DOCS / "architecture.md").read_text(encoding="utf-8")
 ROOMS = {
     path.parent.relative_to(REPOSITORY).as_posix()
     for package in ("cli", "data_manifests", "fer_data", "fer_model") for path in (REPOSITORY / package).rglob("__init__.py")
-} | {"tests", "benchmarks", "docs"}  # fmt: skip
+} | {"tests", "benchmarks", "docs"}
 
 
 def rows_under(title: str) -> list[list[str]]:

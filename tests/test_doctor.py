@@ -43,7 +43,7 @@ HEALTHY = Surroundings(
     hdf5_plugins="",
     out=HERE,
     temp=replace(HERE, path=Path("/tmp")),
-)  # fmt: skip
+)
 LIBGL = "ImportError: libGL.so.1: cannot open shared object file: No such file or directory"
 TORCH = HEALTHY.trials["torch"].facts
 
@@ -120,7 +120,7 @@ def test_a_healthy_installation_has_nothing_but_ok():
         (ill(installed={"torch": "2.13.0", "torchvision": "0.27.0"}), "problem", "0.27.0 was not made for", "--index-url", "dlib fan"),
         (ill(required={}), "note", "not known", "pip install fer-degan", "dlib fan"),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_said_with_its_way_out(facts, level, says, way_out, able):
     """One thing wrong: one line says it and how to go on, and the backends that still work are the right ones.
 
@@ -139,7 +139,7 @@ def test_every_line_that_is_not_ok_has_a_way_out():
         python="3.9.1", installed={"pandas": None, "lightning": "2.6.2"}, cv2_owners=("a 1", "b 2"), hdf5_plugins="/x", pkg_resources=False,
         trials={name: Trial({}, "ImportError: broken") for name in PROBES}, weights=without_weights(FAN, S3FD, DLIB),
         out=replace(HERE, error="no"), temp=replace(HERE, free=1),
-    )  # fmt: skip
+    )
     findings = diagnose(everything)
     assert all(finding.way_out for finding in findings if finding.level != "ok")
     assert all(finding.level == "problem" for finding in findings if finding.stops)
@@ -187,7 +187,7 @@ def test_which_side_of_a_limit_a_version_is_on(have, limit):
         ("5.0.0-dev", ">=4.11", ""), ("5.0.0rc1", ">=5", "low"), ("4.11.0-vendor", ">=5", "low"), ("unknown", ">=5", "low"),
         ("3.11.7", "", ""),
     ],
-)  # fmt: skip
+)
 def test_versions_are_compared_as_pip_does(version, allowed, expected):
     """Seen red with the comparison of before: AttributeError for ==, ~= and !=."""
     assert fits(version, allowed) == expected
@@ -364,7 +364,7 @@ def test_this_installation_is_able_to_work(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "cli.fer_data", "doctor", "--json", "--out", str(tmp_path)], capture_output=True, text=True, cwd=REPOSITORY,
         env=environment, check=False,
-    )  # fmt: skip
+    )
     told = json.loads(done.stdout)
     levels = {finding["check"]: finding["level"] for finding in told["findings"]}
     assert done.returncode == 0 and told["ready"]["dlib"], done.stderr

@@ -51,7 +51,7 @@ def test_both_forms_of_the_csv_and_any_order_of_columns_are_one(tmp_path):
     codes = [0, 1, 2, 3, 4, 5, 6]
     plain = scan(write_csv(tmp_path / "a" / "fer2013.csv", codes, FULL))
     assert told(plain) == [(f"{row:05d}", FER2013_CODES[row], part) for row, part in enumerate(
-        ["train"] * 3 + ["validation"] * 2 + ["test"] * 2)]  # fmt: skip
+        ["train"] * 3 + ["validation"] * 2 + ["test"] * 2)]
     other = write_csv(tmp_path / "b" / "icml_face_data.csv", codes, FULL, "\ufeffemotion, Usage, pixels", "\r\n")
     assert told(scan(other)) == told(plain) and not any(one.subject for one in plain.sequences)
     for table in (open_table(tmp_path / "a" / "fer2013.csv"), open_table(other / "icml_face_data.csv")):
@@ -60,7 +60,7 @@ def test_both_forms_of_the_csv_and_any_order_of_columns_are_one(tmp_path):
     (tmp_path / "a" / "icml_face_data.csv").write_bytes((other / "icml_face_data.csv").read_bytes())
     both = scan(tmp_path / "a")
     assert told(both) == told(plain) and [(one.source, one.reason, one.frames) for one in both.skipped] == [
-        ("icml_face_data.csv", "other-part", 0)]  # fmt: skip
+        ("icml_face_data.csv", "other-part", 0)]
 
 
 def test_folders_go_by_name_and_never_by_their_place(tmp_path):
@@ -75,14 +75,14 @@ def test_folders_go_by_name_and_never_by_their_place(tmp_path):
     assert {(one.frames[0].source.split("/")[1], one.expression) for one in found.sequences} == {
         ("angry", "anger"), ("disgust", "disgust"), ("fear", "fear"), ("happy", "happiness"), ("neutral", "neutral"), ("sad", "sadness"),
         ("surprise", "surprise"),
-    }  # fmt: skip
+    }
     assert "PublicTest and PrivateTest in one" in found.notes[0] and {one.split for one in found.sequences} == {"train", "test"}
 
 
 @pytest.mark.parametrize(("folder", "part"), [
     ("Training/Angry", "train"), ("PublicTest/ANGRY", "validation"), ("PrivateTest/anger", "test"),
     ("images/validation/angry", "validation"), ("archive/fer2013/train/0", "train"),
-])  # fmt: skip
+])
 def test_other_spellings_of_the_folders(folder, part, tmp_path):
     (tmp_path / folder).mkdir(parents=True)
     (tmp_path / folder / "1.jpg").write_bytes(b"x")
@@ -97,7 +97,7 @@ def test_train_and_test_of_the_competition(tmp_path):
     assert [(one.sequence, one.expression, one.split) for one in found.sequences] == [
         ("train-00000", "happiness", "train"), ("train-00001", "sadness", "train"), ("train-00002", "neutral", "train"),
         ("test-00000", None, ""), ("test-00001", None, ""),
-    ]  # fmt: skip
+    ]
     summary = prepare_dataset("fer2013", tmp_path / "in", tmp_path / "out", READY)
     assert (summary.found, summary.kept, summary.skipped, summary.split) == (5, 3, {"unlabelled": 2}, {"train": 3})
 
@@ -116,7 +116,7 @@ def test_rows_that_cannot_be_used_are_listed(tmp_path):
         "00001": "row 1: emotion is 0 to 6, not '9'", "00002": "row 2: Usage is Training, PublicTest or PrivateTest, not 'Middle'",
         "00003": "reading row 3 of fer2013.csv: pixels are whole numbers from 0 to 255, it has '300'",
         "00004": "reading row 4 of fer2013.csv: it has 3 pixels, which is no square; 48 x 48 are 2,304",
-    }  # fmt: skip
+    }
     frame = read_manifest(tmp_path / "out")
     assert list(frame["position"]) == [0, 5] and set(frame["source"]) == {"fer2013.csv"} and frame["source_sha256"].is_unique
 
@@ -169,13 +169,13 @@ def test_of_exact_copies_that_of_the_test_part_is_kept(tmp_path):
     assert [(one.sequence, one.reason, one.detail) for one in found.skipped] == [
         ("00000", "copy", "the same picture as 00005, test"), ("00002", "copy", "the same picture as 00001, train"),
         ("00003", "copy", "the same picture as 00005, test"),
-    ]  # fmt: skip
+    ]
 
 
 def sequences_of(counts):
     """Return a Sequence for each picture of {part: {expression: n}}."""
     return [picture("fer2013", "x", part, name, f"{part}-{name}-{n}") for part, some in counts.items() for name, count in some.items()
-            for n in range(count)]  # fmt: skip
+            for n in range(count)]
 
 
 def test_counts_are_official_a_subset_or_they_differ():
@@ -187,7 +187,7 @@ def test_counts_are_official_a_subset_or_they_differ():
     assert split_notes("fer2013", two, sequences_of(form)) == (f"counts: official, {two}: train 28,709, test 7,178",)
     form["train"]["fear"] = 97
     assert split_notes("fer2013", two, sequences_of(form)) == (
-        f"counts: a subset of the official ones, {two}: train 24,709 of 28,709, test 7,178 of 7,178",)  # fmt: skip
+        f"counts: a subset of the official ones, {two}: train 24,709 of 28,709, test 7,178 of 7,178",)
     form["train"]["fear"] = 5567
     said, copy = split_notes("fer2013", two, sequences_of(form))
     assert said == f"counts: they differ from the official ones, {two}: train fear 5,567 instead of 4,097"
@@ -208,18 +208,18 @@ BALLOTS = [
     ((0, 0, 0, 0, 0, 0, 0, 0, 0, 10), "fer0000003.png", None, None),                      # no face, and a name
     ((0, 0, 0, 0, 0, 0, 4, 3, 3, 0), "fer0000003.png", None, "fear"),                     # the name again; most, but not half
     ((2, 0, 0, 0, 0, 0, 0, 7, 1, 0), "fer0000004.png", "contempt", "contempt"),
-]  # fmt: skip
+]
 
 
 def write_votes(path, usage=FULL, ballots=BALLOTS):
     path.write_text("\n".join([HEAD, *(f"{part},{name},{','.join(map(str, votes))}" for part, (votes, name, *_) in
-                                       zip(usage, ballots, strict=False))]) + "\n")  # fmt: skip
+                                       zip(usage, ballots, strict=False))]) + "\n")
     return path
 
 
 @pytest.mark.parametrize(("rule", "place", "left"), [
     ("majority", 2, "unknown 2, nf 1, unnamed 1"), ("argmax", 3, "tie 1, nf 1, unnamed 1"),
-])  # fmt: skip
+])
 def test_votes_are_joined_by_row(rule, place, left, tmp_path):
     """Unnamed rows, names that drift and occur twice, a tie, nine votes, no face."""
     root = write_csv(tmp_path / "in" / "fer2013.csv", [0] * 7, FULL)
@@ -275,7 +275,7 @@ def test_synthetic_rows_are_what_their_truth_says_in_every_form(drawn, tmp_path)
     (tmp_path / "csv" / "fer2013.csv").symlink_to(drawn / "fer2013.csv")
     found = scan(tmp_path / "csv")
     assert told(found) == [(f"{int(row['row']):05d}", row["expression"], {"Training": "train", "PublicTest": "validation",
-                            "PrivateTest": "test"}[row["usage"]]) for row in truth]  # fmt: skip
+                            "PrivateTest": "test"}[row["usage"]]) for row in truth]
     plus = scan(tmp_path / "csv", "ferplus", drawn / "fer2013new.csv")
     assert [one.expression or "" for one in plus.sequences] == [row["ferplus"] for row in truth]
     tables = [open_table(drawn / name) for name in ("fer2013.csv", "icml_face_data.csv")]

@@ -34,7 +34,7 @@ def test_too_few_people_for_the_usual_folds(tmp_path):
     done = run("prepare", "ck48", tmp_path / "in", tmp_path / "out")
     assert (done.exit_code, done.output) == (
         1, "Error: assigning folds: 10 folds cannot be made of 2 labelled subjects; choose 2; use --folds 2\n",
-    )  # fmt: skip
+    )
     assert not (tmp_path / "out").exists()
 
 
@@ -72,7 +72,7 @@ def test_a_dry_run_in_json_is_json(tmp_path):
     text = run(*command).output.splitlines()
     assert text[:2] == [
         "ck48: 3 sequences found, 3 labelled and selected, 2 subjects", "9 faces by rule all, 2 folds by rule step, landmarks by none",
-    ]  # fmt: skip
+    ]
     assert text[2] == f"1 shard with stored views, about {content['bytes'] / 1e6:.0f} MB, into {tmp_path / 'out'}"
     assert text[3:-1] == [f"note: {note}" for note in content["notes"]]
     assert not (tmp_path / "out").exists()
@@ -167,7 +167,7 @@ def test_a_model_file_that_a_package_brings_needs_no_licence_accepted(tmp_path):
     done = run("weights", "fetch", entry.name, "--from", tmp_path / "mine.dat")
     assert (done.exit_code, done.output) == (
         1, f"Error: fetching {entry.name}: it comes with the package {entry.package}, so no file can take its place\n",
-    )  # fmt: skip
+    )
 
 
 def test_checks_answer_programs_too(write_tiny, tmp_path):

@@ -161,7 +161,7 @@ def test_two_processes_cannot_write_to_one_folder(pictures, tmp_path):
         took = time.monotonic() - began
         assert second.returncode == 1 and second.stderr.strip() == (
             f"Error: preparing into {out}: process {holder.pid} is writing there already"
-        )  # fmt: skip
+        )
         assert took < 20 and bytes_of(out) == before and json.loads((out / ".lock.json").read_bytes()) == {"process": holder.pid}
     finally:
         holder.kill()

@@ -45,7 +45,7 @@ def pictures(root, seed=1):
     ("cmu", "cmu"), ("My faces (2)", "My-faces-2"), ("a/b c.d", "b-c.d"), ("Gesichter äöü", "Gesichter-äöü"), ("...", "folder"),
     ("mmi", "mmi-folder"),
     ("CK+", "CK+-folder"), ("CK+48", "CK+48"), ("x" * 99, "x" * 60), (unicodedata.normalize("NFD", "é"), "é"), ("-v", "v"), ("_x", "_x"),
-])  # fmt: skip
+])
 def test_the_default_is_the_folders_own_name_as_far_as_it_can_name_a_run(folder, name):
     """Seen red: blanks and brackets in the name of a run's folder; a folder called mmi had MMI's counts and licence in its card."""
     assert default_name(Path("/data") / folder) == name

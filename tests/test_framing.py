@@ -85,7 +85,7 @@ def test_other_points_another_version_and_crops_of_others_are_told():
 @pytest.mark.parametrize(("one", "other"), [
     (settings("ck+", "dlib"), settings("oulu", "dlib")), (settings("ck48", "dlib", detector="whole"), settings("cmu", "dlib")),
     (settings("a", "none"), settings("a", "none")),
-])  # fmt: skip
+])
 def test_faces_that_are_alike_are_no_reason_to_say_anything(one, other):
     """Points in the whole picture align a face as others do. Seen red: a sentence for `whole` beside a detector."""
     assert said(one, other) == ""

@@ -410,7 +410,7 @@ def test_the_cases_whose_names_no_repository_can_hold(tmp_path):
 
 
 @pytest.mark.parametrize(("line", "said"), [("p0/0_neutral.png,p0,happy", "expression is 'neutral' and 'happy'"),
-                                            ("p0/0_neutral.png,p3,neutral", "subject is 'p0' and 'p3'")])  # fmt: skip
+                                            ("p0/0_neutral.png,p3,neutral", "subject is 'p0' and 'p3'")])
 def test_lines_that_contradict_each_other_are_refused(faces, tmp_path, line, said):
     """A wrong person is a wrong fold. Seen red: the first line won, and the other one `repeats` it."""
     path = index(tmp_path, [*rows("p{n}"), line.split(",")])

@@ -151,7 +151,7 @@ DIFFERENT = [
     ({"backend": {"weights_sha256": "f" * 64}}, "model files"), ({"pipeline_version": 9}, "pipeline"),
     ({"backend": {"detector": "whole"}}, "settings of the landmark backend: detector not set in .*a, detector whole in .*b"),
     ({"opencv": "9.9.9"}, "version of OpenCV: .*9.9.9"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("settings", "words"), DIFFERENT)
@@ -172,7 +172,7 @@ def test_a_detector_that_the_backend_does_not_use_is_no_difference(three, tmp_pa
 @pytest.mark.parametrize(("names", "words"), [
     (("ck+", "ck48"), r"ck\+ and ck48: the same pictures"), (("kdef", "akdef"), "kdef and akdef"), (("mine", "mine"), "mine twice.*--name"),
     (("mine", "Mine"), "mine and Mine"),
-])  # fmt: skip
+])
 def test_the_same_pictures_are_refused(names, words, write_tiny, tmp_path):
     """Seen red: the table of such pairs not asked; two folders of one name."""
     for place, name in zip("ab", names, strict=True):

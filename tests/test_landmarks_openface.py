@@ -50,7 +50,7 @@ def csv_of(rows, lead=SEQUENCE, comma=",", points=POINTS_2D):
 def frames_csv(faces, comma=","):
     """Return what FeatureExtraction writes for a folder or a clip: one row a face; None: a row without success."""
     rows = [((n, 0, f"{n / 30:.3f}", "0.98" if face is not None else "0.02", int(face is not None)), FACE if face is None else face)
-            for n, face in enumerate(faces, 1)]  # fmt: skip
+            for n, face in enumerate(faces, 1)]
     return csv_of(rows, comma=comma)
 
 
@@ -123,7 +123,7 @@ def test_a_file_that_a_spreadsheet_saved_again_is_read(form, encoding):
         "sep": "sep=;\r\n" + semicolons.replace("\n", "\r\n"), "trailing": semicolons.replace("\n", ";;\n") + ";;;;\n",
         "whole line": "\n".join(f'"{line}"' for line in text.splitlines()),
         "float frames": "\n".join(semicolons.splitlines()).replace("\n1;0;", "\n1,0;0;").replace("\n3;0;", "\n3,0;0;"),
-    }[form]  # fmt: skip
+    }[form]
     faces = parse_csv(text.encode(encoding))
     assert faces.last == 3 and sorted(faces.frames) == [1, 3] and np.abs(faces.frames[3][0] - FACE - 1).max() <= 0.051
 

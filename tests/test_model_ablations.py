@@ -139,7 +139,7 @@ def test_the_svm_is_stored_as_plain_tensors_and_its_probabilities_are_named(abla
     n_f = SMOKE.network.representation
     assert {name: tuple(t.shape) for name, t in tensors.items() if name.startswith("head/")} == {
         "head/weight": (3, n_f), "head/bias": (3,), "head/mean": (n_f,), "head/scale": (n_f,),
-    }  # fmt: skip
+    }
     trained, fold = load_run(run, "cpu"), read_prepared(tiny_prepared).fold(1)
     views = open_views(tiny_prepared, fold.test)
     x = views.batch(torch.arange(views.n_faces), torch.zeros(views.n_faces, dtype=torch.int64))

@@ -40,7 +40,7 @@ def table(people, takes, expressions=SEVEN, frames=1, folds=3, shown=lambda pers
         {"image_id": f"t/S{person:02d}/{one}-{take}/{frame}", "dataset": "t", "subject": f"S{person:02d}", "sequence": f"{one}-{take}",
          "frame": frame, "expression": one, "fold": person % folds}
         for person in range(people) for one in shown(person) or expressions for take in range(takes) for frame in range(frames)
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows)
 
 
@@ -155,7 +155,7 @@ def test_cells_are_no_folds(tmp_path, tiny_prepared):
 @pytest.mark.parametrize(("line", "says"), [
     ("seed: 3", "seed is 3, and --seeds 0,1; give --seeds 3"),
     ("fold_rule: shuffled", "fold_rule is shuffled, and the draws of --design confounded"),
-])  # fmt: skip
+])
 def test_what_the_draws_set_is_refused_in_a_file_too(line, says, tmp_path):
     """But not where it says the same. Seen red, each: passed over in silence."""
     file = tmp_path / "mine.yaml"
@@ -175,7 +175,7 @@ def predictions(answers, part="unseen"):
         {"image_id": f"{subject}{part}{i}", "subject": subject, "sequence": f"{part}{i}", "expression": "fear", "part": part,
          "shows": "anger+contempt", "answer": SEVEN.index(answer)}
         for subject, given in answers.items() for i, answer in enumerate(given)
-    ]  # fmt: skip
+    ]
     rows = pd.DataFrame(rows)
     return predictions_frame(rows, np.eye(7)[rows["answer"]], SEVEN)
 
@@ -234,7 +234,7 @@ def test_arms_are_compared_on_the_runs_that_both_have(tmp_path):
     values = {(one.first, one.second): (one.n_runs, one.value and round(one.value.value, 4)) for one in found.differences}
     assert values == {
         ("a-missing", "baseline-missing"): (1, 0.1), ("b-missing", "baseline-missing"): (0, None), ("b-missing", "a-missing"): (0, None),
-    }  # fmt: skip
+    }
     assert found.recoveries == () and str(found.arms[0].spread) == "40.0% ± 28.3"
 
 
@@ -261,7 +261,7 @@ def test_an_arm_without_errors_has_no_shortcut_rate(tmp_path):
 @pytest.mark.parametrize(("rule", "more", "words"), [
     ("confounded", {"fold_seed": 1}, "fold_seed is 0 in .*/draw0-seed0 and 1 in"),
     ("missing", {}, "design is confounded in .* and missing in"),
-])  # fmt: skip
+])
 def test_arms_that_do_not_belong_together_are_refused(rule, more, words, tmp_path):
     """Seen red: without _refuse_apart."""
     frame = predictions({"S1": answers(5, 5)})
@@ -394,7 +394,7 @@ def test_what_a_design_lacks_is_said_before_anything_is_trained(write_tiny, tmp_
 
 @pytest.mark.parametrize(("sets", "design", "seed", "name"), [
     ([], "confounded", 0, "tiny-shortcut-smoke"), ([], "missing", 3, "tiny-shortcut-smoke-missing-draws3"),
-])  # fmt: skip
+])
 def test_where_it_goes_by_default(sets, design, seed, name, full_table):
     """Seen red: draws of another seed in the same folder."""
     found = asked(full_table, None, ({"preset": "smoke", "method": "degan", "fold_seed": seed}, None, sets), [], (0,), design=design)

@@ -76,7 +76,7 @@ def test_strong_gives_the_baseline_what_it_gives_the_head_and_the_method_nothing
 @pytest.mark.parametrize(("method", "fold", "parts"), [
     ("degan", 0, ("run", "network", "judges", "gan", "head")), ("cnn", 0, ("run", "network", "cnn")),
     ("pretrain", None, ("run", "network", "judges", "gan")),
-])  # fmt: skip
+])
 def test_the_lines_for_people_name_every_field_of_what_is_trained(method, fold, parts):
     """Seen red: the judges left out; stages that are not trained in."""
     config = preset("paper", method=method, fold=fold)
@@ -102,7 +102,7 @@ def test_json_there_and_back(name):
     gan=st.builds(
         GanConfig, epochs=st.none() | st.floats(1e-3, 999), lr=st.floats(1e-9, 1), betas=st.tuples(st.floats(0, 0.999), st.just(0.5))
     ),
-))  # fmt: skip
+))
 def test_json_there_and_back_for_any_values(config):
     """Seen red: floats rounded to 6 digits on the way out."""
     assert from_json(to_json(config)) == config

@@ -102,7 +102,7 @@ def test_in_json_the_figures_are_those_of_evaluate_and_the_log_is_elsewhere(fold
 
 @pytest.mark.parametrize("command", [
     ["crossval", "--folds", "0", "--method", "cnn"], ["train", "--fold", "0", "--method", "cnn"], ["pretrain"],
-])  # fmt: skip
+])
 def test_in_json_what_is_said_while_training_goes_to_stderr(command, tiny_prepared, tmp_path):
     """Seen red, each of the three: say=common.show under --json."""
     words = [*command, "--data", str(tiny_prepared), "--run", str(tmp_path / "r"), "--preset", "smoke", "--json"]

@@ -147,7 +147,7 @@ def test_running_accuracy_is_the_mean_that_it_says(tiny_prepared):
         now = [
             (real_e.argmax(1) == stage.expression[faces]).float().mean(), (real_i.argmax(1) == stage.identity[faces]).float().mean(),
             (fake_e.argmax(1) == 3).float().mean(),
-        ]  # fmt: skip
+        ]
         expected = 0.75 * expected + 0.25 * torch.stack(now)
     assert stage.accuracy.tolist() == pytest.approx(expected.tolist())
 

@@ -107,7 +107,7 @@ def test_any_file_gets_the_answer_that_predict_gives(run, face, tmp_path):
     pictures = {
         "grey.png": grey, "16-bit.png": grey.astype(np.uint16) * 257, "alpha.png": np.dstack([face, np.full(grey.shape, 9, np.uint8)]),
         "two.png": np.hstack([face, face[:, ::-1]]), "nobody.png": np.full_like(face, 127),
-    }  # fmt: skip
+    }
     for name, picture in pictures.items():
         cv2.imwrite(str(tmp_path / name), picture)
     (tmp_path / "cut.png").write_bytes((tmp_path / "grey.png").read_bytes()[:300])

@@ -28,7 +28,7 @@ def frame_of(*rows):
 BY_HAND = frame_of(
     ("A", "1", "anger", (0.4, 0.6, 0.0)), ("A", "1", "anger", (0.4, 0.6, 0.0)), ("A", "1", "anger", (0.9, 0.1, 0.0)),
     ("A", "2", "fear", (0.0, 1.0, 0.0)), ("B", "1", "fear", (0.9, 0.1, 0.0)), ("B", "2", "fear", (0.2, 0.7, 0.1)),
-)  # fmt: skip
+)
 
 
 def test_figures_by_hand():
@@ -94,7 +94,7 @@ def test_interval_over_pictures_draws_a_picture_with_all_its_answers():
     """People unknown: two networks that answer alike say no more than one. Seen red: rows drawn in place of pictures."""
     right = np.random.default_rng(0).random(100) < 0.7
     one = pd.DataFrame({"image_id": [f"fer2013/{n}" for n in range(100)], "subject": "", "expression": "fear",
-                        "predicted": np.where(right, "fear", "anger")})  # fmt: skip
+                        "predicted": np.where(right, "fear", "anger")})
     twice = pd.concat([one, one], ignore_index=True)
     assert interval_over_subjects(twice, np.random.default_rng(1)) == interval_over_subjects(one, np.random.default_rng(1))
 

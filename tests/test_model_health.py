@@ -21,7 +21,7 @@ SHARES = ("both_right", "judged_expression", "judged_identity")
 NAMES = {
     *SHARES, *(f"{name}_real" for name in SHARES), *(f"{name}_seen" for name in SHARES), "source_identity", "d_identity",
     "code_effect", "input_effect", "noise_effect", "kid_own",
-}  # fmt: skip                        # the tiny folder has no unseen cell
+}  # the tiny folder has no unseen cell
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_shares_by_hand():
         "both_right": 0.25, "both_right_seen": 0, "both_right_unseen": 1,
         "judged_expression": 0.5, "judged_expression_seen": third, "judged_expression_unseen": 1,
         "judged_identity": 0.5, "judged_identity_seen": third, "judged_identity_unseen": 1, "source_identity": 0.5,
-    }  # fmt: skip
+    }
     assert "both_right_unseen" not in said.shares(expression, target, seen | True)
 
 

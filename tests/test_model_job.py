@@ -49,7 +49,7 @@ def test_auto_is_what_the_first_run_was_started_with(tiny_prepared, tmp_path, mo
 @pytest.mark.parametrize(("default", "what"), [
     (default_run, "-fold0"), (default_crossval, ""), (lambda job: default_crossval(job, 2), "-repeated"),
     (lambda job: default_sweep(Sweep(job.data, Path(), (Point({"cnn.lr": 1e-3}, job.config),))), "-sweep-cnn.lr"),
-])  # fmt: skip
+])
 def test_a_run_in_the_folder_of_before_is_not_started_again_in_silence(default, what, init, tiny_prepared, tmp_path, monkeypatch):
     """The names of folders had neither preset nor start. Seen red: trained from nothing in a new folder; another preset refused."""
     monkeypatch.chdir(tmp_path)
@@ -69,7 +69,7 @@ def test_the_preset_for_starts_is_called_recipe_in_a_name(tiny_prepared):
     jobs = {name: Job(tiny_prepared, Path(), preset(name, method="cnn", init="f" * 64)) for name in ("pretrained", "small")}
     assert {name: str(default_crossval(job)) for name, job in jobs.items()} == {
         "pretrained": "runs/tiny-cnn-pretrained-recipe-ffffffff", "small": "runs/tiny-cnn-pretrained-ffffffff",
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("command", ["train", "crossval", "sweep"])

@@ -35,12 +35,12 @@ TABLE_A = [
     (128, 24, 147_456), (96, 24, 110_592), (192, 24, 165_888),
     (192, 12, 331_776), (128, 12, 221_184), (256, 12, 294_912),
     (256, 6, 589_824), (160, 6, 368_640), (350, 6, 504_000),
-]  # fmt: skip
+]
 # Table B: output channels, pixels.
 TABLE_B = [
     (160, 6), (256, 6), (256, 12), (128, 12), (192, 12), (192, 24), (96, 24), (128, 24),
     (128, 48), (64, 48), (64, 48), (64, 96), (32, 96), (1, 96),
-]  # fmt: skip
+]
 
 
 def made(make, std=0.02, seed=0):
@@ -176,7 +176,7 @@ def test_a_layer_whose_first_weights_are_not_written_down_is_refused():
         (lambda: to_input_size(torch.zeros(1, 96, 96), 48), r"views: expected 4 dimensions .*, got 3"),
         (lambda: made(lambda: BaselineCnn(SMALL, CNN, 7))(torch.zeros(2, 1, 48, 47)), r"dimension 3 must be 48, got 47"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_shape_is_named_with_dimension_expected_and_got(call, message):
     """Seen red: the message gave expected and got the other way round."""
     with pytest.raises(ShapeError, match=message):

@@ -95,7 +95,7 @@ def test_the_formulas_are_those_of_bn_and_elu(shape, dtype):
 def test_the_gradients_are_those_of_the_output():
     """In float64, by differences. Seen red: the share of the normalised values left out."""
     x, weight, bias = (torch.randn(*shape, dtype=torch.float64, generator=stream(0, name), requires_grad=True)
-                       for name, shape in (("x", (3, 4, 2, 3)), ("weight", (4,)), ("bias", (4,))))  # fmt: skip
+                       for name, shape in (("x", (3, 4, 2, 3)), ("weight", (4,)), ("bias", (4,))))
 
     def both(x, weight, bias):                   # used twice, as D is: on other values with the same weights
         norm = SimpleNamespace(weight=weight, bias=bias, track_running_stats=False, momentum=0.1, eps=1e-5)
@@ -178,7 +178,7 @@ class Failing:
     (Plain(off=0.01, above=65_536), r"they differ by 0.0\d+ of the largest value"),
     (Plain(off=0.01, of=16), r"they differ by 0.0\d+ of the largest value"),
     (Plain(off=0.01, of=5), r"they differ by 0.0\d+ of the largest value"),
-])  # fmt: skip
+])
 def test_kernels_that_fail_or_compute_something_else_are_not_used(kernels, why, monkeypatch):
     """Seen red: nan allowed, as it is not larger than anything; few rows tried alone; no channels that 16 divides, or only such."""
     monkeypatch.setattr(norm_elu, "with_triton", lambda: kernels)

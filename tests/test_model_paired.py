@@ -18,7 +18,7 @@ def predictions(right: dict[str, list[bool]], frames: int = 1) -> pd.DataFrame:
             "predicted": "fear" if good else "anger", "p_anger": 1.0 - good, "p_fear": float(good),
         }
         for person, all_right in right.items() for i, good in enumerate(all_right)
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows)
 
 

@@ -31,7 +31,7 @@ def fold_of(person, right, wrong):
     rows = pd.DataFrame({
         "image_id": [f"d/{person}/{i}/00000001" for i in range(n)], "subject": person, "sequence": [str(i) for i in range(n)],
         "expression": "anger",
-    })  # fmt: skip
+    })
     return predictions_frame(rows, np.array([[0.8, 0.2]] * right + [[0.3, 0.7]] * wrong), CLASSES)
 
 

@@ -190,7 +190,7 @@ def test_a_folder_loses_nothing(run, folder, tmp_path):
     assert [(row["source"], row["frame"], row["face"], row["status"]) for row in rows] == [
         ("broken.jpg", "", "0", "unreadable"), ("sub/p2.png", "", "1", "ok"), ("sub/p10.png", "", "1", "ok"), ("talk.avi", "0", "1", "ok"),
         ("talk.avi", "1", "0", "no-face"), ("talk.avi", "2", "1", "ok"), ("wall.jpg", "", "0", "no-face"),
-    ]  # fmt: skip
+    ]
     assert "broken.jpg is none of PNG, JPEG" in rows[0]["note"] and rows[-1]["note"] == "no face was found"
     for row in rows:
         values = [float(row[name]) for name in row if name.startswith("p_") and row[name]]
@@ -448,7 +448,7 @@ def test_no_landmark_backend_stands_in_for_another_unasked(run, prepared_ck, tmp
         ("gone", {"faces": None, "data": "gone"}, "a backend that is not known"),
         ("other", {"faces": None, "manifest_sha256": "0"}, "a backend that is not known"),
         ("given", {"faces": faces | {"landmarks": "dataset"}}, "that was done with dataset"),
-    ):  # fmt: skip
+    ):
         folder = changed(run, tmp_path / name, **content)
         with pytest.raises(ConfigError, match=rf"{used}.*; say what to take for new pictures: --landmarks fan, dlib or none"):
             fer_model.load(folder, "cpu")

@@ -162,7 +162,7 @@ def test_a_started_run_that_was_stopped_ends_in_the_same_bits(started, pretraine
 def test_networks_of_other_sizes_are_refused(pretrained, tiny_prepared, tmp_path, change, message):
     config = replace(SMOKE, network=replace(SMOKE.network, **change))
     for doing in (lambda: train(Job(tiny_prepared, tmp_path / "r", config, init=pretrained), "cpu", say=quiet),
-                  lambda: plan(Job(tiny_prepared, tmp_path / "r", config, init=pretrained), "cpu")):  # fmt: skip
+                  lambda: plan(Job(tiny_prepared, tmp_path / "r", config, init=pretrained), "cpu")):
         with pytest.raises(ConfigError, match=f"networks must have the same sizes, but {message}"):
             doing()
     assert not (tmp_path / "r" / "config.json").exists()

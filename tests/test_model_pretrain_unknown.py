@@ -214,7 +214,7 @@ def test_somebody_of_a_joined_database_is_not_tested_under_the_plain_name(on_joi
     for data, fold, init, who in (
         (own, 1, on_joined, r"ck\+/S001"), (others, 2, on_joined, "others/S002"), (tmp_path / "both", 0, on_joined, r"others/S00\d"),
         (joined, 1, runs, r"others/S00\d"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(FoldError, match=rf"it was trained on {who} .*, who is held out in fold {fold}"):
             train(Job(data, tmp_path / "r", replace(SMOKE, fold=fold), init=init), "cpu", say=quiet)
     assert not (tmp_path / "r" / "config.json").exists()

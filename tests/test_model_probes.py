@@ -234,7 +234,7 @@ def test_reduction_learns_from_the_training_part_alone():
 def test_three_frames_of_a_long_sequence_count_and_all_of_a_short_one():
     """Seen red: none of the long ones."""
     rows = pd.DataFrame([("d", "S", str(n), "fear", f"{n}-{i}") for n in (2, 3, 4, 100) for i in range(n)],
-                        columns=["dataset", "subject", "sequence", "expression", "image_id"])  # fmt: skip
+                        columns=["dataset", "subject", "sequence", "expression", "image_id"])
     kept = few_frames(rows)["image_id"].tolist()
     assert kept == ["2-0", "2-1", "3-0", "3-1", "3-2", "4-0", "4-2", "4-3", "100-0", "100-34", "100-67"]
 
@@ -282,7 +282,7 @@ def test_probe_writes_and_prints_every_feature(runs):
     assert row == {
         "features": "pixels", "probe": "identity linear", "people": "test fold", "value": 1.0, "chance": None, "n_people": 2,
         "n_train": 8, "n_test": 12, "width": 7, "spread": None, "n_unmoved": None,
-    }  # fmt: skip
+    }
     assert rows["f(x)", "expression mlp", "test fold"]["width"] == 16
 
 

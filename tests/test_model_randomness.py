@@ -70,7 +70,7 @@ def test_neighbours_steps_places_and_names_tell_nothing_of_each_other():
         "column": (u[:, :-1], u[:, 1:]), "row": (u[:-1], u[1:]), "two rows": (u[:-2], u[2:]), "step": (u, drawn(1)),
         "place": (u, drawn(place=1)), "places": (drawn(place=1), drawn(place=2)), "name": (u, drawn(name="b")),
         "mirrored": (u, u.flip(1)),
-    }  # fmt: skip
+    }
     for what, (a, b) in others.items():
         kept = [(one >= 0.5).double() for one in (a, b)]
         assert abs(correlation(a, b)) < 5 and abs(correlation(*kept)) < 5, what

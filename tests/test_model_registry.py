@@ -93,7 +93,7 @@ def test_another_network_is_trained_watched_predicted_with_and_loaded(linear, ti
     ("deae", {}, (), r"ae\.batch 8 in parts of whole fours; set it to a multiple of 16"),
     ("iacnn", {}, (), r"iacnn\.batch 8 in parts of whole fours; set it to a multiple of 16"),
     ("cnn", {}, (), None),
-])  # fmt: skip
+])
 def test_several_processes_share_batches_in_whole_parts(method, changes, taken, says):
     """With two samples each of DE-AE, one process had none with a target: its loss was not a number; IACNN's pairs were torn.
 

@@ -117,7 +117,7 @@ def test_what_had_seen_more_is_in_a_table_of_its_own(two, tmp_path):
         "unknown": seen(dataset="fer2013"),
         "twice": seen(dataset="others", people=["jaffe/KA", *(f"others/S{n}" for n in range(5))], n_people=5, before=before),
         "file": seen(trained_on="ImageNet", said="resnet.pth, trained on ImageNet"),
-    }  # fmt: skip
+    }
     started = [runs.write_method(tmp_path / name, method="cnn", change=change) for name, change in starts.items()]
     page, content = write([*two, *started], tmp_path / "out")
     told = [one["seen_before"].partition(" (")[0] for one in content["figures"]]
@@ -163,7 +163,7 @@ def test_methods_are_told_apart_by_what_differs(tmp_path):
         "plain": lambda content: None, "dropout": set_head("dropout", 0.5),
         "unknown": lambda content: content["config"].update(ablation="taps"),
         "data": lambda content: content.update(manifest_sha256="cd" * 32),
-    }  # fmt: skip
+    }
     cnn = runs.write_fold(tmp_path / "cnn", method="cnn")
     paths = [runs.write_fold(tmp_path / name, change=change) for name, change in changes.items()]
     labels = [method.label for method in gather([cnn, *paths])]
@@ -216,7 +216,7 @@ def test_settings_that_differ_are_a_table_of_the_report(tmp_path):
     page, report = write([cnn, one, other], tmp_path / "out")
     assert report["settings"] == [
         {"name": "network.residual", "values": ["false", "true", "false"]}, {"name": "gan.lr", "values": ["0.1", "0.2", None]},
-    ]  # fmt: skip
+    ]
     assert [method["label"] for method in report["methods"]] == ["DE-GAN, residual false", "DE-GAN, residual true", "CNN (baseline)"]
     assert "network.residual false true false gan.lr 0.1 0.2 " in page.text
     assert "| gan.lr | 0.1 | 0.2 |  |" in (tmp_path / "out" / "report.md").read_text()
@@ -389,7 +389,7 @@ def test_the_spread_over_seeds_counts_the_folds_that_all_have(tmp_path):
 KEYS = {
     "schema_version", "written_by", "title", "databases", "drawn", "findings", "methods", "settings", "figures", "seeds", "comparisons",
     "nothing_in_common", "incomplete", "probes", "paper",
-}  # fmt: skip
+}
 
 
 def test_json_page_and_markdown_hold_the_same_numbers(two, written):
@@ -402,7 +402,7 @@ def test_json_page_and_markdown_hold_the_same_numbers(two, written):
         assert one["pooled"] == json.loads(json.dumps(evaluate(frame).to_dict()))
         assert set(one) == {
             "name", "method", "seed", "seen_before", "pooled", "mean_of_folds", "folds", "sentences", "kimg", "processor_minutes",
-        }  # fmt: skip
+        }
         assert len(one["folds"]) == 3 and one["processor_minutes"] == (3 if one["method"] == "DE-GAN" else 1.5)
         costs = f"{one['kimg']:g}", f"{one['processor_minutes']:.1f}"
         assert f"% | {costs[0]} | {costs[1]} |" in text and f"{percent(one['pooled']['frame_macro_recall'])} {' '.join(costs)}" in page.text
@@ -478,7 +478,7 @@ def test_what_had_seen_more_has_no_row_in_the_papers_table(tmp_path):
 @pytest.mark.parametrize(("method", "published", "differs"), [
     ("degan", "DE-GAN: 97.36", "the paper pre-trains it on 60,600 faces of BU-4DFE"), ("derl", "DeRL: 97.30", "its paper pre-trains"),
     ("cnn", "CNN (baseline): 90.34", "the paper says nothing of its layers"), ("iacnn", "IACNN: 95.37", "its paper's layers"),
-])  # fmt: skip
+])
 def test_a_method_of_the_paper_stands_beside_its_own_row(tmp_path, method, published, differs):
     """Both figures, how the protocols differ, and another preset than the paper's: so none is comparable. Of other methods nothing is
     published. Seen red: rivals alone, without degan and cnn; without the preset."""
@@ -496,7 +496,7 @@ def test_a_method_of_the_paper_stands_beside_its_own_row(tmp_path, method, publi
     ({"dataset": "jaffe", "people": ["jaffe/KA"], "n_people": 1}, True), ({"dataset": "fer2013"}, False),
     ({"said": "resnet.pth, trained on ImageNet"}, False),
     ({"dataset": "jaffe", "people": ["jaffe/KA"], "n_people": 1, "before": {"dataset": "fer2013", "n_faces": 9, "kimg": 1.0}}, False),
-])  # fmt: skip
+])
 def test_nobody_is_called_unseen_where_a_start_has_unknown_people(entry, known, tmp_path):
     """On the page and on the card. Seen red: the sentence of before, for every start."""
     run = runs.write_method(tmp_path / "cv", method="cnn", change=seen(**entry))
@@ -526,7 +526,7 @@ def test_probes_are_shown_where_there_are_some(two, written, tmp_path):
     assert report["probes"] == [
         {"method": "DE-GAN", "runs": 2, "columns": ["probe", "people", "chance", "f(x)", "pixels"],
          "rows": [["identity linear", "test fold", "10.0", "30.0", "90.0"]]}
-    ]  # fmt: skip
+    ]
     assert "identity linear test fold 10.0 30.0 90.0" in page.text
     assert not read(written)[1]["probes"]
 

@@ -170,7 +170,7 @@ def test_who_is_shown_is_learned_and_resumed_and_left_out_of_what_predicts(fold,
     before = one.learners["person"].network[1].weight.clone()
     losses = do(one, 0)
     assert set(losses) == {"cnn", "expression", "person", "confusion"} and losses["cnn"].item() == pytest.approx(
-        (losses["expression"] + losses["person"] + 0.1 * losses["confusion"]).item())  # fmt: skip
+        (losses["expression"] + losses["person"] + 0.1 * losses["confusion"]).item())
     assert not torch.equal(one.learners["person"].network[1].weight, before)
     two.restore(Checkpoint(1, {name: tensor.clone() for name, tensor in one.tensors().items()}, {}), "memory")
     assert do(two, 1)["person"].item() == do(one, 1)["person"].item()

@@ -164,7 +164,7 @@ def loud(config):
 WAYS = [loud(config) for config in (
     preset("smoke", fold=1), preset("smoke", method="cnn", fold=1), choosing(), with_head(choosing("degan"), "taps"),
     with_head(preset("smoke", fold=1), "f-mlp"), with_head(preset("smoke", fold=1), "f-svm"),
-)]  # fmt: skip
+)]
 
 
 @pytest.fixture(scope="module")

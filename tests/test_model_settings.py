@@ -46,7 +46,7 @@ def written(tmp_path, text):
     ("gan.betas=(0, 0.9)", (0.0, 0.9)), ("head.taps=[conv12, 'conv23',conv33,conv43]", ("conv12", "conv23", "conv33", "conv43")),
     ("network.d_without_norm=conv11", ("conv11",)), ("network.d_without_norm=", ()), ("network.d_without_norm=[]", ()), ("seed=7", 7),
     ("head.variant=f-svm", "f-svm"), ("preset=paper", "paper"),
-])  # fmt: skip
+])
 def test_a_value_has_the_type_of_its_field(text, value, tmp_path):
     """On the command line and in a file. Seen red: YAML's own types, in which 1e-4 is text and `no` false."""
     key, _, raw = text.partition("=")
@@ -149,7 +149,7 @@ def test_a_new_budget_takes_the_place_of_the_old_one(tmp_path):
     (["cnn.lr=1"], {}, "configuration: cnn.lr has no effect on method degan, which trains gan and head"),
     (["judges.kimg=1"], {"method": "cnn"}, "configuration: judges.kimg has no effect on method cnn, which trains cnn"),
     ([], {"method": "cnn", "head.variant": "taps"}, "configuration: head.variant has no effect on method cnn, which trains cnn"),
-])  # fmt: skip
+])
 def test_what_cannot_be_set_is_answered_with_what_can(sets, named, message):
     """Seen red, each: the check away, or the value let through."""
     with pytest.raises(ConfigError) as caught:
@@ -184,7 +184,7 @@ def test_a_command_that_trains_one_method_takes_no_other():
     ("fold: 1", "line 1: fold is set by --fold, or by --folds where there are several"),
     ("seed: !!python/object/apply:os.getcwd []", "line 1: seed has the type tag:yaml.org,2002:python/object/apply:os.getcwd; plain values"
      " are read and no others"),
-])  # fmt: skip
+])
 def test_a_file_that_is_no_settings_is_refused_with_its_line(text, message, tmp_path):
     """Seen red: PyYAML's own loader took the last of two keys; without the tags' check the third list passed as text."""
     path = written(tmp_path, text)
@@ -195,7 +195,7 @@ def test_a_file_that_is_no_settings_is_refused_with_its_line(text, message, tmp_
 
 @pytest.mark.parametrize(("content", "message"), [
     (b"gan: {lr", "not YAML"), (b"\xff\xfe\x00", "not YAML"), (b"a: 1\n---\nb: 2\n", "not YAML"), (b"[" * 1200, "nested too deeply"),
-])  # fmt: skip
+])
 def test_a_file_that_is_no_yaml_is_refused(content, message, tmp_path):
     path = tmp_path / "x.yaml"
     path.write_bytes(content)
@@ -232,7 +232,7 @@ def test_what_differs_comes_first_and_budgets_that_gave_way_do_not_count():
     (["network.residual=yes", "gan.targets=any"], {}, "-network.residual_true-gan.targets_any"),
     (["network.d_without_norm=conv11,conv53"], {}, "-network.d_without_norm_conv11_conv53"), (["gan.epochs=2"], {}, "-gan.epochs2"),
     (["gan.lr=1e-4", "gan.batch=8", "gan.d_interval=2", "head.dropout=0.3", "head.encoder_lr=1e-3"], {}, "-gan.batch8-5settings-{}"),
-])  # fmt: skip
+])
 def test_the_name_holds_what_differs_from_the_preset(sets, named, suffix):
     """And nothing where nothing is set: runs of before keep their names. Seen red: the seed in it; no limit to its length."""
     found = name_suffix(of(*sets, **named))
@@ -326,7 +326,7 @@ def test_a_dry_run_says_first_what_was_set_and_where_the_run_would_go(tiny_prepa
     (["sweep", "--set", "seed=1,2"], "--set seed: the seeds of a sweep are set by --seeds"),
     (["sweep", "--set", "gan.lr=[1e-4,2e-4]"],
      "--set gan.lr=[1e-4,2e-4]: gan.lr must be a number; name alternatives between commas, without brackets"),
-])  # fmt: skip
+])
 def test_a_setting_that_is_none_is_one_sentence_and_exit_code_1(words, message, tiny_prepared, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert call(*words, "--data", tiny_prepared, code=1) == f"Error: {message}\n"

@@ -53,7 +53,7 @@ STAGE_CASES = {
     "cnn, members and confusion": (("cnn",), cnn(dropout=0.5, members=2, confusion=0.1, balanced=True), 1),
     "cnn, identities swapped": (("cnn",), cnn(identity_swap=0.6, swap_part="effect"), 1),
     "iacnn": (("iacnn",), smoke("iacnn"), 1),
-}  # fmt: skip
+}
 
 
 def made(stages, config):

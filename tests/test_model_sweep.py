@@ -37,7 +37,7 @@ def test_a_grid_is_every_combination_in_order(tmp_path):
     assert len(found) == 8 and list(found[0].values) == ["gan.lr", "gan.betas", "network.residual"]
     assert [tuple(one.values.values()) for one in found[:3]] == [
         (1e-4, (0.0, 0.9), False), (1e-4, (0.0, 0.9), True), (1e-4, (0.5, 0.999), False),
-    ]  # fmt: skip
+    ]
     assert found[3].config.gan.betas == (0.5, 0.999) and found[3].config.network.residual and found[3].config.preset == "smoke"
     assert grid({}, None, [])[0].config == preset("small")
     with pytest.raises(ConfigError, match=r"gan.lr must be a number, not ''"):
@@ -51,7 +51,7 @@ def test_a_grid_is_every_combination_in_order(tmp_path):
     (["fold_rule=manifest,shuffled"], "degan-smoke-sweep-fold_rule", "degan-shuffled0-seed1"),
     ([], "degan-smoke-sweep", "degan-seed1"),
     (["head.variant=taps,f-svm"], "degan-smoke-sweep-head.variant", "degan-f-svm-seed1"),
-])  # fmt: skip
+])
 def test_folders_hold_what_varies_even_where_it_is_the_presets_value(sets, name, folder, tiny_prepared, tmp_path):
     """Seen red: two presets in one folder."""
     found = grid({} if "preset" in str(sets) else {"preset": "smoke"}, None, sets)
@@ -80,7 +80,7 @@ def test_a_sweep_that_was_interrupted_resumes(tiny_prepared, tmp_path, monkeypat
     said = call(
         "sweep", "--data", tiny_prepared, "--run", asked.path, "--method", "cnn", "--preset", "smoke", "--kimg-cnn", 0.016,
         "--set", "cnn.lr=1e-3,2e-3", "--set", "cnn.dropout=0,0.5", "--folds", "1", "--devices", "cpu",
-    )  # fmt: skip
+    )
     assert "complete; 4 runs were complete before" in said and "Together 4 runs, 0.064 kimg" in said
     assert "chosen on the test folds" in said
 

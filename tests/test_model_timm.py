@@ -170,7 +170,7 @@ def test_the_size_of_pictures_is_said_to_those_that_ask(arch):
         ("resnet18.a1_in2k", "no weights of that name.*resnet18.a1_in1k"),
         ("edgenext_xx_small", "16 x 16"),
     ],
-)  # fmt: skip
+)
 def test_what_timm_does_not_have_or_does_not_take_is_said(arch, says):
     """Before anything is trained. Seen red, each."""
     with pytest.raises(ConfigError, match=f"timm.arch.*{says}"):
@@ -233,7 +233,7 @@ def test_a_run_is_named_by_its_architecture(tiny_prepared, tmp_path):
         call(*words, "--arch", arch, "--run", tmp_path / arch, "--folds", "0,1")
     assert [one.label for one in gather([tmp_path / "test_resnet", tmp_path / "test_efficientnet"])] == [
         "timm test_resnet", "timm test_efficientnet",
-    ]  # fmt: skip
+    ]
     said = call("train", "--fold", 0, "--data", tiny_prepared, "--method", "cnn", "--arch", "resnet10t", "--preset", "smoke", code=1)
     assert "timm.arch has no effect on method cnn" in said
 

@@ -127,7 +127,7 @@ def test_what_is_refused_removes_nothing_and_leaves_no_folder(run, tiny_prepared
     ({"head": {"taps": ("conv12", "conv23", "conv33", "foo")}}, 1, "unknown layer of head.taps 'foo'"),
     ({"network": {"d_without_norm": ("conv99",)}}, 1, "unknown layer of network.d_without_norm 'conv99'"),
     ({}, 3, r"3 processes cannot share judges\.batch 8"),
-])  # fmt: skip
+])
 def test_settings_that_no_stage_can_be_made_with_remove_nothing(run, tiny_prepared, tmp_path, monkeypatch, changes, processes, says):
     """Seen red, each: refused where the stage was made, behind the removal of a finished run; of head.taps with stage 1 trained."""
     there, new = tmp_path / "there", tmp_path / "new"
@@ -159,7 +159,7 @@ def test_a_run_that_is_started_anew_takes_its_precision_from_nothing_that_lay_th
 @pytest.mark.parametrize(("name", "doing"), [
     ("r", "making the folder"), ("checkpoints", "making the folder"), ("samples", "making the folder"), (".lock", "locking"),
     ("log.jsonl", "writing"),
-])  # fmt: skip
+])
 def test_a_full_disk_is_one_sentence_with_place_and_advice(name, doing, tiny_prepared, tmp_path, monkeypatch):
     """Seen red, each: "No space left on device" alone."""
 
@@ -233,7 +233,7 @@ def test_the_default_run_folder_names_data_method_and_fold(tiny_prepared, tmp_pa
 @pytest.mark.parametrize("words", [
     ["train", "--fold", 0], ["train", "--fold", 0, "--dry-run"], ["pretrain"], ["crossval", "--folds", "0,1"],
     ["crossval", "--folds", "0,1", "--repeats", 1, "--dry-run"],
-])  # fmt: skip
+])
 def test_the_manifest_is_read_and_checked_once(words, tiny_prepared, tmp_path, monkeypatch):
     """By each command, the second time too, when all is complete. Seen red: read by each fold of crossval, 3 times; by the name of
     the default folder and by train, 2 times."""
@@ -304,7 +304,7 @@ def test_a_terminal_shows_a_bar_for_each_stage(tiny_prepared, tmp_path, monkeypa
     call("train", "--data", tiny_prepared, "--run", tmp_path / "r", "--fold", 0, "--preset", "smoke")
     for stage in ("judges", "gan", "head"):
         steps = [entry["steps"] for entry in map(json.loads, (tmp_path / "r" / "log.jsonl").read_text().splitlines())
-                 if entry["event"] == "tick" and entry["stage"] == stage][-1]  # fmt: skip
+                 if entry["event"] == "tick" and entry["stage"] == stage][-1]
         assert re.search(rf"{stage} .*\b{steps}/{steps}\b", re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", drawn.getvalue())), stage
 
 

@@ -93,7 +93,7 @@ def test_a_run_that_fails_and_an_interrupt_cost_no_other_run(alone, tiny_prepare
     ("size", "jobs", "devices", "expected"),
     [("small", 4, ("cuda:0",), 4), ("small", 20, ("cuda",), 10), ("paper", 4, ("cuda:0", "auto"), 1), ("small", 1, ("cuda:0",), 1),
      ("small", 2, ("cuda:0", "cuda:1"), None), ("small", 4, ("cpu",), None)],
-)  # fmt: skip
+)
 def test_runs_take_turns_on_one_gpu_if_their_steps_are_small(tiny_prepared, tmp_path, monkeypatch, size, jobs, devices, expected):
     """Else they are processes: on CPUs, on several GPUs. Seen red: a paper-size step in turns, too."""
     gpu = torch.device("cuda:0")
@@ -121,7 +121,7 @@ class Gpus:
             "Stream": self.stream, "stream": self.on, "current_stream": lambda device: self.current,
             "default_stream": lambda device: DEFAULT, "graph": self.graph, "graph_pool_handle": object, "CUDAGraph": lambda: graphs,
             "is_available": lambda: True, "device_count": lambda: 2, "set_device": self.used.append,
-        }.items():  # fmt: skip
+        }.items():
             monkeypatch.setattr(torch.cuda, name, stand_in)
 
     def stream(self, device):

@@ -102,7 +102,7 @@ LOADED = {
     ),
     "compiled.pth": lambda t, path: torch.save({"model_ema": behind("_orig_mod.backbone.", t), "best_acc": np.float64(0.9)}, path),
     "numpy1.pth": lambda t, path: numpy_1({"model": t, "best_acc": np.float64(0.9)}, path),
-}  # fmt: skip
+}
 
 
 def module(t):
@@ -139,7 +139,7 @@ REFUSED = {
     "list.pth": (lambda t, path: torch.save([torch.rand(2)], path), "holds a list"),
     "options.pth": (lambda t, path: torch.save({"epoch": 3, "lr": 0.1}, path), "no tensors by name, but epoch and lr"),
     "diverged.pth": (lambda t, path: torch.save({**t, "fc.bias": t["fc.bias"] * torch.nan}, path), "not finite, in fc.bias"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", LOADED)

@@ -59,7 +59,7 @@ def reasons(found):
 
 @pytest.mark.parametrize(("count", "expected"), [
     (3, (0, 1, 2)), (4, (0, 1, 3)), (5, (1, 2, 3)), (9, (2, 4, 6)), (75, (18, 37, 56)), (100, (24, 49, 75)),
-])  # fmt: skip
+])
 def test_three_frames_lie_evenly_over_the_middle_half(count, expected):
     """By hand: a quarter of the way from both ends, and half-way. Seen red: the quarter rounded up, (19, 37, 55) of 75."""
     one = Sequence("crema-d", "1001", "a", "anger", ClipFrames("a.flv", count))
@@ -153,7 +153,7 @@ def test_copies_as_mp4_are_read_with_the_sex_behind_the_name_and_next_to_the_flv
     assert found.sequences[0].frames[0].source == "zz/deep/1001_DFA_ANG_XX.flv"
     assert [(skip.source, skip.reason) for skip in found.skipped] == [
         ("mp4/1001_DFA_ANG_XX_01.mp4", "duplicate"), ("mp4/1001_DFA_ANG_X.mp4", "no-match"),
-    ]  # fmt: skip
+    ]
 
 
 def votes(path, rows):
@@ -175,7 +175,7 @@ def test_labels_by_the_face_votes_without_ties(tmp_path):
     found = crema_d.scan(tmp_path, labels="face-vote")
     assert [(one.sequence_id, one.expression) for one in found.sequences] == [
         ("1001/DFA_ANG_XX", "anger"), ("1001/DFA_SAD_XX", "neutral"), ("1002/DFA_FEA_XX", "fear"),
-    ]  # fmt: skip
+    ]
     details = {skip.source.split("/")[-1]: (skip.reason, skip.detail) for skip in found.skipped if skip.frames}
     assert details["1002_DFA_HAP_XX.flv"] == ("unlabelled", "people were divided: A:D")
     assert details["1002_DFA_DIS_XX.flv"] == ("unlabelled", "summaryTable.csv has no vote for it")
@@ -240,7 +240,7 @@ def test_clips_are_compared_with_the_published_sha256(tmp_path):
 @pytest.mark.parametrize(("dataset", "words"), [
     ("crema-d", "Open Database License 1.0; .* changed versions under the same licence"),
     ("ravdess", "CC BY-NC-SA 4.0. .* not for commercial use"),
-])  # fmt: skip
+])
 def test_what_may_be_passed_on_says_under_which_conditions(dataset, words):
     """Next to a folder of pictures whose licence is unknown it may not. Seen red: DO NOT PASS ON, of an open database."""
     from fer_data.share.terms import terms_of
@@ -268,7 +268,7 @@ def test_the_published_trials_are_counted_as_the_text_says():
 TRIALS = {
     "01-01-06-01-02-01-12": "fear", "02-01-06-01-02-01-12": "fear", "02-01-01-01-01-01-12": "neutral", "02-01-02-01-01-01-01": "calm",
     "02-01-08-02-01-01-01": "surprise", "02-02-03-01-01-01-02": "happiness",
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -303,7 +303,7 @@ def test_channel_intensity_and_calm_choose_the_rest(trials):
 def test_what_is_asked_for_and_not_there_is_said(trials):
     """Seen red: `two subjects with a labelled sequence are needed`."""
     with pytest.raises(DatasetError, match=r"none of 6 clips is --channel song, --modality with-sound, --intensity both; they are song "
-                                           r"video-only, speech video-only and speech with-sound"):  # fmt: skip
+                                           r"video-only, speech video-only and speech with-sound"):
         ravdess.scan(trials, channel="song", modality="with-sound")
 
 
@@ -317,7 +317,7 @@ def test_names_that_are_almost_right_are_listed(tmp_path):
 @pytest.mark.parametrize(("name", "words"), [
     ("a/03-01-06-01-02-01-12.wav", "these are the sounds of RAVDESS alone; its clips are in the archives Video_Speech_Actor_*.zip"),
     ("AudioWAV/1001_DFA_ANG_XX.wav", "these are the sounds of CREMA-D alone; its clips are in the folder VideoFlash"),
-])  # fmt: skip
+])
 def test_sounds_alone_are_named(name, words, tmp_path):
     """Seen red: `none of 1 files is`, without a cause."""
     tree(tmp_path, name)
@@ -356,7 +356,7 @@ def test_a_synthetic_tree_goes_through_everything(dataset, clips, unreadable, dr
     assert (summary.sequences, summary.subjects, summary.kept) == (clips, 2, 3 * clips)
     assert {reason: count for reason, count in summary.skipped.items() if reason in ("no-match", "duplicate", "unreadable")} == {
         "no-match": 1, "duplicate": 1, "unreadable": unreadable,
-    }  # fmt: skip
+    }
     rows, settings = read_manifest(tmp_path / "out"), read_settings(tmp_path / "out")
     with (drawn / dataset / "truth.csv").open(newline="") as file:
         truth = {(row["subject"], row["sequence"]): row["expression"] for row in csv.DictReader(file)}
@@ -388,7 +388,7 @@ def test_what_cannot_be_drawn_is_refused(tmp_path):
     for write, words in ((lambda: write_crema_d(tmp_path / "a", subjects=92), "1 to 91 subjects"),
                          (lambda: write_crema_d(tmp_path / "a", takes=13), "1 to 12 takes"),
                          (lambda: write_ravdess(tmp_path / "a", subjects=25), "1 to 24 subjects"),
-                         (lambda: write_ravdess(tmp_path / "a", frames=(4, 9)), "at least 5 frames")):  # fmt: skip
+                         (lambda: write_ravdess(tmp_path / "a", frames=(4, 9)), "at least 5 frames")):
         with pytest.raises(DatasetError, match=words):
             write()
     assert not list(tmp_path.iterdir())

@@ -17,7 +17,7 @@ ids = st.lists(words, min_size=1, max_size=3)
 
 
 @given(ids, st.sampled_from(["NFC", "NFD"]), st.lists(st.sampled_from(SPACES), min_size=4, max_size=4),
-       st.lists(st.tuples(st.integers(0, 40), st.sampled_from(INVISIBLE)), max_size=4), st.booleans())  # fmt: skip
+       st.lists(st.tuples(st.integers(0, 40), st.sampled_from(INVISIBLE)), max_size=4), st.booleans())
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])     # the first draw builds the table of letters
 def test_spellings_that_do_not_matter_give_one_id(parts, form, spaces, invisible, at_ends):
     """Seen red: without normalize; with text.split(" "); with Cf left in, or taken out after NFC."""
@@ -59,7 +59,7 @@ def test_names_that_hold_such_a_word_are_people(word):
     "group",
     [("001", "1"), ("S001", "s001"), ("S001", "S1"), ("S1", "S_1"), ("S 1", "S1"), ("S-1", "S_1"), ("Anna Maria", "AnnaMaria"),
      ("1-2", "1_2"), ("S1", "\uff331"), ("Stra\u00dfe", "STRASSE"), ("p1.a", "P01_A"), ("S1", "S1_"), ("00", "000")],
-)  # fmt: skip
+)
 def test_case_leading_zeros_and_separators_alone_are_told(group):
     """Seen red: without casefold, without lstrip, with spaces alone as separators."""
     assert [set(found) for found in alike(group)] == [set(group)]
@@ -69,7 +69,7 @@ def test_case_leading_zeros_and_separators_alone_are_told(group):
     "people",
     [("1", "10", "100"), ("Nat", "Nil"), ("1_12", "11_2", "112"), ("S1", "P1"), ("F01", "M01"), ("S0", "S"), ("a+", "a"),
      ("\u0915\u093f", "\u0915\u093e"), ("S1a", "S1b"), ("Ren\u00e9", "Rene"), ("S1.5", "S15")],
-)  # fmt: skip
+)
 def test_others_are_not_told(people):
     """The eighth: two syllables of Devanagari that differ in their vowel sign. Seen red: with every \\W as a separator."""
     assert alike(people) == []

@@ -136,7 +136,7 @@ REFUSED = {
     "training method deae on": ["train", "--split", "official", "--method", "deae"],
     "training cnn.balanced and cnn.confusion on": ["train", "--split", "official", "--method", "cnn", "--set", "cnn.balanced=true",
                                                    "--set", "cnn.confusion=0.1"],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("doing", REFUSED)
@@ -178,7 +178,7 @@ def test_a_run_on_the_official_split_says_people_unknown(run, prepared):
     assert set(read_predictions(run / "predictions.csv")["image_id"]) == set(frame.loc[frame["split"] == "test", "image_id"])
     assert result["rules"]["people"].startswith("people unknown: ") and "over the pictures" in result["rules"]["interval"]
     assert (result["evaluation"]["n_subjects"], result["evaluation"]["people"], result["evaluation"]["interval_over"]) == (
-        0, "people unknown", "pictures")  # fmt: skip
+        0, "people unknown", "pictures")
     done = CliRunner().invoke(fer_model, ["evaluate", str(run)])
     assert done.exit_code == 0 and "14 images, people unknown, of the test part" in done.stdout and "95 % over pictures" in done.stdout
     assert default_run(Job(prepared, run, OFFICIAL)).name == "fer2013-cnn-smoke-official"
@@ -189,7 +189,7 @@ def test_the_interval_over_pictures_is_that_of_a_binomial():
     person, no width at all."""
     right = np.arange(400) % 4 != 0
     frame = pd.DataFrame({"image_id": [f"a/{n}" for n in range(400)], "subject": "", "sequence": [str(n) for n in range(400)],
-                          "expression": "fear", "predicted": np.where(right, "fear", "anger"), "p_anger": 0.5, "p_fear": 0.5})  # fmt: skip
+                          "expression": "fear", "predicted": np.where(right, "fear", "anger"), "p_anger": 0.5, "p_fear": 0.5})
     found = evaluate(frame).frame_accuracy
     low, high = np.quantile(np.random.default_rng(1).binomial(400, 0.75, 200_000) / 400, [0.025, 0.975])
     assert found.value == 0.75 and abs(found.low - low) < 0.006 and abs(found.high - high) < 0.006
@@ -303,7 +303,7 @@ def test_databases_with_the_same_pictures_are_never_tested_on_each_other(group):
 
 def test_reports_and_probes_of_such_a_run_are_refused(run):
     for command, words in (("report", "is of an official split, people unknown"), ("card", "is of an official split, people unknown"),
-                           ("probe", "people unknown: the database does not say")):  # fmt: skip
+                           ("probe", "people unknown: the database does not say")):
         done = CliRunner().invoke(fer_model, [command, str(run)])
         assert done.exit_code == 1 and words in done.output and "`fer-model evaluate` shows" in done.output
 

@@ -29,7 +29,7 @@ PLAIN = {"landmarks": "none", "folds": 2, "views": "virtual"}
 ENCODERS = {".jpg": ".jpg", ".jpeg": ".jpg", ".jpe": ".jpg", ".jif": ".jpg", ".jfif": ".jpg", ".jfi": ".jpg", ".mpo": ".jpg",
             ".png": ".png", ".apng": ".png", ".bmp": ".bmp", ".dib": ".bmp",
             ".tif": ".tiff", ".tiff": ".tiff", ".webp": ".webp", ".pbm": ".pbm",
-            ".pgm": ".pgm", ".ppm": ".ppm", ".pnm": ".ppm", ".pam": ".pam"}  # fmt: skip
+            ".pgm": ".pgm", ".ppm": ".ppm", ".pnm": ".ppm", ".pam": ".pam"}
 
 
 def box(brand, *others):
@@ -63,7 +63,7 @@ UNREAD = {
     "SVG": b"<svg/>", "EPS": b"%!PS-Adobe",
     "a camera's raw file": raw_tiff((50706, 1)), "an icon": saved("ICO", sizes=[(8, 8)]), "PFM": b"PF\n8 8\n",
     "Radiance HDR": b"#?RADIANCE\n", "a Sun raster": b"\x59\xa6\x6a\x95",
-}  # fmt: skip
+}
 BRANDS = {"heix": "HEIC", "hevc": "HEIC", "heis": "HEIC", "avis": "AVIF", "crx ": "a camera's raw file", "msf1": "HEIF"}
 
 

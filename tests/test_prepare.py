@@ -210,7 +210,7 @@ def test_a_killed_run_goes_on_where_it_was(small_ck, tmp_path, workers):
     prepare_dataset("ck+", small_ck, tmp_path / "whole", SMALL)
     out = tmp_path / "out"
     command = [sys.executable, "-m", "cli.fer_data", "prepare", "ck+", str(small_ck), str(out), "--landmarks", "dlib", "--folds", "2",
-               "--views", "virtual", "--workers", str(workers)]  # fmt: skip
+               "--views", "virtual", "--workers", str(workers)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
     landmarks = out / "cache" / "landmarks"
     limit = time.monotonic() + 60

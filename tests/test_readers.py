@@ -117,7 +117,7 @@ FITS = {"a": 1, "b": {"x": [{}], "more": 2}, "c": [1, 0.5]}
         ({"c": [True]}, "o.c[0] must be a number, not True"), ({"d": 2}, "o: unknown key 'd'; choose a, b or c"),
         ({"a": ["x" * 999] * 9}, "o.a must be a whole number, not ['xxx"),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_named_by_its_place(change, said):
     """Seen red: `closed` always False in fer_data/schema.py; TypeError came out, not a sentence."""
     assert schema.read(Outer, FITS, "o") == Outer(1, {"x": [{}], "more": 2}, (1, 0.5))

@@ -41,7 +41,7 @@ def draw(rng: np.random.Generator, shift: tuple[int, int] = (0, 0), colour: bool
     light = int(rng.integers(-25, 25))
     for centre, axes, grey in [
         ((65, 66), (42, 56), 170), ((48, 44), (9, 4), 60), ((82, 44), (9, 4), 60), ((65, 64), (5, 12), 140), ((65, 90), (16, 6), 80),
-    ]:  # fmt: skip
+    ]:
         place = (centre[0] + shift[0], centre[1] + shift[1])
         cv2.ellipse(face, place, axes, 0, 0, 360, grey + light, -1, cv2.LINE_AA)
     face = cv2.GaussianBlur(face, (0, 0), 1.0)
@@ -56,14 +56,14 @@ def settings_of(rows: list[dict], skipped: list[Skip], records: list[shards.Shar
     config = {
         "landmarks": "dlib", "detector": "sfd", "views": "virtual", "colour": "grey", "folds": folds, "fold_rule": "step", "frames": None,
         "options": {"pattern": "{subject}/x.png"},
-    }  # fmt: skip
+    }
     backend = {"name": backend, "version": "20.0.1", "weights_sha256": "ab" * 32, "detector": "dlib-hog"}
     return {
         "dataset": dataset, "drawn": False,
         "classes": [], "frame_rule": "all", "config": config, "backend": backend, "code_version": "0.1.0",
         "opencv": "5.0.0", "pipeline_version": 1, "found": len(rows) + sum(counts.values()), "kept": len(rows), "skipped": dict(counts),
         "shards": {record.name: record.sha256 for record in records}, "notes": [],
-    }  # fmt: skip
+    }
 
 
 def make_folder(
@@ -96,7 +96,7 @@ def make_folder(
                         "backend_version": "20.0.1", "weights_sha256": "ab" * 32, "faces_found": 1,
                         "motion": 0.02 * frame, "jump": False, "residual_px": 1.0 + 0.01 * len(rows), "invented": 0.0,
                     }
-                )  # fmt: skip
+                )
     faces = np.stack([draw(rng, colour=colour) for _ in rows])
     change(rows, faces)
     (out / "shards").mkdir(parents=True)
@@ -166,7 +166,7 @@ def folder(tmp_path_factory):
     skipped = [
         Skip("S1/000/9.png", "no-face", "S1", "000", 9, detail="backend dlib"), Skip("S9/001", "unlabelled", "S9", "001", frames=7),
         Skip("S1/notes.txt", "no-match"),
-    ]  # fmt: skip
+    ]
     return make_folder(tmp_path_factory.mktemp("report") / "out", skipped=skipped)
 
 
@@ -192,7 +192,7 @@ def test_balance_is_counted_as_by_hand(folder, tmp_path):
         people = list(zip(keys, rows["fold"], rows["expression"], strict=True))
         counts = [
             [len({key for key, *cell in people if cell == [fold, name]}) for name in ("anger", "fear", "surprise")] for fold in (0, 1)
-        ]  # fmt: skip
+        ]
         head, *got = tables[caption]
         assert not head and [[int(cell) for cell in row[:3]] for row in got[:2]] == counts
         assert int(got[2][-1]) == len(set(keys))
@@ -311,7 +311,7 @@ def test_worst_faces_come_first_by_reasons_then_by_excess():
             "image_id": list("abcde"), "jump": [False, False, True, True, False],
             "residual_px": [1.0, 9.0, 1.0, 3.0, 2.5], "invented": [0.0, 0.0, 0.0, 0.0, 0.0],
         }
-    )  # fmt: skip
+    )
     table = examine(frame, np.full(5, 0.9), Limits(2.0, 0.05, 0.15))
     assert "".join(frame["image_id"][table["rank"].sort_values().index]) == "dbeca"
     assert table["reasons"][3] == ("jump", "residual") and table["reasons"][0] == ()

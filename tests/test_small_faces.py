@@ -43,7 +43,7 @@ class Fake(DetectorBackend):
 
 
 @pytest.mark.parametrize(("least", "sizes", "found"), [(90, [(100, 120)], True), (150, [(100, 120), (200, 240)], True),
-                                                        (300, [(100, 120), (200, 240)], False)])  # fmt: skip
+                                                        (300, [(100, 120), (200, 240)], False)])
 def test_a_picture_without_a_face_is_looked_at_once_more_and_the_box_is_that_of_the_picture(least, sizes, found):
     """Seen red: half of each side of the box, without the half pixel by which centres move."""
     backend = Fake(least)

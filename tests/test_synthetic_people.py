@@ -26,7 +26,7 @@ LEVELS = st.dictionaries(st.sampled_from(list(ACTION_UNITS)), st.floats(0, 1.5),
 
 # What draws, and the CK+ tree; the other trees may read facts and write clips.
 CORE = ("__init__", "anatomy", "brush", "ck_plus", "drawing", "expressions", "features", "hair", "litter", "people", "plan",
-        "relief", "rig", "scene", "version", "wrinkles")  # fmt: skip
+        "relief", "rig", "scene", "version", "wrinkles")
 
 
 def person_and_scene(seed: int):
@@ -91,7 +91,7 @@ def test_a_smile_on_the_right_moves_the_corner_on_the_left_of_the_picture_out_an
 REQUIRED = {
     "anger": [{"23"}, {"24"}], "contempt": [{"14"}], "disgust": [{"9"}, {"10"}], "fear": [{"1", "2", "4", "5"}], "happiness": [{"12"}],
     "sadness": [{"1", "4", "15"}, {"11"}, {"6", "15"}], "surprise": [{"1", "2", "26"}, {"1", "2", "27"}, {"1", "2", "5"}],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("expression", REQUIRED)

@@ -35,7 +35,7 @@ rows = st.lists(st.tuples(st.text("abc/.0", min_size=1, max_size=6), cells, cell
 
 @settings(max_examples=300, deadline=None)
 @given(rows, st.sampled_from(ENCODINGS), st.sampled_from(",;\t|"), st.sampled_from(["\r\n", "\n", "\r"]),
-       st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]), st.booleans(), st.integers(0, 2))  # fmt: skip
+       st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]), st.booleans(), st.integers(0, 2))
 def test_what_is_read_is_what_was_written(written, encoding, separator, end, quote, said, empty):
     """Seen red: without the marks of UTF-32 before those of UTF-16; without quotes; with splitlines; with ',' for every separator."""
     narrow = encoding in ("latin-1", "cp1252")
@@ -64,7 +64,7 @@ def test_columns_go_by_their_usual_names():
         ("path,subject,expression", {"image", "subject", "expression"}), ("IMG,Person,Label", {"image", "subject", "expression"}),
         ("\u00a0Image Path,Participant-ID,emotion label,K-Fold,is_train", {"image", "subject", "expression", "fold", "istrain"}),
         ("id,set,usage ", {"image", "side"}), ("pixels,x", set()),
-    ):  # fmt: skip
+    ):
         assert set(roles_of(names.split(","))) == roles, names
 
 
@@ -106,14 +106,14 @@ def test_what_can_be_read_in_two_ways_is_refused(text, sentence):
         "name,path,subject,label\nx,a.png,1,happy\ny,b.png,2,sad",
         "image,subject,person,expression\na.png,1,Anna,happy\nb.png,2,Bob,sad\n",
     ],
-)  # fmt: skip
+)
 def test_what_has_one_meaning_is_read(text):
     found = table(text, "image", "subject", "expression")
     found.require("image", "subject", "expression")
     cells = [found.cells(row) for row in found.rows]
     assert cells == [
         {"image": "a.png", "subject": "1", "expression": "happy"}, {"image": "b.png", "subject": "2", "expression": "sad"},
-    ]  # fmt: skip
+    ]
 
 
 def test_cells_that_say_nothing_are_left_out():
@@ -155,7 +155,7 @@ def test_files_by_their_suffix(tmp_path):
         ("a.jsonl", b'{"subject": 1, "subject": 2}', "the key 'subject' is there twice"), ("a.json", b"[]", "a header and no rows"),
         ("a.parquet", b"PAR1 and no more", "it is not a whole Parquet file"), ("a.csv", b"version https://git-lfs", "a Git LFS pointer"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_table_is_said(tmp_path, name, data, sentence):
     (tmp_path / name).write_bytes(data)
     with pytest.raises(TableError, match=sentence):

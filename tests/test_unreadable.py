@@ -32,7 +32,7 @@ WHY = {
     "dangling": "is a link to nowhere.png, which is not there", "loop": "is a link to {name}, which leads back to itself",
     "FIFO": "is a FIFO, not a file", "socket": "is a socket, not a file", "device": "is a device, not a file",
     "denied": "may not be read (no permission)", "vanishing": "cannot be read (Input/output error)",
-}  # fmt: skip
+}
 SPECIAL = ("FIFO", "socket", "device")
 
 
@@ -122,7 +122,7 @@ def test_a_walk_names_each_entry_and_keeps_the_names_that_are_missing(tmp_path, 
     assert [(skip.source, skip.reason, skip.frames) for skip in left] == [
         ("FIFO.png", "litter", 0), ("P9", "unreadable", 1), ("dangling.png", "unreadable", 0), ("device.png", "litter", 0),
         ("locked/", "unreadable", 1), ("loop.png", "unreadable", 0), ("socket.png", "litter", 0),
-    ]  # fmt: skip
+    ]
     details = {skip.source: skip.detail for skip in left}
     assert details["locked/"] == "the folder may not be read (no permission)"
     assert details["loop.png"] == f"it {WHY['loop'].format(name='loop.png')}"

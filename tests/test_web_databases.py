@@ -44,7 +44,7 @@ def test_raf_joins_five_digits_of_train_and_four_of_test(tmp_path):
     assert said == ["test_0001 test surprise", "train_00001 train sadness"]
     assert [one.frames[0].source for one in found.sequences] == [
         "basic/Image/aligned/test_0001_aligned.jpg", "basic/Image/aligned/train_00001_aligned.jpg",
-    ]  # fmt: skip
+    ]
     assert set(skipped.values()) == {"other-part"} and len(skipped) == 2
     original = ADAPTERS["rafdb"](tmp_path, tree="original")
     assert [one.sequence for one in original.sequences] == ["test_0001", "train_00001"]
@@ -55,7 +55,7 @@ def test_raf_joins_five_digits_of_train_and_four_of_test(tmp_path):
     "lines",
     ["train_00001.jpg 5 0.93\ntest_0001.jpg 1 0.5", "train_00001.jpg\ttrain\t5\r\ntest_0001.jpg\ttest\t1",
      "train_00001_aligned.jpg 5\ntest_00001.jpg 1"],
-)  # fmt: skip
+)
 def test_raf_lists_with_a_third_column_or_other_names_say_the_same(lines, tmp_path):
     """Seen red: with the last column for the code no line was one of a code."""
     assert scan("rafdb", raf(tmp_path, lines))[0] == ["test_0001 test surprise", "train_00001 train sadness"]
@@ -82,7 +82,7 @@ def test_raf_lists_and_pictures_that_do_not_agree_are_counted(tmp_path):
     assert {source.split("/")[-1]: reason for source, reason in skipped.items() if reason != "other-part"} == {
         "train_00002_aligned.jpg": "bad-label", "train_00003_aligned.jpg": "no-match", "train_00004": "no-match",
         "list_patition_label.txt": "bad-label",
-    }  # fmt: skip
+    }
     (root / "basic/EmoLabel/list_patition_label.txt").write_text("train_00001.jpg 5\ntrain_00001.jpg 4\n")
     with pytest.raises(DatasetError, match=r"line 2 of .* labels train_00001.jpg again, as 4 and not 5"):
         ADAPTERS["rafdb"](root)
@@ -139,7 +139,7 @@ def test_affectnet_lists_are_read_with_and_without_a_header(header, prefix, tmp_
     assert skipped == {
         f"{prefix}/1/bb.jpg": "unlabelled", f"{prefix}/1/ff.jpg": "bad-label", f"{prefix}/9/zz.jpg": "unlabelled", "3/ee.jpg": "no-match",
         "Automatically_Annotated/Automatically_Annotated_Images/1/aa.jpg": "other-part",
-    }  # fmt: skip
+    }
 
 
 def test_a_short_line_of_affectnets_list_is_named(tmp_path):
@@ -178,7 +178,7 @@ class Evil:
     [(np.array(3), "3"), (np.array("3"), "3"), (np.array(3.0), "3"), (np.array([7]), "7"), (np.array("10"), "10"),
      (np.array(3.5), NO_NUMBER), (np.array("happy"), NO_NUMBER), (np.zeros((2, 2)), NO_NUMBER), (np.array([Evil()], object), NO_NUMBER),
      (b"\x93NUMPY\x01\x00", NO_NUMBER), (b"<html>", NO_NUMBER), (bytes(5000), "a file of 5000 bytes")],
-)  # fmt: skip
+)
 def test_affectnet_labels_are_numbers_or_texts_and_nothing_is_unpickled(content, code, tmp_path, capsys):
     """Seen red: with allow_pickle=True a label printed `run`; with int(value) 3.5 was 3."""
     path = tmp_path / "0_exp.npy"
@@ -210,12 +210,12 @@ def test_affectnet_folders_are_read_by_code_or_by_name_never_by_alphabet(tmp_pat
     _, _, found = scan("affectnet", tmp_path / "names")
     assert {one.sequence.split("/")[-1]: one.expression for one in found.sequences} == {
         "0": "anger", "1": "contempt", "2": "disgust", "3": "fear", "4": "happiness", "5": "neutral", "6": "sadness", "7": "surprise",
-    }  # fmt: skip
+    }
     _, _, found = scan("affectnet", tmp_path / "codes")
     assert {one.sequence.split("/")[-1]: one.expression for one in found.sequences} == {
         "0": "neutral", "1": "happiness", "2": "sadness", "3": "surprise", "4": "fear", "5": "disgust", "6": "anger", "7": "contempt",
         "8": None,
-    }  # fmt: skip
+    }
 
 
 Counted = namedtuple("Counted", "split expression")
@@ -253,7 +253,7 @@ def test_a_part_or_an_expression_that_nobody_published_is_no_subset(tmp_path):
 def test_expw_faces_are_picture_and_number_with_boxes_of_top_left_right_bottom(tmp_path):
     """Seen red: keyed by picture, one face of a.jpg was lost; boxes as left, top, right, bottom."""
     lines = ["a.jpg 0 10 40 90 70 50.5 3", "a.jpg 1 12 120 170 62 9.1 0", "a.jpg 1 12 120 170 62 9.1 0", "b.jpg 0 1 2 30 40 7 6",
-             "c.jpg 0 1 2 30 40 7 6", "b.jpg 1 1 2 30 40 7 7", "b.jpg 2 30 40 1 2 7 1", "b.jpg 3 1 2"]  # fmt: skip
+             "c.jpg 0 1 2 30 40 7 6", "b.jpg 1 1 2 30 40 7 7", "b.jpg 2 30 40 1 2 7 1", "b.jpg 3 1 2"]
     write(tmp_path, ["label/label.lst"], "\n".join(lines).encode())
     write(tmp_path, ["image/origin/a.jpg", "image/origin/b.jpg", "image/origin/d.jpg"])
     said, _, found = scan("expw", tmp_path)
@@ -262,7 +262,7 @@ def test_expw_faces_are_picture_and_number_with_boxes_of_top_left_right_bottom(t
     assert sorted((skip.sequence, skip.reason, skip.frames) for skip in found.skipped) == [
         ("", "unlabelled", 1), ("a-1", "duplicate", 0), ("b-1", "bad-label", 1), ("b-2", "bad-label", 1), ("b-3", "bad-label", 1),
         ("c-0", "no-match", 0),
-    ]  # fmt: skip
+    ]
 
 
 # --- SFEW, CAER-S -----------------------------------------------------------------------------------------------------
@@ -275,9 +275,9 @@ def test_sfew_layouts_and_what_is_withheld(val, tmp_path):
     write(tmp_path, ["Train/Angry/Film_1.png", "Val/Happy/Film_9.png", "Test/Test_Aligned_Faces/4.png", "Test/5.png", "x.png"])
     said, skipped, _ = scan("sfew", tmp_path)
     assert said == ["train/anger/Film_1 train anger", "validation/neutral/Film_3 validation neutral",
-                    "validation/surprise/Film_2 validation surprise"]  # fmt: skip
+                    "validation/surprise/Film_2 validation surprise"]
     assert skipped == {"Train/Angry/Film_1.png": "other-part", "Val/Happy/Film_9.png": "other-part", "x.png": "no-match",
-                       "Test/Test_Aligned_Faces/4.png": "unlabelled", "Test/5.png": "unlabelled"}  # fmt: skip
+                       "Test/Test_Aligned_Faces/4.png": "unlabelled", "Test/5.png": "unlabelled"}
 
 
 def test_caer_s_reads_anger_and_angry_and_names_the_clips_of_caer(tmp_path):

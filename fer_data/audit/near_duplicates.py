@@ -77,7 +77,7 @@ def find_duplicates(
     return PixelReport(
         compared=compared, not_compared=len(split.items) - compared, threshold=None if hashes is None else threshold,
         exact=exact.count, near=near.count, pairs=tuple(pairs), notes=notes,
-    )  # fmt: skip
+    )
 
 
 class _Closest:
@@ -138,7 +138,7 @@ def _add_equal(exact: _Closest, names: list[str], digests: Mapping[str, str], si
 
 def _add_near(
     near: _Closest, split: Split, names, digests, hashed: list[int], hashes, sides: _Sides, threshold: int, progress: Progress
-) -> None:  # fmt: skip
+) -> None:
     """Add pairs of different people whose hashes differ by at most `threshold` bits, on different sides, of unequal bytes.
 
     Of one split only what is tested is compared with what is trained on; of several folds nearly everything is both.

@@ -16,7 +16,7 @@ SIDES = {
     "test": "test", "testing": "test", "tst": "test", "te": "test", "holdout": "test", "privatetest": "test",
     "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation", "eval": "validation",
     "evaluation": "validation", "publictest": "validation",
-}  # fmt: skip
+}
 _IN_NAMES = {word for word in SIDES if len(word) > 3} | {"val", "dev"}
 
 UNTESTED = "untested"                 # the side of a row whose fold is empty or -1: trained on in every fold
@@ -29,7 +29,7 @@ def is_listed_picture(path: str) -> bool:
 
 # numbers in names of files that number no fold: encodings, databases, sizes, years, versions
 _NO_FOLD = re.compile(r"utf[-_ ]?(?:8|16|32)|latin[-_ ]?\d+|iso[-_ ]?8859(?:[-_ ]\d+)?|(?:cp|windows)[-_ ]?\d+|ck[-_+ ]*48|fer[-_ ]?2013|"
-                      r"\d+x\d+|(?<!\d)(?:19|20)\d\d(?:[-_]?[01]\d[-_]?[0-3]\d)?(?!\d)|(?<![a-z])v\d+")  # fmt: skip
+                      r"\d+x\d+|(?<!\d)(?:19|20)\d\d(?:[-_]?[01]\d[-_]?[0-3]\d)?(?!\d)|(?<![a-z])v\d+")
 
 
 @lru_cache(4096)

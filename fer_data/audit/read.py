@@ -82,7 +82,7 @@ def _both(files: Sequence[Path], trees: Sequence[Tree]) -> str:
         return "nothing"
     folder = str(trees[0].root)
     names, folders = (", ".join(map(str, given[:3])) + ("" if len(given) < 4 else f" and {len(given) - 3} more")
-                      for given in (files, [tree.root for tree in trees]))  # fmt: skip
+                      for given in (files, [tree.root for tree in trees]))
     return f"both, {names} and {folders}; if {folder} holds the pictures that are listed, give it with --images {folder}"
 
 

@@ -67,7 +67,6 @@ _BU = "(?P<expression>Angry|Disgust|Fear|Happy|Sad|Surprise)"
 _RAVDESS = ("neutral", "calm", "happiness", "sadness", "anger", "fear", "disgust", "surprise")
 _LETTERS = {"a": "anger", "d": "disgust", "f": "fear", "h": "happiness", "n": "neutral", "s": "sadness"}
 
-# fmt: off
 NAMES = (
     _rule("CK+", "S005_001_00000011.png", _START + r"(?P<subject>S\d{3})[_/](?P<sequence>\d{3})[_/](?P<frame>\d{8})(?!\d)"),
     _rule("CK+", "S005/001", _START + r"(?P<subject>S\d{3})[_/](?P<sequence>\d{3})(?=$|\.|/(?!\d))"),
@@ -117,7 +116,6 @@ NAMES = (
     _rule("Face Research Lab London", "001_08.jpg",
           r"(?:^|/)(?P<subject>\d{3})_(?P<frame>03|08)(?:_(?P<expression>[a-z]+))?\.[a-z]+$"),
 )
-# fmt: on
 
 
 def recognise(path: str) -> Identity | None:

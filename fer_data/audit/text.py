@@ -27,7 +27,7 @@ def told(report, options: ConsoleOptions) -> Iterator[RenderableType]:
     for title, lines in (
         ("besides", _besides(report)), ("worst", _worst(report)), ("pixels", _pixels(report)), ("look at", report.warnings),
         ("read as", (*report.notes, _size(report))), ("do now", _advice(report)),
-    ):  # fmt: skip
+    ):
         yield from _section(title, lines, options.is_terminal)
 
 

@@ -80,7 +80,7 @@ def scan(root: Path, classes: str = "8") -> Scan:
     notes = split_notes("affectnet", form, sequences)
     if classes == "7":
         skipped += [Skip(one.frames[0].source, "other-part", sequence=one.sequence, detail="contempt, of which seven classes have none")
-                    for one in sequences if one.expression == "contempt"]  # fmt: skip
+                    for one in sequences if one.expression == "contempt"]
         sequences = [one for one in sequences if one.expression != "contempt"]
     return Scan("affectnet", tuple(sequences), (*skipped, *left), notes)
 

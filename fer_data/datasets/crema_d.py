@@ -99,7 +99,7 @@ def scan(root: Path, labels: str = "intended", votes: Path | None = None, check_
 def published_clips() -> list[str]:
     """Return the 7,442 published clips as "1001/IEO_ANG_HI", in natural order."""
     planned = [f"{actor}/{sentence}_{word}_{level}" for actor in ACTORS for sentence in _SENTENCES for word in _EMOTIONS
-               for level in (_LEVELS if sentence == "IEO" and word != "NEU" else ("XX",))]  # fmt: skip
+               for level in (_LEVELS if sentence == "IEO" and word != "NEU" else ("XX",))]
     return sorted((one for one in planned if one not in _NEVER_PUBLISHED), key=natural_key)
 
 
@@ -136,7 +136,7 @@ def _never_published(chosen: dict[tuple[str, str], str]) -> list[Skip]:
     return [
         Skip(f"VideoFlash/{actor}_{rest}.flv", "erratum", actor, rest, frames=0, detail="it was never published")
         for actor, rest in absent if actor in actors
-    ]  # fmt: skip
+    ]
 
 
 def _read_votes(path: Path) -> dict[str, str]:

@@ -76,7 +76,7 @@ RULES: Mapping[str, Callable[[Mapping[str, int]], str]] = {"majority": majority,
 
 def scan(
     root: Path, labels: str = "fer2013", votes: Path | None = None, rule: str = "majority", drop_duplicates: bool = False
-) -> Scan:  # fmt: skip
+) -> Scan:
     """Return the pictures below `root`.
 
     labels           fer2013, or ferplus: by `votes` (fer2013new.csv) and `rule` (of RULES), for a CSV alone
@@ -122,12 +122,12 @@ def _tables(files: list[str]) -> tuple[list[str], list[Skip]]:
     return used, [
         Skip(path, "duplicate" if name in names else "other-part", frames=int(name in names), detail=detail)
         for name in _TABLES for path in found.get(name, ()) if path not in used
-    ]  # fmt: skip
+    ]
 
 
 def _from_tables(
     root: Path, tables: list[str], votes: Path | None, rule: str
-) -> tuple[list[Sequence], list[Skip], tuple[str, ...], dict[str, str]]:  # fmt: skip
+) -> tuple[list[Sequence], list[Skip], tuple[str, ...], dict[str, str]]:
     """Return the rows as Sequences, Skips, sentences, and the digest of each one's pixels."""
     sequences, skipped, notes, digests = [], [], (), {}
     for number, source in enumerate(tables):

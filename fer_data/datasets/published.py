@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fer_data.records import Sequence
 
 __all__ = ["FILES", "Facts", "ck_plus_subjects", "counts_note", "difference_notes", "load_facts", "parts_of", "split_notes",
-           "subject_notes"]  # fmt: skip
+           "subject_notes"]
 
 # database -> its file in data_manifests
 FILES = {
@@ -34,7 +34,7 @@ FILES = {
     "mug": "mug.json", "wsefep": "wsefep.json",
     "fer2013": "fer2013.json", "rafdb": "rafdb.json", "affectnet": "affectnet.json", "expw": "expw.json", "sfew": "sfew.json",
     "caer-s": "caer_s.json",
-}  # fmt: skip
+}
 _NAMED = 12                           # so many ids are named, the rest is counted
 
 

@@ -89,7 +89,7 @@ def scan(root: Path, channel: str = "speech", modality: str = "video-only", inte
     count = f"{len(sequences)} of {len(expected)} labelled sequences, {people[0]} of {people[1]} subjects"
     return Scan(
         "ravdess", tuple(sequences), tuple(skipped + unreadable + left), (count, *missing_notes(sequences, chosen, expected), *notes)
-    )  # fmt: skip
+    )
 
 
 def published_trials(channels: tuple[str, ...], modalities: tuple[str, ...], intensities: tuple[str, ...], calm: bool = True) -> list[str]:
@@ -100,7 +100,7 @@ def published_trials(channels: tuple[str, ...], modalities: tuple[str, ...], int
         for intensity in intensities for statement in _TWO for repetition in _TWO
         if (calm or name != "calm") and (name != "neutral" or intensity == INTENSITIES["normal"])
         and (channel != CHANNELS["song"] or (emotion <= _SUNG and actor != _NOBODY_SINGS))
-    ]  # fmt: skip
+    ]
 
 
 def _codes(what: str, word: str, known: dict[str, str]) -> tuple[str, ...]:

@@ -15,11 +15,11 @@ from fer_data.pictures.file_kinds import CLIPS, PICTURES
 from fer_data.text import counted, listed
 
 __all__ = ["BASIC_FOLDERS", "wrong_tree", "what_it_is", "told_by_its_names", "where_it_lies", "what_file_it_is",
-           "with_backslashes", "is_mahnob"]  # fmt: skip
+           "with_backslashes", "is_mahnob"]
 
 # The folder names of Oulu-CASIA and of BU-4DFE, in the order of labels.BASIC.
 BASIC_FOLDERS = {"oulu": ("Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise"),
-                 "bu4dfe": ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise")}  # fmt: skip
+                 "bu4dfe": ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise")}
 _WORDS = "|".join({word.lower(): None for words in BASIC_FOLDERS.values() for word in words})
 _ARCHIVES = (".zip", ".rar", ".7z", ".tar", ".tgz", ".tar.gz")
 _CK = r"S\d{3}_\d{3}_\d{8}\.(?:png|tiff?|jpe?g|bmp)"
@@ -164,4 +164,4 @@ _RULES = (
     ("", _any(r"(?:sorted_set|dataset)/(?:neutral|" + _WORDS + r")/\d+\.(?:jpg|png)"),
      "these are pictures sorted by expression under new names: who is who is lost, so they cannot be split by subject"),
     *((name, _any(rf"{load_form(name).pattern}\.(?:{_MEDIA})"), f"this is {load_facts(name).name}; {_use(name)}") for name in FORMS),
-)  # fmt: skip
+)

@@ -28,13 +28,13 @@ PARTS = {
     "train": "train", "training": "train", "train_set": "train",
     "val": "validation", "valid": "validation", "validation": "validation", "val_set": "validation",
     "test": "test", "testing": "test",
-}  # fmt: skip
+}
 _BEST = ("test", "validation", "train", "")          # of pictures that are the same, one of the first of these parts is kept
 
 
 def picture(
     dataset: str, path: str, split: str, expression: str | None, key: str, box: tuple[int, int, int, int] | None = None
-) -> Sequence:  # fmt: skip
+) -> Sequence:
     """Return the Sequence of one picture, or of one face in it. `key`: its id, unique in the database; `box`: as Frame has it."""
     return Sequence(dataset, "", key, expression, (Frame(path, 0, box=box),), split=split)
 
@@ -85,7 +85,7 @@ def in_class_folders(
 
 def without_duplicates(
     sequences: list[Sequence], digests: Mapping[str, str], drop: bool
-) -> tuple[list[Sequence], list[Skip], tuple[str, ...]]:  # fmt: skip
+) -> tuple[list[Sequence], list[Skip], tuple[str, ...]]:
     """Return the pictures without exact copies if `drop`, Skips for these, and a sentence that counts them.
 
     digests   sequence id -> digest of the pixels, or of the bytes of the file; of pictures without one nothing is known

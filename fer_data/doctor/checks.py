@@ -333,4 +333,4 @@ def _gigabytes(number: int) -> str:
 CHECKS: tuple[Callable[[Surroundings], list[Finding]], ...] = (
     check_python, check_packages, check_known_bad, check_pkg_resources, check_torchvision, check_cv2_owners, check_cv2, check_hdf5,
     check_dlib, check_fan, check_gpu, check_out, check_temp,
-)  # fmt: skip
+)

@@ -17,7 +17,7 @@ from fer_data.errors import LandmarkError
 from fer_data.records import Face
 
 __all__ = ["CANVAS", "CROP_AREA", "EYE_CENTRE", "EYE_DISTANCE", "RIGID", "TEMPLATE", "similarity_from_landmarks", "align",
-           "place_whole", "fit_of", "points_on_canvas", "canvas_to_picture"]  # fmt: skip
+           "place_whole", "fit_of", "points_on_canvas", "canvas_to_picture"]
 
 CANVAS = 132                          # side of the stored canvas, px
 CROP_AREA = 110                       # side of the square in its middle from which views are cut, px
@@ -31,7 +31,7 @@ _MEAN = np.array([
     (-0.694, 0.010), (-0.294, 0.022), (0.294, 0.022), (0.694, 0.010),       # outer, inner, inner, outer eye corner
     (0.0, -0.063), (0.0, 0.122), (0.0, 0.304), (0.0, 0.493),                # bridge of the nose
     (-0.210, 0.649), (-0.108, 0.682), (0.0, 0.712), (0.108, 0.682), (0.210, 0.649),
-])  # fmt: skip  # (13, 2)
+])  # (13, 2)
 TEMPLATE = _MEAN * EYE_DISTANCE + np.array(EYE_CENTRE)  # (13, 2), canvas px
 
 _SMALLEST_SPREAD_PX = 2.0             # rigid points closer together than this say nothing about scale and angle

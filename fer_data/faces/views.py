@@ -23,7 +23,7 @@ import numpy as np
 from fer_data.records import View
 
 __all__ = ["N_VIEWS", "VIEW_SIZE", "CROP_AREA", "MARGIN", "CROPS", "ANGLES_DEG", "CENTRE_VIEW", "view_of", "view_matrix",
-           "MATRICES", "render_view", "render_views"]  # fmt: skip
+           "MATRICES", "render_view", "render_views"]
 
 VIEW_SIZE = 96                        # side of a view, px (paper, section 4.1)
 CROP_AREA = 110                       # side of the area that patches are cut from, px: int(96 * 1.15), DR-GAN's ratio
@@ -33,7 +33,7 @@ _FAR = CROP_AREA - VIEW_SIZE          # 14: the last offset of a patch in the cr
 # name -> offset (x, y) of the patch in the crop area, px
 CROPS = {
     "centre": (_FAR // 2, _FAR // 2), "top-left": (0, 0), "top-right": (_FAR, 0), "bottom-left": (0, _FAR), "bottom-right": (_FAR, _FAR),
-}  # fmt: skip
+}
 N_VIEWS = len(CROPS) * len(ANGLES_DEG) * 2  # 110
 CENTRE_VIEW = 0                       # centre crop, unrotated, not flipped: what a model is tested on
 

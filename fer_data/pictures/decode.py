@@ -108,7 +108,7 @@ def unframe_points(points: np.ndarray, framing: str, size: tuple[int, int]) -> n
     back = {
         "whole": (x, y), "clockwise": (y, height - 1 - x), "counterclockwise": (width - 1 - y, x), "left": (x, y),
         "right": (x + width - (width + 1) // 2, y),
-    }[framing]  # fmt: skip
+    }[framing]
     return np.stack(back, -1)
 
 

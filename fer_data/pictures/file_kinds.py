@@ -13,10 +13,10 @@ __all__ = ["PICTURES", "CLIPS", "is_picture", "is_clip", "not_media", "other_pic
 
 # What pictures/decode.py reads.
 PICTURES = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jif", ".jfif", ".jfi", ".mpo", ".bmp", ".dib", ".tif", ".tiff", ".webp",
-            ".pbm", ".pgm", ".ppm", ".pnm", ".pam")  # fmt: skip
+            ".pbm", ".pgm", ".ppm", ".pnm", ".pam")
 # What pictures/video.py reads.
 CLIPS = (".avi", ".divx", ".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".f4v", ".mkv", ".webm", ".mpg", ".mpeg", ".mpe", ".vob", ".ts",
-         ".mts", ".m2ts", ".wmv", ".asf", ".flv", ".ogv")  # fmt: skip
+         ".mts", ".m2ts", ".wmv", ".asf", ".flv", ".ogv")
 # kind -> suffixes: pictures too, but they are not read. Decoders of some of them are in some builds of OpenCV and not in others.
 _UNREAD = {
     "GIF": (".gif",), "HEIC": (".heic", ".heics"), "HEIF": (".heif", ".hif", ".heifs"), "AVIF": (".avif", ".avifs"),
@@ -27,7 +27,7 @@ _UNREAD = {
     "TGA": (".tga",), "PCX": (".pcx",), "SVG": (".svg", ".svgz"), "an icon": (".ico", ".icns", ".cur"), "DICOM": (".dcm", ".dicom"),
     "BigTIFF": (".btf", ".tf8"), "FITS": (".fits", ".fit"), "a Sun raster": (".ras", ".sr"), "DDS": (".dds",), "QOI": (".qoi",),
     "BPG": (".bpg",), "FLIF": (".flif",), "EPS": (".eps",),
-}  # fmt: skip
+}
 _KIND_OF = {suffix: kind for kind, suffixes in _UNREAD.items() for suffix in suffixes}
 _WHAT_TO_DO = "convert it to PNG or JPEG"
 # (how it begins, what it is), the more special first
@@ -42,13 +42,13 @@ _BEGINNINGS = (
     (rb"\x59\xa6\x6a\x95", "a Sun raster"), (rb"DDS ", "DDS"), (rb"qoif", "QOI"), (rb"BPG\xfb", "BPG"), (rb"FLIF", "FLIF"),
     (rb"%!PS", "EPS"), (rb"\0\0[\x01\x02]\0[^\0]\0|icns", "an icon"),
     (rb"\s*(?:<\?xml.*?)?(?:<!--.*?-->\s*)?(?:<!DOCTYPE svg.*?)?<svg", "SVG"),
-)  # fmt: skip
+)
 _READ = rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|BM.{4}\0{4}|II\*\0|MM\0\*|RIFF....WEBP|P[1-7]\s"     # how PICTURES begin
 _NO_PICTURE = (
     (rb"....ftyp|....(?:moov|mdat|wide)|\x1aE\xdf\xa3|RIFF....AVI |FLV\x01|0&\xb2u|\0\0\x01\xba|OggS", "is a clip, not a picture"),
     (rb"%PDF", "is a PDF document; save its pictures as PNG or JPEG"),
     (rb"PK\x03\x04|Rar!\x1a|7z\xbc\xaf|\x1f\x8b", "is an archive; unpack it"),
-)  # fmt: skip
+)
 
 
 def is_picture(path: str) -> bool:

@@ -45,7 +45,7 @@ _ALIKE: dict[str, Callable[[dict], object]] = {
     "colour": lambda settings: settings["config"]["colour"],
     "views": lambda settings: settings["config"]["views"],
     "version of the pipeline": lambda settings: settings["pipeline_version"],
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class JoinPlan:
         return {
             "dry_run": True, "dataset": self.name, "faces": self.n_faces, "subjects": len(self.fold_of), "folds": self.config["folds"],
             "fold_rule": self.config["fold_rule"], "expressions": counts, "out": shown(self.out), "notes": list(self.notes),
-        }  # fmt: skip
+        }
 
     def __rich__(self):
         from rich.text import Text
@@ -156,7 +156,7 @@ def join(plan: JoinPlan, progress: Progress = lambda done, total: None) -> Summa
         write_json_atomically(out / "run.json", {
             "command": [shown(word) for word in sys.argv], "joined": [shown(part.path.resolve()) for part in plan.parts],
             "finished": time.time(), "summary": summary.to_json(),
-        })  # fmt: skip
+        })
     return summary
 
 
@@ -273,12 +273,12 @@ def _write_manifest(plan: JoinPlan, hashes: dict[str, str], work: Work) -> Summa
         plan.out, plan.name, sum(one["found"] for one in settings), plan.n_faces, plan.n_references, plan.n_sequences, len(plan.fold_of),
         plan.config["folds"], {}, {reason: count for reason, count in counts.items() if count}, absent_of(skipped), **asdict(work),
         seconds=0.0, notes=plan.notes,
-    )  # fmt: skip
+    )
     rules = {f"{one['dataset']}: {one['frame_rule']}" if "joined" not in one else one["frame_rule"]: None for one in settings}
     manifest.write_manifest(plan.out, _Rows(plan, hashes), skipped, {
         "dataset": plan.name, "drawn": all(one["drawn"] for one in settings), "classes": list(plan.counts.columns),
         "frame_rule": ", ".join(rules), "config": plan.config, "backend": settings[0]["backend"], "code_version": __version__,
         "opencv": settings[0]["opencv"], "pipeline_version": settings[0]["pipeline_version"], "shards": hashes, **counted_in(summary),
         "joined": [{"dataset": one["dataset"], "manifest_sha256": one["manifest_sha256"]} for one in settings],
-    })  # fmt: skip
+    })
     return summary

@@ -116,7 +116,7 @@ class DryRun:
             "faces": plan.n_faces, "frame_rule": plan.rule, "folds": config.folds, "fold_rule": config.fold_rule,
             "landmarks": plan.backend, "shards": len(plan.selected.boxes), "views": config.views, "bytes": plan.bytes_needed(config),
             "out": shown(self.out), "notes": [*self.again, *plan.notes],
-        }  # fmt: skip
+        }
 
     def __rich__(self):
         from rich.text import Text

@@ -297,7 +297,7 @@ class _Run:
             str(self.root.absolute()), one.sequence, tuple(hashes[place_of(frame)][0] for frame in one.sequence.frames),
             self.config.backend(), self.plan.backend, one.evidence, self.config.colour == "rgb",
             str(self.out.absolute() / "cache" / "landmarks"),
-        )  # fmt: skip
+        )
 
     def _key(self, chosen: list[Selected], hashes: dict[str | tuple[str, int], tuple[str, bool]]) -> str:
         """Return the key of a shard: everything that decides its bytes."""
@@ -316,7 +316,7 @@ class _Run:
                 "pipeline": PIPELINE_VERSION, "shard": shards.SHARD_VERSION, "opencv": cv2.__version__, "backend": self.plan.backend,
                 "views": self.config.views, "colour": self.config.colour, "sequences": sequences,
             }
-        )  # fmt: skip
+        )
 
     def _taken(self, future: Future) -> Result:
         """Return the result of a task, its landmarks kept at once."""
@@ -387,7 +387,7 @@ def _summary(run: _Run, made: _Made, name: str, began: float) -> Summary:
         {} if plan.people else {part: made.split[part] for part in (*SPLITS, "") if made.split[part]}, by_reason, absent_of(skipped),
         **asdict(run.work), seconds=time.time() - began,
         notes=(*plan.notes, *_remarks(made.skipped), *_no_faces(run.config, skipped, made.kept)),
-    )  # fmt: skip
+    )
 
 
 def _write_manifest(run: _Run, made: _Made, jumps: list[bool], summary: Summary) -> None:
@@ -398,7 +398,7 @@ def _write_manifest(run: _Run, made: _Made, jumps: list[bool], summary: Summary)
         "config": run.config.written(), "backend": plan.backend, "code_version": __version__, "opencv": cv2.__version__,
         "pipeline_version": PIPELINE_VERSION, "shards": made.hashes, **counted_in(summary),
         **({"human": [asdict(one) for one in plan.human]} if plan.human else {}),
-    }  # fmt: skip
+    }
     manifest.write_manifest(run.out, _Rows(run, made.hashes, jumps), [*plan.skipped, *made.skipped], settings)
 
 
@@ -461,4 +461,4 @@ def _write_run(out: Path, root: Path, config: PrepareConfig, summary: Summary) -
             "command": [shown(word) for word in sys.argv], "root": shown(root.resolve()), "workers": config.workers,
             "scheduler": config.scheduler, "finished": time.time(), "summary": summary.to_json(),
         },
-    )  # fmt: skip
+    )

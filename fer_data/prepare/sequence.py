@@ -114,7 +114,7 @@ def process(task: Task) -> Result:
             "frames": [[task.sha256[index], task.sequence.frames[index].position] for index in readable],
             **({"scaled": scaled, "scaling": SCALING_VERSION} if scaled else {}),
         }
-    )  # fmt: skip
+    )
     framing, found, cached = _find(task, key, pictures, readable)
     rows, faces, points = [], [], []
     before = None
@@ -129,7 +129,7 @@ def process(task: Task) -> Result:
     return Result(
         rows, np.stack(faces) if faces else np.zeros(shape, np.uint8), np.stack(points) if points else np.zeros((0, 68, 2)),
         skipped, framing, found, key, cached, len(pictures),
-    )  # fmt: skip
+    )
 
 
 def _decode(task: Task) -> tuple[list[np.ndarray], list[int], list[Skip]]:
@@ -282,7 +282,7 @@ def _align_one(task, index, picture, landmarks, framing, before, skipped) -> tup
         "weights_sha256": task.identity["weights_sha256"], "faces_found": landmarks.faces_found,
         "motion": _motion(before, landmarks.points), "residual_px": face.residual_px, "invented": face.invented,
         **dict(zip(manifest.MATRIX, face.matrix.ravel().tolist(), strict=True)),
-    }  # fmt: skip
+    }
     return row, face.pixels
 
 

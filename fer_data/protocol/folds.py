@@ -18,7 +18,7 @@ from fer_data.people import one_name
 from fer_data.text import natural_key, unknown
 
 __all__ = ["OFFICIAL", "RULES", "SEEDED", "assign", "step", "stratified", "shuffled", "repeated", "inner_validation",
-           "refuse_shared_subjects"]  # fmt: skip
+           "refuse_shared_subjects"]
 
 Labels = Mapping[str, Sequence[str]]   # subject -> the expression of each of its labelled sequences
 
@@ -83,7 +83,7 @@ RULES = {
     "step": lambda labels, folds, seed: step(labels, folds),
     "stratified": stratified,
     "shuffled": shuffled,
-}  # fmt: skip
+}
 OFFICIAL = "official"                  # no rule for folds: where people are unknown, the database's own split is kept
 SEEDED = ("stratified", "shuffled")    # rules that look at the seed
 

@@ -74,14 +74,14 @@ def _last_fifth(sequence: Sequence) -> tuple[int, ...] | str:
 RULES = {
     "all": _all, "last-three": _last_three, "middle-three": _middle_three, "apex-or-middle-three": _apex_or_middle_three,
     "last-fifth": _last_fifth, "middle-half": _middle_half,
-}  # fmt: skip
+}
 # database -> the rule that the paper uses for it, or the one of the house (above)
 DEFAULT_RULE = {
     "ck+": "last-three", "ck48": "all", "mmi": "apex-or-middle-three", "oulu": "last-three", "bu4dfe": "every-1", "folder": "all",
     "jaffe": "all", "kdef": "all", "rafd": "all", "faces-mpi": "all", "adfes": "last-fifth", "mug": "middle-three", "wsefep": "all",
     "crema-d": "middle-half", "ravdess": "middle-half",
     "fer2013": "all", "rafdb": "all", "affectnet": "all", "expw": "all", "sfew": "all", "caer-s": "all",
-}  # fmt: skip
+}
 
 
 def select(sequence: Sequence, rule: str) -> tuple[int, ...] | str:

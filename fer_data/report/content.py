@@ -16,7 +16,7 @@ from fer_data.protocol.folds import SEEDED
 from fer_data.text import counted, listed, named
 
 __all__ = ["Finding", "LeftOut", "citations", "every_facts_of", "facts_of", "findings", "left_out", "licences", "provenance",
-           "shared_subjects", "with_all_folds"]  # fmt: skip
+           "shared_subjects", "with_all_folds"]
 
 _MOST_NOTES = 6
 _NAMED = 8                            # so many people, folds or expressions are named, the rest is counted

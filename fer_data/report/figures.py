@@ -75,7 +75,7 @@ def heat_table(table: pd.DataFrame) -> HeatTable:
             int(table.loc[head, "all"]),
         )
         for head, values in counts.iterrows()
-    )  # fmt: skip
+    )
     totals = tuple(int(table.loc["all", column]) for column in counts.columns)
     return HeatTable(tuple(map(str, counts.columns)), rows, totals, int(table.loc["all", "all"]))
 

@@ -30,7 +30,7 @@ class Overview:
 
     def to_json(self) -> dict:
         tables = {name: table if table is None else json.loads(table.to_json(orient="index"))
-                  for name, table in (("images", self.images), ("subjects", self.subjects))}  # fmt: skip
+                  for name, table in (("images", self.images), ("subjects", self.subjects))}
         return {**tables, "skipped": self.skipped, "settings": self.settings}
 
     def __rich_console__(self, console, options):

@@ -93,7 +93,7 @@ def write_report(out: Path, to: Path | None = None, faces: bool = True) -> Repor
         "provenance": content.provenance(settings, frame), "shards": sorted(settings["shards"].items()),
         "cite": content.citations(content.every_facts_of(settings["dataset"]), settings),
         "licence": content.licences(settings["dataset"]), "version": __version__,
-    }  # fmt: skip
+    }
     page = render_page("data.html", values, scripts=("page.js",) if faces else ())
     write_bytes_atomically(to, page)
     return ReportSummary(to, len(page), len(frame), len(shown), n_flagged, faces)
@@ -119,7 +119,7 @@ def _tiles(frame: pd.DataFrame, folds: int, n_flagged: int, n_unusable: int) -> 
         ("faces", len(frame), ""), *people, ("sequences", sequences, ""),
         ("expressions", frame["expression"].nunique(), ""), ("folds", folds, "") if people else ("parts", frame["fold"].nunique(), ""),
         ("flagged", n_flagged, "look" if n_flagged else "ok"), ("unusable", n_unusable, "look" if n_unusable else "ok"),
-    ]  # fmt: skip
+    ]
 
 
 def _mean_cards(frame: pd.DataFrame, means: pictures.Means) -> list[dict]:
@@ -129,7 +129,7 @@ def _mean_cards(frame: pd.DataFrame, means: pictures.Means) -> list[dict]:
         return {
             "name": name, "uri": pictures.picture_uri(mean, quality=92), "faces": len(rows),
             "residual": f"{rows['residual_px'].median():.2f}", "likeness": f"{rows['likeness'].median():.2f}",
-        }  # fmt: skip
+        }
 
     expressions = [card(name, means.by_expression[name], frame[frame["expression"] == name]) for name in classes_of(means.by_expression)]
     part = "fold" if are_known(frame["subject"]) else "part"
@@ -159,7 +159,7 @@ def _histograms(frame: pd.DataFrame, limits: Limits) -> list[dict]:
                 "figure": histogram(values, limit * scale, worse, low * scale, high * scale),
                 "beyond": int((values > limit * scale).sum() if worse == "above" else (values < limit * scale).sum()),
             }
-        )  # fmt: skip
+        )
     return result
 
 
@@ -184,4 +184,4 @@ def _card(row, drawn: pictures.Drawn | None, limits: Limits) -> dict:
         "residual": f"{row.residual_px:.2f}", "invented": f"{100 * row.invented:.1f}", "motion": f"{row.motion:.3f}",
         "likeness": f"{row.likeness:.2f}", "reasons": row.reasons, "why": "; ".join(REASONS[reason] for reason in row.reasons),
         "drawn": drawn,
-    }  # fmt: skip
+    }

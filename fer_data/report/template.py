@@ -34,7 +34,7 @@ def render_page(
     environment = Environment(
         loader=FileSystemLoader(folders), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         keep_trailing_newline=True,
-    )  # fmt: skip
+    )
     environment.filters["count"] = _count
     css, js = _joined(styles, folders), _joined(scripts, folders)
     frame = {"css": Markup(css), "js": Markup(js), "policy": _policy(css, js)}  # ours, checked in _joined

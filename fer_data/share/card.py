@@ -72,7 +72,7 @@ def _card(frame: pd.DataFrame, settings: dict, skipped: pd.DataFrame, terms: Ter
             _left_out(settings, skipped), _alignment(frame, settings), _files(settings), words.rights(terms),
             [f"Written by fer-data {__version__}."],
         ]
-    )  # fmt: skip
+    )
 
 
 def _in_short(frame: pd.DataFrame, peaks: pd.DataFrame, settings: dict) -> list[str]:
@@ -82,7 +82,7 @@ def _in_short(frame: pd.DataFrame, peaks: pd.DataFrame, settings: dict) -> list[
         counted(len(peaks), "face"), counted(peaks["subject"].nunique(), "person", "people"),
         counted(sequences, "sequence"), counted(peaks["expression"].nunique(), "expression"),
         counted(config["folds"], "fold"),
-    ]  # fmt: skip
+    ]
     pixels = f"aligned to {CANVAS} x {CANVAS} pixels, {'RGB' if config['colour'] == 'rgb' else 'grey'}"
     besides = f" Besides, {counted(references, 'neutral face')}, neither trained nor tested on." if references else ""
     return [f"{', '.join(counts)}; {pixels}.{besides}"]
@@ -93,7 +93,7 @@ def _use(terms: Terms) -> list[str]:
         "## Use", "",
         f"* **Meant for:** {words.use_of(terms)} People who are tested are kept apart from those who are trained on: the folds do that.",
         "* **Not meant for:** telling who somebody is, what somebody feels, or anything that has consequences for a person.",
-    ]  # fmt: skip
+    ]
 
 
 def _findings(frame, peaks, settings, skipped) -> list[str]:
@@ -131,4 +131,4 @@ def _files(settings: dict) -> list[str]:
         " matrices (N, 2, 3), image_id (N); `shard` and `row` of the manifest say where a face lies.",
         "* `skipped.csv`: what was found and is not used. `settings.json`: how all was made, and the hash of every file.",
         "* `croissant.json`: this card for programs.", "", *words.columns(COLUMNS),
-    ]  # fmt: skip
+    ]

@@ -37,7 +37,7 @@ CONTEXT = {
     "references": "cr:references", "regex": "cr:regex", "repeated": "cr:repeated", "replace": "cr:replace",
     "samplingRate": "cr:samplingRate", "sc": "https://schema.org/", "separator": "cr:separator", "source": "cr:source",
     "subField": "cr:subField", "transform": "cr:transform",
-}  # fmt: skip
+}
 _TYPES = {"str": "sc:Text", "int64": "cr:Int64", "float64": "cr:Float64", "bool": "sc:Boolean"}
 _REFERENCES = {"expression": "expressions/name", "fold": "folds/fold"}
 
@@ -66,7 +66,7 @@ def describe(out: Path, frame: pd.DataFrame, settings: dict, terms: Terms) -> di
         "rai:dataBiases": limits[:1] if terms.drawn else limits[-1:],
         "rai:dataUseCases": [use_of(terms)],
         "rai:dataReleaseMaintenancePlan": "Drawn again from a seed." if terms.drawn else "Made from the database; not released.",
-    }  # fmt: skip
+    }
 
 
 def _distribution(out: Path, settings: dict) -> list[dict]:
@@ -87,7 +87,7 @@ def _distribution(out: Path, settings: dict) -> list[dict]:
             "contentSize": f"{(out / name).stat().st_size} B", "encodingFormat": kind, "sha256": sha256,
         }
         for name, (sha256, kind, text) in files.items()
-    ]  # fmt: skip
+    ]
 
 
 def _enumeration(frame: pd.DataFrame) -> dict:
@@ -97,7 +97,7 @@ def _enumeration(frame: pd.DataFrame) -> dict:
         "dataType": "sc:Enumeration", "key": {"@id": "expressions/name"},
         "field": [_field("expressions/name", "sc:Text", "The name.")],
         "data": [{"expressions/name": name} for name in names],
-    }  # fmt: skip
+    }
 
 
 def _folds(frame: pd.DataFrame, settings: dict) -> dict:
@@ -112,7 +112,7 @@ def _folds(frame: pd.DataFrame, settings: dict) -> dict:
             {"folds/fold": fold, "folds/people": int(people.get(fold, 0)), "folds/faces": int(counts.get(fold, 0))}
             for fold in range(config["folds"])
         ],
-    }  # fmt: skip
+    }
 
 
 def _faces() -> dict:

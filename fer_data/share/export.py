@@ -51,7 +51,7 @@ class Plan:
         return {
             "export_version": EXPORT_VERSION, "format": self.form, "view": self.samples.view,
             "manifest_sha256": self.samples.manifest_sha256,
-        }  # fmt: skip
+        }
 
     def bytes_needed(self) -> int:
         """Return about how many bytes the pictures take, judged by some of them."""
@@ -67,7 +67,7 @@ class Plan:
             "people": int(samples.rows["subject"].nunique()), "folds": {str(fold): int(counts.get(fold, 0)) for fold in samples.folds},
             "classes": list(samples.classes), "size_px": samples.size, "references_left_out": samples.n_references,
             "bytes": self.bytes_needed(), "warning": self.terms.warning,
-        }  # fmt: skip
+        }
 
     def __rich__(self) -> str:
         """Return it as a few lines, for the console."""
@@ -81,7 +81,7 @@ class Plan:
             f" {counted(said['people'], 'person', 'people')}, about {said['bytes'] / 1e6:,.1f} MB, as {self.form}, into {self.dest}{left}",
             f"per fold: {', '.join(f'{fold}: {number:,}' for fold, number in said['folds'].items())}",
             f"classes: {', '.join(said['classes'])}", "dry run: nothing was written",
-        ]  # fmt: skip
+        ]
         return escape("\n".join(lines))
 
 
@@ -155,7 +155,7 @@ def export_faces(plan: Plan, progress: Callable[[int, int], None] = lambda done,
         **plan.key, "complete": True, "dataset": samples.settings["dataset"], "drawn": plan.terms.drawn, "warning": plan.terms.warning,
         "licence": plan.terms.licence, "citation": list(plan.terms.citations), "classes": list(samples.classes), "images": images,
         "folds": list(samples.folds), "references_left_out": samples.n_references, "code_version": __version__, "files": hashes,
-    }  # fmt: skip
+    }
     if written:
         os.sync()                                                        # once, for all: a sync for each of many small files takes minutes
     mark = sealed_json(said)

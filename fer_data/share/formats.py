@@ -64,7 +64,7 @@ def hugging_face(samples: Samples) -> Files:
     features = {
         "image": {"_type": "Image"}, "label": {"names": list(samples.classes), "_type": "ClassLabel"},
         **{name: {"dtype": _HF[kind], "_type": "Value"} for name, kind in KEPT.items()},
-    }  # fmt: skip
+    }
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     schema = _schema([("image", image), ("label", pa.int64())], samples, {"huggingface": {"info": {"features": features}}})
     for fold in samples.folds:
@@ -75,7 +75,7 @@ def hugging_face(samples: Samples) -> Files:
                     "label": samples.classes.index(sample.values["expression"]), **sample.values,
                 }
                 for sample in some
-            ]  # fmt: skip
+            ]
             yield f"data/fold_{fold}-{number:05d}.parquet", _parquet(rows, schema)
 
 
@@ -89,7 +89,7 @@ def parquet(samples: Samples) -> Files:
 
 FORMATS: dict[str, Callable[[Samples], Files]] = {
     "imagefolder": image_folder, "webdataset": webdataset, "hf": hugging_face, "parquet": parquet,
-}  # fmt: skip
+}
 
 
 def _parts(samples: Samples, fold: int) -> Iterator[list[Sample]]:
@@ -110,7 +110,7 @@ def _schema(first: list, samples: Samples, more: dict) -> pa.Schema:
     said = {
         "warning": terms.warning, "licence": terms.licence, "citation": "\n".join(terms.citations),
         "manifest_sha256": samples.manifest_sha256, "classes": ",".join(samples.classes), **{key: json.dumps(v) for key, v in more.items()},
-    }  # fmt: skip
+    }
     return pa.schema([*first, *((name, _ARROW[kind]) for name, kind in KEPT.items())], metadata=said)
 
 

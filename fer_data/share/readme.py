@@ -45,7 +45,7 @@ _LOADING = {
         'train, test = faces[faces["fold"] != 0], faces[faces["fold"] == 0]\n'
         'picture = Image.open(io.BytesIO(test["image"].iloc[0]))\n',
     ),
-}  # fmt: skip
+}
 
 
 def readme(samples: Samples, form: str) -> str:
@@ -68,7 +68,7 @@ def readme(samples: Samples, form: str) -> str:
         ["## Columns", "", *words.columns({name: COLUMNS[name] for name in KEPT})],
         words.limits(terms), words.rights(terms),
         [f"Made by fer-data {__version__} from the prepared folder whose manifest has the sha256 `{samples.manifest_sha256}`."],
-    ]  # fmt: skip
+    ]
     return (_front_matter(samples) if form == "hf" else "") + paragraphs(parts)
 
 

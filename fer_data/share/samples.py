@@ -29,7 +29,7 @@ __all__ = ["KEPT", "Sample", "Samples"]
 # Columns of the manifest that mean something without its shards, and the type of each.
 KEPT = {name: COLUMNS[name][0] for name in (
     "image_id", "dataset", "subject", "sequence", "frame", "expression", "fold", "face_sha256", "residual_px", "invented", "jump",
-)}  # fmt: skip
+)}
 
 _LONGEST_KEY = 95                     # characters: a name in a plain POSIX tar file has 100, the longest ending .json
 
@@ -55,7 +55,7 @@ class Samples:
         refuse_unknown(
             f"exporting {out}", frame["subject"],
             "an export has folds by person; manifest.parquet names the part and the shard of each face, and pandas and h5py open both",
-        )  # fmt: skip
+        )
         peaks = frame[frame["role"] == "peak"]
         self.out, self.view, self.settings, self.manifest_sha256 = Path(out), view, read_settings(out), manifest_sha256(out)
         self.terms: Terms = terms_of(self.settings)

@@ -39,7 +39,7 @@ _WRITTEN = (
     MARK, _OWNER, "manifest.parquet", "manifest.csv", "skipped.csv", "settings.json", "run.json", "report.html", "card.md",
     "croissant.json",
     *(f"shards/{name}" for name in _SHARDS), "cache/landmarks/??/*.json",
-)  # fmt: skip
+)
 
 
 def check_out(dataset: str, root: Path, out: Path) -> None:

@@ -25,7 +25,7 @@ from fer_data.store.manifest import read_settings
 from fer_data.store.shards import map_dataset
 
 __all__ = ["CENTRE_VIEW", "Views", "CpuViews", "StoredViews", "VirtualViews", "open_views", "virtual_views", "render", "sample_order",
-           "send", "to_unit", "to_u8"]  # fmt: skip
+           "send", "to_unit", "to_u8"]
 
 
 def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -38,7 +38,7 @@ from fer_data.records import FRAMINGS, ROLES, SPLITS, Skip
 from fer_data.schema import read
 
 __all__ = ["SCHEMA_VERSION", "COLUMNS", "MATRIX", "LATER", "SPLIT", "image_id", "write_manifest", "withdraw",
-           "read_manifest", "read_skipped", "check_csv", "read_settings", "manifest_sha256"]  # fmt: skip
+           "read_manifest", "read_skipped", "check_csv", "read_settings", "manifest_sha256"]
 
 SCHEMA_VERSION = 3
 
@@ -334,7 +334,7 @@ def _checked(frame: pd.DataFrame, doing: str, where: str) -> pd.DataFrame:
         "weights_sha256": [pandera.Check.str_matches(r"^([0-9a-f]{64})?$")],
         "residual_px": [pandera.Check.ge(0)],
         "invented": [in_range(0, 1)],
-    }  # fmt: skip
+    }
     schema = pandera.DataFrameSchema(
         {name: pandera.Column(dtype, checks.get(name, []), unique=(name,) in _UNIQUE) for name, (dtype, _) in columns.items()},
         strict=True,

@@ -29,7 +29,7 @@ from fer_data.files import parse_object, sealed_json, sha256_of_bytes, unseal, w
 from fer_data.schema import read
 
 __all__ = ["SHARD_VERSION", "ShardRecord", "shard_name", "write_shard", "read_record", "known_record", "kept_record", "row_sha256",
-           "map_dataset"]  # fmt: skip
+           "map_dataset"]
 
 SHARD_VERSION = 3
 _ALIGN = 4096                         # data sets start on pages, so that they can be mapped

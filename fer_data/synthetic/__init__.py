@@ -22,4 +22,4 @@ from fer_data.synthetic.version import VERSION
 __all__ = [
     "VERSION", "ACTION_UNITS", "VARIANTS", "Person", "Nuisance", "Written", "draw_person", "person_of", "perform",
     "draw_nuisance", "drift", "draw_face", "plan_ck_plus", "write_ck_plus",
-]  # fmt: skip
+]

@@ -13,7 +13,7 @@ __all__ = ["MIRROR", "mean_face"]
 
 # The same point on the other side of the face, iBUG order.
 MIRROR = (*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46, 39, 38, 37,
-          36, 41, 40, 54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65)  # fmt: skip
+          36, 41, 40, 54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65)
 
 # Right half (left in the picture) and midline of the mean neutral face: index -> (x, y, z). x and y: mean of the points
 # found on the 51 neutral portraits of the Face Research Lab London set (DeBruine & Jones 2017, CC BY 4.0), made
@@ -32,7 +32,7 @@ _MEAN_HALF = {
     57: (0.0, 1.220, 0.26), 58: (-0.113, 1.210, 0.24), 59: (-0.252, 1.172, 0.18),
     60: (-0.326, 1.077, 0.09), 61: (-0.108, 1.046, 0.24), 62: (0.0, 1.052, 0.26), 66: (0.0, 1.062, 0.26),
     67: (-0.107, 1.055, 0.24),
-}  # fmt: skip
+}
 
 
 def mean_face() -> np.ndarray:

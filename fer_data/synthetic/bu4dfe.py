@@ -71,7 +71,7 @@ def write_bu4dfe(
         written = {
             "subjects": subjects, "sequences": subjects * len(BASIC), "frames": len(rows),
             "traps": trap_files.for_bu4dfe(part, part / SUBJECTS[chosen[0]]) if traps else 0,
-        }  # fmt: skip
+        }
         settings = {"subjects": subjects, "seed": seed, "frames": frames, "size": list(size), "traps": traps}
         finish_tree(part, "bu4dfe", settings, written, rows)
     return Written(out, written)
@@ -87,7 +87,7 @@ def _write_subject(job: _Job) -> list[dict]:
         drawn = draw_sequence(
             job.seed, "bu4dfe", (job.index, _LAYOUT, number), expression, intensities, job.size, grain=False,
             adapt=lambda scene: replace(scene, shift_x=scene.shift_x / 3),
-        )  # fmt: skip
+        )
         for position, frame in enumerate(drawn):
             write_jpeg(folder / f"{position:03d}.jpg", frame.picture)
             (folder / f"{position:03d}.wrl").write_bytes(_MESH)

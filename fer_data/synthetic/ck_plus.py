@@ -151,7 +151,7 @@ def _truth(subject, planned, number, drawn, intensity, levels, nuisance: Nuisanc
         "label": planned.expression or "", "expression": drawn, "intensity": intensity,
         "action_units": " ".join(f"{unit}:{level * intensity:.3f}" for unit, level in levels.items()),
         **factors_of(nuisance, person),
-    }  # fmt: skip
+    }
 
 
 def _counts(plan: tuple[PlannedSubject, ...], litter: int) -> dict:
@@ -162,4 +162,4 @@ def _counts(plan: tuple[PlannedSubject, ...], litter: int) -> dict:
         "subjects": len(plan), "labelled_subjects": sum(any(s.expression for s in subject.sequences) for subject in plan),
         "sequences": len(sequences), "labelled_sequences": len(shown), "frames": sum(sequence.frames for sequence in sequences),
         "expressions": {name: shown.count(name) for name in sorted(set(shown))}, "litter": litter,
-    }  # fmt: skip
+    }

@@ -80,7 +80,7 @@ def write_crema_d(
         written = {
             "subjects": subjects, "sequences": len(rows), "frames": sum(row["frames"] for row in rows),
             "traps": trap_files.for_crema_d(part) if traps else 0,
-        }  # fmt: skip
+        }
         settings = {"subjects": subjects, "seed": seed, "takes": takes, "frames": list(frames), "traps": traps}
         finish_tree(part, "crema-d", settings, written, rows)
     return Written(out, written)

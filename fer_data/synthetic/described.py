@@ -61,7 +61,7 @@ _JAFFE = load_form("jaffe").people
 _JAFFE_TAKES = {
     ("KA", "FE"): "1234", ("KA", "DI"): "1234", ("KL", "HA"): "1234", ("KM", "SA"): "1235", ("KM", "DI"): "13", ("KM", "FE"): "1234",
     ("NM", "DI"): "13", ("KR", "AN"): "12", ("YM", "AN"): "1234",
-}  # fmt: skip
+}
 _JAFFE_SERIALS = [number for number in range(1, 220) if number not in (8, 12, 21, 76, 108, 183)]
 
 
@@ -116,11 +116,11 @@ def _mug(person: int) -> tuple[str, list[_Shot]]:
 _WSEFEP = (
     "AD", "SO", "MK", "MK1", "MR", "MR1", "MR2", "KA", "KL", "KM", "AG", "AK", "BS", "CL", "DC", "EJ", "GB", "HW", "JG", "JS", "KP",
     "LM", "MG", "OG", "PA", "RA", "SS", "TG", "VK", "ZL",
-)  # fmt: skip
+)
 _WSEFEP_TABLE = "WSEFEP - norms & FACS.csv"
 _WSEFEP_COLUMNS = (
     "Displayer ID", "Picture ID", "Male/ Female", "Display", "Agreement (%)", "Putity   (0-1)", "Intensity (0-1)", "N", "FACS",
-)  # fmt: skip
+)
 _MISMATCHED = {"SO_0052": "SO_0053"}  # row of the table -> picture
 
 
@@ -144,7 +144,7 @@ def _write_norms(root: Path, rows: list[dict]) -> None:
 
 _LAYOUTS: dict[str, Callable[[int], tuple[str, list[_Shot]]]] = {
     "jaffe": _jaffe, "kdef": _kdef, "rafd": _rafd, "faces-mpi": _faces, "adfes": _adfes, "mug": _mug, "wsefep": _wsefep,
-}  # fmt: skip
+}
 
 
 # --- what must not mislead ----------------------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ def _traps(root: Path, dataset: str, shots: list[_Shot]) -> int:
         "jaffe": ["jaffe/README_FIRST.txt", "jaffe/a_names.dat"], "rafd": [f"cropped_151_159_{first.stem}{suffix}"],
         "adfes": [first.name.replace("Face Forward", "Turn Away")],
         "mug": [f"subjects3/001/anger/take001end/{first.name}", f"subjects3/001/anger/take000/._{first.name}"],
-    }.get(dataset, [])  # fmt: skip
+    }.get(dataset, [])
     for name in (*copies, f"notes/IMG_0815{suffix}"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(first, root / name)
@@ -211,7 +211,7 @@ def write_described(
         written = {
             "subjects": subjects, "sequences": len({row["sequence"] for row in rows}), "frames": len(rows),
             "traps": _traps(part, dataset, _LAYOUTS[dataset](0)[1]) if traps else 0,
-        }  # fmt: skip
+        }
         finish_tree(part, dataset, {"subjects": subjects, "seed": seed, "traps": traps}, written, rows)
     return Written(out, written)
 
@@ -229,7 +229,7 @@ def _write_shot(job: _Job, subject: str, number: int, shot: _Shot) -> Iterator[d
     drawn = list(draw_sequence(
         job.seed, job.dataset, (index, _LAYOUT, number), expression, list(_LEVELS if shot.order else _LEVELS[-1:]), SIZE,
         colour=job.dataset != "jaffe", grain=False, adapt=lambda scene: replace(scene, shift_x=scene.shift_x / 3),
-    ))  # fmt: skip
+    ))
     frames = [drawn[level] for level in shot.order or (0,)]
     for name in shot.files:
         (job.root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -241,7 +241,7 @@ def _write_shot(job: _Job, subject: str, number: int, shot: _Shot) -> Iterator[d
     for position, frame in enumerate(frames):
         file = shot.files[min(position, len(shot.files) - 1)]
         yield {"subject": subject, "sequence": f"{subject}-{number}", "frame": position, "file": file, "word": shot.word,
-               "expression": expression, **frame.factors}  # fmt: skip
+               "expression": expression, **frame.factors}
 
 
 def _write_picture(path: Path, picture) -> None:

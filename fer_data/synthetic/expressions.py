@@ -70,7 +70,7 @@ ACTION_UNITS = {
     "27": {57: (0.0, 0.36), 58: (-0.01, 0.34), 59: (-0.03, 0.21), 66: (0.0, 0.36), 67: (0.0, 0.34), 48: (-0.07, 0.115),
            60: (-0.065, 0.12), 49: (-0.03, 0.01), 8: (0.0, 0.29), 7: (0.0, 0.28), 6: (-0.01, 0.245), 5: (-0.02, 0.165),
            4: (-0.02, 0.08), 3: (-0.01, 0.03), 61: (0.0, -0.02), 62: (0.0, -0.02)},
-}  # fmt: skip
+}
 
 # Expression -> its variants (share of the population, levels). A person keeps to one variant; the first line says why.
 VARIANTS = {
@@ -95,7 +95,7 @@ VARIANTS = {
     "surprise": ((0.5, {"1": 1.0, "2": 1.0, "5": 0.9, "25": 0.4, "27": 0.9}),
                  (0.5, {"1": 1.0, "2": 1.0, "5": 0.8, "25": 0.5, "26": 1.0})),
     "neutral": ((1.0, {}),),
-}  # fmt: skip
+}
 
 
 def perform(person, expression: str, rng: np.random.Generator | None = None) -> dict[str, float]:

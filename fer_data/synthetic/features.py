@@ -99,7 +99,7 @@ def draw_beard(brush: Brush, rig: Rig) -> None:
     moustache = np.concatenate([
         points[[48, 49, 50, 51, 52, 53, 54]] + (0, -0.02 * u),
         np.array([points[53] * 0.5 + points[35] * 0.5, points[33] * 0.7 + points[51] * 0.3, points[49] * 0.5 + points[31] * 0.5]),
-    ])  # fmt: skip
+    ])
     goatee = np.concatenate([points[[59, 58, 57, 56, 55]] + (0, 0.1 * u), points[[10, 9, 8, 7, 6]] * 0.85 + points[57] * 0.15])
     jaw = np.concatenate(
         [

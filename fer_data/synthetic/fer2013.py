@@ -36,7 +36,7 @@ ROWS = 35_887
 FORMS = ("csv", "icml", "folders")
 _USAGE = ("Training", "PublicTest", "PrivateTest")
 _FOLDERS = {"anger": "angry", "disgust": "disgust", "fear": "fear", "happiness": "happy", "sadness": "sad", "surprise": "surprise",
-            "neutral": "neutral"}  # fmt: skip
+            "neutral": "neutral"}
 _VOTES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
 _PUBLISHED = load_facts("fer2013").forms["train and test, which has PublicTest and PrivateTest in one"]
 
@@ -53,7 +53,7 @@ class _Row(NamedTuple):
 
 def write_fer2013(
     out: Path, rows: int = ROWS, forms: Sequence[str] = FORMS[:1], seed: int = 0, progress: Progress = silent
-) -> Written:  # fmt: skip
+) -> Written:
     """Draw faces and write them in these forms, with the votes; return what was written.
 
     Raises DatasetError for fewer than 70 rows or an unknown form, and if `out` holds anything but an earlier synthetic tree.
@@ -118,7 +118,7 @@ def _face(seed: int, index: int, number: int, expression: str) -> tuple[np.ndarr
     (frame,) = draw_sequence(
         seed, "fer2013", (index, _LAYOUT, number), expression, [1.0], _DRAWN, colour=False, grain=False,
         adapt=lambda scene: replace(scene, scale=scene.scale * 1.4),
-    )  # fmt: skip
+    )
     low, high = frame.points.min(0), frame.points.max(0)
     return frame.picture, (low + high) / 2, float(high[1] - low[1])
 
@@ -157,7 +157,7 @@ def _write_csv(path: Path, columns: tuple[str, ...], planned: list[_Row], pictur
         file.write(",".join(columns) + "\n")
         for row, picture in zip(planned, pictures, strict=True):
             cells = {"emotion": str(codes[row.expression]), "Usage": row.usage,
-                     "pixels": " ".join(map(texts.__getitem__, picture.ravel().tolist()))}  # fmt: skip
+                     "pixels": " ".join(map(texts.__getitem__, picture.ravel().tolist()))}
             file.write(",".join(cells[name.strip()] for name in columns) + "\n")
 
 
@@ -189,7 +189,7 @@ def _kinds(rows: int) -> Iterator[str]:
     """Yield what is odd about a row's votes, for as many rows as have it."""
     shares = {
         "tie": _TIES, "unnamed": _UNNAMED, "unknown": _UNKNOWN, "contempt": _CONTEMPT, "same-name": 4 / ROWS, "nf": 3 / ROWS, "nine": 0,
-    }  # fmt: skip
+    }
     for kind, share in shares.items():
         yield from [kind] * max(1, round(share * rows))
 

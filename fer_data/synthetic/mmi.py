@@ -117,7 +117,7 @@ def write_mmi(
         written = {
             "subjects": len({one.subject for one in plan}), "sequences": len(plan), "frames": len(rows),
             "traps": _traps(part, plan) if traps else 0,
-        }  # fmt: skip
+        }
         finish_tree(part, "mmi", {"subjects": subjects, "seed": seed, "frames": list(frames), "traps": traps}, written, rows)
     return Written(out, written)
 
@@ -149,7 +149,7 @@ def _write_session(job: _Job) -> list[dict]:
     for name, text in _xml(one).items():
         (folder / name).write_text(text, encoding="utf-8")
     where = {"subject": f"S{one.subject:03d}", "sequence": f"{one.clip:03d}", "expression": one.expression, "kind": one.kind,
-             "frontal": one.frontal if one.kind == "dual" else "", "coded": int(one.coded), "session": one.session}  # fmt: skip
+             "frontal": one.frontal if one.kind == "dual" else "", "coded": int(one.coded), "session": one.session}
     return [{**where, "frame": number, **frame.factors} for number, frame in enumerate(drawn, start=1)]
 
 

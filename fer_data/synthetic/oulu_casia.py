@@ -80,7 +80,7 @@ def write_oulu(
         written = {
             "subjects": subjects, "sequences": subjects * len(BASIC) * len(parts), "frames": len(rows),
             "traps": trap_files.for_oulu(part, *_first_folders(part, parts[0], cropped)) if traps else 0,
-        }  # fmt: skip
+        }
         settings = {"subjects": subjects, "seed": seed, "frames": list(frames), "spectra": list(spectra), "lights": list(lights)}
         finish_tree(part, "oulu", {**settings, "cropped": cropped, "traps": traps}, written, rows)
     return Written(out, written)
@@ -109,7 +109,7 @@ def _write_subject(job: _Job) -> list[dict]:
             drawn = draw_sequence(
                 job.seed, "oulu", key, expression, rise(length), SIZE, colour=spectrum == "vis",
                 adapt=lambda scene: replace(scene, scale=scene.scale * _FILL),
-            )  # fmt: skip
+            )
             for position, frame in enumerate(drawn):
                 gain = _GAIN[light] if spectrum == "vis" else 230
                 picture = ((frame.picture.astype(np.uint16) * gain + 128) >> 8).astype(np.uint8)

@@ -18,7 +18,7 @@ __all__ = ["HAIR_STYLES", "Person", "draw_person", "neutral_points"]
 
 HAIR_STYLES = ("bald", "cropped", "short", "parted", "fringe", "swept", "curls", "bob", "long", "tied", "scarf")
 _HAIR_COLOURS = ((30, 26, 24), (48, 36, 28), (74, 52, 36), (104, 74, 48), (150, 112, 70), (196, 160, 104), (120, 56, 30),
-                 (140, 138, 134))  # fmt: skip  # RGB, black .. blond, red, grey
+                 (140, 138, 134))  # RGB, black .. blond, red, grey
 _IRIS_COLOURS = ((44, 28, 18), (74, 48, 26), (96, 80, 44), (70, 100, 70), (86, 116, 146), (120, 134, 146))
 
 
@@ -88,7 +88,7 @@ def draw_person(rng: np.random.Generator) -> Person:
     relief = tuple(np.round(np.clip(1 + 0.35 * rng.standard_normal(6), 0.3, 1.8), 4).tolist())
     bearded = rng.random() < 0.45  # as good as a man; styles of hair follow
     moles = tuple((float(rng.uniform(-0.85, 0.85)), float(rng.uniform(0.2, 1.6)), float(rng.uniform(0.015, 0.042)))
-                  for _ in range(int(rng.integers(0, 6))))  # fmt: skip
+                  for _ in range(int(rng.integers(0, 6))))
     hair_dark = int(rng.integers(0, 3)) if dark > 0.5 else int(rng.integers(0, len(_HAIR_COLOURS)))
     style_odds = (
         [0.1, 0.17, 0.22, 0.15, 0.1, 0.12, 0.08, 0.02, 0.02, 0.02, 0.0]

@@ -75,7 +75,7 @@ def write_ravdess(
         written = {
             "subjects": subjects, "sequences": len(rows), "frames": sum(row["frames"] for row in rows),
             "traps": trap_files.for_ravdess(part) if traps else 0,
-        }  # fmt: skip
+        }
         settings = {"subjects": subjects, "seed": seed, "channels": list(channels), "frames": list(frames), "traps": traps}
         finish_tree(part, "ravdess", settings, written, rows)
     return Written(out, written)

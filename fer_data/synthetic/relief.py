@@ -39,12 +39,12 @@ def _bumps(rig: Rig) -> list[tuple[np.ndarray, float, float, float]]:
             (brow, 0.32, 0.11, 0.06 * ridge * (1 + 0.4 * rig.level("4", side))),
             (apple, 0.26, 0.22, 0.11 * cheek + 0.07 * raised),
             (rig.at((0.98 * sign, 0.95, -0.3))[0], 0.22, 0.4, -0.07 * cheek),
-        ]  # fmt: skip
+        ]
     bumps += [
         (rig.points[[50, 51, 52, 62]].mean(0), 0.24, 0.08, 0.06 * lip), (rig.points[[56, 57, 58, 66]].mean(0), 0.2, 0.08, 0.07 * lip),
         (rig.at(face[57] + (0, 0.13, -0.05))[0], 0.25, 0.07, -0.06 * chin), (rig.at(face[8] + (0, -0.22, 0.1))[0], 0.22, 0.16, 0.11 * chin),
         (rig.at((0.0, -0.75, 0.0))[0], 0.6, 0.3, 0.06),
-    ]  # fmt: skip
+    ]
     return bumps
 
 

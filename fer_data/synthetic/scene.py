@@ -52,7 +52,7 @@ def draw_nuisance(rng: np.random.Generator) -> Nuisance:
         gaze_x=normal(0.15, 0.4), gaze_y=normal(0.1, 0.3),
         background=tuple(int(np.clip(grey + v, 0, 255)) for v in rng.integers(-14, 15, 3)),
         gradient=uniform(-30, 30), grain=uniform(1.0, 2.5), blur_px=uniform(0.0, 0.9),
-    )  # fmt: skip
+    )
 
 
 def drift(nuisance: Nuisance, rng: np.random.Generator) -> Nuisance:
@@ -64,7 +64,7 @@ def drift(nuisance: Nuisance, rng: np.random.Generator) -> Nuisance:
         roll_deg=nuisance.roll_deg + 0.6 * step[2], shift_x=nuisance.shift_x + 0.004 * step[3],
         shift_y=nuisance.shift_y + 0.004 * step[4], scale=nuisance.scale * (1 + 0.006 * step[5]),
         gaze_x=nuisance.gaze_x + 0.05 * step[6], gaze_y=nuisance.gaze_y + 0.05 * step[7],
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class _Job(NamedTuple):
 
 def write_table(
     out: Path, subjects: int = 60, takes: int = 8, seed: int = 0, workers: int = 1, progress: Progress = silent
-) -> Written:  # fmt: skip
+) -> Written:
     """Draw people and write them as a full table; return what was written.
 
     takes    pictures of each person and expression

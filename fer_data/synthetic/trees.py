@@ -27,11 +27,11 @@ from fer_data.synthetic.scene import Nuisance
 from fer_data.synthetic.version import VERSION
 
 __all__ = ["Progress", "silent", "TRUTH", "Written", "new_tree", "require_seed", "finish_tree", "run_jobs",
-           "factors_of", "write_jpeg", "write_png"]  # fmt: skip
+           "factors_of", "write_jpeg", "write_png"]
 
 TRUTH = "truth.csv"
 _PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE,
-        cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP)  # fmt: skip
+        cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP)
 
 Progress = Callable[[int, int], None]   # (people or sessions done, in all)
 

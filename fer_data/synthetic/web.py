@@ -80,7 +80,7 @@ def _affectnet_lists(root: Path, faces: list) -> None:
         rows = [
             ",".join([_hash(face), *map(str, (left, top, right - left + 1, bottom - top + 1)), "1.0;2.0", str(face.code), "0.1", "-0.2"])
             for face, (left, top, right, bottom) in faces if face.part == part
-        ]  # fmt: skip
+        ]
         _write(root / f"Manually_Annotated_file_lists/{name}.csv", [",".join(COLUMNS), *rows] if part == "train" else rows)
 
 
@@ -146,7 +146,7 @@ _FORMS = {
     "expw": {"list": _Form(FER2013_CODES, lambda face: f"image/origin/{_expw(face)}", None, _expw_list)},
     "sfew": {"aligned": _Form(FER2013_CODES, _sfew, 144)},
     "caer-s": {"folders": _Form(FER2013_CODES, _caer_s, None)},
-}  # fmt: skip
+}
 FORMS = {dataset: tuple(forms) for dataset, forms in _FORMS.items()}
 
 
@@ -214,7 +214,7 @@ def _write_picture(job: _Job) -> tuple[list[tuple[int, int, int, int]], list[dic
         (frame,) = draw_sequence(
             job.seed, job.dataset, (face.number, _LAYOUT, face.code), face.expression, [1.0], _SCENE, grain=False,
             adapt=lambda scene: replace(scene, scale=scene.scale * _FILL),
-        )  # fmt: skip
+        )
         left, top, side = _square(frame.points)
         boxes.append((left + position * _SCENE[0], top, left + position * _SCENE[0] + side - 1, top + side - 1))
         drawn.append(frame.picture if form.side is None else _cut(frame.picture, left, top, side, form.side))

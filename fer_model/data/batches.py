@@ -75,7 +75,7 @@ class PairBatches(Batches):
 
     def __init__(
         self, person: Tensor, expression: Tensor, same_person: float, same_expression: float, batch: int, seed: int, stage: str
-    ):  # fmt: skip
+    ):
         """`person`, `expression` (n_faces,) int64 on the CPU: what each face shows; the shares of the pairs that agree in one of them."""
         super().__init__(len(person), batch // 2, seed, stage)
         self.person, self.expression, self.shares = person, expression, (same_person, same_person + same_expression)

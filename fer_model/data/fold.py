@@ -220,7 +220,7 @@ class Prepared:
     def _cut(self, number: int | None, identities: tuple[str, ...], train: pd.DataFrame, test: pd.DataFrame, n_folds: int) -> Fold:
         dataset = "+".join(sorted(set(self.rows["dataset"])))
         return Fold(number, dataset, classes_of(self.rows["expression"]), identities, train, test, self.manifest_sha256, n_folds, train[:0],
-                    self.references)  # fmt: skip
+                    self.references)
 
     def fold_of(self, config: TrainConfig) -> Fold:
         """Return the fold that a run's configuration names. Errors: as fold, official, everybody; and as set_aside if it validates.

@@ -21,7 +21,7 @@ from fer_model.errors import CheckpointError
 __all__ = [
     "SCHEMA_VERSION", "Checkpoint", "adam_tensors", "begin_adam", "latest", "load_adam", "load_module", "module_tensors",
     "read_tensors", "remove", "save", "write_tensors",
-]  # fmt: skip
+]
 
 SCHEMA_VERSION = 1
 PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")        # first bytes: torch.save's zip, protocols 2 to 5
@@ -153,7 +153,7 @@ def begin_adam(adam: torch.optim.AdamW) -> None:
                 adam.state[weight] = {
                     "step": torch.zeros((), device=weight.device), "exp_avg": torch.zeros_like(weight),
                     "exp_avg_sq": torch.zeros_like(weight),
-                }  # fmt: skip
+                }
 
 
 def adam_tensors(prefix: str, module: torch.nn.Module, adam: torch.optim.Optimizer) -> dict[str, Tensor]:

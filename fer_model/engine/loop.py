@@ -93,7 +93,7 @@ def _processor_seconds() -> float:
 def _tick(
     stage: Stage, step: int, means: dict[str, float], seconds: float, spent: float, steps: int, journal: Journal,
     watchers: Sequence[Watcher],
-) -> None:  # fmt: skip
+) -> None:
     batch = step_images(stage.config)
     numbers = {f"loss_{name}": value for name, value in means.items()} | stage.review(step)
     for watcher in watchers:
@@ -101,11 +101,11 @@ def _tick(
     entry = {
         "event": "tick", "stage": stage.name, "step": step, "steps": stage.steps, "seen_kimg": step * batch / 1000,
         "images_per_s": round(steps * batch / seconds, 1), "seconds": round(seconds, 3), "processor_seconds": round(spent, 3), **numbers,
-    }  # fmt: skip
+    }
     shown = "  ".join(f"{name.removeprefix('loss_')} {value:.3g}" for name, value in numbers.items())
     left = f"{(stage.steps - step) * seconds / steps / 60:.1f} min left  " if step < stage.steps else ""       # at this tick's speed
     journal.write(entry, f"{stage.name} {step}/{stage.steps}  {step * batch / 1000:.1f} kimg  "
-                         f"{entry['images_per_s']:.0f} img/s  {left}{shown}")  # fmt: skip
+                         f"{entry['images_per_s']:.0f} img/s  {left}{shown}")
 
 
 def _resume(stage: Stage, folder: Path, journal: Journal) -> int:

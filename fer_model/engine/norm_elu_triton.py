@@ -40,7 +40,7 @@ def part_moments(x, parts, rows, channels, span, ROWS: tl.constexpr, CHANNELS: t
 def all_moments(
     parts, mean, inverse, running_mean, running_var, rows, channels, span, momentum, eps,
     KEPT: tl.constexpr, PARTS: tl.constexpr, CHANNELS: tl.constexpr,
-):  # fmt: skip
+):
     c, p = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS), tl.arange(0, PARTS)
     n = tl.minimum(tl.maximum(rows - p * span, 0), span).to(tl.float32)[:, None]             # rows of a part
     at, there = p[:, None] * channels + c[None, :], (n > 0) & (c < channels)[None, :]
@@ -90,7 +90,7 @@ def part_sums(dy, y, x, mean, inverse, parts, rows, channels, span, ROWS: tl.con
 @triton.jit(do_not_specialize=("rows",))
 def normalise_backward(
     dy, y, x, dx, mean, inverse, weight, sums, rows, channels, ROWS: tl.constexpr, CHANNELS: tl.constexpr
-):  # fmt: skip
+):
     blocks = tl.cdiv(channels, CHANNELS)
     r = tl.program_id(0) // blocks * ROWS + tl.arange(0, ROWS)
     c = tl.program_id(0) % blocks * CHANNELS + tl.arange(0, CHANNELS)
@@ -121,7 +121,7 @@ def moments(x, running, momentum, eps):
     all_moments[triton.cdiv(channels, FEW),](
         parts, mean, inverse, *(running or (mean, mean)), rows, channels, span, momentum, eps,
         KEPT=running is not None, PARTS=PARTS, CHANNELS=FEW,
-    )  # fmt: skip
+    )
     return mean, inverse
 
 

@@ -37,7 +37,7 @@ PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.", "base.",
 _HARMLESS = [
     argparse.Namespace, multiarray.scalar, (multiarray.scalar, "numpy.core.multiarray.scalar"), np.dtype, np.dtypes.Float64DType,
     np.dtypes.Float32DType, np.dtypes.Int64DType,
-]  # fmt: skip
+]
 _REFUSED = torch.serialization.pickle.UnpicklingError    # what torch.load raises for what is no tensor
 _NAMED = 5                            # so many names are listed, the rest is counted
 _WAY_OUT = "where you trust it, load it there and save its tensors: safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"

@@ -94,7 +94,7 @@ class Arm:
             "accuracy": {part: asdict(self.accuracy(part)) for part in self.parts}, "unseen_of_runs": asdict(self.spread),
             "shortcut_rate": rate and asdict(rate), "shortcut_rate_by_chance": self.chance,
             "kimg": kimg, "processor_minutes": minutes,
-        }  # fmt: skip
+        }
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -202,7 +202,7 @@ class Cells:
             "run": str(self.path), "arms": [arm.to_json() for arm in self.arms],
             "differences": [asdict(one) for one in self.differences], "recovery": [asdict(one) for one in self.recoveries],
             "interval": "95 %, bootstrap over people; each stays together over draws and seeds",
-        }  # fmt: skip
+        }
 
     def __rich__(self):
         """Return the arms, recovery and the differences on unseen cells as tables, for the console."""

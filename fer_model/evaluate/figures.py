@@ -19,7 +19,7 @@ from fer_model.runs.predictions import PREFIX, classes_in
 __all__ = [
     "Evaluation", "Interval", "accuracy", "confusion", "evaluate", "evaluate_together", "interval_over_subjects", "macro_recall",
     "majority", "plain_table", "resampled", "to_sequences",
-]  # fmt: skip
+]
 
 REPLICATES = 2000                     # of the bootstrap
 _DRAWN_AT_ONCE = 2**22                # numbers of people: 32 MB, and what they are the numbers of
@@ -81,7 +81,7 @@ class Evaluation:
         for name, share in (
             ("macro recall per frame", self.frame_macro_recall), ("macro recall per sequence", self.sequence_macro_recall),
             (f"always {self.majority_class}", self.majority_accuracy),
-        ):  # fmt: skip
+        ):
             figures.add_row(name, f"{share:.1%}", "")
         return figures
 

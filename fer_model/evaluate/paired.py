@@ -97,7 +97,7 @@ def paired_difference(
         len(rows), len(people) if known else 0, float(means["first"]), float(means["second"]), float(means["first"] - means["second"]),
         float(low), float(high), float((differences > 0).mean()),
         float((rows["first"] - rows["both"]).sum()), float((rows["second"] - rows["both"]).sum()),
-    )  # fmt: skip
+    )
 
 
 def _right(frame: pd.DataFrame, unit: str) -> pd.DataFrame:

@@ -64,7 +64,7 @@ class Pooled:
             "sequence": spread([one.sequence_accuracy.value for one in self.by_fold]),
             "frame_macro_recall": spread([one.frame_macro_recall for one in self.by_fold]),
             "sequence_macro_recall": spread([one.sequence_macro_recall for one in self.by_fold]),
-        }  # fmt: skip
+        }
 
     def to_dict(self) -> dict:
         """Return it as what JSON holds."""
@@ -73,7 +73,7 @@ class Pooled:
              "frame_accuracy": one.frame_accuracy.value, "sequence_accuracy": one.sequence_accuracy.value,
              "frame_macro_recall": one.frame_macro_recall}
             for fold, one in zip(self.folds, self.by_fold, strict=True)
-        ]  # fmt: skip
+        ]
         names = {"frame_accuracy": "frame", "sequence_accuracy": "sequence", "frame_macro_recall": "frame_macro_recall"}
         means = {name: asdict(self.means[key]) for name, key in names.items()}
         return {"evaluation": self.evaluation.to_dict(), "folds": folds, "n_folds": self.n_folds, "mean_of_folds": means}
@@ -185,6 +185,6 @@ def seed_spread(method: Method) -> SeedSpread | None:
     values = {
         "frame": tuple(accuracy(frame) for frame in frames), "sequence": tuple(accuracy(to_sequences(frame)) for frame in frames),
         "frame_macro_recall": tuple(macro_recall(frame) for frame in frames),
-    }  # fmt: skip
+    }
     figures = {name: spread(found) for name, found in values.items()}
     return SeedSpread(method, tuple(done), tuple(sorted(folds)), len(frames[0]), figures, values)

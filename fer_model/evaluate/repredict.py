@@ -140,7 +140,7 @@ def _same_seed(trained_on: set[str], tested: set[str]) -> list[str]:
     if not all(shared):
         return []
     return ["The people of both are synthetic, and `fer-data synth` draws the same people for ck+ and table, and for two tables, from one"
-            " seed: if the seeds are equal, this is no figure for people whom the network does not know."]  # fmt: skip
+            " seed: if the seeds are equal, this is no figure for people whom the network does not know."]
 
 
 def _spelled_like(known: set[str], theirs: set[str]) -> list[str]:
@@ -149,4 +149,4 @@ def _spelled_like(known: set[str], theirs: set[str]) -> list[str]:
     if not groups:
         return []
     return [f"Trained on and tested under ids that are almost alike: {pairs_text(groups)}. If they are one person each, this is no"
-            " figure for people whom the network does not know."]  # fmt: skip
+            " figure for people whom the network does not know."]

@@ -278,7 +278,7 @@ def _row(group: RunGroup, data: Path | None, vote: int, device: str) -> RunRow:
     return RunRow(
         group.path, tuple(run.path for run in runs), tuple(numbers), _split(runs[0]), results,
         evaluate(frames[0]) if pooled is None else pooled.evaluation, pooled, tuple(notes), elsewhere, found[0].faces, tuple(frames),
-    )  # fmt: skip
+    )
 
 
 def _split(run: FoldRun) -> dict:

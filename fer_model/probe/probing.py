@@ -39,7 +39,7 @@ RULES = {
 _SHORT = {
     "verification eer": "verif.\nEER", "verification auc": "verif.\nAUC", "identity linear": "identity\nlinear",
     "identity mlp": "identity\nMLP", "expression linear": "expression\nlinear", "expression mlp": "expression\nMLP",
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Probed:
         return {
             "schema_version": SCHEMA_VERSION, "run": str(self.run), "baseline": self.baseline and str(self.baseline),
             "folds": self.folds, "seed": self.seed, "rules": RULES, "code_version": code_version(), "rows": [asdict(r) for r in self.rows],
-        }  # fmt: skip
+        }
 
     def __rich__(self):
         """Return a table for each group of people, for the console: features down, probes across."""

@@ -52,7 +52,7 @@ _STAGES = {
     "neutral": "DeRL: a conditional GAN makes each training face neutral; the head learns from what is left in its layers",
     "iacnn": "IACNN: a CNN that learns from pairs of faces, with a branch for the expression and one for the person",
     "timm": "a network of the library timm on the pixels", "own": "a network that is not in this program, on the pixels",
-}  # fmt: skip
+}
 _SETTINGS = ("arch", "network", "sha256", "batch", "lr", "lr_schedule", "weight_decay", "label_smoothing", "dropout")  # of a stage, named
 _HELD_OUT = ("Folds", "Unit", "Average", "Interval", "Test crop", "Trained on")                 # rows that pretraining does not have
 
@@ -118,7 +118,7 @@ def _card(method: Method, title: str) -> str:
         _training(method), _protocol(method), _weights(method),
         ["## Cite", "", *(f"* {escape(text)}" for text in citations_of([method]))],
         [f"Written by fer-model {escape(__version__)}."],
-    ]  # fmt: skip
+    ]
     return paragraphs(parts)
 
 
@@ -171,7 +171,7 @@ def _numbers(method: Method, figures: Sequence[SeedFigures]) -> list[list[str]]:
         [f"* {escape(text)}" for text in spread_values(spread)["sentences"]] if spread else [],
         ["### What to know first", "", *map(_finding, findings([method], figures))],
         ["### Folds", "", *folds_table(values, incomplete_values([method]))] if len(method.runs) > 1 else [],
-    ]  # fmt: skip
+    ]
     for one in values:
         sections.append([f"### Expressions: {escape(one['name'])}", "", *_by_class(one["pooled"]), "", *confusion_table(one["pooled"])])
     for view in paper_views(figures):
@@ -198,7 +198,7 @@ def _paper(view) -> list[str]:
     caveats = [f"* **{escape(text)}**" for text in view.caveats] or ["* Nothing known speaks against comparing them."]
     theirs = [[f"paper: {row.method}", f"{row.accuracy:.2f}", "", ""] for row in view.table.rows if row.reference is None]
     from_random, started = ([[f"ours: {row.name}", row.mean_of_folds, row.pooled, row.sequence] for row in rows]
-                            for rows in by_start(view.rows, lambda row: row.seen_before))  # fmt: skip
+                            for rows in by_start(view.rows, lambda row: row.seen_before))
     head = ["mean of folds", "pooled, per frame", "pooled, per sequence"]
     apart = ["", *table(["pre-trained", *head], started)] if started else []
     return [*caveats, "", *table(["", *head], [*theirs, *from_random]), *apart]
@@ -230,7 +230,7 @@ def _limits(method: Method, terms: Terms) -> list[str]:
          " On another database accuracy can be far lower; fer-model evaluate --data measures that."),
         ("Probabilities", "They were not calibrated: 0.9 does not mean right nine times in ten. A face that shows none of the expressions"
          " gets one of them all the same."),
-    ]  # fmt: skip
+    ]
     shown = [*terms.limits, *(own if method.config["fold"] is not None else [])]
     return ["## Limits", "", *(f"* **{escape(title)}.** {escape(text)}" for title, text in shown)]
 
@@ -244,7 +244,7 @@ def _data(method: Method, terms: Terms) -> list[str]:
         *_faces(content),
         f"* Manifest, sha256: `{content['manifest_sha256']}`",
         f"* Licence of the data: {escape(terms.licence)}",
-    ]  # fmt: skip
+    ]
 
 
 def _faces(content: dict) -> list[str]:
@@ -280,7 +280,7 @@ def _training(method: Method) -> list[str]:
     return [
         "## How it was trained", "", *table(head, rows, words=3), "",
         f"{each}Networks: {escape(network)}. All settings: `config.json` of each run.",
-    ]  # fmt: skip
+    ]
 
 
 def _short(value) -> str:

@@ -131,7 +131,7 @@ def line_chart(
     return Chart(
         title, unit, _WIDTH, _HEIGHT, frame, tuple((round(place(t, 0)[0], 1), f"{t:g}") for t in x_ticks),
         tuple((round(place(0, t)[1], 1), f"{t:g}") for t in y_ticks), tuple(drawn), tuple(legend),
-    )  # fmt: skip
+    )
 
 
 def _mean(found: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
@@ -173,7 +173,7 @@ def curves(runs: Iterable[FoldRun]) -> list[Chart]:
             ("loss", [name for name in losses if "_" not in name.removeprefix("loss_")], "loss_", None),
             ("parts of the loss", [name for name in losses if "_" in name.removeprefix("loss_")], "loss_", None),
             ("running accuracy of D" if stage == "gan" else "accuracy", [n for n in names if n.startswith("accuracy_")], "accuracy_", 1.0),
-        ]  # fmt: skip
+        ]
         for kind, chosen, prefix, top in kinds:
             found = [line for line in (_lines(log, chosen, prefix) for log in ticks) if line]
             if found:
@@ -209,7 +209,7 @@ def interval_chart(marks: Sequence[Mark], zero: bool = False) -> IntervalChart:
             tuple(place(100 * dot) for dot in mark.dots),
         )
         for i, mark in enumerate(marks)
-    )  # fmt: skip
+    )
     axis_y = _ROW * len(marks) + 2.0
     return IntervalChart(
         _WIDTH, int(axis_y + _AXIS), left, right, axis_y, tuple((place(t), f"{t:g}") for t in ticks), place(0) if zero else None, rows

@@ -71,7 +71,7 @@ def folds_table(figures: list[dict], incomplete: list[dict]) -> list[str]:
         [one["name"], fold["fold"], fold["n_images"], fold["n_subjects"], f"{percent(fold['frame_accuracy'])} %",
          f"{percent(fold['sequence_accuracy'])} %", f"{percent(fold['frame_macro_recall'])} %", ", ".join(fold["classes_absent"]) or "none"]
         for one in figures for fold in one["folds"]
-    ]  # fmt: skip
+    ]
     rows += [[f"{one['method']}, seed {one['seed']}", one["fold"], "", "", one["state"], "", "", ""] for one in incomplete]
     return table(["method", "fold", "images", "people", "per frame", "per sequence", "macro recall", "absent"], rows)
 
@@ -101,7 +101,7 @@ def _paper(view: dict) -> list[str]:
     return [
         f"## The paper's table {view['number']}: {escape(view['name'])}", "", *[f"* **{escape(text)}**" for text in view["caveats"]], "",
         *theirs, "", escape(view["measure"]) + ". " + escape(view["note"]), *(["", *apart] if started else []),
-    ]  # fmt: skip
+    ]
 
 
 def _our_row(row: dict, second: str) -> list[str]:

@@ -61,7 +61,7 @@ _CK_PLUS = PaperTable(
     ),
     note="97.36 is neither a number of 981 frames nor of 327 sequences that are right, so it is a mean over folds of unequal size or"
     " counts crops; DTAGN's 97.25 is 318 of 327 sequences.",
-)  # fmt: skip
+)
 _MMI = PaperTable(
     2, "mmi", "MMI", "10-fold Average Accuracy for six expressions classification",
     subjects=31, sequences=208, images=624, frames="the three middle frames of each sequence", folds=10,
@@ -76,7 +76,7 @@ _MMI = PaperTable(
     ),
     note="72.98 is neither a number of 624 frames nor of 208 sequences that are right, so it is a mean over folds of unequal size or"
     " counts crops.",
-)  # fmt: skip
+)
 _OULU = PaperTable(
     3, "oulu", "Oulu-CASIA", "10-fold Average Accuracy for six expressions classification",
     subjects=80, sequences=480, images=1440, frames="the last three frames of each sequence; visible light, strong illumination", folds=10,
@@ -92,7 +92,7 @@ _OULU = PaperTable(
     ),
     note="89.24 would be 1285 of 1440 frames, but the baseline's 73.14 is no number of 1440, so the unit stays open; DTAGN's 81.46 is"
     " 391 of 480 sequences.",
-)  # fmt: skip
+)
 
 TABLES = {table.dataset: table for table in (_CK_PLUS, _MMI, _OULU)}
 

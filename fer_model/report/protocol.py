@@ -21,7 +21,7 @@ from fer_model.runs.methods import Method, difference
 from fer_model.runs.pretrained import names_people, seen_before
 
 __all__ = ["OurRow", "PaperView", "Stage", "by_start", "database_name", "drawn_of", "findings", "human_of", "knows_whom_it_saw",
-           "paper_views", "protocol", "stages_of", "started_from"]  # fmt: skip
+           "paper_views", "protocol", "stages_of", "started_from"]
 
 _UNKNOWN = "Whether the people are real or synthetic could not be found out: the prepared folder or its database is not where it was"
 _EVEN = 0.01                          # budgets within this share of each other are equal
@@ -127,7 +127,7 @@ def findings(methods: Sequence[Method], figures: Sequence[SeedFigures]) -> list[
     return [
         *_origin(methods), *_human(methods), *_incomplete(methods), *_kept_apart(methods), *_coverage(figures), *_same_data(methods),
         *_budgets(methods), *_started(methods), *_seeds(methods), *_absent(figures), *_majority(figures), *_versions(methods),
-    ]  # fmt: skip
+    ]
 
 
 def paper_views(figures: Sequence[SeedFigures]) -> list[PaperView]:
@@ -154,7 +154,7 @@ def _our_row(one: SeedFigures, table: PaperTable) -> OurRow:
     return OurRow(
         one.name, percent(mean.mean, 2), "" if mean.sd is None else percent(mean.sd, 2), percent(pooled.frame_accuracy.value, 2),
         percent(pooled.sequence_accuracy.value, 2), ", ".join(notes), started_from(one.method),
-    )  # fmt: skip
+    )
 
 
 def _of_other_faces(one: SeedFigures, table: PaperTable) -> list[str]:
@@ -181,7 +181,7 @@ def _other_counts(figures: Sequence[SeedFigures], table: PaperTable) -> list[str
     found = [
         f"{listed(names)}: {counted(number, 'fold')}, where the paper has {table.folds}."
         for number, names in folds.items() if number != table.folds
-    ]  # fmt: skip
+    ]
     there = table.subjects, table.sequences, table.images
     for here, names in counts.items():
         if here != there:
@@ -198,7 +198,7 @@ def _published(one: SeedFigures, table: PaperTable) -> list[str]:
         f"{one.name}: {row.accuracy:.2f} published, {percent(one.means['frame'].mean, 2)} here (mean of folds, per frame); {differs}; ours"
         f" started from {ours or 'random weights'}."
         for row in table.rows if row.method == name
-    ]  # fmt: skip
+    ]
 
 
 def _other_networks(figures: Sequence[SeedFigures]) -> list[str]:
@@ -245,7 +245,7 @@ def _incomplete(methods: Sequence[Method]) -> list[Finding]:
     found = [
         Finding("look", f"{method.label}, seed {run.seed}, fold {run.fold} is in no figure: {run.state}.")
         for method in methods for run in method.runs if not run.complete
-    ]  # fmt: skip
+    ]
     return found or [Finding("ok", f"Every run that was named is complete: {sum(len(method.runs) for method in methods)}.")]
 
 
@@ -258,14 +258,14 @@ def _kept_apart(methods: Sequence[Method]) -> list[Finding]:
     return [
         Finding("look", f"The folds in {folder} are of {len(runs)} methods and are not pooled: {difference(runs)}.")
         for folder, runs in homes.items() if len(runs) > 1
-    ]  # fmt: skip
+    ]
 
 
 def _coverage(figures: Sequence[SeedFigures]) -> list[Finding]:
     part = [
         f"{one.name}: {named('fold', [run.fold for run in one.folds])}, {one.pooled.n_images:,} of"
         f" {one.method.n_faces:,} faces" for one in figures if not one.whole
-    ]  # fmt: skip
+    ]
     if part:
         return [Finding("look", f"Not every fold was tested ({'; '.join(part)}).")]
     if not figures:
@@ -329,7 +329,7 @@ def _absent(figures: Sequence[SeedFigures]) -> list[Finding]:
             " is over fewer expressions there."
         )
         for name, folds in where.items()
-    ]  # fmt: skip
+    ]
 
 
 def _majority(figures: Sequence[SeedFigures]) -> list[Finding]:
@@ -342,7 +342,7 @@ def _majority(figures: Sequence[SeedFigures]) -> list[Finding]:
                     "look", f"{one.name} is not shown to be better than always answering {one.pooled.majority_class}"
                     f" ({percent(share.value)} %, from {percent(share.low)} % on, against {percent(least)} %)."
                 )
-            )  # fmt: skip
+            )
     return found
 
 
@@ -385,7 +385,7 @@ def _started(methods: Sequence[Method]) -> list[Finding]:
         Finding("look", f"{method.label} had seen more than the folds: {seen}. Its accuracy is in a table of its own; the images of its"
                         " start are in no budget.")
         for method in methods if (seen := started_from(method))
-    ]  # fmt: skip
+    ]
 
 
 def _budget(stages: Sequence[Stage], field: str, unit: str) -> str:

@@ -99,7 +99,7 @@ def write_report(runs: Sequence[str | Path], out: str | Path, faces: bool = True
         "other_tables": [_paper_view(PaperView(table, (), ())) for table in paper.TABLES.values() if not views], "replicates": REPLICATES,
         "all_seeds": sorted({seed for one in spreads for seed in one.seeds}), "protocol_rows": _protocol_rows(methods),
         "cite": citations_of(methods), "version": __version__, "by_start": by_start,
-    }  # fmt: skip
+    }
     page = render_page("report.html", values, styles=("page.css", "report.css"), folder=HERE)
     texts = {"report.html": page, "report.md": to_markdown(content).encode(), "report.json": json_bytes(content)}
     make_folder(Path(out))
@@ -128,7 +128,7 @@ def _content(methods, figures, comparisons, apart, spreads, views) -> dict:
         "incomplete": incomplete_values(methods),
         "probes": [found for method in methods if (found := _probes(method)) is not None],
         "paper": [_paper_view(view) for view in views],
-    }  # fmt: skip
+    }
 
 
 def incomplete_values(methods: Sequence[Method]) -> list[dict]:
@@ -136,7 +136,7 @@ def incomplete_values(methods: Sequence[Method]) -> list[dict]:
     return [
         {"method": method.label, "seed": run.seed, "fold": run.fold, "run": str(run.path), "state": run.state}
         for method in methods for run in method.runs if not run.complete
-    ]  # fmt: skip
+    ]
 
 
 def _method(method: Method) -> dict:
@@ -145,7 +145,7 @@ def _method(method: Method) -> dict:
         "dataset": method.content["dataset"], "manifest_sha256": method.content["manifest_sha256"], "seeds": list(method.seeds),
         "n_faces": method.n_faces, "stages": [asdict(stage) for stage in stages_of(method)], "protocol": protocol(method),
         "runs": [str(run.path) for run in method.runs],
-    }  # fmt: skip
+    }
 
 
 def figure_values(one: SeedFigures) -> dict:
@@ -160,7 +160,7 @@ def figure_values(one: SeedFigures) -> dict:
         "mean_of_folds": {name: asdict(found) for name, found in one.means.items()},
         "folds": [_fold(run, found) for run, found in zip(one.folds, one.by_fold, strict=True)],
         "sentences": [pooled[0], means[0], pooled[1], means[1], sentence_of_recall(one, drawn)],
-    }  # fmt: skip
+    }
 
 
 def _fold(run: FoldRun, found: Evaluation) -> dict:
@@ -170,7 +170,7 @@ def _fold(run: FoldRun, found: Evaluation) -> dict:
         "frame_accuracy": found.frame_accuracy.value, "sequence_accuracy": found.sequence_accuracy.value,
         "frame_macro_recall": found.frame_macro_recall, "sequence_macro_recall": found.sequence_macro_recall,
         "classes_absent": list(found.classes_absent), "minutes": sum(stage["seconds"] for stage in run.result["stages"].values()) / 60,
-    }  # fmt: skip
+    }
 
 
 def spread_values(one: SeedSpread) -> dict:
@@ -180,7 +180,7 @@ def spread_values(one: SeedSpread) -> dict:
         "figures": {name: asdict(found) for name, found in one.figures.items()},
         "values": {name: list(found) for name, found in one.values.items()},
         "sentences": [sentence_of_seeds(one, unit, drawn_of(one.method)) for unit in UNITS],
-    }  # fmt: skip
+    }
 
 
 def _comparison(one: PairedComparison) -> dict:
@@ -191,7 +191,7 @@ def _comparison(one: PairedComparison) -> dict:
         "difference": paired.difference, "low": paired.low, "high": paired.high, "share_above": paired.share_above,
         "only_first": paired.only_first, "only_second": paired.only_second, "replicates": REPLICATES,
         "sentence": sentence_of_difference(one, drawn_of(one.first) or drawn_of(one.second)),
-    }  # fmt: skip
+    }
 
 
 def _paper_view(view: PaperView) -> dict:
@@ -201,7 +201,7 @@ def _paper_view(view: PaperView) -> dict:
         "sequences": table.sequences, "images": table.images, "folds": table.folds, "frames": table.frames, "note": table.note,
         "measure": paper.MEASURE, "citation": paper.CITATION, "rows": [asdict(row) for row in table.rows],
         "ours": [asdict(row) for row in view.rows], "caveats": list(view.caveats), "comparable": bool(view.rows) and not view.caveats,
-    }  # fmt: skip
+    }
 
 
 def _probes(method: Method) -> dict | None:

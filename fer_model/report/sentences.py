@@ -10,7 +10,7 @@ from fer_model.evaluate.pooled import SeedFigures, SeedSpread
 
 __all__ = [
     "sentence_of_difference", "sentence_of_mean", "sentence_of_recall", "sentence_of_seeds", "sentence_pooled",
-]  # fmt: skip
+]
 
 
 def sentence_pooled(figures: SeedFigures, unit: str, drawn: bool | None) -> str:

@@ -65,7 +65,7 @@ def unlike(run: str, trained: dict | None, trained_on: str, data: Path, settings
         return [f"{both}: {_UNLIKE}. {commands}"]
     if names == (NO_POINTS, NO_POINTS):
         return [f"The faces that {run} was trained on and those of {data} are as others cropped them, and nobody knows whether alike."
-                f" Prepare both with --landmarks dlib to have them framed alike."] if trained_on != tested_on else []  # fmt: skip
+                f" Prepare both with --landmarks dlib to have them framed alike."] if trained_on != tested_on else []
     if names[0] != names[1] or any(trained["backend"].get(key) != tested["backend"].get(key) for key in ("version", "weights_sha256")):
         return [f"{both}: they lie a little otherwise. {_commands(trained_on, trained, tested_on, tested)}"]
     return []

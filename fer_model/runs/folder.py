@@ -49,7 +49,7 @@ EXPORTS = ("model.onnx", "model.safetensors")
 OWN_FILES = (
     "result.json", "predictions.csv", "probe.json", "judged.json", *EXPORTS, "card.md", "samples.png", "diverged.json", "log.jsonl",
     "config.json",
-)  # fmt: skip
+)
 LOCK = ".lock"
 _NEEDED = ("config", "manifest_sha256", "dataset", "data", "n_train", "n_test", "code_version")   # of config.json
 
@@ -214,7 +214,7 @@ class RunFolder:
                 "n_train": len(fold.train), "n_test": len(fold.test), "n_folds": fold.n_folds,
                 "n_validation": len(fold.validation), "validation_people": people_in(fold.validation),
                 "init": init, **({"human": prepared.settings["human"]} if "human" in prepared.settings else {}),
-            }  # fmt: skip
+            }
             write_json_atomically(self.config, content)
             return config
         self.refuse_other_data(prepared, anew)

@@ -43,7 +43,7 @@ class GivenWeights:
             "file": self.file.path.name, "bytes": self.file.bytes, "sha256": self.file.sha256, "trained_on": self.trained_on,
             "coverage": round(self.fit.coverage, 6), "dropped": list(self.fit.dropped), "adapted": list(self.fit.adapted),
             "people": [], "said": self.sentence(),
-        }  # fmt: skip
+        }
 
     def sentence(self) -> str:
         """Return the same for people."""

@@ -25,7 +25,7 @@ from fer_model.runs.predictions import together
 __all__ = ["NAMES", "Method", "difference", "differing_settings", "gather", "one_method"]
 
 NAMES = {"degan": "DE-GAN", "deae": "DE-AE", "deae-head": "DE-AE with the head", "derl": "DeRL", "iacnn": "IACNN", "cnn": "CNN (baseline)",
-         "timm": "timm", "own": "own"}  # fmt: skip
+         "timm": "timm", "own": "own"}
 _MOST_LETTERS = 24                    # of a setting's value in a label
 
 

@@ -16,7 +16,7 @@ from fer_model.errors import RunError
 
 __all__ = [
     "CELL_COLUMNS", "COLUMNS", "PREFIX", "classes_in", "judged", "predictions_frame", "read_predictions", "together", "write_predictions",
-]  # fmt: skip
+]
 
 COLUMNS = ("image_id", "subject", "sequence", "expression", "predicted")
 CELL_COLUMNS = ("part", "shows")      # of a run that was trained without some cells

@@ -70,7 +70,7 @@ class Pretrained:
             "run": str(self.run), "sha256": self.sha256, "dataset": self.dataset, "n_people": self.n_people, "n_faces": self.n_faces,
             "kimg": self.kimg, "carried_over": list(CARRIED[self.stage]), "made_new": list(NEW[self.stage]),
             "people": list(self.people), **({} if self.before is None else {"before": self.before}),
-        }  # fmt: skip
+        }
 
     def sentence(self) -> str:
         """Return the same for people."""
@@ -183,7 +183,7 @@ def _databases(init: dict | None) -> Iterator[tuple[str, int]]:
 
 def _refuse_other_sizes(
     run: Path, stage: str, tensors: dict[str, Tensor], theirs: TrainConfig, config: TrainConfig, n_classes: int
-) -> None:  # fmt: skip
+) -> None:
     """Raise ConfigError, naming the first difference, unless what is carried over has the same sizes in both."""
     what = f"starting from {run}: networks must have the same sizes, but"
     found = first_difference(_sizes(theirs, stage), _sizes(config, stage))

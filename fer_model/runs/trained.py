@@ -113,7 +113,7 @@ def load_run(run: str | Path, device: str = "auto") -> TrainedRun:
 
 def load_networks(
     config: TrainConfig, stage: str, n_classes: int, n_identities: int, tensors: dict[str, Tensor], device: torch.device, path: str
-) -> dict[str, nn.Module]:  # fmt: skip
+) -> dict[str, nn.Module]:
     """Return the networks that a stage leaves, by name, with the weights of a file, in evaluation mode, without gradients.
 
     Raises CheckpointError if the weights of one are not in `tensors`, which come from `path`.

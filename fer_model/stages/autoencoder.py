@@ -173,7 +173,7 @@ class AutoencoderStage(Stage):
         return {
             "ae_pixels": (self.config.pixels, pixels), "ae_features": (self.config.features, whole / 2),
             "ae_exchange": (self.config.exchange, last / 2),
-        }  # fmt: skip
+        }
 
     @property
     def finished(self) -> Generator:

@@ -144,7 +144,7 @@ class ClassifierStage(Stage):
         return {
             "validation_accuracy": round(right / n, 4), "best_validation_accuracy": round(self.best.right / n, 4),
             "best_step": self.best.step,
-        }  # fmt: skip
+        }
 
     def weights(self) -> dict[str, Tensor]:
         """Return the tensors of networks(); the learners' are the best ones, if validation chooses."""

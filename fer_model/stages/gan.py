@@ -138,7 +138,7 @@ class GanStage(Stage):
         target, noise = draw_codes(
             self.identity_cpu[faces], len(self.fold.identities), self.run.network.noise, self.config.targets,
             stream(self.run.seed, "gan/codes", step),
-        )  # fmt: skip
+        )
         return {"faces": faces, "k": k, "target": target, "noise": noise}
 
     def kind(self, step: int) -> tuple[Phase, ...]:

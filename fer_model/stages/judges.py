@@ -143,7 +143,7 @@ class Verdicts:
 
     def shares(
         self, expression: Tensor, target: Tensor | None, seen: Tensor | None = None, source: Tensor | None = None
-    ) -> dict[str, float]:  # fmt: skip
+    ) -> dict[str, float]:
         """Return shares of right answers: of all faces and, given `seen`, of those in cells that training has and has not.
 
         expression, target   (n,) what each face is to show, and whom; None: people unknown, judged_expression is all there is
@@ -159,7 +159,7 @@ class Verdicts:
             name + part: right[which].float().mean().item()
             for name, right in (("both_right", what & whom), ("judged_expression", what), ("judged_identity", whom))
             for part, which in parts.items() if which.any()
-        }  # fmt: skip
+        }
         return found if source is None else found | {"source_identity": (self.identity == source.cpu()).float().mean().item()}
 
 

@@ -36,7 +36,7 @@ STYLE = """
 SETTINGS = {
     "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1",
     "GRADIO_SHARE": "False", "GRADIO_SERVER_NAME": HOST, "NO_PROXY": f"{HOST},localhost", "no_proxy": f"{HOST},localhost",
-}  # fmt: skip
+}
 
 
 def require_gradio() -> None:
@@ -134,7 +134,7 @@ def open_page(model: Predictor, run: Path, port: int, device: str, folder: Path)
         page.launch(
             server_name=HOST, server_port=port, share=False, quiet=True, prevent_thread_lock=True, inbrowser=False, theme=theme, css=STYLE,
             footer_links=[], enable_monitoring=False, ssr_mode=False, show_error=True,
-        )  # fmt: skip
+        )
     except OSError as error:                                                     # Gradio always says that the port is taken
         why = f"Gradio does not serve {HOST}:{port} within 5 seconds"
         raise RunError(f"opening the demo: {why}: something has taken the port since, or the machine is busy; try again") from error

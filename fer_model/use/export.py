@@ -136,7 +136,7 @@ def _onnx(trained: TrainedRun, recipe: Recipe) -> tuple[bytes, float]:
         program = torch.onnx.export(
             graph, (views,), dynamo=True, dynamic_shapes=({0: batch},), opset_version=OPSET, verbose=False,
             input_names=["view"], output_names=["probabilities", "logits"],
-        )  # fmt: skip
+        )
         model = program.model_proto
     for part in (*model.graph.node, *model.graph.value_info, *model.graph.initializer, model.graph):
         del part.metadata_props[:]                                               # the exporter's stack traces: paths of this machine

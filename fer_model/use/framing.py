@@ -24,7 +24,7 @@ _SMALLER, _LARGER = 0.7, 1.4          # a face of less, or more, than this share
 _LOOKED_AT = 40                       # faces of the training whose points are found
 
 _WHAT_TO_DO = ("give --landmarks dlib, which finds the face and frames it as those were; or train on faces that were aligned, as"
-               " `fer-data prepare ck48 --landmarks dlib` makes them")  # fmt: skip
+               " `fer-data prepare ck48 --landmarks dlib` makes them")
 
 
 def measured(data: str, manifest: str) -> tuple[tuple[float, float], ...] | None:

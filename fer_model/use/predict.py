@@ -95,7 +95,7 @@ class PredictSummary:
             doubtful=self.doubtful + sum(face.status == "doubtful" for face in one.faces),
             unaligned=self.unaligned + bool(one.size and one.faces and one.problem),
             no_face=self.no_face + (one.status == "no-face"), unreadable=self.unreadable + (one.status == "unreadable"),
-        )  # fmt: skip
+        )
 
 
 def predict(run: Path, request: Request, write=print, say=print, watch: Callable[[str], Watch] | None = None) -> PredictSummary:

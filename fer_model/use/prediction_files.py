@@ -25,7 +25,7 @@ __all__ = ["COLUMNS", "FORMATS", "Writer", "open_writer"]
 
 # Of a line of CSV, before p_<expression> for each class; what is not known is empty.
 COLUMNS = ("source", "frame", "time_s", "face", "status", "expression", "probability", "left", "top", "right", "bottom",
-           "eye_distance_px", "yaw_deg", "residual_px", "note")  # fmt: skip
+           "eye_distance_px", "yaw_deg", "residual_px", "note")
 _ROWS, _REMARKS = 200, 20             # of a table; a longer one is not read, and memory stays flat
 _THEN, _NAMED = 2, 0.05               # expressions named in a table after the first one; at least so probable
 _HEADINGS = ("picture", "face", "expression", "", "then", "eyes px", "turn °", "remark")
@@ -83,7 +83,7 @@ class JsonlWriter(Writer):
         content = {
             "source": one.source, "frame": one.frame, "time_s": _rounded(one.time_s, 3), "width": width, "height": height,
             "status": one.status, "note": one.note, "faces": [_object(face) for face in one.faces],
-        }  # fmt: skip
+        }
         self._write(json.dumps(content, ensure_ascii=False, allow_nan=False))
 
 
@@ -95,7 +95,7 @@ def _object(face: FacePrediction) -> dict:
         "box": [round(side, 1) for side in face.box], "eye_distance_px": round(face.eye_distance_px, 1),
         "yaw_deg": _rounded(face.yaw_deg, 1), "residual_px": round(face.residual_px, 2), "doubts": list(face.doubts),
         "points": face.points.round(2).tolist() if known else None,
-    }  # fmt: skip
+    }
 
 
 class TableWriter(Writer):

@@ -149,10 +149,10 @@ def _notes(recipe: Recipe, finder: Finder) -> Iterator[str]:
     if guessed and (ours["name"] != NO_POINTS or finder.checks_framing):
         where = f", {recipe.data}," if recipe.data else ""
         yield (f"how the faces of the training were cropped is not known, as their prepared folder{where} cannot be read as it was then, or"
-               " dlib is missing: a face is assumed to fill its picture from the brows to the chin")  # fmt: skip
+               " dlib is missing: a face is assumed to fill its picture from the brows to the chin")
     if ours["name"] == NO_POINTS and not finder.checks_framing:
         yield ("whether a picture is framed like the faces of the training cannot be checked without dlib; install it with:"
-               " pip install 'fer-degan[dlib]'")  # fmt: skip
+               " pip install 'fer-degan[dlib]'")
     if recipe.drawn:
         yield "the network was trained on synthetic people: what it says of real ones means nothing"
     if recipe.probability == SVM:

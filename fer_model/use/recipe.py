@@ -81,7 +81,7 @@ class Recipe:
         return Finder(
             landmarks or self.landmarks, self.detector if own else "sfd", self.channels == 3, small_faces,
             template=template, search=search, doubt_of_whole=doubt,
-        )  # fmt: skip
+        )
 
     def with_framing(self) -> "Recipe":
         """Return it with the framing of faces that were taken as they were cropped, measured in their prepared folder if need be."""
@@ -101,7 +101,7 @@ def _preprocessing() -> dict:
         "eye_distance_px": EYE_DISTANCE, "eye_centre_px": list(EYE_CENTRE),
         "view_px": VIEW_SIZE, "view_matrix": MATRICES[CENTRE_VIEW].tolist(), "view_matrix_is": "view (x, y, 1) -> canvas (x, y)",
         "scale": 1 / 127.5, "offset": -1.0, "layout": "BCHW",
-    }  # fmt: skip
+    }
 
 
 def recipe_of_run(config: TrainConfig, content: dict) -> Recipe:
@@ -116,7 +116,7 @@ def recipe_of_run(config: TrainConfig, content: dict) -> Recipe:
         config.name, content["dataset"], bool(content.get("drawn")), config.fold, tuple(content["classes"]), config.network.channels,
         config.network.image_size, SVM if svm else SOFTMAX, faces.get("landmarks"), faces.get("detector", ""), faces.get("backend", {}),
         content["code_version"], content["manifest_sha256"], data=str(content.get("data", "")),
-    )  # fmt: skip
+    )
 
 
 def from_metadata(text: str | None, where: Path) -> Recipe:

@@ -17,7 +17,7 @@ STAGES = {
     "": config.TrainConfig, "network": config.NetworkConfig, "gan": config.GanConfig, "head": config.HeadConfig,
     "cnn": config.CnnConfig, "judges": config.JudgesConfig, "iacnn": config.IacnnConfig,
     "neutral": config.NeutralConfig,
-}  # fmt: skip
+}
 
 # stage.field -> why. Short: what else we could have done, or what we saw.
 WHY = {
@@ -70,7 +70,7 @@ def needs_a_reason() -> list[str]:
     return [
         f"{stage}.{one.name}" for stage, kind in STAGES.items() if stage
         for one in fields_of(kind) if "open" in one.comment.replace(":", " ").replace(",", " ").split()
-    ]  # fmt: skip
+    ]
 
 
 def table_of(stage: str) -> str:
