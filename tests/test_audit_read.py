@@ -407,7 +407,11 @@ def test_whatever_a_file_holds_only_our_own_error_leaves_the_readers(tmp_path, s
 def test_whatever_json_holds_only_our_own_error_leaves_the_readers(tmp_path, content):
     with contextlib.suppress(FerError):
         audit(read_split([write(tmp_path, "s.json", json.dumps(content))]).split)
-    with pytest.raises(FerError):
+
+
+def test_json_that_is_nested_without_end_is_refused(tmp_path):
+    """Seen red: RecursionError."""
+    with pytest.raises(FerError, match=r"deep\.json"):
         read_split([write(tmp_path, "deep.json", "[" * 100_000)])
 
 

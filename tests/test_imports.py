@@ -51,7 +51,9 @@ def imports_of(path: Path) -> set[str]:
 
 
 def sources(package: str) -> list[Path]:
-    return sorted((REPOSITORY / package).rglob("*.py"))
+    found = sorted((REPOSITORY / package).rglob("*.py"))
+    assert found, package             # a folder of another name would be looked at in vain
+    return found
 
 
 @pytest.mark.parametrize(

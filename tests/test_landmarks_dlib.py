@@ -146,6 +146,7 @@ def test_real_photographs_half_and_full_size_agree(backend, real_faces):
     Broken on purpose once by leaving boxes of the reduced picture unscaled: the difference rose from 0.008 to 1.7.
     """
     paths = sorted((real_faces / "images").rglob("*.jpg"))[::4][:24]
+    assert len(paths) == 24
     for path in paths:
         picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
         assert reduction(picture.shape) == 2

@@ -219,7 +219,7 @@ def test_a_file_that_does_not_fit_is_refused(run, graph, tmp_path):
     with pytest.raises(DeviceError, match="an exported ONNX file runs on the cpu, not on cuda"):
         fer_model.load(graph, "cuda")
     (tmp_path / "a.safetensors").write_bytes(b"nonsense")
-    with pytest.raises(CheckpointError):
+    with pytest.raises(CheckpointError, match=r"a\.safetensors"):
         fer_model.load(tmp_path / "a.safetensors")
     (tmp_path / "b.safetensors").write_bytes((run / "head.safetensors").read_bytes())
     with pytest.raises(RunError, match="it says nothing of classes"):

@@ -87,7 +87,7 @@ def test_weights_of_other_networks_are_refused(copy):
     content = json.loads((copy / "config.json").read_text())
     content["classes"] = ["anger", "surprise"]
     (copy / "config.json").write_text(json.dumps(content))
-    with pytest.raises(CheckpointError):
+    with pytest.raises(CheckpointError, match="size mismatch"):
         load_run(copy, "cpu")
 
 

@@ -209,7 +209,7 @@ def test_an_interrupted_download_goes_on(server, entry, mode, asked):
     """Whether the server can begin in the middle or not. Broken on purpose once by appending all the same: the
     first byte counted as the 1,536,001st."""
     server.mode = "cut"
-    with pytest.raises(WeightsError):
+    with pytest.raises(WeightsError, match=NAME):
         weights.fetch(entry, True)
     server.mode = mode
     first = []
@@ -376,7 +376,7 @@ def test_nothing_but_fetch_touches_the_network(server, entry):
     """Broken on purpose once by fetching in require(): the server was asked."""
     run("list")
     run("verify")
-    with pytest.raises(WeightsError):
+    with pytest.raises(WeightsError, match=f"opening.*{NAME}"):
         weights.require(NAME, "opening")
     assert server.asked == []
 
