@@ -64,7 +64,7 @@ def test_three_frames_lie_evenly_over_the_middle_half(count, expected):
     """By hand: a quarter of the way from both ends, and half-way. Seen red: the quarter rounded up, (19, 37, 55) of 75."""
     one = Sequence("crema-d", "1001", "a", "anger", ClipFrames("a.flv", count))
     assert peaks.select(one, "middle-half") == expected
-    assert peaks.DEFAULT_RULE["crema-d"] == peaks.DEFAULT_RULE["ravdess"] == "middle-half"
+    assert load_facts("crema-d").frame_rule == load_facts("ravdess").frame_rule == "middle-half"
 
 
 def test_too_few_frames_are_a_reason():

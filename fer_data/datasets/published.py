@@ -49,7 +49,7 @@ class Facts:
     images: int | None                # that the frame rule takes; None: not published
     frames_per_sequence: int | None   # None: all of them, or differing
     expressions: Mapping[str, int]    # expression -> labelled sequences
-    frame_rule: str                   # protocol.peaks.DEFAULT_RULE
+    frame_rule: str                   # that is taken by default, of protocol.peaks: the one that the paper uses, or the one of the house
     frame_rule_text: str              # the same in the words of its source
     whole: Mapping[str, int]          # counts of the whole database, labelled or not
     published: int                    # year of the publication that is cited

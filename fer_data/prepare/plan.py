@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fer_data.datasets import folder
 from fer_data.datasets.adapters import ADAPTERS
+from fer_data.datasets.published import FILES, load_facts
 from fer_data.errors import DatasetError, ManifestError
 from fer_data.faces.landmarks import backend_options, open_backend
 from fer_data.faces.views import N_VIEWS, VIEW_SIZE
@@ -168,7 +169,7 @@ def make_plan(dataset: str, root: Path, config: PrepareConfig, name: str | None 
     if config.neutral not in NEUTRAL:
         raise DatasetError(f"taking neutral frames: {unknown('choice', config.neutral, NEUTRAL)}")
     scan = ADAPTERS[dataset](root, **config.options | ({"name": name} if name and dataset == "folder" else {}))
-    rule = config.frames or peaks.DEFAULT_RULE[dataset]
+    rule = config.frames or (load_facts(dataset).frame_rule if dataset in FILES else "all")
     fold_of = _folds(dataset, root, scan, config) if scan.people or not scan.sequences else _no_folds(dataset, config)
     kind, options = config.backend()
     backend, skipped = open_backend(kind, **options), list(scan.skipped)

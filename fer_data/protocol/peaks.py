@@ -23,7 +23,7 @@ from fer_data.errors import DatasetError
 from fer_data.records import Sequence
 from fer_data.text import unknown
 
-__all__ = ["RULES", "EVERY", "DEFAULT_RULE", "select"]
+__all__ = ["RULES", "EVERY", "select"]
 
 _FEW = "too-few-frames"
 EVERY = re.compile("every-([1-9][0-9]{0,3})")                        # every-5: positions 0, 5, 10, ...
@@ -74,13 +74,6 @@ def _last_fifth(sequence: Sequence) -> tuple[int, ...] | str:
 RULES = {
     "all": _all, "last-three": _last_three, "middle-three": _middle_three, "apex-or-middle-three": _apex_or_middle_three,
     "last-fifth": _last_fifth, "middle-half": _middle_half,
-}
-# database -> the rule that the paper uses for it, or the one of the house (above)
-DEFAULT_RULE = {
-    "ck+": "last-three", "ck48": "all", "mmi": "apex-or-middle-three", "oulu": "last-three", "bu4dfe": "every-1", "folder": "all",
-    "jaffe": "all", "kdef": "all", "rafd": "all", "faces-mpi": "all", "adfes": "last-fifth", "mug": "middle-three", "wsefep": "all",
-    "crema-d": "middle-half", "ravdess": "middle-half",
-    "fer2013": "all", "rafdb": "all", "affectnet": "all", "expw": "all", "sfew": "all", "caer-s": "all",
 }
 
 
