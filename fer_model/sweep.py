@@ -48,8 +48,9 @@ __all__ = ["Point", "PointFigures", "Sweep", "SweepPlan", "Swept", "default_swee
 
 _IN_NAME = ("preset", "method", "selection", "head.variant", "fold_rule", "fold_seed")        # settings that a name has other words for
 _CAUTION = (
-    "These figures are of the test folds. Who takes the best line has chosen on the test folds: choose by the column validation"
-    " (--selection validation), or report the line on folds that the sweep did not use."
+    "These figures are of the test folds. Who takes the best line has chosen on the test folds: choose with"
+    " --selection validation, which sets training people aside and shows a column of them, or report the line on folds that the sweep did"
+    " not use."
 )
 _CLOSED = (
     "These figures are of training people who were set aside; no test fold was opened. They are no result: each is the best of several"

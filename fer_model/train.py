@@ -15,6 +15,7 @@ import torch
 
 from fer_data.files import write_json_atomically
 from fer_data.people import UNKNOWN, people_text
+from fer_data.store.shards import refuse_damaged
 from fer_model.config import CELL_RULES, OFFICIAL, TrainConfig, steps_of, told_budget
 from fer_model.data.fold import Fold, FoldReader, Prepared, people_in, read_prepared
 from fer_model.engine import checkpoint, distributed, norm_elu
@@ -69,7 +70,16 @@ class Outcome:
         from rich.markup import escape
 
         name = escape(f"{self.run}: complete" + ("; nothing was left to do" if self.was_complete else ""))
-        return Group(name, self.evaluation or f"fer-model train --init {escape(str(self.run))} starts from it")
+        return Group(name, self.evaluation or escape(self._next()))
+
+    def _next(self) -> str:
+        """Return the command that goes on from a run without figures."""
+        content = RunFolder(self.run).read_content()
+        if content["config"]["fold"] is not None:
+            return "its test fold stayed closed: there are no figures"
+        method = "" if content["config"]["method"] == "pretrain" else f" --method {content['config']['method']}"
+        preset = f" --preset {content['config']['preset']}"
+        return f"`fer-model train --fold 0 --data PREPARED{method}{preset} --init {self.run}` starts from it"
 
 
 def finished(going: Generator[None, None, Result]) -> Result:
@@ -124,6 +134,8 @@ def training(
     inputs = StageInputs(config, fold, reader.train(), where, reader.validation(), neutral)
     taken = None if job.gan is None else read_gan(job.gan, config, fold)
     done = {name for name in with_helpers(config.stages) if resume and folder.weights(name).is_file()}
+    if not (resume and folder.result.is_file()):                         # what is complete looks at no face again
+        refuse_damaged(prepared.path, prepared.settings["shards"])
     refuse_uneven(config, {*done, *(taken.weights if taken else ())}, distributed.size())
     start = start_of(job, config, fold)
     with locked(run):
@@ -173,7 +185,8 @@ def _announce(config: TrainConfig, changed: dict, fold: Fold, device: torch.devi
     }
     kimg = " + ".join(told_budget(getattr(config, name)) for name in config.stages)
     shuffled = f" (folds shuffled, seed {config.fold_seed})" if config.fold_rule == "shuffled" else ""
-    where = f"all of {fold.dataset}" if fold.number is None else f"fold {fold.number} of {fold.dataset}{shuffled}"
+    whole = f"all of {fold.dataset}" if fold.identities else f"{fold.dataset}, but for the parts that its own split tests and chooses by"
+    where = whole if fold.number is None else f"fold {fold.number} of {fold.dataset}{shuffled}"
     if config.fold_rule in CELL_RULES:
         where = f"draw {fold.number} of {fold.dataset} ({config.fold_rule}, seed {config.fold_seed})"
     if config.fold_rule == OFFICIAL:

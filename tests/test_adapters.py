@@ -574,6 +574,21 @@ def test_only_our_own_error_leaves_the_label_parser(text):
 # --- CK+48 ------------------------------------------------------------------------------------------------------------
 
 
+def test_ck48_takes_a_png_before_its_jpeg(tmp_path):
+    """Seen red: the JPEG, by its name: one class was lossy and the others were not."""
+    write(tmp_path, [f"anger/S010_004_{frame:08d}.{kind}" for frame in (17, 18) for kind in ("jpg", "png")])
+    found = scan("ck48", tmp_path)
+    assert [frame.source for frame in found.sequences[0].frames] == [f"anger/S010_004_{frame:08d}.png" for frame in (17, 18)]
+    assert [skip.reason for skip in found.skipped] == ["duplicate", "duplicate"]
+
+
+def test_ck48_in_folders_of_numbers_is_told_to_name_them(tmp_path):
+    """Seen red: called a CK+ tree, whose command then asked for the emotion files of the original."""
+    write(tmp_path, ["0/S010_004_00000017.png", "6/S011_001_00000003.png"])
+    with pytest.raises(DatasetError, match=r"this is CK\+48 in folders that are numbers, and which expression a number stands for differs"):
+        scan("ck48", tmp_path)
+
+
 def test_ck48_pictures_of_one_sequence_in_two_folders_are_not_guessed(tmp_path):
     """Broken once by taking the first folder: S010/004 was anger."""
     ck48_tree(tmp_path)

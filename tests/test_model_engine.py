@@ -103,6 +103,24 @@ def test_a_run_that_was_stopped_ends_in_the_same_bits(undisturbed, tiny_prepared
     assert not list((run / "checkpoints").iterdir()), "a complete run keeps its weights, not its checkpoints"
 
 
+def test_what_an_interruption_costs_is_said(undisturbed, tiny_prepared, tmp_path):
+    """What came after the last save is computed again, to the same bits. Seen red: `run the same command again to resume`, and no more."""
+    run, said = tmp_path / "run", []
+
+    def interrupt(stage, step, steps):
+        if (stage, step) == ("cnn", 11):
+            raise KeyboardInterrupt
+
+    for save_every_s, saved in ((3600.0, 0), (0.0, 10)):
+        with pytest.raises(KeyboardInterrupt):
+            train(Job(tiny_prepared, run, smoke("cnn")), "cpu", say=said.append, hook=interrupt, save_every_s=save_every_s)
+        told = "cnn was interrupted after step 10 and saved after step 0: what lies between is computed again"
+        assert (said[-1] == told) == (saved == 0)
+    assert "cnn begins again: nothing of it had been saved, as is done once a minute" in said
+    train(Job(tiny_prepared, run, smoke("cnn")), "cpu", say=said.append)
+    assert said.count("cnn resumes after step 10") == 1 and ticks_of(run) == ticks_of(undisturbed["cnn"])
+
+
 def test_resuming_passes_over_a_checkpoint_that_was_half_written(undisturbed, tiny_prepared, tmp_path):
     """Seen red, each: a torn line kept, ticks after the checkpoint kept."""
     run, config, said = tmp_path / "run", smoke(), []

@@ -1,6 +1,7 @@
 """A classifier on everybody of another database, and runs that start from it: what is carried over, how it learns on, what is refused."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,6 +54,17 @@ def test_a_classifier_is_pre_trained_on_everybody_but_those_it_is_chosen_by(pret
     assert "evaluation" not in result and "training people set aside" in result["rules"]["epoch"]
     assert "is a run of pretrain: nobody was held out" in call("evaluate", pretrained, code=1)
     assert str(default_run(Job(others, Path(), replace(SMOKE, fold=None, init=None)))) == "runs/others-pretrain-cnn-smoke"
+
+
+def test_what_comes_after_it_is_a_command_that_works(pretrained, tiny_prepared, others, tmp_path):
+    """Seen red: one without --method, which asked for stage 1 of DE-GAN; and `all of`, of a database of which a part is left out."""
+    said = call(*WORDS, "--data", others, "--run", pretrained, "--selection", "validation", "--set", "validation_share=0.3")
+    command = re.search(r"`fer-model (train .*--init \S+)` starts from it", " ".join(said.split()))[1]
+    assert "--method cnn --preset smoke" in command
+    call(*command.replace("PREPARED", str(tiny_prepared)).split(), "--run", tmp_path / "r", "--dry-run")
+    wrong = command.replace("PREPARED", str(tiny_prepared)).replace("--method cnn ", "").split()
+    said = call(*wrong, "--run", tmp_path / "r", code=1)
+    assert f"starting from {pretrained}: it was trained with method cnn, and degan is asked for; give --method cnn here" in said
 
 
 @pytest.mark.parametrize("average", [0.0, 0.02])

@@ -61,6 +61,18 @@ def test_a_run_folder_holds_what_it_promises(run, tiny_prepared):
     assert result["evaluation"]["n_images"] == 12 and result["rules"]["epoch"] == "last"
 
 
+def test_faces_that_changed_since_they_were_written_are_not_trained_on(tiny_prepared, tmp_path):
+    """One byte of a face, which no reader notices. Seen red: it was trained on, with exit code 0."""
+    data = shutil.copytree(tiny_prepared, tmp_path / "prepared")
+    shard = next((data / "shards").glob("*.h5"))
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    said = call("train", "--data", data, "--run", tmp_path / "r", "--fold", 0, "--preset", "smoke", "--method", "cnn", code=1)
+    assert f"{shard} has changed since it was written; the `prepare` command that wrote it makes it again" in said
+    assert not (tmp_path / "r").exists()
+
+
 def test_a_complete_run_is_left_alone(run, tiny_prepared):
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name != ".lock"}
     said = call("train", "--data", tiny_prepared, "--run", run, "--fold", 2, "--preset", "smoke")

@@ -305,6 +305,18 @@ def test_faces_that_are_made_again_are_announced(small_ck, tmp_path):
     assert CliRunner().invoke(main, [*command, "--colour", "rgb"]).stderr.startswith(said)
 
 
+def test_a_damaged_shard_is_made_again(small_ck, tmp_path):
+    """By the command that wrote it, to the same bytes. Seen red: of the same size, it was kept, and every reader said to run prepare."""
+    config, out = PrepareConfig(landmarks="dlib", views="virtual", folds=2), tmp_path / "out"
+    prepare_dataset("ck+", small_ck, out, config)
+    shard = out / "shards" / "00000.h5"
+    whole = shard.read_bytes()
+    for damaged in (bytes(512) + whole[512:], whole[:-2000] + bytes([whole[-2000] ^ 1]) + whole[-1999:]):
+        shard.write_bytes(damaged)
+        assert prepare_dataset("ck+", small_ck, out, config).shards_written == 1
+        assert shard.read_bytes() == whole
+
+
 def test_real_photographs(real_faces, tmp_path):
     """102 photographs of 51 people: all found, 10 folds, nobody shared."""
     config = PrepareConfig(landmarks="dlib", views="virtual", options={"pattern": "images/{subject}/{subject}_{sequence}_{expression}.jpg"})

@@ -76,6 +76,12 @@ def _how_to_read(copies: list[str]) -> str:
     )
 
 
+def _better_first(place: tuple[str, str]) -> tuple:
+    """Return the order in which places of one frame are taken: the upper folder, and in it a PNG before what a JPEG has lost."""
+    path = place[1]
+    return path.count("/"), path.lower().endswith((".jpg", ".jpeg")), natural_key(path)
+
+
 def _sequence(key: tuple[str, str], frames: dict[int, list[tuple[str, str]]]) -> tuple[list[Sequence], list[Skip]]:
     """Return the sequence of these frames, unless they are in folders of different expressions; and Skips."""
     expressions = sorted({expression for places in frames.values() for expression, _ in places})
@@ -84,7 +90,7 @@ def _sequence(key: tuple[str, str], frames: dict[int, list[tuple[str, str]]]) ->
         return [], [Skip(path, "bad-label", *key, number, detail=detail) for number, places in frames.items() for _, path in places]
     kept, skipped = [], []
     for number, places in sorted(frames.items()):
-        (_, first), *others = sorted(places, key=lambda place: (place[1].count("/"), natural_key(place[1])))
+        (_, first), *others = sorted(places, key=_better_first)
         kept.append(Frame(first, number))
         skipped += [Skip(path, "duplicate", *key, number, detail=f"taken from {first}") for _, path in others]
     return [Sequence("ck48", *key, expressions[0], tuple(kept))], skipped

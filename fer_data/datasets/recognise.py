@@ -153,6 +153,9 @@ _RULES = (
     ("", _any(rf"[FM]\d{{3}}/(?:{_WORDS})/\d+\.bnd"),
      "these are the landmarks of BU-4DFE alone; the folders of textures (000.jpg) are needed"),
     ("ck48", _any(_CK48), f"this is the cropped CK+48 copy of CK+; {_use('ck48')}"),
+    ("", _any(rf"[0-7]/{_CK}"),
+     "this is CK+48 in folders that are numbers, and which expression a number stands for differs between copies: name the folders by their"
+     " expression (anger, contempt, disgust, fear, happy, sadness, surprise), then `fer-data prepare ck48`"),
     ("ck+", _any(_CK), f"this is a CK+ tree; {_use('ck+')}"),
     ("", _any(r"S\d{3}_\d{3}_\d{8}_(?:emotion|landmarks|facs)\.txt"),
      "these are annotations of CK+; its pictures are in extended-cohn-kanade-images.zip"),

@@ -16,6 +16,7 @@ import hashlib
 import io
 import mmap
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +26,11 @@ import h5py
 import numpy as np
 
 from fer_data.errors import ShardError
-from fer_data.files import parse_object, sealed_json, sha256_of_bytes, unseal, write_bytes_atomically
+from fer_data.files import parse_object, sealed_json, sha256_of_bytes, sha256_of_file, unseal, write_bytes_atomically
 from fer_data.schema import read
 
 __all__ = ["SHARD_VERSION", "ShardRecord", "shard_name", "write_shard", "read_record", "known_record", "kept_record", "row_sha256",
-           "map_dataset"]
+           "map_dataset", "refuse_damaged"]
 
 SHARD_VERSION = 3
 _ALIGN = 4096                         # data sets start on pages, so that they can be mapped
@@ -122,14 +123,26 @@ def known_record(folder: Path, name: str, sha256: str) -> ShardRecord:
 
 
 def kept_record(folder: Path, name: str, key: str) -> ShardRecord | None:
-    """Return the record of a shard that lies there whole and has this key; None: it has to be made (anew, if it is damaged)."""
+    """Return the record of a shard that lies there, every byte as it was written, and has this key; None: it has to be made."""
     try:
         record = read_record(folder, name)
     except ShardError:                    # damaged or of another version
         return None
     path = folder / name
-    whole = record is not None and record.key == key and path.is_file() and path.stat().st_size == record.size
+    whole = record is not None and record.key == key and path.is_file() and sha256_of_file(path) == record.sha256
     return record if whole else None
+
+
+def refuse_damaged(out: Path, hashes: Mapping[str, str]) -> None:
+    """Raise ShardError if a shard of a prepared folder is not the one that its manifest was written with; `hashes`: name -> sha256.
+
+    It reads every byte: about a second for each gigabyte.
+    """
+    for name, sha256 in hashes.items():
+        path = Path(out) / "shards" / name
+        if not path.is_file() or sha256_of_file(path) != sha256:
+            what = "has changed since it was written" if path.is_file() else "is gone"
+            raise ShardError(f"looking at the faces of {out}: {path} {what}; the `prepare` command that wrote it makes it again")
 
 
 def map_dataset(path: Path, name: str) -> np.ndarray:

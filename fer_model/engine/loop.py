@@ -111,6 +111,8 @@ def _tick(
 def _resume(stage: Stage, folder: Path, journal: Journal) -> int:
     saved = checkpoint.latest(folder, stage.name)
     step = 0 if saved is None else saved.step
+    if saved is None and any(entry["event"] == "tick" and entry["stage"] == stage.name for entry in journal.lines):
+        journal.say(f"{stage.name} begins again: nothing of it had been saved, as is done once a minute")
     journal.rewind(stage.name, step)
     if saved is not None:
         stage.restore(saved, f"{folder}, step {step}")
@@ -133,28 +135,33 @@ def run_stage(
     Yields when the steps of a tick have been handed to the device: before they are waited for, others may hand theirs to it.
     Raises DivergedError on a loss that is not finite, CheckpointError if the checkpoint does not fit.
     """
-    step = _resume(stage, folder, journal)
+    saved = step = _resume(stage, folder, journal)
     saved_at = ticked_at = time.monotonic()
     steps, drawn = Steps(stage, recorder_for(stage)), None
-    while step < stage.steps:
-        end = min(stage.steps, step + stage.config.tick_steps)
-        spent = -_processor_seconds()                                    # of the steps alone: who looks on is no part of a method
-        steps.start(drawn or steps.draw(step, end), lambda index: hook and hook(stage.name, index, stage.steps))
-        if end < stage.steps:                                            # while a GPU computes
-            drawn = steps.draw(end, min(stage.steps, end + stage.config.tick_steps))
-        spent += _processor_seconds()
-        yield
-        spent -= _processor_seconds()
-        stage.agree()
-        means, bad = _read_tick(steps.read(), step)
-        spent += _processor_seconds()
-        if bad is not None:
-            _stop(stage, bad, journal)
-        now = time.monotonic()
-        _tick(stage, end, means, now - ticked_at, spent, end - step, journal, watchers)
-        step, ticked_at = end, now
-        if distributed.is_first() and (step == stage.steps or now - saved_at >= save_every_s):
-            checkpoint.save(folder, stage.name, step, stage.tensors(), stage.facts())
-            saved_at = time.monotonic()
+    try:
+        while step < stage.steps:
+            end = min(stage.steps, step + stage.config.tick_steps)
+            spent = -_processor_seconds()                                    # of the steps alone: who looks on is no part of a method
+            steps.start(drawn or steps.draw(step, end), lambda index: hook and hook(stage.name, index, stage.steps))
+            if end < stage.steps:                                            # while a GPU computes
+                drawn = steps.draw(end, min(stage.steps, end + stage.config.tick_steps))
+            spent += _processor_seconds()
+            yield
+            spent -= _processor_seconds()
+            stage.agree()
+            means, bad = _read_tick(steps.read(), step)
+            spent += _processor_seconds()
+            if bad is not None:
+                _stop(stage, bad, journal)
+            now = time.monotonic()
+            _tick(stage, end, means, now - ticked_at, spent, end - step, journal, watchers)
+            step, ticked_at = end, now
+            if distributed.is_first() and (step == stage.steps or now - saved_at >= save_every_s):
+                checkpoint.save(folder, stage.name, step, stage.tensors(), stage.facts())
+                saved, saved_at = step, time.monotonic()
+    except KeyboardInterrupt:
+        if step > saved:
+            journal.say(f"{stage.name} was interrupted after step {step} and saved after step {saved}: what lies between is computed again")
+        raise
     for watcher in watchers:
         watcher.on_end(stage)

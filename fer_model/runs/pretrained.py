@@ -24,7 +24,7 @@ from fer_data.datasets.published import parts_of
 from fer_data.files import sha256_of_bytes
 from fer_data.people import people_text
 from fer_data.text import counted
-from fer_model.config import PRETRAINED, TrainConfig
+from fer_model.config import PRETRAINED, STAGES_OF, TrainConfig
 from fer_model.data.fold import Fold, in_common, people_in
 from fer_model.engine import checkpoint
 from fer_model.engine.randomness import stream
@@ -141,6 +141,10 @@ def _stage_of(config: TrainConfig, run: Path) -> str:
     found = next((stage for stage in config.stages if stage in CARRIED), None)
     if found is None:
         raise ConfigError(f"starting from {run}: method {config.method} has no stage 1 that could start from a run; leave --init out")
+    theirs = RunFolder(run).read_content()["config"]["method"]
+    if found not in STAGES_OF.get(theirs, (found,)):
+        option = "no --method" if theirs == "pretrain" else f"--method {theirs}"
+        raise ConfigError(f"starting from {run}: it was trained with method {theirs}, and {config.method} is asked for; give {option} here")
     return found
 
 

@@ -68,6 +68,7 @@ class Drawn:
     rows: tuple[str, ...]             # sources
     columns: tuple[str, ...]          # identities, or steps
     real: bool                        # whether the top row shows a real face of each identity
+    moves: bool = False               # an animation
     marked: int = 0                   # cells that no training face shows; of sources by image_id alone, whose expression is known
 
     def __rich__(self) -> str:
@@ -78,7 +79,8 @@ class Drawn:
         if self.marked:
             cells = "1 cell" if self.marked == 1 else f"{self.marked} cells"
             top.append(f"white corner, {cells}: no training face shows this person with the expression of the source")
-        return escape("\n".join([f"{self.path}: rows {', '.join(self.rows)}", f"columns: the input, then {', '.join(self.columns)}", *top]))
+        across = f"there and back: {', '.join(self.columns)}" if self.moves else f"columns: the input, then {', '.join(self.columns)}"
+        return escape("\n".join([f"{self.path}: rows {', '.join(self.rows)}", across, *top]))
 
 
 def transfer(
@@ -105,14 +107,14 @@ def transfer(
         real, unseen = prepared and _real_faces(trained, *prepared, people), prepared and _unseen(request, prepared[1], people)
         write_picture(out, draw_sheet(generator, inputs, people, noise, real, unseen))
         columns, marked = tuple(trained.identities[person] for person in people), 0 if unseen is None else int(unseen.sum())
-        return Drawn(out, names, columns, prepared is not None, marked)
+        return Drawn(out, names, columns, prepared is not None, marked=marked)
     moved = _edited(trained, request, prepared, inputs, int(people[0]), noise)   # steps of (R, C, S, S)
     if request.gif:
         write_bytes_atomically(out, animation([tiled([torch.stack(pair) for pair in zip(inputs, step, strict=True)]) for step in moved]))
     else:
         write_picture(out, tiled([torch.stack(row) for row in zip(inputs, *moved, strict=True)]))
     steps = f"{len(moved)} steps from {request.edit[0]} to {request.edit[1]} as {trained.identities[people[0]]}"
-    return Drawn(out, names, (steps,), False)
+    return Drawn(out, names, (steps,), False, request.gif)
 
 
 def _people(trained: TrainedRun, request: Request) -> Tensor:
