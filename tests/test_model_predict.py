@@ -445,7 +445,7 @@ def test_no_landmark_backend_stands_in_for_another_unasked(run, prepared_ck, tmp
     older = changed(run, tmp_path / "older", faces=None)
     assert fer_model.load(older, "cpu").predict(picture).faces[0].box == fer_model.load(run, "cpu").predict(picture).faces[0].box
     for name, content, used in (
-        ("gone", {"faces": None, "data": "gone"}, "a backend that is not known"),
+        ("gone", {"faces": None, "data": "gone", "data_from_run": "gone"}, "a backend that is not known"),
         ("other", {"faces": None, "manifest_sha256": "0"}, "a backend that is not known"),
         ("given", {"faces": faces | {"landmarks": "dataset"}}, "that was done with dataset"),
     ):

@@ -19,7 +19,9 @@ from torch import nn
 import fer_data
 from cli.fer_model import main
 from fer_data.errors import DatasetError
+from fer_data.files import sealed_json, sha256_of_file
 from fer_data.store.loader import open_views
+from fer_data.store.manifest import read_settings
 from fer_model.config import preset, resolve_budgets
 from fer_model.data.fold import FoldReader, people_of, read_prepared, set_aside
 from fer_model.engine import checkpoint
@@ -177,6 +179,8 @@ def noisy(tiny_prepared, tmp_path_factory):
     for _, row in rows[rows["fold"] == 1].iterrows():
         with h5py.File(out / "shards" / row["shard"], "r+") as file:
             file["faces"][row["row"]] = rng.integers(0, 256, (132, 132), dtype=np.uint8)
+    shards = {path.name: sha256_of_file(path) for path in (out / "shards").glob("*.h5")}          # as if they had been prepared so
+    (out / "settings.json").write_bytes(sealed_json(read_settings(out) | {"shards": shards}))
     return out
 
 

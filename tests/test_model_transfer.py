@@ -245,7 +245,7 @@ def test_without_the_prepared_folder_pictures_still_serve(run, frame, tmp_path):
     alone = tmp_path / "alone"
     shutil.copytree(run, alone)
     content = json.loads((alone / "config.json").read_text())
-    (alone / "config.json").write_text(json.dumps(content | {"data": str(tmp_path / "gone")}))
+    (alone / "config.json").write_text(json.dumps(content | {"data": str(tmp_path / "gone"), "data_from_run": "gone"}))
     said = call("transfer", alone, "--source", frame, "--landmarks", "none", "--columns", 3)
     assert cells(alone / "transfer.png").shape == (1, 4, 48, 48) and "real face" not in said
     said = call("transfer", alone, "--source-id", ID, code=1)

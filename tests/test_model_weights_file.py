@@ -300,7 +300,7 @@ def test_what_cannot_start_from_a_file_says_so(theirs, tiny_prepared, tmp_path):
         Job(tiny_prepared, tmp_path / "r", config(), trained_on="ImageNet")
     with pytest.raises(CheckpointError, match="there is no file"):
         Job(tiny_prepared, tmp_path / "r", config(), weights=tmp_path / "other.pth")
-    with pytest.raises(RunError, match=r"there is no .*timm\.safetensors; it is written when stage timm is complete"):
+    with pytest.raises(RunError, match=r"there is no .*config\.json; `fer-model train` writes it"):
         Job(tiny_prepared, tmp_path / "r", config(), init=tmp_path)
 
 
