@@ -382,7 +382,6 @@ def _prepare_unknown(dataset, root, out, adapter_options, **given):
 def _prepare(dataset, root, out, adapter_options, dry_run, strict, as_json, **given):
     """Prepare, or say what would be done; exit 1 under --strict if something was unusable."""
     from fer_data.prepare import plan, run
-    from fer_data.store.folder import check_out
 
     if (given["landmarks"] == "openface") != (given.get("openface") is not None):
         raise click.UsageError("--landmarks openface and --openface DIR go together.")
@@ -396,8 +395,7 @@ def _prepare(dataset, root, out, adapter_options, dry_run, strict, as_json, **gi
     if dry_run:
         common.answer(plan.dry_run(dataset, root, out, config), as_json)
         return
-    check_out(plan.name_of(dataset, root, out, config), root, out)       # what is refused is not announced
-    for note in plan.made_again(out, config):
+    for note in plan.made_again(dataset, root, out, config):
         common.tell(f"note: {note}")
     with common.progress(f"preparing {dataset}") as progress:
         summary = run.prepare_dataset(dataset, root, out, config, progress)

@@ -57,7 +57,6 @@ def read_index(
     """Return what the table says; `pictures` and `others`, whose names do not say that they are pictures, as by_spelling gives them.
 
     root      the folder of the pictures: a path may begin with it
-
     columns   role (image, expression, subject) -> the column that holds it; others are found by their usual names. A column that is
               named for `image` may have a picture's name without its folders, or without its suffix too
     Raises DatasetError if it is no table, or lacks a column.

@@ -219,13 +219,16 @@ def _no_folds(dataset: str, config: PrepareConfig) -> dict[str, int]:
 
 def dry_run(dataset: str, root: Path, out: Path, config: PrepareConfig) -> DryRun:
     """Return what `prepare_dataset` would do with the same arguments; writes nothing. Raises as it does before it writes."""
-    name = name_of(dataset, root, out, config)
-    check_out(name, Path(root), Path(out))
-    return DryRun(make_plan(dataset, root, config, name), config, Path(out), made_again(out, config))
+    again = made_again(dataset, root, out, config)
+    return DryRun(make_plan(dataset, root, config, name_of(dataset, root, out, config)), config, Path(out), again)
 
 
-def made_again(out: Path, config: PrepareConfig) -> tuple[str, ...]:
-    """Return a sentence if `out` is a finished folder whose shards were made with other options, which are named; else none."""
+def made_again(dataset: str, root: Path, out: Path, config: PrepareConfig) -> tuple[str, ...]:
+    """Return a sentence if `out` is a finished folder whose shards were made with other options, which are named; else none.
+
+    Raises DatasetError, as preparing does, if `out` is none that this database may be prepared into: what is refused is not announced.
+    """
+    check_out(name_of(dataset, root, out, config), Path(root), Path(out))
     if not (Path(out) / "manifest.parquet").is_file():
         return ()
     try:

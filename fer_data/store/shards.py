@@ -134,9 +134,9 @@ def kept_record(folder: Path, name: str, key: str) -> ShardRecord | None:
 
 
 def refuse_damaged(out: Path, hashes: Mapping[str, str]) -> None:
-    """Raise ShardError if a shard of a prepared folder is not the one that its manifest was written with; `hashes`: name -> sha256.
+    """Raise ShardError if a shard of a prepared folder is not the one that its manifest was written with; it reads every byte.
 
-    It reads every byte: about a second for each gigabyte.
+    hashes   name -> sha256, as settings.json has them
     """
     for name, sha256 in hashes.items():
         path = Path(out) / "shards" / name

@@ -12,19 +12,27 @@ from fer_data.files import reported, write_bytes_atomically
 from fer_model.engine import distributed
 from fer_model.errors import RunError
 
-__all__ = ["Journal", "read_log", "whole_lines"]
-
-
-def whole_lines(data: bytes) -> bytes:
-    """Return the lines that are written to their end: what a crash has torn, or is being written, is none."""
-    return data[: data.rfind(b"\n") + 1]
+__all__ = ["Journal", "read_log"]
 
 
 def read_log(path: Path) -> list[dict]:
-    """Return the lines of a log.jsonl; none if there is no such file. Raises RunError if a whole line is no JSON object."""
+    """Return the lines of a log.jsonl; none if there is no such file. Raises RunError if a whole line is no JSON object.
+
+    What a crash has torn, or is being written, is no line.
+    """
+    return _parsed(path, _whole_lines(path)[0])
+
+
+def _whole_lines(path: Path) -> tuple[bytes, bool]:
+    """Return the lines of a file that are written to their end, and whether there is more."""
     data = path.read_bytes() if path.is_file() else b""
+    whole = data[: data.rfind(b"\n") + 1]
+    return whole, whole != data
+
+
+def _parsed(path: Path, whole: bytes) -> list[dict]:
     lines = []
-    for number, line in enumerate(whole_lines(data).splitlines(), 1):
+    for number, line in enumerate(whole.splitlines(), 1):
         try:
             entry = json.loads(line)
         except ValueError:
@@ -41,10 +49,10 @@ class Journal:
 
     def __init__(self, path: Path, say: Callable[[str], None]):
         self.path, self.say = path, say
-        self.lines = read_log(path)
-        data = path.read_bytes() if path.is_file() else b""
-        if whole_lines(data) != data and distributed.is_first():         # what is torn is computed again
-            write_bytes_atomically(path, whole_lines(data))
+        whole, torn = _whole_lines(path)
+        self.lines = _parsed(path, whole)
+        if torn and distributed.is_first():                              # it is computed again
+            write_bytes_atomically(path, whole)
 
     def rewind(self, stage: str, step: int) -> None:
         """Drop the ticks of `stage` after `step`: they will be computed again."""

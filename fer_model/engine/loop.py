@@ -160,7 +160,7 @@ def run_stage(
                 checkpoint.save(folder, stage.name, step, stage.tensors(), stage.facts())
                 saved, saved_at = step, time.monotonic()
     except KeyboardInterrupt:
-        if step > saved:
+        if distributed.is_first() and step > saved:
             journal.say(f"{stage.name} was interrupted after step {step} and saved after step {saved}: what lies between is computed again")
         raise
     for watcher in watchers:
