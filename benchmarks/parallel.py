@@ -55,7 +55,7 @@ def _jobs(data: Path, run: Path, size: str) -> Bar:
     words = ("crossval", "--data", data, "--run", run, "--folds", "0,1", "--devices", "cpu", *_preset(size))
     at_once, in_turn = (partial(_fer_model, ("-m",), (*words, "--jobs", jobs)) for jobs in (2, 1))
     return compare("two folds at once, crossval --jobs 2: the time of one after the other over ours", 1.3, at_once, in_turn, 2, "folds",
-                   ROUNDS[size], before=partial(shutil.rmtree, run, ignore_errors=True))
+                   ROUNDS[size], before=partial(shutil.rmtree, run, ignore_errors=True), warm=False)
 
 
 def _processes(data: Path, run: Path, size: str) -> Bar:

@@ -88,14 +88,17 @@ class Pair:
         return statistics.median(rival / ours for ours, rival in zip(self.ours, self.rival, strict=True))
 
 
-def pairs(ours: Callable[[], object], rival: Callable[[], object], rounds: int = 5, before: Callable[[], object] = lambda: None) -> Pair:
+def pairs(
+    ours: Callable[[], object], rival: Callable[[], object], rounds: int = 5, before: Callable[[], object] = lambda: None, warm: bool = True,
+) -> Pair:
     """Return the seconds of `rounds` calls of each, in turn, the first place changing; `before` runs unmeasured before each call.
 
-    One call of each comes first and does not count: imports, caches and pages are warm for both.
+    One call of each comes first and does not count: imports, caches and pages are warm for both. Not `warm`: none does, as for
+    commands of minutes, which begin anew each time.
     """
     seconds: dict[str, list[float]] = {"ours": [], "rival": []}
     calls = [("ours", ours), ("rival", rival)]
-    for _, call in calls:
+    for _, call in calls if warm else ():
         before()
         call()
     for number in range(rounds):
@@ -107,9 +110,10 @@ def pairs(ours: Callable[[], object], rival: Callable[[], object], rounds: int =
     return Pair(tuple(seconds["ours"]), tuple(seconds["rival"]))
 
 
-def compare(name: str, bar: float, ours: Callable, rival: Callable, amount: float, unit: str, rounds: int = 5, before=lambda: None) -> Bar:
+def compare(name: str, bar: float, ours: Callable, rival: Callable, amount: float, unit: str, rounds: int = 5, before=lambda: None,
+            warm: bool = True) -> Bar:
     """Return the bar of ours against a rival's way to do `amount` units of the same; the note has both speeds."""
-    measured = pairs(ours, rival, rounds, before)
+    measured = pairs(ours, rival, rounds, before, warm)
     speeds = [amount / statistics.median(one) for one in (measured.ours, measured.rival)]
     note = "; ".join(f"{who} {speed:,.{_digits(speed)}f} {unit}/s" for who, speed in zip(("ours", "rival"), speeds, strict=True))
     return Bar(name, measured.ratio, bar, note=note)

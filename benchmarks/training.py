@@ -42,7 +42,8 @@ from fer_model.stages.inputs import StageInputs
 __all__ = ["parts", "measure", "bars", "ours", "plain"]
 
 ROOT = Path(__file__).resolve().parents[1]
-ROUNDS, STEPS = {"tiny": 1, "bench": 3, "long": 4}, {"tiny": 1, "bench": 2, "long": 4}
+TURNS, STEPS = {"tiny": 1, "bench": 3, "long": 4}, {"tiny": 1, "bench": 2, "long": 4}
+ENOUGH_S = 300                        # no further turn begins after that: on AVX2 alone a turn of preset paper takes eight minutes
 BF16 = processor() != "AVX2" and resolve_precision("auto", torch.device("cpu")) == "bf16"         # it has units for it
 # (stage, preset) -> (bar where there are units for bf16, bar elsewhere)
 TIMES = {("gan", "paper"): (2.0, 1.15), ("head", "paper"): (1.8, 1.0), ("gan", "small"): (2.0, 1.15)}
@@ -56,9 +57,12 @@ def parts(size: str) -> tuple[str, ...]:
 
 
 def measure(part: str, size: str) -> list[dict]:
-    """Return what both sides measured, turn by turn."""
+    """Return what both sides measured, turn by turn: TURNS, and fewer where they take longer than ENOUGH_S."""
     stage, name = part.split("-")
-    return [{side: _measure(side, stage, name, size) for side in ("ours", "plain")} for _ in range(ROUNDS[size])]
+    began, turns = time.monotonic(), []
+    while len(turns) < TURNS[size] and time.monotonic() - began < ENOUGH_S:
+        turns.append({side: _measure(side, stage, name, size) for side in ("ours", "plain")})
+    return turns
 
 
 def bars(size: str, measured: dict[str, list[dict]]) -> list[Bar]:
@@ -72,7 +76,7 @@ def bars(size: str, measured: dict[str, list[dict]]) -> list[Bar]:
             ours, plain = (statistics.median(turn[side][i] for turn in turns) for side in ("ours", "plain"))
             ratio = statistics.median((turn["ours"][i] / turn["plain"][i]) ** (1 if what == "time" else -1) for turn in turns)
             alone = f"; ours in bf16, with {processor()} alone: in fp32 the bar is {in_fp32:g}" if BF16 else "; both in fp32"
-            note = f"ours {ours:,.1f} {unit}; plain {plain:,.1f} {unit}{alone}"
+            note = f"ours {ours:,.1f} {unit}; plain {plain:,.1f} {unit}; turns: {len(turns)}{alone}"
             found.append(Bar(f"{names[0]}: {names[1].format(what)}", ratio, bar, note=note))
     return found
 

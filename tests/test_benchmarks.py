@@ -166,6 +166,17 @@ def test_what_is_noise_is_worked_by_hand():
     assert beyond_noise([80.0, 82.0, 84.0], [81.0, 83.0, 85.0]) == pytest.approx((1.0, 4.533), abs=1e-3)
 
 
+def test_precisions_are_not_compared_where_nobody_trains_in_bf16(monkeypatch):
+    """Its six trainings would take hours in emulation and say nothing of a choice that is not made there. Seen red: six parts."""
+    from benchmarks import precision
+
+    monkeypatch.setattr(precision, "BF16", False)
+    assert precision.parts("long") == () and precision.bars("long", {}) == []
+    assert len(precision.parts("tiny")) == 6
+    monkeypatch.setattr(precision, "BF16", True)
+    assert precision.parts("long") == ("bf16-0", "bf16-1", "bf16-2", "fp32-0", "fp32-1", "fp32-2")
+
+
 def test_faces_are_opened_a_shard_at_a_time(tmp_path, monkeypatch):
     """So that no more than a shard is in memory twice, as a map and as a copy. Seen red: 12 maps at once."""
     from benchmarks.bu4dfe import write_prepared
