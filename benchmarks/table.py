@@ -89,7 +89,8 @@ class Pair:
 
 
 def pairs(
-    ours: Callable[[], object], rival: Callable[[], object], rounds: int = 5, before: Callable[[], object] = lambda: None, warm: bool = True,
+    ours: Callable[[], object], rival: Callable[[], object], rounds: int = 5, before: Callable[[], object] = lambda: None,
+    warm: bool = True,
 ) -> Pair:
     """Return the seconds of `rounds` calls of each, in turn, the first place changing; `before` runs unmeasured before each call.
 
@@ -110,8 +111,10 @@ def pairs(
     return Pair(tuple(seconds["ours"]), tuple(seconds["rival"]))
 
 
-def compare(name: str, bar: float, ours: Callable, rival: Callable, amount: float, unit: str, rounds: int = 5, before=lambda: None,
-            warm: bool = True) -> Bar:
+def compare(
+    name: str, bar: float, ours: Callable, rival: Callable, amount: float, unit: str, rounds: int = 5, before=lambda: None,
+    warm: bool = True,
+) -> Bar:
     """Return the bar of ours against a rival's way to do `amount` units of the same; the note has both speeds."""
     measured = pairs(ours, rival, rounds, before, warm)
     speeds = [amount / statistics.median(one) for one in (measured.ours, measured.rival)]
