@@ -10,7 +10,7 @@ number by number. They drift apart from there, as rounding is not the same: henc
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -33,6 +33,7 @@ from fer_model.stages.registry import STAGES
 
 __all__ = [
     "TOLERANCE", "DeviceCheck", "StageCheck", "check_device", "difference", "images_per_s", "noise_faces", "noise_fold", "run_stages",
+    "worst_of",
 ]
 
 CHECKED = ("judges", "gan", "head", "cnn")
@@ -67,7 +68,7 @@ class DeviceCheck:
         return self.view_levels <= 1 and all(worst <= TOLERANCE[precision] for precision, worst in self._worst().items())
 
     def _worst(self) -> dict[str, float]:
-        return {precision: max(stage.differences[precision] for stage in self.stages) for precision in self.stages[0].differences}
+        return {precision: worst_of(stage.differences[precision] for stage in self.stages) for precision in self.stages[0].differences}
 
     def sentence(self) -> str:
         """Return the verdict."""
@@ -170,6 +171,15 @@ def images_per_s(do: Callable[[int, int], object], batch: int, device: torch.dev
 
 
 def difference(expected: list[dict[str, float]], got: list[dict[str, float]]) -> float:
-    """Return the largest relative difference of a loss in any step."""
+    """Return the largest relative difference of a loss in any step; NaN if one is NaN."""
     pairs = [(a[loss], b[loss]) for a, b in zip(expected, got, strict=True) for loss in a]
-    return max(abs(a - b) / max(abs(a), 1e-6) for a, b in pairs)
+    return worst_of(abs(a - b) / max(abs(a), 1e-6) for a, b in pairs)
+
+
+def worst_of(differences: Iterable[float]) -> float:
+    """Return the largest difference; NaN if one is NaN, which Python's own max passes over unless it comes first.
+
+    >>> worst_of([0.1, float("nan"), 0.2])
+    nan
+    """
+    return float(np.max(list(differences)))

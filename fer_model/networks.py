@@ -182,7 +182,7 @@ class Trunk(nn.Module):
             self.layers[name] = _layer(_convolution(inputs, outputs, stride), outputs, activation=channels is not None, norm=norm)
             inputs, size = outputs, size // stride
             self.sizes[name] = (outputs, size)
-        self.shortcuts = nn.ModuleDict(_shortcuts(config, self.layers)) if config.residual else None
+        self.shortcuts = nn.ModuleDict(_shortcuts(self.layers)) if config.residual else None
 
     def forward(self, x: Tensor) -> Tensor:                                      # (B, C, S, S) -> (B, N_f)
         return self.with_taps(x, ())[0]
@@ -200,11 +200,11 @@ class Trunk(nn.Module):
         return x.float().mean((2, 3)), tuple(taps[name] for name in names)       # (B, N_f)
 
 
-def _shortcuts(config: NetworkConfig, layers: nn.ModuleDict) -> dict[str, nn.Sequential]:
+def _shortcuts(layers: nn.ModuleDict) -> dict[str, nn.Sequential]:
     """Return, by the last layer of each scale of table A, a way round it: 2x2 means if the scale halves the picture, a 1x1
     convolution, BN. (Not a 1x1 convolution of stride 2: PyTorch 2.13 corrupts memory in its backward pass on a CPU.)
     """
-    found, inputs, stride = {}, config.channels, 1
+    found, inputs, stride = {}, layers[TRUNK[0][0]][0].in_channels, 1
     for number, (name, _, own_stride) in enumerate(TRUNK):
         stride *= own_stride
         if number + 1 == len(TRUNK) or TRUNK[number + 1][2] > 1:

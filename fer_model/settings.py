@@ -14,10 +14,10 @@ from functools import cache
 from pathlib import Path
 
 from fer_data.text import either, listed, meant, unknown
-from fer_model.config import AS_BASELINE, METHODS, STAGES_OF, SYNTHESISERS, TrainConfig, preset
+from fer_model.config import AS_BASELINE, METHODS, STAGES_OF, SYNTHESISERS, HeadConfig, TrainConfig, preset
 from fer_model.errors import ConfigError
 
-__all__ = ["DEFAULT_PRESET", "ELSEWHERE", "Given", "alternatives", "configure", "values_of", "kinds", "other_budget", "parts_used",
+__all__ = ["DEFAULT_PRESET", "ELSEWHERE", "Given", "alternatives", "configure", "idle", "values_of", "kinds", "other_budget", "parts_used",
            "read_file", "read_set", "read_value", "refuse_other_seed", "sections", "words_of"]
 
 DEFAULT_PRESET = "small"
@@ -265,7 +265,8 @@ def configure(
     """Return the configuration of all layers: default < preset < file < sets < named.
 
     The preset is that of the last layer that names one, else small. A stage's new budget, epochs or kimg, takes the place of the old
-    one. Raises ConfigError for unknown keys, values of another type or out of range, and sets that have no effect on the method.
+    one. Raises ConfigError for unknown keys, values of another type or out of range, and sets and named options that have no effect on
+    the method.
     """
     named = {key: value for key, value in (named or {}).items() if value is not None}
     given_layers = (read_file(Path(file)) if file else {}, _read_sets(sets, option))
@@ -285,7 +286,7 @@ def configure(
             raise ConfigError(f"configuration: {unknown('method', str(method), methods)}")
     config = _built(values | {"preset": name} | ({"fold": None} if values["method"] == "pretrain" or not held_out else {}))
     changed = {key for key in values if values[key] != start[key]}
-    _refuse_idle(config, [key for key in (*read[1], *({"head.variant", "timm.arch"} & set(named))) if key in changed])
+    _refuse_idle(config, [key for key in (*read[1], *named) if key in changed])
     return config
 
 
@@ -303,14 +304,48 @@ def other_budget(key: str) -> str | None:
     return f"{part}.{_BUDGETS[1 - _BUDGETS.index(name)]}" if name in _BUDGETS else None
 
 
+# Settings of what a method trains that nothing reads: of a stage; of the head by its variant; of the networks by the method.
+_IDLE_OF_STAGE = {
+    "judges": ("average_half_kimg",), "critics": ("average_half_kimg",),         # the weights as they were last
+    "recogniser": ("carried_lr", "frozen"),                                      # it starts from random weights
+}
+_OF_TAPS, _OF_MLP, _OF_SVM = (
+    ("taps", "local_channels", "local_features", "local_dropout", "prediction"), ("mlp_features",), ("svm_c", "svm_views"),
+)
+_IDLE_OF_HEAD = {
+    **dict.fromkeys(("both", "taps"), (*_OF_MLP, *_OF_SVM)), "f-mlp": (*_OF_TAPS, *_OF_SVM),
+    "f-svm": tuple(one.name for one in fields(HeadConfig) if one.name not in ("variant", *_OF_SVM)),
+}
+_OF_CODES, _OF_D = ("noise", "code_scale"), ("d_without_norm", "d_spectral_norm")
+# `width` is missing where only our baseline's kind is trained: one line of settings serves several methods (benchmarks/demo.sh).
+_IDLE_OF_NETWORK = {
+    "deae": (*_OF_CODES, *_OF_D), "deae-head": (*_OF_CODES, *_OF_D), "derl": (*_OF_CODES, "d_spectral_norm"),
+    **dict.fromkeys(("iacnn", "cnn", "timm", "own"), ("representation", "residual", *_OF_CODES, *_OF_D)),
+}
+
+
+def idle(config: TrainConfig, key: str) -> str | None:
+    """Return what a setting has no effect on, in words, such as `method cnn, which trains cnn`; None: it has one."""
+    part, _, name = key.rpartition(".")
+    baseline = getattr(config, config.stages[-1])
+    shown_as_many = config.stages[-1] in AS_BASELINE and all(getattr(baseline, budget) is None for budget in _BUDGETS)
+    if shown_as_many and part in ("gan", "head") and name in _BUDGETS:
+        return None
+    method = f"method {config.method}"
+    if part not in ("", "network", *parts_used(config.method)):
+        return f"{method}, which trains {listed(config.stages)}"
+    if part == "head":
+        return f"head {config.head.variant}" if name in _IDLE_OF_HEAD[config.head.variant] else None
+    of_part = _IDLE_OF_NETWORK.get(config.method, ()) if part == "network" else _IDLE_OF_STAGE.get(part, ())
+    return f"{method}: nothing in it reads this setting" if name in of_part else None
+
+
 def _refuse_idle(config: TrainConfig, changed: Sequence[str]) -> None:
-    """Raise ConfigError if one of these keys belongs to a stage that the method does not train; budgets count for the baseline's."""
+    """Raise ConfigError if one of these keys has no effect."""
     for key in changed:
-        part, _, name = key.rpartition(".")
-        shown_as_many = config.stages[-1] in AS_BASELINE and part in ("gan", "head") and name in _BUDGETS
-        if part in ("", "network", *parts_used(config.method)) or shown_as_many:
-            continue
-        raise ConfigError(f"configuration: {key} has no effect on method {config.method}, which trains {listed(config.stages)}")
+        on = idle(config, key)
+        if on is not None:
+            raise ConfigError(f"configuration: {key} has no effect on {on}")
 
 
 def parts_used(method: str) -> tuple[str, ...]:

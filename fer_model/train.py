@@ -27,6 +27,7 @@ from fer_model.evaluate.figures import Evaluation, evaluate
 from fer_model.evaluate.run_table import evaluate_run
 from fer_model.job import Job, Start, settled, start_of
 from fer_model.runs.folder import RunFolder, code_version, locked
+from fer_model.runs.given_weights import GivenWeights
 from fer_model.runs.predictions import judged, predictions_frame, read_predictions, write_predictions
 from fer_model.runs.taken_over import GanSource, read_gan, refuse_itself
 from fer_model.settings_text import describe, differences
@@ -138,6 +139,7 @@ def training(
         refuse_damaged(prepared.path, prepared.settings["shards"])
     refuse_uneven(config, {*done, *(taken.weights if taken else ())}, distributed.size())
     start = start_of(job, config, fold)
+    inputs = replace(inputs, begun_with=start.begun_with if isinstance(start, GivenWeights) else None)
     with locked(run):
         if distributed.is_first() and not resume:
             folder.clear()

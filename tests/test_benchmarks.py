@@ -3,15 +3,18 @@
 import ast
 import importlib.util
 import json
+import math
 import subprocess
 import sys
 import tarfile
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from benchmarks import device, growth
 from fer_data.datasets.adapters import ADAPTERS
@@ -93,6 +96,28 @@ def test_the_device_script_ends_in_one_call():
     *others, last = device.PARTS.values()
     assert sum(others) + device.LAST_S == device.TOTAL_S == last <= 410
     assert device.PARTS[device.speed] > 24 * 3 * device.TICK_S + 24, "24 cells, and a second to begin each"
+
+
+@pytest.mark.parametrize(("stage", "step"), [("judges", 0), ("judges", 1), ("cnn", 0), ("cnn", 1)])
+def test_a_gpu_that_computes_nan_fails(stage, step, tmp_path, monkeypatch):
+    """In whichever stage and step. Seen red: it passed in each."""
+    expected = {name: [{"loss": 1.0, "other": 2.0}] * 2 for name in ("judges", "cnn")}
+    got = {name: [dict(one) for one in steps] for name, steps in expected.items()}
+    got[stage][step]["other"] = math.nan
+    (tmp_path / "reference.json").write_text(json.dumps({"smoke": expected}))
+    asked = device.Asked("cpu", tmp_path, tmp_path, True)
+    monkeypatch.setattr(device, "_losses", lambda *_: expected)
+    assert [line["after 3 steps"] for line in device.parity(asked)] == [0] * 4
+    monkeypatch.setattr(device, "_losses", lambda *_: got)
+    with pytest.raises(RuntimeError, match=r"losses differ from the CPU's by .*nan"):
+        list(device.parity(asked))
+
+
+def test_a_state_with_nan_is_not_bit_equal():
+    """In a later tensor. Seen red: 0.0."""
+    one, other = ({"a": torch.ones(2), "b": torch.tensor([1.0, last])} for last in (1.0, math.nan))
+    one, other = (SimpleNamespace(tensors=lambda state=state: state) for state in (one, other))
+    assert math.isnan(device._apart(one, other)) and math.isnan(device._apart(other, one)) and device._apart(one, one) == 0
 
 
 def test_growth_is_worked_by_hand():

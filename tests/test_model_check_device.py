@@ -1,7 +1,10 @@
 """check-device: a device that computes something else is noticed."""
 
+import copy
 import io
 import json
+import math
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -9,7 +12,8 @@ from rich.console import Console
 
 from cli.fer_model import main
 from fer_model import check_device as module
-from fer_model.check_device import check_device
+from fer_model.check_device import check_device, difference
+from fer_model.stages.cnn import CnnStage
 from fer_model.stages.gan import GanStage
 
 
@@ -67,6 +71,32 @@ def test_a_loss_that_is_off_by_three_percent_in_one_step_is_noticed(monkeypatch)
     assert result.exit_code == 0, "a fresh pair, of which none is off"
     content = json.loads(result.stdout)
     assert content["good"] and content["device"] == "cpu" and [stage["differences"]["fp32"] for stage in content["stages"]] == [0] * 4
+
+
+@pytest.mark.parametrize(("step", "loss"), [(0, "a"), (0, "b"), (1, "a"), (1, "b")])
+def test_a_loss_that_is_nan_is_the_worst_difference(step, loss):
+    """On either side. Seen red: of a later step or a later loss, 0.0."""
+    numbers = [{"a": 1.0, "b": 2.0}, {"a": 1.0, "b": 2.0}]
+    broken = copy.deepcopy(numbers)
+    broken[step][loss] = math.nan
+    assert math.isnan(difference(numbers, broken)) and math.isnan(difference(broken, numbers)) and difference(numbers, numbers) == 0
+
+
+def test_a_device_that_computes_nan_is_noticed(monkeypatch):
+    """In the last stage, its last step. Seen red: good, "computes what the CPU computes"."""
+    made, compute = {}, CnnStage.compute
+
+    def broken(self, drawn, kind):
+        index = made[self] = made.get(self, -1) + 1
+        found = compute(self, drawn, kind)
+        return {name: value * math.nan for name, value in found.items()} if self is not next(iter(made)) and index == 2 else found
+
+    monkeypatch.setattr(CnnStage, "compute", broken)
+    found = check_device("cpu", "smoke")
+    said = replace(found, device="cuda:0").sentence()
+    assert not found.good and "cuda:0 DIFFERS from the CPU" in said and "losses in fp32 by nan%" in said
+    monkeypatch.setattr(module, "check_device", lambda *_: found)
+    assert CliRunner().invoke(main, ["check-device"]).exit_code == 1
 
 
 def test_views_that_differ_by_two_levels_are_noticed(monkeypatch):

@@ -15,6 +15,7 @@ from fer_model.engine.randomness import stream
 from fer_model.errors import ConfigError
 from fer_model.job import Job
 from fer_model.networks import Head, NeutralGenerator, build
+from fer_model.plan import plan
 from fer_model.probe.features import samples_of
 from fer_model.runs.methods import gather
 from fer_model.runs.predictions import read_predictions
@@ -23,6 +24,7 @@ from fer_model.stages.inputs import StageInputs
 from fer_model.stages.neutral import NeutralStage
 from fer_model.train import train
 from tests.commands import call
+from tests.configs import with_head
 from tests.stepping import do
 
 CPU = torch.device("cpu")
@@ -157,3 +159,17 @@ def test_faces_without_a_neutral_one_are_counted(data):
     stage = stage_of(data, fewer)
     assert stage.review(1) == {"faces_without_neutral": 2} and stage_of(data, fold).review(1) == {}
     assert not any(name.startswith(fold.identities[0]) for step in range(20) for name in stage.samples(step))
+
+
+@pytest.mark.parametrize("config", [
+    with_head(replace(SMOKE, network=replace(SMOKE.network, init_std=0.1)), "f-svm"),
+    replace(SMOKE, network=replace(SMOKE.network, init_std=0.1, residual=True)),
+], ids=["f-svm", "residual"])
+def test_other_heads_and_networks_are_trained_to_their_end(config, data, tmp_path):
+    """And planned, and loaded. Seen red: behind stage 1 "Found array with dim 4", faces given to the SVM for f(x); in the first step
+    "expected input to have 1 channels, but got 2", shortcuts of D, which sees two faces."""
+    assert [stage.name for stage in plan(Job(data, tmp_path / "r", config), "cpu").stages] == ["neutral", "head"]
+    train(Job(data, tmp_path / "r", config), "cpu", say=lambda _: None)
+    trained, rows = load_run(tmp_path / "r", "cpu"), read_prepared(data).fold(1).test
+    found = read_predictions(tmp_path / "r" / "predictions.csv").filter(like="p_").to_numpy()
+    np.testing.assert_allclose(trained.probabilities(open_views(data, rows)).numpy(), found, atol=1e-6)

@@ -226,6 +226,20 @@ def test_a_file_that_does_not_fit_is_refused(run, graph, tmp_path):
         fer_model.load(tmp_path / "b.safetensors")
 
 
+def test_a_graph_that_computes_nan_is_not_written(run, tmp_path, monkeypatch):
+    """For one of the batches. Seen red: written, with a difference of 0."""
+    before = onnxruntime.InferenceSession.run
+
+    def broken(self, names, inputs):
+        found = before(self, names, inputs)
+        return [one * np.nan for one in found] if len(inputs["view"]) == library._CHECKED[-1] else found
+
+    monkeypatch.setattr(onnxruntime.InferenceSession, "run", broken)
+    with pytest.raises(RunError, match="it is off by nan"):
+        library.export(run, out=tmp_path / "a.onnx")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_graph_that_computes_something_else_is_not_written(run, graph, tmp_path, monkeypatch):
     monkeypatch.setattr(library, "TOLERANCE", 0.0)
     data = graph.read_bytes()

@@ -95,6 +95,16 @@ def test_what_is_carried_over_learns_slowly_and_its_first_layers_not(pretrained,
         assert moved[name] == pytest.approx(1e-3 if name.startswith("classifier.") else 1e-4, rel=0.05), name
 
 
+def test_the_first_layers_of_every_member_stay(tiny_prepared):
+    """Seen red: those of the first member alone."""
+    fold = read_prepared(tiny_prepared).fold(1)
+    config = resolve_budgets(replace(SMOKE, cnn=replace(SMOKE.cnn, members=3, frozen=2)), len(fold.train))
+    network = CnnStage(StageInputs(config, fold, open_views(tiny_prepared, fold.train), CPU)).learner.network
+    still = {name for name, weight in network.named_parameters() if not weight.requires_grad}
+    parts = ("0.weight", "1.weight", "1.bias")
+    assert still == {f"members.{member}.layers.{layer}.{part}" for member in range(3) for layer in range(2) for part in parts}
+
+
 def test_a_started_run_says_what_was_seen_before_and_resumes_to_the_same_bits(pretrained, tiny_prepared, tmp_path):
     """In the label of a report too."""
     words = ("train", "--method", "cnn", "--data", tiny_prepared, "--fold", 1, "--preset", "smoke", "--init", pretrained)

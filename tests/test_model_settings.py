@@ -4,20 +4,21 @@ import json
 import math
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fer_data import field_comments
-from fer_model.config import PRESETS, STAGES_OF, preset, shown
+from fer_model.config import HEADS, PRESETS, STAGES_OF, HeadConfig, NetworkConfig, preset, shown
 from fer_model.crossval import default_crossval
 from fer_model.errors import ConfigError
 from fer_model.job import Job, default_run
-from fer_model.settings import ELSEWHERE, configure, kinds, values_of
+from fer_model.settings import ELSEWHERE, configure, idle, kinds, values_of
 from fer_model.settings_text import Settings, describe, differences, name_suffix, settings_of, to_yaml
 from tests.commands import call
 
@@ -68,7 +69,7 @@ def test_any_number_is_read_back_as_it_is_shown(key, number, method):
     other = EXCLUDE.get(key)
     new = {name: number} | ({other: 0.0} if other else {})
     changed = replace(config, **{part: replace(getattr(config, part), **new)} if part else new)
-    if part in ("", "network", *config.stages):
+    if part in ("", "network", *config.stages) and idle(config, key) is None:
         alone = [f"{part}.{other}=0"] if other else []
         assert configure({"method": method}, sets=[*alone, f"{key}={shown(number)}"], methods=ALL) == changed
     assert values_of(changed)[key] == float(shown(number))
@@ -81,10 +82,10 @@ def test_every_setting_set_to_its_printed_value_gives_the_same_configuration(nam
 
     Seen red: none for null in YAML; 1e-05 printed, which is text in YAML; a budget set to none that took the other with it.
     """
-    config = configure({"preset": name, "method": method}, sets=["network.init_std=1e-05"], methods=ALL)
+    config = configure({"preset": name, "method": method}, sets=["validation_share=1e-05"], methods=ALL)
     for one in settings_of(config):
         if not one.set_by:
-            sets = [f"{one.key}={shown(one.value)}", *(["network.init_std=1e-05"] if one.key != "network.init_std" else [])]
+            sets = [f"{one.key}={shown(one.value)}", *(["validation_share=1e-05"] if one.key != "validation_share" else [])]
             assert configure({"preset": name, "method": method}, sets=sets, methods=ALL) == config, one.key
     text = to_yaml(config, "x")
     assert configure(file=written(tmp_path, text), methods=ALL) == config
@@ -149,6 +150,21 @@ def test_a_new_budget_takes_the_place_of_the_old_one(tmp_path):
     (["cnn.lr=1"], {}, "configuration: cnn.lr has no effect on method degan, which trains gan and head"),
     (["judges.kimg=1"], {"method": "cnn"}, "configuration: judges.kimg has no effect on method cnn, which trains cnn"),
     ([], {"method": "cnn", "head.variant": "taps"}, "configuration: head.variant has no effect on method cnn, which trains cnn"),
+    ([], {"method": "derl", "gan.kimg": 4.0}, "configuration: gan.kimg has no effect on method derl, which trains neutral and head"),
+    ([], {"cnn.kimg": 4.0}, "configuration: cnn.kimg has no effect on method degan, which trains gan and head"),
+    ([], {"method": "cnn", "cnn.kimg": 4.0, "gan.kimg": 4.0}, "configuration: gan.kimg has no effect on method cnn, which trains cnn"),
+    ([], {"head.variant": "f-svm", "head.kimg": 4.0}, "configuration: head.kimg has no effect on head f-svm"),
+    (["head.dropout=0.3"], {"head.variant": "f-svm"}, "configuration: head.dropout has no effect on head f-svm"),
+    (["head.variant=f-mlp", "head.local_channels=4"], {}, "configuration: head.local_channels has no effect on head f-mlp"),
+    (["head.svm_c=2"], {"head.variant": "taps"}, "configuration: head.svm_c has no effect on head taps"),
+    (["head.mlp_features=9"], {}, "configuration: head.mlp_features has no effect on head both"),
+    (["judges.average_half_kimg=1"], {},
+     "configuration: judges.average_half_kimg has no effect on method degan: nothing in it reads this setting"),
+    (["recogniser.frozen=1"], {"method": "deae"},
+     "configuration: recogniser.frozen has no effect on method deae: nothing in it reads this setting"),
+    (["network.noise=9"], {"method": "cnn"}, "configuration: network.noise has no effect on method cnn: nothing in it reads this setting"),
+    (["network.d_spectral_norm=yes"], {"method": "derl"},
+     "configuration: network.d_spectral_norm has no effect on method derl: nothing in it reads this setting"),
 ])
 def test_what_cannot_be_set_is_answered_with_what_can(sets, named, message):
     """Seen red, each: the check away, or the value let through."""
@@ -158,8 +174,55 @@ def test_what_cannot_be_set_is_answered_with_what_can(sets, named, message):
 
 
 def test_the_budgets_of_both_stages_count_for_the_baseline():
-    """It sees as many images as they. Seen red: refused as without effect."""
+    """It sees as many images as they, by --set or by an option. Seen red: refused as without effect."""
     assert of("gan.kimg=3", "head.epochs=1", method="cnn").gan.kimg == 3
+    assert of(method="timm", **{"gan.kimg": 3.0, "head.kimg": 2.0}).head.kimg == 2
+
+
+def watched(kind, seen):
+    """Return a configuration class that notes which of its fields are read."""
+
+    class Watched(kind):
+        def __getattribute__(self, name):
+            seen.add(name)
+            return super().__getattribute__(name)
+
+    return Watched
+
+
+@pytest.mark.parametrize("method", [one for one in ALL if one not in ("timm", "own")])
+def test_what_is_refused_of_the_networks_is_what_none_of_them_reads(method):
+    """Seen red: network.noise taken for one that DE-AE reads."""
+    from fer_model.stages.registry import STAGES
+
+    config, seen = preset("smoke", method=method, fold=None if method == "pretrain" else 0), set()
+    config = replace(config, network=watched(NetworkConfig, seen)(**asdict(config.network)))
+    names, networks = {one.name for one in fields(NetworkConfig)}, []
+    seen.clear()
+    for stage in config.stages:
+        entry = STAGES[stage]
+        networks += [make for make in (*entry.networks.values(), entry.rival) if make is not None]
+    with torch.device("meta"):
+        for make in networks:
+            make(config, 3, 2)
+    taken = {name for name in names if idle(config, f"network.{name}") is None}
+    baseline = {"width"} if {"cnn", "iacnn"} & set(config.stages) else set()     # taken, and read by nothing
+    code = {"code_scale"} if method == "derl" else set()                         # multiplied with a code of length 0
+    assert (seen & names) - code | baseline == taken - {"init_std", "d_spectral_norm"}
+
+
+@pytest.mark.parametrize("variant", [one for one in HEADS if one != "f-svm"])
+def test_what_is_refused_of_a_head_is_what_its_network_does_not_read(variant):
+    """Seen red: head.prediction taken for one that f-mlp reads."""
+    from fer_model.networks import make_head
+
+    config, seen = preset("smoke"), set()
+    config = replace(config, head=watched(HeadConfig, seen)(**asdict(config.head) | {"variant": variant}))
+    seen.clear()
+    with torch.device("meta"):
+        make_head(config.network, config.head, 3)
+    shape = {"taps", "local_channels", "local_features", "local_dropout", "prediction", "mlp_features", "svm_c", "svm_views"}
+    assert seen & shape == {name for name in shape if idle(config, f"head.{name}") is None}
 
 
 def test_a_command_that_trains_one_method_takes_no_other():

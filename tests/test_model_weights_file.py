@@ -258,6 +258,39 @@ def test_a_run_says_what_it_started_from(theirs, tiny_prepared, tmp_path):
     assert "init was" in call(*given, code=1).replace("\n", " ")
 
 
+def test_what_the_file_has_not_is_made_new_and_said(theirs, tiny_prepared, tmp_path):
+    """It learns at the whole step size and never stays as it is; so it does after a stop. BN's count of batches, which old files have not,
+    is not told. Seen red: frozen at its random weights."""
+    few = {name: one for name, one in theirs.items() if name != "conv1.0.weight" and not name.endswith("num_batches_tracked")}
+    path, out, mine = tmp_path / "w.safetensors", tmp_path / "r", config()
+    safetensors.torch.save_file(few, path)
+    mine = replace(mine, timm=replace(mine.timm, frozen=1, carried_lr=0.1, lr=1e-3))
+    fold = read_prepared(tiny_prepared).fold(1)
+    given = read_given(path, None, mine, fold)
+    assert given.fit.missing == ("conv1.0.weight 16x3x3x3",)
+    assert given.sentence().endswith("made new: the classifier and conv1.0.weight 16x3x3x3")
+    assert given.entry()["made_new"] == ["classifier", "conv1.0.weight 16x3x3x3"]
+
+    started, views = resolve_budgets(replace(mine, init="ab" * 32), 24), open_views(tiny_prepared, fold.train)
+    stage = TimmStage(StageInputs(started, fold, views, torch.device("cpu"), begun_with=given.begun_with))
+    before = {name: tensor.detach().clone() for name, tensor in stage.learner.network.named_parameters()}
+    do(stage, 0)
+    moved = {name: float((tensor.detach() - before[name]).abs().max()) for name, tensor in stage.learner.network.named_parameters()}
+    assert moved["trunk.conv1.0.weight"] == pytest.approx(1e-3, rel=1e-2) and moved["trunk.conv1.1.weight"] == 0
+    assert moved["trunk.conv1.3.weight"] == pytest.approx(1e-4, rel=1e-2)
+
+    said = []
+    train(Job(tiny_prepared, out, mine, weights=path), "cpu", say=said.append)
+    assert "made new: the classifier and conv1.0.weight 16x3x3x3" in " ".join(said)
+    assert json.loads((out / "config.json").read_text())["init"]["made_new"] == ["classifier", "conv1.0.weight 16x3x3x3"]
+    learned = read_tensors(out / "timm.safetensors")["timm/trunk.conv1.0.weight"]
+    assert (learned - before["trunk.conv1.0.weight"]).abs().max() > 2e-3, "four steps at the whole step size"
+    with pytest.raises(Stop):
+        train(Job(tiny_prepared, tmp_path / "s", mine, weights=path), "cpu", say=quiet, hook=stop_at("timm", 2), save_every_s=0)
+    train(Job(tiny_prepared, tmp_path / "s", mine, weights=path), "cpu", say=quiet, save_every_s=0)
+    assert same_tensors(tmp_path / "s/timm.safetensors", out / "timm.safetensors")
+
+
 @pytest.mark.parametrize("name", ["tiny", " TINY ", "Tiny"])
 def test_weights_that_saw_the_pictures_of_the_test_are_refused(name, theirs, tiny_prepared, tmp_path):
     """Seen red, each: the name as it is written; no check."""

@@ -61,6 +61,7 @@ class Fitted:
     coverage: float                   # share of the network's numbers that are in it
     dropped: tuple[str, ...]          # of the file: `fc.weight 1000x512`
     adapted: tuple[str, ...]          # `conv1.weight 64x3x7x7 -> 64x1x7x7`
+    missing: tuple[str, ...]          # of the network, not in the file in this shape: `layer4.1.bn2.bias 512`
 
 
 def read_weights(path: Path) -> WeightsFile:
@@ -154,15 +155,20 @@ def fitted(file: WeightsFile, wanted: Mapping[str, Tensor]) -> Fitted:
     taken = {name: tensor for name, tensor in taken.items() if tensor.shape == wanted[name].shape}
     coverage = sum(tensor.numel() for tensor in taken.values()) / max(1, sum(tensor.numel() for tensor in wanted.values()))
     dropped = tuple(f"{name} {shape_text(tensor)}" for name, tensor in source.items() if name not in taken)
+    missing = tuple(f"{name} {shape_text(tensor)}" for name, tensor in wanted.items() if name not in taken and not _counts(name))
     if coverage < LEAST_COVERAGE:
-        missing = [f"{name} {shape_text(tensor)}" for name, tensor in wanted.items() if name not in taken]
         raise CheckpointError(
             f"fitting weights: {percent(coverage)} % of the network's numbers are in {file.path}, at least {percent(LEAST_COVERAGE, 0)} %"
             f" are needed; of the file without a place: {listed(dropped, _NAMED) or 'nothing'}; of the network not in the file:"
             f" {listed(missing, _NAMED)}; is it the same architecture?"
         )
     adapted = [f"{name} {shape_text(source[name])} -> {shape_text(one)}" for name, one in taken.items() if source[name].shape != one.shape]
-    return Fitted(taken, coverage, dropped, tuple(adapted))
+    return Fitted(taken, coverage, dropped, tuple(adapted), missing)
+
+
+def _counts(name: str) -> bool:
+    """Say whether a tensor is BN's count of batches, which old files have not and with a fixed momentum nobody reads."""
+    return name.endswith("num_batches_tracked")
 
 
 def _stripped(source: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

@@ -23,7 +23,8 @@ from fer_model.stages.registry import STAGES
 
 __all__ = ["GivenWeights", "read_given", "refuse_same_pictures", "with_weights"]
 
-_NAMED = 5                            # so many dropped tensors are named in a sentence, the rest is counted; config.json names all
+_NAMED = 5                            # so many tensors, dropped or made new, are named in a sentence, the rest is counted; config.json
+                                      # names all
 # Other spellings of databases that stand in a manifest as on the right.
 _SPELT = {"ck+48": "ck48", "fer+": "ferplus", "ckplus": "ck+", "cohn-kanade": "ck+", "caers": "caer-s"}
 
@@ -36,13 +37,19 @@ class GivenWeights:
     fit: Fitted
     trained_on: str | None            # as the user says; None: not said
     stage: str                        # whose network takes them
+    inside: str                       # stands in that network before the names that the file has
+
+    @property
+    def begun_with(self) -> frozenset[str]:
+        """The names of the network's tensors that the file gives."""
+        return frozenset(f"{self.inside}{name}" for name in self.fit.tensors)
 
     def entry(self) -> dict:
         """Return what config.json says of it."""
         return {
             "file": self.file.path.name, "bytes": self.file.bytes, "sha256": self.file.sha256, "trained_on": self.trained_on,
             "coverage": round(self.fit.coverage, 6), "dropped": list(self.fit.dropped), "adapted": list(self.fit.adapted),
-            "people": [], "said": self.sentence(),
+            "made_new": ["classifier", *self.fit.missing], "people": [], "said": self.sentence(),
         }
 
     def sentence(self) -> str:
@@ -51,7 +58,7 @@ class GivenWeights:
         return (
             f"{self.file.path.name} ({self.file.bytes / 1e6:.1f} MB, sha256 {self.file.sha256}), trained on"
             f" {self.trained_on or 'what is not said'}: {percent(self.fit.coverage)} % of the network's numbers{adapted}; not taken:"
-            f" {listed(self.fit.dropped, _NAMED) or 'nothing'}; made new: the classifier"
+            f" {listed(self.fit.dropped, _NAMED) or 'nothing'}; made new: {listed(['the classifier', *self.fit.missing], 1 + _NAMED)}"
         )
 
     @torch.no_grad()
@@ -89,7 +96,7 @@ def read_given(path: Path, trained_on: str | None, config: TrainConfig, fold: Fo
         raise CheckpointError(f"starting from {path}: the file was changed since it was named; start again")
     entry, n_classes = STAGES[stage], len(fold.classes)
     network = entry.build(lambda: entry.networks[stage](config, n_classes, 0), torch.device("cpu"), 0.0, stream(0, "replaced"))
-    return GivenWeights(file, fitted(file, _wanted(network)), trained_on, stage)
+    return GivenWeights(file, fitted(file, _wanted(network)), trained_on, stage, network.inside)
 
 
 def _wanted(network: nn.Module) -> dict[str, torch.Tensor]:

@@ -20,7 +20,7 @@ from fer_model.engine.kept import Average, Best
 from fer_model.engine.randomness import key_of, stream
 from fer_model.engine.stage import Learner, Stage
 from fer_model.errors import RunError
-from fer_model.networks import to_input_size
+from fer_model.networks import AveragedCnns, to_input_size
 from fer_model.stages.inputs import StageInputs
 
 __all__ = ["VOTES", "Batch", "ClassifierStage", "centre_inputs", "probabilities", "view_inputs"]
@@ -52,7 +52,7 @@ class ClassifierStage(Stage):
     def __init__(self, inputs: StageInputs):
         super().__init__(getattr(inputs.config, self.name))
         self.run, self.fold, self.views, self.device = inputs.config, inputs.fold, inputs.views, inputs.device
-        self.validation = inputs.validation
+        self.validation, self.begun_with = inputs.validation, inputs.begun_with
         members = getattr(self.config, "members", 1)
         name = self.random_name or self.name
         self.streams = [name, *(f"{name}/{number}" for number in range(1, members))]                   # names of random numbers
@@ -113,17 +113,22 @@ class ClassifierStage(Stage):
         return view_inputs(self.views, own["faces"], own["k"], self.run.network.image_size)
 
     def _started(self, network: nn.Module) -> Learner:
-        """Return the learner of a network. What it has from another (config.init), `carried()`, moves slowly, its first layers not."""
-        begun = {tensor.data_ptr() for tensor in network.carried().values()} if self.run.init else set()
+        """Return the learner of a network. What it has from another (config.init) moves slowly, its first layers, each member's, not."""
+        begun = {tensor.data_ptr() for name, tensor in network.carried().items() if self._is_begun(name)}
         slow = [weight for weight in network.parameters() if weight.data_ptr() in begun]
-        layers = 0
-        for module in network.modules() if begun and self.config.frozen else ():
-            layers += isinstance(module, nn.Conv2d | nn.Linear)
-            if layers > self.config.frozen:
-                break
-            for weight in module.parameters(recurse=False):
-                weight.requires_grad_(weight.data_ptr() not in begun)
+        for member in network.members if isinstance(network, AveragedCnns) else [network]:
+            layers = 0
+            for module in member.modules() if begun and self.config.frozen else ():
+                layers += isinstance(module, nn.Conv2d | nn.Linear)
+                if layers > self.config.frozen:
+                    break
+                for weight in module.parameters(recurse=False):
+                    weight.requires_grad_(weight.data_ptr() not in begun)
         return Learner(network, self.config, self.steps, slow, self.config.carried_lr)
+
+    def _is_begun(self, name: str) -> bool:
+        """Say whether a tensor of `carried()` is given by what this run starts from."""
+        return self.run.init is not None and (self.begun_with is None or name in self.begun_with)
 
     def _keep_weights(self) -> None:
         """Average the weights if they are used so, and have validation choose them if it does; to be called when the learners are there."""

@@ -27,6 +27,8 @@ class StageInputs:
     device: torch.device
     validation: Views | None = None   # of the training people who are set aside; None: nobody is
     neutral: Views | None = None      # of the training people, of fold.neutral(); None: no stage learns from them
+    begun_with: frozenset[str] | None = None     # which tensors of its network's `carried()` a run that starts from another
+                                      # (config.init) has from there; None: all
     trained: dict[str, dict[str, nn.Module]] = field(default_factory=dict)     # networks() of the stages before, by stage
 
     def after(self, stage: Stage) -> "StageInputs":

@@ -83,7 +83,7 @@ class SvmStage(Stage):
         found = []
         for part in torch.arange(len(faces)).split(ENCODED_AT_ONCE):
             x = to_input_size(self.views.batch(faces[part], k[part]), self.run.network.image_size)
-            found.append(self.encoder(x).cpu())                          # (b, N_f)
+            found.append(self._f(x).cpu())                               # (b, N_f)
         return torch.cat(found).numpy()
 
     def draw(self, step: int) -> dict[str, Tensor]:
@@ -105,7 +105,11 @@ class SvmStage(Stage):
         return len(self._representations(faces, k))
 
     def logits(self, x: Tensor) -> Tensor:
-        return self.svm.predict(self.encoder(x), ())                     # (B, K), margins
+        return self.svm.predict(self._f(x), ())                          # (B, K), margins
+
+    def _f(self, x: Tensor) -> Tensor:                                   # (B, C, S, S) -> (B, N_f)
+        """Return f(x): the encoder of DeRL is the whole G, which itself gives a face."""
+        return self.encoder.with_taps(x, ())[0]
 
     def predict(self, views: Views, batch: int = 128) -> Tensor:
         """Return the softmax of the margins (n, K): it has their order, and is no probability that was fitted to anything."""
