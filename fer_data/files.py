@@ -2,16 +2,18 @@
 
 In:  a path; bytes to be written.
 Out: the bytes of a regular file, or UnreadableError: a FIFO or a device is never opened.
-     `name.part` written, flushed and synced, then renamed to `name`; the folder synced after it.
+     `name.<16 hex digits>.part`, which no other process writes, flushed and synced, then renamed to `name`; the folder synced after it.
 """
 
 import errno
 import hashlib
 import json
 import os
+import secrets
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,11 +21,13 @@ from fer_data.errors import StorageError, UnreadableError
 from fer_data.text import listed
 
 __all__ = [
-    "growing", "json_bytes", "left_over", "make_folder", "occupied", "opened", "parse_object", "read_file", "remove_durably",
-    "reported", "sealed_json", "sha256_of_bytes", "sha256_of_file", "sha256_of_sources", "shown", "unseal", "why_not_listed",
-    "why_unreadable", "write_bytes_atomically", "write_json_atomically",
+    "growing", "is_part", "json_bytes", "left_over", "make_folder", "occupied", "opened", "parse_object", "parts_of", "read_file",
+    "remove_durably", "reported", "sealed_json", "sha256_of_bytes", "sha256_of_file", "sha256_of_sources", "shown", "unseal",
+    "why_not_listed", "why_unreadable", "write_bytes_atomically", "write_json_atomically",
 ]
 
+_TOKEN = "[0-9a-f]" * 16              # what makes the name of a part its writer's own
+_HEAD = 100                            # bytes of a name that its part begins with: all names of ours; a user's may be as long as is allowed
 _SEAL = b' "seal": "%s"\n}\n'            # the last of a sealed object; the sha256 is of all that stands before it
 _SEAL_SIZE = len(_SEAL % (b"0" * 64))
 _FULL = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space")
@@ -57,10 +61,10 @@ def write_bytes_atomically(path: Path, *pieces: bytes | memoryview, durable: boo
     and that is removed.
     """
     path = Path(path)
-    part = path.with_name(path.name + ".part")
+    part = _part_for(path)
     with reported("writing", path):
         try:
-            with open(part, "wb") as file:
+            with open(part, "xb") as file:
                 for piece in pieces:
                     file.write(piece)
                 file.flush()
@@ -87,7 +91,7 @@ def growing(path: Path) -> Iterator[Path]:
     Raises StorageError if the file system refuses at the end; what is raised in the block goes through.
     """
     path = Path(path)
-    part = path.with_name(path.name + ".part")
+    part = _part_for(path)
     try:
         yield part
         with reported("writing", path):
@@ -99,6 +103,26 @@ def growing(path: Path) -> Iterator[Path]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def _part_for(path: Path) -> Path:
+    """Return where to write what will lie under `path`: two processes with one output must not write into one file."""
+    # Cut between characters: some file systems take no name that is not UTF-8.
+    head = path.name if len(os.fsencode(path.name)) <= _HEAD else os.fsencode(path.name)[:_HEAD].decode("utf-8", "ignore")
+    return path.with_name(f"{head}.{secrets.token_hex(8)}.part")
+
+
+def parts_of(folder: Path, pattern: str) -> list[Path]:
+    """Return the parts in `folder` of files that match `pattern`, of names of up to 100 bytes, sorted; `name.part` is an earlier version's.
+
+    Only who keeps other writers out knows that they are left-overs.
+    """
+    return sorted(path for token in (f".{_TOKEN}", "") for path in Path(folder).glob(f"{pattern}{token}.part"))
+
+
+def is_part(path: Path, *names: str) -> bool:
+    """Return whether a path is a part of a file of one of these names, as parts_of finds them."""
+    return any(fnmatchcase(path.name, f"{name}{token}.part") for name in names for token in (f".{_TOKEN}", ""))
 
 
 def make_folder(path: Path) -> None:

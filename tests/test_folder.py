@@ -57,7 +57,9 @@ def test_a_folder_with_files_of_others_is_refused_and_not_touched(pictures, tmp_
 
 
 def test_an_empty_folder_is_taken_and_one_of_an_interrupted_start_too(pictures, tmp_path):
-    for name in ("", ".lock", ".lock.json", ".lock.json.part", "fer-data.json.part"):
+    """With left-overs of this version or of an earlier one. Seen red: `it holds .lock.json.0123456789abcdef.part`."""
+    parts = [f"{name}{token}.part" for name in (".lock.json", "fer-data.json") for token in ("", ".0123456789abcdef")]
+    for name in ("", ".lock", ".lock.json", *parts):
         out = tmp_path / f"out{name}"
         out.mkdir()
         if name:
@@ -86,14 +88,16 @@ def test_nothing_is_written_into_the_database(pictures, out):
 
 
 def test_left_overs_of_ours_are_removed_wherever_they_lie_and_nothing_else(pictures, tmp_path):
-    """Those below cache/ stayed; those of other names were deleted."""
+    """Those below cache/ stayed; those of other names were deleted. Seen red: parts of a process's own name stayed."""
     out = tmp_path / "out"
     prepare_dataset("folder", pictures, out, PLAIN)
     (out / "cache" / "landmarks" / "ab").mkdir(parents=True)
     (out / "00001").mkdir()
     ours = ["manifest.csv.part", "run.json.part", "card.md.part", "report.html.part", "shards/00007.h5.part"]
     ours += ["cache/landmarks/ab/abcd.json.part"]
-    theirs = ["notes.part", "shards/mine.h5.part", "shards/mine.h5", "00001/00001.h5.part"]
+    ours += [f"{name.removesuffix('.part')}.0123456789abcdef.part" for name in ours]
+    theirs = ["notes.part", "notes.0123456789abcdef.part", "manifest.csv.mine.part"]
+    theirs += ["shards/mine.h5.part", "shards/mine.h5", "00001/00001.h5.part"]
     for name in (*ours, *theirs):
         (out / name).write_text("x")
     prepare_dataset("folder", pictures, out, PLAIN)

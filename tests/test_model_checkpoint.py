@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from fer_model.engine import checkpoint
 from fer_model.errors import CheckpointError
+from fer_model.runs.folder import locked
 
 TENSORS = {"a/weight": torch.arange(6.0).reshape(2, 3), "a/count": torch.tensor(7)}
 
@@ -50,8 +51,20 @@ def test_a_damaged_checkpoint_is_passed_over_with_its_reason(tmp_path, harm, rea
 
 def test_a_part_file_of_an_interrupted_write_is_no_checkpoint(tmp_path):
     checkpoint.save(tmp_path, "gan", 10, TENSORS, {})
-    (tmp_path / "gan-00000020.safetensors.part").write_bytes(b"half")
+    (tmp_path / "gan-00000020.safetensors.0123456789abcdef.part").write_bytes(b"half")
     assert checkpoint.latest(tmp_path, "gan").step == 10
+
+
+def test_weights_that_were_half_written_go_when_training_begins_again(tmp_path):
+    """An export may be writing its own next to them. Seen red: a copy of the weights for each time that training was killed."""
+    token = "0123456789abcdef"
+    ours = [tmp_path / f"checkpoints/gan-00000020.safetensors.{token}.part", tmp_path / f"gan.safetensors.{token}.part"]
+    theirs = [tmp_path / f"model.safetensors.{token}.part", tmp_path / "checkpoints/mine.part.txt", tmp_path / "gan.safetensors"]
+    (tmp_path / "checkpoints").mkdir()
+    for path in (*ours, *theirs):
+        path.write_bytes(b"half")
+    with locked(tmp_path):
+        assert [path.exists() for path in (*ours, *theirs)] == [False, False, True, True, True]
 
 
 def test_another_schema_version_is_refused_with_both_named(tmp_path):

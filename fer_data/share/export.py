@@ -19,7 +19,7 @@ from pathlib import Path
 from fer_data import __version__
 from fer_data.errors import DatasetError
 from fer_data.faces.views import N_VIEWS
-from fer_data.files import make_folder, occupied, sealed_json, sha256_of_bytes, unseal, write_bytes_atomically
+from fer_data.files import is_part, make_folder, occupied, sealed_json, sha256_of_bytes, unseal, write_bytes_atomically
 from fer_data.share.formats import FORMATS
 from fer_data.share.readme import readme
 from fer_data.share.samples import Samples
@@ -181,7 +181,7 @@ def _check_dest(plan: Plan) -> None:
             what = f"its {other} is {held.get(other)!r}, not {plan.key[other]!r}"
             raise DatasetError(f"exporting into {dest}: it holds another export ({what}); give another folder, or remove this one first")
         return
-    if problem := occupied(dest, "the same export", lambda path: path.name == f"{MARK}.part"):
+    if problem := occupied(dest, "the same export", lambda path: is_part(path, MARK)):
         raise DatasetError(f"exporting faces: {problem}")
 
 

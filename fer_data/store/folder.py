@@ -19,8 +19,10 @@ from filelock import FileLock, Timeout
 
 from fer_data.errors import BusyError, DatasetError
 from fer_data.files import (
+    is_part,
     make_folder,
     occupied,
+    parts_of,
     remove_durably,
     reported,
     sealed_json,
@@ -52,8 +54,8 @@ def check_out(dataset: str, root: Path, out: Path) -> None:
         if held != dataset:
             raise DatasetError(f"preparing {dataset} into {out}: it holds {held}; give another folder, or remove this one first")
         return
-    before = (_LOCK, _OWNER, f"{_OWNER}.part", f"{MARK}.part")  # a run may have ended before it left its mark
-    if problem := occupied(out, f"the {MARK} of an earlier run", lambda path: path.name in before):
+    # a run may have ended before it left its mark
+    if problem := occupied(out, f"the {MARK} of an earlier run", lambda path: path.name in (_LOCK, _OWNER) or is_part(path, _OWNER, MARK)):
         raise DatasetError(f"preparing {dataset}: {problem}")
 
 
@@ -107,7 +109,7 @@ def remove_surplus(out: Path, keep: Collection[str]) -> None:
 def _remove_parts(out: Path) -> None:
     """Remove what an interrupted run was writing when it ended."""
     for pattern in _WRITTEN:
-        for path in sorted(out.glob(f"{pattern}.part")):
+        for path in parts_of(out, pattern):
             remove_durably(path)
 
 

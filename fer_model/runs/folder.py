@@ -33,7 +33,7 @@ import filelock
 
 import fer_data
 from fer_data.errors import BusyError
-from fer_data.files import make_folder, occupied, reported, sha256_of_sources, write_json_atomically
+from fer_data.files import make_folder, occupied, parts_of, remove_durably, reported, sha256_of_sources, write_json_atomically
 from fer_data.text import natural_key
 from fer_model.config import STAGES_OF, TrainConfig, from_json
 from fer_model.data.fold import Fold, Prepared, people_in
@@ -89,7 +89,7 @@ def _is_prepared(path: Path) -> bool:
 
 @contextmanager
 def locked(path: Path):
-    """Keep other processes out of a run folder.
+    """Keep other processes out of a run folder, and rid it of left-overs of weights.
 
     Raises BusyError if one is in.
     """
@@ -104,9 +104,18 @@ def locked(path: Path):
         except filelock.Timeout as error:
             raise BusyError(f"training into {path}: another process is writing there; wait for it, or choose another --run") from error
     try:
+        _remove_parts(path)
         yield
     finally:
         lock.release()
+
+
+def _remove_parts(path: Path) -> None:
+    """Remove what only training writes and did not finish when it was killed: each try would leave another copy of the weights."""
+    exported = [part for name in EXPORTS for part in parts_of(path, name)]                       # may be written right now
+    for part in (*parts_of(path, "checkpoints/*"), *parts_of(path, "*.safetensors")):
+        if part not in exported:
+            remove_durably(part)
 
 
 class RunFolder:
