@@ -82,6 +82,24 @@ def test_goes_on_where_the_log_goes_on_and_anew_where_it_was_rewound(run, tmp_pa
     assert sum(map(len, read(tmp_path / "tb")[0].values())) < sum(map(len, complete.values()))
 
 
+def test_runs_of_one_name_are_told_apart_by_more_of_their_paths(run, tmp_path):
+    """Seen red: one of the two written, `fold0`, and nothing said of the other; `degan/fold0` of two places as one."""
+    for name in ("a/degan/fold0", "a/cnn/fold0", "a/cnn/fold1", "b/degan/fold0"):
+        shutil.copytree(run, tmp_path / name)
+
+    def names(*runs):
+        out = tmp_path / f"tb{len(list(tmp_path.iterdir()))}"
+        count = write_events([tmp_path / one for one in runs], out, say=lambda _: None)
+        found = sorted({path.parent.relative_to(out).as_posix() for path in out.rglob("events.*")})
+        assert count == len(found)
+        return found
+
+    assert names("a/degan/fold0", "a/cnn/fold0") == ["cnn/fold0", "degan/fold0"]
+    assert names("a/degan/fold0", "a/cnn/fold1") == ["fold0", "fold1"]
+    assert names("a/degan/fold0", "a/cnn/fold0", "b/degan") == ["a/degan/fold0", "b/degan/fold0", "cnn/fold0"]
+    assert names("a/cnn", "a/cnn/fold0", "a/cnn/../cnn") == ["cnn/fold0", "cnn/fold1", "fold0"], "asked for twice by other names"
+
+
 def test_a_folder_without_a_run_is_one_sentence(tmp_path):
     with pytest.raises(RunError, match=r"must hold a log\.jsonl of fer-model train; there is none"):
         write_events([tmp_path], tmp_path / "tb")

@@ -47,14 +47,21 @@ def write_events(
 
 
 def _folders(runs: Sequence[Path]) -> dict[str, Path]:
-    """Return name -> run folder of everything below `runs` that has a log."""
-    found = {}
-    for run in runs:
-        for folder in runs_below(run):
-            if RunFolder(folder).log.is_file():
-                inner = folder.relative_to(run).as_posix()
-                found["/".join(part for part in (run.resolve().name, inner) if part != ".")] = folder
-    return found
+    """Return name -> run folder of everything below `runs` that has a log: fold0, or cnn/fold0 where another one is called so."""
+    below = {
+        run.resolve(): [folder for folder in runs_below(run.resolve()) if RunFolder(folder).log.is_file()] for run in runs
+    }
+    length = dict.fromkeys(below, 1)                                     # how many of the last folders of its path name a folder of runs
+    while True:
+        found: dict[str, dict[Path, Path]] = {}                          # name -> run folder -> below which of `runs`
+        for run, folders in below.items():
+            for folder in folders:
+                name = "/".join((*run.parts[1:][-length[run] :], *folder.relative_to(run).parts))
+                found.setdefault(name, {})[folder] = run
+        alike = {run for owners in found.values() if len(owners) > 1 for run in owners.values()}
+        if not alike:
+            return {name: next(iter(owners)) for name, owners in found.items()}
+        length.update((run, length[run] + 1) for run in alike)
 
 
 class EventFiles:
