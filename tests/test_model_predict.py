@@ -292,6 +292,33 @@ def test_what_was_found_is_drawn_on_the_picture(run, model, tmp_path):
     assert (np.abs(turned.astype(int) - (255, 160, 0)).max(-1) < 20).sum() > 300, "doubtful faces have their own colour"
 
 
+def test_a_picture_that_its_format_has_no_room_for_is_one_sentence(run, tmp_path):
+    """In a folder it becomes a PNG, as one of a format that is not written. Seen red: an AssertionError from OpenCV's answer."""
+    wide = write(tmp_path / "in" / "wide.png", np.full((20, 16_384, 3), 127, np.uint8))
+    said = " ".join(call("predict", run, wide, "--annotate", tmp_path / "wide.webp", code=1).split())
+    assert "a *.webp has at most 16,383 pixels a side, this picture has 16,384x20; name a *.png" in said
+    assert not (tmp_path / "wide.webp").exists()
+    wide.rename(wide.with_suffix(".webp"))                           # what a file is, its first bytes say
+    call("predict", run, wide.parent, "--annotate", tmp_path / "seen")
+    assert [path.name for path in (tmp_path / "seen").iterdir()] == ["wide.webp.png"]
+    assert cv2.imread(str(tmp_path / "seen" / "wide.webp.png")).shape == (20, 16_384, 3)
+
+
+def test_the_longest_names_are_drawn_on_and_longer_ones_are_told_first(run, tmp_path):
+    """Seen red: `File name too long` at 251 bytes, half of the folder drawn, no predictions; the same where `.png` is added to a name."""
+    folder, out = tmp_path / "in", tmp_path / "a.csv"
+    write(folder / "short.png", WALL).rename(folder / f"{'x' * 251}.png")
+    call("predict", run, folder, "--annotate", tmp_path / "seen", "-o", out)
+    assert [path.name for path in (tmp_path / "seen").iterdir()] == [f"{'x' * 251}.png"] and len(rows_of(out.read_text())) == 1
+    out.unlink()
+    name = f"{'y' * 249}.pgm"
+    cv2.imwrite(str(folder / "y.pgm"), WALL[..., 0])
+    (folder / "y.pgm").rename(folder / name)
+    said = "".join(call("predict", run, folder, "--annotate", tmp_path / "new", "-o", out, code=1).split())
+    assert f"anamehasatmost255bytes,{name}.pnghas257;rename{name}" in said
+    assert not out.exists() and not (tmp_path / "new").exists()
+
+
 def test_what_was_found_is_drawn_on_a_clip_and_a_folder(run, folder, tmp_path):
     """As many pictures at the same times; odd sides lose a pixel, as YUV 4:2:0 needs even ones. Seen red: all times 1/25 s apart."""
     pictures = [np.pad(drawn(7)[0], ((0, 1), (0, 1), (0, 0))), np.pad(WALL, ((0, 1), (0, 1), (0, 0)))] * 3

@@ -5,6 +5,7 @@ Out: box, 68 points, expression and probability on every face; doubtful ones in 
      A picture becomes a picture, a folder a folder with the same names, a clip or a camera an MP4 with the same times.
 """
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -24,8 +25,10 @@ from fer_model.use.shots import Sources
 __all__ = ["Annotator", "draw_prediction", "open_annotator"]
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")       # that OpenCV writes in colour
+_LONGEST = {".webp": 16_383, ".jpg": 65_500, ".jpeg": 65_500}      # px of a side that OpenCV writes; the other formats take any picture
 _SURE, _DOUBTED, _INK = (40, 200, 80), (255, 160, 0), (0, 0, 0)     # RGB: box and label of a face, of a doubtful one; the label's text
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
+_NAME_BYTES = 255                     # of a file's name, on Linux
 _TICKS = 90_000                       # of a clip's clock, in a second
 _RATE = 25                            # pictures in a second, where times are not known
 
@@ -76,15 +79,20 @@ class _Picture(Annotator):
         self._out = out
 
     def add(self, one: Prediction) -> None:
-        if one.picture is not None:
-            _write_picture(self._out, draw_prediction(one.picture, one))
+        if one.picture is None:
+            return
+        if not _takes(self._out, one.picture):
+            suffix, (height, width) = self._out.suffix, one.picture.shape[:2]
+            limit = f"a *{suffix} has at most {_LONGEST[suffix.lower()]:,} pixels a side, this picture has {width:,}x{height:,}"
+            raise ConfigError(f"drawing what was found onto {self._out}: {limit}; name a *.png")
+        _write_picture(self._out, draw_prediction(one.picture, one))
 
 
 class _Film(Annotator):
     """A clip that grows; its size is that of the first picture."""
 
-    def __init__(self, part: Path):
-        self._part, self._container, self._stream, self._last = part, None, None, -1
+    def __init__(self, part: Path, out: Path):
+        self._part, self._out, self._container, self._stream, self._last = part, out, None, None, -1
 
     def add(self, one: Prediction) -> None:
         if one.picture is None:
@@ -117,7 +125,7 @@ class _Film(Annotator):
             self._stream.bit_rate = 8_000_000
 
     def _mux(self, packets) -> None:
-        with reported("writing", self._part):
+        with reported("writing", self._out):
             for packet in packets:
                 self._container.mux(packet)
 
@@ -125,7 +133,7 @@ class _Film(Annotator):
         """Write what the encoder still holds."""
         if self._container is not None:
             self._mux(self._stream.encode())
-            with reported("writing", self._part):
+            with reported("writing", self._out):
                 self._container.close()
 
     def abandon(self) -> None:
@@ -150,14 +158,13 @@ class _Folder(Annotator):
             self._name = one.source
         if one.picture is None:
             return
-        path = self._out / one.source
+        path = self._out / _name_in_folder(one.source)
         make_folder(path.parent)
         if not is_clip(one.source):
-            writable = path.suffix.lower() in PICTURES
-            _write_picture(path if writable else path.with_name(path.name + ".png"), draw_prediction(one.picture, one))
+            _write_picture(path if _takes(path, one.picture) else path.with_name(path.name + ".png"), draw_prediction(one.picture, one))
             return
         if self._film is None:
-            self._film = self._stack.enter_context(_film(path if path.suffix.lower() == ".mp4" else path.with_name(path.name + ".mp4")))
+            self._film = self._stack.enter_context(_film(path))
         self._film.add(one)
 
     def close(self) -> None:
@@ -166,9 +173,20 @@ class _Folder(Annotator):
         self._stack.close()
 
 
+def _name_in_folder(source: str) -> str:
+    """Return what a picture or clip of a folder is called when it is drawn on."""
+    kept, other = ((".mp4",), ".mp4") if is_clip(source) else (PICTURES, ".png")
+    return source if Path(source).suffix.lower() in kept else source + other
+
+
+def _takes(path: Path, picture: np.ndarray) -> bool:
+    """Return whether the format of a name of PICTURES has room for a picture."""
+    return max(picture.shape[:2]) <= _LONGEST.get(path.suffix.lower(), max(picture.shape[:2]))
+
+
 def _write_picture(path: Path, picture: np.ndarray) -> None:
     good, data = cv2.imencode(path.suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    assert good, "OpenCV encodes every uint8 picture in a format of PICTURES"
+    assert good, "OpenCV encodes every uint8 picture in a format of PICTURES that takes its size"
     write_bytes_atomically(path, data.tobytes())
 
 
@@ -176,7 +194,7 @@ def _write_picture(path: Path, picture: np.ndarray) -> None:
 def _film(out: Path) -> Iterator[_Film]:
     with ExitStack() as stack:
         part = stack.enter_context(growing(out))
-        film = _Film(part)
+        film = _Film(part, out)
         try:
             yield film
             if film.empty:
@@ -217,6 +235,9 @@ def _refuse_misfit(out: Path, seen: Sources) -> None:
             raise ConfigError(f"{doing}: a folder of its own is needed, neither in nor around {seen.root}")
         if not out.is_dir() and out.suffix.lower() in (*PICTURES, ".mp4"):
             raise ConfigError(f"{doing}: a folder is looked at, so a folder is needed, not a *{out.suffix}")
+        for source in seen.files:
+            if len(os.fsencode(name := Path(_name_in_folder(source)).name)) > _NAME_BYTES:
+                raise ConfigError(f"{doing}: a name has at most {_NAME_BYTES} bytes, {name} has {len(os.fsencode(name))}; rename {source}")
         return
     if not out.parent.is_dir():
         raise ConfigError(f"{doing}: there is no folder {out.parent}")
