@@ -135,8 +135,14 @@ def listed(option: str, kind: type, metavar: str, text: str, default: str | None
     """Return an option that takes words or numbers between commas; `unset` says what happens where it is not given."""
 
     def read(context, parameter, given):
+        if given is None:
+            return ()
+        words = given.split(",")
+        if not all(word.strip() for word in words):                      # such as a variable of the shell that is not set
+            wrong = "has an empty word" if given.strip() else "is an empty list"
+            raise click.BadParameter(f"{given!r} {wrong}; leave the option out, or name {metavar}")
         try:
-            return tuple(kind(word) for word in given.split(",")) if given else ()
+            return tuple(kind(word) for word in words)
         except ValueError as error:
             raise click.BadParameter(f"{given!r} is not a list of numbers between commas, such as 0,1,2") from error
 

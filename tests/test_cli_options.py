@@ -112,6 +112,26 @@ def test_json_of_predict_goes_with_no_other_form(tmp_path):
         assert done.exit_code == 2 and "leave out" in done.output
 
 
+LISTS = [
+    ("crossval --devices", "NAME,NAME"), ("crossval --folds", "N,N"), ("sweep --devices", "NAME,NAME"), ("sweep --folds", "N,N"),
+    ("sweep --seeds", "N,N"), ("shortcut --devices", "NAME,NAME"), ("shortcut --seeds", "N,N"),
+]
+
+
+@pytest.mark.parametrize("option, wanted", LISTS)
+@pytest.mark.parametrize("given, wrong", [("", "is an empty list"), (" ", "is an empty list"), ("0,,1", "has an empty word"),
+                                          ("0,", "has an empty word")])
+def test_an_empty_list_is_refused(option, wanted, given, wrong, tiny_prepared, tmp_path):
+    """As a variable of the shell leaves it that is not set.
+
+    Seen red: `--devices ""` an IndexError, `--folds ""` all folds, an empty word a device of no name.
+    """
+    command, name = option.split()
+    more = "--set cnn.lr=1,2" if command == "sweep" else ""
+    done = run(f"fer-model {command} --data {tiny_prepared} --run {tmp_path}/new {more} {name} '{given}' --dry-run")
+    assert done.exit_code == 2 and f"{given!r} {wrong}; leave the option out, or name {wanted}" in done.output
+
+
 def test_each_option_says_what_it_does():
     """Seen red: an option without help."""
     for path, command in commands():

@@ -130,6 +130,14 @@ def test_seeds_decide(rule, ck_plus_sequences):
     assert tables[0] == tables[1] != tables[2]
 
 
+@pytest.mark.parametrize("rule", SEEDED)
+def test_a_seed_may_be_of_any_size(rule, ck_plus_sequences):
+    """Seen red: `stratified` a traceback of scikit-learn, whose seeds end at 2**32 - 1."""
+    labels = labels_of(ck_plus_sequences)
+    tables = [assign(labels, rule, 10, seed) for seed in (2**32 - 1, 5_000_000_000, 5_000_000_000, 5_000_000_001)]
+    assert tables[0] != tables[1] == tables[2] != tables[3]
+
+
 @given(st.sets(st.text("0123456789AS", min_size=1), min_size=2, max_size=30), st.integers(2, 8), st.integers(0, 9))
 def test_repetitions_are_shuffles_of_equal_folds_that_can_be_had_one_by_one(subjects, folds, seed):
     folds = min(folds, len(subjects))

@@ -70,6 +70,15 @@ def test_floors_hold_the_expression_and_nobody(planted, people):
     assert (alone.value, alone.width) == (1, 4) and planted["what", "identity linear", people].width == 18
 
 
+def test_a_seed_may_be_of_any_size():
+    """The second round of 2**32 - 1 has a seed above what scikit-learn takes. Seen red: its traceback for both."""
+    names = [f"S{i}" for i in range(6)]
+    rng = np.random.default_rng(0)
+    samples = people_of(names, {"f": lambda p, e: rng.normal(size=4)}, EXPRESSIONS[:2], frames=1)
+    one, again, other = (probe(samples, samples, seed) for seed in (5_000_000_000, 5_000_000_000, 2**32 - 1))
+    assert one == again and len(one) == len(other)
+
+
 def test_people_are_shuffled_within_an_expression_by_whole_sequences():
     """Each sequence has all the features of one other sequence with its expression; a person with one more frame too. Seen red: frame by
     frame; with the expressions of others."""

@@ -47,10 +47,11 @@ def stratified(labels: Labels, folds: int, seed: int = 0) -> dict[str, int]:
     if most < folds:
         raise DatasetError(f"stratifying folds: {folds} folds are too many; choose at most {most}, the sequences of the commonest class")
     fold_of = {}
+    state = seed if seed < 2**32 else np.random.RandomState(np.random.MT19937(seed))         # seeds of scikit-learn have 32 bits
     with warnings.catch_warnings():
         # Expressions with fewer sequences than folds are a fact of these databases; the audit names the folds without them.
         warnings.filterwarnings("ignore", message="The least populated class in y", category=UserWarning)
-        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=state)
         for fold, (_, test) in enumerate(splitter.split(expressions, expressions, groups)):
             fold_of.update({subjects[groups[index]]: fold for index in test})
     empty = sorted(set(range(folds)) - set(fold_of.values()))
