@@ -30,7 +30,7 @@ from fer_model.crossval import refuse_other_folds, tasks_of, train_tasks
 from fer_model.data.fold import Prepared, read_prepared
 from fer_model.engine.devices import resolve_device
 from fer_model.errors import ConfigError, RunError
-from fer_model.evaluate.figures import Evaluation, accuracy, evaluate_together, plain_table
+from fer_model.evaluate.figures import Evaluation, accuracy, bracketed, evaluate_together, plain_table
 from fer_model.evaluate.pooled import Spread, spread
 from fer_model.job import Job, kind_of, name_of, precision_of, unless_before
 from fer_model.plan import RunPlan, plan
@@ -281,6 +281,8 @@ class Swept:
         return Group(escape(f"{self.path}: {state}{over}"), "", self._table(), costs, self._caution)
 
     def _table(self):
+        from rich.markup import escape
+
         validation, seeds = any(point.validation for point in self.points), len(self.points[0].folders) > 1
         title = f"Pooled over folds{', mean ± sd of seeds' if seeds else ''}; in brackets 95 % over people"
         if not self._tested:
@@ -293,7 +295,7 @@ class Swept:
         for point in self.points:
             settings = "\n".join(f"{key} {shown(value)}" for key, value in point.point.values.items()) or point.point.config.name
             number = f"{len(point.runs)}" + (f" of {point.n_runs}" if len(point.runs) != point.n_runs else "")
-            table.add_row(settings, number, *self._cells(point, validation))
+            table.add_row(escape(settings), number, *self._cells(point, validation))
         return table
 
     def _cells(self, point: PointFigures, validation: bool) -> list[str]:
@@ -305,7 +307,7 @@ class Swept:
         if found is None:
             return [*chosen, *costs]
         shares = (found.frame_accuracy, found.sequence_accuracy)
-        frame, sequence = (f"\n({100 * share.low:.1f} to {100 * share.high:.1f})" for share in shares)
+        frame, sequence = (f"\n{bracketed(share, found.n_subjects)}" for share in shares)
         recall = f"{found.frame_macro_recall:.1%}"
         return [f"{point.seeds}{frame}", f"{found.sequence_accuracy.value:.1%}{sequence}", recall, *chosen, *costs]
 

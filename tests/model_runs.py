@@ -70,7 +70,8 @@ def write_fold(
     costs = {"steps": 8, "passes_over_faces": 1.5, "seconds": 60.0, "processor_seconds": 90.0}
     stages = {stage: {"kimg": getattr(config, stage).kimg, **costs} for stage in config.stages}
     result = {
-        "method": method, "preset": "smoke", "dataset": dataset, "fold": fold, "seed": seed, "stages": stages, "rules": RULES,
+        "method": method, "name": config.name, "preset": "smoke", "dataset": dataset, "fold": fold, "seed": seed, "stages": stages,
+        "rules": RULES,
         "manifest_sha256": content["manifest_sha256"], "code_version": "0.1.0+aa", "evaluation": evaluate(frame).to_dict(),
     }
     (path / "result.json").write_text(json.dumps(result))

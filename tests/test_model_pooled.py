@@ -1,5 +1,6 @@
 """Folds together: pooled against mean of folds by hand, and which runs are not pooled, by `evaluate` and by `report` alike."""
 
+import io
 import json
 import re
 import statistics
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from fer_model.config import HEADS, preset, resolve_budgets
 from fer_model.errors import RunError
@@ -192,6 +194,33 @@ def test_a_repeat_without_a_complete_fold_is_named_and_the_others_are_shown(tmp_
     assert row.notes[-1] == f"{tmp_path / 'cv' / 'shuffled1'}: no fold is complete, it is in no figure."
     with pytest.raises(RunError, match=r"none of the 1 folds in \S+shuffled1 is complete"):
         evaluate_runs([tmp_path / "cv" / "shuffled1"])
+
+
+def printed(what) -> str:
+    """Return what a wide console shows, on one line."""
+    console = Console(width=400, file=io.StringIO(), highlight=False)
+    console.print(what)
+    return " ".join(console.file.getvalue().split())
+
+
+def test_of_one_person_a_table_has_no_interval(tmp_path):
+    """Seen red: "(100.0 to 100.0)", and a difference "(+x to +x)" with "95 % over people"."""
+    alone = {"a": model_runs.predictions_of(0, 1.0, people=1), "b": model_runs.predictions_of(0, 0.4, people=1)}
+    shown = printed(evaluate_runs([model_runs.write_fold(tmp_path / name, "cnn", frame=frame) for name, frame in alone.items()]))
+    assert shown.count("(none of one)") == 4 and " to " not in shown
+    assert "points (no interval: one person) per frame, on the 9 images of 1 person that both predict" in shown
+    assert "(none of one)" not in printed(evaluate_runs([model_runs.write_fold(tmp_path / name, "cnn") for name in "cd"]))
+
+
+def test_brackets_in_the_names_of_folders_are_no_markup(tmp_path):
+    """Table, differences, notes. Seen red: `cv[old]` shown as `cv`; a traceback of `y[/z]`, which is folder z in y[."""
+    paths = [tmp_path / "cv[old]", tmp_path / "y[/z]"]
+    for path in paths:
+        model_runs.write_fold(path / "fold0", change=lambda content: content.update(n_folds=3))
+    shown = printed(evaluate_runs(paths))
+    assert shown.count("/cv[old]") == 3 and shown.count("/y[/z]") == 3
+    for one in paths:
+        assert f"{one}: 1 of 3 folds are complete" in printed(evaluate_runs([one]))
 
 
 def test_other_code_is_said():

@@ -353,6 +353,28 @@ def test_differences_are_those_of_the_shares(two):
     assert "no difference is shown" not in text and text.endswith("on the 108 images that both predicted.")
 
 
+def test_of_one_person_there_is_no_interval_and_no_verdict(tmp_path):
+    """A fold that leaves one person out, in all that is written. Seen red: "100.0 % (95 % interval 100.0 to 100.0, bootstrap over 1
+    people)", "above in 100.0 % of replicates", and not a word that this shows nothing."""
+    alone = {"degan": 1.0, "cnn": 0.4}
+    paths = [runs.write_fold(tmp_path / name, name, frame=runs.predictions_of(0, share, people=1)) for name, share in alone.items()]
+    methods = gather(paths)
+    worse = 100 * accuracy(methods[1].predictions(0))
+    assert " 100.0 % (no interval: one person), per frame," in sentence_pooled(figures_of(methods[0], 0), "frame", None)
+    said, above = sentence_of_difference(compare_methods(methods)[0][0], None), f"{100 - worse:.1f} points above CNN (baseline)"
+    assert said == f"DE-GAN is {above} (no interval: one person), per frame, on the 9 images that both predicted."
+
+    page, report = write(paths, tmp_path / "out")
+    write_card(paths[0])
+    markdown, card = (tmp_path / "out" / "report.md").read_text(), (paths[0] / "card.md").read_text()
+    looks = [one["text"] for one in report["findings"] if "always answering" in one["text"]]
+    assert len(looks) == 2 and "(100.0 %, no interval: one person, against 33.3 %)" in looks[0]
+    assert "| 100.0 % (none of one) |" in markdown and "| 100.0 % (none of one) |" in card
+    assert f"CNN (baseline) frame 0 9 100.0 {worse:.1f} +{100 - worse:.1f} none of one none of one " in page.text
+    for text in (page.text, markdown, card):
+        assert not any(wrong in text for wrong in ("over 1 people", "100.0 to 100.0", "% of replicates"))
+
+
 def test_seeds_are_compared_with_the_same_seed_and_together(tmp_path):
     """Seeds 0 and 1 of both, seed 2 of one: together over 0 and 1, then each. Seen red: all seeds of either."""
     paths = [runs.write_fold(tmp_path / f"degan{seed}", seed=seed, share=0.9) for seed in (0, 1, 2)]

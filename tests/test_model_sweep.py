@@ -1,5 +1,6 @@
 """Sweeps: combinations, folders, stage 1 that is shared, what an interruption costs, the table."""
 
+import io
 import json
 import re
 import shutil
@@ -7,6 +8,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
 from fer_data.store.loader import open_views
 from fer_model import sweep as library
@@ -270,5 +272,9 @@ def test_the_figures_of_a_combination_are_the_mean_of_its_seeds_over_all_its_fol
     assert found.processor_minutes == pytest.approx(3) and found.to_json()["processor_minutes"] == found.processor_minutes
     assert (kimg, minutes, found.kimg, found.minutes) == pytest.approx((5 * 0.128, 10, 0.128, 2))
     shown = Swept(tmp_path, (found,), 0, ())
+    listed = replace(found, point=replace(found.point, values={"head.taps": ("conv12", "conv23")}))
+    console = Console(width=200, file=io.StringIO())
+    console.print(Swept(tmp_path, (listed,), 0, ()))
+    assert "head.taps [conv12, conv23]" in console.file.getvalue(), "seen red: a list was markup and not shown"
     lines = "".join(shown._table().columns[1].cells), shown.to_json()["points"][0]
     assert lines[0] == "5 of 6" and (lines[1]["runs"], lines[1]["runs_complete"], lines[1]["validation_accuracy"]) == (6, 5, None)

@@ -214,6 +214,8 @@ class Cells:
         return Group(self._table(), *self._settings(), *tables)
 
     def _table(self):
+        from rich.markup import escape
+
         parts = [part for part in PARTS[1:] if any(part in arm.parts for arm in self.arms)]
         title = "Accuracy (unseen: ± sd of runs); in brackets 95 % over people"
         table = plain_table(title, "arm", "runs", UNSEEN, *parts, "shortcut rate", "kimg", "processor\nmin")
@@ -225,7 +227,7 @@ class Cells:
             named = f"{rate.value:.1%}\n{_bracket(rate)}" if rate else ""
             sd = "" if arm.spread.sd is None else f" ± {100 * arm.spread.sd:.1f}"
             costs = f"{kimg:g}", "" if minutes is None else f"{minutes:.1f}"
-            table.add_row(arm.name, str(len(arm.runs)), f"{unseen.value:.1%}{sd}\n{_bracket(unseen)}", *others, named, *costs)
+            table.add_row(escape(arm.name), str(len(arm.runs)), f"{unseen.value:.1%}{sd}\n{_bracket(unseen)}", *others, named, *costs)
         chances = sorted({round(arm.chance, 2) for arm in self.arms if arm.chance is not None})
         table.caption = f"Shortcut rate by chance: {either([f'{chance:.0%}' for chance in chances])}." if chances else ""
         table.caption_justify = "left"
@@ -233,6 +235,8 @@ class Cells:
 
     def _settings(self) -> list:
         """Return a table of what the arms' names stand for, if there is anything to say."""
+        from rich.markup import escape
+
         told = {arm.name: ", ".join(f"{name} {value}" for name, value in arm.settings.items()) for arm in self.arms if arm.settings}
         if not told:
             return []
@@ -240,7 +244,7 @@ class Cells:
         for column in table.columns:
             column.overflow, column.justify = "fold", "left"
         for row in told.items():
-            table.add_row(*row)
+            table.add_row(*map(escape, row))
         return ["", table]
 
 
@@ -249,11 +253,13 @@ def _bracket(share: Interval) -> str:
 
 
 def _compared(title: str, some: Sequence[Comparison]):
+    from rich.markup import escape
+
     table = plain_table(title, "arm", *(["minus"] if some[0].what == UNSEEN else []), "runs", "value", "95 % over people")
     for column in table.columns[:2]:
         column.overflow = "fold"
     for one in some:
-        names = [one.first, one.second] if one.what == UNSEEN else [one.first]
+        names = list(map(escape, [one.first, one.second] if one.what == UNSEEN else [one.first]))
         if one.value is None:
             table.add_row(*names, str(one.n_runs), "none" if one.n_runs == 0 else "nothing to recover", "")
             continue

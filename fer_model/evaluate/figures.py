@@ -17,18 +17,19 @@ from fer_data.people import UNKNOWN, are_known, people_text
 from fer_model.runs.predictions import PREFIX, classes_in
 
 __all__ = [
-    "Evaluation", "Interval", "accuracy", "confusion", "evaluate", "evaluate_together", "interval_over_subjects", "macro_recall",
-    "majority", "plain_table", "resampled", "to_sequences",
+    "NONE_OF_ONE", "Evaluation", "Interval", "accuracy", "bracketed", "confusion", "evaluate", "evaluate_together",
+    "interval_over_subjects", "macro_recall", "majority", "plain_table", "resampled", "to_sequences",
 ]
 
 REPLICATES = 2000                     # of the bootstrap
 _DRAWN_AT_ONCE = 2**22                # numbers of people: 32 MB, and what they are the numbers of
 UNITS = ("frame", "sequence")         # of which accuracy is the share
+NONE_OF_ONE = "none of one"           # in a table, where one person was tested: every replicate of the bootstrap is that person
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A share with its 95 % interval, all 0..1."""
+    """A share with its 95 % interval, all 0..1. Of one person `low` and `high` are the value, which says nothing."""
 
     value: float
     low: float
@@ -77,7 +78,7 @@ class Evaluation:
         title = f"{self.n_images} images{sequences}, {people_text(self.n_subjects)}{'' if self.n_subjects else ','} {whose}"
         figures = plain_table(title, "", "share", f"95 % over {self.over}")
         for name, share in (("accuracy per frame", self.frame_accuracy), ("accuracy per sequence", self.sequence_accuracy)):
-            figures.add_row(name, f"{share.value:.1%}", "none of one" if self.n_subjects == 1 else f"{share.low:.1%} to {share.high:.1%}")
+            figures.add_row(name, f"{share.value:.1%}", NONE_OF_ONE if self.n_subjects == 1 else f"{share.low:.1%} to {share.high:.1%}")
         for name, share in (
             ("macro recall per frame", self.frame_macro_recall), ("macro recall per sequence", self.sequence_macro_recall),
             (f"always {self.majority_class}", self.majority_accuracy),
@@ -97,12 +98,22 @@ class Evaluation:
         return [f"No test image shows {', '.join(self.classes_absent)}."] if self.classes_absent else []
 
 
+def bracketed(share: Interval, n_subjects: int) -> str:
+    """Return the interval of a share for a cell of a table, in per cent; `n_subjects` people were tested, 0: unknown.
+
+    >>> bracketed(Interval(0.5, 0.25, 0.75), 12), bracketed(Interval(0.5, 0.5, 0.5), 1)
+    ('(25.0 to 75.0)', '(none of one)')
+    """
+    return f"({NONE_OF_ONE if n_subjects == 1 else f'{100 * share.low:.1f} to {100 * share.high:.1f}'})"
+
+
 def plain_table(title: str, *columns: str):
-    """Return an empty rich table that fits 80 columns: no edges, numbers to the right."""
+    """Return an empty rich table that fits 80 columns: no edges, numbers to the right. The title is no markup; cells are."""
     from rich.box import SIMPLE
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(*columns, title=title, box=SIMPLE, title_justify="left", show_edge=False, pad_edge=False)
+    table = Table(*columns, title=escape(title), box=SIMPLE, title_justify="left", show_edge=False, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
     return table

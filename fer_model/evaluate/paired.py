@@ -36,9 +36,9 @@ class Paired:
     first: float                      # accuracy there; the mean over seeds if there are several
     second: float
     difference: float                 # first - second
-    low: float                        # 95 % percentile interval of the difference
+    low: float                        # 95 % percentile interval of the difference; of one person there is none: both are the difference
     high: float
-    share_above: float                # share of replicates in which the first is above the second
+    share_above: float                # share of replicates in which the first is above the second; of one person it says nothing
     only_first: float                 # rows that only the first has right; the mean over pairs of seeds, hence no whole number
     only_second: float
 

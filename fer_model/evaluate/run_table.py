@@ -15,7 +15,7 @@ import pandas as pd
 
 from fer_data.people import UNKNOWN, people_text
 from fer_model.errors import RunError
-from fer_model.evaluate.figures import UNITS, Evaluation, evaluate, plain_table
+from fer_model.evaluate.figures import UNITS, Evaluation, bracketed, evaluate, plain_table
 from fer_model.evaluate.paired import Paired, paired_difference
 from fer_model.evaluate.pooled import Pooled, Spread, pool, spread
 from fer_model.evaluate.repredict import Repredicted, repredict
@@ -116,6 +116,7 @@ class RunTable:
     def __rich__(self):
         """Return one row with its confusion matrix, several as one table, for the console."""
         from rich.console import Group
+        from rich.markup import escape
 
         views = [] if self.vote == 1 else [f"Test view: {_voting(self.vote)}."]
         notes = dict.fromkeys(note for row in self.rows for note in row.notes)                    # each once, in order
@@ -123,9 +124,11 @@ class RunTable:
         alone = one.pooled or (one.evaluation if one.faces is None else one.evaluation.told(f"of {self.data}"))
         body = self._table() if len(self.rows) > 1 else alone
         pairs = [_pair_sentence(self.rows[0], *pair) for pair in zip(self.rows[1:], self.against_first, strict=False) if pair[1]]
-        return Group(body, *pairs, *views, *notes, *(_repeat_sentence(*repeat) for repeat in self.repeats))
+        return Group(body, *map(escape, (*pairs, *views, *notes, *(_repeat_sentence(*repeat) for repeat in self.repeats))))
 
     def _table(self):
+        from rich.markup import escape
+
         first, folds = self.rows[0].evaluation, any(row.pooled for row in self.rows)
         always = f"{first.n_images} images{_whose(first.n_subjects)}, always {first.majority_class}: {first.majority_accuracy:.1%}"
         same = len({(e.n_images, e.n_subjects, e.majority_accuracy) for e in (row.evaluation for row in self.rows)}) == 1
@@ -138,13 +141,13 @@ class RunTable:
             found = row.evaluation
             images = [] if same else [str(found.n_images)]
             shares = (
-                f"{share.value:.1%}\n({100 * share.low:.1f} to {100 * share.high:.1f})"
+                f"{share.value:.1%}\n{bracketed(share, found.n_subjects)}"
                 for share in (found.frame_accuracy, found.sequence_accuracy)
             )
             means = [] if not folds else [""] if row.pooled is None else [f"{row.pooled.means['frame']}\n{row.pooled.means['sequence']}"]
             spent = "" if row.processor_minutes is None else f"{row.processor_minutes:.1f}"
             cells = (*images, f"{row.kimg:g}", spent, *shares, f"{found.frame_macro_recall:.1%}", *means)
-            table.add_row(f"{row.results[0]['name']}\n{row.path}", *cells)
+            table.add_row(escape(f"{row.results[0]['name']}\n{row.path}"), *cells)
         if folds:
             table.caption = "Accuracies are pooled over the folds; next to them the mean of folds, per frame and below it per sequence."
             table.caption_justify = "left"
@@ -161,10 +164,12 @@ def _voting(vote: int) -> str:
 
 def _pair_sentence(first: RunRow, row: RunRow, found: Against) -> str:
     paired = found.paired
+    interval, over = f"{100 * paired.low:.1f} to {100 * paired.high:.1f}", f"; 95 % over {row.evaluation.over}"
+    if paired.n_subjects == 1:
+        interval, over = "no interval: one person", ""
     return (
-        f"{row.path} minus {first.path}: {100 * paired.difference:+.1f} points ({100 * paired.low:.1f} to {100 * paired.high:.1f})"
-        f" per frame, on the {paired.n} images{_whose(paired.n_subjects)} that both predict{_whose_networks(first, row, found)};"
-        f" 95 % over {row.evaluation.over}"
+        f"{row.path} minus {first.path}: {100 * paired.difference:+.1f} points ({interval})"
+        f" per frame, on the {paired.n} images{_whose(paired.n_subjects)} that both predict{_whose_networks(first, row, found)}{over}"
     )
 
 

@@ -89,6 +89,7 @@ class Judged:
     def __rich__(self):
         """Return a table, for the console: sources and their cells down, what is judged across."""
         from rich.console import Group
+        from rich.markup import escape
 
         shown = [name for name in _SHOWN if any(name in row.shares for row in self.rows)]
         folds = f", {self.folds} folds: mean and standard deviation" if self.folds > 1 else ""
@@ -99,7 +100,7 @@ class Judged:
                 if f"both_right{part}" in row.shares:
                     table.add_row(what, str(n), *(_cell(row, name + part) for name in shown))
         said = [] if self.d_identity is None else [f"D itself names the target in {self.d_identity:.1%} of the faces (log, last tick)."]
-        return Group(table, *said, *([self.remark] if self.remark else []))
+        return Group(table, *said, *([escape(self.remark)] if self.remark else []))
 
 
 def _cell(row: JudgedRow, name: str) -> str:

@@ -5,6 +5,7 @@ Out: str. Every value is escaped: a name with a bar, a tag or a bracket stays th
 """
 
 from fer_data.text import escape, paragraphs, percent, table
+from fer_model.evaluate.figures import NONE_OF_ONE
 from fer_model.report.protocol import by_start
 
 __all__ = ["accuracy_table", "confusion_table", "folds_table", "to_markdown"]
@@ -47,7 +48,7 @@ def accuracy_table(figures: list[dict]) -> list[str]:
         shares = [
             text
             for unit in ("frame", "sequence")
-            for text in (_interval(pooled[f"{unit}_accuracy"]), _spread(one["mean_of_folds"][unit]))
+            for text in (_interval(pooled[f"{unit}_accuracy"], pooled["n_subjects"]), _spread(one["mean_of_folds"][unit]))
         ]
         counts = [one["name"], len(one["folds"]), pooled["n_images"], pooled["n_subjects"]]
         spent = one["processor_minutes"]
@@ -57,8 +58,9 @@ def accuracy_table(figures: list[dict]) -> list[str]:
     return table([*head, *(["seen before"] if figures[0]["seen_before"] else [])], rows)
 
 
-def _interval(share: dict) -> str:
-    return f"{percent(share['value'])} % ({percent(share['low'])} to {percent(share['high'])})"
+def _interval(share: dict, n_subjects: int) -> str:
+    interval = NONE_OF_ONE if n_subjects == 1 else f"{percent(share['low'])} to {percent(share['high'])}"
+    return f"{percent(share['value'])} % ({interval})"
 
 
 def _spread(share: dict) -> str:

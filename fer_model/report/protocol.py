@@ -336,11 +336,13 @@ def _majority(figures: Sequence[SeedFigures]) -> list[Finding]:
     found = []
     for one in figures:
         share, least = one.pooled.frame_accuracy, one.pooled.majority_accuracy
-        if share.low <= least:
+        alone = one.pooled.n_subjects == 1
+        if alone or share.low <= least:
+            sure = "no interval: one person" if alone else f"from {percent(share.low)} % on"
             found.append(
                 Finding(
                     "look", f"{one.name} is not shown to be better than always answering {one.pooled.majority_class}"
-                    f" ({percent(share.value)} %, from {percent(share.low)} % on, against {percent(least)} %)."
+                    f" ({percent(share.value)} %, {sure}, against {percent(least)} %)."
                 )
             )
     return found

@@ -21,7 +21,7 @@ from fer_data.report.figures import heat_level
 from fer_data.report.template import render_page
 from fer_data.text import counted, listed, percent
 from fer_model.errors import RunError
-from fer_model.evaluate.figures import REPLICATES, UNITS, Evaluation
+from fer_model.evaluate.figures import NONE_OF_ONE, REPLICATES, UNITS, Evaluation
 from fer_model.evaluate.paired import PairedComparison, compare_methods
 from fer_model.evaluate.pooled import SeedFigures, SeedSpread, figures_of, seed_spread
 from fer_model.report import paper
@@ -98,7 +98,7 @@ def write_report(runs: Sequence[str | Path], out: str | Path, faces: bool = True
         "confusions": [(one.name, _confusion(one.pooled)) for one in figures], "curves": _curves(methods),
         "other_tables": [_paper_view(PaperView(table, (), ())) for table in paper.TABLES.values() if not views], "replicates": REPLICATES,
         "all_seeds": sorted({seed for one in spreads for seed in one.seeds}), "protocol_rows": _protocol_rows(methods),
-        "cite": citations_of(methods), "version": __version__, "by_start": by_start,
+        "cite": citations_of(methods), "version": __version__, "by_start": by_start, "none_of_one": NONE_OF_ONE,
     }
     page = render_page("report.html", values, styles=("page.css", "report.css"), folder=HERE)
     texts = {"report.html": page, "report.md": to_markdown(content).encode(), "report.json": json_bytes(content)}

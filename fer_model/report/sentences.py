@@ -12,14 +12,17 @@ __all__ = [
     "sentence_of_difference", "sentence_of_mean", "sentence_of_recall", "sentence_of_seeds", "sentence_pooled",
 ]
 
+_NONE = "no interval: one person"     # tested; a bootstrap over people draws nobody else
+
 
 def sentence_pooled(figures: SeedFigures, unit: str, drawn: bool | None) -> str:
     """Return the pooled accuracy per frame or per sequence with all that makes it believable."""
     found = figures.pooled
     share = found.frame_accuracy if unit == "frame" else found.sequence_accuracy
+    interval = f"95 % interval {percent(share.low)} to {percent(share.high)}, bootstrap over {found.n_subjects} people"
     return (
-        f"{figures.name}: {percent(share.value)} % (95 % interval {percent(share.low)} to {percent(share.high)}, bootstrap over"
-        f" {found.n_subjects} people), per {unit}, pooled over {_folds(figures)}, {_rules(figures)}{_drawn(drawn)}."
+        f"{figures.name}: {percent(share.value)} % ({_NONE if found.n_subjects == 1 else interval}), per {unit}, pooled over"
+        f" {_folds(figures)}, {_rules(figures)}{_drawn(drawn)}."
     )
 
 
@@ -63,9 +66,12 @@ def sentence_of_difference(found: PairedComparison, drawn: bool | None) -> str:
     elif found.shared_seeds and max(len(found.first.seeds), len(found.second.seeds)) > 1:
         seeds = f", seed {found.seeds[0]}"
     verdict = "" if paired.low > 0 or paired.high < 0 else "; the interval holds 0: no difference is shown"
+    interval = (
+        f"95 % interval {percent(paired.low)} to {percent(paired.high)} points, paired bootstrap over {paired.n_subjects} people, above in"
+        f" {percent(paired.share_above)} % of replicates{verdict}"
+    )
     return (
-        f"{found.first.label} is {how} {found.second.label} (95 % interval {percent(paired.low)} to {percent(paired.high)} points, paired"
-        f" bootstrap over {paired.n_subjects} people, above in {percent(paired.share_above)} % of replicates{verdict}), per {found.unit},"
+        f"{found.first.label} is {how} {found.second.label} ({_NONE if paired.n_subjects == 1 else interval}), per {found.unit},"
         f" on the {paired.n} {unit} that both predicted{seeds}{_drawn(drawn)}."
     )
 
