@@ -8,9 +8,11 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import cv2
+import httpx
 import numpy as np
 import pytest
 
@@ -49,10 +51,113 @@ def test_only_what_was_uploaded_is_read(face, tmp_path):
     for path in (outside, folder / "mine.png"):
         cv2.imwrite(str(path), face)
     (folder / "link.png").symlink_to(outside)
-    assert np.array_equal(demo.uploaded(str(folder / "mine.png"), folder), face[..., ::-1])
+    assert np.array_equal(demo.uploaded(str(folder / "mine.png"), folder)[0], face[..., ::-1])
     for name in (outside, folder / ".." / "private.png", folder / "link.png"):
         with pytest.raises(ImageError, match="only what was uploaded"):
             demo.uploaded(str(name), folder)
+
+
+# A network that finds one face anywhere, and whose decoder shows the mean brightness. In a process of its own: Gradio leaves sockets open.
+SERVED = """
+import json, socket, sys, time
+from pathlib import Path
+from types import SimpleNamespace
+import numpy as np
+from fer_model.use import demo
+from fer_model.use.prediction import Prediction
+
+demo._decoder_of = lambda run, device: (SimpleNamespace(identities=("S1", "S2")), "")
+demo.sheet_of = lambda model, trained, picture, people: np.full((8, 8, 3), picture.mean(), np.uint8)
+demo.LARGEST_FILE = 1_000_000
+predict = lambda picture: Prediction("", None, None, picture.shape[1::-1], ())
+model = SimpleNamespace(recipe=SimpleNamespace(name="degan", dataset="ck+", limits="none"), notes=(), predict=predict)
+with socket.create_server((demo.HOST, 0)) as free:
+    port = free.getsockname()[1]
+page = demo.open_page(model, Path("r"), port, "cpu", Path(sys.argv[1]))
+print(json.dumps([port, {one.name: number for number, one in page.fns.items()}]), flush=True)
+time.sleep(600)
+"""
+
+
+class Page:
+    """What a browser sends to the page, without one."""
+
+    def __init__(self, port, numbers):
+        self.api, self.numbers = f"http://{demo.HOST}:{port}/gradio_api", numbers
+
+    def upload(self, path):
+        """Return (status, what the page answers) for a file."""
+        answer = httpx.post(f"{self.api}/upload", files={"files": (path.name, path.read_bytes())})
+        return answer.status_code, answer.json() if answer.status_code == 200 else answer.text
+
+    def ask(self, name, *data):
+        """Return what a function of the page answers to a browser: its output, or {"error": ...}."""
+        body = {"data": data, "fn_index": self.numbers[name], "session_hash": "one"}
+        assert httpx.post(f"{self.api}/queue/join", json=body).status_code == 200
+        with httpx.stream("GET", f"{self.api}/queue/data", params={"session_hash": "one"}, timeout=60) as lines:
+            for line in lines.iter_lines():
+                if line.startswith("data: ") and (said := json.loads(line[6:]))["msg"] == "process_completed":
+                    return said["output"]
+        pytest.fail(f"no answer of {name}")
+
+
+@pytest.fixture
+def page(tmp_path):
+    pytest.importorskip("gradio")
+    (tmp_path / "page").mkdir()
+    process = subprocess.Popen([sys.executable, "-c", SERVED, str(tmp_path / "page")], stdout=subprocess.PIPE, text=True)
+    try:
+        yield Page(*json.loads(process.stdout.readline()))
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_picture_is_moved_after_its_file_is_gone(page, face, tmp_path):
+    """What was uploaded is kept for a minute. Seen red: an error in place of the sheet, as the file was read again."""
+    cv2.imwrite(str(tmp_path / "a.png"), face)
+    _, (path,) = page.upload(tmp_path / "a.png")
+    file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    assert page.ask("look", file)["data"][2] == "no face was found"
+    Path(path).unlink()
+    sheet, order = page.ask("move", None, ["S1"])["data"]
+    assert order.endswith("; S1")
+    assert cv2.imread(sheet["path"]).max() == int(face.mean())
+    assert "a picture is kept for" in page.ask("look", file)["error"] and "give it again" in page.ask("look", file)["error"]
+    page.ask("<lambda>")
+    assert "A picture that was looked at" in page.ask("move", None, ["S1"])["error"], "the one before is not taken for a new one"
+
+
+def test_what_predict_remarks_is_shown_and_what_is_too_large_is_refused(page, face, tmp_path):
+    """Seen red: no remark, as of a picture whose brightness is as it was; files of any size taken."""
+    cv2.imwrite(str(tmp_path / "a.png"), cv2.cvtColor(face, cv2.COLOR_BGR2GRAY).astype(np.uint16) * 16)
+    _, (path,) = page.upload(tmp_path / "a.png")
+    words = page.ask("look", {"path": path, "meta": {"_type": "gradio.FileData"}})["data"][2]
+    assert words.startswith("no face was found; it uses 12 of 16 bits"), words
+    (tmp_path / "large.png").write_bytes(bytes(1_000_001))
+    assert page.upload(tmp_path / "large.png") == (413, "File size exceeded maximum allowed size of 1000000 bytes.")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_no_picture_is_left_when_it_is_ended(tmp_path, number):
+    """A terminal that is closed sends SIGHUP, often twice. Seen red: the folder with what was uploaded stayed."""
+    code = (
+        "import os, sys, time, types\n"
+        "from pathlib import Path\n"
+        "from fer_model.use import demo\n"
+        "def open_page(model, run, port, device, folder):\n"
+        "    (folder / 'face.png').write_bytes(b'face')\n"
+        f"    close = lambda verbose: (os.kill(os.getpid(), {int(number)}), time.sleep(0.1))\n"
+        "    return types.SimpleNamespace(block_thread=lambda: time.sleep(60), close=close)\n"
+        "demo.open_page, demo.load, demo.require_gradio = open_page, lambda *_: None, lambda: None\n"
+        "demo._refuse_taken = lambda port: None\n"
+        "demo.demo(Path('r'), say=lambda text: print(text, flush=True))\n"
+    )
+    settings = {"env": {**os.environ, "TMPDIR": str(tmp_path)}, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", code], **settings)
+    assert process.stdout.readline().startswith("open http://") and len(list(tmp_path.glob("fer-demo-*/face.png"))) == 1
+    process.send_signal(number)
+    assert "KeyboardInterrupt" in process.communicate(timeout=60)[1] and not list(tmp_path.iterdir())
 
 
 @pytest.fixture(scope="module")

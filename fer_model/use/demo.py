@@ -1,22 +1,28 @@
 """Serve a local web page to try a network on a picture or the camera.
 
 In:  RUN of `fer-model train`, or an exported file; pictures, from a file or the camera, in a browser on this machine.
-Out: http://127.0.0.1:PORT, until it is stopped. Pictures are kept in a temporary folder meanwhile, which is removed with the page.
+Out: http://127.0.0.1:PORT, until it is stopped. Pictures are kept in a temporary folder meanwhile, which is removed with the page,
+     also when its terminal is closed (SIGHUP) or it is asked to end (SIGTERM).
 
 Gradio draws the page. It is told to ask nothing of other machines and to tell them nothing.
 """
 
 import importlib.util
 import os
+import signal
 import socket
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from fer_data.errors import ImageError
-from fer_data.pictures.decode import decode_picture
+from fer_data.errors import ImageError, UnreadableError
+from fer_data.files import read_file
+from fer_data.pictures.decode import decode
 from fer_model.errors import RunError
 from fer_model.use.annotate import draw_prediction
 from fer_model.use.prediction import Prediction
@@ -26,6 +32,7 @@ __all__ = ["HOST", "PORT", "demo", "open_page", "require_gradio", "sheet_of", "u
 
 HOST, PORT = "127.0.0.1", 7860
 KEPT_S = 60                           # how long what is uploaded or drawn is kept at most, while the page is open
+LARGEST_FILE = 256 << 20               # bytes of an upload
 BUTTONS = ["fullscreen", "download"]    # of a picture; left out is "share", which sends it to Hugging Face
 # Faces of 48 pixels are small at their own size, and the label would lie on them.
 STYLE = """
@@ -46,17 +53,42 @@ def require_gradio() -> None:
 
 
 def demo(run: Path, port: int = PORT, device: str = "auto", landmarks: str | None = None, say: Callable = print) -> None:
-    """Open the page and stay until Ctrl-C. Raises RunError without Gradio or if the port is taken, children of FerError for the run."""
+    """Open the page and stay until Ctrl-C, SIGTERM or SIGHUP.
+
+    Raises RunError without Gradio or if the port is taken, children of FerError for the run."""
     require_gradio()
     _refuse_taken(port)
     model = load(run, device, landmarks)
-    with tempfile.TemporaryDirectory(prefix="fer-demo-") as folder:
+    with _signals_interrupt(), tempfile.TemporaryDirectory(prefix="fer-demo-") as folder:
         page = open_page(model, run, port, device, Path(folder))
         say(f"open http://{HOST}:{port} in a browser on this machine; Ctrl-C ends it")
         try:
             page.block_thread()
         finally:
             page.close(verbose=False)
+
+
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """Let a closed terminal (SIGHUP) and a request to end (SIGTERM) interrupt the block as Ctrl-C does, so that it can remove its files."""
+    if threading.current_thread() is not threading.main_thread():        # Python lets only the main thread handle signals
+        yield
+        return
+
+    def interrupt(number, frame):
+        for one in before:                                               # a terminal that closes sends several: not while files are removed
+            signal.signal(one, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    # One that is ignored stays so: `nohup` asks for it.
+    before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) is not signal.SIG_IGN}
+    try:
+        for one in before:
+            signal.signal(one, interrupt)
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def _refuse_taken(port: int) -> None:
@@ -69,16 +101,20 @@ def _refuse_taken(port: int) -> None:
             raise RunError(f"opening the demo: {why}; choose another with --port") from error
 
 
-def uploaded(name: str, folder: Path) -> np.ndarray:
-    """Return a picture that was given to the page, (H, W, 3) uint8, read as `predict` reads it.
+def uploaded(name: str, folder: Path) -> tuple[np.ndarray, str]:
+    """Return a picture that was given to the page, (H, W, 3) uint8, read as `predict` reads it, and its remark or "".
 
-    Raises ImageError if it cannot be read, or lies outside `folder`: whoever reaches the page may ask it for any path, and Gradio
-    checks only those that are marked as files.
+    Raises ImageError if it cannot be read, is no longer kept, or lies outside `folder`: whoever reaches the page may ask it for any
+    path, and Gradio checks only those that are marked as files.
     """
     path = Path(name).resolve()
     if not path.is_relative_to(folder.resolve()):
         raise ImageError("reading a picture: only what was uploaded to the page is read, the path that came lies elsewhere")
-    return decode_picture(path.read_bytes(), True, path.name)
+    try:
+        picture, remark = decode(read_file(path), True, path.name)
+    except UnreadableError as error:
+        raise ImageError(f"reading a picture: {path.name} {error.why}; a picture is kept for {KEPT_S} seconds, give it again") from error
+    return picture, remark and f"it {remark}"
 
 
 def open_page(model: Predictor, run: Path, port: int, device: str, folder: Path):
@@ -90,23 +126,20 @@ def open_page(model: Predictor, run: Path, port: int, device: str, folder: Path)
     trained, why_not = _decoder_of(run, device)
     theme = gradio.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])       # none of Google's
 
-    def pixels_of(file):
-        try:
-            return uploaded(file["path"], folder)
-        except ImageError as error:
-            raise gradio.Error(str(error), print_exception=False) from error
-
     def look(file):
         if file is None:
-            return None, None, ""
-        picture = pixels_of(file)
-        one = model.predict(picture)
-        return draw_prediction(picture, one), _label(one), _words(one)
+            return None, None, "", None
+        try:
+            picture, remark = uploaded(file["path"], folder)
+        except ImageError as error:
+            raise gradio.Error(str(error), print_exception=False) from error
+        one = replace(model.predict(picture), remark=remark)
+        return draw_prediction(picture, one), _label(one), _words(one), picture
 
-    def move(file, people):
-        if file is None or not people:
-            raise gradio.Error("A picture and at least one identity are needed.", print_exception=False)
-        sheet = sheet_of(model, trained, pixels_of(file), tuple(people))
+    def move(picture, people):
+        if picture is None or not people:
+            raise gradio.Error("A picture that was looked at and at least one identity are needed.", print_exception=False)
+        sheet = sheet_of(model, trained, picture, tuple(people))
         if sheet is None:
             raise gradio.Error("No face was found.", print_exception=False)
         return sheet, "Left to right: the input, as the network sees it; " + ", ".join(people)
@@ -119,8 +152,11 @@ def open_page(model: Predictor, run: Path, port: int, device: str, folder: Path)
                 seen = gradio.Image(label="Faces found", interactive=False, format="png", buttons=BUTTONS, elem_id="seen")
                 label = gradio.Label(label="Expression of the largest face", elem_id="label")
                 words = gradio.Markdown(elem_id="words")
+        # In memory, as long as the page is open in the browser: its file is gone after a minute.
+        kept = gradio.State()
         as_it_is = {"preprocess": False, "api_name": False}        # the file, which is read as `predict` reads it
-        picture.change(look, picture, [seen, label, words], **as_it_is)
+        forgotten = picture.change(lambda: None, None, kept, api_name=False)          # until the new picture has been looked at
+        forgotten.then(look, picture, [seen, label, words, kept], **as_it_is)
         if trained is None:
             gradio.Markdown(f"Expressions cannot be moved to other people: {why_not}", elem_id="why-not")
         else:
@@ -129,11 +165,11 @@ def open_page(model: Predictor, run: Path, port: int, device: str, folder: Path)
             button = gradio.Button("Move the expression to them", elem_id="move")
             sheet = gradio.Image(label="The expression on them", interactive=False, format="png", buttons=BUTTONS, elem_id="sheet")
             order = gradio.Markdown(elem_id="order")
-            button.click(move, [picture, people], [sheet, order], **as_it_is)
+            button.click(move, [kept, people], [sheet, order], **as_it_is)
     try:
         page.launch(
             server_name=HOST, server_port=port, share=False, quiet=True, prevent_thread_lock=True, inbrowser=False, theme=theme, css=STYLE,
-            footer_links=[], enable_monitoring=False, ssr_mode=False, show_error=True,
+            footer_links=[], enable_monitoring=False, ssr_mode=False, show_error=True, max_file_size=LARGEST_FILE,
         )
     except OSError as error:                                                     # Gradio always says that the port is taken
         why = f"Gradio does not serve {HOST}:{port} within 5 seconds"
