@@ -137,7 +137,7 @@ def test_the_recipe_is_for_runs_that_start_from_another(others, tiny_prepared, t
 def test_people_who_are_unknown_are_pre_trained_on_and_the_tested_part_is_left_out(unknown, tiny_prepared, others, tmp_path):
     """Its own parts train and validate; a run on a database with people starts from it; one that holds the same pictures does not.
 
-    Seen red: what a start had started from itself not looked at.
+    Seen red: what a start had started from itself not looked at; its pictures tested by `evaluate --data`.
     """
     source = tmp_path / "p"
     call(*WORDS, "--data", unknown, "--run", source, "--selection", "validation")
@@ -149,6 +149,8 @@ def test_people_who_are_unknown_are_pre_trained_on_and_the_tested_part_is_left_o
     for init in (source, tmp_path / "r"):                                # itself, or what it had started from
         with pytest.raises(FoldError, match="which holds pictures of fer2013, on which it would be tested"):
             train(Job(unknown, tmp_path / "own", replace(SMOKE, fold=0, fold_rule="official", init=None), init=init), "cpu", say=quiet)
+    said = call("evaluate", tmp_path / "r", "--data", unknown, code=1)
+    assert "it was trained on fer2013, which holds pictures of fer2013, on which it would be tested" in said
     start = read_pretrained(tmp_path / "r", SMOKE, read_prepared(others).fold(1))
     assert "tiny: 4 people, 24 faces, 0.128 kimg; before that fer2013: people unknown, 112 faces, 0.128 kimg" in start.sentence()
     assert len(start.entry()["people"]) == 4 and "people" not in start.entry()["before"]

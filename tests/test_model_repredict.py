@@ -17,7 +17,7 @@ from fer_data.store.loader import open_views
 from fer_data.store.manifest import COLUMNS, read_settings, write_manifest
 from fer_model.config import preset
 from fer_model.crossval import crossval
-from fer_model.errors import RunError
+from fer_model.errors import FoldError, RunError
 from fer_model.evaluate import run_table
 from fer_model.evaluate.repredict import _spelled_like, repredict
 from fer_model.evaluate.run_table import evaluate_runs
@@ -244,6 +244,52 @@ def test_whoever_shaped_the_weights_is_known(folds, other, tmp_path, more):
     (run / "config.json").write_text(json.dumps({**content, **more}))
     with pytest.raises(RunError, match=r"1 people were \(other/S003\)"):
         repredict(run, other(), device="cpu")
+
+
+FER = {"dataset": "fer2013", "n_people": 0, "n_faces": 112, "kimg": 1.0}
+KNOWN = {"dataset": "third", "n_people": 1, "n_faces": 9, "kimg": 1.0, "people": ["third/A"]}
+SAID = {"said": "w.pth (1 MB), trained on what it says", "n_people": 0}
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"init": {**FER, "people": []}}, "it was trained on fer2013, which holds pictures of fer2013, on which it would be tested"),
+        ({"init": {**KNOWN, "before": FER}}, "it was trained on fer2013, which holds pictures of fer2013"),
+        ({"init": {**KNOWN, "before": {**KNOWN, "before": {**FER, "dataset": "ferplus"}}}}, "it was trained on ferplus, which holds"),
+        ({"init": {**KNOWN, "before": {**SAID, "trained_on": "FER+"}}}, r"it was trained on FER\+, which holds pictures of fer2013"),
+        ({"init": {**SAID, "people": [], "trained_on": "FER2013"}}, "it was trained on FER2013, which holds pictures of fer2013"),
+        ({"dataset": "fer2013", "identities": [], "init": KNOWN}, "both hold the pictures of fer2013, so a figure"),
+        ({"dataset": "fer2013", "identities": [], "init": None}, "both hold the pictures of fer2013, so a figure"),
+        ({"init": {**KNOWN, "before": {**SAID, "trained_on": "ImageNet"}}}, None),
+        ({"init": {**FER, "dataset": "rafdb", "people": []}}, None),
+    ],
+)
+def test_pictures_that_shaped_the_weights_are_known_where_people_are_not(folds, unknown, tmp_path, more, message):
+    """In pre-training, in what that had started from, in training. Seen red: of a start its people alone, and a file that it was itself;
+    the run's own database not, where its start has people."""
+    run = shutil.copytree(folds / "cnn" / "fold0", tmp_path / "run")
+    content = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**content, **more}))
+    if message is None:
+        assert len(repredict(run, unknown, device="cpu").frame)
+        return
+    with pytest.raises((FoldError, RunError), match=message):
+        repredict(run, unknown, device="cpu")
+
+
+def test_pictures_of_a_start_without_people_are_known_where_the_data_have_people(folds, other, tmp_path):
+    """As of a database that was prepared once without ids, once with. Seen red: tested."""
+    run = shutil.copytree(folds / "cnn" / "fold0", tmp_path / "run")
+    content = json.loads((run / "config.json").read_text())
+    for n_people, refused in ((0, True), (2, False)):
+        init = {**FER, "dataset": "other", "n_people": n_people, "people": ["other/X", "other/Y"][:n_people]}
+        (run / "config.json").write_text(json.dumps({**content, "init": init}))
+        if refused:
+            with pytest.raises(FoldError, match="it was trained on other, which holds pictures of other"):
+                repredict(run, other(), device="cpu")
+        else:
+            assert len(repredict(run, tmp_path / "other", device="cpu").frame) == 16
 
 
 def test_people_of_the_cropped_copy_are_those_of_ck_plus(folds, other, tmp_path):

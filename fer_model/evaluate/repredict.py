@@ -4,7 +4,8 @@ In:  a complete run, perhaps another prepared folder, the number of views that v
 Out: Repredicted: predictions as evaluate takes them, and what was left out. Nothing is written.
 
 On another database the network answers among the classes that both have: logits of the others are dropped, the softmax is
-taken over the rest. All of its images of role peak are predicted; nobody in it may have been trained on.
+taken over the rest. All of its images of role peak are predicted; nobody in it may have been trained on, and none of its pictures, in
+training or in what that started from.
 """
 
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from fer_model.runs.faces import faces_of, faces_of_run, how_framed, unlike
 from fer_model.runs.folder import RunFolder
 from fer_model.runs.given_weights import refuse_same_pictures
 from fer_model.runs.predictions import predictions_frame
+from fer_model.runs.pretrained import databases_seen
 from fer_model.runs.trained import TrainedRun, load_run
 from fer_model.stages.classifier import VOTES, probabilities
 
@@ -51,7 +53,8 @@ def repredict(
     """Return the predictions of a complete run on its test fold, or on another database.
 
     Raises RunError if the run is not complete, or if the other database does not fit: fewer than two classes shared,
-    people that were trained on, another number of channels; ManifestError if the folder is none.
+    people or pictures that were trained on, another number of channels; FoldError if what the run started from had seen the pictures;
+    ManifestError if the folder is none.
     """
     if vote not in VOTES:
         raise RunError(f"voting: {vote} views cannot vote; choose {either(VOTES)}")
@@ -90,7 +93,9 @@ def _elsewhere(trained: TrainedRun, data: Path) -> tuple[pd.DataFrame, tuple[str
     rows = fer_data.read_manifest(data)
     rows = rows[rows["role"] == "peak"]
     before = trained.content["init"] or {"people": []}                   # whom a run knows that this one started from
-    refuse_same_pictures(doing, before.get("trained_on"), rows["dataset"].unique())
+    for dataset, n_people in databases_seen(trained.content["init"]):
+        if not n_people or not are_known(rows["subject"]):               # nobody can say who is in both
+            refuse_same_pictures(doing, dataset, rows["dataset"].unique())
     known = one_name_each([*trained.identities, *trained.content["validation_people"], *before["people"]])
     met = sorted(name for name in people_in(rows) if in_common([name], known))
     if met:
@@ -98,7 +103,7 @@ def _elsewhere(trained: TrainedRun, data: Path) -> tuple[pd.DataFrame, tuple[str
             f"{doing}: nobody in it may have been trained on, or chosen the weights by, {len(met)} people were ({met[0]});"
             " if they are others of the same names, rename the data set or its subjects"
         )
-    databases = {name.partition("/")[0] for name in known} or {trained.content["dataset"]}
+    databases = {name.partition("/")[0] for name in known} | (set() if trained.identities else {trained.content["dataset"]})
     _refuse_same_pictures(doing, databases, rows)
     theirs = classes_of(rows["expression"])
     shared = tuple(name for name in trained.classes if name in theirs)

@@ -36,7 +36,7 @@ from fer_model.stages.classifier import ClassifierStage
 from fer_model.stages.gan import GanStage
 from fer_model.stages.registry import STAGES
 
-__all__ = ["CARRIED", "NEW", "Pretrained", "names_people", "read_pretrained", "seen_before", "with_init"]
+__all__ = ["CARRIED", "NEW", "Pretrained", "databases_seen", "names_people", "read_pretrained", "seen_before", "with_init"]
 
 # By stage: what is carried over, what is made new.
 CARRIED = {"gan": ("encoder", "discriminator's trunk", "decoder, its columns of f(x) and noise")}
@@ -169,18 +169,21 @@ def read_pretrained(run: Path, config: TrainConfig, fold: Fold) -> Pretrained:
             f"starting from {run}: it was trained on {min(held_out)} ({counted(len(held_out), 'person', 'people')} in all), who is held out"
             f" in fold {fold.number}; choose an --init that was trained on none of them"
         )
-    for dataset, n_people in _databases({"dataset": content["dataset"], "n_people": len(own), "before": before}):
+    for dataset, n_people in databases_seen({"dataset": content["dataset"], "n_people": len(own), "before": before}):
         if not n_people or not fold.identities:                          # nobody can say who is in both
-            for one in parts_of(dataset):
-                refuse_same_pictures(f"starting from {run}", one, fold.test["dataset"].unique())
+            refuse_same_pictures(f"starting from {run}", dataset, fold.test["dataset"].unique())
     counts = len(own), content["n_train"], getattr(theirs, stage).kimg
     return Pretrained(Path(run), tensors, sha256_of_bytes(data), content["dataset"], tuple(people), *counts, stage, before)
 
 
-def _databases(init: dict | None) -> Iterator[tuple[str, int]]:
-    """Yield the databases that the weights of an entry have seen, one before the other, and of how many known people."""
+def databases_seen(init: dict | None) -> Iterator[tuple[str, int]]:
+    """Yield each database that the weights of an entry have seen, the last one first, and of how many known people the pictures were.
+
+    Of a joined database each part is yielded. What a user said of a file (--trained-on) is yielded as it is: it may be FER+. None: nothing.
+    """
     while init:
-        if dataset := init.get("dataset") or init.get("trained_on"):
+        said = init.get("trained_on")
+        for dataset in [said] if said else parts_of(init.get("dataset", "")):
             yield dataset, _n_people(init)
         init = init.get("before")
 
