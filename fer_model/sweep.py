@@ -36,7 +36,6 @@ from fer_model.job import Job, kind_of, name_of, precision_of, unless_before
 from fer_model.plan import RunPlan, plan
 from fer_model.runs.fold_runs import holds_folds, processor_minutes
 from fer_model.runs.folder import RunFolder
-from fer_model.runs.predictions import read_predictions
 from fer_model.runs.pretrained import with_init
 from fer_model.runs.taken_over import DECIDING
 from fer_model.settings import DEFAULT_PRESET, alternatives, configure, refuse_other_seed, values_of
@@ -178,7 +177,7 @@ class PointFigures:
         if not self.point.config.tested:
             return {}
         by_seed = groupby(self.runs, key=lambda run: run[0])
-        return {seed: [read_predictions(RunFolder(path).predictions) for _, path in runs] for seed, runs in by_seed}
+        return {seed: [RunFolder(path).read_predictions() for _, path in runs] for seed, runs in by_seed}
 
     @cached_property
     def _stages(self) -> list[dict]:

@@ -28,7 +28,7 @@ from fer_model.evaluate.run_table import evaluate_run
 from fer_model.job import Job, Start, settled, start_of
 from fer_model.runs.folder import RunFolder, code_version, locked
 from fer_model.runs.given_weights import GivenWeights
-from fer_model.runs.predictions import judged, predictions_frame, read_predictions, write_predictions
+from fer_model.runs.predictions import judged, predictions_frame, write_predictions
 from fer_model.runs.taken_over import GanSource, read_gan, refuse_itself
 from fer_model.settings_text import describe, differences
 from fer_model.stages.any_network import build_itself
@@ -157,7 +157,7 @@ def training(
                 found = last.predict(reader.test()).numpy()              # (n, K)
                 write_predictions(folder.predictions, predictions_frame(fold.test, found, fold.classes))
             if tests:
-                evaluation = evaluate(judged(read_predictions(folder.predictions)))
+                evaluation = evaluate(judged(folder.read_predictions()))
             if distributed.is_first():
                 write_json_atomically(folder.result, _result(config, fold, evaluation, journal, start))
         return Outcome(run, evaluation, was_complete=False)

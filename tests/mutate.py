@@ -317,6 +317,8 @@ MUTATIONS = [
      "return Pooled(evaluate_together(frames[:1]), tuple(folds),", "tests/test_model_pooled.py"),
     ("fer_model/evaluate/pooled.py", "np.std(values, ddof=1)", "np.std(values)", "tests/test_model_pooled.py"),
     ("fer_model/evaluate/pooled.py", "    if not elsewhere:", "    if False:", "tests/test_model_pooled.py"),
+    ("fer_model/runs/predictions.py", "if n is not None and len(frame) != n:", "if False:", "tests/test_model_evaluate.py -k cut_off"),
+    ("fer_model/runs/predictions.py", 'None if data.endswith(b"\\n") else', "None if True else", "tests/test_model_evaluate.py -k cut_off"),
     ("fer_model/runs/methods.py", "np.ptp(passes) < 1e-4 * max(passes)", "False", "tests/test_model_pooled.py"),
     ("fer_model/engine/weights_file.py", "weights_only=True)", "weights_only=False)", "tests/test_model_weights_file.py -k environment_asks"),
     ("fer_model/engine/weights_file.py", "    if coverage < LEAST_COVERAGE:", "    if False:", "tests/test_model_weights_file.py -k refused_by"),

@@ -12,7 +12,10 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_m
 
 from fer_model.errors import RunError
 from fer_model.evaluate.figures import accuracy, confusion, evaluate, interval_over_subjects, macro_recall, majority, to_sequences
+from fer_model.evaluate.run_table import evaluate_run
 from fer_model.runs.predictions import predictions_frame, read_predictions, write_predictions
+from tests.commands import call_in_one_line
+from tests.model_runs import write_fold
 
 CLASSES = ("anger", "fear", "happiness")
 
@@ -117,6 +120,9 @@ def test_predictions_are_written_and_read_back_exactly(tmp_path):
     assert evaluate(back) == evaluate(frame)
 
 
+HEAD = "image_id,subject,sequence,expression,predicted,p_fear\n"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -124,13 +130,40 @@ def test_predictions_are_written_and_read_back_exactly(tmp_path):
         ("image_id,subject,sequence,expression,p_fear\n", "no column 'predicted'"),
         ("image_id,subject,sequence,expression,predicted\na,b,c,fear,fear\n", r"no probabilities \(p_<class>\)"),
         ("image_id,subject,sequence,expression,predicted,p_fear\n", "no rows"),
+        ("", "is no table as a run writes it .*; copy the run's folder again, whole, from where it was trained"),
+        (HEAD + "a,b,c,fear,fear,0.5\na,b,c,fear,fear,0.5,0.5\n", "is no table as a run writes it .*line 3"),
+        (HEAD.encode() + b"a,\xff,c,fear,fear,0.5\n", "is no table as a run writes it"),
+        (HEAD + "a,b,c,fear,fear,0.5\na,b,c,fear,fear\n", "no finite number in column p_fear of row 2; copy the run's folder again"),
+        (HEAD + "a,b,c,fear,fear,nan\n", "no finite number in column p_fear of row 1"),
+        (HEAD + "a,b,c,fear,fear,0.5\na,b,c,fear,fear,inf\n", "no finite number in column p_fear of row 2"),
+        (HEAD + "a,b,c,fea,fear,0.5\n", "'fea' as expression in row 1, its classes are fear"),
+        (HEAD + "a,b,c,fear,anger,0.5\n", "'anger' as predicted in row 1, its classes are fear"),
+        (HEAD + "a,b,c,fear,fear,0.5", "no end of its last line, so that it is cut off"),
     ],
 )
 def test_a_file_that_is_no_predictions_is_refused(tmp_path, text, message):
+    """Seen red: EmptyDataError, ParserError, UnicodeDecodeError, TypeError behind it; the rest read, and figures of it."""
     if text is not None:
-        (tmp_path / "p.csv").write_text(text)
+        (tmp_path / "p.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(RunError, match=message):
         read_predictions(tmp_path / "p.csv")
+
+
+def test_predictions_that_were_cut_off_anywhere_are_refused(tmp_path):
+    """Seen red: figures of 8 of 15 images, with another accuracy; a cut within the last number; one at the end of a line."""
+    run = write_fold(tmp_path / "run")
+    whole = (run / "predictions.csv").read_bytes()
+    assert len(read_predictions(run / "predictions.csv", 36)) == 36 and evaluate_run(run).n_images == 36
+    for length in (*range(0, len(whole), 37), *range(len(whole) - 40, len(whole))):
+        (run / "predictions.csv").write_bytes(whole[:length])
+        with pytest.raises(RunError, match=r"^reading predictions: .*predictions\.csv .*; copy the run's folder again, whole"):
+            evaluate_run(run)
+    lines = whole.splitlines(keepends=True)
+    (run / "predictions.csv").write_bytes(b"".join(lines[:9]))
+    for path in (run, tmp_path):                                         # by itself, and as a fold
+        if path == tmp_path:
+            run.rename(tmp_path / "fold0")
+        assert "predictions.csv has 8 rows, the run tested 36 images; copy" in call_in_one_line("evaluate", path, code=1)
 
 
 def test_a_sequence_with_two_expressions_counts_once_for_each():

@@ -29,7 +29,7 @@ from fer_model.evaluate.pooled import Spread, spread
 from fer_model.runs.fold_runs import processor_minutes
 from fer_model.runs.folder import RunFolder
 from fer_model.runs.methods import differing_settings
-from fer_model.runs.predictions import classes_in, read_predictions
+from fer_model.runs.predictions import classes_in
 
 __all__ = ["BASELINE", "Arm", "Cells", "Comparison", "read_arms", "refuse_apart"]
 
@@ -49,7 +49,7 @@ class Arm:
     @cached_property
     def counts(self) -> dict[tuple[int, int], pd.DataFrame]:
         """Return what _count gives of each run."""
-        return {key: _count(read_predictions(RunFolder(path).predictions)) for key, path in self.runs.items()}
+        return {key: _count(RunFolder(path).read_predictions()) for key, path in self.runs.items()}
 
     def summed(self, keys: Sequence[tuple[int, int]], people: Sequence[str]) -> pd.DataFrame:
         """Return the counts of some runs together, a row for each of `people`."""

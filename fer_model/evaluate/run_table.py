@@ -22,7 +22,7 @@ from fer_model.evaluate.repredict import Repredicted, repredict
 from fer_model.runs.fold_runs import FoldRun, RunGroup, find_groups, processor_minutes
 from fer_model.runs.folder import RunFolder
 from fer_model.runs.methods import one_method
-from fer_model.runs.predictions import judged, read_predictions, together
+from fer_model.runs.predictions import judged, together
 
 __all__ = ["RunRow", "RunTable", "evaluate_run", "evaluate_runs"]
 
@@ -30,7 +30,7 @@ __all__ = ["RunRow", "RunTable", "evaluate_run", "evaluate_runs"]
 def evaluate_run(run: str | Path) -> Evaluation:
     """Return the figures of a complete run. Raises RunError if it is not."""
     RunFolder(run).read_result()
-    return evaluate(judged(read_predictions(RunFolder(run).predictions)))
+    return evaluate(judged(RunFolder(run).read_predictions()))
 
 
 @dataclass(frozen=True)

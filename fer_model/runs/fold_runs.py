@@ -21,7 +21,6 @@ from fer_model.config import CELL_RULES, OFFICIAL
 from fer_model.engine.journal import read_log
 from fer_model.errors import RunError
 from fer_model.runs.folder import RunFolder, runs_in
-from fer_model.runs.predictions import read_predictions
 
 __all__ = ["FoldRun", "RunGroup", "complete_runs", "find_groups", "find_runs", "holds_folds", "is_fold", "processor_minutes"]
 
@@ -63,7 +62,7 @@ class FoldRun:
     @cached_property
     def predictions(self) -> pd.DataFrame:
         """Of the test fold, one row per image. Raises RunError if they cannot be read."""
-        return read_predictions(RunFolder(self.path).predictions)
+        return RunFolder(self.path).read_predictions()
 
 
 def processor_minutes(results: Sequence[dict]) -> float | None:

@@ -30,6 +30,7 @@ from functools import cache
 from pathlib import Path
 
 import filelock
+import pandas as pd
 
 import fer_data
 from fer_data.errors import BusyError
@@ -41,6 +42,7 @@ from fer_model.engine import checkpoint, distributed
 from fer_model.errors import ConfigError, RunError
 from fer_model.runs.differences import first_difference, used
 from fer_model.runs.faces import faces_of
+from fer_model.runs.predictions import read_predictions
 
 __all__ = ["RunFolder", "code_version", "locked", "other_folds", "runs_below", "runs_in"]
 
@@ -169,6 +171,10 @@ class RunFolder:
             return from_json(json.dumps(content["config"])), content
         except ConfigError as error:
             raise ConfigError(f"reading a run: {self.config} of {content['code_version']} does not fit this code ({error})") from error
+
+    def read_predictions(self) -> pd.DataFrame:
+        """Return predictions.csv, a row for each image tested. Raises RunError if it is not there, or not whole."""
+        return read_predictions(self.predictions, self.read_content()["n_test"])
 
     def read_result(self) -> dict:
         """Return result.json. Raises RunError if the run is not complete."""

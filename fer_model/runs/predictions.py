@@ -6,12 +6,14 @@ Out: one row per test image: image_id, subject, sequence, expression, predicted,
 """
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from fer_data.files import write_bytes_atomically
+from fer_data.text import counted
 from fer_model.errors import RunError
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
 COLUMNS = ("image_id", "subject", "sequence", "expression", "predicted")
 CELL_COLUMNS = ("part", "shows")      # of a run that was trained without some cells
 PREFIX = "p_"                         # of the columns that hold probabilities, before the name of the class
+_COPY = "copy the run's folder again, whole, from where it was trained"
 
 
 def predictions_frame(rows: pd.DataFrame, probabilities: np.ndarray, classes: tuple[str, ...]) -> pd.DataFrame:
@@ -37,20 +40,43 @@ def write_predictions(path: Path, frame: pd.DataFrame) -> None:
     write_bytes_atomically(path, frame.to_csv(index=False, lineterminator="\n").encode())
 
 
-def read_predictions(path: Path) -> pd.DataFrame:
-    """Return what write_predictions wrote.
+def read_predictions(path: Path, n: int | None = None) -> pd.DataFrame:
+    """Return what write_predictions wrote: texts, and p_<class> as finite floats.
 
-    Raises RunError if there is none, or a column is missing.
+    n         how many rows the run has written, of its config.json; None: not known
+    Raises RunError if there is none, or if it is not whole: a column, rows or the end of a line missing, a probability that is no finite
+    number, a class without probabilities.
     """
     if not path.is_file():
         raise RunError(f"reading predictions: there is no {path}; `fer-model train` writes it when a run is complete")
-    texts = dict.fromkeys((*COLUMNS, *CELL_COLUMNS), str)
-    frame = pd.read_csv(path, dtype=texts, keep_default_na=False)
-    missing = [name for name in COLUMNS if name not in frame]
-    if missing or not classes_in(frame) or not len(frame):
-        what = f"no column {missing[0]!r}" if missing else "no probabilities (p_<class>)" if len(frame) else "no rows"
-        raise RunError(f"reading predictions: {path} has {what}")
+    texts, data = dict.fromkeys((*COLUMNS, *CELL_COLUMNS), str), path.read_bytes()
+    try:
+        frame = pd.read_csv(BytesIO(data), dtype=texts, keep_default_na=False, low_memory=False)
+    except ValueError as error:                                          # no columns, lines of unequal length, no UTF-8
+        raise RunError(f"reading predictions: {path} is no table as a run writes it ({str(error).strip()}); {_COPY}") from error
+    if problem := _problem(frame, n) or (None if data.endswith(b"\n") else "no end of its last line, so that it is cut off"):
+        raise RunError(f"reading predictions: {path} has {problem}; {_COPY}")
     return frame
+
+
+def _problem(frame: pd.DataFrame, n: int | None) -> str | None:
+    """Return what a table of predictions has that a run would not have written, in words; None: nothing."""
+    if missing := [name for name in COLUMNS if name not in frame]:
+        return f"no column {missing[0]!r}"
+    if not len(frame):
+        return "no rows"
+    if not (classes := classes_in(frame)):
+        return "no probabilities (p_<class>)"
+    if n is not None and len(frame) != n:
+        return f"{counted(len(frame), 'row')}, the run tested {counted(n, 'image')}"
+    for name in classes:
+        numbers = pd.to_numeric(frame[f"{PREFIX}{name}"], errors="coerce")
+        if len(bad := np.flatnonzero(~np.isfinite(numbers.to_numpy(float)))):
+            return f"no finite number in column {PREFIX}{name} of row {bad[0] + 1}"
+    for column in ("expression", "predicted"):
+        if len(bad := np.flatnonzero(~frame[column].isin(classes))):
+            return f"{frame[column].iloc[bad[0]]!r} as {column} in row {bad[0] + 1}, its classes are {', '.join(classes)}"
+    return None
 
 
 def judged(frame: pd.DataFrame) -> pd.DataFrame:
