@@ -292,6 +292,19 @@ def test_pictures_of_a_start_without_people_are_known_where_the_data_have_people
             assert len(repredict(run, tmp_path / "other", device="cpu").frame) == 16
 
 
+@pytest.mark.parametrize(("init", "said"), [
+    ({**FER, "people": []}, "nobody in which was trained on by the run itself; whom its start had seen is unknown; classes"),
+    ({**SAID, "people": [], "trained_on": "ImageNet"}, "by the run itself; whom its start had seen is unknown; classes"),
+    (KNOWN, "nobody in which was trained on; classes"), (None, "nobody in which was trained on; classes"),
+])
+def test_of_a_start_without_people_nobody_says_whom_it_had_seen(folds, other, tmp_path, init, said):
+    """Seen red: nobody was said to have been trained on, of a start from FER2013 and of a file of weights."""
+    run = shutil.copytree(folds / "cnn" / "fold0", tmp_path / "run")
+    content = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**content, "init": init}))
+    assert said in repredict(run, other(), device="cpu").notes[0]
+
+
 def test_people_of_the_cropped_copy_are_those_of_ck_plus(folds, other, tmp_path):
     """Seen red: CK+48 under its own name counted as other people."""
     run = shutil.copytree(folds / "cnn" / "fold0", tmp_path / "run")

@@ -26,7 +26,7 @@ from fer_model.runs.faces import faces_of, faces_of_run, how_framed, unlike
 from fer_model.runs.folder import RunFolder
 from fer_model.runs.given_weights import refuse_same_pictures
 from fer_model.runs.predictions import predictions_frame
-from fer_model.runs.pretrained import databases_seen
+from fer_model.runs.pretrained import databases_seen, names_people
 from fer_model.runs.trained import TrainedRun, load_run
 from fer_model.stages.classifier import VOTES, probabilities
 
@@ -113,9 +113,14 @@ def _elsewhere(trained: TrainedRun, data: Path) -> tuple[pd.DataFrame, tuple[str
             f" the run has {', '.join(trained.classes)}, the data {', '.join(theirs) or '(none)'}"
         )
     used = rows[rows["expression"].isin(shared)].reset_index(drop=True)
-    unknown = not trained.identities or not are_known(rows["subject"])
-    who = f"{UNKNOWN}, so nobody can say whether some were trained on" if unknown else "nobody in which was trained on"
-    notes = [f"Tested on {data}{';' if unknown else ','} {who}; classes that both have: {', '.join(shared)}."]
+    start, nobody = trained.content["init"], "nobody in which was trained on"
+    if not trained.identities or not are_known(rows["subject"]):
+        who = f"; {UNKNOWN}, so nobody can say whether some were trained on"
+    elif start and not names_people(start):
+        who = f", {nobody} by the run itself; whom its start had seen is unknown"
+    else:
+        who = f", {nobody}"
+    notes = [f"Tested on {data}{who}; classes that both have: {', '.join(shared)}."]
     notes += _spelled_like(known, one_name_each(people_in(used)))
     if trained.content.get("drawn") and read_settings(data)["drawn"]:
         notes += _same_seed(databases, set(rows["dataset"]))
