@@ -71,4 +71,5 @@ def _check_keys(hints: dict, value: dict, where: str, closed: bool) -> None:
 
 
 def _inside(where: str, name: str) -> str:
-    return f"{where}.{name}" if where else name
+    shown = name if name.isprintable() else repr(name)                   # a key of a damaged file may hold a line break
+    return f"{where}.{shown}" if where else shown

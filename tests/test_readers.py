@@ -130,6 +130,12 @@ def test_what_does_not_fit_is_named_by_its_place(change, said):
             schema.read(Outer, {key: value for key, value in FITS.items() if key != name}, "o")
 
 
+def test_a_key_that_breaks_the_line_leaves_the_message_on_one():
+    """Seen red: hypothesis drew settings whose `skipped` had a line break for a reason."""
+    with pytest.raises(ValueError, match=r"^skipped\.'\\n' must be a whole number, not None$"):
+        schema.read(dict[str, int], {"\n": None}, "skipped")
+
+
 @MANY
 @given(data=st.data())
 def test_settings(folder, data):
