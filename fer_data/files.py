@@ -21,9 +21,9 @@ from fer_data.errors import StorageError, UnreadableError
 from fer_data.text import listed
 
 __all__ = [
-    "growing", "is_part", "json_bytes", "left_over", "make_folder", "occupied", "opened", "parse_object", "parts_of", "read_file",
-    "remove_durably", "reported", "sealed_json", "sha256_of_bytes", "sha256_of_file", "sha256_of_sources", "shown", "unseal",
-    "why_not_listed", "why_unreadable", "write_bytes_atomically", "write_json_atomically",
+    "growing", "is_part", "json_bytes", "left_over", "make_folder", "occupied", "opened", "parse_object", "read_file",
+    "remove_durably", "reported", "sealed_json", "sha256_of_bytes", "sha256_of_file", "sha256_of_sources", "shown", "unfinished_in",
+    "unseal", "why_not_listed", "why_unreadable", "write_bytes_atomically", "write_json_atomically",
 ]
 
 _TOKEN = "[0-9a-f]" * 16              # what makes the name of a part its writer's own
@@ -112,7 +112,7 @@ def _part_for(path: Path) -> Path:
     return path.with_name(f"{head}.{secrets.token_hex(8)}.part")
 
 
-def parts_of(folder: Path, pattern: str) -> list[Path]:
+def unfinished_in(folder: Path, pattern: str) -> list[Path]:
     """Return the parts in `folder` of files that match `pattern`, of names of up to 100 bytes, sorted; `name.part` is an earlier version's.
 
     Only who keeps other writers out knows that they are left-overs.
@@ -121,7 +121,7 @@ def parts_of(folder: Path, pattern: str) -> list[Path]:
 
 
 def is_part(path: Path, *names: str) -> bool:
-    """Return whether a path is a part of a file of one of these names, as parts_of finds them."""
+    """Return whether a path is a part of a file of one of these names, as unfinished_in finds them."""
     return any(fnmatchcase(path.name, f"{name}{token}.part") for name in names for token in (f".{_TOKEN}", ""))
 
 

@@ -68,7 +68,7 @@ MUTATIONS = [
     # what lies on disk
     ("fer_data/store/folder.py", "if held != dataset:", "if False:", "tests/test_folder.py -k another_database"),
     ("fer_data/store/folder.py", "lambda path: path.name in (_LOCK, _OWNER) or", "lambda path: True or", "tests/test_folder.py -k of_others"),
-    ("fer_data/store/folder.py", 'parts_of(out, pattern)', 'parts_of(out, "*")', "tests/test_folder.py -k left_overs"),
+    ("fer_data/store/folder.py", 'unfinished_in(out, pattern)', 'unfinished_in(out, "*")', "tests/test_folder.py -k left_overs"),
     ("fer_data/store/folder.py", "if root.resolve() in (out.resolve(), *out.resolve().parents):",
      "if root == out:", "tests/test_folder.py -k into_the_database"),
     ("fer_data/store/manifest.py", '"report.html", "card.md", "croissant.json"):', '"report.html"):', "tests/test_folder.py -k outlive"),

@@ -138,5 +138,5 @@ def test_parts_are_told_from_files_of_others(tmp_path):
     ours = [f"a.json.{token}.part", "a.json.part"]
     for name in (*ours, f"b.json.{token}.part", "a.json.notes.part", f"a.json.{token}", "a.json"):
         (tmp_path / name).write_bytes(b"")
-    assert [path.name for path in files.parts_of(tmp_path, "a.json")] == ours
+    assert [path.name for path in files.unfinished_in(tmp_path, "a.json")] == ours
     assert sorted(path.name for path in tmp_path.iterdir() if files.is_part(path, "x", "a.json")) == ours

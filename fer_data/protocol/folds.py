@@ -18,7 +18,7 @@ from fer_data.people import one_name
 from fer_data.text import natural_key, unknown
 
 __all__ = ["OFFICIAL", "RULES", "SEEDED", "assign", "step", "stratified", "shuffled", "repeated", "inner_validation",
-           "refuse_shared_subjects"]
+           "refuse_shared_subjects", "scikit_learn_seed"]
 
 Labels = Mapping[str, Sequence[str]]   # subject -> the expression of each of its labelled sequences
 
@@ -47,11 +47,10 @@ def stratified(labels: Labels, folds: int, seed: int = 0) -> dict[str, int]:
     if most < folds:
         raise DatasetError(f"stratifying folds: {folds} folds are too many; choose at most {most}, the sequences of the commonest class")
     fold_of = {}
-    state = seed if seed < 2**32 else np.random.RandomState(np.random.MT19937(seed))         # seeds of scikit-learn have 32 bits
     with warnings.catch_warnings():
         # Expressions with fewer sequences than folds are a fact of these databases; the audit names the folds without them.
         warnings.filterwarnings("ignore", message="The least populated class in y", category=UserWarning)
-        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=state)
+        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=scikit_learn_seed(seed))
         for fold, (_, test) in enumerate(splitter.split(expressions, expressions, groups)):
             fold_of.update({subjects[groups[index]]: fold for index in test})
     empty = sorted(set(range(folds)) - set(fold_of.values()))
@@ -176,3 +175,8 @@ def _check(labels: Labels, seed: int, doing: str) -> None:
     for subject, expressions in labels.items():
         if not expressions or isinstance(expressions, str) or not all(isinstance(name, str) for name in expressions):
             raise DatasetError(f"{doing}: each subject needs a list of one or more expressions, got {expressions!r} for {subject}")
+
+
+def scikit_learn_seed(seed: int) -> int | np.random.RandomState:
+    """Return a seed, at least 0, as scikit-learn takes it: one of more than 32 bits as a generator that is begun with it."""
+    return seed if seed < 2**32 else np.random.RandomState(np.random.MT19937(seed))

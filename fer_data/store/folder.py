@@ -22,10 +22,10 @@ from fer_data.files import (
     is_part,
     make_folder,
     occupied,
-    parts_of,
     remove_durably,
     reported,
     sealed_json,
+    unfinished_in,
     unseal,
     write_bytes_atomically,
     write_json_atomically,
@@ -109,7 +109,7 @@ def remove_surplus(out: Path, keep: Collection[str]) -> None:
 def _remove_parts(out: Path) -> None:
     """Remove what an interrupted run was writing when it ended."""
     for pattern in _WRITTEN:
-        for path in parts_of(out, pattern):
+        for path in unfinished_in(out, pattern):
             remove_durably(path)
 
 

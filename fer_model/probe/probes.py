@@ -34,6 +34,7 @@ from sklearn.metrics import roc_curve
 from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
 
+from fer_data.protocol.folds import scikit_learn_seed
 from fer_model.errors import RunError
 from fer_model.probe.features import Samples
 
@@ -140,8 +141,7 @@ def _classifier(kind: str, seed: int):
     """Return an unfitted classifier; both are stopped by their own tolerance, not by the number of iterations."""
     if kind == "linear":
         return LogisticRegression(C=1.0, max_iter=5000)
-    state = seed if seed < 2**32 else np.random.RandomState(np.random.MT19937(seed))         # seeds of scikit-learn have 32 bits
-    return MLPClassifier((HIDDEN,), alpha=0.01, max_iter=5000, random_state=state)
+    return MLPClassifier((HIDDEN,), alpha=0.01, max_iter=5000, random_state=scikit_learn_seed(seed))
 
 
 def _right(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray, width: int, seed: int) -> dict[str, np.ndarray]:

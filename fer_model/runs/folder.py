@@ -34,7 +34,7 @@ import pandas as pd
 
 import fer_data
 from fer_data.errors import BusyError
-from fer_data.files import make_folder, occupied, parts_of, remove_durably, reported, sha256_of_sources, write_json_atomically
+from fer_data.files import make_folder, occupied, remove_durably, reported, sha256_of_sources, unfinished_in, write_json_atomically
 from fer_data.text import natural_key
 from fer_model.config import STAGES_OF, TrainConfig, from_json
 from fer_model.data.fold import Fold, Prepared, people_in
@@ -114,8 +114,8 @@ def locked(path: Path):
 
 def _remove_parts(path: Path) -> None:
     """Remove what only training writes and did not finish when it was killed: each try would leave another copy of the weights."""
-    exported = [part for name in EXPORTS for part in parts_of(path, name)]                       # may be written right now
-    for part in (*parts_of(path, "checkpoints/*"), *parts_of(path, "*.safetensors")):
+    exported = [part for name in EXPORTS for part in unfinished_in(path, name)]                       # may be written right now
+    for part in (*unfinished_in(path, "checkpoints/*"), *unfinished_in(path, "*.safetensors")):
         if part not in exported:
             remove_durably(part)
 
