@@ -103,7 +103,7 @@ MUTATIONS = [
     # folds and facts
     ("fer_data/protocol/folds.py", "rank % folds for rank, subject",
      "rank // folds % folds for rank, subject", "tests/test_folds.py -k literature"),
-    ("fer_data/protocol/folds.py", "shuffle=True, random_state=state", "shuffle=False", "tests/test_folds.py -k seeds_decide"),
+    ("fer_data/protocol/folds.py", "shuffle=True, random_state=scikit_learn_seed(seed)", "shuffle=False", "tests/test_folds.py -k seeds_decide"),
     ("fer_data/protocol/folds.py", "for rank, subject in enumerate(subjects) for _ in labels[subject]]",
      "for rank, subject in enumerate(reversed(subjects)) for _ in labels[subject]]", "tests/test_folds.py -k balanced"),
     ("fer_data/protocol/folds.py", "\"shuffled\", folds, seed + repetition)",
