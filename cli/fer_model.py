@@ -34,7 +34,8 @@ def main():
 
 PRESET_HELP = (
     "smoke: seconds; small: minutes a fold on 2 cores; strong: small, longer, with mixup and averaged weights;"
-    " pretrained: small for a run that starts from another, shorter; paper: the paper's own (weeks without a GPU)."
+    " pretrained: small for a run that starts from another, shorter; paper: the paper's numbers where it gives them, DR-GAN's layers (weeks"
+    " without a GPU)."
 )
 preset_option = choice("--preset", PRESETS, PRESET_HELP, "preset_name", default="small")
 

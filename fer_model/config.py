@@ -209,7 +209,7 @@ class HeadConfig(_ClassifierConfig):
     local_features: int = 128         # open: length of FC_i, the last fully connected layer of a local CNN
     encoder_lr: float = 0.0           # Adam's step size of the encoder in stage 2; 0: it is frozen, section 3.2
     local_dropout: float = 0.0        # open: on each FC_i before the local CNN's own softmax
-    prediction: str = "joined"        # joined: the softmax of L5, the paper; mean: of the softmaxes of L_1 .. L_5
+    prediction: str = "joined"        # open: joined: the softmax of L5; mean: of the softmaxes of L_1 .. L_5
     mlp_features: int = 128           # open: length of f-mlp's hidden layer
     svm_c: float = 1.0                # open: f-svm's C, the weight of its squared hinge against the size of its weights
     svm_views: int = 10               # open: views of each face that f-svm is fitted on, once each; 1: the centre; 10: the

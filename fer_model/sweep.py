@@ -53,7 +53,9 @@ _CAUTION = (
 )
 _CLOSED = (
     "These figures are of training people who were set aside; no test fold was opened. They are no result: each is the best of several"
-    " looks, and the best line was chosen by them. `fer-model crossval` with the settings of the line that you choose tests it."
+    " looks, and the best line was chosen by them. `fer-model crossval` with the settings of the line that you choose tests it; but who was"
+    " set aside in one fold is tested in another: a figure without this needs the choice made in each fold (`sweep --folds N`, then"
+    " `train --fold N`)."
 )
 
 

@@ -509,7 +509,7 @@ def test_a_method_of_the_paper_stands_beside_its_own_row(tmp_path, method, publi
     view = report["paper"][0]
     assert f"{published} published, {view['ours'][0]['mean_of_folds']} here (mean of folds, per frame); {differs}" in page.text
     assert "; ours started from random weights." in page.text and not view["comparable"]
-    assert "preset smoke, not the networks and budgets of the paper" in page.text
+    assert "preset smoke, not preset paper, which has the numbers that the paper gives" in page.text
     own = runs.write_method(tmp_path / "own", method="deae", dataset="ck+", change=lambda content: content.update(drawn=False))
     assert not any("published" in caveat for caveat in write([own], tmp_path / "other")[1]["paper"][0]["caveats"])
 

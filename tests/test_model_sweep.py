@@ -212,11 +212,13 @@ def test_choosing_by_validation_opens_no_test_face(tiny_prepared, seen_before, t
 
 
 def test_what_was_not_tested_is_no_figure_of_a_fold(tiny_prepared, seen_before, tmp_path):
-    """Nor is it resumed as a run that is. Seen red: without the check, a file of predictions that is not there."""
+    """Nor is it resumed as a run that is. Seen red: without the check, a file of predictions that is not there; without
+    a word of where the people who choose are tested."""
     words = ("--data", tiny_prepared, "--method", "cnn", "--preset", "smoke", "--init", seen_before)
     sets = [word for one in (*CHOOSING, "cnn.kimg=0.016") for word in ("--set", one)]
     said = call("sweep", *words, *sets, "--set", "cnn.frozen=0,1", "--folds", "0", "--run", tmp_path / "s", "--devices", "cpu")
     assert "no test fold was opened" in said and "validation" in said and "per frame" not in said.split("settings")[1]
+    assert "set aside in one fold is tested in another" in " ".join(said.split())
     run = next((tmp_path / "s").glob("cnn-pretrained-validation-*cnn.frozen1"))
     for path in (run, run / "fold0"):
         for doing in (("evaluate", path), ("report", path, "-o", tmp_path / "out")):

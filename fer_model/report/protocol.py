@@ -208,7 +208,8 @@ def _other_networks(figures: Sequence[SeedFigures]) -> list[str]:
         if (preset := one.method.config.get("preset")) != "paper":
             presets.setdefault(preset, []).append(one.name)
     return [
-        f"{listed(names)}: preset {preset}, not the networks and budgets of the paper (preset paper)." for preset, names in presets.items()
+        f"{listed(names)}: preset {preset}, not preset paper, which has the numbers that the paper gives."
+        for preset, names in presets.items()
     ]
 
 

@@ -7,7 +7,7 @@ Out: GanStage, for engine.loop.run_stage; its weights are encoder, decoder and d
     generator                   G: encoder G_en, decoder G_de; fake = G(x, I, z)
     discriminator               D = [D^e, D^i]
     codes                       I, one-hot over the N_i training identities of the fold
-    noise                       z ~ U(-1, 1)^{N_z}
+    noise                       z ~ U(-1, 1)^{N_z} (open)
     target                      y^id2, the target identity: the one that I codes
 
 Where people are unknown (pre-training alone), nobody can be named and nobody asked for. Then N_i is 0: D has no D^i, both equations lose

@@ -8,7 +8,7 @@ Out: HeadStage, for engine.loop.run_stage; its weights are encoder and head.
                                 above 0, which the paper has not, its weights move too. Of DeRL it is the whole G
     taps                        output of the intermediate layers, the expressive component
     head.local                  the four local CNNs, L_1 .. L_4
-    head.classifier             f(x) with the last fully connected layers, L_5: the prediction
+    head.classifier             f(x) with the last fully connected layers, L_5: the prediction (open)
 
 Variant f-mlp has L_5 alone, the classifier of an MLP on f(x). Variant f-svm is in svm.py.
 """

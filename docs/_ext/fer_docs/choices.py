@@ -38,6 +38,7 @@ WHY = {
     "head.dropout": "The paper names none. Preset `small` uses 0.5, as its baseline does.",
     "head.label_smoothing": "The paper names none. Preset `small` uses 0.1, as its baseline does.",
     "head.local_dropout": "The paper names none.",
+    "head.prediction": "L5 is the only output that sees everything. The paper does not say which one predicts.",
     "head.mlp_features": "As FC_i.",
     "head.svm_c": "scikit-learn's default.",
     "head.svm_views": "All 110 take eleven times as long to fit.",
@@ -48,7 +49,7 @@ WHY = {
     "cnn.betas": "As in stage 1.",
     "judges.betas": "Not part of the method.",
     "neutral.betas": "As DE-GAN's.",
-    "neutral.epochs": "As DE-GAN's, which follows DeRL in much.",
+    "neutral.epochs": "As DE-GAN's, which seems to have its second stage from DeRL; it does not say so.",
     "neutral.pixels": "The usual weight in conditional GANs on pairs of pictures (Isola et al., CVPR 2017).",
     "iacnn.betas": "As the baseline's.",
     "iacnn.label_smoothing": "As the baseline's.",
@@ -57,7 +58,9 @@ WHY = {
     "iacnn.dropout": "As the baseline's.",
     "iacnn.branch": "Both branches together are as long as the baseline's hidden layer.",
     "iacnn.margin": "Distances start far below it. Not tuned.",
-    "iacnn.contrast_expression": "At 1 the softmax learned little. Of 0.01, 0.1 and 1 it was the best on people set aside.",
+    "iacnn.contrast_expression": (
+        "At 1 the softmax learned little. Of 0.01, 0.1 and 1 it was the best on people set aside in folds 0 to 2, who are tested in others."
+    ),
     "iacnn.contrast_identity": "As for `contrast_expression`.",
     "iacnn.softmax_expression": "Both softmaxes count alike. Not tuned.",
     "iacnn.same_person": "Two random faces show one person in a hundredth of the cases: the loss would see hardly a pair that is the same.",
