@@ -16,6 +16,7 @@ from cli.fer_data import main
 from fer_data.datasets.adapters import ADAPTERS
 from fer_data.datasets.ck_plus import read_emotion
 from fer_data.datasets.folder import pattern_to_regex
+from fer_data.datasets.oulu_casia import part_of
 from fer_data.errors import DatasetError, FerError
 from fer_data.labels import EXPRESSIONS
 from fer_data.records import NOT_SELECTED, UNUSABLE
@@ -625,7 +626,7 @@ def test_oulu_parts_are_chosen_and_the_others_are_one_row_a_sequence(tmp_path):
     assert [(skip.subject, skip.sequence, skip.frames, skip.detail) for skip in found.skipped[:2]] == [
         ("P009", "NI-Strong-Happiness", 11, "NI/Strong (original)"), ("P009", "NI-Strong-Surprise", 4, "NI/Strong (original)"),
     ]
-    assert len(found.skipped) == 6
+    assert len(found.skipped) == 6 and all(part_of(skip.sequence) == skip.detail for skip in found.skipped)
     with pytest.raises(DatasetError, match=r"NI/Weak of the original or cropped tree is not there; there is NI/Strong \(original\), "):
         ADAPTERS["oulu"](tmp_path, light="weak", spectrum="nir")
     with pytest.raises(DatasetError, match="unknown light 'bright'; choose strong, weak or dark"):
@@ -642,6 +643,9 @@ def test_the_original_pictures_of_oulu_are_preferred_and_it_is_said(tmp_path):
     cropped = ADAPTERS["oulu"](tmp_path, tree="cropped")
     assert summary(cropped.sequences) == ["P001/VL_Acropped-Strong-Anger anger 4"]
     assert sum(skip.frames for skip in cropped.skipped) == 4
+    assert (part_of("VL_Acropped-Strong-Anger"), part_of("VL-Strong-Anger"), part_of("001")) == (
+        "VL/Strong (cropped)", "VL/Strong (original)", "",
+    )
 
 
 # --- BU-4DFE ----------------------------------------------------------------------------------------------------------

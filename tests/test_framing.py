@@ -128,6 +128,12 @@ def test_evaluate_says_it_and_puts_it_into_its_json(run, write_tiny, tmp_path):
     assert "faces" not in found and "notes" not in found
 
 
+def test_a_run_says_which_frames_were_taken_and_with_which_options(run):
+    """Seen red: neither in config.json."""
+    content = RunFolder(run).read_content()
+    assert (content["frame_rule"], content["options"]) == ("all", {})
+
+
 def test_a_run_that_does_not_say_is_asked_for_its_folder(run):
     content = RunFolder(run).read_config()[1]
     assert faces_of_run(content)["landmarks"] == "none" == faces_of_run({**content, "faces": None})["landmarks"]

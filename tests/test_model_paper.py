@@ -30,7 +30,8 @@ def test_counts_are_those_of_the_database(table):
     """Seen red: 1,400 faces for Oulu-CASIA."""
     facts = load_facts(table.dataset)
     assert (table.subjects, table.sequences, table.images) == (facts.subjects, facts.sequences, facts.images)
-    assert table.images == 3 * table.sequences
+    assert table.images == 3 * table.sequences and set(table.expressions) == set(facts.expressions)
+    assert table.frame_rule == (facts.frame_rule if table.dataset != "mmi" else "middle-three")
     assert f"for {({6: 'six', 7: 'seven'})[len(facts.expressions)]} expressions" in table.caption
 
 

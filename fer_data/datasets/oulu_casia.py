@@ -31,7 +31,7 @@ from fer_data.pictures.file_kinds import is_picture
 from fer_data.records import Frame, Scan, Sequence, Skip
 from fer_data.text import natural_key, unknown
 
-__all__ = ["LIGHTS", "SPECTRA", "TREES", "scan"]
+__all__ = ["LIGHTS", "SPECTRA", "TREES", "part_of", "scan"]
 
 LIGHTS = {"strong": "Strong", "weak": "Weak", "dark": "Dark"}        # option -> folder
 SPECTRA = {"vis": "VL", "nir": "NI"}
@@ -43,6 +43,7 @@ _FRAME = re.compile(
     rf"(?P<expression>{'|'.join(_EXPRESSION)})/(?P<number>\d{{1,6}})\.{PICTURE}",
     re.IGNORECASE | re.ASCII,
 )
+_SEQUENCE = re.compile(r"(?P<spectrum>NI|VL)(?P<cropped>_Acropped)?-(?P<light>Strong|Weak|Dark)-")      # as _name writes it
 _MEMBER = "an Oulu-CASIA picture is named VL/Strong/P001/Anger/000.jpeg"
 
 
@@ -119,6 +120,16 @@ def _choose(root: Path, parts, spectrum: str, light: str, tree: str) -> _Part:
 def _name(part: _Part, key: tuple[str, str]) -> str:
     """Return the id of a sequence, unique within the subject over all parts that may be prepared."""
     return f"{part.spectrum}{'_Acropped' if part.tree == 'cropped' else ''}-{part.light}-{key[1]}"
+
+
+def part_of(sequence: str) -> str:
+    """Return the part of the database that the id of a sequence names; "" if it is no id of this database.
+
+    >>> part_of("VL-Strong-Anger"), part_of("NI_Acropped-Dark-Fear"), part_of("003")
+    ('VL/Strong (original)', 'NI/Dark (cropped)', '')
+    """
+    match = _SEQUENCE.match(sequence)
+    return str(_Part("cropped" if match["cropped"] else "original", match["spectrum"], match["light"])) if match else ""
 
 
 def _in_natural_order(item) -> tuple:

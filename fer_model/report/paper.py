@@ -10,6 +10,8 @@ arXiv 1912.01456, section 4.2. Numbers, names and settings stand as printed; a r
 
 from dataclasses import dataclass
 
+from fer_data.labels import BASIC
+
 __all__ = ["CITATION", "MEASURE", "ROWS_HERE", "TABLES", "PaperRow", "PaperTable", "table_of"]
 
 CITATION = (
@@ -41,14 +43,18 @@ class PaperTable:
     sequences: int
     images: int                       # faces: three frames of each sequence
     frames: str                       # which three
+    frame_rule: str                   # the same, of fer_data.protocol.peaks
+    expressions: tuple[str, ...]
     folds: int
     rows: tuple[PaperRow, ...]
     note: str                         # what its arithmetic says about the unit
+    part: str = ""                    # of Oulu-CASIA, as oulu_casia.part_of names it
 
 
 _CK_PLUS = PaperTable(
     1, "ck+", "CK+", "10-fold Average Accuracy for seven expressions classification",
     subjects=118, sequences=327, images=981, frames="the last three frames of each sequence", folds=10,
+    frame_rule="last-three", expressions=("contempt", *BASIC),
     rows=(
         PaperRow("HOG 3D", "Dynamic", 91.44, 8),
         PaperRow("3DCNN", "Dynamic", 85.90, 14),
@@ -65,6 +71,7 @@ _CK_PLUS = PaperTable(
 _MMI = PaperTable(
     2, "mmi", "MMI", "10-fold Average Accuracy for six expressions classification",
     subjects=31, sequences=208, images=624, frames="the three middle frames of each sequence", folds=10,
+    frame_rule="middle-three", expressions=BASIC,
     rows=(
         PaperRow("HOG 3D", "Dynamic", 60.89, 8),
         PaperRow("STM-Explet", "Dynamic", 75.12, 25),
@@ -80,6 +87,7 @@ _MMI = PaperTable(
 _OULU = PaperTable(
     3, "oulu", "Oulu-CASIA", "10-fold Average Accuracy for six expressions classification",
     subjects=80, sequences=480, images=1440, frames="the last three frames of each sequence; visible light, strong illumination", folds=10,
+    frame_rule="last-three", expressions=BASIC, part="VL/Strong (original)",
     rows=(
         PaperRow("HOG 3D", "Dynamic", 70.63, 8),
         PaperRow("STM-Explet", "Dynamic", 74.59, 25),

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 
+from fer_data.datasets.oulu_casia import part_of
 from fer_data.datasets.published import FILES, ck_plus_subjects, load_facts, parts_of
 from fer_data.report.content import Finding
 from fer_data.text import counted, listed, named, percent
+from fer_model.config import shown
 from fer_model.evaluate.figures import REPLICATES
 from fer_model.evaluate.pooled import SeedFigures
 from fer_model.report.paper import ROWS_HERE, PaperTable, table_of
@@ -99,6 +101,8 @@ def protocol(method: Method) -> list[tuple[str, str]]:
     rows = [
         ("Database", database_name(method)),
         ("Faces", _faces(method)),
+        ("Frames", f"by rule {rule}" if (rule := method.content.get("frame_rule")) else ""),
+        ("Prepared with", _options(method)),
         ("People name the intended expression in", "; ".join(map(_share_of, human_of(method)))),
         ("Folds", "; ".join(_folds(method, seed) for seed in method.seeds)),
         ("Trained on", f"{_range(n_train)} faces of {_range(people)} people in each fold"),
@@ -140,8 +144,8 @@ def paper_views(figures: Sequence[SeedFigures]) -> list[PaperView]:
     result = []
     for _, mine in sorted(views.items()):
         table = table_of(mine[0].method.content["dataset"])
-        caveats = [*dict.fromkeys(caveat for one in mine for caveat in _of_other_faces(one, table)), *_other_counts(mine, table)]
-        caveats += [*_other_networks(mine), *(caveat for one in mine for caveat in _published(one, table))]
+        caveats = [*dict.fromkeys(caveat for one in mine for caveat in _of_other_faces(one, table)), *_other_choices(mine, table)]
+        caveats += [*_other_counts(mine, table), *_other_networks(mine), *(caveat for one in mine for caveat in _published(one, table))]
         result.append(PaperView(table, tuple(_our_row(one, table) for one in mine), tuple(caveats)))
     return result
 
@@ -171,6 +175,38 @@ def _of_other_faces(one: SeedFigures, table: PaperTable) -> list[str]:
     return found
 
 
+def _other_choices(figures: Sequence[SeedFigures], table: PaperTable) -> list[str]:
+    """Return which rows of ours are of another part of the database, of frames chosen otherwise, or of other expressions."""
+    found: dict[str, list[str]] = {}
+    for one in figures:
+        for what in (_other_part(one, table), _other_frames(one, table), _other_expressions(one, table)):
+            if what:
+                found.setdefault(what, []).append(one.name)
+    return [f"{listed(names)}: {what}." for what, names in found.items()]
+
+
+def _other_part(one: SeedFigures, table: PaperTable) -> str:
+    """The ids of the sequences tested name the part: of any run, and of option `auto` the tree that was there."""
+    parts = {part_of(sequence) for sequence in one.method.predictions(one.seed)["sequence"]} if table.part else set()
+    others = sorted(parts - {table.part, ""})
+    return f"faces of {listed(others)}, where the paper has {table.part}" if others else ""
+
+
+def _other_frames(one: SeedFigures, table: PaperTable) -> str:
+    dataset, rule = one.method.content["dataset"], one.method.content.get("frame_rule")
+    if rule == (table.frame_rule if dataset == table.dataset else load_facts(dataset).frame_rule):
+        return ""
+    chosen = f"frames by rule {rule}" if rule else "the run does not say which frames were taken"
+    return f"{chosen}, where the paper has {table.frames}"
+
+
+def _other_expressions(one: SeedFigures, table: PaperTable) -> str:
+    ours, theirs = one.pooled.classes, table.expressions
+    more, less = ([name for name in these if name not in those] for these, those in ((ours, theirs), (theirs, ours)))
+    parts = [f"{word} {listed(names)}" for word, names in (("with", more), ("without", less)) if names]
+    return f"{counted(len(ours), 'expression')} ({', '.join(parts)}), where the paper has {len(theirs)}" if parts else ""
+
+
 def _other_counts(figures: Sequence[SeedFigures], table: PaperTable) -> list[str]:
     """Return which rows of ours have other folds, or were tested on other numbers of people, sequences and faces."""
     folds, counts = {}, {}
@@ -185,7 +221,10 @@ def _other_counts(figures: Sequence[SeedFigures], table: PaperTable) -> list[str
     there = table.subjects, table.sequences, table.images
     for here, names in counts.items():
         if here != there:
-            parts = [f"{a:,} of {b:,} {what}" for a, b, what in zip(here, there, ("people", "sequences", "faces"), strict=True)]
+            parts = [
+                f"{a:,} of {b:,} {what}" if a <= b else f"{a:,} {what} where it has {b:,}"
+                for a, b, what in zip(here, there, ("people", "sequences", "faces"), strict=True)
+            ]
             found.append(f"Of what the paper counts, {listed(names)} {'was' if len(names) == 1 else 'were'} tested on {listed(parts)}.")
     return found
 
@@ -296,6 +335,12 @@ def _faces(method: Method) -> str:
     """Return how the faces were framed, or "" if the run does not say."""
     faces = method.content.get("faces")
     return how_framed(faces) if faces else ""
+
+
+def _options(method: Method) -> str:
+    """Return the options of its database that a folder was prepared with, as the run has them; "" if there are none."""
+    given = {name: value for name, value in method.content.get("options", {}).items() if value not in (None, False, "")}
+    return ", ".join(f"{name} {shown(value)}" for name, value in given.items())
 
 
 def _budgets(methods: Sequence[Method]) -> list[Finding]:

@@ -4,7 +4,7 @@ In:  a path, a resolved configuration, a fold.
 Out: the folder, locked while a process writes to it.
 
     runs/ck+-degan-fold0/
-      config.json           resolved configuration, hash of the manifest, code version, how faces were found, classes, identities
+      config.json           resolved configuration, hash of the manifest, code version, how faces were found, frames, classes, identities
       log.jsonl             one line per tick
       checkpoints/          of the stage that is being trained
       gan.safetensors       stage 1 is complete: encoder, decoder, discriminator; with it a run of `fer-model pretrain` ends
@@ -225,6 +225,7 @@ class RunFolder:
                 "code_version": code_version(), "dataset": fold.dataset, "data": str(prepared.path),
                 "data_from_run": os.path.relpath(prepared.path.resolve(), self.path.resolve()),
                 "drawn": prepared.settings["drawn"], "faces": faces_of(prepared.settings),
+                "frame_rule": prepared.settings["frame_rule"], "options": prepared.settings["config"]["options"],
                 "classes": fold.classes, "identities": fold.identities,
                 "n_train": len(fold.train), "n_test": len(fold.test), "n_folds": fold.n_folds,
                 "n_validation": len(fold.validation), "validation_people": people_in(fold.validation),
