@@ -68,7 +68,7 @@ _FOLDS = (
 
 
 def prepare_options(*backends, people=True, from_neutral=True):
-    """Return a decorator that adds the options that every database has; the first of its landmark backends is the default.
+    """Return what every database's command takes, ROOT and OUT first; the first of its landmark backends is the default.
 
     people         whether they are known; else there are no folds, and so many pictures that views are virtual
     from_neutral   whether sequences begin with a neutral face
@@ -87,7 +87,8 @@ def prepare_options(*backends, people=True, from_neutral=True):
         flag("--distinct-subjects", "Ids that differ only in case, leading zeros or separators (1 and 001) are different people."),
         options.seed("fold_seed"),
     ] if people else []
-    added = [
+    return options.together(
+        click.argument("root", type=options.ROOT), click.argument("out", type=options.OUT_DIR),
         choice("--landmarks", backends, "Landmark backend. If it cannot run, the command stops; no other one is used."),
         *detector, *openface, *by_person,
         choice("--views", ["stored", "virtual"],
@@ -96,19 +97,10 @@ def prepare_options(*backends, people=True, from_neutral=True):
         choice("--colour", ["grey", "rgb"], "Channels of the faces."), options.workers(),
         click.option("--scheduler", metavar="ADDRESS", help=_SCHEDULER),
         options.dry_run(), flag("--strict", "Exit 1 if a frame that should be used cannot be used."), options.json(),
-    ]
-
-    def add(command):
-        for option in reversed(added):
-            command = option(command)
-        return command
-
-    return add
+    )
 
 
 @prepare.command("ck+")
-@click.argument("root", type=options.ROOT)
-@click.argument("out", type=options.OUT_DIR)
 @prepare_options("fan", "dlib", "dataset", "openface")
 def prepare_ck_plus(root, out, **given):
     """CK+ from its unpacked archives: the last three frames of each labelled sequence.
@@ -120,8 +112,6 @@ def prepare_ck_plus(root, out, **given):
 
 
 @prepare.command("ck48")
-@click.argument("root", type=options.ROOT)
-@click.argument("out", type=options.OUT_DIR)
 @prepare_options("none", "dlib", "fan")
 def prepare_ck48(root, out, **given):
     """CK+48: the 981 faces of 48x48 pixels, in a folder for each expression.
@@ -135,8 +125,6 @@ def prepare_ck48(root, out, **given):
 
 
 @prepare.command("mmi")
-@click.argument("root", type=options.ROOT)
-@click.argument("out", type=options.OUT_DIR)
 @click.option("--list", "listing", type=options.FILE,
               help="Use only the sequences in this list. A line is `happiness;50;3` or `S050_003_030.png`.")
 @choice("--frames", ["apex-or-middle-three", "middle-three", "all"],
@@ -152,8 +140,6 @@ def prepare_mmi(root, out, listing, **given):
 
 
 @prepare.command("oulu")
-@click.argument("root", type=options.ROOT)
-@click.argument("out", type=options.OUT_DIR)
 @choice("--light", ["strong", "weak", "dark"], "Illumination.")
 @choice("--spectrum", ["vis", "nir"], "Visible light or near infrared.")
 @choice("--tree", ["auto", "original", "cropped"], "Pictures as filmed, or as cropped by the authors. auto: as filmed, if they are there.")
@@ -168,8 +154,6 @@ def prepare_oulu(root, out, light, spectrum, tree, **given):
 
 
 @prepare.command("bu4dfe")
-@click.argument("root", type=options.ROOT)
-@click.argument("out", type=options.OUT_DIR)
 @click.option("--every", type=click.IntRange(1, 9999), default=1, show_default=True, metavar="N",
               help="Use every N-th frame, from the first.")
 @prepare_options("fan", "dlib", "openface")
@@ -186,8 +170,6 @@ _CLIP_FRAMES = ["middle-half", "middle-three", "all"]
 
 
 @prepare.command("crema-d")
-@click.argument("root", type=options.ROOT)
-@click.argument("out", type=options.OUT_DIR)
 @choice("--labels", ["intended", "face-vote"],
         "intended: what the actor was asked to show; face-vote: what most people saw in the face alone, without ties.")
 @click.option("--votes", cls=options.Option, type=options.FILE, show_default="the one below ROOT",
@@ -207,8 +189,6 @@ def prepare_crema_d(root, out, labels, votes, check_source, **given):
 
 
 @prepare.command("ravdess")
-@click.argument("root", type=options.ROOT)
-@click.argument("out", type=options.OUT_DIR)
 @choice("--channel", ["speech", "song", "both"], "What the actors do.")
 @choice("--modality", ["video-only", "with-sound"], "Which clip of each trial: both very likely show one take, so both are never used.")
 @choice("--intensity", ["both", "normal", "strong"], "How strongly the expression is shown. Neutral is always normal.")
@@ -223,8 +203,6 @@ def prepare_ravdess(root, out, channel, modality, intensity, no_calm, **given):
     """
     _prepare("ravdess", root, out, {"channel": channel, "modality": modality, "intensity": intensity, "calm": not no_calm}, **given)
 @prepare.command("fer2013")
-@click.argument("root", type=options.ROOT)
-@click.argument("out", type=options.OUT_DIR)
 @choice("--labels", ["fer2013", "ferplus"], "The labels of the database, or those of FER+, which are given with --votes.")
 @click.option("--votes", type=options.FILE, help="fer2013new.csv of FER+. Its rows are joined with those of the CSV file in their order.")
 @choice("--rule", ["majority", "argmax"], "How the votes of FER+ become a label: more than half, single votes dropped; or the most.")
@@ -244,8 +222,6 @@ def prepare_fer2013(root, out, labels, votes, rule, drop_duplicates, **given):
 
 
 @prepare.command("rafdb")
-@click.argument("root", type=options.ROOT)
-@click.argument("out", type=options.OUT_DIR)
 @choice("--tree", ["aligned", "original"], "Faces that the authors aligned, or the pictures as they were found: a face is looked for.")
 @prepare_options("none", "dlib", "fan", people=False)
 def prepare_rafdb(root, out, tree, **given):
@@ -261,8 +237,6 @@ def prepare_rafdb(root, out, tree, **given):
 
 
 @prepare.command("affectnet")
-@click.argument("root", type=options.ROOT)
-@click.argument("out", type=options.OUT_DIR)
 @choice("--classes", ["8", "7"], "Expressions. 7: without contempt, as many papers have it.")
 @prepare_options("none", "dlib", "fan", people=False)
 def prepare_affectnet(root, out, classes, **given):
@@ -275,8 +249,6 @@ def prepare_affectnet(root, out, classes, **given):
 
 
 @prepare.command("expw")
-@click.argument("root", type=options.ROOT)
-@click.argument("out", type=options.OUT_DIR)
 @prepare_options("none", "dlib", "fan", people=False)
 def prepare_expw(root, out, **given):
     """ExpW: each face that label.lst gives a box for. People unknown, no split: pre-train on it or test on it.
@@ -288,8 +260,6 @@ def prepare_expw(root, out, **given):
 
 
 @prepare.command("sfew")
-@click.argument("root", type=options.ROOT)
-@click.argument("out", type=options.OUT_DIR)
 @prepare_options("none", "dlib", "fan", people=False)
 def prepare_sfew(root, out, **given):
     """SFEW 2.0: the aligned faces of train and validation. People unknown; the labels of the test part are withheld.
@@ -301,8 +271,6 @@ def prepare_sfew(root, out, **given):
 
 
 @prepare.command("caer-s")
-@click.argument("root", type=options.ROOT)
-@click.argument("out", type=options.OUT_DIR)
 @prepare_options("fan", "dlib", people=False)
 def prepare_caer_s(root, out, **given):
     """CAER-S: the largest face of each scene. People unknown, train and test.
@@ -317,8 +285,6 @@ _TABLE = "Table, e.g. CSV, with the columns path, subject, expression[, sequence
 
 
 @prepare.command("folder")
-@click.argument("root", type=options.ROOT)
-@click.argument("out", type=options.OUT_DIR)
 @click.option("--labels", "index", cls=options.Option, formerly="--index", type=options.FILE, help=_TABLE)
 @click.option("--key", metavar="COLUMN", help="Column of --labels that names the pictures: path, name, or name without suffix.")
 @click.option("--label", metavar="COLUMN", help="Column of --labels with the expressions.")
@@ -364,10 +330,7 @@ def _prepare_by_form(dataset):
     if form.columns:
         wanted = ", ".join(form.columns.values())
         added.append(click.option("--labels", type=options.FILE, help=f"The database's table, with the columns {wanted}. It is needed."))
-    arguments = [click.argument("root", type=options.ROOT), click.argument("out", type=options.OUT_DIR)]
-    for option in reversed([*arguments, *added, prepare_options("fan", "dlib", "openface")]):
-        command = option(command)
-    prepare.command(dataset)(command)
+    prepare.command(dataset)(options.together(*added, prepare_options("fan", "dlib", "openface"))(command))
 
 
 for _dataset in FORMS:
@@ -678,19 +641,12 @@ def synth_ck_plus(out, as_json, **given):
 
 
 def synth_options(subjects, text):
-    """Return a decorator that adds the options that every synthetic database has."""
-
-    def add(command):
-        for option in (
-            options.json(), options.workers(),
-            flag("--traps", "Add what must not confuse `prepare`: litter, duplicates, broken files, sessions that cannot be used."),
-            options.seed(), number("--subjects", subjects, 1, text),
-            click.argument("out", type=options.OUT_DIR),
-        ):
-            command = option(command)
-        return command
-
-    return add
+    """Return what every synthetic database's command takes."""
+    return options.together(
+        click.argument("out", type=options.OUT_DIR), number("--subjects", subjects, 1, text), options.seed(),
+        flag("--traps", "Add what must not confuse `prepare`: litter, duplicates, broken files, sessions that cannot be used."),
+        options.workers(), options.json(),
+    )
 
 
 @synth.command("mmi")
@@ -816,12 +772,11 @@ def synth_web(dataset, forms, text):
     \b
     fer-data synth {dataset} synthetic-{dataset} --pictures 60 --traps
     """
-    for option in (
-        options.json(), options.workers(), flag("--traps", "Add what must not confuse `prepare`: litter, broken files, strays."),
-        options.seed(), number("--pictures", 300, 12, "Number of faces."), *from_forms, click.argument("out", type=options.OUT_DIR),
-    ):
-        draw = option(draw)
-    synth.command(dataset)(draw)
+    taken = options.together(
+        click.argument("out", type=options.OUT_DIR), *from_forms, number("--pictures", 300, 12, "Number of faces."), options.seed(),
+        flag("--traps", "Add what must not confuse `prepare`: litter, broken files, strays."), options.workers(), options.json(),
+    )
+    synth.command(dataset)(taken(draw))
 
 
 synth_web("rafdb", ["list", "original", "kaggle", "folders"], "a RAF-DB tree")

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from cli import common, options
-from cli.options import choice, flag, number
+from cli.options import choice, flag, number, together
 from fer_model.config import FOLD_RULES, HEADS, METHODS, NETWORKS, OFFICIAL, PRESETS, PRETRAINED, SELECTIONS, STAGES_OF
 
 __all__ = ["main"]
@@ -91,17 +91,6 @@ NAMED = {
     "selection": "selection", "head": "head.variant", "arch": "timm.arch",
     "kimg_gan": "gan.kimg", "kimg_head": "head.kimg", "kimg_cnn": "cnn.kimg",
 }
-
-
-def together(*decorators):
-    """Return several options as one decorator, in this order in the help."""
-
-    def decorate(command):
-        for decorator in reversed(decorators):
-            command = decorator(command)
-        return command
-
-    return decorate
 
 
 def layers(**fixed):

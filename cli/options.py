@@ -15,7 +15,7 @@ from fer_data.text import did_you_mean
 __all__ = [
     "Choice", "Existing", "Method", "Option", "DIR", "FILE", "NEW_FILE", "OUT_DIR", "PREPARED", "ROOT", "RUN", "RUN_OR_FILE",
     "choice", "flag", "listed", "number", "several", "data", "data_of_run", "device", "dry_run", "json", "landmarks", "out_file",
-    "out_folder", "own_code", "prepared", "run", "seed", "workers",
+    "out_folder", "own_code", "prepared", "run", "seed", "together", "workers",
 ]
 
 
@@ -104,6 +104,17 @@ class Option(click.Option):
     def get_help_extra(self, ctx):
         extra = super().get_help_extra(ctx)
         return {**extra, "default": self.show_default} if isinstance(self.show_default, str) else extra
+
+
+def together(*decorators: Callable) -> Callable:
+    """Return several options as one decorator, in this order in the help."""
+
+    def decorate(command):
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
 
 
 # --- kinds ------------------------------------------------------------------------------------------------------------
