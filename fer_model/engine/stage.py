@@ -162,7 +162,7 @@ class Stage(ABC):
 
     def buffers(self) -> dict[str, Tensor]:
         """Return state tensors other than the learners', for the checkpoint; they are restored in place."""
-        return {}
+        return {} if self.average is None else self.average.tensors()
 
     def restore_facts(self, facts: dict) -> None:
         """Take back what facts() returned."""

@@ -26,15 +26,14 @@ from fer_model.data.augment import draw_changes, strengthen
 from fer_model.data.batches import Batches
 from fer_model.data.fold import Fold
 from fer_model.engine import distributed
-from fer_model.engine.devices import autocast
 from fer_model.engine.kept import Average
 from fer_model.engine.randomness import stream
-from fer_model.engine.stage import Learner, Stage
+from fer_model.engine.stage import Learner
 from fer_model.losses import feature_difference, pixel_difference
 from fer_model.networks import BaselineCnn, ConditionalDecoder, Encoder, Generator, Norm1d, build, one_hot
 from fer_model.stages.classifier import view_inputs
 from fer_model.stages.critics import Critics
-from fer_model.stages.inputs import StageInputs
+from fer_model.stages.inputs import FoldStage, StageInputs
 
 __all__ = ["AutoencoderStage", "Partners", "Samples"]
 
@@ -108,15 +107,14 @@ class _Autoencoder(nn.Module):
         return self.generator.decoder(f, code), self.expression(self.norm(f)).float()
 
 
-class AutoencoderStage(Stage):
+class AutoencoderStage(FoldStage):
     """One learner, no adversary: pixels and critics' layers, by role."""
 
     name = "ae"
 
     def __init__(self, inputs: StageInputs):
+        super().__init__(inputs)
         config, fold, device = inputs.config, inputs.fold, inputs.device
-        super().__init__(config.ae)
-        self.run, self.fold, self.views, self.device = config, fold, inputs.views, device
         net, n_classes, n_people = config.network, len(fold.classes), len(fold.identities)
         self.critics = Critics(inputs.trained["critics"])
         self.batches = Batches(self.views.n_faces, self.config.batch, config.seed, self.name)
@@ -146,7 +144,7 @@ class AutoencoderStage(Stage):
     def compute(self, drawn: Mapping[str, Tensor], kind: int) -> dict[str, Tensor]:
         learner, size = self.learners["autoencoder"], self.run.network.image_size
         x, partner = (view_inputs(self.views, drawn[name], drawn["k"], size) for name in ("faces", "partner"))       # (B, C, S, S)
-        with autocast(self.device, self.run.precision):
+        with self.autocast():
             made, logits = learner.network(x, self.codes(drawn["target"]))                              # (B, C, S, S), (B, N_e)
         compared = self._compared(self.critics.pair(kind), x, partner, made, drawn["changes"])
         losses = {name: weight * loss for name, (weight, loss) in compared.items()}
@@ -164,7 +162,7 @@ class AutoencoderStage(Stage):
         made, shows_y, partner = (strengthen(faces, self.run.critics.stronger_views, changes) for faces in (made, shows_y, partner))
         whole, last = 0, 0
         for critic, real in zip(critics, (shows_y, partner), strict=True):
-            with autocast(self.device, self.run.precision):
+            with self.autocast():
                 seen = critic.scales(made)                               # layers of (B, ...)
                 with torch.no_grad():
                     wanted = critic.scales(real)
@@ -186,9 +184,6 @@ class AutoencoderStage(Stage):
 
     def samples(self, step: int) -> list[str]:
         return self.batches.names_at(step, self.fold.train["image_id"])
-
-    def buffers(self) -> dict[str, Tensor]:
-        return {} if self.average is None else self.average.tensors()
 
     def networks(self) -> dict[str, nn.Module]:
         return {"encoder": self.finished.encoder, "decoder": self.finished.decoder}

@@ -15,13 +15,12 @@ from fer_data.faces.views import N_VIEWS, view_of
 from fer_data.store.loader import CENTRE_VIEW, Views
 from fer_model.data.augment import draw_changes, draw_shares, mix, mixed_labels, strengthen
 from fer_model.data.batches import Batches
-from fer_model.engine.devices import autocast
 from fer_model.engine.kept import Average, Best
 from fer_model.engine.randomness import key_of, stream
-from fer_model.engine.stage import Learner, Stage
+from fer_model.engine.stage import Learner
 from fer_model.errors import RunError
 from fer_model.networks import AveragedCnns, to_input_size
-from fer_model.stages.inputs import StageInputs
+from fer_model.stages.inputs import FoldStage, StageInputs
 
 __all__ = ["VOTES", "Batch", "ClassifierStage", "centre_inputs", "probabilities", "view_inputs"]
 
@@ -43,15 +42,14 @@ class Batch(NamedTuple):
     dropout: Tensor                   # () int64, the key of this step
 
 
-class ClassifierStage(Stage):
+class ClassifierStage(FoldStage):
     """A learner that maps views to expressions. A subclass makes it and says which loss; with more than one network also which predict."""
 
     random_name: str | None = None    # under which random numbers are drawn; None: the stage's own name
     best: Best | None = None          # validation chooses: the best weights so far
 
     def __init__(self, inputs: StageInputs):
-        super().__init__(getattr(inputs.config, self.name))
-        self.run, self.fold, self.views, self.device = inputs.config, inputs.fold, inputs.views, inputs.device
+        super().__init__(inputs)
         self.validation, self.begun_with = inputs.validation, inputs.begun_with
         members = getattr(self.config, "members", 1)
         name = self.random_name or self.name
@@ -158,7 +156,7 @@ class ClassifierStage(Stage):
 
     def buffers(self) -> dict[str, Tensor]:
         best = {} if self.best is None else {f"best/{name}": tensor for name, tensor in self.best.tensors.items()}
-        return best if self.average is None else best | self.average.tensors()
+        return best | super().buffers()
 
     def facts(self) -> dict:
         return {} if self.best is None else self.best.facts()
@@ -166,9 +164,6 @@ class ClassifierStage(Stage):
     def restore_facts(self, facts: dict) -> None:
         if self.best is not None:
             self.best.restore(facts)
-
-    def autocast(self):
-        return autocast(self.device, self.run.precision)
 
     def samples(self, step: int) -> list[str]:
         return [name for batches in self.batches for name in batches.names_at(step, self.fold.train["image_id"])]

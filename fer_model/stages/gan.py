@@ -27,13 +27,12 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
 from fer_model.data.batches import Batches
-from fer_model.engine.devices import autocast
 from fer_model.engine.kept import Average
 from fer_model.engine.randomness import stream
-from fer_model.engine.stage import Learner, Stage
+from fer_model.engine.stage import Learner
 from fer_model.losses import DiscriminatorLoss, GeneratorLoss, discriminator_loss, generator_loss
 from fer_model.networks import Decoder, Discriminator, Encoder, Generator, build, one_hot, spectral, to_input_size
-from fer_model.stages.inputs import StageInputs
+from fer_model.stages.inputs import FoldStage, StageInputs
 
 __all__ = ["PHASES", "GanStage", "Phase", "at_rest", "draw_codes"]
 
@@ -101,15 +100,14 @@ def draw_codes(
     return target, torch.rand(n, n_noise, generator=generator) * 2 - 1
 
 
-class GanStage(Stage):
+class GanStage(FoldStage):
     """The two phases of DE-GAN and the schedule between them."""
 
     name = "gan"
 
     def __init__(self, inputs: StageInputs):
+        super().__init__(inputs)
         config, fold, device = inputs.config, inputs.fold, inputs.device
-        super().__init__(config.gan)
-        self.run, self.fold, self.views, self.device = config, fold, inputs.views, device
         net, n_identities = config.network, len(fold.identities)
         self.batches = Batches(self.views.n_faces, config.gan.batch, config.seed, self.name)
         self.expression = fold.expression_labels(device)                 # (n,) y^e
@@ -148,7 +146,7 @@ class GanStage(Stage):
         faces, target = drawn["faces"], drawn["target"]                  # (B,), (B,)
         x = to_input_size(self.views.batch(faces, drawn["k"]), self.run.network.image_size)   # (B, C, S, S)
         # G does not move before its own phase, so the fakes that D learns from are those that G is judged by.
-        with self._autocast():
+        with self.autocast():
             fake = self.generator(x, self.codes(target), drawn["noise"])                      # (B, C, S, S)
         batch = GanBatch(x, fake, self.expression[faces], self.identity[faces], target)
         losses: dict[str, Tensor] = {}
@@ -189,11 +187,8 @@ class GanStage(Stage):
         BN sees one kind at a time. In a batch of both, early fakes, which are noise, fill the batch's variance and press
         the real faces together: after 150 steps D named 27 % of the expressions and 16 % of the people, against 64 % and 47 %.
         """
-        with self._autocast():
+        with self.autocast():
             return self.discriminator(faces)
-
-    def _autocast(self):
-        return autocast(self.device, self.run.precision)
 
     def codes(self, target: Tensor) -> Tensor:
         """Return I (B, N_i), one-hot, for identities (B,); the decoder scales it by network.code_scale."""
@@ -224,7 +219,7 @@ class GanStage(Stage):
         self.intervals = dict(facts["intervals"])
 
     def buffers(self) -> dict[str, Tensor]:
-        return {"accuracy": self.accuracy} | ({} if self.average is None else self.average.tensors())
+        return {"accuracy": self.accuracy} | super().buffers()
 
     def networks(self) -> dict[str, nn.Module]:
         parts = {"encoder": self.finished.encoder, "decoder": self.finished.decoder}

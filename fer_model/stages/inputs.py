@@ -1,7 +1,7 @@
 """What a stage is made from, as one record: configuration, people, faces, device, and earlier networks.
 
 In:  a resolved TrainConfig, a Fold, its Views; the stages that are trained, one after another.
-Out: StageInputs, which the makers and watchers of registry.py take.
+Out: StageInputs, which the makers and watchers of registry.py take; FoldStage, what every stage that is made from them keeps.
 """
 
 from dataclasses import dataclass, field, replace
@@ -12,9 +12,10 @@ from torch import nn
 from fer_data.store.loader import Views
 from fer_model.config import TrainConfig
 from fer_model.data.fold import Fold
+from fer_model.engine.devices import autocast
 from fer_model.engine.stage import Stage
 
-__all__ = ["StageInputs"]
+__all__ = ["FoldStage", "StageInputs"]
 
 
 @dataclass(frozen=True)
@@ -41,3 +42,15 @@ class StageInputs:
     def encoder(self) -> nn.Module:
         """The latest encoder: what a head is trained on."""
         return [networks["encoder"] for networks in self.trained.values() if "encoder" in networks][-1]
+
+
+class FoldStage(Stage):
+    """A stage that learns from the faces of a fold; its `name` is that of its settings in the configuration."""
+
+    def __init__(self, inputs: StageInputs):
+        super().__init__(getattr(inputs.config, self.name))
+        self.run, self.fold, self.views, self.device = inputs.config, inputs.fold, inputs.views, inputs.device
+
+    def autocast(self):
+        """Return the context in which networks run; losses are computed outside it."""
+        return autocast(self.device, self.run.precision)

@@ -22,12 +22,11 @@ from fer_model.config import CnnConfig, TrainConfig
 from fer_model.data.augment import draw_changes, strengthen
 from fer_model.data.batches import Batches
 from fer_model.data.fold import Fold, people_in, people_of
-from fer_model.engine.devices import autocast
 from fer_model.engine.randomness import stream
-from fer_model.engine.stage import Learner, Stage
+from fer_model.engine.stage import Learner
 from fer_model.networks import BaselineCnn, build, to_input_size
 from fer_model.stages.classifier import centre_inputs
-from fer_model.stages.inputs import StageInputs
+from fer_model.stages.inputs import FoldStage, StageInputs
 
 __all__ = ["HELD_OUT", "JudgesStage", "Verdicts", "cells_seen", "held_out", "judge_network", "judged_real", "verdicts"]
 
@@ -78,15 +77,14 @@ def judge_network(config: TrainConfig, n_classes: int, stage: str = "judges") ->
     return BaselineCnn(config.network, CnnConfig(channels=sizes.channels, features=sizes.features, dropout=0.0), n_classes)
 
 
-class JudgesStage(Stage):
+class JudgesStage(FoldStage):
     """Two CNNs on the same real faces: which expression, which training person; one where people are unknown."""
 
     name = "judges"
 
     def __init__(self, inputs: StageInputs):
+        super().__init__(inputs)
         config, fold, device = inputs.config, inputs.fold, inputs.device
-        super().__init__(getattr(config, self.name))
-        self.run, self.fold, self.views, self.device = config, fold, inputs.views, device
         self.stronger_views = getattr(self.config, "stronger_views", 0.0)        # the judges have none
         self.kept = torch.from_numpy(np.flatnonzero(self.learned_from(fold, config)))                             # (m,) faces
         self.batches = Batches(len(self.kept), self.config.batch, config.seed, self.name)
@@ -121,7 +119,7 @@ class JudgesStage(Stage):
         losses = {}
         for name, learner in self.learners.items():
             learner.network.train()
-            with autocast(self.device, self.run.precision):
+            with self.autocast():
                 logits = learner.network(x)                              # (B, K)
             losses[name] = F.cross_entropy(logits, self.labels[name][faces])
             learner.descend(losses[name])

@@ -18,28 +18,27 @@ import torch
 from torch import Tensor, nn
 
 from fer_model.data.batches import Batches
-from fer_model.engine.devices import autocast
 from fer_model.engine.kept import Average
 from fer_model.engine.randomness import stream
-from fer_model.engine.stage import Learner, Stage
+from fer_model.engine.stage import Learner
 from fer_model.losses import pair_loss
 from fer_model.networks import NeutralGenerator, PairDiscriminator, build
 from fer_model.stages.classifier import view_inputs
 from fer_model.stages.gan import at_rest
-from fer_model.stages.inputs import StageInputs
+from fer_model.stages.inputs import FoldStage, StageInputs
 
 __all__ = ["NeutralStage"]
 
 
-class NeutralStage(Stage):
+class NeutralStage(FoldStage):
     """D, then G, on every batch of pairs."""
 
     name = "neutral"
 
     def __init__(self, inputs: StageInputs):
+        super().__init__(inputs)
         config, device, net = inputs.config, inputs.device, inputs.config.network
-        super().__init__(config.neutral)
-        self.run, self.fold, self.views, self.neutral, self.device = config, inputs.fold, inputs.views, inputs.neutral, device
+        self.neutral = inputs.neutral
         _, goes_with = inputs.fold.neutral()                             # (n,)
         self.faces = torch.nonzero(goes_with >= 0)[:, 0]                 # (m,) training faces that have a neutral one
         self.goes_with = goes_with[self.faces]                           # (m,)
@@ -63,7 +62,7 @@ class NeutralStage(Stage):
 
     def compute(self, drawn: Mapping[str, Tensor], kind: None) -> dict[str, Tensor]:
         x, neutral = self.pairs(drawn)
-        with self._autocast():
+        with self.autocast():
             made = self.generator(x)                                     # (B, C, S, S)
         of_real, of_made = pair_loss(self._judge(x, neutral), True), pair_loss(self._judge(x, made.detach()), False)
         self.learners["discriminator"].descend(of_real + of_made)
@@ -73,11 +72,8 @@ class NeutralStage(Stage):
         return {"G": pleases + self.config.pixels * pixels, "G_pixels": pixels, "G_D": pleases, "D": of_real + of_made}
 
     def _judge(self, x: Tensor, neutral: Tensor) -> Tensor:
-        with self._autocast():
+        with self.autocast():
             return self.discriminator(x, neutral)                        # (B,)
-
-    def _autocast(self):
-        return autocast(self.device, self.run.precision)
 
     def review(self, step: int) -> dict[str, float]:
         """Count the training faces whose person has no neutral face, if there are any."""
@@ -86,9 +82,6 @@ class NeutralStage(Stage):
 
     def samples(self, step: int) -> list[str]:
         return self.batches.names_at(step, self.fold.train["image_id"].iloc[self.faces.numpy()])
-
-    def buffers(self) -> dict[str, Tensor]:
-        return {} if self.average is None else self.average.tensors()
 
     def networks(self) -> dict[str, nn.Module]:
         return {"encoder": self.generator if self.average is None else self.average.network}

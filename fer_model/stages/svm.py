@@ -15,11 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from fer_data.store.loader import Views
-from fer_model.engine.stage import Stage
 from fer_model.errors import RunError
 from fer_model.networks import LinearSvm, to_input_size
 from fer_model.stages.classifier import VOTES, probabilities
-from fer_model.stages.inputs import StageInputs
+from fer_model.stages.inputs import FoldStage, StageInputs
 
 __all__ = ["SvmStage", "fit_linear_svm"]
 
@@ -57,19 +56,17 @@ def fit_linear_svm(f: np.ndarray, labels: np.ndarray, n_classes: int, c: float) 
     return {name: a.astype(np.float32) for name, a in {"weight": weight, "bias": bias, "mean": mean, "scale": scale}.items()}
 
 
-class SvmStage(Stage):
+class SvmStage(FoldStage):
     """Variant f-svm: one step that fits a linear SVM on f(x) of `svm_views` views of each training face."""
 
     name = "head"
     repeatable = False                # scikit-learn fits on the CPU
 
     def __init__(self, inputs: StageInputs):
-        config, fold = inputs.config, inputs.fold
-        super().__init__(config.head)
-        self.run, self.fold, self.views, self.device = config, fold, inputs.views, inputs.device
-        self.expression = fold.expression_labels(torch.device("cpu"))    # (n,) y^e
+        super().__init__(inputs)
+        self.expression = self.fold.expression_labels(torch.device("cpu"))    # (n,) y^e
         self.encoder = inputs.encoder.requires_grad_(False).eval()
-        self.svm = LinearSvm(config.network, len(fold.classes)).to(self.device).eval()
+        self.svm = LinearSvm(self.run.network, len(self.fold.classes)).to(self.device).eval()
         self.learners = {}
 
     def _samples(self) -> tuple[Tensor, Tensor]:
