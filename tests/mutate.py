@@ -106,8 +106,7 @@ MUTATIONS = [
     ("fer_data/protocol/folds.py", "shuffle=True, random_state=scikit_learn_seed(seed)", "shuffle=False", "tests/test_folds.py -k seeds_decide"),
     ("fer_data/protocol/folds.py", "for rank, subject in enumerate(subjects) for _ in labels[subject]]",
      "for rank, subject in enumerate(reversed(subjects)) for _ in labels[subject]]", "tests/test_folds.py -k balanced"),
-    ("fer_data/protocol/folds.py", "\"shuffled\", folds, seed + repetition)",
-     "\"shuffled\", folds, seed)", "tests/test_folds.py -k repetitions"),
+    ("fer_data/protocol/folds.py", "place = np.random.default_rng(seed)", "place = np.random.default_rng(0)", "tests/test_folds.py -k move_people"),
     ("fer_data/protocol/folds.py", "np.all(rest - counts[index] > 0)", "np.all(rest - counts[index] >= 0)", "tests/test_folds.py -k inner"),
     ("fer_data/protocol/folds.py", "int(np.argmin(distance))", "int(np.argmax(distance))", "tests/test_folds.py -k inner"),
     ("fer_data/protocol/folds.py", "folds[folds.map(len) > 1]", "folds[folds.map(len) > 2]", "tests/test_folds.py -k refused"),
@@ -260,7 +259,7 @@ MUTATIONS = [
      "    apex = length // 2 - 1", "tests/test_adapters_synthetic.py -k thirty"),
     # cross-validation, pooling, voting views, other databases
     ("fer_model/data/fold.py", "return self.rows.assign(fold=people.map(dealt)", "return self.rows.assign(fold=self.rows[\"fold\"]", "tests/test_model_crossval.py -k anew_are"),
-    ("fer_model/data/fold.py", 'rows["fold"].nunique(), 1, seed)', 'rows["fold"].nunique(), 1)', "tests/test_model_crossval.py -k anew_are"),
+    ("fer_model/data/fold.py", 'rows["fold"].nunique(), seed)', 'rows["fold"].nunique())', "tests/test_model_crossval.py -k anew_are"),
     ("fer_model/data/fold.py", "config.fold_rule, config.fold_seed)", "config.fold_rule)", "tests/test_model_trained.py -k drawn"),
     # missing cells
     ("fer_model/data/cells.py", "+ place // n_classes % 3)", "+ place % 3)", "tests/test_model_cells.py -k fourteen"),

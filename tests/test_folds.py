@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fer_data.errors import DatasetError, ManifestError
 from fer_data.prepare.plan import PrepareConfig
 from fer_data.prepare.run import prepare_dataset
-from fer_data.protocol.folds import RULES, SEEDED, assign, inner_validation, refuse_shared_subjects, repeated, shuffled, step, stratified
+from fer_data.protocol.folds import RULES, SEEDED, assign, inner_validation, refuse_shared_subjects, shuffled, step, stratified
 from fer_data.store.manifest import read_manifest, read_settings
 
 EXPRESSIONS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
@@ -139,19 +139,17 @@ def test_a_seed_may_be_of_any_size(rule, ck_plus_sequences):
 
 
 @given(st.sets(st.text("0123456789AS", min_size=1), min_size=2, max_size=30), st.integers(2, 8), st.integers(0, 9))
-def test_repetitions_are_shuffles_of_equal_folds_that_can_be_had_one_by_one(subjects, folds, seed):
+def test_a_shuffle_makes_equal_folds(subjects, folds, seed):
     folds = min(folds, len(subjects))
-    tables = repeated(subjects, folds, 3, seed)
-    assert tables == [shuffled(subjects, folds, seed + r) for r in range(3)] == repeated(subjects, folds, 5, seed)[:3]
-    for table in tables:
-        sizes = Counter(table.values())
-        assert set(table) == subjects and max(sizes.values()) - min(sizes.values()) <= 1 and len(sizes) == folds
+    table = shuffled(subjects, folds, seed)
+    sizes = Counter(table.values())
+    assert set(table) == subjects and max(sizes.values()) - min(sizes.values()) <= 1 and len(sizes) == folds
 
 
-def test_repetitions_move_people_about():
-    """Each of 20 people meets each of 4 folds, about as often, in 400 repetitions; seen red when every repetition was the first."""
+def test_shuffles_move_people_about():
+    """Each of 20 people meets each of 4 folds, about as often, by 400 seeds; seen red when every seed was the first."""
     subjects = [f"P{i:03d}" for i in range(20)]
-    met = Counter((subject, fold) for table in repeated(subjects, 4, 400) for subject, fold in table.items())
+    met = Counter((subject, fold) for seed in range(400) for subject, fold in shuffled(subjects, 4, seed).items())
     assert len(met) == 80 and all(60 < count < 140 for count in met.values())
 
 
@@ -193,7 +191,6 @@ def test_inner_validation_takes_the_share_of_each_expression(ck_plus_sequences):
         (lambda: assign({"a": ["x"], "b": []}, "stratified", 2), r"one or more expressions, got \[\] for b"),
         (lambda: assign({"a": ["x"], "b": "anger"}, "step", 2), "got 'anger' for b"),
         (lambda: assign({"a": ["x"], "b": ["y"]}, "stratified", 2), "choose at most 1, the sequences of the commonest"),
-        (lambda: repeated(["a", "b"], 2, 0), "choose 1 or more repetitions, not 0"),
         (lambda: inner_validation({"a": ["x"], "b": ["x"]}, 1.0), "choose a share between 0 and 1, not 1.0"),
         (lambda: inner_validation({"a": ["x"]}, 0.5), "each of the 1 subjects is the only one to show some expression"),
     ],

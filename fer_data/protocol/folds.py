@@ -1,7 +1,7 @@
 """Assign people to folds: a subject belongs to exactly one.
 
 In:  the labelled subjects of a database, each with the expressions of its labelled sequences.
-Out: subject -> fold, 0-based; or a list of such tables; or the subjects of an inner validation split.
+Out: subject -> fold, 0-based; or the subjects of an inner validation split.
 
 Folds are assigned before any face is looked for, so that a face that is not found moves nobody. Nothing here depends on
 the order in which subjects are given, nor on anything but labels and seed.
@@ -17,8 +17,8 @@ from fer_data.errors import DatasetError, ManifestError
 from fer_data.people import one_name
 from fer_data.text import natural_key, unknown
 
-__all__ = ["OFFICIAL", "RULES", "SEEDED", "assign", "step", "stratified", "shuffled", "repeated", "inner_validation",
-           "refuse_shared_subjects", "scikit_learn_seed"]
+__all__ = ["OFFICIAL", "RULES", "SEEDED", "assign", "step", "stratified", "shuffled", "inner_validation", "refuse_shared_subjects",
+           "scikit_learn_seed"]
 
 Labels = Mapping[str, Sequence[str]]   # subject -> the expression of each of its labelled sequences
 
@@ -64,18 +64,6 @@ def shuffled(subjects: Iterable[str], folds: int, seed: int = 0) -> dict[str, in
     subjects = _in_order(subjects)
     place = np.random.default_rng(seed).permutation(len(subjects))
     return {subject: int(rank) % folds for subject, rank in zip(subjects, place, strict=True)}
-
-
-def repeated(subjects: Iterable[str], folds: int, repetitions: int, seed: int = 0) -> list[dict[str, int]]:
-    """Return `repetitions` tables subject -> fold, for repeated subject-disjoint cross-validation.
-
-    Repetition r is `shuffled` with seed + r, so that `--fold-rule shuffled --seed` prepares any one of them.
-    Raises DatasetError as `assign` does, or for fewer than one repetition.
-    """
-    if repetitions < 1:
-        raise DatasetError(f"repeating cross-validation: choose 1 or more repetitions, not {repetitions}")
-    labels = dict.fromkeys(subjects, ("any",))
-    return [assign(labels, "shuffled", folds, seed + repetition) for repetition in range(repetitions)]
 
 
 # rule -> function of (labels, folds, seed)

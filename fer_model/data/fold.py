@@ -19,7 +19,7 @@ from fer_data.datasets.folder import UNNAMED
 from fer_data.datasets.published import FILES
 from fer_data.labels import classes_of
 from fer_data.people import one_name, refuse_unknown
-from fer_data.protocol.folds import inner_validation, refuse_shared_subjects, repeated
+from fer_data.protocol.folds import assign, inner_validation, refuse_shared_subjects
 from fer_data.store.loader import Views, open_views
 from fer_data.store.manifest import read_settings
 from fer_data.text import either
@@ -150,7 +150,7 @@ class Prepared:
         if rule == "manifest":
             return self.rows
         people = people_of(self.rows)
-        dealt = repeated(people, self.rows["fold"].nunique(), 1, seed)[0]      # person -> fold
+        dealt = assign(dict.fromkeys(people, ("any",)), "shuffled", self.rows["fold"].nunique(), seed)       # person -> fold
         return self.rows.assign(fold=people.map(dealt).astype("int64"))
 
     def numbers(self, rule: str = "manifest") -> tuple[int, ...]:
