@@ -585,11 +585,11 @@ def test_another_database_has_the_papers_tables_for_orientation_only(written):
 
 
 def test_probes_are_shown_where_there_are_some(two, written, tmp_path):
-    """Means over the runs, a column for each feature; what is no probe is passed over. Seen red: the first run's value."""
+    """Means over the runs, a column for each feature. Seen red: the first run's value."""
     shutil.copytree(two[0], tmp_path / "cv")
     for fold, value in enumerate((0.2, 0.4)):
         row = {"features": "f(x)", "probe": "identity linear", "people": "test fold", "value": value, "chance": 0.1, "spread": None}
-        content = {"rows": [row, {**row, "features": "pixels", "value": 0.9}, {"features": "x"}, "?"]}
+        content = {"schema_version": 2, "rows": [row, {**row, "features": "pixels", "value": 0.9}]}
         (tmp_path / "cv" / f"fold{fold}" / "probe.json").write_text(json.dumps(content))
     page, report = write([tmp_path / "cv"], tmp_path / "out")
     assert report["probes"] == [
@@ -598,6 +598,16 @@ def test_probes_are_shown_where_there_are_some(two, written, tmp_path):
     ]
     assert "identity linear test fold 10.0 30.0 90.0" in page.text
     assert not read(written)[1]["probes"]
+
+
+@pytest.mark.parametrize(("content", "version"), [({"schema_version": 1, "rows": []}, "1"), ([], "None")])
+def test_probes_of_another_version_are_refused(content, version, tmp_path):
+    """Their chance means another thing. Seen red: taken as they were."""
+    run = runs.write_fold(tmp_path / "a")
+    (run / "probe.json").write_text(json.dumps(content))
+    said = rf"probe\.json has schema version {version}, this program reads 2; write it again with `fer-model probe"
+    with pytest.raises(RunError, match=said):
+        write_report([run], tmp_path / "out")
 
 
 def test_faces_are_in_the_page_or_none_is(two, written, without):
@@ -640,7 +650,8 @@ def test_hostile_names_are_text(tmp_path):
     line = {"event": "tick", "stage": ATTACK, "step": 1, "seen_kimg": 1.0, f"loss_{ATTACK.replace('_', ' ')}": 1.0}
     with (run / "log.jsonl").open("a") as file:
         file.write(json.dumps(line) + "\n")
-    (run / "probe.json").write_text(json.dumps([{"features": ATTACK, "probe": ATTACK, "value": 0.5}]))
+    row = {"features": ATTACK, "probe": ATTACK, "people": ATTACK, "value": 0.5, "chance": None}
+    (run / "probe.json").write_text(json.dumps({"schema_version": 2, "rows": [row]}))
     page, _ = write([run], tmp_path / "out")
     assert not page.tags("script") and "{{7*7}}" in page.text and ATTACK in page.text and "<script>alert(3)<x>" in page.text
     for tag, attrs in page.elements:

@@ -207,7 +207,7 @@ def _paper_view(view: PaperView) -> dict:
 def _probes(method: Method) -> dict | None:
     """Return what `fer-model probe` left in a method's runs as a table: probes down, features across, means over the runs.
 
-    None: it has left nothing. Rows without features, probe and value are no probes.
+    None: it has left nothing.
     """
     values: dict[tuple[str, str], dict[str, list[float]]] = {}           # (probe, people) -> features or chance -> values
     features: dict[str, None] = {}
@@ -216,26 +216,31 @@ def _probes(method: Method) -> dict | None:
         rows = _probe_rows(run.path / "probe.json")
         runs += bool(rows)
         for row in rows:
-            cells = values.setdefault((str(row["probe"]), str(row.get("people", ""))), {})
-            cells.setdefault(str(row["features"]), []).append(float(row["value"]))
-            features[str(row["features"])] = None
-            if isinstance(row.get("chance"), int | float):
-                cells.setdefault("chance", []).append(float(row["chance"]))
+            cells = values.setdefault((row["probe"], row["people"]), {})
+            cells.setdefault(row["features"], []).append(row["value"])
+            features[row["features"]] = None
+            if row["chance"] is not None:
+                cells.setdefault("chance", []).append(row["chance"])
     columns = ["chance", *features]
     table = [[*key, *(percent(sum(c) / len(c)) if (c := cells.get(name)) else "" for name in columns)] for key, cells in values.items()]
     return {"method": method.label, "runs": runs, "columns": ["probe", "people", *columns], "rows": table} if table else None
 
 
 def _probe_rows(path: Path) -> list[dict]:
+    """Return the rows of probe.json; none where there is no such file."""
     if not path.is_file():
         return []
+    from fer_model.probe.probing import SCHEMA_VERSION as READ  # scikit-learn is a second to import, needed only here
+
     try:
         content = json.loads(path.read_bytes())
     except ValueError as error:
         raise RunError(f"reading probes: {path} is not JSON ({error})") from error
-    rows = content.get("rows") if isinstance(content, dict) else content
-    good = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-    return [row for row in good if {"features", "probe"} <= set(row) and isinstance(row.get("value"), int | float)]
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if version != READ:
+        what = f"{path} has schema version {version!r}, this program reads {READ}"
+        raise RunError(f"reading probes: {what}; write it again with `fer-model probe {path.parent}`, or remove it")
+    return content["rows"]
 
 
 # --- what the page alone shows
