@@ -484,7 +484,7 @@ class TrainConfig(_Checked):
             raise ConfigError(f"configuration: init is set, but {self.method} has no stage 1 that could start from a run; leave --init out")
         if not self.tested and self.selection != "validation":
             raise ConfigError(f"configuration: tested is false, selection {self.selection}; nothing would be seen: it must be validation")
-        if "head" in self.stages and self.head.variant == "f-svm" and self.selection != "last":
+        if self.by_svm and self.selection != "last":
             raise ConfigError(f"configuration: selection is {self.selection}; f-svm has no steps to choose from, so it must be last")
 
     @property
@@ -500,6 +500,16 @@ class TrainConfig(_Checked):
         if self.method != "cnn":
             return ""
         return listed(f"cnn.{name}" for name in ("balanced", "confusion", "identity_swap") if getattr(self.cnn, name))
+
+    @property
+    def by_svm(self) -> bool:
+        """Whether a linear SVM predicts."""
+        return "head" in self.stages and self.head.variant == "f-svm"
+
+    @property
+    def probability(self) -> str:
+        """What the predicted probabilities are, in words."""
+        return "softmax of a linear SVM's margins, which were not fitted to be probabilities" if self.by_svm else "softmax"
 
     @property
     def synthesiser(self) -> str | None:

@@ -247,8 +247,7 @@ def _without_people(start: Start) -> dict:
 
 def _rules(config: TrainConfig, fold: Fold, chosen: dict | None, start: Start | None) -> dict[str, str]:
     """Return how the figures came about, in words; `chosen` is the last look at the validation faces."""
-    svm = "head" in config.stages and config.head.variant == "f-svm"
-    rules = RULES | {"probability": "softmax of a linear SVM's margins, which were not fitted to be probabilities" if svm else "softmax"}
+    rules = RULES | {"probability": config.probability}
     if chosen is not None:
         people = people_in(fold.validation)
         whose = f"of {len(people)} training people set aside" if people else "of the validation part, or of training pictures set aside"

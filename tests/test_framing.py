@@ -30,7 +30,7 @@ from fer_model.use import framing
 from fer_model.use.export import export
 from fer_model.use.framing import FILLS_CROP
 from fer_model.use.predictor import _doubts, _notes, load
-from fer_model.use.recipe import SOFTMAX, Recipe, from_metadata
+from fer_model.use.recipe import Recipe, from_metadata
 
 
 def settings(dataset, landmarks, detector="sfd", version="1", weights="a" * 64):
@@ -161,7 +161,7 @@ def people(real_faces, tmp_path_factory):
 
 def recipe(landmarks, detector, data=""):
     manifest = manifest_sha256(data) if data else "0" * 64
-    return Recipe("cnn", "ck48", False, 0, ("fear", "anger"), 1, 48, SOFTMAX, landmarks, detector, {}, "0", manifest, data=str(data))
+    return Recipe("cnn", "ck48", False, 0, ("fear", "anger"), 1, 48, "softmax", landmarks, detector, {}, "0", manifest, data=str(data))
 
 
 def test_a_photograph_is_doubted_where_cropped_faces_were_trained_on_and_a_crop_is_not(people):

@@ -27,7 +27,7 @@ from fer_data.pictures.decode import decode
 from fer_model.use.engines import Engine, open_engine
 from fer_model.use.framing import FILLS_CROP
 from fer_model.use.prediction import FacePrediction, Prediction
-from fer_model.use.recipe import LARGEST_BATCH, SVM, Recipe, inputs
+from fer_model.use.recipe import LARGEST_BATCH, Recipe, inputs
 from fer_model.use.shots import Shot
 
 __all__ = ["TURNED_DEG", "UNLIKE_PX", "Predictor", "load"]
@@ -155,8 +155,8 @@ def _notes(recipe: Recipe, finder: Finder) -> Iterator[str]:
                " pip install 'fer-degan[dlib]'")
     if recipe.drawn:
         yield "the network was trained on synthetic people: what it says of real ones means nothing"
-    if recipe.probability == SVM:
-        yield f"probabilities are the {SVM}"
+    if recipe.probability != "softmax":
+        yield f"probabilities are the {recipe.probability}"
 
 
 def load(run: Path | str, device: str = "auto", landmarks: str | None = None) -> Predictor:

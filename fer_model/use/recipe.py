@@ -33,8 +33,6 @@ SCHEMA_VERSION = 1
 KEY = "fer-degan"                     # of the recipe in an exported file's metadata
 CONFIG_KEY = "fer-degan-config"       # of the configuration in the metadata of safetensors, for the networks' sizes
 LARGEST_BATCH = 64                    # faces that an exported graph takes at once
-SOFTMAX = "softmax"
-SVM = "softmax of a linear SVM's margins, which were not fitted to be probabilities"
 LIMITS = "posed expressions are not emotions; trained and tested on the people of one database"
 
 
@@ -111,10 +109,9 @@ def recipe_of_run(config: TrainConfig, content: dict) -> Recipe:
     folder, if that is still where the run found it.
     """
     faces = faces_of_run(content) or {}
-    svm = "head" in config.stages and config.head.variant == "f-svm"
     return Recipe(
         config.name, content["dataset"], bool(content.get("drawn")), config.fold, tuple(content["classes"]), config.network.channels,
-        config.network.image_size, SVM if svm else SOFTMAX, faces.get("landmarks"), faces.get("detector", ""), faces.get("backend", {}),
+        config.network.image_size, config.probability, faces.get("landmarks"), faces.get("detector", ""), faces.get("backend", {}),
         content["code_version"], content["manifest_sha256"], data=str(content.get("data", "")),
     )
 
