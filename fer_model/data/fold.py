@@ -28,7 +28,8 @@ from fer_model.data import cells
 from fer_model.data.official import sides_of
 from fer_model.errors import FoldError, RunError
 
-__all__ = ["Fold", "FoldReader", "Prepared", "in_common", "one_name_each", "people_in", "people_of", "read_prepared", "set_aside"]
+__all__ = ["Fold", "FoldReader", "Prepared", "in_common", "labels_of", "one_name_each", "people_in", "people_of", "read_prepared",
+           "set_aside"]
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,15 @@ class Fold:
 
     def expression_labels(self, device: torch.device) -> Tensor:
         """Return y^e of the training faces, (n,) int64."""
-        return _codes(self.train["expression"], self.classes, device)
+        return labels_of(self.train["expression"], self.classes, device)
 
     def validation_labels(self, device: torch.device) -> Tensor:
         """Return y^e of the validation faces, (n,) int64."""
-        return _codes(self.validation["expression"], self.classes, device)
+        return labels_of(self.validation["expression"], self.classes, device)
 
     def identity_labels(self, device: torch.device) -> Tensor:
         """Return y^id of the training faces, (n,) int64."""
-        return _codes(people_of(self.train), self.identities, device)
+        return labels_of(people_of(self.train), self.identities, device)
 
     def neutral(self) -> tuple[pd.DataFrame, Tensor]:
         """Return the neutral faces of the training people, and which of them each training face goes with, (n,) int64.
@@ -74,7 +75,8 @@ class Fold:
         return rows, torch.tensor(found, dtype=torch.int64)
 
 
-def _codes(names: pd.Series, known: tuple[str, ...], device: torch.device) -> Tensor:
+def labels_of(names: pd.Series, known: tuple[str, ...], device: torch.device) -> Tensor:
+    """Return the place of each name among those known, (n,) int64."""
     index = {name: i for i, name in enumerate(known)}
     return torch.tensor([index[name] for name in names], dtype=torch.int64, device=device)
 
@@ -175,14 +177,14 @@ class Prepared:
         if rule in CELL_RULES:
             self.refuse_unknown("taking people's expressions out of")
             train, test = cells.deal(self.rows, people_of(self.rows), rule, number, seed)
-            return self._cut(number, tuple(sorted(set(people_of(train)))), train, test, 0)
+            return self._cut(number, tuple(people_in(train)), train, test, 0)
         rows = self._rows(rule, seed)
         folds = sorted(set(rows["fold"].tolist()))
         if number not in folds:
             raise FoldError(f"there is no fold {number} in {self.path}; choose {either(folds)}")
         test = rows["fold"] == number
         train, tested = rows[~test].reset_index(drop=True), rows[test].reset_index(drop=True)
-        identities = tuple(sorted(set(people_of(train))))
+        identities = tuple(people_in(train))
         n_expressions = train["expression"].nunique()
         if len(identities) < 2 or n_expressions < 2:
             raise FoldError(
@@ -208,7 +210,7 @@ class Prepared:
             return replace(fold, number=None, test=fold.test[:0])
         self.refuse_unknown("pre-training on")
         rows = self.rows.reset_index(drop=True)
-        identities, n_expressions = tuple(sorted(set(people_of(rows)))), rows["expression"].nunique()
+        identities, n_expressions = tuple(people_in(rows)), rows["expression"].nunique()
         if len(identities) < 2 or n_expressions < 2:
             raise FoldError(
                 f"pre-training on {self.path}: at least 2 people and 2 expressions are needed,"
@@ -268,7 +270,7 @@ def set_aside(fold: Fold, share: float, seed: int) -> Fold:
         labels.setdefault(person, []).append(expression)
     aside = people.isin(inner_validation(labels, share, seed))
     kept, moved = fold.train[~aside].reset_index(drop=True), fold.train[aside].reset_index(drop=True)
-    identities = tuple(sorted(set(people_of(kept))))
+    identities = tuple(people_in(kept))
     if len(identities) < 2:
         raise FoldError(
             f"setting people aside for validation in fold {fold.number}: at least 2 must stay in training, {len(identities)} would;"

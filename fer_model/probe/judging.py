@@ -22,7 +22,7 @@ from torch import Tensor
 from fer_data.errors import WeightsError
 from fer_data.files import write_json_atomically
 from fer_data.store.loader import open_views
-from fer_model.data.fold import people_of
+from fer_model.data.fold import labels_of, people_of
 from fer_model.engine.checkpoint import read_tensors
 from fer_model.engine.journal import read_log
 from fer_model.engine.randomness import stream
@@ -245,8 +245,7 @@ class _Judge:
             yield centre_inputs(views, place, size), place
 
     def _people(self, rows: pd.DataFrame) -> Tensor:
-        index = {name: i for i, name in enumerate(self.trained.identities)}
-        return torch.tensor([index[name] for name in people_of(rows)], dtype=torch.int64)
+        return labels_of(people_of(rows), self.trained.identities, torch.device("cpu"))
 
     def _expressions(self, rows: pd.DataFrame) -> Tensor:
-        return torch.tensor([self.trained.classes.index(name) for name in rows["expression"]], dtype=torch.int64)
+        return labels_of(rows["expression"], self.trained.classes, torch.device("cpu"))
