@@ -92,7 +92,7 @@ MUTATIONS = [
     ("fer_data/share/formats.py", 'yield f"fold_{fold}/{name}/", b""', "pass", "tests/test_export.py -k same_classes"),
     ("fer_data/share/export.py", 'lambda path: is_part(path, MARK)', "lambda path: True", "tests/test_export.py -k nothing_of"),
     ("fer_data/share/export.py", "if not plan.terms.public:", "if False:", "tests/test_export.py -k licensed_faces"),
-    ("fer_data/share/words.py", "{escape(apart.text)} Test", "No person is in two folds. Test", "tests/test_card.py -k two_folds"),
+    ("fer_data/share/words.py", "{apart.markdown()} Test", "No person is in two folds. Test", "tests/test_card.py -k two_folds"),
     ("fer_model/report/card.py", "if len(methods) != 1:", "if not methods:", "tests/test_model_card.py -k one_method"),
     # pictures from the web
     ("fer_data/datasets/rafdb.py", 'if "0" in codes:', "if False:", "tests/test_web_databases.py -k count_from_0"),

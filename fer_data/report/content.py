@@ -13,9 +13,9 @@ from fer_data.labels import classes_of
 from fer_data.people import UNKNOWN, are_known, one_name
 from fer_data.protocol.balance import image_table
 from fer_data.protocol.folds import SEEDED
-from fer_data.text import counted, listed, named
+from fer_data.text import counted, escape, listed, named
 
-__all__ = ["Finding", "LeftOut", "citations", "every_facts_of", "facts_of", "findings", "left_out", "licences", "provenance",
+__all__ = ["Finding", "LeftOut", "PAPER", "citations", "every_facts_of", "facts_of", "findings", "left_out", "licences", "provenance",
            "shared_subjects", "with_all_folds"]
 
 _MOST_NOTES = 6
@@ -24,10 +24,7 @@ MOST_UNUSABLE, MOST_NOT_SELECTED = 500, 100  # rows of skipped.csv that the page
 _UNEVEN = 3.0                         # from this ratio of the largest to the smallest class on, accuracy alone misleads
 
 _CUT_CLOSE = 0.05                     # share of invented pixels in the median face
-_PROTOCOL_CITATION = (
-    "K. Ali and C. E. Hughes: Facial expression representation learning by synthesizing expression images. arXiv 1912.01456."
-    " (The frame rules, the 110 views and the ten folds.)"
-)
+PAPER = "K. Ali and C. E. Hughes: Facial expression representation learning by synthesizing expression images. arXiv 1912.01456."
 # backend -> what its makers ask to cite; points of the database itself are cited with it
 _LANDMARK_CITATIONS = {
     "dlib": ("V. Kazemi and J. Sullivan: One millisecond face alignment with an ensemble of regression trees. CVPR 2014.",),
@@ -46,6 +43,10 @@ class Finding:
 
     level: str                        # "ok" or "look"
     text: str
+
+    def markdown(self) -> str:
+        """Return it as Markdown, marked if it asks for a look."""
+        return f"{'' if self.level == 'ok' else '**Look:** '}{escape(self.text)}"
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def licences(dataset: str) -> str:
 def citations(facts: list[Facts], settings: dict) -> list[str]:
     """Return what to cite: the databases, the protocol, the landmarks."""
     landmarks = _LANDMARK_CITATIONS.get(settings["backend"]["name"], ())
-    return [*(text for one in facts for text in one.citation), _PROTOCOL_CITATION, *landmarks]
+    return [*(text for one in facts for text in one.citation), f"{PAPER} (The frame rules, the 110 views and the ten folds.)", *landmarks]
 
 
 def shared_subjects(frame: pd.DataFrame) -> Finding:

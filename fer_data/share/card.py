@@ -99,7 +99,7 @@ def _use(terms: Terms) -> list[str]:
 def _findings(frame, peaks, settings, skipped) -> list[str]:
     unusable = content.left_out(skipped, UNUSABLE, 0)
     found = content.findings(frame, peaks, settings, content.facts_of(settings["dataset"]), None, unusable)
-    return [f"* {'' if one.level == 'ok' else '**Look:** '}{escape(one.text)}" for one in found]
+    return [f"* {one.markdown()}" for one in found]
 
 
 def _left_out(settings: dict, skipped: pd.DataFrame) -> list[str]:

@@ -25,7 +25,7 @@ def balance(frame: pd.DataFrame, folds: int) -> list[str]:
         rows = [["all" if fold == "all" else f"fold {fold}", *(f"{n:,}" for n in numbers)] for fold, *numbers in counts.itertuples()]
         parts += ["", *table([name, *map(str, counts.columns)], rows)]
     apart = shared_subjects(frame)
-    text = f"{'' if apart.level == 'ok' else '**Look:** '}{escape(apart.text)} Test on one fold, train on the others, each fold in turn."
+    text = f"{apart.markdown()} Test on one fold, train on the others, each fold in turn."
     return ["## Folds", "", text, *parts]
 
 

@@ -169,7 +169,7 @@ def _numbers(method: Method, figures: Sequence[SeedFigures]) -> list[list[str]]:
         ["## Figures", "", *accuracy_table(values), "", escape(said)],
         ["As sentences to be quoted:", "", quoted],
         [f"* {escape(text)}" for text in spread_values(spread)["sentences"]] if spread else [],
-        ["### What to know first", "", *map(_finding, findings([method], figures))],
+        ["### What to know first", "", *(f"* {one.markdown()}" for one in findings([method], figures))],
         ["### Folds", "", *folds_table(values, incomplete_values([method]))] if len(method.runs) > 1 else [],
     ]
     for one in values:
@@ -177,10 +177,6 @@ def _numbers(method: Method, figures: Sequence[SeedFigures]) -> list[list[str]]:
     for view in paper_views(figures):
         sections.append([f"### Compared with the paper: {escape(view.table.name)}", "", *_paper(view)])
     return sections
-
-
-def _finding(one) -> str:
-    return f"* {'' if one.level == 'ok' else '**Look:** '}{escape(one.text)}"
 
 
 def _by_class(pooled: dict) -> list[str]:

@@ -4,6 +4,7 @@ In:  what report.py writes as JSON, and the charts' values left out.
 Out: str. Every value is escaped: a name with a bar, a tag or a bracket stays that name.
 """
 
+from fer_data.report.content import Finding
 from fer_data.text import escape, paragraphs, percent, table
 from fer_model.evaluate.figures import NONE_OF_ONE
 from fer_model.report.protocol import by_start
@@ -15,7 +16,7 @@ def to_markdown(report: dict) -> str:
     """Return the report as Markdown."""
     parts = [
         [f"# {escape(report['title'])}"],
-        [f"* {'' if one['level'] == 'ok' else '**Look:** '}{escape(one['text'])}" for one in report["findings"]],
+        [f"* {Finding(**one).markdown()}" for one in report["findings"]],
         *_accuracy(report["figures"]),
         *[["\n".join(f"> {escape(text)}\n>" for text in one["sentences"]).removesuffix("\n>")] for one in report["figures"]],
         *([["## Differences", "", *[f"* {escape(one['sentence'])}" for one in report["comparisons"]]]] if report["comparisons"] else []),

@@ -12,11 +12,8 @@ from dataclasses import dataclass
 
 from fer_data.labels import BASIC
 
-__all__ = ["CITATION", "MEASURE", "ROWS_HERE", "TABLES", "PaperRow", "PaperTable", "table_of"]
+__all__ = ["MEASURE", "ROWS_HERE", "TABLES", "PaperRow", "PaperTable", "table_of"]
 
-CITATION = (
-    "K. Ali and C. E. Hughes: Facial expression representation learning by synthesizing expression images. arXiv 1912.01456."
-)
 # What the printed numbers count is not said; the arithmetic below is checked by a test.
 MEASURE = "10-fold average accuracy: the paper does not say whether of frames, crops or sequences, nor which epoch or test crop"
 

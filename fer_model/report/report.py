@@ -17,6 +17,7 @@ from pathlib import Path
 from fer_data import __version__
 from fer_data.datasets.published import FILES, load_facts, parts_of
 from fer_data.files import json_bytes, make_folder, write_bytes_atomically
+from fer_data.report.content import PAPER
 from fer_data.report.figures import heat_level
 from fer_data.report.template import render_page
 from fer_data.text import counted, listed, percent
@@ -199,7 +200,7 @@ def _paper_view(view: PaperView) -> dict:
     return {
         "number": table.number, "dataset": table.dataset, "name": table.name, "caption": table.caption, "subjects": table.subjects,
         "sequences": table.sequences, "images": table.images, "folds": table.folds, "frames": table.frames, "note": table.note,
-        "measure": paper.MEASURE, "citation": paper.CITATION, "rows": [asdict(row) for row in table.rows],
+        "measure": paper.MEASURE, "citation": PAPER, "rows": [asdict(row) for row in table.rows],
         "ours": [asdict(row) for row in view.rows], "caveats": list(view.caveats), "comparable": bool(view.rows) and not view.caveats,
     }
 
@@ -344,4 +345,4 @@ def _sheets(methods: Sequence[Method]) -> tuple[list[dict], int]:
 def citations_of(methods: Sequence[Method]) -> list[str]:
     """Return what to cite: the databases whose people were tested, the paper."""
     datasets = dict.fromkeys(one for method in methods if drawn_of(method) is not True for one in parts_of(method.content["dataset"]))
-    return [*(text for dataset in datasets if dataset in FILES for text in load_facts(dataset).citation), paper.CITATION]
+    return [*(text for dataset in datasets if dataset in FILES for text in load_facts(dataset).citation), PAPER]
