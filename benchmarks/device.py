@@ -34,7 +34,6 @@ __all__ = ["PARTS", "main", "prepare"]
 
 ROOT = Path(__file__).resolve().parents[1]
 TOTAL_S = 405                         # of all parts: a call of 410 s holds them
-LAST_S = 30                           # of those at least, for the last part
 TINY_S = 600                          # of a part, with --tiny
 TICK_S = 0.7                          # timed at least, of each cell of part `speed`; doubling up to it takes three times as long
 FOLDS_AT_ONCE = (1, 10, 5, 2)

@@ -577,9 +577,8 @@ _STRONG = replace(
 # pretrained: `fer-model train --fold 0 --method cnn --preset pretrained --init RUN`. The network of small, fewer images, small steps of
 # what is carried over. Larger steps, more images and mixup did as well on people who were set aside (docs/experiments.md).
 _PRETRAINED = replace(
-    _SMALL, preset="pretrained", cnn=replace(_SMALL.cnn, kimg=36.0, lr=2e-3, carried_lr=0.1, frozen=0),
-    timm=replace(_SMALL.timm, kimg=36.0, lr=1e-3, carried_lr=0.1, frozen=0),
-    own=replace(_SMALL.own, kimg=36.0, lr=1e-3, carried_lr=0.1, frozen=0),
+    _SMALL, preset="pretrained", cnn=replace(_SMALL.cnn, kimg=36.0), timm=replace(_SMALL.timm, kimg=36.0),
+    own=replace(_SMALL.own, kimg=36.0),
 )
 # paper: `fer-model train --fold 0 --preset paper --dry-run` says what it costs; CK+ in the paper's table 1: 97.36.
 _PAPER = TrainConfig(preset="paper")

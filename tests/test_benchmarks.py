@@ -94,7 +94,7 @@ def test_on_a_gpu_the_tests_that_want_one_are_found_without_what_is_not_there():
 def test_the_device_script_ends_in_one_call():
     """Of 410 s at most, if every part takes all that it may. Seen red: 565 s of 480."""
     *others, last = device.PARTS.values()
-    assert sum(others) + device.LAST_S == device.TOTAL_S == last <= 410
+    assert sum(others) + 30 <= device.TOTAL_S == last <= 410
     assert device.PARTS[device.speed] > 24 * 3 * device.TICK_S + 24, "24 cells, and a second to begin each"
 
 

@@ -446,7 +446,7 @@ def test_a_long_clip_takes_no_more_memory_than_a_short_one(run, keep, shape, fac
         return np.tile(np.float32([0.25, 0.75]), (len(views), 1))
 
     recipe = replace(recipe_of_run(*RunFolder(run).read_config()), classes=("anger", "fear"))
-    model, faces, peak = Predictor(Engine(recipe, probabilities, "cpu")), 0, 0
+    model, faces, peak = Predictor(Engine(recipe, probabilities)), 0, 0
     model._finder = lambda picture, thorough: ([face] * (0 if faceless else 1 + (len(alive) % 3 == 0)), [])
     for number, one in enumerate(model.stream(shots(), keep=keep)):
         assert one.frame == number and (one.picture is not None) == keep and all(face.expression == "fear" for face in one.faces)

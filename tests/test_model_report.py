@@ -707,7 +707,7 @@ def test_ticks_are_round_and_span_the_values():
 
 def test_lines_lie_where_their_values_are():
     """Top left is (0, largest), bottom right (last, 0); the mean of two runs between them. Seen red: y not turned round."""
-    chart = line_chart("x", [{"a": ([0, 10], [8.0, 0.0])}, {"a": ([0, 10], [4.0, 0.0])}], "k")
+    chart = line_chart("x", [{"a": ([0, 10], [8.0, 0.0])}, {"a": ([0, 10], [4.0, 0.0])}])
     left, top, right, bottom = chart.frame
     thick = next(line for line in chart.lines if not line.thin)
     assert thick.path == f"M{left:.1f} {top + (bottom - top) * 0.25:.1f}L{right:.1f} {bottom:.1f}" and len(chart.lines) == 3
@@ -716,7 +716,7 @@ def test_lines_lie_where_their_values_are():
 
 def test_a_run_that_was_stopped_is_not_in_the_mean():
     """Seen red: the mean cut off where the shortest run ends."""
-    chart = line_chart("x", [{"a": ([0, 5, 10], [8.0, 6, 4])}, {"a": ([0, 1], [0.0, 0])}], "k")
+    chart = line_chart("x", [{"a": ([0, 5, 10], [8.0, 6, 4])}, {"a": ([0, 1], [0.0, 0])}])
     thick = next(line for line in chart.lines if not line.thin)
     assert thick.path.count("L") == 2 and chart.legend[0][2] == "4"
 

@@ -103,7 +103,6 @@ def nice_ticks(low: float, high: float, most: int = 5) -> list[float]:
 def line_chart(
     title: str,
     runs: Sequence[dict[str, tuple[Sequence[float], Sequence[float]]]],   # of each run: name -> (x, y)
-    unit: str,
     top: float | None = None,         # of the vertical axis; None: the largest value
 ) -> Chart:
     """Return a chart: a line for each name, from 0 up; of several runs the mean, with a thin line for each run.
@@ -129,7 +128,7 @@ def line_chart(
         legend.append((name, colour, f"{y[-1]:.3g}"))
     drawn.sort(key=lambda line: not line.thin)                           # means lie on top
     return Chart(
-        title, unit, _WIDTH, _HEIGHT, frame, tuple((round(place(t, 0)[0], 1), f"{t:g}") for t in x_ticks),
+        title, "thousand images", _WIDTH, _HEIGHT, frame, tuple((round(place(t, 0)[0], 1), f"{t:g}") for t in x_ticks),
         tuple((round(place(0, t)[1], 1), f"{t:g}") for t in y_ticks), tuple(drawn), tuple(legend),
     )
 
@@ -177,7 +176,7 @@ def curves(runs: Iterable[FoldRun]) -> list[Chart]:
         for kind, chosen, prefix, top in kinds:
             found = [line for line in (_lines(log, chosen, prefix) for log in ticks) if line]
             if found:
-                charts.append(line_chart(f"Stage {stage}: {kind}", found, "thousand images", top))
+                charts.append(line_chart(f"Stage {stage}: {kind}", found, top))
     return charts
 
 

@@ -103,12 +103,12 @@ def write_report(runs: Sequence[str | Path], out: str | Path, faces: bool = True
     }
     page = render_page("report.html", values, styles=("page.css", "report.css"), folder=HERE)
     texts = {"report.html": page, "report.md": to_markdown(content).encode(), "report.json": json_bytes(content)}
-    make_folder(Path(out))
+    make_folder(out)
     for name, data in texts.items():
-        write_bytes_atomically(Path(out) / name, data)
+        write_bytes_atomically(out / name, data)
     incomplete = len(content["incomplete"])
     complete = sum(len(method.runs) for method in methods) - incomplete
-    return ReportSummary(tuple(Path(out) / name for name in texts), len(page), len(methods), complete, incomplete, len(sheets))
+    return ReportSummary(tuple(out / name for name in texts), len(page), len(methods), complete, incomplete, len(sheets))
 
 
 # --- what report.json holds, and the page and the Markdown show

@@ -189,7 +189,7 @@ def _decoder_of(run: Path, device: str) -> tuple:
     return trained, ""
 
 
-def sheet_of(model: Predictor, trained, picture: np.ndarray, people: tuple[str, ...], seed: int = 0) -> np.ndarray | None:
+def sheet_of(model: Predictor, trained, picture: np.ndarray, people: tuple[str, ...]) -> np.ndarray | None:
     """Return the face that `predict` names first and its expression on each of the people, left to right; None without one."""
     import torch
 
@@ -203,7 +203,7 @@ def sheet_of(model: Predictor, trained, picture: np.ndarray, people: tuple[str, 
         return None
     network = trained.config.network
     x = centre_inputs(virtual_views(face[None], trained.device), torch.tensor([0]), network.image_size)   # (1, C, S, S)
-    noise = draw_noise(1, network.noise, stream(seed, "transfer/noise"))
+    noise = draw_noise(1, network.noise, stream(0, "transfer/noise"))
     columns = torch.tensor([trained.identities.index(name) for name in people])
     return draw_sheet(trained.generator, x, columns, noise)
 

@@ -25,7 +25,6 @@ class Engine:
 
     recipe: Recipe
     probabilities: Callable[[np.ndarray], np.ndarray]    # (B, C, 96, 96) float32, B in 1..64 -> (B, K) float32
-    device: str
 
 
 def open_engine(path: Path, device: str = "auto") -> Engine:
@@ -83,7 +82,7 @@ def _of_trained(trained, recipe: Recipe) -> Engine:
         x = to_input_size(torch.from_numpy(views).to(trained.device), trained.config.network.image_size)
         return trained.logits(x).float().softmax(1).cpu().numpy()                # (B, K)
 
-    return Engine(recipe, probabilities, str(trained.device))
+    return Engine(recipe, probabilities)
 
 
 def _of_onnx(path: Path, device: str) -> Engine:
@@ -100,4 +99,4 @@ def _of_onnx(path: Path, device: str) -> Engine:
     except (faults.InvalidProtobuf, faults.InvalidGraph, faults.Fail, faults.InvalidArgument, faults.NotImplemented) as error:
         raise RunError(f"opening {path}: onnxruntime cannot read it ({' '.join(str(error).split())[:200]})") from error
     recipe = from_metadata(session.get_modelmeta().custom_metadata_map.get(KEY), path)
-    return Engine(recipe, lambda views: session.run(["probabilities"], {"view": views})[0], "cpu")
+    return Engine(recipe, lambda views: session.run(["probabilities"], {"view": views})[0])
