@@ -15,7 +15,6 @@ from fer_data.people import same_pictures
 from fer_data.text import listed, percent
 from fer_model.config import STARTS_FROM_FILE, TrainConfig
 from fer_model.data.fold import Fold
-from fer_model.engine.randomness import stream
 from fer_model.engine.weights_file import Fitted, WeightsFile, fitted, read_weights
 from fer_model.errors import CheckpointError, ConfigError, FoldError
 from fer_model.stages.any_network import NetworkStage
@@ -94,8 +93,7 @@ def read_given(path: Path, trained_on: str | None, config: TrainConfig, fold: Fo
     stage, file = config.stages[-1], read_weights(path)
     if config.init not in (None, file.sha256):
         raise CheckpointError(f"starting from {path}: the file was changed since it was named; start again")
-    entry, n_classes = STAGES[stage], len(fold.classes)
-    network = entry.build(lambda: entry.networks[stage](config, n_classes, 0), torch.device("cpu"), 0.0, stream(0, "replaced"))
+    network = STAGES[stage].fresh(config, len(fold.classes), 0, torch.device("cpu"))[stage]
     return GivenWeights(file, fitted(file, _wanted(network)), trained_on, stage, network.inside)
 
 

@@ -27,7 +27,6 @@ from fer_data.text import counted
 from fer_model.config import PRETRAINED, STAGES_OF, TrainConfig
 from fer_model.data.fold import Fold, in_common, people_in
 from fer_model.engine import checkpoint
-from fer_model.engine.randomness import stream
 from fer_model.errors import ConfigError, FoldError
 from fer_model.runs.differences import first_difference
 from fer_model.runs.folder import RunFolder
@@ -213,7 +212,6 @@ def _sizes(config: TrainConfig, stage: str) -> dict[str, object]:
 
 def _fits(stage: str, tensors: dict[str, Tensor], config: TrainConfig, n_classes: int) -> bool:
     """Say whether a classifier's network finds all that it takes, of its own sizes."""
-    entry = STAGES[stage]
-    network = entry.build(lambda: entry.networks[stage](config, n_classes, 0), torch.device("cpu"), 0.0, stream(0, "replaced"))
+    network = STAGES[stage].fresh(config, n_classes, 0, torch.device("cpu"))[stage]
     theirs = {name: tensors.get(f"{stage}/{name}") for name in network.carried()}
     return all(theirs[name] is not None and theirs[name].shape == tensor.shape for name, tensor in network.carried().items())

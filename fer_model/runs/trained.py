@@ -15,7 +15,6 @@ from fer_model.config import TrainConfig
 from fer_model.data.fold import Fold, read_prepared
 from fer_model.engine import checkpoint
 from fer_model.engine.devices import use_device
-from fer_model.engine.randomness import stream
 from fer_model.errors import RunError
 from fer_model.networks import Generator
 from fer_model.runs.folder import RunFolder, other_folds
@@ -118,9 +117,8 @@ def load_networks(
 
     Raises CheckpointError if the weights of one are not in `tensors`, which come from `path`.
     """
-    networks, rng = {}, stream(0, "replaced by the weights read")
-    for name, make in STAGES[stage].networks.items():
-        network = STAGES[stage].build(lambda make=make: make(config, n_classes, n_identities), device, config.network.init_std, rng)
+    networks = STAGES[stage].fresh(config, n_classes, n_identities, device)
+    for name, network in networks.items():
         checkpoint.load_module(name, network, tensors, path)
-        networks[name] = network.requires_grad_(False).eval()
+        network.requires_grad_(False).eval()
     return networks

@@ -7,6 +7,7 @@ Out: STAGES, name -> StageEntry. train.py, plan.py and runs/trained.py ask this 
 
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -62,6 +63,11 @@ class StageEntry:
     build: Callable[..., nn.Module] = build      # how networks are made and get their first weights
     rival: NetworkMaker | None = None            # the discriminator that is trained beside them
     whole: int = 1                    # samples that belong together: each process has a multiple of so many
+
+    def fresh(self, config: TrainConfig, n_classes: int, n_identities: int, device: torch.device) -> dict[str, nn.Module]:
+        """Return `networks`, to be looked at or to be given the weights of a file."""
+        rng, std = stream(0, "replaced"), config.network.init_std
+        return {name: self.build(partial(make, config, n_classes, n_identities), device, std, rng) for name, make in self.networks.items()}
 
 
 def _watchers(inputs: StageInputs, run: Path) -> tuple[Watcher, ...]:
