@@ -14,7 +14,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.table import Bar, run_module
-from fer_data.store.loader import VirtualViews
+from fer_data.store.loader import GpuViews
 from fer_model.check_device import noise_faces, noise_fold
 from fer_model.config import TrainConfig, preset, resolve_budgets
 from fer_model.engine.steps import Steps
@@ -71,7 +71,7 @@ def on_meta(config: TrainConfig) -> Iterator[Iterator[Steps]]:
     """Give the steps of each stage of the configuration's method, one after another, on `meta`."""
     fold = noise_fold()
     config = replace(config, recogniser=replace(config.recogniser, identity_swap=0.0))         # it reads the faces of each view, once
-    inputs = StageInputs(resolve_budgets(config, len(fold.train)), fold, VirtualViews(noise_faces().to(META)), META)
+    inputs = StageInputs(resolve_budgets(config, len(fold.train)), fold, GpuViews(noise_faces().to(META)), META)
 
     def each(inputs: StageInputs) -> Iterator[Steps]:
         for name in CHAINS[config.method]:

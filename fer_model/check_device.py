@@ -20,7 +20,7 @@ import torch.nn.functional as F
 
 from fer_data.faces.align import CANVAS
 from fer_data.faces.views import N_VIEWS
-from fer_data.store.loader import VirtualViews, render
+from fer_data.store.loader import GpuViews, render
 from fer_model.config import TrainConfig, preset, resolve_budgets
 from fer_model.data.fold import Fold
 from fer_model.engine.capture import recorder_for
@@ -145,7 +145,7 @@ def run_stages(
     config: TrainConfig, fold: Fold, faces: torch.Tensor, device: torch.device, precision: str, steps: int = STEPS, timed: bool = False
 ) -> tuple[dict[str, list[dict[str, float]]], dict[str, float]]:
     """Return the losses of the first steps of each stage of CHECKED and, if `timed`, its images a second."""
-    inputs = StageInputs(replace(config, precision=precision), fold, VirtualViews(faces.to(device)), device)
+    inputs = StageInputs(replace(config, precision=precision), fold, GpuViews(faces.to(device)), device)
     losses, rates = {}, {}
     for name in CHECKED:                                                 # each is made once the one before has run: head stands on gan
         stage = STAGES[name].make(inputs)

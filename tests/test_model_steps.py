@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fer_data.store.loader import VirtualViews
+from fer_data.store.loader import GpuViews
 from fer_model.check_device import noise_faces, noise_fold
 from fer_model.config import preset, resolve_budgets
 from fer_model.engine import capture, checkpoint, distributed
@@ -64,7 +64,7 @@ def made(stages, config):
     fold = noise_fold()
     if config.method == "pretrain":
         fold = replace(fold, identities=(), train=fold.train.assign(subject=""))
-    inputs = StageInputs(resolve_budgets(config, len(fold.train)), fold, VirtualViews(noise_faces()), CPU)
+    inputs = StageInputs(resolve_budgets(config, len(fold.train)), fold, GpuViews(noise_faces()), CPU)
     for name in stages[:-1]:
         inputs = inputs.after(STAGES[name].make(inputs))
     return STAGES[stages[-1]].make(inputs)
@@ -112,7 +112,7 @@ def test_a_step_that_is_repeated_gives_the_same_bits(case):
 @pytest.mark.parametrize(("method", "stage", "step"), [("degan", "gan", 5), ("deae", "recogniser", 11)])
 def test_a_run_whose_steps_are_repeated_ends_in_the_same_bits(tiny_prepared, tmp_path, monkeypatch, method, stage, step):
     """Weights, log and predictions of all stages, stopped and resumed, next to those of a run of steps one by one."""
-    monkeypatch.setattr("fer_data.store.loader.CpuViews", lambda faces: VirtualViews(torch.from_numpy(faces)[:, None].contiguous()))
+    monkeypatch.setattr("fer_data.store.loader.CpuViews", lambda faces: GpuViews(torch.from_numpy(faces)[:, None].contiguous()))
     job = Job(tiny_prepared, tmp_path / "plain", replace(smoke(method), fold=1))
     train(job, "cpu", say=quiet)
     emulators = []

@@ -8,7 +8,7 @@ import filelock
 import pytest
 import torch
 
-from fer_data.store.loader import VirtualViews
+from fer_data.store.loader import GpuViews
 from fer_model import crossval as library
 from fer_model import workers
 from fer_model.config import preset
@@ -60,7 +60,7 @@ def test_runs_in_turns_end_in_the_bits_of_runs_alone(alone, tiny_prepared, tmp_p
 @pytest.mark.slow
 def test_so_they_do_where_each_repeats_steps_of_its_own(tiny_prepared, tmp_path, monkeypatch):
     """Views rendered as on a GPU."""
-    monkeypatch.setattr("fer_data.store.loader.CpuViews", lambda faces: VirtualViews(torch.from_numpy(faces)[:, None].contiguous()))
+    monkeypatch.setattr("fer_data.store.loader.CpuViews", lambda faces: GpuViews(torch.from_numpy(faces)[:, None].contiguous()))
     expected = tasks_in(tiny_prepared, tmp_path / "alone", train=True)[:2]
     monkeypatch.setattr("fer_model.engine.loop.recorder_for", lambda _: Emulator())
     tasks = tasks_in(tiny_prepared, tmp_path / "turns")[:2]

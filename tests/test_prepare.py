@@ -24,7 +24,7 @@ from fer_data.pictures.decode import decode_picture
 from fer_data.prepare.plan import PrepareConfig, make_plan
 from fer_data.prepare.run import prepare_dataset
 from fer_data.prepare.workers import open_pool
-from fer_data.store.loader import StoredViews, VirtualViews, open_views
+from fer_data.store.loader import GpuViews, StoredViews, open_views
 from fer_data.store.manifest import COLUMNS, read_settings, read_skipped
 from fer_data.store.shards import map_dataset, read_record
 from fer_data.synthetic.trees import run_jobs, silent
@@ -102,7 +102,7 @@ def test_stored_and_virtual_views_are_the_same_bytes(small_ck, tmp_path):
     chosen = (torch.arange(12) % stored.n_faces, torch.arange(12) * 9)
     assert torch.equal(stored.batch(*chosen), virtual.batch(*chosen)) and stored.batch(*chosen).shape == (12, 1, 96, 96)
     assert isinstance(stored, StoredViews), "on a CPU; another device has the faces and renders. Seen red: stored views there too"
-    assert isinstance(open_views(tmp_path / "stored", frame, "meta"), VirtualViews)
+    assert isinstance(open_views(tmp_path / "stored", frame, "meta"), GpuViews)
 
 
 def test_shards_open_in_plain_h5py(prepared_ck):

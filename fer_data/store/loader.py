@@ -24,7 +24,7 @@ from fer_data.faces.views import CENTRE_VIEW, MATRICES, N_VIEWS, VIEW_SIZE, rend
 from fer_data.store.manifest import read_settings
 from fer_data.store.shards import map_dataset
 
-__all__ = ["CENTRE_VIEW", "Views", "CpuViews", "StoredViews", "VirtualViews", "open_views", "virtual_views", "render", "sample_order",
+__all__ = ["CENTRE_VIEW", "Views", "CpuViews", "GpuViews", "StoredViews", "open_views", "virtual_views", "render", "sample_order",
            "send", "to_unit", "to_u8"]
 
 
@@ -99,7 +99,7 @@ class CpuViews(Views):
         return to_unit(_channels_first(torch.from_numpy(out)))
 
 
-class VirtualViews(Views):
+class GpuViews(Views):
     """Faces resident on a GPU; views are rendered there, batch by batch."""
 
     def __init__(self, faces: torch.Tensor):
@@ -167,7 +167,7 @@ def _let_open(files: int, out: Path) -> None:
 
 def virtual_views(faces: np.ndarray, device: torch.device) -> Views:
     """Return views rendered from faces (N, 132, 132[, 3]) uint8: by OpenCV on the CPU, by `render` on another device."""
-    return CpuViews(faces) if device.type == "cpu" else VirtualViews(_channels_first(torch.from_numpy(faces)).contiguous().to(device))
+    return CpuViews(faces) if device.type == "cpu" else GpuViews(_channels_first(torch.from_numpy(faces)).contiguous().to(device))
 
 
 def _channels_first(pixels: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,7 @@ Out: fields by name, such as `head.dropout`, with their values. A field that is 
 from fer_model.config import STAGES_OF
 from fer_model.settings import parts_used
 
-__all__ = ["first_difference", "flat", "idle_stages", "settings_of", "used"]
+__all__ = ["first_difference", "flat", "idle_stages", "of_method", "used"]
 
 _BUDGETS = ("kimg", "epochs")         # they follow from the number of training faces, which differs between folds
 _ALL_STAGES = {stage for method in STAGES_OF for stage in parts_used(method)}
@@ -50,7 +50,7 @@ def used(config: dict) -> dict:
     return {name: value for name, value in config.items() if name not in idle}
 
 
-def settings_of(config: dict) -> dict[str, object]:
+def of_method(config: dict) -> dict[str, object]:
     """Return the fields that make a method: all but the fold, whether it was tested, the seed, the budgets, and stages not trained.
 
     A field that this program does not know counts.

@@ -18,7 +18,7 @@ import pandas as pd
 
 from fer_model.config import AS_BASELINE, METHODS, STAGES_OF, shown
 from fer_model.errors import RunError
-from fer_model.runs.differences import first_difference, idle_stages, settings_of
+from fer_model.runs.differences import first_difference, idle_stages, of_method
 from fer_model.runs.fold_runs import FoldRun, find_runs
 from fer_model.runs.predictions import together
 
@@ -109,7 +109,7 @@ def difference(runs: Sequence[FoldRun], seeds: bool = False) -> str:
 
 def _identity(content: dict) -> dict:
     """Return what the runs of one method share, budgets aside."""
-    return {"dataset": content["dataset"], "manifest": content["manifest_sha256"], **settings_of(content["config"])}
+    return {"dataset": content["dataset"], "manifest": content["manifest_sha256"], **of_method(content["config"])}
 
 
 def _signature(content: dict) -> str:
@@ -169,7 +169,7 @@ def differing_settings(contents: Sequence[dict]) -> dict[str, list[str | None]]:
 
     None: the method does not train the setting's stage. A stage that one of the methods alone trains differs from nothing.
     """
-    settings = [(settings_of(content["config"]), idle_stages(content["config"])) for content in contents]
+    settings = [(of_method(content["config"]), idle_stages(content["config"])) for content in contents]
     found = {}
     for name in dict.fromkeys(name for one, _ in settings for name in one if name != "method"):
         texts = [None if name.partition(".")[0] in idle else shown(one.get(name)) for one, idle in settings]
