@@ -1,11 +1,13 @@
 """The audit against the published figures of a leaking split, and against counting by hand. tests/mutate.py breaks it and expects red."""
 
+import io
 import json
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from fer_data.audit.leaks import PixelReport as Pixels
 from fer_data.audit.leaks import audit, with_pixels
@@ -79,6 +81,32 @@ def test_each_kind_of_leak_is_told_apart():
     chosen = audit(split_of([(["a1", "b1"], ["c1"], ["c2"])]))
     assert chosen.leaks and (chosen.overall.leaked_images, chosen.overall.validation_leaked, chosen.overall.test_in_validation) == (0, 0, 1)
     assert [audit(split_of([(["a1"], ["c1"], [side])])).overall.validation_tested for side in ("c1", "c2")] == [1, 0]
+
+
+def told(report):
+    """Return what a wide console shows of a report."""
+    console = Console(width=400, file=io.StringIO())
+    console.print(report)
+    return console.file.getvalue()
+
+
+def test_the_verdict_counts_the_folds_in_which_a_tested_person_is_trained_on():
+    """Of five folds one; in all of them validation shows training people. Seen red: "in 5 of 5 folds"."""
+    people = "abcdefghij"
+    sides = [([f"{p}1" for p in people[2 * k + 2 :] + people[: 2 * k]], [f"{p}1" for p in people[2 * k : 2 * k + 2]]) for k in range(5)]
+    folds = [([*train, f"{test[0][0]}2"] if k == 0 else train, test, [f"{train[0][0]}3"]) for k, (train, test) in enumerate(sides)]
+    report = audit(split_of(folds))
+    assert report.overall.leaked_images == 1 and sum(fold.leaks for fold in report.folds) == 5
+    assert "1 of 10 test images (10.0 %) shows a person who is also in training: 1 of 10 people, in 1 of 5 folds\n" in told(report)
+
+
+@pytest.mark.parametrize("validation", [["b3"], ["c2"], []])
+def test_nobody_on_whom_the_model_is_chosen_is_called_unknown_to_it(validation):
+    """One of two test people is in training. Seen red: with c in validation, "report the 1 test image of people unknown to the model
+    apart", below "shows a person on whom the model is chosen"."""
+    text = told(audit(split_of([(["a1", "b1"], ["a2", "c1"], validation)])))
+    assert ("report the 1 test image of people unknown to the model apart" in text) == (validation != ["c2"])
+    assert ("on whom the model is chosen" in text) == (validation == ["c2"])
 
 
 def test_copies_of_a_frame_are_the_frame():

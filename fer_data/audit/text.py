@@ -46,7 +46,8 @@ def _verdict_text(report) -> str:
     total, several = report.overall, len(report.folds) > 1
     if not report.subjects and not report.leaks:
         return f"{UNKNOWN}: nobody can say whether a person is both trained on and tested; no picture is on both sides"
-    where = f", in {sum(fold.leaks for fold in report.folds)} of {len(report.folds)} folds" if several else ""
+    these = [fold for fold in report.folds if (fold.leaked_images if total.leaked_images else fold.leaks)]     # of the sentence below
+    where = f", in {len(these)} of {len(report.folds)} folds" if several else ""
     if total.leaked_images:
         people = counted(total.test_subjects, "person", "people")
         return (
@@ -188,7 +189,7 @@ def _advice(report) -> list[str]:
     ]
     if total.leaked_images:
         lines.append("figures measured on this split do not compare with person-independent ones: train again")
-    if 0 < total.leaked_images < total.test_images:
+    if 0 < total.leaked_images < total.test_images and not total.test_in_validation:       # the model is chosen on whom that shows
         unknown = counted(total.test_images - total.leaked_images, f"test {report.unit}")
         lines.append(f"until then, report the {unknown} of people unknown to the model apart")
     return lines
