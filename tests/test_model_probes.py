@@ -258,6 +258,21 @@ def test_mean_over_folds_by_hand():
     assert row.spread == pytest.approx(np.sqrt(0.08))
 
 
+def test_training_people_are_counted_a_fold():
+    """Everybody is in most training parts, and in one test fold. Seen red: "Training people: 31 people" of 16."""
+    rows = [
+        [ProbeRow("f(x)", probe, people, 0.5, 0.5, n, 40, 10, 9) for people, n in zip(PEOPLE, counts, strict=True)
+         for probe in ("verification eer", "identity linear")] for counts in ((6, 10), (5, 11), (5, 10))
+    ]
+    for folds, said in ((3, "10.33 people a fold, 10.33 of them"), (1, "10 people, 10 of them")):
+        found = Probed(Path("cv"), None, folds, 0, mean_over_folds([tuple(one) for one in rows[:folds]]))
+        console = Console(width=400, file=io.StringIO())
+        console.print(found)
+        text = " ".join(console.file.getvalue().split())
+        assert f"Training people: {said} with two expressions or more" in text
+        assert f"Test fold: {16 if folds == 3 else 6} people, " in text
+
+
 # --- the command ------------------------------------------------------------------------------------------------------
 
 

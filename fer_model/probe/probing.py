@@ -73,7 +73,10 @@ class Probed:
         probes, cells = list(dict.fromkeys(row.probe for row in rows)), {(row.features, row.probe): row for row in rows}
         people, named = (max(row.n_people for row in rows if row.probe.startswith(what)) for what in ("", "identity"))
         of = f", {self.folds} folds: mean and standard deviation" if self.folds > 1 else ""
-        title = f"{rows[0].people.capitalize()}: {people} people, {named} of them with two expressions or more{of}"
+        a_fold = ""
+        if self.folds > 1 and rows[0].people == PEOPLE[1]:               # who is tested once is trained on in all other folds
+            people, named, a_fold = f"{people / self.folds:.4g}", f"{named / self.folds:.4g}", " a fold"
+        title = f"{rows[0].people.capitalize()}: {people} people{a_fold}, {named} of them with two expressions or more{of}"
         table = plain_table(title, "features", *(_SHORT[name] for name in probes))
         for features in dict.fromkeys(row.features for row in rows):
             table.add_row(features, *(_cell(cells[features, name]) for name in probes))
