@@ -174,12 +174,12 @@ class PointFigures:
     n_runs: int                       # complete or not
 
     @cached_property
-    def _frames(self) -> dict[int, list[pd.DataFrame]]:
-        """Predictions of each fold, by seed; none where test folds stay closed."""
+    def _frames(self) -> dict[int, dict[str, pd.DataFrame]]:
+        """Predictions by seed and fold (the name of its folder); none where test folds stay closed."""
         if not self.point.config.tested:
             return {}
         by_seed = groupby(self.runs, key=lambda run: run[0])
-        return {seed: [RunFolder(path).read_predictions() for _, path in runs] for seed, runs in by_seed}
+        return {seed: {path.name: RunFolder(path).read_predictions() for _, path in runs} for seed, runs in by_seed}
 
     @cached_property
     def _stages(self) -> list[dict]:
@@ -188,14 +188,15 @@ class PointFigures:
     @cached_property
     def evaluation(self) -> Evaluation | None:
         """Folds and seeds together: the mean of seeds that have the same folds; its interval is over people. None: no run has figures."""
-        frames = [frame for frames in self._frames.values() for frame in frames]
+        frames = [frame for frames in self._frames.values() for frame in frames.values()]
         return evaluate_together(frames) if frames else None
 
     @property
     def seeds(self) -> Spread | None:
-        """Accuracy per frame of each seed, pooled over its folds; None: no run has figures."""
-        values = [accuracy(pd.concat(frames, ignore_index=True)) for frames in self._frames.values()]
-        return spread(values) if values else None
+        """Accuracy per frame of each seed, pooled over the folds that all of them have; None: there is no such fold."""
+        seeds = list(self._frames.values())
+        folds = [name for name in seeds[0] if all(name in one for one in seeds)] if seeds else []
+        return spread([accuracy(pd.concat([one[name] for name in folds], ignore_index=True)) for one in seeds]) if folds else None
 
     @property
     def validation(self) -> Spread | None:
@@ -226,7 +227,7 @@ class PointFigures:
     def to_json(self) -> dict:
         """Return settings, folders, figures and costs."""
         tested = {} if self.evaluation is None else {
-            "evaluation": self.evaluation.to_dict(), "frame_accuracy_of_seeds": asdict(self.seeds),
+            "evaluation": self.evaluation.to_dict(), "frame_accuracy_of_seeds": self.seeds and asdict(self.seeds),
         }
         figures = {} if not self.runs else {
             **tested, "validation_accuracy": self.validation and self.validation.mean,
@@ -255,8 +256,17 @@ class Swept:
         failed = [{"run": str(run), "why": why} for run, why in self.failed]
         return {
             "run": str(self.path), "points": [point.to_json() for point in self.points], "passed_over": self.passed_over,
-            "failed": failed, "kimg": kimg, "minutes": minutes, "caution": self._caution,
+            "failed": failed, "kimg": kimg, "minutes": minutes, "notes": self._notes, "caution": self._caution,
         }
+
+    @property
+    def _notes(self) -> list[str]:
+        """Name the combinations that have lost runs: those that diverge leave the folds out that are hard for them."""
+        return [
+            f"{_told(one.point.values) or one.point.config.name}: {len(one.runs)} of {one.n_runs} runs are complete; its figures are of"
+            " these alone and do not compare with those of other folds."
+            for one in self.points if 0 < len(one.runs) < one.n_runs
+        ]
 
     @property
     def _tested(self) -> bool:
@@ -279,13 +289,13 @@ class Swept:
         kimg, minutes = self._spent()
         costs = f"Together {sum(len(point.runs) for point in self.points)} runs, {kimg:g} kimg, {minutes:.1f} minutes of training."
         state = "complete" if not self.failed else "not complete"
-        return Group(escape(f"{self.path}: {state}{over}"), "", self._table(), costs, self._caution)
+        return Group(escape(f"{self.path}: {state}{over}"), "", self._table(), costs, *map(escape, self._notes), self._caution)
 
     def _table(self):
         from rich.markup import escape
 
         validation, seeds = any(point.validation for point in self.points), len(self.points[0].folders) > 1
-        title = f"Pooled over folds{', mean ± sd of seeds' if seeds else ''}; in brackets 95 % over people"
+        title = f"Pooled over folds{' and seeds, ± sd of seeds' if seeds else ''}; in brackets 95 % over people"
         if not self._tested:
             title = "Accuracy per frame on training people set aside, mean ± sd of the runs"
         tested = ["per frame", "per sequence", "macro recall"] if self._tested else []
@@ -310,7 +320,8 @@ class Swept:
         shares = (found.frame_accuracy, found.sequence_accuracy)
         frame, sequence = (f"\n{bracketed(share, found.n_subjects)}" for share in shares)
         recall = f"{found.frame_macro_recall:.1%}"
-        return [f"{point.seeds}{frame}", f"{found.sequence_accuracy.value:.1%}{sequence}", recall, *chosen, *costs]
+        sd = f" ± {100 * point.seeds.sd:.1f}" if point.seeds and point.seeds.sd is not None else ""
+        return [f"{found.frame_accuracy.value:.1%}{sd}{frame}", f"{found.sequence_accuracy.value:.1%}{sequence}", recall, *chosen, *costs]
 
     def refuse_failed(self) -> None:
         """Raise RunError if a run is not complete, naming the first."""

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 import statistics
 from dataclasses import asdict
 from pathlib import Path
@@ -191,9 +192,34 @@ def test_a_repeat_without_a_complete_fold_is_named_and_the_others_are_shown(tmp_
     model_runs.write_fold(tmp_path / "cv" / "shuffled0" / "fold0")
     model_runs.write_fold(tmp_path / "cv" / "shuffled1" / "fold0", stop="gan")
     (row,) = evaluate_runs([tmp_path / "cv"]).rows
-    assert row.notes[-1] == f"{tmp_path / 'cv' / 'shuffled1'}: no fold is complete, it is in no figure."
+    assert row.notes[-2] == f"{tmp_path / 'cv' / 'shuffled1'}: no fold is complete, it is in no figure."
     with pytest.raises(RunError, match=r"none of the 1 folds in \S+shuffled1 is complete"):
         evaluate_runs([tmp_path / "cv" / "shuffled1"])
+
+
+def test_repeats_that_have_not_all_their_folds_are_in_no_spread_of_repeats(tmp_path):
+    """An interruption; a fold lost to a loss that is not finite; a repeat that has no fold yet. Seen red: the mean of 4 repeats, of
+    which one has a fold of three."""
+
+    def dealt(seed):
+        return lambda content: (content.update(n_folds=3), content["config"].update(fold_rule="shuffled", fold_seed=seed))
+
+    for seed, n in enumerate((3, 3, 1, 2, 0)):
+        for fold in range(3):
+            stop = "" if fold < n else "diverged" if n else "start"
+            model_runs.write_fold(
+                tmp_path / "cv" / f"shuffled{seed}" / f"fold{fold}", "cnn", fold, share=0.5 + seed / 10, stop=stop, change=dealt(seed)
+            )
+    table = evaluate_runs([tmp_path / "cv"])
+    ((path, frame, sequence),) = table.repeats
+    whole = [row.evaluation.frame_accuracy.value for row in table.rows[:2]]
+    assert path == tmp_path / "cv" and (frame.n, sequence.n) == (2, 2) and frame.mean == pytest.approx(statistics.mean(whole))
+    said = f"{path}: 3 of 5 repeats have not all folds; only whole ones are in a mean of repeats."
+    assert len(table.rows) == 4 and table.rows[-1].notes[-1] == said and said in printed(table)
+    assert table.to_json()[-1]["pooled_frame_accuracy"]["n"] == 2
+    shutil.rmtree(path / "shuffled1")
+    shutil.rmtree(path / "shuffled0")
+    assert evaluate_runs([path]).repeats == ()
 
 
 def printed(what) -> str:
@@ -207,9 +233,39 @@ def test_of_one_person_a_table_has_no_interval(tmp_path):
     """Seen red: "(100.0 to 100.0)", and a difference "(+x to +x)" with "95 % over people"."""
     alone = {"a": model_runs.predictions_of(0, 1.0, people=1), "b": model_runs.predictions_of(0, 0.4, people=1)}
     shown = printed(evaluate_runs([model_runs.write_fold(tmp_path / name, "cnn", frame=frame) for name, frame in alone.items()]))
-    assert shown.count("(none of one)") == 4 and " to " not in shown
+    assert shown.count("(none: one person)") == 4 and " to " not in shown
     assert "points (no interval: one person) per frame, on the 9 images of 1 person that both predict" in shown
-    assert "(none of one)" not in printed(evaluate_runs([model_runs.write_fold(tmp_path / name, "cnn") for name in "cd"]))
+    assert "none: one person" not in printed(evaluate_runs([model_runs.write_fold(tmp_path / name, "cnn") for name in "cd"]))
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_of_people_who_are_all_alike_a_table_has_no_interval(share, tmp_path):
+    """Everything right, or nothing: no replicate can differ. Seen red: "(100.0 to 100.0)", and a difference "(+0.0 to +0.0)"."""
+    paths = [model_runs.write_method(tmp_path / name, method="cnn", share=share) for name in "ab"]
+    shown = printed(evaluate_runs(paths))
+    assert shown.count("(none: all alike)") == 4 and "0.0 to" not in shown
+    assert "+0.0 points (no interval: all alike) per frame, on the 108 images of 12 people that both predict" in shown
+    assert printed(evaluate_runs(paths[:1])).count("none: all alike") == 2
+
+
+def test_at_home_rows_of_other_folds_are_not_compared(tmp_path):
+    """By another rule, or of another number of folds: no network of one had the training people of one of the other. Seen red: a
+    difference, and not a word."""
+
+    def written(name, n_folds=3, **config):
+        change = lambda content: (content.update(n_folds=n_folds), content["config"].update(config))      # noqa: E731
+        return model_runs.write_method(tmp_path / name, method="cnn", change=change)
+
+    first, alike = written("first"), written("alike", fold_seed=4)       # a seed that rule manifest does not look at
+    for other, why in (
+        (written("shuffled", fold_rule="shuffled", fold_seed=4), "rule shuffled, seed 4, 3 folds, there rule manifest, 3 folds"),
+        (written("more", 10), "rule manifest, 10 folds, there rule manifest, 3 folds"),
+    ):
+        table = evaluate_runs([first, other, alike])
+        note = f"{other}: no difference to {first}, whose folds are others: {why}."
+        assert table.rows[1].notes[-1] == note and note in printed(table)
+        assert [found is None for found in table.against_first] == [True, False]
+        assert "against_first" not in table.to_json()[1] and table.to_json()[1]["notes"][-1] == note
 
 
 def test_brackets_in_the_names_of_folders_are_no_markup(tmp_path):

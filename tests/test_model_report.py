@@ -269,6 +269,64 @@ def test_folds_that_were_dealt_out_anew_are_methods_of_their_own_and_compared_wi
     assert pairs == {(f"DE-GAN, fold_seed {seed}", f"CNN (baseline), fold_seed {seed}") for seed in (0, 1)}
 
 
+def dealt(n_folds=3, manifest="ab", **config):
+    """Return what lets a run have other folds: by rule and seed, or of another prepared folder with another number of them."""
+    return lambda content: (content.update(n_folds=n_folds, manifest_sha256=manifest * 32), content["config"].update(config))
+
+
+def test_methods_of_other_folds_are_said_to_be_no_comparison(tmp_path):
+    """One manifest, folds drawn anew in one of two methods; then a third of other folds. Seen red: "All methods have the same faces and
+    the same folds: one manifest.", ok."""
+    shuffled = dealt(fold_rule="shuffled", fold_seed=4)
+    paths = [runs.write_method(tmp_path / "a", change=dealt()), runs.write_method(tmp_path / "b", method="cnn", change=shuffled)]
+    page, report = write(paths, tmp_path / "out")
+    same = [one for one in report["findings"] if "manifest" in one["text"]]
+    assert [one["level"] for one in same] == ["look"] and report["comparisons"] == []
+    said = (
+        "All methods have the same faces, one manifest, but people are in other folds, so only methods of the same folds are compared"
+        " (rule manifest, 3 folds: DE-GAN; rule shuffled, seed 4, 3 folds: CNN (baseline))."
+    )
+    assert same[0]["text"] == said and said in page.text and escape(said) in (tmp_path / "out" / "report.md").read_text()
+    more = runs.write_method(tmp_path / "c", method="cnn", change=dealt(10, "cd"))
+    _, report = write([*paths, more], tmp_path / "more")
+    texts = [one["text"] for one in report["findings"] if one["level"] == "look"]
+    assert any(text.startswith("The methods were trained on 2 different manifests") for text in texts)
+    assert any(text.startswith("People are in other folds, so only methods") and text.count(" folds: ") == 3 for text in texts)
+    _, report = write([paths[0], runs.write_method(tmp_path / "d", method="cnn", change=dealt())], tmp_path / "same")
+    assert any(one["level"] == "ok" and "the same folds: one manifest" in one["text"] for one in report["findings"])
+
+
+def test_prepared_folders_of_other_numbers_of_folds_are_not_compared(tmp_path):
+    """`prepare --folds 3` and `--folds 10` of one database: other training people. Faces framed in two ways in the same folds are.
+    Seen red: compared."""
+    paths = [runs.write_method(tmp_path / "a", change=dealt())]
+    paths += [runs.write_method(tmp_path / f"cnn{n}", method="cnn", change=dealt(n, other)) for n, other in ((10, "cd"), (3, "ef"))]
+    pairs = [(one.first.label, one.second.label) for one in compare_methods(gather(paths))[0]]
+    assert pairs == [("DE-GAN", "CNN (baseline), manifest efefefef")] * 2
+
+
+def test_an_expression_that_no_test_face_shows_is_named_with_whose_folds(tmp_path):
+    """Fold 1 is other people in either method; where both have the same folds it is said once. Seen red: "No test face shows fear in
+    folds 1 and 2", of which each method lacks it in one."""
+
+    def method(name, lacking, change):
+        for fold in range(3):
+            frame = runs.predictions_of(fold, 0.9)
+            frame = frame[frame["expression"] != "fear"] if fold == lacking else frame
+            runs.write_fold(tmp_path / name / f"fold{fold}", name, fold, frame=frame, change=change)
+        return tmp_path / name
+
+    first = method("degan", 1, dealt())
+    second = method("cnn", 2, dealt(fold_rule="shuffled", fold_seed=4))
+    said = "a mean of folds of macro recall is over fewer expressions there."
+    _, report = write([first, second], tmp_path / "out")
+    texts = [one["text"] for one in report["findings"] if "No test face" in one["text"]]
+    assert texts == [f"No test face shows fear in fold 1 of DE-GAN: {said}", f"No test face shows fear in fold 2 of CNN (baseline): {said}"]
+    third = method("iacnn", 1, dealt())
+    _, report = write([first, third], tmp_path / "alike")
+    assert [one["text"] for one in report["findings"] if "No test face" in one["text"]] == [f"No test face shows fear in fold 1: {said}"]
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -369,10 +427,31 @@ def test_of_one_person_there_is_no_interval_and_no_verdict(tmp_path):
     markdown, card = (tmp_path / "out" / "report.md").read_text(), (paths[0] / "card.md").read_text()
     looks = [one["text"] for one in report["findings"] if "always answering" in one["text"]]
     assert len(looks) == 2 and "(100.0 %, no interval: one person, against 33.3 %)" in looks[0]
-    assert "| 100.0 % (none of one) |" in markdown and "| 100.0 % (none of one) |" in card
-    assert f"CNN (baseline) frame 0 9 100.0 {worse:.1f} +{100 - worse:.1f} none of one none of one " in page.text
+    assert "| 100.0 % (none: one person) |" in markdown and "| 100.0 % (none: one person) |" in card
+    assert f"CNN (baseline) frame 0 9 100.0 {worse:.1f} +{100 - worse:.1f} none: one person none: one person " in page.text
     for text in (page.text, markdown, card):
         assert not any(wrong in text for wrong in ("over 1 people", "100.0 to 100.0", "% of replicates"))
+
+
+def test_of_people_who_are_all_alike_there_is_no_interval(tmp_path):
+    """All right in both methods, or nothing, in all that is written. Seen red: "100.0 % (95 % interval 100.0 to 100.0, bootstrap over 12
+    people)", "level with ... (95 % interval 0.0 to 0.0 points"."""
+    for share, percentage in ((1.0, "100.0"), (0.0, "0.0")):
+        root = tmp_path / percentage
+        paths = [runs.write_method(root / name, method=name, share=share) for name in ("degan", "cnn")]
+        methods = gather(paths)
+        assert f" {percentage} % (no interval: all alike), per frame," in sentence_pooled(figures_of(methods[0], 0), "frame", None)
+        said = sentence_of_difference(compare_methods(methods)[0][0], None)
+        assert said == "DE-GAN is level with CNN (baseline) (no interval: all alike), per frame, on the 108 images that both predicted."
+        page, report = write(paths, root / "out")
+        write_card(paths[0])
+        markdown, card = (root / "out" / "report.md").read_text(), (paths[0] / "card.md").read_text()
+        looks = [one["text"] for one in report["findings"] if "always answering" in one["text"]]
+        assert len(looks) == (0 if share else 2) and all("(0.0 %, no interval: all alike, against 33.3 %)" in text for text in looks)
+        assert f"| {percentage} % (none: all alike) |" in markdown and f"| {percentage} % (none: all alike) |" in card
+        assert f"CNN (baseline) frame 0 108 {percentage} {percentage} +0.0 none: all alike none: all alike " in page.text
+        for text in (page.text, markdown, card):
+            assert not any(wrong in text for wrong in ("100.0 to 100.0", "0.0 to 0.0", "% of replicates"))
 
 
 def test_seeds_are_compared_with_the_same_seed_and_together(tmp_path):
@@ -389,9 +468,22 @@ def test_seeds_are_compared_with_the_same_seed_and_together(tmp_path):
 
 
 def test_methods_without_a_common_seed_are_compared_all_together(tmp_path):
-    """Seen red: nothing compared."""
+    """And whose seeds these are is said. Seen red: nothing compared; no word of seeds; "mean over seeds 0 and 1" for both, and so in
+    the table and in report.json."""
     methods = gather([runs.write_fold(tmp_path / "a", seed=1), runs.write_fold(tmp_path / "b", "cnn", seed=2)])
-    assert [one.shared_seeds for one in compare_methods(methods)[0]] == [False, False]
+    found, _ = compare_methods(methods)
+    assert [one.shared_seeds for one in found] == [False, False]
+    assert sentence_of_difference(found[0], None).endswith("that both predicted, seed 1 against seed 2.")
+    for method, other, seeds, words in (
+        ("cnn", "degan", ([2], [0, 1]), "seed 2 against the mean over seeds 0 and 1"),
+        ("degan", "cnn", ([0, 1], [2]), "the mean over seeds 0 and 1 against seed 2"),
+    ):
+        root = tmp_path / method
+        several = [runs.write_fold(root / f"several{seed}", method, seed=seed) for seed in (0, 1)]
+        page, report = write([*several, runs.write_fold(root / "one", other, seed=2)], root / "out")
+        entry = report["comparisons"][0]
+        assert (entry["seeds"], entry["seeds_of_second"]) == seeds and entry["sentence"].endswith(f"that both predicted, {words}.")
+        assert f"frame {', '.join(map(str, seeds[0]))} against {', '.join(map(str, seeds[1]))} 36" in page.text
 
 
 def test_the_spread_over_seeds_counts_the_folds_that_all_have(tmp_path):
@@ -727,7 +819,13 @@ def test_intervals_lie_in_order_on_their_axis():
     row = chart.rows[0]
     assert chart.left <= row.dots[0] < row.low < row.value < row.high < row.dots[1] <= chart.right and chart.zero is None
     assert interval_chart([Mark("a", 0.1, 0.05, 0.2)], zero=True).zero == chart.left
-    assert len(interval_chart([Mark("a", 1.0, 1.0, 1.0)]).ticks) > 1
+
+
+@pytest.mark.parametrize("value", [1.0, 2 / 3, 0.0, 0.90625])
+def test_a_chart_of_one_value_has_an_axis_of_different_labels(value):
+    """Seen red: "66.6667" at both ends."""
+    labels = [label for _, label in interval_chart([Mark("a", value, value, value, (value,))]).ticks]
+    assert len(labels) > 1 and len(set(labels)) == len(labels)
 
 
 def test_a_cell_with_a_bar_does_not_make_another_column():

@@ -190,7 +190,8 @@ def test_elsewhere_networks_of_the_same_folds_are_compared(folds, other, tmp_pat
     assert against.paired.first == pytest.approx(np.mean(shares)) != found.rows[0].evaluation.frame_accuracy.value
     assert found.to_json()[1]["against_first"]["folds"] == [0, 2]
     done = CliRunner().invoke(main, ["evaluate", str(folds / "cnn"), str(part), "--data", str(data), "--device", "cpu"])
-    assert "that both predict, by the networks of folds 0, 2 alone, which both have; 95 %" in " ".join(done.output.split())
+    told = "+0.0 points (no interval: all alike) per frame, on the 24 images of 4 people that both predict, by the networks of folds 0"
+    assert f"{told} and 2 alone, which both have" in " ".join(done.output.split())
     whole = evaluate_runs([folds / "cnn", folds / "cnn"], data, device="cpu")
     assert whole.to_json()[1]["against_first"]["folds"] == [0, 1, 2]
 
@@ -217,7 +218,7 @@ def test_elsewhere_no_difference_is_given_without_a_fold_in_common(folds, other,
     apart = changed("apart", dataset="another")
     assert evaluate_runs([folds / "cnn", apart], data, device="cpu").to_json()[1]["against_first"]["folds_of_first"] == [0, 1, 2]
     done = CliRunner().invoke(main, ["evaluate", str(folds / "cnn"), str(apart), "--data", str(data), "--device", "cpu"])
-    assert "by all networks of each, which were trained on another and on tiny; 95 %" in " ".join(done.output.split())
+    assert "by all networks of each, which were trained on another and on tiny" in " ".join(done.output.split())
 
 
 def test_the_runs_own_manifest_means_its_test_fold(folds, tiny_prepared):

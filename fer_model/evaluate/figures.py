@@ -17,19 +17,19 @@ from fer_data.people import UNKNOWN, are_known, people_text
 from fer_model.runs.predictions import PREFIX, classes_in
 
 __all__ = [
-    "NONE_OF_ONE", "Evaluation", "Interval", "accuracy", "bracketed", "confusion", "evaluate", "evaluate_together",
-    "interval_over_subjects", "macro_recall", "majority", "plain_table", "resampled", "to_sequences",
+    "Evaluation", "Interval", "accuracy", "bracketed", "confusion", "evaluate", "evaluate_together", "interval_over_subjects",
+    "macro_recall", "majority", "no_interval", "plain_table", "resampled", "to_sequences",
 ]
 
 REPLICATES = 2000                     # of the bootstrap
 _DRAWN_AT_ONCE = 2**22                # numbers of people: 32 MB, and what they are the numbers of
 UNITS = ("frame", "sequence")         # of which accuracy is the share
-NONE_OF_ONE = "none of one"           # in a table, where one person was tested: every replicate of the bootstrap is that person
+_ROUNDING = 1e-9                      # replicates closer than this are one number
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A share with its 95 % interval, all 0..1. Of one person `low` and `high` are the value, which says nothing."""
+    """A share with its 95 % interval, all 0..1. Where no_interval has a word, `low` and `high` are the value, which says nothing."""
 
     value: float
     low: float
@@ -78,7 +78,8 @@ class Evaluation:
         title = f"{self.n_images} images{sequences}, {people_text(self.n_subjects)}{'' if self.n_subjects else ','} {whose}"
         figures = plain_table(title, "", "share", f"95 % over {self.over}")
         for name, share in (("accuracy per frame", self.frame_accuracy), ("accuracy per sequence", self.sequence_accuracy)):
-            figures.add_row(name, f"{share.value:.1%}", NONE_OF_ONE if self.n_subjects == 1 else f"{share.low:.1%} to {share.high:.1%}")
+            none = no_interval(share.low, share.high, self.n_subjects)
+            figures.add_row(name, f"{share.value:.1%}", f"none: {none}" if none else f"{share.low:.1%} to {share.high:.1%}")
         for name, share in (
             ("macro recall per frame", self.frame_macro_recall), ("macro recall per sequence", self.sequence_macro_recall),
             (f"always {self.majority_class}", self.majority_accuracy),
@@ -98,13 +99,25 @@ class Evaluation:
         return [f"No test image shows {', '.join(self.classes_absent)}."] if self.classes_absent else []
 
 
+def no_interval(low: float, high: float, n_subjects: int) -> str:
+    """Return why resampling gives no interval, in words; "" where it does. `n_subjects` people were tested, 0: unknown.
+
+    Every replicate is the same where there is one person, or where all have the same share right, as where nobody has an error.
+
+    >>> no_interval(0.25, 0.75, 12), no_interval(0.5, 0.5, 1), no_interval(1.0, 1.0, 12)
+    ('', 'one person', 'all alike')
+    """
+    return "one person" if n_subjects == 1 else "all alike" if high - low < _ROUNDING else ""
+
+
 def bracketed(share: Interval, n_subjects: int) -> str:
     """Return the interval of a share for a cell of a table, in per cent; `n_subjects` people were tested, 0: unknown.
 
     >>> bracketed(Interval(0.5, 0.25, 0.75), 12), bracketed(Interval(0.5, 0.5, 0.5), 1)
-    ('(25.0 to 75.0)', '(none of one)')
+    ('(25.0 to 75.0)', '(none: one person)')
     """
-    return f"({NONE_OF_ONE if n_subjects == 1 else f'{100 * share.low:.1f} to {100 * share.high:.1f}'})"
+    none = no_interval(share.low, share.high, n_subjects)
+    return f"(none: {none})" if none else f"({100 * share.low:.1f} to {100 * share.high:.1f})"
 
 
 def plain_table(title: str, *columns: str):

@@ -36,9 +36,9 @@ class Paired:
     first: float                      # accuracy there; the mean over seeds if there are several
     second: float
     difference: float                 # first - second
-    low: float                        # 95 % percentile interval of the difference; of one person there is none: both are the difference
-    high: float
-    share_above: float                # share of replicates in which the first is above the second; of one person it says nothing
+    low: float                        # 95 % percentile interval of the difference
+    high: float                       # where figures.no_interval has a word there is none: both are the difference
+    share_above: float                # share of replicates in which the first is above the second; there it says nothing
     only_first: float                 # rows that only the first has right; the mean over pairs of seeds, hence no whole number
     only_second: float
 
@@ -49,10 +49,15 @@ class PairedComparison:
 
     first: Method
     second: Method
-    seeds: tuple[int, ...]            # over which the rightness of each image is averaged; those of the first, if none is shared
-    shared_seeds: bool                # whether both methods have these seeds
+    seeds: tuple[int, ...]            # of the first, over which the rightness of each image is averaged
+    seeds_of_second: tuple[int, ...]  # of the second; the same where the two share seeds
     unit: str                         # frame, sequence
     paired: Paired
+
+    @property
+    def shared_seeds(self) -> bool:
+        """Whether both methods have these seeds."""
+        return self.seeds == self.seeds_of_second
 
 
 def shared_rows(first: Sequence[pd.DataFrame], second: Sequence[pd.DataFrame], unit: str = "frame") -> pd.DataFrame:
@@ -112,31 +117,26 @@ def _right(frame: pd.DataFrame, unit: str) -> pd.DataFrame:
 def compare_methods(methods: list[Method], seed: int = 0) -> tuple[list[PairedComparison], list[tuple[Method, Method]]]:
     """Return the comparisons of every two methods, and the pairs that predicted nothing in common; `seed` is the bootstrap's.
 
-    Only methods with the same folds are compared: how much the choice of folds moves is another question.
+    Only methods with the same folds (FoldRun.assignment) are compared: how much the choice of folds moves is another question.
     Seeds that both have are compared together, each image counting by its mean over seeds, and one by one. Where no seed is
     shared, all seeds of one are compared with all seeds of the other.
     """
     found, apart = [], []
     for first, second in combinations(methods, 2):
         mine, theirs = ([s for s in method.seeds if method.complete(s)] for method in (first, second))
-        if not mine or not theirs or _fold_choice(first) != _fold_choice(second):
+        if not mine or not theirs or first.runs[0].assignment != second.runs[0].assignment:
             continue
         shared = [s for s in mine if s in theirs]
         sets = [(shared, shared)] if shared else [(mine, theirs)]
         sets += [([s], [s]) for s in shared] if len(shared) > 1 else []
-        pairs = [one for a, b in sets for unit in UNITS if (one := _comparison(first, second, a, b, bool(shared), unit, seed))]
+        pairs = [one for a, b in sets for unit in UNITS if (one := _comparison(first, second, a, b, unit, seed))]
         found += pairs
         if not pairs:
             apart.append((first, second))
     return found, apart
 
 
-def _fold_choice(method: Method) -> tuple:
-    """Return by what rule and seed people were assigned to folds; runs from before there was a choice have those of the manifest."""
-    return method.config.get("fold_rule", "manifest"), method.config.get("fold_seed", 0)
-
-
-def _comparison(first: Method, second: Method, mine, theirs, shared: bool, unit: str, seed: int) -> PairedComparison | None:
+def _comparison(first: Method, second: Method, mine, theirs, unit: str, seed: int) -> PairedComparison | None:
     a, b = [first.predictions(s) for s in mine], [second.predictions(s) for s in theirs]
     paired = paired_difference(a, b, np.random.default_rng(seed), unit)
-    return None if paired is None else PairedComparison(first, second, tuple(mine), shared, unit, paired)
+    return None if paired is None else PairedComparison(first, second, tuple(mine), tuple(theirs), unit, paired)

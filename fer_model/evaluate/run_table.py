@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 
 from fer_data.people import UNKNOWN, people_text
+from fer_data.text import counted, named
 from fer_model.errors import RunError
-from fer_model.evaluate.figures import UNITS, Evaluation, bracketed, evaluate, plain_table
+from fer_model.evaluate.figures import UNITS, Evaluation, bracketed, evaluate, no_interval, plain_table
 from fer_model.evaluate.paired import Paired, paired_difference
 from fer_model.evaluate.pooled import Pooled, Spread, pool, spread
 from fer_model.evaluate.repredict import Repredicted, repredict
@@ -40,7 +41,7 @@ class RunRow:
     path: Path
     runs: tuple[Path, ...]            # complete ones
     folds: tuple[int, ...]            # number of each
-    split: dict                       # that these are numbers in: data set, fold rule, its seed, how many folds
+    one: FoldRun                      # of them: all have its data set and its assignment of people to folds
     results: tuple[dict, ...]         # result.json of each
     evaluation: Evaluation            # of all of them, pooled
     pooled: Pooled | None             # None: `path` is a run by itself
@@ -48,6 +49,11 @@ class RunRow:
     elsewhere: bool = False           # tested on another database: each run on all of its images
     faces: dict | None = None         # tested elsewhere: how the faces trained on and tested on were framed
     frames: tuple[pd.DataFrame, ...] = field(default=(), repr=False, compare=False)     # predictions of each run
+
+    @property
+    def dataset(self) -> str:
+        """What was trained on."""
+        return self.one.content["dataset"]
 
     @property
     def kimg(self) -> float:
@@ -165,8 +171,8 @@ def _voting(vote: int) -> str:
 def _pair_sentence(first: RunRow, row: RunRow, found: Against) -> str:
     paired = found.paired
     interval, over = f"{100 * paired.low:.1f} to {100 * paired.high:.1f}", f"; 95 % over {row.evaluation.over}"
-    if paired.n_subjects == 1:
-        interval, over = "no interval: one person", ""
+    if why := no_interval(paired.low, paired.high, paired.n_subjects):
+        interval, over = f"no interval: {why}", ""
     return (
         f"{row.path} minus {first.path}: {100 * paired.difference:+.1f} points ({interval})"
         f" per frame, on the {paired.n} images{_whose(paired.n_subjects)} that both predict{_whose_networks(first, row, found)}{over}"
@@ -177,18 +183,9 @@ def _whose_networks(first: RunRow, row: RunRow, found: Against) -> str:
     """Return of which networks a difference is, where that is not all of two rows with the same folds."""
     if found.networks is None or first.folds == row.folds == found.networks[0] == found.networks[1]:
         return ""
-    if first.split["dataset"] != row.split["dataset"]:
-        return f", by all networks of each, which were trained on {row.split['dataset']} and on {first.split['dataset']}"
-    return f", by the networks of {_folds_text(found.networks[0])} alone, which both have"
-
-
-def _folds_text(folds: Sequence[int]) -> str:
-    """Return folds in words.
-
-    >>> _folds_text((3,)), _folds_text((0, 1, 4))
-    ('fold 3', 'folds 0, 1, 4')
-    """
-    return f"fold{'' if len(folds) == 1 else 's'} {', '.join(map(str, folds))}"
+    if first.dataset != row.dataset:
+        return f", by all networks of each, which were trained on {row.dataset} and on {first.dataset}"
+    return f", by the networks of {named('fold', found.networks[0])} alone, which both have"
 
 
 def _repeat_sentence(path: Path, frame: Spread, sequence: Spread) -> str:
@@ -217,8 +214,15 @@ def evaluate_runs(
             raise RunError(f"reading a cross-validation: none of the {n} folds in {path} is complete; `fer-model crossval` resumes it")
         found = [_row(group, data, vote, device) for group in done]
         left = tuple(f"{group.path}: no fold is complete, it is in no figure." for group in groups if group not in done)
+        repeated = sum(group.repeat for group in groups)
+        shuffled = [
+            row.evaluation for group, row in zip(done, found, strict=True)
+            if group.repeat and row.pooled and len(row.folds) == row.pooled.n_folds
+        ]
+        if lost := repeated - len(shuffled):
+            verb = "has" if lost == 1 else "have"
+            left += (f"{path}: {lost} of {counted(repeated, 'repeat')} {verb} not all folds; only whole ones are in a mean of repeats.",)
         rows += [*found[:-1], replace(found[-1], notes=found[-1].notes + left)]
-        shuffled = [row.evaluation for group, row in zip(done, found, strict=True) if group.repeat]
         if shuffled:
             frame, sequence = ([getattr(one, f"{unit}_accuracy").value for one in shuffled] for unit in UNITS)
             repeats.append((path, spread(frame), spread(sequence)))
@@ -232,21 +236,21 @@ def evaluate_runs(
 
 
 def _against(first: RunRow, row: RunRow) -> tuple[Against | None, tuple[str, ...]]:
-    """Return how a row differs from the first, and a note if networks that were tested elsewhere have no fold in common.
+    """Return how a row differs from the first, and a note if their folds are others or networks tested elsewhere have none in common.
 
     At home every image has one network, that of its fold. Elsewhere every network sees every image, and a network of another fold had
     other training people: only networks of the same fold are compared. Of two data sets no folds are the same: then all networks are.
     """
+    if first.elsewhere == row.elsewhere and first.dataset == row.dataset and first.one.assignment != row.one.assignment:
+        why = f"whose folds are others: {row.one.assignment_text}, there {first.one.assignment_text}"
+        return None, (f"{row.path}: no difference to {first.path}, {why}.",)
     if not (first.elsewhere and row.elsewhere):
         return _difference(_as_one(first), _as_one(row), None), ()
-    if first.split["dataset"] != row.split["dataset"]:
+    if first.dataset != row.dataset:
         return _difference(first.frames, row.frames, (first.folds, row.folds)), ()
-    if first.split != row.split:
-        why = f"whose folds are others: {_split_text(row)}, there {_split_text(first)}"
-        return None, (f"{row.path}: no difference to {first.path}, {why}.",)
     both = tuple(fold for fold in first.folds if fold in row.folds)
     if not both:
-        has = f"this has {_folds_text(row.folds)}, that has {_folds_text(first.folds)}, so their networks had other training people"
+        has = f"this has {named('fold', row.folds)}, that has {named('fold', first.folds)}, so their networks had other training people"
         return None, (f"{row.path}: no difference to {first.path}, no fold is in both: {has}.",)
     mine, theirs = ([frame for fold, frame in zip(one.folds, one.frames, strict=True) if fold in both] for one in (first, row))
     return _difference(mine, theirs, (both, both)), ()
@@ -262,12 +266,6 @@ def _as_one(row: RunRow) -> Sequence[pd.DataFrame]:
     return row.frames if row.elsewhere else (together(row.frames),)
 
 
-def _split_text(row: RunRow) -> str:
-    split = row.split
-    seed = f", seed {split['seed']}" if split["rule"] == "shuffled" else ""
-    return f"rule {split['rule']}{seed}, {split['n_folds'] or 'an unknown number of'} folds"
-
-
 def _row(group: RunGroup, data: Path | None, vote: int, device: str) -> RunRow:
     runs = group.runs if group.alone else group.complete
     results, notes = tuple(run.result for run in runs), one_method(runs)
@@ -281,16 +279,9 @@ def _row(group: RunGroup, data: Path | None, vote: int, device: str) -> RunRow:
             notes.append(f"{group.path}: {len(runs)} of {n_folds} folds are complete, the figures are theirs.")
         pooled = pool(numbers, frames, n_folds, elsewhere)
     return RunRow(
-        group.path, tuple(run.path for run in runs), tuple(numbers), _split(runs[0]), results,
+        group.path, tuple(run.path for run in runs), tuple(numbers), runs[0], results,
         evaluate(frames[0]) if pooled is None else pooled.evaluation, pooled, tuple(notes), elsewhere, found[0].faces, tuple(frames),
     )
-
-
-def _split(run: FoldRun) -> dict:
-    """Return what a fold's number is a number in; runs from before there was a choice of folds have those of the manifest."""
-    config = run.content["config"]
-    choice = {"rule": config.get("fold_rule", "manifest"), "seed": config.get("fold_seed", 0)}
-    return {"dataset": run.content["dataset"], **choice, "n_folds": run.content.get("n_folds")}
 
 
 def _predictions(run: FoldRun, data: Path | None, vote: int, device: str) -> Repredicted:

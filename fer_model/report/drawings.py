@@ -194,9 +194,9 @@ def interval_chart(marks: Sequence[Mark], zero: bool = False) -> IntervalChart:
     """Return marks under each other on one axis, in per cent; `zero`: 0 is on the axis and marked."""
     values = [100 * v for mark in marks for v in (mark.low, mark.high, mark.value, *mark.dots)]
     low, high = (min(0.0, *values), max(0.0, *values)) if zero else (min(values), max(values))
+    if high - low < 1e-6:                                                # one value, but for rounding: labels must differ
+        low, high = low - 1, high + 1
     ticks = nice_ticks(low, high)
-    if len(ticks) == 1:
-        ticks = [ticks[0] - 1, ticks[0], ticks[0] + 1]
     left, right = 12.0, _WIDTH - 16.0
 
     def place(value: float) -> float:

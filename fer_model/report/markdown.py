@@ -6,7 +6,7 @@ Out: str. Every value is escaped: a name with a bar, a tag or a bracket stays th
 
 from fer_data.report.content import Finding
 from fer_data.text import escape, paragraphs, percent, table
-from fer_model.evaluate.figures import NONE_OF_ONE
+from fer_model.evaluate.figures import no_interval
 from fer_model.report.protocol import by_start
 
 __all__ = ["accuracy_table", "confusion_table", "folds_table", "to_markdown"]
@@ -60,7 +60,8 @@ def accuracy_table(figures: list[dict]) -> list[str]:
 
 
 def _interval(share: dict, n_subjects: int) -> str:
-    interval = NONE_OF_ONE if n_subjects == 1 else f"{percent(share['low'])} to {percent(share['high'])}"
+    none = no_interval(share["low"], share["high"], n_subjects)
+    interval = f"none: {none}" if none else f"{percent(share['low'])} to {percent(share['high'])}"
     return f"{percent(share['value'])} % ({interval})"
 
 

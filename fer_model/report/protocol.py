@@ -14,7 +14,7 @@ from fer_data.datasets.published import FILES, ck_plus_subjects, load_facts, par
 from fer_data.report.content import Finding
 from fer_data.text import counted, listed, named, percent
 from fer_model.config import shown
-from fer_model.evaluate.figures import REPLICATES
+from fer_model.evaluate.figures import REPLICATES, no_interval
 from fer_model.evaluate.pooled import SeedFigures
 from fer_model.report.paper import ROWS_HERE, PaperTable, table_of
 from fer_model.runs.faces import how_framed
@@ -321,9 +321,18 @@ def _same_data(methods: Sequence[Method]) -> list[Finding]:
     hashes = {method.content["manifest_sha256"] for method in methods}
     if len(methods) < 2:
         return []
+    assigned: dict[str, list[str]] = {}                                  # assignment of people to folds -> methods
+    for method in methods:
+        assigned.setdefault(method.runs[0].assignment_text, []).append(method.label)
+    told = "; ".join(f"{text}: {listed(labels)}" for text, labels in assigned.items())
+    others = f"people are in other folds, so only methods of the same folds are compared ({told})."
     if len(hashes) == 1:
+        if len(assigned) > 1:
+            return [Finding("look", f"All methods have the same faces, one manifest, but {others}")]
         return [Finding("ok", "All methods have the same faces and the same folds: one manifest.")]
     found = [Finding("look", f"The methods were trained on {len(hashes)} different manifests: faces or folds differ.")]
+    if len(assigned) > 1:
+        found.append(Finding("look", f"P{others[1:]}"))
     framed = {faces: method.label for method in reversed(methods) if (faces := _faces(method))}
     if len(framed) > 1:
         text = "; ".join(f"{label}: {faces}" for faces, label in reversed(framed.items()))
@@ -364,17 +373,20 @@ def _seeds(methods: Sequence[Method]) -> list[Finding]:
 
 
 def _absent(figures: Sequence[SeedFigures]) -> list[Finding]:
-    where: dict[str, set[int]] = {}
+    whose: dict[tuple, dict[str, None]] = {}                             # assignment of people to folds -> methods that have it
+    where: dict[tuple, dict[str, set[int]]] = {}                         # the same key -> expression -> folds
     for one in figures:
+        key = (one.method.content["manifest_sha256"], *one.method.runs[0].assignment.values())
+        whose.setdefault(key, {})[one.method.label] = None
         for run, evaluation in zip(one.folds, one.by_fold, strict=True):
             for name in evaluation.classes_absent:
-                where.setdefault(name, set()).add(run.fold)
+                where.setdefault(key, {}).setdefault(name, set()).add(run.fold)
     return [
         Finding(
-            "look", f"No test face shows {name} in {named('fold', sorted(folds))}: a mean of folds of macro recall"
-            " is over fewer expressions there."
+            "look", f"No test face shows {name} in {named('fold', sorted(folds))}{f' of {listed(whose[key])}' if len(whose) > 1 else ''}:"
+            " a mean of folds of macro recall is over fewer expressions there."
         )
-        for name, folds in where.items()
+        for key, some in where.items() for name, folds in some.items()
     ]
 
 
@@ -382,9 +394,9 @@ def _majority(figures: Sequence[SeedFigures]) -> list[Finding]:
     found = []
     for one in figures:
         share, least = one.pooled.frame_accuracy, one.pooled.majority_accuracy
-        alone = one.pooled.n_subjects == 1
-        if alone or share.low <= least:
-            sure = "no interval: one person" if alone else f"from {percent(share.low)} % on"
+        if one.pooled.n_subjects == 1 or share.low <= least:
+            none = no_interval(share.low, share.high, one.pooled.n_subjects)
+            sure = f"no interval: {none}" if none else f"from {percent(share.low)} % on"
             found.append(
                 Finding(
                     "look", f"{one.name} is not shown to be better than always answering {one.pooled.majority_class}"

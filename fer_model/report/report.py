@@ -22,7 +22,7 @@ from fer_data.report.figures import heat_level
 from fer_data.report.template import render_page
 from fer_data.text import counted, listed, percent
 from fer_model.errors import RunError
-from fer_model.evaluate.figures import NONE_OF_ONE, REPLICATES, UNITS, Evaluation
+from fer_model.evaluate.figures import REPLICATES, UNITS, Evaluation, no_interval
 from fer_model.evaluate.paired import PairedComparison, compare_methods
 from fer_model.evaluate.pooled import SeedFigures, SeedSpread, figures_of, seed_spread
 from fer_model.report import paper
@@ -99,7 +99,7 @@ def write_report(runs: Sequence[str | Path], out: str | Path, faces: bool = True
         "confusions": [(one.name, _confusion(one.pooled)) for one in figures], "curves": _curves(methods),
         "other_tables": [_paper_view(PaperView(table, (), ())) for table in paper.TABLES.values() if not views], "replicates": REPLICATES,
         "all_seeds": sorted({seed for one in spreads for seed in one.seeds}), "protocol_rows": _protocol_rows(methods),
-        "cite": citations_of(methods), "version": __version__, "by_start": by_start, "none_of_one": NONE_OF_ONE,
+        "cite": citations_of(methods), "version": __version__, "by_start": by_start, "no_interval": no_interval,
     }
     page = render_page("report.html", values, styles=("page.css", "report.css"), folder=HERE)
     texts = {"report.html": page, "report.md": to_markdown(content).encode(), "report.json": json_bytes(content)}
@@ -187,8 +187,9 @@ def spread_values(one: SeedSpread) -> dict:
 def _comparison(one: PairedComparison) -> dict:
     paired = one.paired
     return {
-        "first": one.first.label, "second": one.second.label, "unit": one.unit, "seeds": list(one.seeds), "shared_seeds": one.shared_seeds,
-        "n": paired.n, "n_subjects": paired.n_subjects, "first_accuracy": paired.first, "second_accuracy": paired.second,
+        "first": one.first.label, "second": one.second.label, "unit": one.unit, "seeds": list(one.seeds),
+        "seeds_of_second": list(one.seeds_of_second), "shared_seeds": one.shared_seeds, "n": paired.n, "n_subjects": paired.n_subjects,
+        "first_accuracy": paired.first, "second_accuracy": paired.second,
         "difference": paired.difference, "low": paired.low, "high": paired.high, "share_above": paired.share_above,
         "only_first": paired.only_first, "only_second": paired.only_second, "replicates": REPLICATES,
         "sentence": sentence_of_difference(one, drawn_of(one.first) or drawn_of(one.second)),

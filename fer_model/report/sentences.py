@@ -4,7 +4,10 @@ In:  SeedFigures, SeedSpread (evaluate/pooled.py), PairedComparison (evaluate/pa
 Out: one sentence each, in per cent.
 """
 
-from fer_data.text import listed, named, percent
+from collections.abc import Sequence
+
+from fer_data.text import named, percent
+from fer_model.evaluate.figures import no_interval
 from fer_model.evaluate.paired import PairedComparison
 from fer_model.evaluate.pooled import SeedFigures, SeedSpread
 
@@ -12,16 +15,15 @@ __all__ = [
     "sentence_of_difference", "sentence_of_mean", "sentence_of_recall", "sentence_of_seeds", "sentence_pooled",
 ]
 
-_NONE = "no interval: one person"     # tested; a bootstrap over people draws nobody else
-
 
 def sentence_pooled(figures: SeedFigures, unit: str, drawn: bool | None) -> str:
     """Return the pooled accuracy per frame or per sequence with all that makes it believable."""
     found = figures.pooled
     share = found.frame_accuracy if unit == "frame" else found.sequence_accuracy
+    none = no_interval(share.low, share.high, found.n_subjects)
     interval = f"95 % interval {percent(share.low)} to {percent(share.high)}, bootstrap over {found.n_subjects} people"
     return (
-        f"{figures.name}: {percent(share.value)} % ({_NONE if found.n_subjects == 1 else interval}), per {unit}, pooled over"
+        f"{figures.name}: {percent(share.value)} % ({f'no interval: {none}' if none else interval}), per {unit}, pooled over"
         f" {_folds(figures)}, {_rules(figures)}{_drawn(drawn)}."
     )
 
@@ -61,19 +63,26 @@ def sentence_of_difference(found: PairedComparison, drawn: bool | None) -> str:
     points = percent(abs(paired.difference))
     how = f"{points} points {'above' if paired.difference > 0 else 'below'}" if float(points) else "level with"
     seeds = ""
-    if len(found.seeds) > 1:
-        seeds = f", mean over seeds {listed(found.seeds)}"
-    elif found.shared_seeds and max(len(found.first.seeds), len(found.second.seeds)) > 1:
+    if not found.shared_seeds:
+        seeds = f", {_mean_over(found.seeds)} against {_mean_over(found.seeds_of_second)}"
+    elif len(found.seeds) > 1:
+        seeds = f", {named('mean over seed', found.seeds)}"
+    elif max(len(found.first.seeds), len(found.second.seeds)) > 1:
         seeds = f", seed {found.seeds[0]}"
     verdict = "" if paired.low > 0 or paired.high < 0 else "; the interval holds 0: no difference is shown"
     interval = (
         f"95 % interval {percent(paired.low)} to {percent(paired.high)} points, paired bootstrap over {paired.n_subjects} people, above in"
         f" {percent(paired.share_above)} % of replicates{verdict}"
     )
+    none = no_interval(paired.low, paired.high, paired.n_subjects)
     return (
-        f"{found.first.label} is {how} {found.second.label} ({_NONE if paired.n_subjects == 1 else interval}), per {found.unit},"
+        f"{found.first.label} is {how} {found.second.label} ({f'no interval: {none}' if none else interval}), per {found.unit},"
         f" on the {paired.n} {unit} that both predicted{seeds}{_drawn(drawn)}."
     )
+
+
+def _mean_over(seeds: Sequence[int]) -> str:
+    return named("seed" if len(seeds) == 1 else "the mean over seed", seeds)
 
 
 def _folds(figures: SeedFigures) -> str:

@@ -49,6 +49,19 @@ class FoldRun:
     def seed(self) -> int:
         return int(self.content["config"]["seed"])
 
+    @property
+    def assignment(self) -> dict:
+        """By what rule and seed people were assigned to how many folds; runs from before there was a choice have those of the manifest."""
+        config = self.content["config"]
+        rule = config.get("fold_rule", "manifest")
+        return {"rule": rule, "seed": config.get("fold_seed", 0) if rule == "shuffled" else 0, "n_folds": self.content.get("n_folds")}
+
+    @property
+    def assignment_text(self) -> str:
+        """The same in words: `rule shuffled, seed 4, 10 folds`."""
+        rule, seed, n_folds = self.assignment.values()
+        return f"rule {rule}{f', seed {seed}' if rule == 'shuffled' else ''}, {n_folds or 'an unknown number of'} folds"
+
     @cached_property
     def result(self) -> dict:
         """result.json. Raises RunError if the run is not complete."""
