@@ -30,7 +30,7 @@ from fer_model.plan import RunPlan, plan
 from fer_model.runs.fold_runs import holds_folds, is_fold
 from fer_model.runs.folder import RunFolder, runs_below
 from fer_model.train import refuse_other_run
-from fer_model.workers import Task, refuse_failed, train_in_children, train_in_turns
+from fer_model.workers import Several, Task, train_in_children, train_in_turns
 
 __all__ = [
     "CrossPlan", "CrossValidated", "crossval", "default_crossval", "plan_crossval", "refuse_other_folds", "tasks_of", "train_tasks",
@@ -41,31 +41,21 @@ MOST_TURNS = 10                       # runs; an estimate, too
 
 
 @dataclass(frozen=True)
-class CrossValidated:
+class CrossValidated(Several):
     """What `crossval` ends with."""
 
-    path: Path
     table: RunTable | None            # None: no fold is complete
-    passed_over: int                  # folds that were complete before
-    failed: tuple[tuple[Path, str], ...]      # runs that are not complete, and why
+    doing, noun = "cross-validation", "fold"
 
     def __rich__(self):
         """Return the figures under the folder's name, for the console."""
         from rich.console import Group
-        from rich.markup import escape
 
-        over = f"; {self.passed_over} folds were complete before" if self.passed_over else ""
-        return Group(escape(f"{self.path}: {'complete' if not self.failed else 'not complete'}{over}"), self.table or "")
+        return Group(self.headline, self.table or "")
 
     def to_json(self) -> dict:
         """Return the folder, what is not complete, and the figures as `evaluate --json` prints them."""
-        failed = [{"run": str(run), "why": why} for run, why in self.failed]
-        figures = self.table.to_json() if self.table else []
-        return {"run": str(self.path), "passed_over": self.passed_over, "failed": failed, "evaluations": figures}
-
-    def refuse_failed(self) -> None:
-        """Raise RunError if a fold is not complete, naming the first."""
-        refuse_failed(f"cross-validation in {self.path}", self.failed, "fold")
+        return {"run": str(self.path), **self.state(), "evaluations": self.table.to_json() if self.table else []}
 
 
 def default_crossval(job: Job, repeats: int = 0) -> Path:
@@ -94,7 +84,7 @@ def crossval(
     prepared, tasks, left = _tasks_left(job, folds, repeats, devices)
     failed = train_tasks(left, jobs, devices, say, prepared)
     found = evaluate_runs([job.run]) if any(RunFolder(task.job.run).result.is_file() for task in tasks) else None
-    return CrossValidated(job.run, found, len(tasks) - len(left), failed)
+    return CrossValidated(job.run, len(tasks) - len(left), failed, found)
 
 
 def train_tasks(

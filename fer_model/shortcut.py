@@ -30,7 +30,7 @@ from fer_model.job import Job, name_of, precision_of
 from fer_model.plan import RunPlan, plan
 from fer_model.settings import configure, refuse_other_seed
 from fer_model.train import refuse_other_run
-from fer_model.workers import Task, refuse_failed
+from fer_model.workers import Several, Task
 
 __all__ = ["Shortcut", "ShortcutFound", "ShortcutPlan", "asked", "plan_shortcut", "shortcut", "show"]
 
@@ -125,30 +125,21 @@ def _refuse_strangers(path: Path) -> None:
 
 
 @dataclass(frozen=True)
-class ShortcutFound:
+class ShortcutFound(Several):
     """What `shortcut` ends with."""
 
     cells: Cells | None               # None: no run is complete
-    path: Path
-    passed_over: int                  # runs that were complete before
-    failed: tuple[tuple[Path, str], ...]      # runs that are not complete, and why
+    doing = "missing cells"
 
     def to_json(self) -> dict:
         """Return what shortcut.json holds, and what is not complete."""
-        failed = [{"run": str(run), "why": why} for run, why in self.failed]
-        return {**(self.cells.to_json() if self.cells else {"run": str(self.path)}), "passed_over": self.passed_over, "failed": failed}
+        return {**(self.cells.to_json() if self.cells else {"run": str(self.path)}), **self.state()}
 
     def __rich__(self):
         """Return the tables under the folder's name, for the console."""
         from rich.console import Group
-        from rich.markup import escape
 
-        over = f"; {self.passed_over} runs were complete before" if self.passed_over else ""
-        return Group(escape(f"{self.path}: {'complete' if not self.failed else 'not complete'}{over}"), "", self.cells or "")
-
-    def refuse_failed(self) -> None:
-        """Raise RunError if a run is not complete, naming the first."""
-        refuse_failed(f"missing cells in {self.path}", self.failed, "run")
+        return Group(self.headline, "", self.cells or "")
 
 
 def shortcut(
@@ -165,7 +156,7 @@ def shortcut(
     numbered = [replace(task, name=f"{i} of {len(left)}: {task.name}") for i, task in enumerate(left, 1)]
     failed = train_tasks(numbered, jobs, devices, say, prepared)
     found = show(given.path) if len(failed) < len(tasks) else None
-    return ShortcutFound(found, given.path, len(tasks) - len(left), failed)
+    return ShortcutFound(given.path, len(tasks) - len(left), failed, found)
 
 
 def show(path: Path) -> Cells:

@@ -34,14 +34,14 @@ from fer_model.evaluate.figures import Evaluation, accuracy, bracketed, evaluate
 from fer_model.evaluate.pooled import Spread, spread
 from fer_model.job import Job, kind_of, name_of, precision_of, unless_before
 from fer_model.plan import RunPlan, plan
-from fer_model.runs.fold_runs import holds_folds, processor_minutes
+from fer_model.runs.fold_runs import Costs, costs, holds_folds
 from fer_model.runs.folder import RunFolder
 from fer_model.runs.pretrained import with_init
 from fer_model.runs.taken_over import DECIDING
 from fer_model.settings import DEFAULT_PRESET, alternatives, configure, refuse_other_seed, values_of
 from fer_model.settings_text import differences
 from fer_model.train import refuse_other_run
-from fer_model.workers import Task, refuse_failed
+from fer_model.workers import Several, Task
 
 __all__ = ["Point", "PointFigures", "Sweep", "SweepPlan", "Swept", "default_sweep", "grid", "plan_sweep", "sweep"]
 
@@ -182,8 +182,12 @@ class PointFigures:
         return {seed: {path.name: RunFolder(path).read_predictions() for _, path in runs} for seed, runs in by_seed}
 
     @cached_property
+    def _results(self) -> list[dict]:
+        return [RunFolder(path).read_result() for _, path in self.runs]
+
+    @property
     def _stages(self) -> list[dict]:
-        return [stage for _, path in self.runs for stage in RunFolder(path).read_result()["stages"].values()]
+        return [stage for result in self._results for stage in result["stages"].values()]
 
     @cached_property
     def evaluation(self) -> Evaluation | None:
@@ -205,19 +209,9 @@ class PointFigures:
         return spread(values) if values else None
 
     @property
-    def kimg(self) -> float:
-        """Thousands of images that a network was shown, over its stages; the mean over the runs."""
-        return sum(stage["kimg"] for stage in self._stages) / max(1, len(self.runs))
-
-    @property
-    def minutes(self) -> float:
-        """Minutes of training of a network on the clock, over its stages; the mean over the runs."""
-        return sum(stage["seconds"] for stage in self._stages) / 60 / max(1, len(self.runs))
-
-    @property
-    def processor_minutes(self) -> float | None:
-        """Minutes of processors that the steps took, over the stages; the mean over the runs. None: a run has not counted them."""
-        return processor_minutes([RunFolder(path).read_result() for _, path in self.runs])
+    def costs(self) -> Costs:
+        """What a run cost; the mean over the runs."""
+        return costs(self._results)
 
     def spent(self) -> tuple[float, float]:
         """Return kimg and minutes of all runs together; a stage that was taken over cost nothing."""
@@ -232,7 +226,7 @@ class PointFigures:
         figures = {} if not self.runs else {
             **tested, "validation_accuracy": self.validation and self.validation.mean,
             "validation_accuracy_of_runs": self.validation and asdict(self.validation),
-            "kimg": self.kimg, "minutes": self.minutes, "processor_minutes": self.processor_minutes,
+            **asdict(self.costs),
         }
         folders = {str(seed): str(path) for seed, path in self.folders.items()}
         return {
@@ -242,21 +236,18 @@ class PointFigures:
 
 
 @dataclass(frozen=True)
-class Swept:
+class Swept(Several):
     """What `sweep` ends with."""
 
-    path: Path
     points: tuple[PointFigures, ...]
-    passed_over: int                  # runs that were complete before
-    failed: tuple[tuple[Path, str], ...]      # runs that are not complete, and why
+    doing = "sweep"
 
     def to_json(self) -> dict:
         """Return what sweep.json holds."""
         kimg, minutes = self._spent()
-        failed = [{"run": str(run), "why": why} for run, why in self.failed]
         return {
-            "run": str(self.path), "points": [point.to_json() for point in self.points], "passed_over": self.passed_over,
-            "failed": failed, "kimg": kimg, "minutes": minutes, "notes": self._notes, "caution": self._caution,
+            "run": str(self.path), "points": [point.to_json() for point in self.points], **self.state(), "kimg": kimg, "minutes": minutes,
+            "notes": self._notes, "caution": self._caution,
         }
 
     @property
@@ -285,11 +276,9 @@ class Swept:
         from rich.console import Group
         from rich.markup import escape
 
-        over = f"; {self.passed_over} runs were complete before" if self.passed_over else ""
         kimg, minutes = self._spent()
         costs = f"Together {sum(len(point.runs) for point in self.points)} runs, {kimg:g} kimg, {minutes:.1f} minutes of training."
-        state = "complete" if not self.failed else "not complete"
-        return Group(escape(f"{self.path}: {state}{over}"), "", self._table(), costs, *map(escape, self._notes), self._caution)
+        return Group(self.headline, "", self._table(), costs, *map(escape, self._notes), self._caution)
 
     def _table(self):
         from rich.markup import escape
@@ -313,19 +302,16 @@ class Swept:
         if not point.runs:
             return []
         chosen = [str(point.validation or "")] if validation else []
-        costs = f"{point.kimg:g}", f"{point.minutes:.1f}", "" if point.processor_minutes is None else f"{point.processor_minutes:.1f}"
+        spent = point.costs
+        cells = f"{spent.kimg:g}", f"{spent.minutes:.1f}", spent.processor_text
         found = point.evaluation
         if found is None:
-            return [*chosen, *costs]
+            return [*chosen, *cells]
         shares = (found.frame_accuracy, found.sequence_accuracy)
         frame, sequence = (f"\n{bracketed(share, found.n_subjects)}" for share in shares)
         recall = f"{found.frame_macro_recall:.1%}"
         sd = f" ± {100 * point.seeds.sd:.1f}" if point.seeds and point.seeds.sd is not None else ""
-        return [f"{found.frame_accuracy.value:.1%}{sd}{frame}", f"{found.sequence_accuracy.value:.1%}{sequence}", recall, *chosen, *costs]
-
-    def refuse_failed(self) -> None:
-        """Raise RunError if a run is not complete, naming the first."""
-        refuse_failed(f"sweep in {self.path}", self.failed, "run")
+        return [f"{found.frame_accuracy.value:.1%}{sd}{frame}", f"{found.sequence_accuracy.value:.1%}{sequence}", recall, *chosen, *cells]
 
 
 def sweep(
@@ -342,7 +328,7 @@ def sweep(
     failed = ()
     for takes in (False, True):       # who takes stage 1 from another waits until that one is complete
         failed += train_tasks([task for task in left if (task.job.gan is not None) == takes], jobs, devices, say, prepared)
-    found = Swept(asked.path, tuple(_figures(asked, point, tasks) for point in asked.points), len(tasks) - len(left), failed)
+    found = Swept(asked.path, len(tasks) - len(left), failed, tuple(_figures(asked, point, tasks) for point in asked.points))
     make_folder(asked.path)
     write_json_atomically(asked.path / "sweep.json", found.to_json())
     return found

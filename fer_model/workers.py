@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
+from typing import ClassVar
 
 from fer_data.errors import FerError
 from fer_data.text import counted
@@ -34,7 +35,7 @@ from fer_model.errors import DivergedError, RunError
 from fer_model.job import Job
 from fer_model.stages.own_network import allow, allowed
 
-__all__ = ["Task", "refuse_failed", "train_here", "train_in_children", "train_in_turns"]
+__all__ = ["Several", "Task", "train_here", "train_in_children", "train_in_turns"]
 
 INTERRUPTED = 130                     # exit code of a process whose parent has gone
 _ROOT = Path(__file__).resolve().parent.parent
@@ -48,12 +49,34 @@ class Task:
     job: Job
 
 
-def refuse_failed(where: str, failed: Sequence[tuple[Path, str]], what: str) -> None:
-    """Raise RunError if a run, or what else they are called, is not complete, naming the first of those that failed."""
-    if failed:
-        run, why = failed[0]
-        number = f"{counted(len(failed), what)} {'is' if len(failed) == 1 else 'are'}"
-        raise RunError(f"{where}: {number} not complete, the first is {run} ({why})")
+@dataclass(frozen=True)
+class Several:
+    """What a command ends with that trains several runs; its figures are a child's."""
+
+    path: Path                        # the folder for the runs
+    passed_over: int                  # runs that were complete before
+    failed: tuple[tuple[Path, str], ...]      # runs that are not complete, and why
+    doing: ClassVar[str]              # in the sentence of an error, before the folder
+    noun: ClassVar[str] = "run"       # what a run is called
+
+    @property
+    def headline(self) -> str:
+        """The folder, whether all is complete, and what was before; escaped for rich."""
+        from rich.markup import escape
+
+        over = f"; {self.passed_over} {self.noun}s were complete before" if self.passed_over else ""
+        return escape(f"{self.path}: {'not complete' if self.failed else 'complete'}{over}")
+
+    def state(self) -> dict:
+        """Return what was complete before, and what is not complete now, as JSON holds it."""
+        return {"passed_over": self.passed_over, "failed": [{"run": str(run), "why": why} for run, why in self.failed]}
+
+    def refuse_failed(self) -> None:
+        """Raise RunError if a run is not complete, naming the first."""
+        if self.failed:
+            run, why = self.failed[0]
+            number = f"{counted(len(self.failed), self.noun)} {'is' if len(self.failed) == 1 else 'are'}"
+            raise RunError(f"{self.doing} in {self.path}: {number} not complete, the first is {run} ({why})")
 
 
 def train_here(task: Task, device: str, say: Callable[[str], None], prepared: Prepared | None = None) -> str:

@@ -202,7 +202,7 @@ def test_shortcut_rate_and_recovery_by_hand(tmp_path):
     assert [arm.name for arm in found.arms] == ["baseline-confounded", "baseline-control", "a-confounded"]
     baseline = found.arms[0]
     assert baseline.accuracy().value == pytest.approx(0.3) and baseline.accuracy("shown").value == 0 and baseline.accuracy("new") is None
-    assert baseline.costs[1] == 1.5, "minutes of processors, not on the clock"
+    assert baseline.costs.processor_minutes == 1.5, "minutes of processors, not on the clock"
     assert baseline.shortcut_rate.value == pytest.approx(9 / 14) and baseline.chance == pytest.approx(2 / 6)
     (recovery,) = found.recoveries
     assert (recovery.first, recovery.n_runs) == ("a-confounded", 1) and recovery.value.value == pytest.approx(0.5)

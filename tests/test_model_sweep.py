@@ -105,7 +105,7 @@ def test_combinations_that_share_stage_1_train_it_once(tiny_prepared, tmp_path):
         assert (first / "gan.safetensors").read_bytes() == (second / "gan.safetensors").read_bytes()
         assert "taken_from" not in RunFolder(first).read_result()["stages"]["gan"]
     one, two = found.points
-    assert one.kimg == two.kimg == pytest.approx(0.032)
+    assert one.costs.kimg == two.costs.kimg == pytest.approx(0.032)
     assert (one.spent()[0], two.spent()[0]) == pytest.approx((0.064, 0.032))
 
 
@@ -273,12 +273,12 @@ def test_the_figures_of_a_combination_are_the_mean_of_its_seeds_over_all_its_fol
     assert whole.frame_accuracy.value == pytest.approx(right / images) and (whole.n_images, whole.n_subjects) == (108, 12)
     assert whole.frame_accuracy.low < whole.frame_accuracy.value < whole.frame_accuracy.high
     kimg, minutes = found.spent()
-    assert found.processor_minutes == pytest.approx(3) and found.to_json()["processor_minutes"] == found.processor_minutes
-    assert (kimg, minutes, found.kimg, found.minutes) == pytest.approx((5 * 0.128, 10, 0.128, 2))
-    shown = Swept(tmp_path, (found,), 0, ())
+    assert found.costs.processor_minutes == pytest.approx(3) == found.to_json()["processor_minutes"]
+    assert (kimg, minutes, found.costs.kimg, found.costs.minutes) == pytest.approx((5 * 0.128, 10, 0.128, 2))
+    shown = Swept(tmp_path, 0, (), (found,))
     listed = replace(found, point=replace(found.point, values={"head.taps": ("conv12", "conv23")}))
     console = Console(width=200, file=io.StringIO())
-    console.print(Swept(tmp_path, (listed,), 0, ()))
+    console.print(Swept(tmp_path, 0, (), (listed,)))
     assert "head.taps [conv12, conv23]" in console.file.getvalue(), "seen red: a list was markup and not shown"
     lines = "".join(shown._table().columns[1].cells), shown.to_json()["points"][0]
     assert lines[0] == "5 of 6" and (lines[1]["runs"], lines[1]["runs_complete"], lines[1]["validation_accuracy"]) == (6, 5, None)
@@ -297,7 +297,7 @@ def test_a_combination_that_lost_folds_shows_one_accuracy_and_says_so(tmp_path):
             write_fold(path, fold=fold, seed=seed, share=0.3 if fold == 2 else 0.95, change=folds_of_3)
         done.append(PointFigures(Point({"gan.lr": lr}, config), {seed: tmp_path / f"{lr}-seed{seed}" for seed in (0, 1)}, runs, 6))
     whole, part = done
-    found, shown = Swept(tmp_path, tuple(done), 0, ()), io.StringIO()
+    found, shown = Swept(tmp_path, 0, (), tuple(done)), io.StringIO()
     Console(width=200, file=shown).print(found)
     for point, cell in zip(done, found._table().columns[2].cells, strict=True):
         value, low, high = (100 * getattr(point.evaluation.frame_accuracy, name) for name in ("value", "low", "high"))

@@ -24,9 +24,9 @@ import pandas as pd
 from fer_data.text import either
 from fer_model.data.cells import PARTS, UNSEEN
 from fer_model.errors import RunError
-from fer_model.evaluate.figures import REPLICATES, Interval, plain_table
+from fer_model.evaluate.figures import REPLICATES, Interval, bracketed, no_interval, plain_table, resampled
 from fer_model.evaluate.pooled import Spread, spread
-from fer_model.runs.fold_runs import processor_minutes
+from fer_model.runs.fold_runs import Costs, costs
 from fer_model.runs.folder import RunFolder
 from fer_model.runs.methods import differing_settings
 from fer_model.runs.predictions import classes_in
@@ -79,21 +79,19 @@ class Arm:
         return _bootstrap(self.summed(list(self.runs), _people([self])), lambda sums: sums[top] / sums[bottom])
 
     @property
-    def costs(self) -> tuple[float, float | None]:
-        """Return kimg and minutes of processors of a run; the mean. None: a run has not counted them."""
-        results = [RunFolder(path).read_result() for path in self.runs.values()]
-        kimg = sum(stage["kimg"] for result in results for stage in result["stages"].values())
-        return kimg / len(results), processor_minutes(results)
+    def costs(self) -> Costs:
+        """Return what a run cost; the mean over the runs."""
+        return costs([RunFolder(path).read_result() for path in self.runs.values()])
 
     def to_json(self) -> dict:
         """Return names, figures and costs."""
-        (kimg, minutes), rate = self.costs, self.shortcut_rate
+        spent, rate = self.costs, self.shortcut_rate
         return {
             "arm": self.name, "settings": self.settings, "design": self.rule,
             "runs": [[*key, str(path)] for key, path in self.runs.items()],
             "accuracy": {part: asdict(self.accuracy(part)) for part in self.parts}, "unseen_of_runs": asdict(self.spread),
             "shortcut_rate": rate and asdict(rate), "shortcut_rate_by_chance": self.chance,
-            "kimg": kimg, "processor_minutes": minutes,
+            "kimg": spent.kimg, "processor_minutes": spent.processor_minutes,
         }
 
     @property
@@ -125,10 +123,10 @@ def _bootstrap(sums: pd.DataFrame, statistic: Callable) -> Interval | None:
     `sums` has a row for each person; `statistic` takes the sum of each column by name, numbers or (R,) replicates. A replicate that
     has nothing to divide by is left out.
     """
-    drawn = np.random.default_rng(0).integers(len(sums), size=(REPLICATES, len(sums)))              # (R, S)
+    drawn = resampled(sums.to_numpy(), np.random.default_rng(0), REPLICATES)                         # (R, C)
     with np.errstate(divide="ignore", invalid="ignore"):
         value = statistic({name: column.sum() for name, column in sums.items()})
-        found = statistic({name: column.to_numpy()[drawn].sum(1) for name, column in sums.items()})
+        found = statistic(dict(zip(sums.columns, drawn.T, strict=True)))
     if not np.isfinite(value):
         return None
     low, high = np.quantile(found[np.isfinite(found)], [0.025, 0.975])
@@ -222,12 +220,13 @@ class Cells:
         table.columns[0].overflow, table.columns[0].min_width = "fold", len("baseline-confounded")
         table.columns[2].no_wrap = True
         for arm in self.arms:
-            unseen, rate, (kimg, minutes) = arm.accuracy(), arm.shortcut_rate, arm.costs
+            unseen, rate, spent, people = arm.accuracy(), arm.shortcut_rate, arm.costs, len(_people([arm]))
             others = [f"{share.value:.1%}" if (share := arm.accuracy(part)) else "" for part in parts]
-            named = f"{rate.value:.1%}\n{_bracket(rate)}" if rate else ""
+            named = f"{rate.value:.1%}\n{bracketed(rate, people)}" if rate else ""
             sd = "" if arm.spread.sd is None else f" ± {100 * arm.spread.sd:.1f}"
-            costs = f"{kimg:g}", "" if minutes is None else f"{minutes:.1f}"
-            table.add_row(escape(arm.name), str(len(arm.runs)), f"{unseen.value:.1%}{sd}\n{_bracket(unseen)}", *others, named, *costs)
+            cells = f"{spent.kimg:g}", spent.processor_text
+            first = f"{unseen.value:.1%}{sd}\n{bracketed(unseen, people)}"
+            table.add_row(escape(arm.name), str(len(arm.runs)), first, *others, named, *cells)
         chances = sorted({round(arm.chance, 2) for arm in self.arms if arm.chance is not None})
         table.caption = f"Shortcut rate by chance: {either([f'{chance:.0%}' for chance in chances])}." if chances else ""
         table.caption_justify = "left"
@@ -248,10 +247,6 @@ class Cells:
         return ["", table]
 
 
-def _bracket(share: Interval) -> str:
-    return f"({100 * share.low:.1f} to {100 * share.high:.1f})"
-
-
 def _compared(title: str, some: Sequence[Comparison]):
     from rich.markup import escape
 
@@ -265,7 +260,8 @@ def _compared(title: str, some: Sequence[Comparison]):
             continue
         shares = (one.value.value, one.value.low, one.value.high)
         texts = [f"{100 * share:+.1f}" if one.what == UNSEEN else f"{share:.2f}" for share in shares]
-        table.add_row(*names, str(one.n_runs), texts[0], f"{texts[1]} to {texts[2]}")
+        none = no_interval(one.value.low, one.value.high, 0)
+        table.add_row(*names, str(one.n_runs), texts[0], f"none: {none}" if none else f"{texts[1]} to {texts[2]}")
     return table
 
 

@@ -20,7 +20,7 @@ from fer_model.evaluate.figures import UNITS, Evaluation, bracketed, evaluate, n
 from fer_model.evaluate.paired import Paired, paired_difference
 from fer_model.evaluate.pooled import Pooled, Spread, pool, spread
 from fer_model.evaluate.repredict import Repredicted, repredict
-from fer_model.runs.fold_runs import FoldRun, RunGroup, find_groups, processor_minutes
+from fer_model.runs.fold_runs import Costs, FoldRun, RunGroup, costs, find_groups
 from fer_model.runs.folder import RunFolder
 from fer_model.runs.methods import one_method
 from fer_model.runs.predictions import judged, together
@@ -56,22 +56,9 @@ class RunRow:
         return self.one.content["dataset"]
 
     @property
-    def kimg(self) -> float:
-        """Thousands of images that a network was shown, over its stages; the mean over the runs."""
-        return self._mean_of("kimg")
-
-    @property
-    def minutes(self) -> float:
-        """Minutes of training, over the stages; the mean over the runs."""
-        return self._mean_of("seconds") / 60
-
-    @property
-    def processor_minutes(self) -> float | None:
-        """Minutes of processors that the steps of training took; the mean over the runs. None: a run has not counted them."""
-        return processor_minutes(self.results)
-
-    def _mean_of(self, name: str) -> float:
-        return sum(stage[name] for result in self.results for stage in result["stages"].values()) / len(self.results)
+    def costs(self) -> Costs:
+        """What a run cost; the mean over the runs."""
+        return costs(self.results)
 
     def to_json(self, more: dict) -> dict:
         """Return a run's path and result with the figures of this table; of several runs what they share."""
@@ -81,8 +68,8 @@ class RunRow:
             same["rules"] = {**same["rules"], "test_view": _voting(more["vote"])}
         if self.pooled is None:
             return {"run": str(self.path), **same, "evaluation": self.evaluation.to_dict(), **more, **notes}
-        costs = {"kimg": self.kimg, "minutes": self.minutes, "processor_minutes": self.processor_minutes}
-        return {"run": str(self.path), **same, "runs": [str(run) for run in self.runs], **costs, **self.pooled.to_dict(), **more, **notes}
+        runs = [str(run) for run in self.runs]
+        return {"run": str(self.path), **same, "runs": runs, **asdict(self.costs), **self.pooled.to_dict(), **more, **notes}
 
 
 @dataclass(frozen=True)
@@ -151,8 +138,7 @@ class RunTable:
                 for share in (found.frame_accuracy, found.sequence_accuracy)
             )
             means = [] if not folds else [""] if row.pooled is None else [f"{row.pooled.means['frame']}\n{row.pooled.means['sequence']}"]
-            spent = "" if row.processor_minutes is None else f"{row.processor_minutes:.1f}"
-            cells = (*images, f"{row.kimg:g}", spent, *shares, f"{found.frame_macro_recall:.1%}", *means)
+            cells = (*images, f"{row.costs.kimg:g}", row.costs.processor_text, *shares, f"{found.frame_macro_recall:.1%}", *means)
             table.add_row(escape(f"{row.results[0]['name']}\n{row.path}"), *cells)
         if folds:
             table.caption = "Accuracies are pooled over the folds; next to them the mean of folds, per frame and below it per sequence."

@@ -47,7 +47,7 @@ from fer_model.report.sentences import (
     sentence_of_seeds,
     sentence_pooled,
 )
-from fer_model.runs.fold_runs import FoldRun, processor_minutes
+from fer_model.runs.fold_runs import FoldRun, costs
 from fer_model.runs.methods import Method, differing_settings, gather
 
 __all__ = ["ReportSummary", "citations_of", "figure_values", "incomplete_values", "spread_values", "write_report"]
@@ -151,13 +151,12 @@ def _method(method: Method) -> dict:
 
 def figure_values(one: SeedFigures) -> dict:
     """Return what report.json holds of one method and seed: pooled, means of folds, each fold, sentences."""
-    drawn = drawn_of(one.method)
+    drawn, spent = drawn_of(one.method), costs([run.result for run in one.folds])
     pooled, means = ([make(one, unit, drawn) for unit in UNITS] for make in (sentence_pooled, sentence_of_mean))
     return {
         "name": one.name, "method": one.method.label, "seed": one.seed, "seen_before": started_from(one.method),
         "pooled": one.pooled.to_dict(),
-        "kimg": sum(stage["kimg"] for run in one.folds for stage in run.result["stages"].values()) / len(one.folds),
-        "processor_minutes": processor_minutes([run.result for run in one.folds]),
+        "kimg": spent.kimg, "processor_minutes": spent.processor_minutes,
         "mean_of_folds": {name: asdict(found) for name, found in one.means.items()},
         "folds": [_fold(run, found) for run, found in zip(one.folds, one.by_fold, strict=True)],
         "sentences": [pooled[0], means[0], pooled[1], means[1], sentence_of_recall(one, drawn)],
@@ -170,7 +169,7 @@ def _fold(run: FoldRun, found: Evaluation) -> dict:
         "n_images": found.n_images, "n_sequences": found.n_sequences, "n_subjects": found.n_subjects,
         "frame_accuracy": found.frame_accuracy.value, "sequence_accuracy": found.sequence_accuracy.value,
         "frame_macro_recall": found.frame_macro_recall, "sequence_macro_recall": found.sequence_macro_recall,
-        "classes_absent": list(found.classes_absent), "minutes": sum(stage["seconds"] for stage in run.result["stages"].values()) / 60,
+        "classes_absent": list(found.classes_absent), "minutes": costs([run.result]).minutes,
     }
 
 

@@ -22,7 +22,7 @@ from fer_model.engine.journal import read_log
 from fer_model.errors import RunError
 from fer_model.runs.folder import RunFolder, runs_in
 
-__all__ = ["FoldRun", "RunGroup", "complete_runs", "find_groups", "find_runs", "holds_folds", "is_fold", "processor_minutes"]
+__all__ = ["Costs", "FoldRun", "RunGroup", "complete_runs", "costs", "find_groups", "find_runs", "holds_folds", "is_fold"]
 
 _FOLD, _REPEAT = re.compile(r"fold(\d+)"), re.compile(r"shuffled\d+")
 _NOT_STARTED = "not started"
@@ -78,13 +78,26 @@ class FoldRun:
         return RunFolder(self.path).read_predictions()
 
 
-def processor_minutes(results: Sequence[dict]) -> float | None:
-    """Return the minutes of processors that the steps of a run took, over its stages; the mean over several result.json.
+@dataclass(frozen=True)
+class Costs:
+    """What a run cost, over its stages; the mean over several."""
 
-    None: one of them was written before they were counted.
-    """
-    spent = [stage.get("processor_seconds") for result in results for stage in result["stages"].values()]
-    return None if None in spent or not spent else sum(spent) / 60 / len(results)
+    kimg: float                       # thousands of images that a network was shown
+    minutes: float                    # of training on the clock
+    processor_minutes: float | None   # of processors that the steps took; None: a run was written before they were counted
+
+    @property
+    def processor_text(self) -> str:
+        """Minutes of processors for a cell of a table."""
+        return "" if self.processor_minutes is None else f"{self.processor_minutes:.1f}"
+
+
+def costs(results: Sequence[dict]) -> Costs:
+    """Return what runs cost, from their result.json; of none nothing."""
+    stages, n = [stage for result in results for stage in result["stages"].values()], max(1, len(results))
+    kimg, seconds = (sum(stage[name] for stage in stages) / n for name in ("kimg", "seconds"))
+    spent = [stage.get("processor_seconds") for stage in stages]
+    return Costs(kimg, seconds / 60, None if None in spent or not spent else sum(spent) / 60 / n)
 
 
 @dataclass(frozen=True)
