@@ -134,7 +134,7 @@ def test_a_run_that_was_stopped_ends_in_the_same_bits(run, data, tmp_path, stage
 
 def test_a_run_is_used_like_any_other(run, data, tmp_path):
     """Its files predict; f(x) and the residue are probed; G goes with the exported weights."""
-    assert [method.label for method in gather([run])] == ["DeRL"]
+    assert [method.label for method in gather([run])] == ["DeRL, encoder_lr 1e-4"]
     trained, rows = load_run(run, "cpu"), read_prepared(data).fold(1).test
     found = read_predictions(run / "predictions.csv").filter(like="p_").to_numpy()
     np.testing.assert_allclose(trained.probabilities(open_views(data, rows)).numpy(), found, atol=1e-6)

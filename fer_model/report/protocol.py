@@ -17,6 +17,7 @@ from fer_model.config import shown
 from fer_model.evaluate.figures import REPLICATES, no_interval
 from fer_model.evaluate.pooled import SeedFigures
 from fer_model.report.paper import ROWS_HERE, PaperTable, table_of
+from fer_model.runs.differences import from_preset, variant_of
 from fer_model.runs.faces import how_framed
 from fer_model.runs.fold_runs import FoldRun, is_fold
 from fer_model.runs.methods import Method, difference
@@ -118,6 +119,7 @@ def protocol(method: Method) -> list[tuple[str, str]]:
         ("Time", f"{_budget(stages, 'minutes', ' min')} a fold" if stages else ""),
         ("Device", _distinct(_device(line) for line in starts)),
         ("Preset", str(method.config.get("preset", ""))),
+        ("Settings that differ from the preset", _changed(method)),
         ("Precision", _distinct(str(run.content["config"].get("precision", "")) for run in method.runs)),
         ("Seeds", listed(method.seeds)),
         ("Manifest, sha256", method.content["manifest_sha256"]),
@@ -196,7 +198,7 @@ def _other_frames(one: SeedFigures, table: PaperTable) -> str:
     dataset, rule = one.method.content["dataset"], one.method.content.get("frame_rule")
     if rule == (table.frame_rule if dataset == table.dataset else load_facts(dataset).frame_rule):
         return ""
-    chosen = f"frames by rule {rule}" if rule else "the run does not say which frames were taken"
+    chosen = f"frames by rule {rule}" if rule else "it is not recorded which frames were taken"
     return f"{chosen}, where the paper has {table.frames}"
 
 
@@ -230,9 +232,12 @@ def _other_counts(figures: Sequence[SeedFigures], table: PaperTable) -> list[str
 
 
 def _published(one: SeedFigures, table: PaperTable) -> list[str]:
-    """Return, for a method that is itself a row of the table, both figures and what differs between their protocols."""
+    """Return, for a method that is itself a row of the table, both figures and what differs between their protocols; of a variant, that."""
     name, differs = ROWS_HERE.get(one.method.config["method"], ("", ""))
-    ours = started_from(one.method)
+    ours, variant = started_from(one.method), variant_of(one.method.config)
+    if name and variant:
+        words = ", ".join(f"{key} {shown(value)}" for key, value in variant.items())
+        return [f"{one.name}: a variant of {name} ({words}), of which nothing is published."]
     return [
         f"{one.name}: {row.accuracy:.2f} published, {percent(one.means['frame'].mean, 2)} here (mean of folds, per frame); {differs}; ours"
         f" started from {ours or 'random weights'}."
@@ -241,15 +246,17 @@ def _published(one: SeedFigures, table: PaperTable) -> list[str]:
 
 
 def _other_networks(figures: Sequence[SeedFigures]) -> list[str]:
-    """Return which rows of ours have other networks and budgets than the paper's."""
-    presets = {}
+    """Return which rows of ours have other settings than those of preset paper."""
+    presets, changes = {}, {}
     for one in figures:
         if (preset := one.method.config.get("preset")) != "paper":
             presets.setdefault(preset, []).append(one.name)
+        elif changed := _changed(one.method):
+            changes.setdefault(changed, []).append(one.name)
     return [
         f"{listed(names)}: preset {preset}, not preset paper, which has the numbers that the paper gives."
         for preset, names in presets.items()
-    ]
+    ] + [f"{listed(names)}: not as in preset paper: {changed}." for changed, names in changes.items()]
 
 
 def _strangers(one: SeedFigures) -> int:
@@ -344,6 +351,12 @@ def _faces(method: Method) -> str:
     """Return how the faces were framed, or "" if the run does not say."""
     faces = method.content.get("faces")
     return how_framed(faces) if faces else ""
+
+
+def _changed(method: Method) -> str:
+    """Return the settings in which a method differs from its preset, with the preset's; "" if there are none."""
+    found = from_preset(method.config, int(method.content["n_train"]))
+    return ", ".join(f"{name} {shown(value)} (preset: {shown(was)})" for name, (value, was) in found.items())
 
 
 def _options(method: Method) -> str:

@@ -1,15 +1,23 @@
-"""Where two configurations differ: the first field, and which fields make a method.
+"""Where two configurations differ: the first field, which fields make a method, what was changed of a preset.
 
 In:  configurations as config.json holds them: an object with an object for each stage inside.
 Out: fields by name, such as `head.dropout`, with their values. A field that is missing counts as one that is None.
 """
 
-from fer_model.config import STAGES_OF
+from dataclasses import asdict
+
+from fer_model.config import PRESETS, STAGES_OF, resolve_budgets
 from fer_model.settings import parts_used
 
-__all__ = ["first_difference", "flat", "idle_stages", "of_method", "used"]
+__all__ = ["first_difference", "flat", "from_preset", "idle_stages", "of_method", "used", "variant_of"]
 
 _BUDGETS = ("kimg", "epochs")         # they follow from the number of training faces, which differs between folds
+# They say which run it is, or follow from the data.
+_NO_SETTING = ("preset", "method", "fold", "init", "tested", "seed", "network.channels", "own.network", "own.sha256")
+# Settings that make a method another one than its name says -> what they are in the method itself.
+_PLAIN = {
+    "head.variant": "both", "head.encoder_lr": 0.0, "cnn.members": 1, "cnn.balanced": False, "cnn.confusion": 0.0, "cnn.identity_swap": 0.0,
+}
 _ALL_STAGES = {stage for method in STAGES_OF for stage in parts_used(method)}
 
 
@@ -57,3 +65,27 @@ def of_method(config: dict) -> dict[str, object]:
     """
     own = flat({name: value for name, value in used(config).items() if name not in ("fold", "tested", "seed")})
     return {name: value for name, value in own.items() if name.rpartition(".")[2] not in _BUDGETS}
+
+
+def from_preset(config: dict, n_train: int) -> dict[str, tuple[object, object]]:
+    """Return the settings of what is trained that differ from the run's preset, as this program has it: name -> (value, the preset's).
+
+    config    as config.json holds it: budgets are resolved
+    n_train   training faces of the run, from which the preset's budgets follow
+    Judges take no part in training. A field that one of the two lacks does not count: a run of before had none of it.
+    """
+    if config.get("preset") not in PRESETS:
+        return {}
+    mine, theirs = flat(used(config)), flat(asdict(resolve_budgets(PRESETS[config["preset"]], n_train)))
+    found = {name: (value, theirs[name]) for name, value in mine.items() if name in theirs and name not in _NO_SETTING}
+    follows = {"head.kimg"} if mine.get("head.variant") == "f-svm" else set()                    # from svm_views
+    follows |= {"precision"} if theirs["precision"] == "auto" else set()                         # from the processor
+    return {
+        name: pair for name, pair in found.items() if pair[0] != pair[1] and name not in follows and not name.startswith("judges.")
+    }
+
+
+def variant_of(config: dict) -> dict[str, object]:
+    """Return the settings that make a run's method another one than its name says, such as head.variant, with their values."""
+    own = flat(used(config))
+    return {name: own[name] for name, plain in _PLAIN.items() if own.get(name) not in (plain, None)}

@@ -18,7 +18,7 @@ import pandas as pd
 
 from fer_model.config import AS_BASELINE, METHODS, STAGES_OF, shown
 from fer_model.errors import RunError
-from fer_model.runs.differences import first_difference, idle_stages, of_method
+from fer_model.runs.differences import first_difference, idle_stages, of_method, variant_of
 from fer_model.runs.fold_runs import FoldRun, find_runs
 from fer_model.runs.predictions import together
 
@@ -180,7 +180,7 @@ def differing_settings(contents: Sequence[dict]) -> dict[str, list[str | None]]:
 
 def _labels(contents: list[dict]) -> list[str]:
     """Return a label for each method: its name, and as few settings as tell it from the others of the same name."""
-    parts = [[_name(content["config"]), *_seen_before(content)] for content in contents]
+    parts = [[_name(content["config"]), *_variant(content["config"]), *_seen_before(content)] for content in contents]
 
     def clashes() -> list[list[int]]:
         names = [", ".join(part) for part in parts]
@@ -204,6 +204,12 @@ def _seen_before(content: dict) -> list[str]:
     """Return what a method that does not begin with random weights had seen."""
     init = content.get("init")
     return [f"pre-trained on {init.get('dataset') or init.get('trained_on') or init.get('file')}"] if init else []
+
+
+def _variant(config: dict) -> list[str]:
+    """Return what makes it another method than its name says; members are in the name."""
+    found = {name: value for name, value in variant_of(config).items() if name != "cnn.members"}
+    return [f"{name.rpartition('.')[2]} {shown(value)}" for name, value in found.items()]
 
 
 def _name(config: dict) -> str:
