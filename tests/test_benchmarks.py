@@ -81,6 +81,7 @@ def wants_a_gpu(path):
     return any("mark.cuda" in mark for mark in marks) or any(arg.arg == "device" for test in tests for arg in test.args.args)
 
 
+@pytest.mark.torture
 def test_on_a_gpu_the_tests_that_want_one_are_found_without_what_is_not_there():
     """A machine with a GPU has the packages for training. Seen red: all of tests/ collected, test_model_predict.py imports av; a file of
     those left out."""

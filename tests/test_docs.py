@@ -22,6 +22,8 @@ FAST = {
     "audit.md", "extend/database.md", "extend/landmarks.md", "extend/report.md", "howto/export-faces.md", "howto/folder.md",
     "howto/shards.md", "leaks.md",
 }
+# They prepare a database each, as the pages of CK+, Oulu-CASIA and CREMA-D do.
+LONGEST = {"howto/bu4dfe.md", "howto/mmi.md", "howto/ravdess.md", "howto/small_databases.md", "howto/web_databases.md"}
 # the others take 8 to 25 s
 RUN = [page for page in pages() if any(block.kind in ("console", "python") for block in blocks_of(DOCS / page))]
 TEXTS = [*(DOCS / page for page in pages()), *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"))]
@@ -34,7 +36,11 @@ def ours(monkeypatch):
     return lambda name: importlib.import_module(f"fer_docs.{name}")
 
 
-@pytest.mark.parametrize("page", [pytest.param(page, marks=() if page in FAST else pytest.mark.slow) for page in RUN])
+def mark_of(page):
+    return pytest.mark.torture if page in LONGEST else () if page in FAST else pytest.mark.slow
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, marks=mark_of(page)) for page in RUN])
 def test_a_page_does_what_it_shows(page, synthetic_ck, tmp_path, monkeypatch):
     """Seen red: `6 subjects` on the page for 8; a count that was guessed; `--folds` left out of a command, which then ends with 1."""
     if page in ARCHIVES:

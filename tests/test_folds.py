@@ -108,7 +108,7 @@ def test_stratified_folds_are_balanced_over_random_tables():
     assert worst <= 2 and ours < 0.45 * chance, (worst, ours, chance)
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_stratified_folds_are_balanced_over_a_thousand_tables():
     """Seen: at worst 1.4 times what the largest person brings; on average 0.54 sequences off, 1.54 at random."""
     worst, ours, chance = balance(1000, seed=1)

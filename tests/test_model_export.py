@@ -95,7 +95,10 @@ LATER = {"residual": True, "prediction": "mean", "encoder_lr": 1e-3, "average_ha
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "network",
-    [{"method": "cnn"}, {"method": "iacnn"}, {"head": "taps"}, {"head": "f-mlp"}, {"head": "f-svm"}, LATER],
+    [
+        {"method": "cnn"}, {"head": "f-svm"},
+        *(pytest.param(one, marks=pytest.mark.torture) for one in ({"method": "iacnn"}, {"head": "taps"}, {"head": "f-mlp"}, LATER)),
+    ],
     ids=lambda settings: "-".join(map(str, settings.values())),
 )
 def test_other_networks_too(prepared_ck, tmp_path, network):

@@ -148,7 +148,7 @@ def test_a_cpu_has_the_operations_that_it_had(monkeypatch):
     assert torch.equal(trunk(x), expected.mean((2, 3)))
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.torture)])
 def test_steps_with_the_kernels_are_those_without_and_can_be_repeated(monkeypatch, precision):
     """Stage 1: D twice in one graph, D at rest, D resting. Repeated as a GPU does, they end in the same bits. Seen red: a value that
     is read."""

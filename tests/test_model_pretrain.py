@@ -247,7 +247,7 @@ def test_an_ablation_on_a_pretrained_stage_one_says_so_too(started, pretrained, 
     assert same_tensors(tmp_path / "r" / "gan.safetensors", started / "gan.safetensors")
 
 
-@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.torture)])
 def test_cross_validation_passes_both_on(started, pretrained, tiny_prepared, tmp_path, jobs):
     """Every fold starts from the pre-trained run; an ablation takes each fold's own stage 1. Seen red: fold 0's for all."""
     tiny = with_budgets(SMOKE, gan=0.016, head=0.016)

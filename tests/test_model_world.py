@@ -121,7 +121,7 @@ def test_a_run_that_fails_in_one_of_several_processes_ends_the_command(tmp_path,
         train_here(task, "cpu", print)
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_torchrun_trains_one_run_after_another(tiny_prepared, tmp_path):
     """Two folds in one command. Seen red: a process group for each run; the second waited for ever."""
     words = ["crossval", "--data", tiny_prepared, "--folds", "0,1", "--method", "cnn", "--preset", "smoke", "--devices", "cpu"]

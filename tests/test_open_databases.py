@@ -375,7 +375,7 @@ def test_a_synthetic_tree_goes_through_everything(dataset, clips, unreadable, dr
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("write", [write_crema_d, write_ravdess])
+@pytest.mark.parametrize("write", [write_crema_d, pytest.param(write_ravdess, marks=pytest.mark.torture)])
 def test_same_seed_same_bytes_whatever_the_processes(write, tmp_path):
     """Seen red: a generator that lives on from clip to clip."""
     for name, more in (("a", {"seed": 4}), ("b", {"seed": 4, "workers": 2}), ("c", {"seed": 5})):

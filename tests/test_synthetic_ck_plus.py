@@ -325,7 +325,7 @@ def test_a_failure_leaves_the_earlier_tree_and_no_traces(tmp_path, monkeypatch, 
     assert digest(out) == before and [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 @pytest.mark.timeout(1200)
 def test_a_full_size_tree_has_every_file_of_the_real_one(tmp_path):
     """Seen red with 592 sequences in the plan."""

@@ -73,13 +73,13 @@ def calibration():
 
 
 def test_dlib_finds_drawn_people_where_they_are(calibration):
-    """24 frames of 12 people; the slow test below measures 200. Seen red with truth 0.15 units too high: error 0.117."""
+    """24 frames of 12 people; the test below measures 200. Seen red with truth 0.15 units too high: error 0.117."""
     found, error = calibration.detection(subjects=12, seed=3, frames=24)
     assert found == 1.0
     assert error < 0.06
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 @pytest.mark.timeout(900)
 def test_the_figures_stay_within_their_bounds(calibration):
     """Neither trivial nor impossible: each figure of the calibration, for 60 people. Seen red with a bound of 0.6 for pixels."""

@@ -180,7 +180,9 @@ _PROGRESS = re.compile(r": (\d[\d,]* (done|of \d+)(, \d+ s)?|\d+ s)$")   # a slo
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("operation", ["open", "write", "fsync", "replace", "mkdir", "unlink"])
+@pytest.mark.parametrize("operation", [
+    "open", "write", pytest.param("fsync", marks=pytest.mark.torture), "replace", "mkdir", "unlink",
+])
 def test_every_change_on_disk_may_fail(tiny_ck, undisturbed, start, tmp_path, monkeypatch, operation):
     """The n-th open, write, ... fails, for n = 1..N: exit 1 and a sentence, all files whole, the next run gives the same bytes.
 
