@@ -49,6 +49,41 @@ def test_six_emotions_seen_from_the_front_and_every_other_session_with_its_reaso
     assert found.notes[0] == "8 of 208 labelled sequences, 2 of 31 subjects"
 
 
+def test_a_clip_whose_xml_was_lost_is_missed_unless_the_list_gives_its_expression(tmp_path):
+    """Seen red: ("unlabelled", "no Metatag Emotion"), which passes under --strict, of a file that is not there."""
+    (write_session(tmp_path / "Sessions", 1, 36, 3, emotion=4) / "S036-003.xml").unlink()
+    write_session(tmp_path / "Sessions", 2, 36, 4)
+    found = mmi.scan(tmp_path)
+    assert reasons(found) == {
+        "S036/003": ("no-match", "S036-003.xml, which would give its expression, is not next to it"),
+        "S036/004": ("unlabelled", "no Metatag Emotion"),
+    }
+    listing = tmp_path / "list.txt"
+    listing.write_text("happiness;36;3\n")
+    assert [one.expression for one in mmi.scan(tmp_path, listing).sequences] == ["happiness"]
+
+
+def test_a_session_whose_clip_was_lost_is_missed_where_the_clip_would_be_used(tmp_path):
+    """A copy elsewhere, a session of still images, one that the list does not name are not missed. Seen red: no row at all."""
+    sessions = tmp_path / "Sessions"
+    write_session(sessions, 1, 36, 1, emotion=4)
+    lost = {2: {"emotion": 4}, 3: {"emotion": None}, 4: {"emotion": 1, "view": "1"}, 5: {"emotion": 4, "units": {12: rise(2, 4, 6, 8)}}}
+    for number, content in lost.items():
+        (write_session(sessions, number, 36, number, **content) / f"S036-00{number}.avi").unlink()
+    (sessions / "5/S036-005.jpg").write_bytes(b"x")
+    (write_session(tmp_path / "again/Sessions", 1, 36, 1, emotion=4) / "S036-001.avi").unlink()
+    found = mmi.scan(tmp_path)
+    assert [(skip.source, skip.reason, skip.sequence, skip.frames, skip.detail) for skip in found.skipped if not skip.frames] == [
+        ("Sessions/2/S036-002.xml", "no-match", "002", 0, "an XML whose clip is not there"),
+        ("Sessions/3/S036-003.xml", "unlabelled", "003", 0, "no Metatag Emotion"),
+        ("Sessions/4/S036-004.xml", "other-part", "004", 0, "view 1: profile"),
+    ]
+    assert [skip.sequence for skip in found.skipped if skip.lacks] == ["002"]
+    listing = tmp_path / "list.txt"
+    listing.write_text("happiness;36;1\n")
+    assert not any(skip.lacks for skip in mmi.scan(tmp_path, listing).skipped)
+
+
 def test_a_frame_of_a_clip_is_counted_from_one_and_lies_at_a_position(tmp_path):
     """Broken once by number = position: the coding's frame 1 was frame 0."""
     write_session(tmp_path / "Sessions", 7, 35, 4, emotion=4, frames=5)

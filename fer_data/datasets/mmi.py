@@ -11,7 +11,8 @@ Out: Sequence records in natural order of (subject, clip); the frames are positi
         S035-004-oao_aucs.xml     optional: onset, apex and offset of each action unit
         *.jpg or *.png            instead of the clip in sessions of still images; not used
 
-Selected:  Emotion 1 to 6 and view 0 or 2. All else is listed with its reason; a clip that was not opened counts as one frame.
+Selected:  Emotion 1 to 6 and view 0 or 2. All else is listed with its reason; a clip that was not opened counts as one frame,
+           an XML whose clip is not there as none.
            Which 208 sequences of 31 subjects the paper means, it does not say; `listing` narrows the selection (read_listing).
 Framings:  some clips lie on their side, and which half of a dual view is the frontal one varies: each sequence names how to
            look at it, and the landmark backend decides by what it finds.
@@ -57,6 +58,7 @@ class _Session:
     clip: str                         # path of the clip
     key: tuple[str, str]              # subject, clip number
     view: str | None                  # of session.xml; None: there is no such file
+    has_label: bool                   # whether its XML lies next to it
     code: int | None                  # emotion; None: not labelled
     coding: str | None                # path of the OAO XML
 
@@ -77,8 +79,9 @@ def scan(root: Path, listing: Path | None = None) -> Scan:
     video.require_av()
     read: list[str] = []
     wanted = read_listing(listing, read) if listing else None
-    skipped = _strays(files, clips)
-    chosen, unwanted = _choose(root, clips, {path.lower(): path for path in files}, wanted)
+    by_lower = {path.lower(): path for path in files}
+    skipped = _strays(files, clips) + _without_clip(root, clips, by_lower, wanted)
+    chosen, unwanted = _choose(root, clips, by_lower, wanted)
     sequences, unusable, notes = _sequences(root, chosen, wanted or {})
     notes = [counts_note("mmi", sequences), *read, *notes, *_absent(wanted, clips)]
     return Scan("mmi", tuple(sequences), tuple(skipped + unwanted + unusable + left), tuple(notes))
@@ -150,15 +153,8 @@ def _choose(root: Path, clips: list[str], files: dict[str, str], wanted) -> tupl
     chosen: dict[tuple[str, str], _Session] = {}
     skipped = []
     for path in sorted(clips, key=lambda path: (path.count("/"), natural_key(path))):
-        match = _CLIP.fullmatch(path)
-        key = (match[1].upper(), match[2])
-        try:
-            session = _session(root, path, key, files)
-            reason = _unwanted(session, wanted)
-        except DatasetError as error:
-            reason = ("bad-label", str(error))
-        except UnreadableError as error:
-            reason = ("unreadable", f"the XML next to it cannot be read: {Path(error.path).relative_to(root).as_posix()} {error.why}")
+        key = _key(path)
+        session, reason = _looked_at(root, path, key, files, wanted)
         if reason is None and key in chosen:
             reason = ("duplicate", f"taken from {chosen[key].clip}")
         if reason is None:
@@ -166,6 +162,34 @@ def _choose(root: Path, clips: list[str], files: dict[str, str], wanted) -> tupl
         else:
             skipped.append(Skip(path, reason[0], *key, detail=reason[1]))
     return [chosen[key] for key in sorted(chosen, key=lambda key: tuple(map(natural_key, key)))], skipped
+
+
+def _without_clip(root: Path, clips: list[str], files: dict[str, str], wanted) -> list[Skip]:
+    """Return a Skip for each XML of a session whose clip is nowhere; only those whose clip would be used are missed."""
+    there, stills = {_key(path) for path in clips}, {Path(path).parent for path in files if is_picture(path)}
+    skipped = []
+    for lower, path in files.items():
+        if lower.endswith(".xml") and _CLIP.fullmatch(path) and (key := _key(path)) not in there and Path(lower).parent not in stills:
+            reason = _looked_at(root, path, key, files, wanted)[1] or ("no-match", "an XML whose clip is not there")
+            skipped.append(Skip(path, reason[0], *key, frames=0, detail=reason[1]))
+    return skipped
+
+
+def _key(path: str) -> tuple[str, str]:
+    """Return (subject, clip number) in the name of a clip or its XML."""
+    match = _CLIP.fullmatch(path)
+    return match[1].upper(), match[2]
+
+
+def _looked_at(root: Path, clip: str, key: tuple[str, str], files: dict[str, str], wanted):
+    """Return (what lies beside a clip or None, (reason, detail) why it is not selected or None)."""
+    try:
+        session = _session(root, clip, key, files)
+    except DatasetError as error:
+        return None, ("bad-label", str(error))
+    except UnreadableError as error:
+        return None, ("unreadable", f"the XML next to it cannot be read: {Path(error.path).relative_to(root).as_posix()} {error.why}")
+    return session, _unwanted(session, wanted)
 
 
 def _session(root: Path, clip: str, key: tuple[str, str], files: dict[str, str]) -> _Session:
@@ -178,7 +202,7 @@ def _session(root: Path, clip: str, key: tuple[str, str], files: dict[str, str])
     label, coding = files.get(f"{stem}.xml"), files.get(f"{stem}-oao_aucs.xml")
     view = mmi_xml.read_view(read_file(root / meta), Path(clip).name, meta) if meta else None
     code = mmi_xml.read_emotion(read_file(root / label), label) if label else None
-    return _Session(clip, key, view, code, coding)
+    return _Session(clip, key, view, label is not None, code, coding)
 
 
 def _unwanted(session: _Session, wanted) -> tuple[str, str] | None:
@@ -186,6 +210,8 @@ def _unwanted(session: _Session, wanted) -> tuple[str, str] | None:
     if wanted is not None and session.key not in wanted:
         return "other-part", "the list does not name it"
     listed = wanted[session.key][0] if wanted else None
+    if not session.has_label and listed is None:
+        return "no-match", f"{session.key[0]}-{session.key[1]}.xml, which would give its expression, is not next to it"
     if session.code is None and listed is None:
         return "unlabelled", "no Metatag Emotion"
     if session.code is not None and session.code not in MMI_CODES:
