@@ -54,8 +54,18 @@ Completion with the Tab key. Put the line of your shell into its start-up file t
   fish   _{0}_COMPLETE=fish_source {1} | source"""
 
 
+# What the same command does after Ctrl-C; all files are written whole or not at all.
+_RESUMES = "Run the same command again to resume."
+_BEGINS_AGAIN = "No file is left half-written; the same command begins again from the start."
+
+
 class _Help(click.Command):
     """A command whose help shows its examples under a heading, and whose line in the list of commands is not cut."""
+
+    def __init__(self, *args, resumes=False, **settings):
+        """`resumes`: whether it, or each command of a group, goes on where it was when it is typed again."""
+        super().__init__(*args, **settings)
+        self.resumes = resumes
 
     def format_help_text(self, ctx, formatter):
         text, mark, examples = inspect.cleandoc(self.help or "").partition("\n\b\nfer-")
@@ -72,7 +82,17 @@ class _Help(click.Command):
     def invoke(self, ctx):
         if not isinstance(self, click.Group):                            # which shows help of the commands in it
             limits.check_limits()
-        return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            if isinstance(self, click.Group):
+                raise
+            raise KeyboardInterrupt(_RESUMES if self._resumes(ctx) else _BEGINS_AGAIN) from error
+
+    def _resumes(self, ctx):
+        """Return whether the command as it was typed goes on where it was."""
+        able = self.resumes or (isinstance(ctx.parent.command, _Help) and ctx.parent.command.resumes)
+        return able and not ctx.params.get("dry_run") and ctx.params.get("resume", True)
 
 
 class Group(_Help, click.Group):
@@ -112,8 +132,8 @@ class Group(_Help, click.Group):
         except click.ClickException as error:
             error.show()
             sys.exit(error.exit_code)
-        except click.Abort:  # Ctrl-C
-            stderr.print("Interrupted. Run the same command again to resume.")
+        except click.Abort as error:  # Ctrl-C; its cause says what the same command will do
+            stderr.print(" ".join(["Interrupted.", *map(str, error.__cause__.args if error.__cause__ else ())]))
             sys.exit(130)
         except (FerError, OSError) as error:
             stderr.print(f"Error: {error}", style="red", markup=False)

@@ -42,7 +42,7 @@ _SCHEDULER = (
 )
 
 
-@main.group(cls=common.Group)
+@main.group(cls=common.Group, resumes=True)
 def prepare():
     """Prepare a database: choose peak frames, find and align faces, render views, assign folds, write shards and the manifest.
 
@@ -366,7 +366,7 @@ def _prepare(dataset, root, out, adapter_options, dry_run, strict, as_json, **gi
     sys.exit(1 if strict and summary.unusable else 0)
 
 
-@main.command("join")
+@main.command("join", resumes=True)
 @click.argument("folders", nargs=-1, required=True, metavar="PREPARED PREPARED...", type=options.PREPARED)
 @click.argument("out", type=options.OUT_DIR)
 @_FOLDS[0]
@@ -493,7 +493,7 @@ def doctor(out, as_json):
 # --- share ------------------------------------------------------------------------------------------------------------
 
 
-@main.command("export")
+@main.command("export", resumes=True)
 @options.prepared()
 @click.argument("dest", type=options.OUT_DIR)
 @click.option("--format", "form", type=options.Choice(["imagefolder", "webdataset", "hf", "parquet"]), required=True,
@@ -564,7 +564,7 @@ def weights_list(as_json):
     common.answer(check_files(in_full=True), as_json)
 
 
-@weights.command("fetch")
+@weights.command("fetch", resumes=True)
 @click.argument("names", nargs=-1, metavar="[BACKEND|FILE]...")
 @click.option("--from", "source", type=options.FILE, help="Use this file, which was downloaded on another machine.")
 @flag("--accept-licence", "Say that you have read the licence of each file (weights list) and accept it.")

@@ -144,7 +144,7 @@ def or_fold(context, option, split):
     return split
 
 
-@main.command()
+@main.command(resumes=True)
 @click.option("--fold", type=click.IntRange(0), metavar="N", help="The fold to test on, counted from 0.")
 @click.option("--split", type=options.Choice([OFFICIAL]), callback=or_fold,
               help="In place of --fold: the split of a database whose people are unknown.")
@@ -190,7 +190,7 @@ def train(fold, split, data, run, gan, init, weights, pretrained, trained_on, de
     _train(data, run, config, device, resume, dry_run, as_json, gan=gan, init=init, weights=weights, trained_on=trained_on)
 
 
-@main.command()
+@main.command(resumes=True)
 @options.data()
 @options.run("runs/<dataset>-pretrain[-<method>][-<preset>][-<settings>]")
 @choice("--method", ["degan", *PRETRAINED], "Stage 1 of DE-GAN; the baseline; a network of the library timm.")
@@ -276,7 +276,7 @@ JOBS = together(
 FOLDS = options.listed("--folds", int, "N,N", "Only these folds, counted from 0.", unset="all")
 
 
-@main.command()
+@main.command(resumes=True)
 @options.data()
 @options.run("runs/<dataset>-<method>[-<preset>][-<start>][-<settings>][-seed<N>]")
 @together(*METHOD)
@@ -320,7 +320,7 @@ def crossval(data, run, gan, init, weights, pretrained, trained_on, folds, repea
     found.refuse_failed()
 
 
-@main.command()
+@main.command(resumes=True)
 @options.data()
 @options.run("runs/<dataset>-<method>[-<preset>][-<start>]-sweep-<setting>...")
 @set_option("A setting with the values to try, such as gan.lr=1e-4,2e-4. May be repeated; every combination is trained.", "VALUE,VALUE")
@@ -366,7 +366,7 @@ def without_data(context, option, path):
     return path
 
 
-@main.command()
+@main.command(resumes=True)
 @click.option("--show", type=options.RUN, metavar="FOLDER", is_eager=True, callback=without_data,
               help="Train nothing; show what is complete in this folder.")
 @options.data()

@@ -16,7 +16,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from cli import fer_data, fer_model, options
+from cli import common, fer_data, fer_model, options
 from tests.doc_pages import REPOSITORY, words_of
 
 PROGRAMS = {"fer-data": fer_data.main, "fer-model": fer_model.main}
@@ -204,6 +204,30 @@ def test_a_model_file_that_is_nearly_right_is_named():
     assert run("fer-data weights verify nonsense").output.endswith(".dat\n")
 
 
+_RESUME = {
+    *(f"fer-data prepare {name}" for name in common.COMMANDS["fer-data prepare"]), "fer-data join", "fer-data export",
+    "fer-data weights fetch", *(f"fer-model {name}" for name in ("train", "pretrain", "crossval", "sweep", "shortcut")),
+}
+
+
+@pytest.mark.parametrize("options_given", [(), ("--dry-run",), ("--no-resume",)], ids=str)
+def test_resuming_is_promised_where_it_is_true_and_nowhere_else(options_given, monkeypatch):
+    """Seen red: "Run the same command again to resume." of every command."""
+    def interrupted(**_):
+        raise KeyboardInterrupt
+
+    for path, command in commands():
+        if isinstance(command, click.Group):
+            continue
+        monkeypatch.setattr(command, "callback", interrupted)
+        monkeypatch.setattr(command, "params", [one for one in command.params if {*one.opts, *one.secondary_opts} & {*options_given}])
+        done = run(" ".join([path, *(options_given if command.params else ())]))
+        resumes = path in _RESUME and not command.params
+        then = "Run the same command again to resume." if resumes else (
+            "No file is left half-written; the same command begins again from the start.")
+        assert (done.exit_code, done.stderr.strip()) == (130, f"Interrupted. {then}"), path
+
+
 def test_ctrl_c_ends_with_130_and_leaves_nothing_half_written(installed, tmp_path):
     """Seen red: Abort turned into 1."""
     words = ["fer-data", "synth", "ck+", tmp_path / "drawn", "--subjects", "123"]
@@ -214,5 +238,5 @@ def test_ctrl_c_ends_with_130_and_leaves_nothing_half_written(installed, tmp_pat
         child.send_signal(signal.SIGINT)
         out, told = child.communicate(timeout=60)
     assert (child.returncode, out) == (130, "")
-    assert told.strip().endswith("Interrupted. Run the same command again to resume.")
+    assert told.strip().endswith("Interrupted. No file is left half-written; the same command begins again from the start.")
     assert [path.name for path in tmp_path.iterdir()] == ["bin"]

@@ -37,6 +37,7 @@ from fer_model.runs.faces import how_framed
 from fer_model.runs.fold_runs import FoldRun
 from fer_model.runs.folder import RunFolder
 from fer_model.runs.methods import Method, gather
+from fer_model.runs.own_files import refuse_own_file
 
 __all__ = ["CARD", "CardSummary", "write_card"]
 
@@ -77,10 +78,12 @@ class CardSummary:
 def write_card(path: Path, out: Path | None = None) -> CardSummary:
     """Write the card of a run, or of the folds of one method, to `out` (default: card.md in the folder).
 
-    Raises RunError if the folder holds no run, none that is complete, or runs of several methods.
+    Raises ConfigError if `out` is another file of a run, RunError if the folder holds no run, none that is complete, or runs of
+    several methods.
     """
     path = Path(path)
     out = path / CARD if out is None else Path(out)
+    refuse_own_file("writing a card", out, (CARD,))
     method = _method(path)
     title = f"{method.label} on {database_name(method)}"
     make_folder(out.parent)

@@ -36,23 +36,18 @@ import fer_data
 from fer_data.errors import BusyError
 from fer_data.files import make_folder, occupied, remove_durably, reported, sha256_of_sources, unfinished_in, write_json_atomically
 from fer_data.text import natural_key
-from fer_model.config import STAGES_OF, TrainConfig, from_json
+from fer_model.config import TrainConfig, from_json
 from fer_model.data.fold import Fold, Prepared, people_in
 from fer_model.engine import checkpoint, distributed
 from fer_model.errors import ConfigError, RunError
 from fer_model.runs.differences import first_difference, used
 from fer_model.runs.faces import faces_of
+from fer_model.runs.own_files import CONFIG, EXPORTS, LOCK, OWN_FILES, WEIGHTS
 from fer_model.runs.predictions import read_predictions
 
 __all__ = ["RunFolder", "code_version", "locked", "other_folds", "runs_below", "runs_in"]
 
 SCHEMA_VERSION = 1
-EXPORTS = ("model.onnx", "model.safetensors")
-OWN_FILES = (
-    "result.json", "predictions.csv", "probe.json", "judged.json", *EXPORTS, "card.md", "samples.png", "diverged.json", "log.jsonl",
-    "config.json",
-)
-LOCK = ".lock"
 _NEEDED = ("config", "manifest_sha256", "dataset", "data", "n_train", "n_test", "code_version")   # of config.json
 
 
@@ -125,7 +120,7 @@ class RunFolder:
 
     def __init__(self, path: str | Path):
         self.path = path = Path(path)
-        self.config, self.log = path / "config.json", path / "log.jsonl"
+        self.config, self.log = path / CONFIG, path / "log.jsonl"
         self.checkpoints, self.samples, self.sheets = path / "checkpoints", path / "samples.png", path / "samples"
         self.predictions, self.result = path / "predictions.csv", path / "result.json"
 
@@ -248,9 +243,9 @@ class RunFolder:
         """Remove every file of a run, the marks of completeness first; leave what is not a run's."""
         for name in OWN_FILES[:1]:
             (self.path / name).unlink(missing_ok=True)
-        for stage in {"judges", *(stage for stages in STAGES_OF.values() for stage in stages)}:
-            self.weights(stage).unlink(missing_ok=True)
-            checkpoint.remove(self.checkpoints, stage)
+        for name in WEIGHTS:
+            (self.path / name).unlink(missing_ok=True)
+            checkpoint.remove(self.checkpoints, name.removesuffix(".safetensors"))
         for name in OWN_FILES[1:]:
             (self.path / name).unlink(missing_ok=True)
         for sheet in self.sheets.glob("step-*.png"):

@@ -28,6 +28,7 @@ from fer_model.config import to_json
 from fer_model.engine import checkpoint
 from fer_model.errors import RunError
 from fer_model.networks import to_input_size
+from fer_model.runs.own_files import EXPORTS, refuse_own_file
 from fer_model.runs.trained import TrainedRun, load_run
 from fer_model.stages.registry import STAGES
 from fer_model.use.recipe import CONFIG_KEY, KEY, LARGEST_BATCH, Recipe, recipe_of_run, require_onnx
@@ -85,8 +86,8 @@ def _predicting(trained: TrainedRun) -> dict[str, nn.Module]:
 def export(run: str | Path, form: str = "onnx", out: str | Path | None = None) -> Exported:
     """Write a run's network to `out` (None: model.onnx or model.safetensors in the run folder).
 
-    Raises RunError if the run predicts nothing or is not complete, if a package is missing, or if the graph does not compute what
-    torch computes; nothing is written then.
+    Raises ConfigError if `out` is another file of a run, RunError if the run predicts nothing or is not complete, if a package is
+    missing, or if the graph does not compute what torch computes; nothing is written then.
     """
     if form not in FORMATS:
         raise RunError(f"exporting {run}: unknown format {form!r}; choose {' or '.join(FORMATS)}")
@@ -95,6 +96,7 @@ def export(run: str | Path, form: str = "onnx", out: str | Path | None = None) -
     out = Path(out or Path(run) / f"model.{form}")
     if out.suffix.lower() != f".{form}":
         raise RunError(f"exporting {run}: the file must be named *.{form}, got {out.name}")
+    refuse_own_file(f"exporting {run}", out, EXPORTS)
     trained = load_run(run, "cpu")
     if trained.config.method == "pretrain":
         raise RunError(f"exporting {run}: a run of pretrain predicts nothing; take one that started from it")

@@ -16,6 +16,7 @@ from pathlib import Path
 from fer_data.pictures.file_kinds import is_clip
 from fer_data.text import counted, listed
 from fer_model.errors import ConfigError
+from fer_model.runs.own_files import refuse_own_file
 from fer_model.use.annotate import open_annotator
 from fer_model.use.prediction import Prediction
 from fer_model.use.prediction_files import open_writer
@@ -166,7 +167,9 @@ def _told(shots: Iterator[Shot], total: int | None, tick: Tick) -> Iterator[Shot
 
 
 def _refuse_replacing(request: Request, seen: Sources) -> None:
-    """Raise ConfigError if what is written would replace what is looked at."""
+    """Raise ConfigError if what is written would replace what is looked at, or a file of a run."""
+    for out in filter(None, (request.out, request.annotate)):
+        refuse_own_file("writing predictions", out)
     files = {os.path.realpath(seen.root / name) for name in seen.files}
     if request.out is not None and os.path.realpath(request.out) in files:
         raise ConfigError(f"writing predictions to {request.out}: it must be another file than the ones that are looked at")

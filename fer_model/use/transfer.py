@@ -28,6 +28,7 @@ from fer_data.text import unknown
 from fer_model.data.fold import Fold, people_of
 from fer_model.engine.randomness import stream
 from fer_model.errors import ConfigError, RunError
+from fer_model.runs.own_files import refuse_own_file
 from fer_model.runs.trained import TrainedRun, load_run
 from fer_model.stages.classifier import centre_inputs
 from fer_model.stages.judges import cells_seen
@@ -98,6 +99,7 @@ def transfer(
     out = out.with_suffix(suffix) if not out.suffix else out
     if out.suffix.lower() != suffix:
         raise ConfigError(f"drawing a sheet: this one is written as *{suffix}, got {out.name}")
+    refuse_own_file("drawing a sheet", out)
     people = _people(trained, request)                                           # (I,)
     prepared = _prepared(trained, data)
     inputs = _inputs(trained, request, prepared)                                 # (R, C, S, S)

@@ -1,0 +1,71 @@
+"""No output replaces what a run or a prepared folder wrote."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from cli import fer_data, fer_model
+from fer_model.errors import ConfigError
+from fer_model.runs.own_files import refuse_own_file
+from tests.trees import bytes_of
+
+_OURS = ("config.json", "predictions.csv", "log.jsonl", "result.json", "cnn.safetensors", "gan.safetensors", "checkpoints/gan.json")
+
+
+@pytest.fixture
+def fold(tmp_path, monkeypatch):
+    """A fold of a cross-validation as far as its names go, and a picture."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs/fold0/checkpoints").mkdir(parents=True)
+    for name in (*_OURS, "model.onnx"):
+        (tmp_path / "runs/fold0" / name).write_text("{}")
+    (tmp_path / "me.png").write_bytes(b"x")
+    return Path("runs/fold0")
+
+
+@pytest.mark.parametrize("name", _OURS)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["predict", "runs/fold0", "me.png", "--format", "csv", "-o"],
+        ["predict", "runs/fold0/model.onnx", "me.png", "--format", "csv", "-o"],
+        ["predict", "runs/fold0", "me.png", "--annotate"], ["card", "runs/fold0", "-o"], ["card", "runs", "-o"],
+    ],
+    ids=" ".join,
+)
+def test_a_command_told_to_write_over_a_file_of_a_run_says_so_and_leaves_it(fold, words, name):
+    """`predict` replaced predictions.csv, and the run could not be used any more. Seen red: nothing said before the run was read."""
+    before = bytes_of(Path())
+    done = CliRunner().invoke(fer_model.main, [*words, str(fold / name)])
+    assert done.exit_code == 1, done.output
+    assert f"{fold / name}: it is a file of the run in {fold.resolve()}; give another name" in done.output
+    assert bytes_of(Path()) == before
+
+
+@pytest.mark.parametrize(("form", "name"), [("safetensors", "cnn.safetensors"), ("safetensors", "gan.safetensors")])
+def test_an_export_does_not_replace_the_weights(fold, form, name):
+    """Seen red: refuse_own_file away: nothing said before the run was read."""
+    done = CliRunner().invoke(fer_model.main, ["export", str(fold), "--format", form, "-o", str(fold / name)])
+    assert done.exit_code == 1 and "it is a file of the run in" in done.output
+
+
+def test_other_names_in_a_run_and_these_names_elsewhere_are_free(fold, tmp_path):
+    """Seen red: the check for config.json away; a link in the run followed, as if what it leads to were replaced."""
+    for free in (fold / "holiday.csv", Path("predictions.csv"), Path("runs/predictions.csv")):
+        refuse_own_file("writing", free)
+    refuse_own_file("writing", fold / "model.onnx", ("model.onnx",))
+    (tmp_path / "link").symlink_to(fold)
+    (fold / "judged.json").symlink_to(tmp_path / "elsewhere.json")
+    for ours in (Path("link/predictions.csv"), fold / "judged.json", fold / "model.onnx", fold / "samples"):
+        with pytest.raises(ConfigError, match="it is a file of the run"):
+            refuse_own_file("writing", ours)
+
+
+@pytest.mark.parametrize("name", ["manifest.csv", "settings.json", "shards/00000.h5", "card.md", ".lock"])
+def test_the_report_does_not_replace_a_file_of_the_prepared_folder(tmp_path, name):
+    """Seen red: refuse_own_file away: nothing said before the manifest was read."""
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "fer-data.json").write_text("{}")
+    done = CliRunner().invoke(fer_data.main, ["report", str(tmp_path), "-o", str(tmp_path / name)])
+    assert done.exit_code == 1 and f"it is a file of the prepared folder {tmp_path}; give another name" in done.output, done.output
