@@ -287,11 +287,12 @@ def test_where_every_picture_that_fits_the_pattern_fails_the_reason_is_said(tmp_
         ("path,subject,expression,subject", "the column 'subject' is there 2 times"),
         ("path,subject,expression,Path", "'path' is there 2 times"),
         ("path,subject,expression,person", "'subject' and 'person' can both be the subject"),
+        ("img,person,emo,seq", "missing: expression; .*say which is which with --key .path., --subject, --label .expression."),
         ("path,who,expression,x", "missing: subject; its columns are 'path', 'who', .*subject may be called subjectid"),
     ],
 )
 def test_a_column_that_is_there_twice_or_not_at_all_is_refused(faces, tmp_path, header, sentence):
-    """Seen red on the reader before: the first of two columns was taken without a word."""
+    """Seen red on the reader before: the first of two columns was taken without a word; no option was named that helps."""
     with pytest.raises(DatasetError, match=f"^reading the table .*index.csv: .*{sentence}"):
         planned(faces, index(tmp_path, [[*row, "X"] for row in rows()], header))
 

@@ -21,7 +21,7 @@ from rich.console import Console
 import fer_data
 import fer_model
 from cli.fer_model import main
-from fer_data.errors import ImageError, LandmarkError
+from fer_data.errors import ImageError, LandmarkError, StorageError
 from fer_data.faces import finder as find
 from fer_data.faces.finder import Found
 from fer_data.synthetic.drawing import draw_face
@@ -35,7 +35,7 @@ from fer_model.runs.predictions import read_predictions
 from fer_model.train import train
 from fer_model.use.engines import Engine
 from fer_model.use.prediction import FacePrediction, Prediction
-from fer_model.use.prediction_files import TableWriter
+from fer_model.use.prediction_files import TableWriter, open_writer
 from fer_model.use.predictor import Predictor
 from fer_model.use.recipe import recipe_of_run
 from fer_model.use.shots import Shot, sources
@@ -386,6 +386,16 @@ def test_an_interrupted_clip_leaves_no_half_of_a_file(run, tmp_path, monkeypatch
     words = ["predict", str(run), str(clip), "-o", str(tmp_path / "a.csv"), "--annotate", str(tmp_path / "seen.mp4"), "--batch", "1"]
     assert CliRunner().invoke(main, words).exit_code == 130
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_a_disk_that_is_full_at_the_end_of_a_small_file_is_one_sentence(tmp_path, monkeypatch):
+    """Seen red: "[Errno 28] No space left on device" alone."""
+    real = Path.open
+    monkeypatch.setattr(Path, "open", lambda path, mode, **more: real(Path("/dev/full"), mode, **more))
+    message = r"writing \S*a\.csv: No space left on device; free some space, then run the same command again"
+    with pytest.raises(StorageError, match=message), open_writer("csv", tmp_path / "a.csv", ("anger",), print):
+        pass
+    assert not list(tmp_path.iterdir())
 
 
 class Camera:

@@ -73,6 +73,12 @@ def few_files():
     resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
+def test_a_shard_that_is_gone_is_said_to_be_gone(tmp_path):
+    """Seen red: `cannot be opened as HDF5 ([Errno 2] Unable to synchronously open file (... flags = 0 ...))`."""
+    with pytest.raises(ShardError, match=r"^mapping a shard: \S*00000\.h5 is not there; the `prepare` command that wrote it makes it"):
+        map_dataset(tmp_path / "00000.h5", "faces")
+
+
 def test_stored_views_of_more_shards_than_files_may_be_open(few_files, tmp_path, monkeypatch):
     """Seen red: `cannot be opened as HDF5 (... Too many open files)`, as if a shard were damaged."""
     names = [shard_name(number) for number in range(12)]

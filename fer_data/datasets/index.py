@@ -64,9 +64,13 @@ def read_index(
     columns = columns or {}
     try:
         table = _with_columns(read_table(index, ()), columns)
-        table.require("image", "subject", "expression")
     except TableError as error:
         raise DatasetError(f"reading the table {index}: {error}") from error
+    try:
+        table.require("image", "subject", "expression")
+    except TableError as error:
+        which = "rename them, or say which is which with --key (path), --subject, --label (expression)"
+        raise DatasetError(f"reading the table {index}: {error}; {which}") from error
     short = _short_names(pictures) if "image" in columns else {}
     found, used, near = Indexed(len(table.rows), [], notes=table.notes), {}, _Near(pictures)
     known = others | pictures

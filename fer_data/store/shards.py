@@ -26,7 +26,7 @@ import h5py
 import numpy as np
 
 from fer_data.errors import ShardError
-from fer_data.files import parse_object, sealed_json, sha256_of_bytes, sha256_of_file, unseal, write_bytes_atomically
+from fer_data.files import parse_object, sealed_json, sha256_of_bytes, sha256_of_file, unseal, why_unreadable, write_bytes_atomically
 from fer_data.schema import read
 
 __all__ = ["SHARD_VERSION", "ShardRecord", "shard_name", "write_shard", "read_record", "known_record", "kept_record", "row_sha256",
@@ -149,8 +149,11 @@ def map_dataset(path: Path, name: str) -> np.ndarray:
     """Return a data set of a shard as a read-only array mapped from the file: nothing is copied.
 
     Only plain data sets are opened: no link to another file, no virtual or external storage, no filter, no object.
-    Raises ShardError if the file is not HDF5, lacks the data set, or holds it in another form.
+    Raises ShardError if the file is not there, is not HDF5, lacks the data set, or holds it in another form.
     """
+    way_out = "the `prepare` command that wrote it makes it again"
+    if problem := why_unreadable(path):
+        raise ShardError(f"mapping a shard: {path} {problem}; {way_out}")
     try:
         with h5py.File(path, "r") as file:
             if not isinstance(file.get(name, getlink=True), h5py.HardLink) or not isinstance(file[name], h5py.Dataset):
@@ -161,7 +164,6 @@ def map_dataset(path: Path, name: str) -> np.ndarray:
                 raise ShardError(f"mapping a shard: {what} must be contiguous and plain; it is virtual, external or chunked")
             shape, dtype, offset = dataset.shape, dataset.dtype, dataset.id.get_offset()
     except (OSError, KeyError, ValueError, RuntimeError, TypeError, UnicodeDecodeError) as error:  # what h5py raises on damaged files
-        way_out = "the `prepare` command that wrote it makes it again"
         raise ShardError(f"mapping a shard: {path} cannot be opened as HDF5 ({error}); {way_out}") from error
     if dtype.hasobject or dtype.kind not in "uifS":
         raise ShardError(f"mapping a shard: data set {name!r} of {path} must hold numbers or fixed-length text, got {dtype}")

@@ -21,7 +21,7 @@ import numpy as np
 
 from fer_data.datasets.tree import MARKER
 from fer_data.errors import DatasetError, workers_are_watched
-from fer_data.files import make_folder, occupied, write_bytes_atomically, write_json_atomically
+from fer_data.files import make_folder, occupied, reported, write_bytes_atomically, write_json_atomically
 from fer_data.synthetic.people import Person
 from fer_data.synthetic.scene import Nuisance
 from fer_data.synthetic.version import VERSION
@@ -68,7 +68,8 @@ def new_tree(out: Path) -> Iterator[Path]:
     """Yield a hidden folder next to `out` in which to build the tree; if nothing is raised, it takes the place of `out`.
 
     Whatever is raised, the hidden folder goes; what a killed run left there goes with the next one.
-    Raises DatasetError if `out` holds anything that is not an earlier synthetic tree.
+    Raises DatasetError if `out` holds anything that is not an earlier synthetic tree, StorageError for what the file system
+    refuses, in the block too.
     """
     out = Path(out).resolve()
     _check_free(out)
@@ -77,10 +78,11 @@ def new_tree(out: Path) -> Iterator[Path]:
         shutil.rmtree(part)
     make_folder(part)
     try:
-        yield part
-        if out.exists():
-            shutil.rmtree(out)
-        part.rename(out)
+        with reported("writing", out):
+            yield part
+            if out.exists():
+                shutil.rmtree(out)
+            part.rename(out)
     finally:
         if part.exists():
             shutil.rmtree(part)

@@ -203,8 +203,11 @@ def open_writer(form: str, out: Path | None, classes: tuple[str, ...], write: Ca
     with growing(out) as part:
         with reported("writing", out):
             file = part.open("w", encoding="utf-8", newline="")
-        with file:
+        try:
             yield FORMATS[form](classes, lambda what: _to_file(what, file, out))
+        finally:
+            with reported("writing", out):                                       # what is in Python's buffer goes to the disk now
+                file.close()
 
 
 def _to_file(what, file, out: Path) -> None:
