@@ -12,6 +12,9 @@ PYTEST  := $(PY) -m pytest -q -n $(THREADS) --maxprocesses 8 --dist worksteal
 
 WHEELS  := annotated-types|defusedxml|mypy_extensions|pandera|pydantic|pydantic_core|pytest-socket|typeguard|typing-inspect|typing-inspection|typing_extensions
 
+# Where it is set, every test process compiles pytest's plugins and the tests once more: half a minute of each on a slow machine.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo pictures docs lint test test-slow torture mutate bench bench-long device clean
 
