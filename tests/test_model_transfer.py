@@ -221,11 +221,14 @@ def test_a_source_without_a_face_writes_nothing(run, tmp_path):
         (["--source-id", ID, "--from", "joy", "--to", "anger"], 1, "unknown expression 'joy'; choose anger, happiness or surprise"),
         (["--source-id", ID, "--gif"], 1, "an animation needs two expressions"),
         (["--source-id", ID, "--out", "a.jpg"], 1, "this one is written as *.png, got a.jpg"),
+        (["--source-id", ID, "--out", "RUN/samples.png"], 1, "it is a file of the run in"),
         (["--source-id", ID, "--from", "anger"], 2, "--from and --to go together"),
     ],
 )
 def test_what_cannot_be_drawn_is_one_sentence(run, words, code, message, tmp_path, monkeypatch):
+    """Seen red: samples.png of the run was replaced."""
     monkeypatch.chdir(tmp_path)
+    words = [word.replace("RUN", str(run)) for word in words]
     assert message in call("transfer", run, *words, code=code).replace("\n", " ")
     assert not list(tmp_path.iterdir())
 
