@@ -49,10 +49,10 @@ docs: $(STAMP)  ## Build the documentation into build/docs; a warning is an erro
 test: $(STAMP)  ## Run the tests (a few minutes).
 	$(PYTEST)
 
-test-slow: $(STAMP)  ## Run the longer tests: full-size trees, fault injection, a browser.
+test-slow: $(STAMP)  ## Run the longer tests: fault injection, a browser, the documentation.
 	$(PYTEST) -m 'slow and not torture' --timeout 900
 
-torture: $(STAMP)  ## Run the longest tests (an hour and more).
+torture: $(STAMP)  ## Run the longest tests: full-size trees, benchmarks (an hour and more).
 	$(PY) -m pytest -q -m torture --timeout 7200
 
 mutate: $(STAMP)  ## Break the code line by line and expect red tests.

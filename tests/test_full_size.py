@@ -21,7 +21,7 @@ from tests.trees import bytes_of
 COUNTS = {"anger": 135, "contempt": 54, "disgust": 177, "fear": 75, "happiness": 207, "sadness": 84, "surprise": 249}
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_ck_plus_at_full_size(tmp_path):
     """981 faces of 327 sequences and 118 people, 107,910 views, ten folds; one worker, two workers, and after a SIGKILL."""
     from fer_data.synthetic.ck_plus import write_ck_plus
