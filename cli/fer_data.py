@@ -202,6 +202,8 @@ def prepare_ravdess(root, out, channel, modality, intensity, no_calm, **given):
     fer-data prepare ravdess ~/data/RAVDESS prepared --landmarks dlib --views virtual --workers 2
     """
     _prepare("ravdess", root, out, {"channel": channel, "modality": modality, "intensity": intensity, "calm": not no_calm}, **given)
+
+
 @prepare.command("fer2013")
 @choice("--labels", ["fer2013", "ferplus"], "The labels of the database, or those of FER+, which are given with --votes.")
 @click.option("--votes", type=options.FILE, help="fer2013new.csv of FER+. Its rows are joined with those of the CSV file in their order.")

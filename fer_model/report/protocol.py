@@ -332,14 +332,12 @@ def _same_data(methods: Sequence[Method]) -> list[Finding]:
     for method in methods:
         assigned.setdefault(method.runs[0].assignment_text, []).append(method.label)
     told = "; ".join(f"{text}: {listed(labels)}" for text, labels in assigned.items())
-    others = f"people are in other folds, so only methods of the same folds are compared ({told})."
-    if len(hashes) == 1:
-        if len(assigned) > 1:
-            return [Finding("look", f"All methods have the same faces, one manifest, but {others}")]
-        return [Finding("ok", "All methods have the same faces and the same folds: one manifest.")]
-    found = [Finding("look", f"The methods were trained on {len(hashes)} different manifests: faces or folds differ.")]
+    apart = []
     if len(assigned) > 1:
-        found.append(Finding("look", f"P{others[1:]}"))
+        apart = [Finding("look", f"People are in other folds, so only methods of the same folds are compared ({told}).")]
+    if len(hashes) == 1:
+        return [Finding("ok", f"All methods have the same faces{'' if apart else ' and the same folds'}: one manifest."), *apart]
+    found = [Finding("look", f"The methods were trained on {len(hashes)} different manifests: faces or folds differ."), *apart]
     framed = {faces: method.label for method in reversed(methods) if (faces := _faces(method))}
     if len(framed) > 1:
         text = "; ".join(f"{label}: {faces}" for faces, label in reversed(framed.items()))

@@ -6,7 +6,7 @@ Out: fields by name, such as `head.dropout`, with their values. A field that is 
 
 from dataclasses import asdict
 
-from fer_model.config import PRESETS, STAGES_OF, resolve_budgets
+from fer_model.config import PRESETS, STAGES_OF, TrainConfig, resolve_budgets
 from fer_model.settings import parts_used
 
 __all__ = ["first_difference", "flat", "from_preset", "idle_stages", "of_method", "used", "variant_of"]
@@ -14,10 +14,8 @@ __all__ = ["first_difference", "flat", "from_preset", "idle_stages", "of_method"
 _BUDGETS = ("kimg", "epochs")         # they follow from the number of training faces, which differs between folds
 # They say which run it is, or follow from the data.
 _NO_SETTING = ("preset", "method", "fold", "init", "tested", "seed", "network.channels", "own.network", "own.sha256")
-# Settings that make a method another one than its name says -> what they are in the method itself.
-_PLAIN = {
-    "head.variant": "both", "head.encoder_lr": 0.0, "cnn.members": 1, "cnn.balanced": False, "cnn.confusion": 0.0, "cnn.identity_swap": 0.0,
-}
+# Settings that make a method another one than its name says, where they are not what they are without being asked for.
+_OWN = ("head.variant", "head.encoder_lr", "cnn.members", "cnn.balanced", "cnn.confusion", "cnn.identity_swap")
 _ALL_STAGES = {stage for method in STAGES_OF for stage in parts_used(method)}
 
 
@@ -87,5 +85,5 @@ def from_preset(config: dict, n_train: int) -> dict[str, tuple[object, object]]:
 
 def variant_of(config: dict) -> dict[str, object]:
     """Return the settings that make a run's method another one than its name says, such as head.variant, with their values."""
-    own = flat(used(config))
-    return {name: own[name] for name, plain in _PLAIN.items() if own.get(name) not in (plain, None)}
+    own, plain = flat(used(config)), flat(asdict(TrainConfig()))
+    return {name: own[name] for name in _OWN if own.get(name) not in (plain[name], None)}
