@@ -704,7 +704,7 @@ def _synth_by_form(dataset):
 
         _draw(write_described, out, as_json, dataset=dataset, **given)
 
-    command.__doc__ = f"""Draw a {facts.name} tree: its folders and names, and its table where it has one.
+    command.__doc__ = f"""Draw a tree of {facts.name}: its folders and names, and its table where it has one.
 
     \b
     fer-data synth {dataset} synthetic-{dataset} --subjects 4 --traps

@@ -66,7 +66,7 @@ SET = set_option("Any setting by its name, such as gan.lr=1e-4; `fer-model confi
 METHOD = (
     click.option("--method", type=options.Method(METHODS, NETWORKS), default=METHODS[0], show_default=True,
                  help="DE-GAN and its head; DE-AE, without an adversary, with the baseline's network or with the head; DeRL and IACNN,"
-                      " rivals of the paper's; the paper's CNN baseline; a network of the library timm (extra [timm]); or your own"
+                      " rivals of the paper's; a plain CNN as baseline; a network of the library timm (extra [timm]); or your own"
                       " network, FILE.py:Class, whose code is run."),
     choice("--head", HEADS, "What predicts. both: small CNNs on layers inside the encoder (taps) and its output f(x), as in the paper;"
                             " taps: without f(x); f-mlp and f-svm: f(x) alone."),
@@ -79,7 +79,7 @@ BUDGETS = (
     kimg("cnn", "Budget of the baseline (default: that of stages 1 and 2 together)"),
 )
 WEIGHTS = (
-    click.option("--weights", type=options.FILE, metavar="FILE", help="Start the network of timm from the tensors of a file."),
+    click.option("--weights", type=options.FILE, metavar="FILE", help="Start the network, of timm or your own, from the tensors of a file."),
     flag("--pretrained", "Start the network of timm from the weights that timm names for it; fetched once from the Hub."),
     click.option("--trained-on", metavar="NAME", help="What the weights were trained on; kept in the run, and refused if it has the"
                                                       " pictures that are tested."),
@@ -152,7 +152,7 @@ def or_fold(context, option, split):
 @options.run("runs/<dataset>-<method>[-<head>...][-<preset>][-<start>][-<settings>]-fold<N>")
 @together(*METHOD)
 @click.option("--gan", type=options.RUN, metavar="RUN", help="Take stage 1 from this finished run; its fold and settings must be equal.")
-@click.option("--init", type=options.RUN, metavar="RUN", help="Start stage 1 from the weights of this `fer-model pretrain` run.")
+@click.option("--init", type=options.RUN, metavar="RUN", help="Start the first stage from the weights of this `fer-model pretrain` run.")
 @together(*WEIGHTS)
 @together(*SETTINGS, SET)
 @options.device()
@@ -281,7 +281,7 @@ FOLDS = options.listed("--folds", int, "N,N", "Only these folds, counted from 0.
 @options.run("runs/<dataset>-<method>[-<preset>][-<start>][-<settings>][-seed<N>]")
 @together(*METHOD)
 @click.option("--gan", type=options.RUN, metavar="RUNS", help="Use each fold's stage 1 of this cross-validation.")
-@click.option("--init", type=options.RUN, metavar="RUN", help="Start each fold's stage 1 from this run of pretrain.")
+@click.option("--init", type=options.RUN, metavar="RUN", help="Start each fold's first stage from this `fer-model pretrain` run.")
 @together(*WEIGHTS)
 @together(*SETTINGS, SET)
 @FOLDS
@@ -615,7 +615,8 @@ def predict(run, source, strict, as_json, **given):
 def demo(run, port, landmarks, device):
     """Open a page to try a network: a picture or the camera in, expressions and faces of target identities out. Needs the extra [demo].
 
-    Only this machine can open the page. It sends nothing to other machines, and keeps no picture after it is closed.
+    Only this machine can open the page. It sends nothing to other machines, and nothing is kept after the command ends;
+    the last picture stays in memory up to an hour after the page is left.
 
     \b
     fer-model demo runs/ck+-degan-fold0

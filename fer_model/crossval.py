@@ -29,6 +29,7 @@ from fer_model.job import Job, name_of, precision_of, unless_before
 from fer_model.plan import RunPlan, plan
 from fer_model.runs.fold_runs import holds_folds, is_fold
 from fer_model.runs.folder import RunFolder, runs_below
+from fer_model.settings_text import differences
 from fer_model.train import refuse_other_run
 from fer_model.workers import Several, Task, train_in_children, train_in_turns
 
@@ -199,4 +200,6 @@ class CrossPlan:
 def plan_crossval(job: Job, folds: Sequence[int] = (), repeats: int = 0, devices: Sequence[str] = ("auto",)) -> CrossPlan:
     """Return what `crossval` with the same arguments would cost; nothing is written."""
     prepared, tasks, left = _tasks_left(job, folds, repeats, devices)
-    return CrossPlan(plan((left or tasks)[0].job, devices[0], prepared), len(tasks), len(left), len(set(devices)))
+    first = (left or tasks)[0].job
+    asked = differences(replace(first.config, precision=job.config.precision))        # the precision that all runs share was not asked for
+    return CrossPlan(replace(plan(first, devices[0], prepared), changed=asked), len(tasks), len(left), len(set(devices)))

@@ -148,8 +148,10 @@ def test_a_run_that_is_not_complete_and_a_folder_of_runs_are_told_apart(folds, t
 
 
 def test_a_dry_run_counts_what_is_left_and_writes_nothing(folds, tiny_prepared, tmp_path):
+    """Seen red: the precision, which is resolved once for all runs, was told as a changed setting."""
     said = call("crossval", "--data", tiny_prepared, "--run", tmp_path / "r", "--method", "cnn", "--preset", "smoke", "--dry-run")
     assert "3 of 3 runs are left; one after another about" in said and "cnn: 16 steps of 8 images" in said and not list(tmp_path.iterdir())
+    assert "preset smoke, nothing changed" in said
     shutil.copytree(folds / "fold1", tmp_path / "r" / "fold1")
     found = plan_crossval(Job(tiny_prepared, tmp_path / "r", SMOKE), devices=("cpu",))
     assert (found.n_runs, found.n_left, found.one.config.fold) == (3, 2, 0) and found.hours == 2 * found.one.hours

@@ -77,7 +77,7 @@ def with_weights(config: TrainConfig, path: Path | None) -> TrainConfig:
     if path is None:
         return config
     if config.stages[-1] not in STARTS_FROM_FILE:
-        raise ConfigError(f"starting from {path}: method {config.method} takes no weights from a file; {listed(STARTS_FROM_FILE)} does")
+        raise ConfigError(f"starting from {path}: method {config.method} takes no weights from a file; {listed(STARTS_FROM_FILE)} do")
     if not path.is_file():
         raise CheckpointError(f"reading weights: there is no file {path}")
     return replace(config, init=sha256_of_bytes(path.read_bytes()))
