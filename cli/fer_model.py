@@ -79,7 +79,7 @@ BUDGETS = (
     kimg("cnn", "Budget of the baseline (default: that of stages 1 and 2 together)"),
 )
 WEIGHTS = (
-    click.option("--weights", type=options.FILE, metavar="FILE", help="Start the network, of timm or your own, from the tensors of a file."),
+    click.option("--weights", type=options.FILE, metavar="FILE", help="Start timm's or your own network from the tensors of a file."),
     flag("--pretrained", "Start the network of timm from the weights that timm names for it; fetched once from the Hub."),
     click.option("--trained-on", metavar="NAME", help="What the weights were trained on; kept in the run, and refused if it has the"
                                                       " pictures that are tested."),
@@ -313,7 +313,7 @@ def crossval(data, run, gan, init, weights, pretrained, trained_on, folds, repea
     job = Job(data, run or Path(), config, gan, init, weights, trained_on)
     job = replace(job, run=run or library.default_crossval(job, repeats))
     if dry_run:
-        common.answer(library.plan_crossval(job, folds, repeats, devices), as_json)
+        common.answer(library.plan_crossval(job, folds, repeats, jobs, devices), as_json)
         return
     found = library.crossval(job, folds, repeats, jobs or len(devices), devices, common.tell if as_json else common.show)
     common.answer(found, as_json)
@@ -352,7 +352,7 @@ def sweep(data, run, init, folds, seeds, jobs, devices, dry_run, as_json, **_):
     asked = library.Sweep(data, run or Path(), points, folds, seeds, init)
     asked = replace(asked, path=run or library.default_sweep(asked))
     if dry_run:
-        common.answer(library.plan_sweep(asked, devices), as_json)
+        common.answer(library.plan_sweep(asked, jobs, devices), as_json)
         return
     found = library.sweep(asked, jobs or len(devices), devices, common.tell if as_json else common.show)
     common.answer(found, as_json)
@@ -409,7 +409,7 @@ def shortcut(show, data, run, baseline_sets, seeds, jobs, devices, dry_run, as_j
     wanted = {name: given[name] for name in ("design", "draws", "control", "gan")}
     shortcut = library.asked(data, run, layers(), baseline_sets, seeds, **wanted)
     if dry_run:
-        common.answer(library.plan_shortcut(shortcut, devices), as_json)
+        common.answer(library.plan_shortcut(shortcut, jobs, devices), as_json)
         return
     found = library.shortcut(shortcut, jobs or len(devices), devices, common.tell if as_json else common.show)
     common.answer(found, as_json)

@@ -21,7 +21,9 @@ __all__ = ["LEAST_BYTES", "MemoryLimitError", "as_sentence", "check_limits", "li
 
 LEAST_BYTES = 768 << 20               # of address space: with 2 cores OpenCV crashes below 480 MB, and PyArrow hangs at 520 MB
 # How libraries say it, in errors of other kinds than MemoryError: the loader of shared libraries, Python's threads, PyTorch.
-_SAID = ("failed to map segment", "cannot allocate memory", "can't start new thread", "can't allocate memory", "std::bad_alloc")
+_SAID = (
+    "failed to map segment", "cannot allocate memory", "can't start new thread", "can't allocate memory", "std::bad_alloc", "out of memory",
+)
 
 
 class MemoryLimitError(FerError):
@@ -41,7 +43,9 @@ def as_sentence(error: BaseException) -> MemoryLimitError | None:
     if not isinstance(error, MemoryError) and not any(said in text.lower() for said in _SAID):
         return None
     detail = f" ({text})" if text else ""
-    return MemoryLimitError(f"there is not enough memory{detail}{_limit()}; end other programs, or run this on a machine with more memory")
+    fewer = ", run fewer at once (--jobs)" if "cuda" in text.lower() else ""
+    what_to_do = f"end other programs{fewer}, or run this on a machine with more memory"
+    return MemoryLimitError(f"there is not enough memory{detail}{_limit()}; {what_to_do}")
 
 
 @contextmanager

@@ -34,7 +34,8 @@ from fer_model.train import refuse_other_run
 from fer_model.workers import Several, Task, train_in_children, train_in_turns
 
 __all__ = [
-    "CrossPlan", "CrossValidated", "crossval", "default_crossval", "plan_crossval", "refuse_other_folds", "tasks_of", "train_tasks",
+    "CrossPlan", "CrossValidated", "crossval", "default_crossval", "n_devices", "places_of", "plan_crossval", "refuse_other_folds",
+    "tasks_of", "train_tasks",
 ]
 
 FILLS_GPU = 2**19                     # pixels of a step's batch: 227 views of 48 px, 57 of 96 px. An estimate; no GPU was at hand
@@ -97,13 +98,23 @@ def train_tasks(
     """
     if jobs > 1 and distributed.by_torchrun():
         raise ConfigError(f"training several runs under torchrun: all of its processes train one run, so {jobs} jobs are too many; use 1")
-    places = [devices[i % len(devices)] for i in range(min(jobs, len(tasks)))]
+    places = places_of(devices, jobs, len(tasks))
     wheres = {resolve_device(name) for name in places}
     if len(places) > 1 and not (len(wheres) == 1 and next(iter(wheres)).type == "cuda"):
         reasons = train_in_children(tasks, places, max(1, torch.get_num_threads() // len(places)), say)
     else:
         reasons = train_in_turns(tasks, devices[0], _turns(tasks, len(places), say), say, prepared)
     return tuple((task.job.run, why) for task, why in zip(tasks, reasons, strict=True) if why)
+
+
+def places_of(devices: Sequence[str], jobs: int, n_runs: int) -> list[str]:
+    """Return the device of each run of those that go on at once, of `n_runs` that are left."""
+    return [devices[i % len(devices)] for i in range(min(jobs, n_runs))]
+
+
+def n_devices(devices: Sequence[str], jobs: int, n_runs: int) -> int:
+    """Return over how many devices runs are spread, 1 at least: two names may mean one device, and one job uses one of several."""
+    return max(1, len({resolve_device(name) for name in places_of(devices, jobs, n_runs)}))
 
 
 def _turns(tasks: Sequence[Task], jobs: int, say: Callable[[str], None]) -> int:
@@ -181,7 +192,7 @@ class CrossPlan:
     @property
     def hours(self) -> float:
         """Hours for what is left. Several at once on one device are not counted as faster: they share it."""
-        return self.one.hours * self.n_left / min(self.n_devices, max(1, self.n_left))
+        return self.one.hours * self.n_left / self.n_devices
 
     def to_json(self) -> dict:
         """Return the plan of one run and the whole."""
@@ -197,9 +208,11 @@ class CrossPlan:
         return escape("\n".join([*self.one.sentences(), whole, "dry run: nothing was written"]))
 
 
-def plan_crossval(job: Job, folds: Sequence[int] = (), repeats: int = 0, devices: Sequence[str] = ("auto",)) -> CrossPlan:
+def plan_crossval(
+    job: Job, folds: Sequence[int] = (), repeats: int = 0, jobs: int = 1, devices: Sequence[str] = ("auto",)
+) -> CrossPlan:
     """Return what `crossval` with the same arguments would cost; nothing is written."""
     prepared, tasks, left = _tasks_left(job, folds, repeats, devices)
     first = (left or tasks)[0].job
     asked = differences(replace(first.config, precision=job.config.precision))        # the precision that all runs share was not asked for
-    return CrossPlan(replace(plan(first, devices[0], prepared), changed=asked), len(tasks), len(left), len(set(devices)))
+    return CrossPlan(replace(plan(first, devices[0], prepared), changed=asked), len(tasks), len(left), n_devices(devices, jobs, len(left)))

@@ -1,7 +1,8 @@
 """Estimate what a run costs before it is started: steps, hours and disk of each stage.
 
 In:  a Job, a device.
-Out: RunPlan. Steps and disk are exact; time is measured on a few steps, on a CPU small ones. Nothing is written.
+Out: RunPlan. Steps and disk are exact; time is measured on a few steps, on a CPU small ones, and leaves out looks at faces that choose
+     the weights. Nothing is written.
 """
 
 import time
@@ -9,7 +10,6 @@ from dataclasses import asdict, dataclass, replace
 
 import torch
 
-from fer_data.store.loader import open_views
 from fer_model.config import TrainConfig, budget_images, step_images, steps_of, told_budget
 from fer_model.data.fold import FoldReader, Prepared, read_prepared
 from fer_model.engine.capture import recorder_for
@@ -20,10 +20,11 @@ from fer_model.job import Job, settled, start_of
 from fer_model.runs.taken_over import read_gan
 from fer_model.settings_text import describe, differences
 from fer_model.stages.inputs import StageInputs
-from fer_model.stages.registry import STAGES
+from fer_model.stages.registry import STAGES, with_helpers
 
 __all__ = ["RunPlan", "StagePlan", "plan"]
 
+TIMED_STEPS = 20                      # at most
 TIMED_BATCH = 32                      # images in a timed step on a CPU; a GPU, which takes as long for few, is given the real batch
 
 
@@ -93,12 +94,13 @@ def plan(job: Job, device: str = "auto", prepared: Prepared | None = None, resum
     """
     prepared = prepared or read_prepared(job.data)
     fold, where = prepared.fold_of(job.config), use_device(device)
-    config, views = settled(job, prepared, fold, where, resume), open_views(job.data, fold.train, where)
+    config = settled(job, prepared, fold, where, resume)
     taken = None if job.gan is None else read_gan(job.gan, config, fold)
     start_of(job, config, fold)                                          # what cannot be started from is refused
-    neutral = FoldReader(job.data, fold, where, lambda: False).neutral() if "neutral" in config.stages else None
-    stages, inputs = [], StageInputs(config, fold, views, where, neutral=neutral)
-    for name in config.stages:
+    reader = FoldReader(job.data, fold, where, lambda: False)
+    neutral = reader.neutral() if "neutral" in config.stages else None
+    stages, inputs = [], StageInputs(config, fold, reader.train(), where, reader.validation(), neutral)
+    for name in with_helpers(config.stages, taken.weights if taken else ()):
         given = getattr(config, name)
         timed = replace(given, batch=min(given.batch, TIMED_BATCH)) if where.type == "cpu" else given
         stage = STAGES[name].make(replace(inputs, config=replace(config, **{name: timed})))
@@ -123,10 +125,12 @@ def _images_per_s(stage: Stage) -> float:
             work.start(work.draw(step, step + 1))
         return images or stage.config.batch
 
-    once(0)
+    for kind in {stage.kind(step): step for step in reversed(range(TIMED_STEPS))}.values():        # the first of each kind is recorded
+        once(kind)
+    stage.ready()
     wait_for(stage.device)
     steps, images, start = 0, 0, time.perf_counter()
-    while steps < 2 or (steps < 20 and time.perf_counter() - start < 2):
+    while steps < 2 or (steps < TIMED_STEPS and time.perf_counter() - start < 2):
         steps += 1
         images += once(steps)
     wait_for(stage.device)

@@ -21,7 +21,7 @@ from pathlib import Path
 from fer_data.files import occupied, write_json_atomically
 from fer_data.store.manifest import read_settings
 from fer_model.config import TrainConfig
-from fer_model.crossval import train_tasks
+from fer_model.crossval import n_devices, train_tasks
 from fer_model.data.fold import Prepared, read_prepared
 from fer_model.engine.devices import resolve_device
 from fer_model.errors import ConfigError, RunError
@@ -202,7 +202,7 @@ class ShortcutPlan:
         return escape("\n".join([*lines, whole, "dry run: nothing was written"]))
 
 
-def plan_shortcut(given: Shortcut, devices: Sequence[str] = ("auto",)) -> ShortcutPlan:
+def plan_shortcut(given: Shortcut, jobs: int = 1, devices: Sequence[str] = ("auto",)) -> ShortcutPlan:
     """Return what `shortcut` with the same arguments would cost; nothing is written."""
     prepared, tasks, left = _tasks(given, devices)
     first, n_left = {}, {}
@@ -211,4 +211,4 @@ def plan_shortcut(given: Shortcut, devices: Sequence[str] = ("auto",)) -> Shortc
         first.setdefault(arm, task)
         n_left[arm] = n_left.get(arm, 0) + 1
     plans = {arm: plan(task.job, devices[0], prepared) for arm, task in first.items()}
-    return ShortcutPlan(plans, n_left, len(tasks), min(len(set(devices)), max(1, len(left))))
+    return ShortcutPlan(plans, n_left, len(tasks), n_devices(devices, jobs, len(left)))

@@ -26,7 +26,7 @@ import pandas as pd
 from fer_data.files import make_folder, write_json_atomically
 from fer_data.store.manifest import read_settings
 from fer_model.config import TrainConfig, resolve_budgets, shown
-from fer_model.crossval import refuse_other_folds, tasks_of, train_tasks
+from fer_model.crossval import n_devices, refuse_other_folds, tasks_of, train_tasks
 from fer_model.data.fold import Prepared, read_prepared
 from fer_model.engine.devices import resolve_device
 from fer_model.errors import ConfigError, RunError
@@ -40,6 +40,7 @@ from fer_model.runs.pretrained import with_init
 from fer_model.runs.taken_over import DECIDING
 from fer_model.settings import DEFAULT_PRESET, alternatives, configure, refuse_other_seed, values_of
 from fer_model.settings_text import differences
+from fer_model.stages.registry import with_helpers
 from fer_model.train import refuse_other_run
 from fer_model.workers import Several, Task
 
@@ -369,7 +370,7 @@ class SweepPlan:
         return escape("\n".join([*lines, "", whole, "dry run: nothing was written"]))
 
 
-def plan_sweep(asked: Sweep, devices: Sequence[str] = ("auto",)) -> SweepPlan:
+def plan_sweep(asked: Sweep, jobs: int = 1, devices: Sequence[str] = ("auto",)) -> SweepPlan:
     """Return what `sweep` with the same arguments would cost; nothing is written."""
     prepared, tasks, left = _tasks(asked, devices)
     first = {}
@@ -377,7 +378,7 @@ def plan_sweep(asked: Sweep, devices: Sequence[str] = ("auto",)) -> SweepPlan:
         first.setdefault(task.job.config.method, task)
     # As if it trained its stage 1 itself: the run that it will take it from may not have begun.
     plans = {method: plan(replace(task.job, gan=None), devices[0], prepared) for method, task in first.items()}
-    hours = sum(_hours(task, plans[task.job.config.method]) for task in left) / min(len(set(devices)), max(1, len(left)))
+    hours = sum(_hours(task, plans[task.job.config.method]) for task in left) / n_devices(devices, jobs, len(left))
     taking = sum(task.job.gan is not None for task in left)
     return SweepPlan(tuple(plans.values()), asked.points, len(tasks), len(left), taking, hours)
 
@@ -386,5 +387,6 @@ def _hours(task: Task, one: RunPlan) -> float:
     """Return the hours of a run at the speed of another one of its method."""
     config = resolve_budgets(task.job.config, one.n_train)
     taken = () if task.job.gan is None else config.stages[: config.stages.index(config.synthesiser) + 1]
-    stages = [stage for stage in one.stages if stage.name not in taken]
+    needed = [name for name in with_helpers(config.stages, taken) if name not in taken]
+    stages = [stage for stage in one.stages if stage.name in needed]
     return sum(stage.hours * getattr(config, stage.name).kimg / stage.kimg for stage in stages)

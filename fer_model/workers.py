@@ -25,6 +25,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import ClassVar
 
+import torch
+
 from fer_data.errors import FerError
 from fer_data.text import counted
 from fer_model.config import from_json
@@ -92,10 +94,10 @@ def _attempt(task: Task, device: str, say: Callable[[str], None], prepared: Prep
 
     try:
         yield from training(task.job, device, say=say, prepared=prepared)
-    except (FerError, OSError) as error:
+    except (FerError, OSError, torch.OutOfMemoryError) as error:              # a GPU is full for one run, and not for the next
         if distributed.size() > 1 and not isinstance(error, DivergedError):
             raise                     # the others may not have met it: they would wait for this process in the next run
-        return str(error)
+        return " ".join(str(error).split())
     return ""
 
 

@@ -59,7 +59,7 @@ def write_fold(
         lines = lines[:3]
     (path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     if stop == "diverged":
-        stopped = {"stage": "gan", "step": 4, "loss": "D", "value": "nan", "samples": []}
+        stopped = {"stage": "gan", "step": 4, "what": "loss D", "value": "nan", "samples": []}
         (path / "diverged.json").write_text(json.dumps(stopped))
     if stop:
         return path

@@ -334,7 +334,7 @@ def test_arms_resume_and_stand_side_by_side(full_table, tmp_path, monkeypatch):
     done = {one: one.stat().st_mtime_ns for one in path.rglob("result.json")}
     names = ["baseline-confounded", "baseline-control", "cnn-cnn.kimg0.016-cnn.dropout0.5-confounded"]
     assert [one.parents[1].name for one in sorted(done)] == names[:2]
-    plan = plan_shortcut(wanted, CPU)
+    plan = plan_shortcut(wanted, devices=CPU)
     assert (plan.n_runs, plan.n_left) == (6, {names[2]: 2, names[0]: 1, names[1]: 1}) and plan.hours > 0 and plan.disk_mb > 0
     found = shortcut(wanted, devices=CPU, say=quiet)
     assert (found.passed_over, found.failed, [arm.name for arm in found.cells.arms]) == (2, (), names)

@@ -196,8 +196,8 @@ def test_a_sweep_over_methods_shares_what_is_the_same_stage_1(tiny_prepared, tmp
     """deae-head takes that of deae; nothing is taken from degan. Seen red: planned with a stage 1 that is not there
     yet; the kind of stage 1 out of what decides."""
     points = grid({"preset": "smoke"}, None, ["method=degan,deae,deae-head"])
-    found = plan_sweep(Sweep(tiny_prepared, tmp_path / "s", points, (1,), (0,)), ("cpu",))
-    assert (found.n_left, found.n_taking) == (3, 1) and [len(one.stages) for one in found.plans] == [2, 3, 3]
+    found = plan_sweep(Sweep(tiny_prepared, tmp_path / "s", points, (1,), (0,)), devices=("cpu",))
+    assert (found.n_left, found.n_taking) == (3, 1) and [len(one.stages) for one in found.plans] == [3, 3, 3]
 
 
 # --- used

@@ -173,8 +173,25 @@ def test_a_loss_that_is_not_finite_stops_with_step_name_and_samples_on_disk(cnn_
     faces, k = cnn_stage.batches[0].at(5)
     ids = cnn_stage.fold.train["image_id"]
     assert found["samples"] == [f"{ids[face]}#{view}" for face, view in zip(faces.tolist(), k.tolist(), strict=True)]
-    assert (found["stage"], found["step"], found["loss"], found["value"]) == ("cnn", 5, "cnn", str(value))
+    assert (found["stage"], found["step"], found["what"], found["value"]) == ("cnn", 5, "loss cnn", str(value))
     assert checkpoint.latest(tmp_path / "checkpoints", "cnn").step == 4, "the last good one; nothing was saved after"
+
+
+def test_a_weight_that_the_last_step_made_infinite_stops_before_anything_is_saved(cnn_stage, tmp_path):
+    """Losses are those of before the step. Seen red: cnn.safetensors was written as complete, of NaN."""
+    honest, cnn_stage.kind = cnn_stage.compute, lambda step: step
+
+    def compute(drawn, kind):
+        losses = honest(drawn, kind)
+        if kind == 7:
+            next(iter(cnn_stage.learners["cnn"].network.parameters())).data.view(-1)[0] = math.nan
+        return losses
+
+    cnn_stage.compute = compute
+    with pytest.raises(DivergedError, match=r"stage cnn diverged: a weight of cnn is nan in step 7\. Try .* The 8 samples"):
+        finished(run_stage(cnn_stage, tmp_path / "checkpoints", Journal(tmp_path / "log.jsonl", quiet), save_every_s=0))
+    assert checkpoint.latest(tmp_path / "checkpoints", "cnn").step == 6
+    assert json.loads((tmp_path / "diverged.json").read_text())["what"] == "a weight of cnn"
 
 
 def test_the_first_of_several_processes_writes_down_what_was_not_finite(cnn_stage, tmp_path, monkeypatch):

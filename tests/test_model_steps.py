@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from fer_data.faces.views import N_VIEWS
 from fer_data.store.loader import GpuViews
+from fer_model import plan
 from fer_model.check_device import noise_faces, noise_fold
 from fer_model.config import preset, resolve_budgets
 from fer_model.engine import capture, checkpoint, distributed
@@ -106,6 +108,21 @@ def test_a_step_that_is_repeated_gives_the_same_bits(case):
     for step, (mine, theirs) in enumerate(zip(found, expected, strict=True)):
         assert mine.keys() == theirs.keys() and same(mine, theirs) == [], step
     assert same(stage.tensors(), plain.tensors()) == []
+
+
+def test_a_dry_run_measures_no_recording(monkeypatch):
+    """Of two kinds of step, nor what is made once for each view. Seen red, each: the second kind recorded between two looks at the clock;
+    faces rendered there."""
+    for case, there, expected in (
+        ("autoencoder", lambda stage, emulator: len(emulator.operations), 2),
+        ("cnn, identities swapped", lambda stage, emulator: len(stage.swap._known), N_VIEWS),
+    ):
+        stages, config, _ = STAGE_CASES[case]
+        stage, emulator, looks = made(stages, config), Emulator(), []
+        monkeypatch.setattr(plan, "recorder_for", lambda _, emulator=emulator: emulator)
+        monkeypatch.setattr(plan, "wait_for", lambda _, given=(there, stage, emulator, looks): given[3].append(given[0](*given[1:3])))
+        assert plan._images_per_s(stage) > 0
+        assert looks == [expected, expected]
 
 
 @pytest.mark.slow

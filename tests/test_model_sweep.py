@@ -72,7 +72,7 @@ def test_a_sweep_that_was_interrupted_resumes(tiny_prepared, tmp_path, monkeypat
     done = {path: path.stat().st_mtime_ns for path in asked.path.rglob("result.json")}
     assert len(done) == 2 and not (asked.path / "sweep.json").exists()
     monkeypatch.setattr(library, "train_tasks", before)
-    plan = plan_sweep(asked, CPU)
+    plan = plan_sweep(asked, devices=CPU)
     assert (plan.n_runs, plan.n_left, plan.n_taking) == (4, 2, 0) and plan.hours > 0
     found = sweep(asked, devices=CPU, say=quiet)
     assert (found.passed_over, found.failed) == (2, ()) and all(path.stat().st_mtime_ns == time for path, time in done.items())
@@ -95,7 +95,7 @@ def _stopped(train, tasks, *more):
 def test_combinations_that_share_stage_1_train_it_once(tiny_prepared, tmp_path):
     """The second of two heads takes it from the first. Seen red: trained twice; taken from another seed's run."""
     asked = Sweep(tiny_prepared, tmp_path / "s", points("head.dropout=0,0.5", method="degan"), (1,), (0, 1))
-    plan = plan_sweep(asked, CPU)
+    plan = plan_sweep(asked, devices=CPU)
     assert (plan.n_left, plan.n_taking, len(plan.plans)) == (4, 2, 1)
     found = sweep(asked, devices=CPU, say=quiet)
     assert not found.failed
@@ -120,11 +120,11 @@ def test_folds_of_a_combination_are_compared_and_with_other_data_the_whole_sweep
     other = Sweep(data, asked.path, points("cnn.lr=1e-3,2e-3", preset="small"), (1,))
     first = asked.folder(asked.points[0], 0)
     with pytest.raises(ConfigError, match=rf"{re.escape(str(first))}/fold0: .* was .*, or remove {re.escape(str(first))} to start"):
-        plan_sweep(other, CPU)
+        plan_sweep(other, devices=CPU)
     shutil.rmtree(data)
     write_tiny(data, seed=1)
     with pytest.raises(ConfigError, match=rf"has changed since the run .*{re.escape(f'or remove {asked.path} to start again')}"):
-        plan_sweep(asked, CPU)
+        plan_sweep(asked, devices=CPU)
 
 
 @pytest.mark.slow
@@ -163,7 +163,7 @@ def test_a_folder_of_something_else_is_no_place_for_a_sweep(held, tiny_prepared,
     (tmp_path / held).parent.mkdir(exist_ok=True)
     (tmp_path / held).write_text("{}")
     with pytest.raises(RunError, match=f"must be empty or hold a sweep, it holds {held.split('/')[0]}; choose another --run"):
-        plan_sweep(Sweep(tiny_prepared, tmp_path, points("cnn.lr=1e-3,2e-3")), CPU)
+        plan_sweep(Sweep(tiny_prepared, tmp_path, points("cnn.lr=1e-3,2e-3")), devices=CPU)
 
 
 @pytest.fixture(scope="module")

@@ -218,6 +218,7 @@ def test_a_dry_run_says_what_it_costs_and_writes_nothing(tiny_prepared, tmp_path
     said = call("train", "--data", tiny_prepared, "--fold", 0, "--preset", "smoke", "--dry-run")
     assert not list(tmp_path.iterdir())
     assert "gan: 8 steps of 8 images (0.064 kimg; a pass over all 110 views is 330 batches)" in said       # 24 * 110 / 8
+    assert "judges: " in said                                             # who judges G's faces takes its share of the time, too
     assert "MB on disk" in said and "nothing was written" in said and "d_strong_above 0.9" in said
     found = plan(Job(tiny_prepared, tmp_path / "r", preset("smoke")), "cpu")
     for stage in found.stages:
@@ -232,8 +233,8 @@ def test_a_dry_run_times_the_real_batch_but_for_a_cpu(kind, expected, tiny_prepa
     monkeypatch.setattr(library, "TIMED_BATCH", 4)
     monkeypatch.setattr(library, "use_device", lambda name: torch.device(kind))
     monkeypatch.setattr(library, "_images_per_s", lambda stage: timed.append(stage.config.batch) or 1.0)
-    assert [stage.batch for stage in plan(Job(tiny_prepared, tmp_path / "r", preset("smoke")), kind).stages] == [8, 8]
-    assert timed == [expected, expected]
+    assert [stage.batch for stage in plan(Job(tiny_prepared, tmp_path / "r", preset("smoke")), kind).stages] == [8, 8, 8]
+    assert timed == [expected] * 3
 
 
 def test_the_default_run_folder_names_data_method_and_fold(tiny_prepared, tmp_path, monkeypatch):

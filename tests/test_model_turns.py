@@ -71,10 +71,11 @@ def test_so_they_do_where_each_repeats_steps_of_its_own(tiny_prepared, tmp_path,
 
 def test_a_run_that_fails_and_an_interrupt_cost_no_other_run(alone, tiny_prepared, tmp_path):
     """Fold 1 is held by another process; then Ctrl-C in the middle. All go on in the same bits, even while somebody
-    still looks at where it was stopped. Seen red: the runs not closed."""
-    tasks = tasks_in(tiny_prepared, tmp_path)
+    still looks at where it was stopped. Each says what that costs it. Seen red: the runs not closed; only the one at work said it."""
+    tasks, said = tasks_in(tiny_prepared, tmp_path), []
 
     def interrupt(line):
+        said.append(line)
         if "fold 2 | gan 4/8" in line:
             raise KeyboardInterrupt
 
@@ -82,11 +83,35 @@ def test_a_run_that_fails_and_an_interrupt_cost_no_other_run(alone, tiny_prepare
     with filelock.FileLock(tasks[1].job.run / ".lock"), pytest.raises(KeyboardInterrupt) as stopped:
         train_in_turns(tasks, "cpu", 3, interrupt)
     assert not (tasks[0].job.run / "result.json").is_file() and not (tasks[1].job.run / "config.json").is_file()
+    assert sum("gan was interrupted after step" in line for line in said) == 2
     with filelock.FileLock(tasks[1].job.run / ".lock"):
         found = train_in_turns(tasks, "cpu", 3, lambda _: None)
     assert found[0] == found[2] == "" and "another process is writing there" in found[1], stopped
     assert_same(tasks[0], alone[0])
     assert_same(tasks[2], alone[2])
+
+
+def test_a_gpu_that_is_full_for_one_run_is_not_for_the_others(monkeypatch):
+    """Seen red: the second run's error ended all of them, with a traceback."""
+
+    def training(job, *given, **more):
+        yield
+        if job == "large":
+            raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")
+
+    monkeypatch.setattr("fer_model.train.training", training)
+    found = train_in_turns([Task(job, job) for job in ("one", "large", "two")], "cpu", 3, lambda _: None)
+    assert found == ["", "CUDA out of memory. Tried to allocate 2 GiB", ""]
+
+
+@pytest.mark.parametrize(("devices", "jobs", "left", "expected"), [
+    (("cuda:0", "auto"), 2, 9, 1), (("cuda:0", "cuda:1"), 1, 9, 1), (("cuda:0", "cuda:1"), 4, 9, 2), (("cuda:0", "cuda:1"), 4, 1, 1),
+    (("cuda:0", "cuda:1"), 4, 0, 1),
+])
+def test_runs_are_spread_over_the_devices_that_their_jobs_use(monkeypatch, devices, jobs, left, expected):
+    """Seen red: a dry run that counted the names, and halved the hours."""
+    monkeypatch.setattr(library, "resolve_device", lambda name: torch.device("cuda", int(name == "cuda:1")))
+    assert library.n_devices(devices, jobs, left) == expected
 
 
 @pytest.mark.parametrize(

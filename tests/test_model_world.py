@@ -85,6 +85,16 @@ def test_half_of_what_torchrun_sets_is_refused(monkeypatch):
         distributed.join(torch.device("cpu"))
 
 
+def test_processes_of_one_machine_do_not_share_a_gpu(monkeypatch):
+    """Seen red: each took cuda:1, and NCCL refused."""
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    assert distributed.local_device("cuda:1") == "cuda:1"
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="all processes of this machine would share cuda:1; use --device cuda, a GPU for each"):
+        distributed.local_device("cuda:1")
+
+
 @pytest.mark.slow
 def test_two_processes_draw_the_samples_of_one_and_agree_on_its_gradients(tiny_prepared, tmp_path):
     """Each stage's step with BN frozen: rank 0 has the first half of the batch, rank 1 the second; the averaged gradients are

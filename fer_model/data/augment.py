@@ -10,6 +10,7 @@ a square of up to a third of its side is replaced by its mean in every second vi
 """
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -115,11 +116,15 @@ class IdentitySwap:
         """
         u = torch.rand(len(faces), 2, generator=generator)                                             # (B, 2)
         own, changed = self.person[faces], u[:, 0] < self.share                                        # (B,)
-        for view in sorted({*k[changed].tolist()} - self._known):
-            self._parts[view].copy_(self._of_view(view), non_blocking=True)
-            self._known.add(view)
+        self.make(k[changed].tolist())
         other = (own + 1 + (u[:, 1] * (self.n_people - 1)).long()) % self.n_people                     # (B,) never its own
         return torch.where(changed, other, own)
+
+    def make(self, views: Iterable[int]) -> None:
+        """Make ready on the device what is each person's in these views, where it is not yet."""
+        for view in sorted({*views} - self._known):
+            self._parts[view].copy_(self._of_view(view), non_blocking=True)
+            self._known.add(view)
 
     def __call__(self, x: Tensor, own: Tensor, other: Tensor, k: Tensor) -> Tensor:
         """Return x (B, C, S, S), views k (B,) of people `own` (B,), made those of `other` (B,); who stays is as before."""

@@ -48,7 +48,7 @@ class CudaGraphs:
     def __init__(self, device: torch.device):
         self.device = device
         current = torch.cuda.current_stream(device)
-        self.stream = queue_at(device) if current == torch.cuda.default_stream(device) else current
+        self.stream = queue_at(device, 0) if current == torch.cuda.default_stream(device) else current
         self.pool = torch.cuda.graph_pool_handle()
 
     @contextmanager

@@ -86,7 +86,7 @@ def wait_for(device: torch.device) -> None:
 
 
 @functools.cache
-def queue_at(device: torch.device, place: int = 0) -> torch.cuda.Stream:
+def queue_at(device: torch.device, place: int) -> torch.cuda.Stream:
     """Return a GPU's queue of a place, the same at each call, and no other place's.
 
     PyTorch has 32 and hands them out in a circle: who asks for one in each run, or in each stage, soon has somebody else's. Two runs on one

@@ -51,8 +51,13 @@ def by_torchrun() -> bool:
 
 
 def local_device(name: str) -> str:
-    """Return the device of this process: under torchrun `auto` and `cuda` mean the GPU of its local rank."""
+    """Return the device of this process: under torchrun `auto` and `cuda` mean the GPU of its local rank.
+
+    Raises ConfigError if several processes would share one GPU.
+    """
     local = os.environ.get("LOCAL_RANK")
+    if name.startswith("cuda:") and int(os.environ.get("LOCAL_WORLD_SIZE", 1)) > 1:
+        raise ConfigError(f"training under torchrun: all processes of this machine would share {name}; use --device cuda, a GPU for each")
     if local is None or name == "cpu" or not torch.cuda.is_available():
         return name
     return f"cuda:{local}" if name in ("auto", "cuda") else name

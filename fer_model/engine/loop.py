@@ -2,7 +2,7 @@
 
 In:  a Stage (what one step computes, what its state is), a Journal (where lines go), Watchers (what looks on).
 Out: the stage trained to its last step. Losses are read once per tick; on that tick a loss that was not finite stops the run, with
-     its step, its name and the samples of that batch on disk.
+     its step, its name and the samples of that batch on disk. So does a weight: that of the last step is in no loss yet.
 
 A run that was stopped anywhere resumes from its last checkpoint; on a CPU weights, losses and order are then the same
 bits as those of a run that was never stopped, because nothing random has a state: it follows from (seed, stage, step).
@@ -57,7 +57,7 @@ def due(stage: Stage, step: int, every_kimg: float) -> bool:
 
 
 def _read_tick(losses: list[dict[str, Tensor]], first: int) -> tuple[dict[str, float], tuple | None]:
-    """Read the losses of a tick's steps, once: their means, and (step, name, value) of the first that is not finite."""
+    """Read the losses of a tick's steps, once: their means, and (step, what, value) of the first that is not finite."""
     names = [(first + i, name) for i, step in enumerate(losses) for name in step]
     values = torch.stack([value for step in losses for value in step.values()]).float()
     distributed.average_([values])                                             # what is not finite anywhere stops all
@@ -65,21 +65,21 @@ def _read_tick(losses: list[dict[str, Tensor]], first: int) -> tuple[dict[str, f
     sums: dict[str, list[float]] = {}
     for (step, name), value in zip(names, values, strict=True):
         if not math.isfinite(value):
-            return {}, (step, name, value)
+            return {}, (step, f"loss {name}", value)
         sums.setdefault(name, []).append(value)
     return {name: sum(found) / len(found) for name, found in sums.items()}, None
 
 
 def _stop(stage: Stage, bad: tuple, journal: Journal) -> None:
-    step, name, value = bad
+    step, what, value = bad
     path = journal.path.with_name("diverged.json")
     samples = stage.samples(step)
-    found = {"stage": stage.name, "step": step, "loss": name, "value": str(value), "samples": samples}
+    found = {"stage": stage.name, "step": step, "what": what, "value": str(value), "samples": samples}
     if distributed.is_first():
         write_json_atomically(path, found)
     distributed.wait()                                                         # else torchrun ends the first one before it has written
     raise DivergedError(
-        f"training stage {stage.name} diverged: loss {name} is {value} in step {step}. Try a smaller learning rate, such as"
+        f"training stage {stage.name} diverged: {what} is {value} in step {step}. Try a smaller learning rate, such as"
         f" --set {stage.name}.lr={stage.config.lr / 2:g}. The {len(samples)} samples of that batch are listed in {path}"
     )
 
@@ -133,7 +133,7 @@ def run_stage(
     """Train a stage from its last checkpoint, or from the start, to its last step.
 
     Yields when the steps of a tick have been handed to the device: before they are waited for, others may hand theirs to it.
-    Raises DivergedError on a loss that is not finite, CheckpointError if the checkpoint does not fit.
+    Raises DivergedError on a loss or a weight that is not finite, CheckpointError if the checkpoint does not fit.
     """
     saved = step = _resume(stage, folder, journal)
     saved_at = ticked_at = time.monotonic()
@@ -151,6 +151,8 @@ def run_stage(
             stage.agree()
             means, bad = _read_tick(steps.read(), step)
             spent += _processor_seconds()
+            if bad is None and (name := stage.unfit()):                      # before anything of it is saved, shown or used
+                bad = end - 1, f"a weight of {name}", math.nan
             if bad is not None:
                 _stop(stage, bad, journal)
             now = time.monotonic()
@@ -159,7 +161,7 @@ def run_stage(
             if distributed.is_first() and (step == stage.steps or now - saved_at >= save_every_s):
                 checkpoint.save(folder, stage.name, step, stage.tensors(), stage.facts())
                 saved, saved_at = step, time.monotonic()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, GeneratorExit):                               # the second: of several in turns, all but the one at work
         if distributed.is_first() and step > saved:
             journal.say(f"{stage.name} was interrupted after step {step} and saved after step {saved}: what lies between is computed again")
         raise

@@ -127,6 +127,10 @@ class Stage(ABC):
             self.average.follow(row["average"])
         return {name: loss.detach() for name, loss in losses.items()}
 
+    def ready(self) -> None:
+        """Make ready what a run makes once, and steps would make when they first need it: who measures a step's time calls it before."""
+        return
+
     def rehearse(self) -> int:
         """Do a part of a step that takes its share of the time; return how many images that were. 0: a step has no such part."""
         return 0
@@ -172,6 +176,14 @@ class Stage(ABC):
         """Give all processes the mean of what each has seen on its own: BN's running statistics, running accuracies."""
         distributed.average_(buffer for learner in self.learners.values() for buffer in learner.network.buffers())
         distributed.average_(self.buffers().values())
+
+    def unfit(self) -> str:
+        """Return the first learner with a weight that is not finite; "": all are. The device is waited for."""
+        for name, learner in self.learners.items():
+            largest = torch._foreach_norm([one.detach() for one in learner.network.parameters()], torch.inf)
+            if not torch.stack([one.float() for one in largest]).isfinite().all():
+                return name
+        return ""
 
     def state(self) -> list[Tensor]:
         """Return every tensor that a step changes and another one reads."""

@@ -218,8 +218,8 @@ def _state(path: Path) -> str:
         return "complete"
     diverged = folder.read_diverged()
     if diverged is not None:
-        stage, step, loss, value = (diverged.get(key) for key in ("stage", "step", "loss", "value"))
-        return f"stopped: loss {loss} was {value} in stage {stage}, step {step}"
+        stage, step, what, value = (diverged.get(key) for key in ("stage", "step", "what", "value"))
+        return f"stopped: {what} was {value} in stage {stage}, step {step}"
     ticks = [line for line in read_log(folder.log) if line["event"] == "tick"]
     if not ticks:
         return "started, no step logged"

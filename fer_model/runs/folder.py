@@ -19,7 +19,7 @@ Out: the folder, locked while a process writes to it.
       probe.json            what the features know of person and expression, once `fer-model probe` was asked
       judged.json           what the judges say of synthesised faces, once `fer-model judge` was asked
       card.md               what others must know of it, once `fer-model card` was asked
-      diverged.json         a loss was not finite: stage, step, loss, samples of the batch
+      diverged.json         a loss or a weight was not finite: stage, step, what, samples of the batch
 """
 
 import json
@@ -189,7 +189,7 @@ class RunFolder:
         return content
 
     def read_diverged(self) -> dict | None:
-        """Return diverged.json; None if no loss was infinite."""
+        """Return diverged.json; None if nothing was infinite."""
         path = self.path / "diverged.json"
         return self._read(path) if path.is_file() else None
 

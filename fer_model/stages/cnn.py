@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fer_data.faces.views import N_VIEWS
 from fer_model.data.augment import IdentitySwap, mixed_labels
 from fer_model.data.batches import Batches, EvenBatches, even_weights
 from fer_model.engine.randomness import stream
@@ -65,6 +66,10 @@ class CnnStage(ClassifierStage):
         if self.swap is not None:
             found["becomes"] = self.swap.draw(found["faces"], found["k"], stream(self.run.seed, f"{name}/swap", step))
         return found
+
+    def ready(self) -> None:
+        if self.swap is not None:
+            self.swap.make(range(N_VIEWS))
 
     def _inputs(self, own: Mapping[str, Tensor]) -> Tensor:
         x = super()._inputs(own)
