@@ -3,6 +3,7 @@
 import os
 import sys
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
 
 import click
@@ -268,11 +269,20 @@ def check_device(device, preset_name, as_json):
     sys.exit(0 if found.good else 1)
 
 
-JOBS = together(
-    click.option("--jobs", cls=options.Option, type=click.IntRange(1), metavar="N", show_default="one per device",
-                 help="Runs at once; they share the cores, or the one GPU."),
-    options.listed("--devices", str, "NAME,NAME", "auto, cpu, or cuda:0,cuda:1.", default="auto"),
-)
+def several_at_once(command):
+    """Add --jobs and --devices. The command is given a number of jobs: one for each device, where none was typed."""
+
+    @wraps(command)
+    def with_jobs(*, jobs, devices, **given):
+        return command(jobs=jobs or len(devices), devices=devices, **given)
+
+    return together(
+        click.option("--jobs", cls=options.Option, type=click.IntRange(1), metavar="N", show_default="one per device",
+                     help="Runs at once; they share the cores, or the one GPU."),
+        options.listed("--devices", str, "NAME,NAME", "auto, cpu, or cuda:0,cuda:1.", default="auto"),
+    )(with_jobs)
+
+
 FOLDS = options.listed("--folds", int, "N,N", "Only these folds, counted from 0.", unset="all")
 
 
@@ -288,7 +298,7 @@ FOLDS = options.listed("--folds", int, "N,N", "Only these folds, counted from 0.
 @number("--repeats", 0, 0, "Repeat N times; each time the people are assigned to folds again.")
 @FOLD_SEED
 @options.seed()
-@JOBS
+@several_at_once
 @together(*BUDGETS)
 @options.dry_run()
 @options.json()
@@ -315,7 +325,7 @@ def crossval(data, run, gan, init, weights, pretrained, trained_on, folds, repea
     if dry_run:
         common.answer(library.plan_crossval(job, folds, repeats, jobs, devices), as_json)
         return
-    found = library.crossval(job, folds, repeats, jobs or len(devices), devices, common.tell if as_json else common.show)
+    found = library.crossval(job, folds, repeats, jobs, devices, common.tell if as_json else common.show)
     common.answer(found, as_json)
     found.refuse_failed()
 
@@ -329,7 +339,7 @@ def crossval(data, run, gan, init, weights, pretrained, trained_on, folds, repea
 @together(*SETTINGS)
 @FOLDS
 @options.listed("--seeds", int, "N,N", "Train each combination with each of these seeds.", default="0")
-@JOBS
+@several_at_once
 @together(*BUDGETS)
 @options.dry_run()
 @options.json()
@@ -354,7 +364,7 @@ def sweep(data, run, init, folds, seeds, jobs, devices, dry_run, as_json, **_):
     if dry_run:
         common.answer(library.plan_sweep(asked, jobs, devices), as_json)
         return
-    found = library.sweep(asked, jobs or len(devices), devices, common.tell if as_json else common.show)
+    found = library.sweep(asked, jobs, devices, common.tell if as_json else common.show)
     common.answer(found, as_json)
     found.refuse_failed()
 
@@ -381,7 +391,7 @@ def without_data(context, option, path):
 @options.listed("--seeds", int, "N,N", "Train each draw with each of these seeds.", default="0,1,2,3,4")
 @flag("--control", "Train the method on the control too. The baseline always is.")
 @FOLD_SEED
-@JOBS
+@several_at_once
 @options.dry_run()
 @options.json()
 def shortcut(show, data, run, baseline_sets, seeds, jobs, devices, dry_run, as_json, **given):
@@ -411,7 +421,7 @@ def shortcut(show, data, run, baseline_sets, seeds, jobs, devices, dry_run, as_j
     if dry_run:
         common.answer(library.plan_shortcut(shortcut, jobs, devices), as_json)
         return
-    found = library.shortcut(shortcut, jobs or len(devices), devices, common.tell if as_json else common.show)
+    found = library.shortcut(shortcut, jobs, devices, common.tell if as_json else common.show)
     common.answer(found, as_json)
     found.refuse_failed()
 

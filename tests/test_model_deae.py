@@ -197,7 +197,7 @@ def test_a_sweep_over_methods_shares_what_is_the_same_stage_1(tiny_prepared, tmp
     yet; the kind of stage 1 out of what decides."""
     points = grid({"preset": "smoke"}, None, ["method=degan,deae,deae-head"])
     found = plan_sweep(Sweep(tiny_prepared, tmp_path / "s", points, (1,), (0,)), devices=("cpu",))
-    assert (found.n_left, found.n_taking) == (3, 1) and [len(one.stages) for one in found.plans] == [3, 3, 3]
+    assert (found.n_left, found.n_taking) == (3, 1) and [len(one.stages) for one in found.plans] == [3, 4, 4]
 
 
 # --- used
