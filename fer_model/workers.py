@@ -94,7 +94,7 @@ def _attempt(task: Task, device: str, say: Callable[[str], None], prepared: Prep
 
     try:
         yield from training(task.job, device, say=say, prepared=prepared)
-    except (FerError, OSError, torch.OutOfMemoryError) as error:              # a GPU is full for one run, and not for the next
+    except (FerError, OSError, torch.OutOfMemoryError) as error:         # a GPU may be full for one run alone
         if distributed.size() > 1 and not isinstance(error, DivergedError):
             raise                     # the others may not have met it: they would wait for this process in the next run
         return " ".join(str(error).split())
