@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.table import Bar, run_module
 from fer_data.store.loader import GpuViews
-from fer_model.check_device import noise_faces, noise_fold
+from fer_model.check_device import EXPRESSIONS, noise_faces, noise_fold
 from fer_model.config import TrainConfig, preset, resolve_budgets
 from fer_model.engine.steps import Steps
 from fer_model.stages.inputs import StageInputs
@@ -24,7 +24,10 @@ from fer_model.stages.registry import STAGES
 __all__ = ["CHAINS", "META", "Waits", "bars", "on_meta"]
 
 META = torch.device("meta")
-CHAINS = {"degan": ("judges", "gan", "head"), "deae": ("critics", "ae", "recogniser"), "cnn": ("cnn",), "iacnn": ("iacnn",)}
+CHAINS = {
+    "degan": ("judges", "gan", "head"), "deae": ("critics", "ae", "recogniser"), "cnn": ("cnn",), "iacnn": ("iacnn",),
+    "derl": ("neutral", "head"),
+}
 
 
 class Waits(TorchDispatchMode):
@@ -71,7 +74,9 @@ def on_meta(config: TrainConfig) -> Iterator[Iterator[Steps]]:
     """Give the steps of each stage of the configuration's method, one after another, on `meta`."""
     fold = noise_fold()
     config = replace(config, recogniser=replace(config.recogniser, identity_swap=0.0))         # it reads the faces of each view, once
-    inputs = StageInputs(resolve_budgets(config, len(fold.train)), fold, GpuViews(noise_faces().to(META)), META)
+    faces = noise_faces().to(META)
+    neutral = GpuViews(faces[:: len(EXPRESSIONS)])
+    inputs = StageInputs(resolve_budgets(config, len(fold.train)), fold, GpuViews(faces), META, neutral=neutral)
 
     def each(inputs: StageInputs) -> Iterator[Steps]:
         for name in CHAINS[config.method]:
@@ -96,7 +101,7 @@ def bars(size: str = "bench") -> list[Bar]:
                     steps.start(drawn)
                 each = waits.sent[0] / (end - 1) if waits.sent else 0
                 note = f"{len(waits.sent)} copy without waiting; {each / 1000:.1f} kB a step"
-                name = f"stage {steps.stage.name}: waits of the host in the steps of a tick"
+                name = f"{method}, stage {steps.stage.name}: waits of the host in the steps of a tick"
                 found.append(Bar(name, len(waits.found), 0, "", most=True, note=note))
     return found
 

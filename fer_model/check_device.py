@@ -132,13 +132,14 @@ def noise_faces() -> torch.Tensor:
 
 
 def noise_fold() -> Fold:
+    """Return the fold of noise_faces(). The first face of each person is the neutral one, too."""
     rows = pd.DataFrame({
         "image_id": [f"noise/{n}" for n in range(PEOPLE * len(EXPRESSIONS))], "dataset": "noise",
         "subject": np.repeat([f"N{person}" for person in range(PEOPLE)], len(EXPRESSIONS)), "expression": list(EXPRESSIONS) * PEOPLE,
         "sequence": [f"{n:03d}" for n in range(PEOPLE * len(EXPRESSIONS))],
     })
     people = tuple(f"noise/N{person}" for person in range(PEOPLE))
-    return Fold(0, "noise", EXPRESSIONS, people, rows, rows[:0], "", 1, rows[:0], rows[:0])
+    return Fold(0, "noise", EXPRESSIONS, people, rows, rows[:0], "", 1, rows[:0], rows[:: len(EXPRESSIONS)])
 
 
 def run_stages(

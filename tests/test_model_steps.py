@@ -8,7 +8,7 @@ import torch
 from fer_data.faces.views import N_VIEWS
 from fer_data.store.loader import GpuViews
 from fer_model import plan
-from fer_model.check_device import noise_faces, noise_fold
+from fer_model.check_device import EXPRESSIONS, noise_faces, noise_fold
 from fer_model.config import preset, resolve_budgets
 from fer_model.engine import capture, checkpoint, distributed
 from fer_model.engine.steps import Steps
@@ -40,6 +40,11 @@ def cosine(config, *stages):
     return replace(config, **{name: replace(getattr(config, name), lr_schedule="cosine", weight_decay=0.01) for name in stages})
 
 
+def averaged(config, stage):
+    """Return the configuration with a moving average of the weights of a stage."""
+    return replace(config, **{stage: replace(getattr(config, stage), average_half_kimg=0.02)})
+
+
 # What is trained, its configuration, and how many recordings it takes.
 STAGE_CASES = {
     "gan, both phases": (("gan",), cosine(replace(preset("smoke"), gan=replace(preset("smoke").gan, targets="any")), "gan"), 1),
@@ -55,6 +60,8 @@ STAGE_CASES = {
     "cnn, members and confusion": (("cnn",), cnn(dropout=0.5, members=2, confusion=0.1, balanced=True), 1),
     "cnn, identities swapped": (("cnn",), cnn(identity_swap=0.6, swap_part="effect"), 1),
     "iacnn": (("iacnn",), smoke("iacnn"), 1),
+    "derl": (("neutral",), cosine(averaged(smoke("derl"), "neutral"), "neutral"), 1),
+    "derl's head": (("neutral", "head"), smoke("derl"), 1),
 }
 
 
@@ -66,7 +73,8 @@ def made(stages, config):
     fold = noise_fold()
     if config.method == "pretrain":
         fold = replace(fold, identities=(), train=fold.train.assign(subject=""))
-    inputs = StageInputs(resolve_budgets(config, len(fold.train)), fold, GpuViews(noise_faces()), CPU)
+    neutral = GpuViews(noise_faces()[:: len(EXPRESSIONS)])
+    inputs = StageInputs(resolve_budgets(config, len(fold.train)), fold, GpuViews(noise_faces()), CPU, neutral=neutral)
     for name in stages[:-1]:
         inputs = inputs.after(STAGES[name].make(inputs))
     return STAGES[stages[-1]].make(inputs)

@@ -188,8 +188,8 @@ def probabilities(
     """
     found = []
     for faces in torch.arange(views.n_faces).split(batch):
-        each = [logits(view_inputs(views, faces, k, image_size)).float().softmax(1).cpu() for k in vote]
-        found.append(torch.stack(each).double().mean(0).float())         # (V, b, K) -> (b, K)
+        each = [logits(view_inputs(views, faces, k, image_size)).float().softmax(1) for k in vote]
+        found.append(torch.stack(each).double().mean(0).float().cpu())   # (V, b, K) -> (b, K); a device is waited for once
     together = torch.cat(found)                                          # (n, K)
     bad = int((~together.isfinite()).any(1).sum())
     if bad:
