@@ -330,7 +330,7 @@ MUTATIONS = [
     ("fer_model/runs/methods.py", '"manifest": content["manifest_sha256"]', '"manifest": 0', "tests/test_model_pooled.py"),
     ("fer_model/evaluate/figures.py", "pd.concat([to_sequences(one) for one in frames], ignore_index=True)", "to_sequences(frame)", "tests/test_model_pooled.py"),
     ("fer_model/stages/classifier.py", "view_of(k).angle_deg == 0", "view_of(k).angle_deg >= 0", "tests/test_model_repredict.py -k vote"),
-    ("fer_model/stages/classifier.py", ".softmax(1).cpu() for k in vote]", ".cpu() for k in vote]", "tests/test_model_repredict.py -k mean"),
+    ("fer_model/stages/classifier.py", ".softmax(1) for k in vote]", ".cpu() for k in vote]", "tests/test_model_repredict.py -k mean"),
     ("fer_model/stages/classifier.py", "torch.full_like(faces, k)", "torch.full_like(faces, CENTRE_VIEW)", "tests/test_model_repredict.py -k mean"),
     ("fer_model/stages/classifier.py", "torch.stack(each).double().mean(0)",
      "torch.stack(each).double().mean((0, 1), keepdim=True)[0].expand(len(faces), -1)", "tests/test_model_repredict.py -k order"),
