@@ -35,12 +35,14 @@ def test_saved_and_read_back_with_the_last_two_kept(tmp_path):
     [
         (lambda stem: stem.with_suffix(".json").unlink(), "writing it was interrupted"),
         (lambda stem: stem.with_suffix(".json").write_text('{"schema_'), "gan-00000020.json is damaged"),
+        (lambda stem: stem.with_suffix(".json").write_text("[1]"), "gan-00000020.json is damaged"),
+        (lambda stem: stem.with_suffix(".json").write_text("[" * 100_000), "gan-00000020.json is damaged"),
         (lambda stem: stem.with_suffix(".safetensors").write_bytes(stem.with_suffix(".safetensors").read_bytes()[:-1]), "bytes of"),
         (lambda stem: stem.with_suffix(".safetensors").write_bytes(bytes(stem.with_suffix(".safetensors").stat().st_size)), "bytes of"),
     ],
 )
 def test_a_damaged_checkpoint_is_passed_over_with_its_reason(tmp_path, harm, reason):
-    """Seen red: no comparison of hashes."""
+    """Seen red: no comparison of hashes; json.loads, which a list and deep nesting passed (AttributeError, RecursionError)."""
     for step in (10, 20):
         checkpoint.save(tmp_path, "gan", step, TENSORS, {"at": step})
     harm(tmp_path / "gan-00000020")

@@ -337,7 +337,7 @@ def test_an_expression_that_no_test_face_shows_is_named_with_whose_folds(tmp_pat
         (lambda path: runs.write_fold(path / "mine"), "is neither .*; .* holds runs: take one of them, such as .*/mine$"),
         (lambda path: runs.write_fold(path / "mine" / "fold0"), "is neither .*; .* holds folders of folds: take them, such as .*/mine$"),
         (lambda path: (path / "fold0").mkdir(parents=True), "no fold in .* was started"),
-        (lambda path: (path.mkdir(), (path / "config.json").write_text("{")), "config.json is not JSON"),
+        (lambda path: (path.mkdir(), (path / "config.json").write_text("{")), "config.json must hold a JSON object"),
         (lambda path: (path.mkdir(), (path / "config.json").write_text('{"schema_version": 9}')), "version 9, this program reads 1"),
         (lambda path: (path.mkdir(), (path / "config.json").write_text('{"schema_version": 1}')), "has no 'config'"),
     ],
@@ -755,12 +755,19 @@ def test_probes_are_shown_where_there_are_some(two, written, tmp_path):
     assert not read(written)[1]["probes"]
 
 
-@pytest.mark.parametrize(("content", "version"), [({"schema_version": 1, "rows": []}, "1"), ([], "None")])
-def test_probes_of_another_version_are_refused(content, version, tmp_path):
-    """Their chance means another thing. Seen red: taken as they were."""
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ('{"schema_version": 1, "rows": []}', "has schema version 1, this program reads 2"),
+        ("[]", r"must hold a JSON object \(not an object but list\)"), ("[" * 100_000, r"must hold a JSON object \(nested too deeply\)"),
+    ],
+    ids=["of before", "a list", "nested"],
+)
+def test_probes_of_another_version_are_refused(content, what, tmp_path):
+    """Their chance means another thing. Seen red: taken as they were; json.loads (RecursionError)."""
     run = runs.write_fold(tmp_path / "a")
-    (run / "probe.json").write_text(json.dumps(content))
-    said = rf"probe\.json has schema version {version}, this program reads 2; write it again with `fer-model probe"
+    (run / "probe.json").write_text(content)
+    said = rf"probe\.json {what}; write it again with `fer-model probe"
     with pytest.raises(RunError, match=said):
         write_report([run], tmp_path / "out")
 

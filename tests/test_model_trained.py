@@ -104,12 +104,13 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path, copy):
     ("content", "message"),
     [
         ('{"schema_version": 1}', "config.json has no 'config'"),
-        ("[1]", "config.json must hold a JSON object, it holds list"),
-        ("{", "config.json is not JSON"),
+        ("[1]", r"config.json must hold a JSON object \(not an object but list\)"),
+        ("{", r"config.json must hold a JSON object \(Expecting"),
+        ("[" * 100_000, r"config.json must hold a JSON object \(nested too deeply\)"),
     ],
 )
 def test_a_damaged_configuration_is_one_sentence_everywhere(copy, content, message):
-    """Seen red: the settings of a run were read without a look at its fields (KeyError, AttributeError)."""
+    """Seen red: the settings of a run were read without a look at its fields (KeyError, AttributeError); json.loads (RecursionError)."""
     (copy / "config.json").write_text(content)
     with pytest.raises(RunError, match=message):
         load_run(copy, "cpu")

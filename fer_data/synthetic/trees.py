@@ -7,7 +7,6 @@ Out: the folder, with truth.csv (one row a frame: everything that was drawn) and
 
 import csv
 import io
-import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -21,7 +20,7 @@ import numpy as np
 
 from fer_data.datasets.tree import MARKER
 from fer_data.errors import DatasetError, workers_are_watched
-from fer_data.files import make_folder, occupied, reported, write_bytes_atomically, write_json_atomically
+from fer_data.files import make_folder, occupied, parse_object, reported, write_bytes_atomically, write_json_atomically
 from fer_data.synthetic.people import Person
 from fer_data.synthetic.scene import Nuisance
 from fer_data.synthetic.version import VERSION
@@ -155,10 +154,10 @@ def _check_free(out: Path) -> None:
 def _own_names(marker: Path) -> list[str]:
     """Return the names at the top of an earlier tree, as its marker has them; none if this is no marker of ours."""
     try:
-        content = json.loads(marker.read_bytes())
+        content = parse_object(marker.read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return []
-    return content.get("top_level", []) if isinstance(content, dict) and content.get("generator") == _GENERATOR else []
+    return content.get("top_level", []) if content.get("generator") == _GENERATOR else []
 
 
 def write_png(path: Path, picture: np.ndarray) -> None:

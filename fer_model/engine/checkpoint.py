@@ -6,7 +6,6 @@ Out: NAME-STEP.safetensors, then NAME-STEP.json next to it (schema version, step
      No pickle is read.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from fer_data.files import json_bytes, make_folder, sha256_of_bytes, write_bytes_atomically
+from fer_data.files import json_bytes, make_folder, parse_object, sha256_of_bytes, write_bytes_atomically
 from fer_model.errors import CheckpointError
 
 __all__ = [
@@ -108,7 +107,7 @@ def _read_stem(folder: Path, stem: str) -> tuple[Checkpoint | None, str]:
     if not description.is_file():
         return None, "writing it was interrupted"
     try:
-        content = json.loads(description.read_bytes())
+        content = parse_object(description.read_bytes())
     except ValueError:
         return None, f"{description.name} is damaged"
     version = content.get("schema_version")

@@ -8,7 +8,6 @@ Synthesised faces are personal data: `faces=False` leaves them out.
 """
 
 import base64
-import json
 import struct
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from fer_data import __version__
 from fer_data.datasets.published import FILES, load_facts, parts_of
-from fer_data.files import json_bytes, make_folder, write_bytes_atomically
+from fer_data.files import json_bytes, make_folder, parse_object, write_bytes_atomically
 from fer_data.report.content import PAPER
 from fer_data.report.figures import heat_level
 from fer_data.report.template import render_page
@@ -233,14 +232,13 @@ def _probe_rows(path: Path) -> list[dict]:
         return []
     from fer_model.probe.probing import SCHEMA_VERSION as READ  # scikit-learn is a second to import, needed only here
 
+    again = f"write it again with `fer-model probe {path.parent}`, or remove it"
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_object(path.read_bytes())
     except ValueError as error:
-        raise RunError(f"reading probes: {path} is not JSON ({error})") from error
-    version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != READ:
-        what = f"{path} has schema version {version!r}, this program reads {READ}"
-        raise RunError(f"reading probes: {what}; write it again with `fer-model probe {path.parent}`, or remove it")
+        raise RunError(f"reading probes: {path} must hold a JSON object ({error}); {again}") from error
+    if (version := content.get("schema_version")) != READ:
+        raise RunError(f"reading probes: {path} has schema version {version!r}, this program reads {READ}; {again}")
     return content["rows"]
 
 

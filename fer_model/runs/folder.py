@@ -34,7 +34,16 @@ import pandas as pd
 
 import fer_data
 from fer_data.errors import BusyError
-from fer_data.files import make_folder, occupied, remove_durably, reported, sha256_of_sources, unfinished_in, write_json_atomically
+from fer_data.files import (
+    make_folder,
+    occupied,
+    parse_object,
+    remove_durably,
+    reported,
+    sha256_of_sources,
+    unfinished_in,
+    write_json_atomically,
+)
 from fer_data.text import natural_key
 from fer_model.config import TrainConfig, from_json
 from fer_model.data.fold import Fold, Prepared, people_in
@@ -181,12 +190,9 @@ class RunFolder:
         if not path.is_file():
             raise RunError(f"reading a run: there is no {path}; `fer-model train` writes it{runs_in(self.path)}")
         try:
-            content = json.loads(path.read_bytes())
+            return parse_object(path.read_bytes())
         except ValueError as error:
-            raise RunError(f"reading a run: {path} is not JSON ({error})") from error
-        if not isinstance(content, dict):
-            raise RunError(f"reading a run: {path} must hold a JSON object, it holds {type(content).__name__}")
-        return content
+            raise RunError(f"reading a run: {path} must hold a JSON object ({error}); bring it back as it was written") from error
 
     def read_diverged(self) -> dict | None:
         """Return diverged.json; None if nothing was infinite."""
