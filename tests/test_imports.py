@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 ORDER = (
     # fer_data: what everything uses
     "fer_data.errors", "fer_data.text", "fer_data.schema", "fer_data.field_comments", "fer_data.labels", "fer_data.people",
-    "fer_data.records", "fer_data.files", "fer_data.tables", "fer_data.weights",
+    "fer_data.records", "fer_data.files", "fer_data.pool", "fer_data.tables", "fer_data.weights",
     # fer_data: from a database on disk to a prepared folder
     "fer_data.pictures", "fer_data.faces", "fer_data.protocol", "fer_data.datasets", "fer_data.synthetic", "fer_data.store",
     "fer_data.prepare",

@@ -21,9 +21,9 @@ from fer_data.errors import DatasetError, ManifestError, WorkerError
 from fer_data.faces.align import align
 from fer_data.faces.views import render_views
 from fer_data.pictures.decode import decode_picture
+from fer_data.pool import open_pool
 from fer_data.prepare.plan import PrepareConfig, make_plan
 from fer_data.prepare.run import prepare_dataset
-from fer_data.prepare.workers import open_pool
 from fer_data.store.loader import GpuViews, StoredViews, open_views
 from fer_data.store.manifest import COLUMNS, read_settings, read_skipped
 from fer_data.store.shards import map_dataset, read_record
@@ -228,7 +228,7 @@ def test_a_killed_run_goes_on_where_it_was(small_ck, tmp_path, workers):
 def test_a_worker_that_is_ended_is_one_sentence():
     """Seen red in both: BrokenProcessPool, which the commands show as a traceback."""
     said = "a worker process was ended, .*use fewer --workers: the same command"
-    with pytest.raises(WorkerError, match=f"{said} resumes"), open_pool(2) as pool:
+    with pytest.raises(WorkerError, match=f"drawing: {said} resumes"), open_pool(2, "drawing", "resumes") as pool:
         pool.submit(os._exit, 9).result()
     with pytest.raises(WorkerError, match=f"{said} starts again"):
         run_jobs(os._exit, [9, 9], 2, silent)

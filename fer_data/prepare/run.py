@@ -32,11 +32,11 @@ from fer_data.faces.views import N_VIEWS, VIEW_SIZE, render_views
 from fer_data.files import shown, write_json_atomically
 from fer_data.labels import classes_of
 from fer_data.people import UNKNOWN
+from fer_data.pool import open_pool
 from fer_data.prepare.cluster import cluster
 from fer_data.prepare.plan import Plan, PrepareConfig, make_plan, name_of
 from fer_data.prepare.sequence import PIPELINE_VERSION, SCALING_VERSION, Result, Task, hash_rows, hash_source, place_of, process
 from fer_data.prepare.shelf import Selected
-from fer_data.prepare.workers import open_pool
 from fer_data.records import NOT_SELECTED, REMARKS, SPLITS, UNUSABLE, Frame, Skip, absent_of, absent_text
 from fer_data.store import cache, manifest, shards
 from fer_data.store.folder import check_out, only_writer, remove_surplus
@@ -146,7 +146,8 @@ def prepare_dataset(
             executor = stack.enter_context(cluster(config.scheduler))        # before anything is written: nobody may answer there
         stack.enter_context(only_writer(name, root, out))
         run, made = _Run(root, out, config, plan, progress), _Made(plan.people)
-        with open_pool(config.workers, executor) as pool, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+        workers = open_pool(config.workers, "preparing faces in several processes", "resumes", executor)
+        with workers as pool, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
             jumps = find_jumps(made.taken(run.records(pool, _Sources(root, threads)), plan))
         summary = _summary(run, made, name, began)
         _write_manifest(run, made, jumps, summary)

@@ -9,18 +9,17 @@ import csv
 import io
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from fer_data.datasets.tree import MARKER
-from fer_data.errors import DatasetError, workers_are_watched
+from fer_data.errors import DatasetError
 from fer_data.files import make_folder, occupied, parse_object, reported, write_bytes_atomically, write_json_atomically
+from fer_data.pool import open_pool
 from fer_data.synthetic.people import Person
 from fer_data.synthetic.scene import Nuisance
 from fer_data.synthetic.version import VERSION
@@ -110,10 +109,7 @@ def run_jobs(work: Callable, jobs: list, workers: int, progress: Progress) -> li
     """Return [work(job) for job in jobs], in processes if `workers` is more than 1; say after each how many are done."""
     if workers <= 1:
         return _counted(map(work, jobs), len(jobs), progress)
-    with (
-        workers_are_watched("drawing synthetic people in several processes", "starts again"),
-        ProcessPoolExecutor(workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)) as pool,
-    ):
+    with open_pool(workers, "drawing synthetic people in several processes", "starts again") as pool:
         return _counted(pool.map(work, jobs, chunksize=1), len(jobs), progress)
 
 

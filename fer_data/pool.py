@@ -1,4 +1,4 @@
-"""Worker processes for the pipeline that always end with it: when it is done, fails, or is stopped with Ctrl-C.
+"""Worker processes that always end with the work: when it is done, fails, or is stopped with Ctrl-C.
 
 In:  how many processes; or an Executor that somebody else opened.
 Out: a concurrent.futures.Executor.
@@ -31,12 +31,12 @@ class _Inline(Executor):
 
 
 @contextmanager
-def open_pool(workers: int, given: Executor | None = None) -> Iterator[Executor]:
-    """Yield the given executor, left open; or our own processes, which end with the run, however it ends.
+def open_pool(workers: int, doing: str, again: str, given: Executor | None = None) -> Iterator[Executor]:
+    """Yield the given executor, left open; or our own processes, which end with the block, however it ends.
 
-    Raises WorkerError where a process is ended while it works.
+    `doing` and `again` as workers_are_watched has them. Raises WorkerError where a process is ended while it works.
     """
-    with workers_are_watched("preparing faces in several processes", "resumes"):
+    with workers_are_watched(doing, again):
         if given is not None:
             yield given
             return
@@ -45,7 +45,7 @@ def open_pool(workers: int, given: Executor | None = None) -> Iterator[Executor]
             yield own
         except BaseException:
             if isinstance(own, ProcessPoolExecutor):
-                own.kill_workers() if hasattr(own, "kill_workers") else _kill(own)  # do not wait for detections under way
+                own.kill_workers() if hasattr(own, "kill_workers") else _kill(own)  # do not wait for what is under way
             raise
         finally:
             own.shutdown(wait=True, cancel_futures=True)
@@ -70,7 +70,7 @@ def _processes(workers: int) -> ProcessPoolExecutor:
 
 
 def _start_worker() -> None:
-    """Leave Ctrl-C to the process that writes; one thread each, for the workers are the parallelism."""
+    """Leave Ctrl-C to the process that started this one; one thread each, for the workers are the parallelism."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
     if "torch" in sys.modules:
