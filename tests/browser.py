@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["FLAGS", "browser", "console_of", "requests_of", "served", "wait", "why_no_browser"]
+__all__ = ["FLAGS", "browser", "console_of", "requests_of", "screen", "served", "wait", "why_no_browser"]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -55,15 +55,20 @@ def browser(profile: Path, width: int = 1280, height: int = 900, dark: bool = Fa
     driver = webdriver.Chrome(options=options, service=service)
     try:
         driver.set_page_load_timeout(60)
-        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+        screen(driver, width, height, dark)
         driver.get("about:blank")
         console_of(driver), requests_of(driver)  # what the new tab page did is not the page's
         yield driver
     finally:
         driver.quit()
+
+
+def screen(driver, width: int, height: int, dark: bool) -> None:
+    """Give the page a screen of exactly `width` x `height` CSS pixels, light or dark."""
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
 
 
 def wait(driver, condition: str, *arguments) -> None:
