@@ -168,6 +168,41 @@ def test_people_of_the_cropped_copy_are_those_of_ck_plus(tmp_path):
     assert check_split([split(tmp_path, rows, "path,subject,split,dataset")]).overall.leaked_images == 1
 
 
+@pytest.mark.parametrize("word", ["{side}", "{side}ing", "kdef"])
+@pytest.mark.parametrize("both", [True, False])
+def test_a_column_of_sides_is_no_database(tmp_path, word, both):
+    """A column `dataset` that says train and test tells sides; one that is in one file alone parts nobody. Seen red: CLEAN, each person
+    was two, by the prefix, in all but the one where both files say kdef."""
+    rows = {side: [[f"{side}{n}.png", f"p{n % 2}", "happy", word.format(side=side)] for n in range(4)] for side in ("train", "test")}
+    train = split(tmp_path, rows["train"], "path,subject,label,dataset", "train.csv")
+    header = "path,subject,label,dataset" if both else "path,subject,label"
+    test = split(tmp_path, rows["test"] if both else [row[:3] for row in rows["test"]], header, "test.csv")
+    report = check_split([train, test])
+    assert (report.verdict, report.overall.leaked_images, report.subjects) == ("LEAK", 4, 2)
+    said = [note for note in report.notes if "holds sides" in note or "name none" in note]
+    assert len(said) == (0 if (word, both) == ("kdef", True) else 2 if both else 1)
+
+
+@pytest.mark.parametrize(("cells", "side"), [(["kdef", ""], "split"), (["train", "test"], "split"), (["train", "test"], "fold")])
+def test_a_database_parts_people_only_where_each_row_names_one(tmp_path, cells, side):
+    """One table; a cell is empty, or another column tells the side. Seen red: CLEAN, each person was two."""
+    rows = [[f"{n}{one}.png", f"p{n % 2}", one, cell] for n in range(4) for one, cell in zip(("train", "test"), cells, strict=True)]
+    report = check_split([split(tmp_path, rows, f"path,subject,{side},dataset")])
+    assert (report.verdict, report.overall.leaked_images, report.subjects) == ("LEAK", 4, 2)
+
+
+def test_ids_that_the_database_alone_parts_are_in_doubt(tmp_path):
+    """Names that are no database of ours may be parts of one; with the names of two databases it is said. Seen red: CLEAN, no word of it."""
+    rows = [[f"{n}{one}.png", f"p{n % 2}", one, f"faces_{one}"] for n in range(4) for one in ("train", "test")]
+    path = split(tmp_path, rows, "path,subject,split,dataset")
+    done = run(path)
+    assert done.exit_code == 1 and done.output.startswith("UNCLEAR") and "2 ids in several databases, such as p0 in" in done.output
+    assert run(path, "--distinct-subjects").exit_code == 0
+    rows = [[*row[:3], {"train": "ck+", "test": "mmi"}[row[2]]] for row in rows]
+    done = run(split(tmp_path, rows, "path,subject,split,dataset"))
+    assert done.exit_code == 0 and "p0 in ck+ and mmi, counted as different people" in " ".join(done.output.split())
+
+
 # --- prepared folders, folders of pictures ----------------------------------------------------------------------------
 
 

@@ -229,7 +229,8 @@ def _column(path: Path, table: Table, name: str) -> int:
 
 
 def _sides_and_folds(path: Path, table: Table, notes: list[str]) -> dict[str, int]:
-    """Return the roles of the columns; one called `split` that holds numbers tells folds, one called `fold` that holds `train` sides."""
+    """Return the roles of the columns; one called `split` that holds numbers tells folds, one called `fold` or `dataset` that holds `train`
+    sides. A column of sides never names databases, even where another one tells the side."""
     roles = dict(table.roles)
     for role, other, what in (("side", "fold", "numbers"), ("fold", "side", "sides")):
         if role in roles and other not in roles:
@@ -238,6 +239,11 @@ def _sides_and_folds(path: Path, table: Table, notes: list[str]) -> dict[str, in
                 roles[other] = roles.pop(role)
                 notes.append(f"the column {table.columns[roles[other]]!r} of {path.name} holds {what}: taken for the {other} of each row")
                 break
+    if "dataset" in roles and all(_side_word(row.cells[roles["dataset"]]) for row in table.rows):
+        index = roles.pop("dataset")
+        if "side" not in roles:
+            roles["side"] = index
+            notes.append(f"the column {table.columns[index]!r} of {path.name} holds sides: taken for the side of each row")
     return roles
 
 

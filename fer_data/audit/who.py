@@ -14,9 +14,10 @@ from dataclasses import replace
 from fer_data.audit.forms import Row
 from fer_data.audit.split import Item
 from fer_data.audit.subject_names import NAMES, Identity, pattern_rule, recognise
+from fer_data.datasets.published import FILES
 from fer_data.errors import SplitError
 from fer_data.people import alike, one_name, pairs_text, person
-from fer_data.text import natural_key
+from fer_data.text import counted, natural_key
 
 __all__ = ["names_of", "numbered", "people_of", "spelled_alike"]
 
@@ -34,26 +35,29 @@ def people_of(
 
     Raises SplitError if the subject of a row cannot be known.
     """
-    found = _identities(rows, names, subject_pattern, notes)
-    return _one_each(found, names)
+    found, parted = _identities(rows, names, subject_pattern, notes)
+    found, warnings, doubts = _one_each(found, names)
+    return found, warnings, [*parted, *doubts]
 
 
-def _identities(rows: list[Row], names: list[Identity | None], subject_pattern: str | None, notes: list[str]) -> list[Identity]:
+def _identities(
+    rows: list[Row], names: list[Identity | None], subject_pattern: str | None, notes: list[str]
+) -> tuple[list[Identity], list[str]]:
+    """Return who is in each row, and doubts about it."""
     if subject_pattern is not None:
         rule = pattern_rule(subject_pattern)
         found = [rule(row.path) if row.path else None for row in rows]
         _refuse_unknown(rows, found, f"the pattern {subject_pattern!r} does not fit")
         notes.append(f"subjects: by the pattern {subject_pattern!r}, e.g. {found[0].subject} in {rows[0].path}; all {len(rows)} entries")
-        return [_with_name(identity, name) for identity, name in zip(found, names, strict=True)]
+        return [_with_name(identity, name) for identity, name in zip(found, names, strict=True)], []
     if any("subject" in row.cells for row in rows):
         without = next((row.where for row in rows if "subject" not in row.cells), None)
         if without:
             raise SplitError(f"reading a split: the subject is empty in {without}; each entry needs one")
         example = f"e.g. {rows[0].cells['subject']} for {rows[0].path or rows[0].where}"
         notes.append(f"subjects: from their column, {example}; all {len(rows)} entries")
-        several = len({row.cells.get("dataset", "") for row in rows}) > 1
-        found = [_of_cells(row, several) for row in rows]
-        return [_with_name(identity, name) for identity, name in zip(found, names, strict=True)]
+        found, doubts = _of_cells(rows, notes)
+        return [_with_name(identity, name) for identity, name in zip(found, names, strict=True)], doubts
     _refuse_unknown(rows, names, "there is no column `subject`, and no known rule of names fits")
     databases = Counter(name.database for name in names)
     for database, count in databases.items():
@@ -62,16 +66,39 @@ def _identities(rows: list[Row], names: list[Identity | None], subject_pattern: 
         example = f"e.g. {names[first].subject} in {rows[first].path}"
         notes.append(f"subjects: by the names of {database}, {example}; {count} of {len(rows)} entries{remark}")
     if len(databases) > 1:
-        return [replace(name, subject=f"{name.database}/{name.subject}") for name in names]
-    return names
+        return [replace(name, subject=f"{name.database}/{name.subject}") for name in names], []
+    return names, []
 
 
-def _of_cells(row: Row, with_dataset: bool) -> Identity:
-    cells = row.cells
-    subject = person(cells["subject"]) or cells["subject"]
-    if with_dataset:
-        subject = one_name(cells.get("dataset", "?"), subject)
-    return Identity("column", subject, cells.get("sequence"), cells.get("frame"))
+def _of_cells(rows: list[Row], notes: list[str]) -> tuple[list[Identity], list[str]]:
+    """Return who is in each row by its cells, and a doubt where the names of databases alone tell two people apart.
+
+    Ids are told apart by database only where every row names one: a person whose database is left out somewhere must not become two.
+    """
+    databases, unnamed = {row.cells["dataset"] for row in rows if "dataset" in row.cells}, sum("dataset" not in row.cells for row in rows)
+    several = len(databases) > 1 and not unnamed
+    if databases and unnamed:
+        notes.append(f"databases: {unnamed} of {len(rows)} entries name none, so an id is one person in all of them")
+    found, people = [], defaultdict(dict)
+    for row in rows:
+        cells = row.cells
+        plain = subject = person(cells["subject"]) or cells["subject"]
+        if several:
+            subject = one_name(cells["dataset"], plain)
+            people[plain].setdefault(subject, cells["dataset"])
+        found.append(Identity("column", subject, cells.get("sequence"), cells.get("frame")))
+    parted = {plain: list(some.values()) for plain, some in people.items() if len(some) > 1}
+    if not parted:
+        return found, []
+    plain = min(parted, key=natural_key)
+    apart = f"{counted(len(parted), 'id')} in several databases, such as {plain} in {' and '.join(parted[plain][:2])}"
+    if {*FILES} >= {name for some in parted.values() for name in some}:
+        notes.append(f"subjects: {apart}, counted as different people")
+        return found, []
+    return found, [
+        f"subjects: {apart}, are counted as different people by the names of the databases alone; if these are parts of one database, leave"
+        " that column out; if they are different people, say so with --distinct-subjects"
+    ]
 
 
 def _with_name(identity: Identity, name: Identity | None) -> Identity:
