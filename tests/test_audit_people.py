@@ -192,7 +192,7 @@ def test_a_database_parts_people_only_where_each_row_names_one(tmp_path, cells, 
 
 
 def test_ids_that_the_database_alone_parts_are_in_doubt(tmp_path):
-    """Names that are no database of ours may be parts of one; with the names of two databases it is said. Seen red: CLEAN, no word of it."""
+    """Names that are no database of ours may be parts of one; with the names of two databases it is said. Seen red: CLEAN."""
     rows = [[f"{n}{one}.png", f"p{n % 2}", one, f"faces_{one}"] for n in range(4) for one in ("train", "test")]
     path = split(tmp_path, rows, "path,subject,split,dataset")
     done = run(path)

@@ -21,6 +21,7 @@ Cite:     Yin et al. 2008.      Licence: research agreement; images may not be p
 import re
 from pathlib import Path
 
+from fer_data.datasets.copies import one_of_each
 from fer_data.datasets.published import counts_note, difference_notes
 from fer_data.datasets.recognise import BASIC_FOLDERS, wrong_tree
 from fer_data.datasets.tree import PICTURE, stray, walk
@@ -44,18 +45,20 @@ def scan(root: Path) -> Scan:
     Raises DatasetError if this is no BU-4DFE tree; the sentence says what it looks like instead.
     """
     files, left = walk(root)
-    found: dict[tuple[str, str], dict[int, str]] = {}
+    places: dict[tuple[str, str, int], list[str]] = {}
     skipped = []
     for path in sorted(files, key=lambda path: (path.count("/"), natural_key(path))):
         match = _FRAME.fullmatch(path)
         if match:
-            key, number = (match[1].upper(), _EXPRESSION[match[2].lower()][0]), int(match[3])
-            earlier = found.setdefault(key, {}).setdefault(number, path)
-            if earlier != path:
-                skipped.append(Skip(path, "duplicate", *key, number, detail=f"taken from {earlier}"))
+            places.setdefault((match[1].upper(), _EXPRESSION[match[2].lower()][0], int(match[3])), []).append(path)
         elif is_picture(path):
             viewer = _VIEWER.fullmatch(path)
             skipped.append(Skip(path, "other-part", detail="the viewer") if viewer else stray(path, _MEMBER))
+    taken, others = one_of_each(root, places)
+    skipped += [Skip(path, "duplicate", *key, detail=detail) for key, path, detail in others]
+    found: dict[tuple[str, str], dict[int, str]] = {}
+    for (*key, number), path in taken.items():
+        found.setdefault(tuple(key), {})[number] = path
     if not found:
         raise wrong_tree("BU-4DFE", "bu4dfe", root, files, _MEMBER)
     sequences = [_sequence(key, found[key]) for key in sorted(found, key=lambda key: tuple(map(natural_key, key)))]

@@ -19,6 +19,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from fer_data.datasets.copies import one_of_each
 from fer_data.datasets.published import ck_plus_subjects, counts_note, subject_notes
 from fer_data.datasets.recognise import wrong_tree
 from fer_data.datasets.tree import PICTURE, stray, walk
@@ -57,7 +58,7 @@ def scan(root: Path) -> Scan:
         raise wrong_tree("CK+48", "ck48", root, files, _MEMBER)
     sequences = []
     for key in sorted(found, key=lambda key: tuple(map(natural_key, key))):
-        sequence, unusable = _sequence(key, found[key])
+        sequence, unusable = _sequence(root, key, found[key])
         sequences += sequence
         skipped += unusable
     notes = (counts_note("ck48", sequences, by_expression=True), *subject_notes(sequences, ck_plus_subjects()))
@@ -82,15 +83,13 @@ def _better_first(place: tuple[str, str]) -> tuple:
     return path.count("/"), path.lower().endswith((".jpg", ".jpeg")), natural_key(path)
 
 
-def _sequence(key: tuple[str, str], frames: dict[int, list[tuple[str, str]]]) -> tuple[list[Sequence], list[Skip]]:
+def _sequence(root: Path, key: tuple[str, str], frames: dict[int, list[tuple[str, str]]]) -> tuple[list[Sequence], list[Skip]]:
     """Return the sequence of these frames, unless they are in folders of different expressions; and Skips."""
     expressions = sorted({expression for places in frames.values() for expression, _ in places})
     if len(expressions) > 1:
         detail = f"pictures of {'/'.join(key)} are in folders of {' and '.join(expressions)}"
         return [], [Skip(path, "bad-label", *key, number, detail=detail) for number, places in frames.items() for _, path in places]
-    kept, skipped = [], []
-    for number, places in sorted(frames.items()):
-        (_, first), *others = sorted(places, key=_better_first)
-        kept.append(Frame(first, number))
-        skipped += [Skip(path, "duplicate", *key, number, detail=f"taken from {first}") for _, path in others]
-    return [Sequence("ck48", *key, expressions[0], tuple(kept))], skipped
+    places = {number: [path for _, path in sorted(frames[number], key=_better_first)] for number in sorted(frames)}
+    taken, others = one_of_each(root, places)
+    skipped = [Skip(path, "duplicate", *key, number, detail=detail) for number, path, detail in others]
+    return [Sequence("ck48", *key, expressions[0], tuple(Frame(path, number) for number, path in taken.items()))], skipped

@@ -26,6 +26,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
+from fer_data.datasets.copies import one_of_each
 from fer_data.datasets.published import ck_plus_subjects, counts_note, load_facts, subject_notes
 from fer_data.datasets.recognise import what_it_is, where_it_lies, with_backslashes, wrong_tree
 from fer_data.datasets.tree import PICTURE, stray, walk
@@ -52,7 +53,7 @@ def scan(root: Path) -> Scan:
     Raises DatasetError if this is no CK+ tree; the sentence says what it looks like instead.
     """
     files, left = walk(root)
-    frames, skipped = _frames(files)
+    frames, skipped = _frames(root, files)
     labels, bad = _labels(root, files)
     _refuse_other_trees(root, files, frames, labels, bad)
     sequences, unused = _sequences(frames, labels, bad, _points(files))
@@ -80,9 +81,9 @@ def read_emotion(text: str, where: str) -> int:
     return code
 
 
-def _frames(files: list[str]) -> tuple[dict[tuple[str, str], dict[int, str]], list[Skip]]:
+def _frames(root: Path, files: list[str]) -> tuple[dict[tuple[str, str], dict[int, str]], list[Skip]]:
     """Return (subject, sequence) -> frame number -> path, and the pictures that are duplicates or fit no name."""
-    found: dict[tuple[str, str], dict[int, str]] = {}
+    places: dict[tuple[str, str, int], list[str]] = {}
     skipped = []
     matches = {path: match for path in files if (match := _FRAME.fullmatch(path))}
     for path in sorted(matches, key=lambda path: _place(path, matches[path])):
@@ -90,9 +91,12 @@ def _frames(files: list[str]) -> tuple[dict[tuple[str, str], dict[int, str]], li
         if Path(path).parent.name.lower() in WORDS:
             skipped.append(Skip(path, "other-part", subject, sequence, number, detail="of the cropped CK+48 copy"))
             continue
-        earlier = found.setdefault((subject, sequence), {}).setdefault(number, path)
-        if earlier != path:
-            skipped.append(Skip(path, "duplicate", subject, sequence, number, detail=f"taken from {earlier}"))
+        places.setdefault((subject, sequence, number), []).append(path)
+    taken, others = one_of_each(root, places)
+    skipped += [Skip(path, "duplicate", *key, detail=detail) for key, path, detail in others]
+    found: dict[tuple[str, str], dict[int, str]] = {}
+    for (*key, number), path in taken.items():
+        found.setdefault(tuple(key), {})[number] = path
     skipped += [stray(path, _MEMBER) for path in files if is_picture(path) and path not in matches]
     return found, skipped
 

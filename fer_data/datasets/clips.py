@@ -9,15 +9,16 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from fer_data.datasets.copies import duplicates, first_whole
 from fer_data.datasets.published import difference_notes
-from fer_data.errors import DatasetError, ImageError, TableError, UnreadableError
+from fer_data.errors import DatasetError, TableError, UnreadableError
 from fer_data.files import read_file, sha256_of_file
 from fer_data.pictures import video
 from fer_data.records import ClipFrames, Sequence, Skip
 from fer_data.tables import raw_lines, text_of
 from fer_data.text import counted, listed, natural_key
 
-__all__ = ["Named", "first_of_each", "missing_notes", "sequences_of", "source_note"]
+__all__ = ["Named", "copies_of_each", "left_out", "missing_notes", "sequences_of", "source_note"]
 
 _POINTER = "is a Git LFS pointer"     # files.left_over says so
 _NAMED = 5                            # so many clips are named in a note, the rest is counted
@@ -28,47 +29,48 @@ _FILE = re.compile(r"[\w-]+\.\w+")    # the name of a clip, without its folder
 class Named(NamedTuple):
     """A clip whose name says who shows what."""
 
-    path: str                         # relative to the root
+    paths: tuple[str, ...]            # relative to the root, of each copy; the first that can be used is taken
     subject: str
     sequence: str
     expression: str
 
 
-def first_of_each(
+def copies_of_each(
     paths: Iterable[str], key_of: Callable[[str], tuple[str, str]], suffix: str
-) -> tuple[dict[tuple[str, str], str], list[Skip]]:
-    """Return (subject, sequence) -> path, in natural order; and a Skip for each other path of the same key.
+) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Return (subject, sequence) -> paths of its copies, best first; in natural order.
 
-    suffix   of the clips as published: such a one is taken before converted ones, then the one nearest to the root
+    suffix   of the clips as published: such a one comes before converted ones, then the one nearest to the root
     """
-    found: dict[tuple[str, str], str] = {}
-    skipped = []
+    found: dict[tuple[str, str], list[str]] = {}
     for path in sorted(paths, key=lambda path: (not path.lower().endswith(suffix), path.count("/"), natural_key(path))):
-        key = key_of(path)
-        earlier = found.setdefault(key, path)
-        if earlier != path:
-            skipped.append(Skip(path, "duplicate", *key, detail=f"taken from {earlier}"))
-    return {key: found[key] for key in sorted(found, key=lambda key: tuple(map(natural_key, key)))}, skipped
+        found.setdefault(key_of(path), []).append(path)
+    return {key: tuple(found[key]) for key in sorted(found, key=lambda key: tuple(map(natural_key, key)))}
+
+
+def left_out(paths: tuple[str, ...], reason: str, key: tuple[str, str], detail: str) -> list[Skip]:
+    """Return the Skips of a clip that is not used, whatever is in it: the reason for the first copy, the others are duplicates."""
+    return [Skip(paths[0], reason, *key, detail=detail), *duplicates(paths[1:], key, paths[0])]
 
 
 def sequences_of(dataset: str, root: Path, clips: Iterable[Named]) -> tuple[list[Sequence], list[Skip], list[str]]:
-    """Step through the clips; return their Sequences, Skips for those that cannot be read, and notes.
+    """Step through the clips; return their Sequences, Skips for files that cannot be read and for copies, and notes.
 
     Raises DatasetError if PyAV is missing, or if all clips are Git LFS pointers.
     """
     video.require_av()
-    sequences, skipped, short, pointers = [], [], [], []
+    sequences, skipped, short = [], [], []
     for one in clips:
         key = one.subject, one.sequence
-        try:
-            clip = video.measure_clip(root / one.path, one.path)
-        except ImageError as error:
-            skipped.append(Skip(one.path, "unreadable", *key, detail=str(error)))
-            pointers += [one.path] if _POINTER in str(error) else []
+        found, others = first_whole(root, one.paths, key)
+        skipped += others
+        if found is None:
             continue
+        path, clip = found
         if clip.promised > clip.frames:
-            short.append(f"{one.path} ({clip.frames} of {clip.promised})")
-        sequences.append(Sequence(dataset, *key, one.expression, ClipFrames(one.path, clip.frames)))
+            short.append(f"{path} ({clip.frames} of {clip.promised})")
+        sequences.append(Sequence(dataset, *key, one.expression, ClipFrames(path, clip.frames)))
+    pointers = [skip.source for skip in skipped if _POINTER in skip.detail]
     if pointers and not sequences:
         raise DatasetError(
             f"reading the clips of {dataset} below {root}: {counted(len(pointers), 'file')} such as {pointers[0]} are Git LFS pointers,"

@@ -23,7 +23,7 @@ Cite:     Cao et al. 2014.      Licence: Open Database License 1.0: may be passe
 import re
 from pathlib import Path
 
-from fer_data.datasets.clips import Named, first_of_each, missing_notes, sequences_of, source_note
+from fer_data.datasets.clips import Named, copies_of_each, left_out, missing_notes, sequences_of, source_note
 from fer_data.datasets.published import counts_note, load_facts
 from fer_data.datasets.recognise import wrong_tree
 from fer_data.datasets.tree import is_drawn, stray, walk
@@ -73,8 +73,8 @@ def scan(root: Path, labels: str = "intended", votes: Path | None = None, check_
     clips = [path for path in files if is_clip(path) and _CLIP.fullmatch(path)]
     if not clips:
         raise wrong_tree("CREMA-D", "crema-d", root, files, _MEMBER)
-    chosen, skipped = first_of_each(clips, _key_of, ".flv")
-    skipped += [stray(path, _MEMBER) for path in files if is_picture(path) or (is_clip(path) and not _CLIP.fullmatch(path))]
+    chosen = copies_of_each(clips, _key_of, ".flv")
+    skipped = [stray(path, _MEMBER) for path in files if is_picture(path) or (is_clip(path) and not _CLIP.fullmatch(path))]
     table = votes or next((root / path for path in sorted(files, key=lambda path: path.count("/")) if Path(path).name == VOTES), None)
     if table is None and labels == "face-vote":
         raise DatasetError(f"labelling CREMA-D by what people saw: there is no {VOTES} below {root}; give it with --votes {VOTES}")
@@ -91,7 +91,8 @@ def scan(root: Path, labels: str = "intended", votes: Path | None = None, check_
     counts = (counts_note("crema-d", sequences), *missing_notes(sequences, chosen, published_clips()))
     if labels == "face-vote":
         remarks.append("the labels are what most people saw; what people reach is counted against the intended expression")
-    source = [source_note(root, chosen.values(), check_source)] if check_source else []
+    used = {(one.subject, one.sequence): one.frames.source for one in sequences}
+    source = [source_note(root, (used.get(key, paths[0]) for key, paths in chosen.items()), check_source)] if check_source else []
     skipped += unwanted + unreadable + _never_published(chosen) + left
     return Scan("crema-d", tuple(sequences), tuple(skipped), (*counts, *source, *notes, *remarks), _human(is_drawn(root), there, seen))
 
@@ -108,20 +109,20 @@ def _key_of(path: str) -> tuple[str, str]:
     return match[1], match[2].upper()
 
 
-def _labelled(chosen: dict[tuple[str, str], str], labels: str, seen: dict[str, str]) -> tuple[list[Named], list[Skip]]:
-    """Return the clips that have a label, and a Skip for each other one."""
+def _labelled(chosen: dict[tuple[str, str], tuple[str, ...]], labels: str, seen: dict[str, str]) -> tuple[list[Named], list[Skip]]:
+    """Return the clips that have a label, and Skips for the others."""
     named, skipped = [], []
-    for key, path in chosen.items():
+    for key, paths in chosen.items():
         clip, vote = "/".join(key), seen.get("/".join(key), "")
         if clip in BROKEN:
-            skipped.append(Skip(path, "erratum", *key, detail=BROKEN[clip]))
+            skipped += left_out(paths, "erratum", key, BROKEN[clip])
         elif labels == "intended":
-            named.append(Named(path, *key, _intended(clip)))
+            named.append(Named(paths, *key, _intended(clip)))
         elif vote in _VOTED:
-            named.append(Named(path, *key, _VOTED[vote]))
+            named.append(Named(paths, *key, _VOTED[vote]))
         else:
             detail = f"people were divided: {vote}" if vote else f"{VOTES} has no vote for it"
-            skipped.append(Skip(path, "unlabelled", *key, detail=detail))
+            skipped += left_out(paths, "unlabelled", key, detail)
     return named, skipped
 
 
@@ -129,7 +130,7 @@ def _intended(clip: str) -> str:
     return WORDS[clip.split("_")[1].lower()]
 
 
-def _never_published(chosen: dict[tuple[str, str], str]) -> list[Skip]:
+def _never_published(chosen: dict[tuple[str, str], tuple[str, ...]]) -> list[Skip]:
     """Return a Skip, of no frame, for each clip that actors who are there never had."""
     actors = {actor for actor, _ in chosen}
     absent = [one.split("/") for one in sorted(_NEVER_PUBLISHED, key=natural_key) if tuple(one.split("/")) not in chosen]

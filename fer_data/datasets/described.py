@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fer_data.datasets.clips import Named, sequences_of
+from fer_data.datasets.copies import duplicates, first_whole, one_of_each
 from fer_data.datasets.folder import group
 from fer_data.datasets.forms import ALL, Form, load_form
 from fer_data.datasets.index import by_spelling, read_index
@@ -20,6 +21,7 @@ from fer_data.datasets.published import counts_note, load_facts, subject_notes
 from fer_data.datasets.recognise import wrong_tree
 from fer_data.datasets.tree import stray, walk
 from fer_data.errors import DatasetError
+from fer_data.pictures import video
 from fer_data.pictures.file_kinds import CLIPS, PICTURES, is_clip, is_picture
 from fer_data.records import Scan, Skip
 from fer_data.text import natural_key, unknown
@@ -49,13 +51,14 @@ def scan(dataset: str, root: Path, labels: Path | None = None, **chosen: str) ->
         raise DatasetError(f"reading {facts.name}: {why if form.columns else 'its names say all; leave out the table'}")
     fitting = {path for path, _ in found}
     skipped = [stray(path, member) for path in files if path not in fitting and (is_picture(path) or is_clip(path))]
-    entries, unwanted = _entries(form, found, wanted)
+    entries, unwanted = _entries(root, form, found, wanted)
     notes = ()
     if form.columns:
         entries, more, notes = _by_table(form, labels, entries)
         unwanted += more
     sequences, unusable = group(entries, form.words)
-    clips = [Named(one.frames[0].source, one.subject, one.sequence, one.expression) for one in sequences if is_clip(one.frames[0].source)]
+    moving = [one for one in sequences if is_clip(one.frames[0].source)]
+    clips = [Named((one.frames[0].source,), one.subject, one.sequence, one.expression) for one in moving]
     stepped, broken, more = sequences_of(dataset, root, clips) if clips else ([], [], [])
     named = stepped + [replace(one, dataset=dataset) for one in sequences if not is_clip(one.frames[0].source)]
     named.sort(key=lambda one: (natural_key(one.subject), natural_key(one.sequence)))
@@ -86,12 +89,12 @@ def _match(form: Form, path: str) -> re.Match | str | None:
     return form.regex(_SUFFIXES).fullmatch(f"{folder}{slash}{form.misnamed.get(stem.upper(), stem)}{dot}{suffix}")
 
 
-def _entries(form: Form, found: list[tuple[str, re.Match | str]], wanted: dict) -> tuple[list[dict], list[Skip]]:
+def _entries(root: Path, form: Form, found: list[tuple[str, re.Match | str]], wanted: dict) -> tuple[list[dict], list[Skip]]:
     """Return an entry for folder.group for each file that was asked for, and a Skip for each other one.
 
-    Of several copies that in the format of the example is taken, else the one nearest to the root.
+    Of several copies that in the format of the example comes first, then the one nearest to the root; the first that can be used is taken.
     """
-    entries, skipped, taken, suffix = [], [], {}, Path(form.example).suffix.lower()
+    fields, skipped, places, suffix = {}, [], {}, Path(form.example).suffix.lower()
     for path, match in sorted(found, key=lambda one: (not one[0].lower().endswith(suffix), one[0].count("/"), natural_key(one[0]))):
         if isinstance(match, str):
             skipped.append(Skip(path, "other-part", detail=match))
@@ -104,12 +107,30 @@ def _entries(form: Form, found: list[tuple[str, re.Match | str]], wanted: dict) 
             skipped.append(Skip(path, "other-part", *key, detail=f"{other[0]} {said[other[0]]} was not asked for"))
         elif broken:
             skipped.append(Skip(path, "erratum", *key, detail=broken))
-        elif (earlier := taken.setdefault((*key, said.get("frame")), path)) != path:
-            skipped.append(Skip(path, "duplicate", *key, detail=f"taken from {earlier}"))
         else:
-            fields = {"subject": key[0], "sequence": key[1], "frame": said.get("frame") or "0", "expression": said.get("expression")}
-            entries.append({"path": path, "where": path, "exact": "yes", **fields})
+            own = {"subject": key[0], "sequence": key[1], "frame": said.get("frame") or "0", "expression": said.get("expression")}
+            fields.setdefault((*key, said.get("frame")), own)
+            places.setdefault((*key, said.get("frame")), []).append(path)
+    entries = []
+    for key, paths in places.items():
+        best, others = _best(root, paths, key[:2])
+        entries.append({"path": best, "where": best, "exact": "yes", **fields[key]})
+        skipped += others
     return entries, skipped
+
+
+def _best(root: Path, paths: list[str], key: tuple[str, str]) -> tuple[str, list[Skip]]:
+    """Return the copy to use, of the same kind as the first, and a Skip for each other one."""
+    same = [path for path in paths if is_clip(path) == is_clip(paths[0])]
+    if is_clip(paths[0]) and len(same) > 1:
+        video.require_av()
+        whole, tried = first_whole(root, same, key)
+        best = whole[0] if whole else paths[0]                          # all broken: sequences_of says of the first what is wrong with it
+        others = [skip for skip in tried if skip.source != best]
+    else:
+        taken, left = one_of_each(root, {key: same})
+        best, others = taken[key], duplicates([path for _, path, _ in left], key, taken[key])
+    return best, others + duplicates([path for path in paths if path not in same], key, best)
 
 
 def _by_table(form: Form, labels: Path, entries: list[dict]) -> tuple[list[dict], list[Skip], tuple[str, ...]]:

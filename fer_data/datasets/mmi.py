@@ -28,10 +28,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_data.datasets import mmi_xml
+from fer_data.datasets.copies import first_whole
 from fer_data.datasets.published import counts_note
 from fer_data.datasets.recognise import is_mahnob, wrong_tree
 from fer_data.datasets.tree import stray, walk
-from fer_data.errors import DatasetError, ImageError, TableError, UnreadableError
+from fer_data.errors import DatasetError, TableError, UnreadableError
 from fer_data.files import read_file
 from fer_data.labels import MMI_CODES, WORDS
 from fer_data.pictures import video
@@ -148,17 +149,15 @@ def _strays(files: list[str], clips: list[str]) -> list[Skip]:
     return skipped
 
 
-def _choose(root: Path, clips: list[str], files: dict[str, str], wanted) -> tuple[list[_Session], list[Skip]]:
-    """Return the sessions to use and a Skip, with its reason, for each other clip."""
-    chosen: dict[tuple[str, str], _Session] = {}
+def _choose(root: Path, clips: list[str], files: dict[str, str], wanted) -> tuple[list[list[_Session]], list[Skip]]:
+    """Return the sessions to use, for each key those with a copy of its clip; and a Skip, with its reason, for each other clip."""
+    chosen: dict[tuple[str, str], list[_Session]] = {}
     skipped = []
     for path in sorted(clips, key=lambda path: (path.count("/"), natural_key(path))):
         key = _key(path)
         session, reason = _looked_at(root, path, key, files, wanted)
-        if reason is None and key in chosen:
-            reason = ("duplicate", f"taken from {chosen[key].clip}")
         if reason is None:
-            chosen[key] = session
+            chosen.setdefault(key, []).append(session)
         else:
             skipped.append(Skip(path, reason[0], *key, detail=reason[1]))
     return [chosen[key] for key in sorted(chosen, key=lambda key: tuple(map(natural_key, key)))], skipped
@@ -225,15 +224,17 @@ def _unwanted(session: _Session, wanted) -> tuple[str, str] | None:
     return None
 
 
-def _sequences(root: Path, sessions: list[_Session], wanted: dict) -> tuple[list[Sequence], list[Skip], list[str]]:
-    """Step through the clips; return their sequences, Skips for broken ones, and notes."""
+def _sequences(root: Path, chosen: list[list[_Session]], wanted: dict) -> tuple[list[Sequence], list[Skip], list[str]]:
+    """Step through the clips; return their sequences, Skips for broken ones and for copies, and notes."""
     sequences, skipped, short, coded = [], [], [], Counter()
-    for session in sessions:
-        try:
-            clip = video.measure_clip(root / session.clip, session.clip)
-        except ImageError as error:
-            skipped.append(Skip(session.clip, "unreadable", *session.key, detail=str(error)))
+    for copies in chosen:
+        by_clip = {session.clip: session for session in copies}
+        found, others = first_whole(root, list(by_clip), copies[0].key)
+        skipped += others
+        if found is None:
             continue
+        path, clip = found
+        session = by_clip[path]
         if clip.promised > clip.frames:
             short.append(f"{session.clip} ({clip.frames} of {clip.promised})")
         listed, numbers = wanted.get(session.key, (None, ()))

@@ -22,6 +22,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from fer_data.datasets.copies import one_of_each
 from fer_data.datasets.published import counts_note, difference_notes
 from fer_data.datasets.recognise import BASIC_FOLDERS, wrong_tree
 from fer_data.datasets.tree import PICTURE, stray, walk
@@ -69,7 +70,7 @@ def scan(root: Path, light: str = "strong", spectrum: str = "vis", tree: str = "
         if value not in allowed:
             raise DatasetError(f"choosing a part of Oulu-CASIA: {unknown(what, value, allowed)}")
     files, left = walk(root)
-    parts, skipped = _parts(files, _names_above(root))
+    parts, skipped = _parts(root, files)
     if not parts:
         raise wrong_tree("Oulu-CASIA", "oulu", root, files, _MEMBER)
     wanted = _choose(root, parts, SPECTRA[spectrum], LIGHTS[light], tree)
@@ -87,10 +88,10 @@ def _names_above(root: Path) -> str:
     return "/".join(names) + "/" if names[-1].lower() in below else ""
 
 
-def _parts(files: list[str], above: str) -> tuple[dict[_Part, dict[tuple[str, str], dict[int, str]]], list[Skip]]:
+def _parts(root: Path, files: list[str]) -> tuple[dict[_Part, dict[tuple[str, str], dict[int, str]]], list[Skip]]:
     """Return part -> (subject, expression folder) -> frame number -> path; and the pictures that fit nowhere."""
-    parts: dict[_Part, dict[tuple[str, str], dict[int, str]]] = {}
-    skipped = []
+    places: dict[tuple[_Part, tuple[str, str], int], list[str]] = {}
+    skipped, above = [], _names_above(root)
     for path in sorted(files, key=lambda path: (path.count("/"), natural_key(path))):
         match = _FRAME.fullmatch(above + path)
         if match is None:
@@ -100,9 +101,12 @@ def _parts(files: list[str], above: str) -> tuple[dict[_Part, dict[tuple[str, st
         cropped = match["cropped"] or re.search(r"(?:^|/)PreProcess(?:_?Img)?/", match["above"] or "", re.IGNORECASE | re.ASCII)
         part = _Part("cropped" if cropped else "original", match["spectrum"].upper(), match["light"].capitalize())
         key, number = (match["subject"].upper(), _EXPRESSION[match["expression"].lower()][0]), int(match["number"])
-        earlier = parts.setdefault(part, {}).setdefault(key, {}).setdefault(number, path)
-        if earlier != path:
-            skipped.append(Skip(path, "duplicate", key[0], _name(part, key), number, detail=f"taken from {earlier}"))
+        places.setdefault((part, key, number), []).append(path)
+    taken, others = one_of_each(root, places)
+    skipped += [Skip(path, "duplicate", key[0], _name(part, key), number, detail=detail) for (part, key, number), path, detail in others]
+    parts: dict[_Part, dict[tuple[str, str], dict[int, str]]] = {}
+    for (part, key, number), path in taken.items():
+        parts.setdefault(part, {}).setdefault(key, {})[number] = path
     return parts, skipped
 
 

@@ -24,13 +24,13 @@ Cite:     Livingstone and Russo 2018.      Licence: CC BY-NC-SA 4.0: may be pass
 import re
 from pathlib import Path
 
-from fer_data.datasets.clips import Named, first_of_each, missing_notes, sequences_of
+from fer_data.datasets.clips import Named, copies_of_each, left_out, missing_notes, sequences_of
 from fer_data.datasets.recognise import wrong_tree
 from fer_data.datasets.tree import stray, walk
 from fer_data.errors import DatasetError
 from fer_data.labels import RAVDESS_CODES
 from fer_data.pictures.file_kinds import is_clip, is_picture
-from fer_data.records import Scan, Skip
+from fer_data.records import Scan
 from fer_data.text import counted, listed, unknown
 
 __all__ = ["ACTORS", "CHANNELS", "INTENSITIES", "MODALITIES", "published_trials", "scan"]
@@ -67,18 +67,18 @@ def scan(root: Path, channel: str = "speech", modality: str = "video-only", inte
     clips = [path for path in files if is_clip(path) and _CLIP.fullmatch(path)]
     if not clips:
         raise wrong_tree("RAVDESS", "ravdess", root, files, _MEMBER)
-    chosen, skipped = first_of_each(clips, lambda path: _CLIP.fullmatch(path).group("actor", "sequence"), ".mp4")
-    skipped += [stray(path, _MEMBER) for path in files if is_picture(path) or (is_clip(path) and not _CLIP.fullmatch(path))]
+    chosen = copies_of_each(clips, lambda path: _CLIP.fullmatch(path).group("actor", "sequence"), ".mp4")
+    skipped = [stray(path, _MEMBER) for path in files if is_picture(path) or (is_clip(path) and not _CLIP.fullmatch(path))]
     named = []
-    for key, path in chosen.items():
-        match = _CLIP.fullmatch(path)
+    for key, paths in chosen.items():
+        match = _CLIP.fullmatch(paths[0])
         expression = RAVDESS_CODES[int(match["emotion"])]
         unwanted = [f"{what} {match[what]}" for what in codes if match[what] not in codes[what]]
         unwanted += ["calm"] * (expression == "calm" and not calm)
         if unwanted:
-            skipped.append(Skip(path, "other-part", *key, detail=f"not asked for: {', '.join(unwanted)}"))
+            skipped += left_out(paths, "other-part", key, f"not asked for: {', '.join(unwanted)}")
         else:
-            named.append(Named(path, *key, expression))
+            named.append(Named(paths, *key, expression))
     if not named:
         words = ", ".join(f"--{what} {word}" for what, (word, _) in asked.items())
         found = listed(sorted({f"{_word(match, 'channel')} {_word(match, 'modality')}" for match in map(_CLIP.fullmatch, clips)}))

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
+from fer_data.datasets.copies import one_of_each
 from fer_data.datasets.recognise import told_by_its_names
 from fer_data.datasets.tree import stray
 from fer_data.errors import DatasetError, TableError, UnreadableError
@@ -66,7 +67,7 @@ def in_class_folders(
     """
     if clause := told_by_its_names(root, files, dataset):
         raise DatasetError(f"looking for {dataset} below {root}: {member}; {clause}")
-    found, skipped = {}, []
+    places, said, skipped = {}, {}, []
     for path in sorted(files, key=lambda path: (path.count("/"), natural_key(path))):
         if not is_picture(path):
             continue
@@ -76,11 +77,11 @@ def in_class_folders(
             skipped.append(stray(path, member))
             continue
         key = f"{part}/{words[label] or label}/{PurePosixPath(path).stem}"
-        if key in found:
-            skipped.append(Skip(path, "duplicate", "", key, detail=f"taken from {found[key].frames[0].source}"))
-        else:
-            found[key] = picture(dataset, path, part, words[label], key)
-    return [found[key] for key in sorted(found, key=natural_key)], skipped
+        places.setdefault(key, []).append(path)
+        said.setdefault(key, (part, words[label]))
+    taken, others = one_of_each(root, places)
+    skipped += [Skip(path, "duplicate", "", key, detail=detail) for key, path, detail in others]
+    return [picture(dataset, taken[key], *said[key], key) for key in sorted(taken, key=natural_key)], skipped
 
 
 def without_duplicates(
