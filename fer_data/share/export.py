@@ -12,14 +12,24 @@ that the manifest names.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fer_data import __version__
 from fer_data.errors import DatasetError
 from fer_data.faces.views import N_VIEWS
-from fer_data.files import is_part, make_folder, occupied, sealed_json, sha256_of_bytes, unseal, write_bytes_atomically
+from fer_data.files import (
+    is_part,
+    make_folder,
+    occupied,
+    remove_durably,
+    sealed_json,
+    sha256_of_bytes,
+    unfinished_in,
+    unseal,
+    write_bytes_atomically,
+)
 from fer_data.share.formats import FORMATS
 from fer_data.share.readme import readme
 from fer_data.share.samples import Samples
@@ -156,6 +166,7 @@ def export_faces(plan: Plan, progress: Callable[[int, int], None] = lambda done,
         "licence": plan.terms.licence, "citation": list(plan.terms.citations), "classes": list(samples.classes), "images": images,
         "folds": list(samples.folds), "references_left_out": samples.n_references, "code_version": __version__, "files": hashes,
     }
+    _remove_parts(plan.dest, (MARK, *hashes))
     if written:
         os.sync()                                                        # once, for all: a sync for each of many small files takes minutes
     mark = sealed_json(said)
@@ -170,6 +181,17 @@ def _files(plan: Plan, progress: Callable[[int, int], None]) -> Iterator[tuple[s
         yield ".gitignore", b"*\n"
     yield "README.md", readme(plan.samples, plan.form).encode()
     yield from FORMATS[plan.form](plan.samples.watched(progress))
+
+
+def _remove_parts(dest: Path, names: Collection[str]) -> None:
+    """Remove what an interrupted export was writing when it ended: who reads all files of a folder would have some faces twice."""
+    own: dict[Path, list[str]] = {}
+    for name in names:
+        own.setdefault((dest / name).parent, []).append(Path(name).name)
+    for folder, files in own.items():
+        for path in unfinished_in(folder, "*"):
+            if is_part(path, *files):
+                remove_durably(path)
 
 
 def _check_dest(plan: Plan) -> None:
