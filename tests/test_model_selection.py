@@ -71,6 +71,23 @@ def test_people_set_aside_are_whole_and_in_no_other_side(tiny_prepared):
     assert [fold.classes[i] for i in fold.validation_labels(CPU)] == fold.validation["expression"].tolist()
 
 
+def test_setting_aside_counts_both_expressions_of_a_sequence(tiny_prepared):
+    """As `--neutral class` prepares them, the neutral frame before the peak. Seen red: neutral alone was counted, once for each sequence."""
+    fold = read_prepared(tiny_prepared).fold(1)
+    both = pd.concat([fold.train.assign(expression="neutral"), fold.train], ignore_index=True)
+    counted = {}
+
+    def count(labels, share, seed):
+        counted.update(labels)
+        return [next(iter(labels))]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fer_model.data.fold.inner_validation", count)
+        set_aside(replace(fold, train=both), 0.3, 0)
+    shown = fold.train.assign(person=people_of(fold.train)).drop_duplicates(["person", "sequence"]).groupby("person")["expression"]
+    assert {who: sorted(some) for who, some in counted.items()} == {who: sorted([*some, *["neutral"] * len(some)]) for who, some in shown}
+
+
 def test_setting_aside_needs_somebody_and_leaves_two(write_tiny, tmp_path):
     """Three people to train on can spare one; of two, neither."""
     three = read_prepared(write_tiny(tmp_path / "three", people=4, folds=4)).fold(0)

@@ -265,7 +265,7 @@ def set_aside(fold: Fold, share: float, seed: int) -> Fold:
     DatasetError if nobody can be moved, FoldError if fewer than two people stay.
     """
     people, labels = people_of(fold.train), {}
-    shown = fold.train.assign(person=people).drop_duplicates(["person", "sequence"])
+    shown = fold.train.assign(person=people).drop_duplicates(["person", "sequence", "expression"])
     for person, expression in zip(shown["person"], shown["expression"], strict=True):
         labels.setdefault(person, []).append(expression)
     aside = people.isin(inner_validation(labels, share, seed))
