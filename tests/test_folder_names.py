@@ -14,6 +14,7 @@ from fer_data.datasets.folder import check_name, default_name
 from fer_data.datasets.published import FILES
 from fer_data.errors import DatasetError
 from fer_data.files import sealed_json
+from fer_data.prepare.join import join, plan_join
 from fer_data.prepare.plan import PrepareConfig, dry_run
 from fer_data.prepare.run import prepare_dataset
 from fer_data.store.folder import MARK
@@ -109,6 +110,35 @@ def test_a_folder_that_holds_others_is_refused(tmp_path):
     (tmp_path / "ck" / MARK).write_bytes(sealed_json({"dataset": "ck+"}))
     with pytest.raises(DatasetError, match=r"preparing one into .*: it holds ck\+; give another folder"):
         prepare_dataset("folder", tmp_path / "one", tmp_path / "ck", config())
+
+
+def test_a_folder_of_the_same_name_at_another_place_is_announced(tmp_path):
+    """It may be the same, moved: nothing is said of what is left as it is. Seen red: other people's faces replaced it without a word."""
+    arguments = ["--pattern", PATTERN, "--landmarks", "none", "--folds", "2", "--views", "virtual"]
+    out = str(tmp_path / "out")
+
+    def said(root, *more):
+        done = CliRunner().invoke(main, ["prepare", "folder", str(root), out, *arguments, *more])
+        assert done.exit_code == 0, done.output
+        return " ".join(done.output.split())
+
+    first, other = pictures(tmp_path / "one" / "faces"), pictures(tmp_path / "two" / "faces", 2)
+    said(first)
+    assert "was made from" not in said(first)
+    announced = f"note: {out} was made from {first}, not from {other}: if these are not the same pictures, those that are there are"
+    assert announced in said(other, "--dry-run") and announced in said(other)
+    moved = other.rename(tmp_path / "faces")
+    assert f"was made from {other}, not from {moved}" in (done := said(moved)) and "0 written, 1 kept" in done
+    assert "was made from" not in said(moved)
+
+
+def test_a_joined_folder_cannot_be_the_same_as_a_folder_of_pictures(tmp_path):
+    """Seen red: `or --name f+g if these are the same`, which would have replaced both."""
+    for seed, name in enumerate(("f", "g")):
+        prepare_dataset("folder", pictures(tmp_path / name, seed), tmp_path / f"out-{name}", config())
+    join(plan_join([tmp_path / "out-f", tmp_path / "out-g"], tmp_path / "both", 2))
+    with pytest.raises(DatasetError, match=r"preparing f into .*: it holds f\+g, which `fer-data join` made of .*; give another folder$"):
+        prepare_dataset("folder", tmp_path / "f", tmp_path / "both", config())
 
 
 def test_people_of_a_folder_without_a_name_may_be_those_of_any_folder():

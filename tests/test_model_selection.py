@@ -72,7 +72,7 @@ def test_people_set_aside_are_whole_and_in_no_other_side(tiny_prepared):
 
 
 def test_setting_aside_counts_both_expressions_of_a_sequence(tiny_prepared):
-    """As `--neutral class` prepares them, the neutral frame before the peak. Seen red: neutral alone was counted, once for each sequence."""
+    """As `--neutral class` prepares them, the neutral frame before the peak. Seen red: neutral alone was counted."""
     fold = read_prepared(tiny_prepared).fold(1)
     both = pd.concat([fold.train.assign(expression="neutral"), fold.train], ignore_index=True)
     counted = {}

@@ -13,10 +13,10 @@ from pathlib import Path
 from fer_data.datasets import folder
 from fer_data.datasets.adapters import ADAPTERS
 from fer_data.datasets.published import FILES, load_facts
-from fer_data.errors import DatasetError, ManifestError
+from fer_data.errors import DatasetError, ManifestError, UnreadableError
 from fer_data.faces.landmarks import backend_options, open_backend
 from fer_data.faces.views import N_VIEWS, VIEW_SIZE
-from fer_data.files import shown
+from fer_data.files import parse_object, read_file, shown
 from fer_data.labels import HumanFigure
 from fer_data.people import UNKNOWN, person, refuse_alike
 from fer_data.prepare.shelf import Selected, Shelf
@@ -142,7 +142,8 @@ def name_of(dataset: str, root: Path, out: Path, config: PrepareConfig) -> str:
     """Return the name under which a database is prepared into `out`: its own, or that of a folder of pictures.
 
     A folder of pictures that was prepared before such folders had names keeps the one of that time, so that the same command gives the
-    same bytes. Raises DatasetError if `out` holds another folder of pictures and no name was given.
+    same bytes. Raises DatasetError if `out` holds a folder of pictures of another name, or joined folders, and no name was given.
+    One of the same name at another place may be the same, moved: `made_again` tells of it.
     """
     if dataset != "folder":
         return dataset
@@ -152,9 +153,10 @@ def name_of(dataset: str, root: Path, out: Path, config: PrepareConfig) -> str:
     if held == folder.UNNAMED:
         return held
     if held not in (None, name, *ADAPTERS):
-        raise DatasetError(
-            f"preparing {name} into {out}: it holds the pictures of {held}; give another folder, or --name {held} if these are the same"
-        )
+        doing = f"preparing {name} into {out}"
+        if "joined" in _last_run(out):
+            raise DatasetError(f"{doing}: it holds {held}, which `fer-data join` made of several folders; give another folder")
+        raise DatasetError(f"{doing}: it holds the pictures of {held}; give another folder, or --name {held} if these are the same")
     return name
 
 
@@ -224,22 +226,35 @@ def dry_run(dataset: str, root: Path, out: Path, config: PrepareConfig) -> DryRu
 
 
 def made_again(dataset: str, root: Path, out: Path, config: PrepareConfig) -> tuple[str, ...]:
-    """Return a sentence if `out` is a finished folder whose shards were made with other options, which are named; else none.
+    """Return sentences if `out` is a finished folder that was made from a root at another place, or with other options, which are named.
 
     Raises DatasetError, as preparing does, if `out` is none that this database may be prepared into: what is refused is not announced.
     """
     check_out(name_of(dataset, root, out, config), Path(root), Path(out))
     if not (Path(out) / "manifest.parquet").is_file():
         return ()
+    before, now = _last_run(out).get("root"), shown(Path(root).resolve())
+    moved = () if before in (None, now) else (
+        f"{out} was made from {before}, not from {now}: if these are not the same pictures, those that are there are replaced; give another"
+        " folder to keep them",
+    )
     try:
         held = read_settings(out)["config"]
     except ManifestError:             # of another version, or damaged: nothing is known of its options
-        return ()
+        return moved
     there, asked = _decisive(held), _decisive(json.loads(json.dumps(config.written())))
     differing = [f"{name} {there.get(name)} there, {asked.get(name)} now" for name in there | asked if there.get(name) != asked.get(name)]
     if not differing:
-        return ()
-    return (f"{out} was made with other options ({'; '.join(differing)}): shards that these change are made again and replaced",)
+        return moved
+    return (*moved, f"{out} was made with other options ({'; '.join(differing)}): shards that these change are made again and replaced",)
+
+
+def _last_run(out: Path) -> dict:
+    """Return run.json of a prepared folder; empty where it is not there or cannot be read: no bytes of the folder depend on it."""
+    try:
+        return parse_object(read_file(Path(out) / "run.json"))
+    except (UnreadableError, ValueError):
+        return {}
 
 
 def _decisive(config: dict) -> dict:
