@@ -228,6 +228,17 @@ def test_a_folder_prepared_with_distinct_subjects_is_clean(tmp_path):
     assert run(tmp_path / "copy.csv").exit_code == 1
 
 
+def test_neutral_references_are_not_tested(write_tiny, tmp_path):
+    """12 faces, one of four expressions a reference; in a user's table `role` may be anything. Seen red: 12 test images."""
+    out = write_tiny(tmp_path / "out", 3, 3, ("anger", "contempt", "fear", "neutral"), frames=1, reference=("neutral",))
+    for path in (out, out / "manifest.csv"):
+        report = check_split([path])
+        assert (report.verdict, report.overall.test_images) == ("CLEAN", 9)
+        assert any("neither trained nor tested on: 3 rows, left out" in note for note in report.notes)
+    rows = [[f"{n}.png", f"p{n % 2}", "train" if n % 2 else "test", ("reference", "actor")[n // 2]] for n in range(4)]
+    assert check_split([split(tmp_path, rows, "path,subject,split,role")]).overall.test_images == 2
+
+
 def test_jaffes_na_is_a_person_where_names_of_files_say_so(tmp_path):
     """Seen red: the prepared folder was refused, for its subject is empty."""
     faces = pictures(tmp_path / "faces", [f"{who}.{word}{n}.{n}.png" for who in ("NA", "KA") for n, word in enumerate(["HA", "SA"], 1)])

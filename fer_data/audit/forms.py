@@ -17,6 +17,7 @@ from fer_data.errors import SplitError, TableError, UnreadableError
 from fer_data.files import read_file
 from fer_data.labels import WORDS
 from fer_data.people import says_nothing
+from fer_data.records import ROLES as FACE_ROLES
 from fer_data.tables import ROLES, Table, lines_of, raw_lines, read_table, roles_of, table_of, text_of, what_instead, whole
 from fer_data.text import same_path
 
@@ -193,7 +194,7 @@ def _named(path: Path) -> tuple[str | None, str | None]:
 def _rows_of_table(path: Path, table: Table, notes: list[str], who: Sequence[str]) -> list[Row]:
     """Return the rows of a table with a header; the columns `who` tell the subject and nothing else."""
     notes += table.notes
-    people = [_column(path, table, name) for name in who]
+    people, table = [_column(path, table, name) for name in who], _without_references(path, table, notes)
     table = replace(table, roles={role: index for role, index in table.roles.items() if index not in people})
     roles, flags = _sides_and_folds(path, table, notes), _flags(path, table)
     named_side, named_fold = _named(path)
@@ -218,6 +219,16 @@ def _rows_of_table(path: Path, table: Table, notes: list[str], who: Sequence[str
         cells = {role: cell for role, cell in found.items() if role not in _FLAGS}
         rows.append(Row(where, fold, side, _clean(image) if image else None, cells))
     return rows
+
+
+def _without_references(path: Path, table: Table, notes: list[str]) -> Table:
+    """Return the table of a prepared folder, or a copy of it, without the neutral faces that are neither trained nor tested on."""
+    roles = [row.cells[table.columns.index("role")] for row in table.rows] if "role" in table.columns else []
+    references = roles.count("reference")
+    if not references or not {*roles} <= {*FACE_ROLES}:
+        return table
+    notes.append(f"neutral references in {path.name}, neither trained nor tested on: {references:,} rows, left out")
+    return replace(table, rows=tuple(row for row, role in zip(table.rows, roles, strict=True) if role != "reference"))
 
 
 def _column(path: Path, table: Table, name: str) -> int:

@@ -90,13 +90,13 @@ def without_duplicates(
     """Return the pictures without exact copies if `drop`, Skips for these, and a sentence that counts them.
 
     digests   sequence id -> digest of the pixels, or of the bytes of the file; of pictures without one nothing is known
-    Kept is the first copy of the test part, else of the validation part: what is tested stays what others test.
+    Kept is the first copy that has a label, of the test part before the validation part: what is tested stays what others test.
     """
     groups: dict[str, list[Sequence]] = {}
     for one in sequences:
         if one.sequence in digests:
             groups.setdefault(digests[one.sequence], []).append(one)
-    kept = {one.sequence: min(group, key=lambda one: _BEST.index(one.split)) for group in groups.values() for one in group}
+    kept = {one.sequence: min(group, key=_kept_first) for group in groups.values() for one in group}
     copies = [one for one in sequences if one.sequence in kept and kept[one.sequence] is not one]
     across = sum(len({one.split for one in group}) > 1 for group in groups.values())
     if not copies:
@@ -108,6 +108,11 @@ def without_duplicates(
     gone = {one.sequence for one in copies}
     skipped = [_copy(one, kept[one.sequence]) for one in copies]
     return [one for one in sequences if one.sequence not in gone], skipped, (note,)
+
+
+def _kept_first(one: Sequence) -> tuple[bool, int]:
+    """Return what decides which of several copies is kept: one without a label is not used, whatever its part."""
+    return one.expression is None, _BEST.index(one.split)
 
 
 def digests_of_files(root: Path, sequences: Iterable[Sequence]) -> dict[str, str]:
