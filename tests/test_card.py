@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from cli.fer_data import main
 from fer_data.datasets.published import load_facts
+from fer_data.errors import ShardError
 from fer_data.share.card import CARD, CROISSANT, write_card
 from fer_data.share.croissant import describe
 from fer_data.share.terms import terms_of
@@ -50,6 +51,20 @@ def test_a_person_in_two_folds_is_said(write_tiny, tmp_path):
     write_card(out)
     text = (out / CARD).read_text()
     assert text.count("**Look:** People are in more than one fold") == 2 and "No person is in two folds" not in text
+
+
+@pytest.mark.parametrize(("left", "why"), [(None, "is not there"), (b"", "has 0 bytes, not [0-9,]+")])
+def test_a_shard_that_is_not_there_whole_leaves_no_card(left, why, licensed, tmp_path):
+    """What lies there stays as it is. Seen red: card.md without croissant.json and `[Errno 2]`; a contentSize of 0 B."""
+    shard = licensed / "shards" / "00000.h5"
+    shard.unlink()
+    if left is not None:
+        shard.write_bytes(left)
+    before = (licensed / CARD).read_bytes()
+    for to in (licensed, tmp_path / "to"):
+        with pytest.raises(ShardError, match=rf"00000\.h5 {why}; the `prepare` command that wrote it makes it again"):
+            write_card(licensed, to)
+    assert (licensed / CARD).read_bytes() == before and not (tmp_path / "to").exists()
 
 
 def test_same_folder_same_bytes_and_the_folder_stays_whole(licensed, tmp_path):

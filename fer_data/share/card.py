@@ -48,16 +48,18 @@ class CardSummary:
 def write_card(out: Path, to: Path | None = None) -> CardSummary:
     """Write card.md and croissant.json into `to` (default: the prepared folder).
 
-    Raises ManifestError if the folder is not whole, StorageError if they cannot be written.
+    Raises ManifestError if the folder is not whole, ShardError if a shard is gone or not of the size that was written (its bytes are not
+    read), StorageError if they cannot be written.
     """
     out = Path(out)
     to = out if to is None else Path(to)
     frame, settings, skipped = read_manifest(out), read_settings(out), read_skipped(out)
     refuse_unknown(f"writing a card of {out}", frame["subject"], "a card promises folds by person; `fer-data report` shows what is there")
     terms = terms_of(settings)
-    make_folder(to)
-    write_bytes_atomically(to / CARD, _card(frame, settings, skipped, terms).encode())
-    write_bytes_atomically(to / CROISSANT, json_bytes(describe(out, frame, settings, terms)))
+    card, croissant = _card(frame, settings, skipped, terms).encode(), json_bytes(describe(out, frame, settings, terms))
+    make_folder(to)                   # both are there to be written: none stays alone
+    write_bytes_atomically(to / CARD, card)
+    write_bytes_atomically(to / CROISSANT, croissant)
     return CardSummary(to / CARD, to / CROISSANT, terms.name, terms.warning)
 
 

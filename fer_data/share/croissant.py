@@ -21,6 +21,7 @@ from fer_data.report.content import facts_of, provenance
 from fer_data.share.terms import Terms
 from fer_data.share.words import use_of
 from fer_data.store.manifest import COLUMNS
+from fer_data.store.shards import size_of
 
 __all__ = ["describe"]
 
@@ -81,10 +82,12 @@ def _distribution(out: Path, settings: dict) -> list[dict]:
             for name, sha256 in sorted(settings["shards"].items())
         },
     }
+    sizes = {name: (out / name).stat().st_size for name in files if not name.startswith("shards/")}
+    sizes |= {f"shards/{name}": size_of(out / "shards", name, sha256) for name, sha256 in settings["shards"].items()}
     return [
         {
             "@type": "cr:FileObject", "@id": name, "name": Path(name).name, "description": text, "contentUrl": name,
-            "contentSize": f"{(out / name).stat().st_size} B", "encodingFormat": kind, "sha256": sha256,
+            "contentSize": f"{sizes[name]} B", "encodingFormat": kind, "sha256": sha256,
         }
         for name, (sha256, kind, text) in files.items()
     ]

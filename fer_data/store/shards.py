@@ -30,7 +30,7 @@ from fer_data.files import parse_object, sealed_json, sha256_of_bytes, sha256_of
 from fer_data.schema import read
 
 __all__ = ["SHARD_VERSION", "ShardRecord", "shard_name", "write_shard", "read_record", "known_record", "kept_record", "row_sha256",
-           "map_dataset", "refuse_damaged"]
+           "map_dataset", "refuse_damaged", "size_of"]
 
 SHARD_VERSION = 3
 _ALIGN = 4096                         # data sets start on pages, so that they can be mapped
@@ -120,6 +120,18 @@ def known_record(folder: Path, name: str, sha256: str) -> ShardRecord:
     if record is None or record.sha256 != sha256:
         raise ShardError(f"reading a shard's record: that of {folder / name} is not the one that was written; run the same command again")
     return record
+
+
+def size_of(folder: Path, name: str, sha256: str) -> int:
+    """Return the bytes of a shard, as its record has them.
+
+    Raises ShardError as known_record does, and if the file is gone or has another size; that its bytes are the same is not looked at.
+    """
+    path, size = folder / name, known_record(folder, name, sha256).size
+    problem = why_unreadable(path) or (f"has {path.stat().st_size:,} bytes, not {size:,}" if path.stat().st_size != size else "")
+    if problem:
+        raise ShardError(f"looking at a shard: {path} {problem}; the `prepare` command that wrote it makes it again")
+    return size
 
 
 def kept_record(folder: Path, name: str, key: str) -> ShardRecord | None:
