@@ -247,6 +247,22 @@ def test_a_part_or_an_expression_that_nobody_published_is_no_subset(tmp_path):
     assert "they differ" in found.notes[0] and "train contempt 1 instead of 0" in found.notes[0]
 
 
+def test_a_face_that_lists_name_twice_is_counted_once(tmp_path):
+    """A bad row before or after a good one, and two bad ones. Seen red, each database: found was one more for each further row."""
+    good, bad = "{}.jpg,1,2,30,40,,6,0,0", "{}.jpg,1,2,30,40,,99,0,0"
+    rows = [good.format("1/a"), bad.format("1/a"), bad.format("1/b"), good.format("1/b"), bad.format("1/c"), bad.format("1/c")]
+    write(tmp_path / "aff", ["Manually_Annotated_file_lists/training.csv"], "\n".join(rows).encode())
+    write(tmp_path / "aff", [f"Manually_Annotated_Images/1/{name}.jpg" for name in "abc"])
+    good, bad = "{}.jpg 0 1 2 30 40 7 6", "{}.jpg 0 1 2 30 40 7 9"
+    rows = [good.format("a"), bad.format("a"), bad.format("b"), good.format("b"), bad.format("c"), bad.format("c")]
+    write(tmp_path / "expw", ["label/label.lst"], "\n".join(rows).encode())
+    write(tmp_path / "expw", [f"image/origin/{name}.jpg" for name in "abc"])
+    for dataset, root in (("affectnet", tmp_path / "aff"), ("expw", tmp_path / "expw")):
+        found = ADAPTERS[dataset](root)
+        assert len(found.sequences) == 2 and len(found.skipped) == 4
+        assert len(found.sequences) + sum(skip.frames for skip in found.skipped) == 3
+
+
 # --- ExpW -------------------------------------------------------------------------------------------------------------
 
 

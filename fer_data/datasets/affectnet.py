@@ -32,7 +32,7 @@ import numpy as np
 from fer_data.datasets.published import split_notes
 from fer_data.datasets.recognise import wrong_tree
 from fer_data.datasets.tree import PICTURE, stray, walk
-from fer_data.datasets.without_people import PARTS, in_class_folders, picture
+from fer_data.datasets.without_people import PARTS, counted_once, in_class_folders, picture
 from fer_data.errors import DatasetError, UnreadableError
 from fer_data.files import opened, read_file
 from fer_data.labels import AFFECTNET_CODES, WORDS
@@ -104,7 +104,7 @@ def _refuse_relabelled(root: Path, files: list[str]) -> None:
 def _by_lists(root: Path, files: list[str], lists: dict[str, str]) -> tuple[list[Sequence], list[Skip]]:
     """Return the faces that the lists give, and Skips for lines and pictures that give none."""
     pictures: dict[str, str] = {}
-    skipped, found, named = [], {}, set()
+    skipped, rows, found, named = [], [], {}, set()
     for path in sorted(filter(is_picture, files), key=lambda path: unread_kind(path) is not None):
         if _AUTOMATIC.search(path):
             skipped.append(Skip(path, "other-part", detail="annotated automatically"))
@@ -116,19 +116,21 @@ def _by_lists(root: Path, files: list[str], lists: dict[str, str]) -> tuple[list
             where, key = f"line {line} of {source}", _key(name)
             named.add(key)
             if key not in pictures:
-                skipped.append(Skip(name, "no-match", sequence=key, frames=0, detail=f"{where} names a picture that is not there"))
+                rows.append(Skip(name, "no-match", sequence=key, frames=0, detail=f"{where} names a picture that is not there"))
             elif code not in _CODES or (_CODES[code] and box is None):
                 why = f"codes are 0 to 10, not {code!r}" if code not in _CODES else "face_x to face_height are no box"
-                skipped.append(Skip(pictures[key], "bad-label", sequence=key, detail=f"{where}: {why}"))
+                rows.append(Skip(pictures[key], "bad-label", sequence=key, detail=f"{where}: {why}"))
             elif key in found:
-                skipped.append(Skip(pictures[key], "duplicate", sequence=key, frames=0, detail=f"{where} lists it again"))
+                rows.append(Skip(pictures[key], "duplicate", sequence=key, frames=0, detail=f"{where} lists it again"))
             elif _CODES[code] is None:
-                skipped.append(Skip(pictures[key], "unlabelled", sequence=key, detail=_NO_EXPRESSION))
+                rows.append(Skip(pictures[key], "unlabelled", sequence=key, detail=_NO_EXPRESSION))
                 found[key] = None
             else:
                 found[key] = picture("affectnet", pictures[key], part, _CODES[code], key, box)
+    used = [found[key] for key in sorted(found, key=natural_key) if found[key]]
+    skipped += counted_once(rows, {one.sequence for one in used})
     skipped += [Skip(path, "unlabelled", detail="no list names it") for key, path in pictures.items() if key not in named]
-    return [found[key] for key in sorted(found, key=natural_key) if found[key]], skipped
+    return used, skipped
 
 
 def _key(path: str) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from fer_data.datasets.published import split_notes
 from fer_data.datasets.recognise import wrong_tree
 from fer_data.datasets.tree import stray, walk
-from fer_data.datasets.without_people import picture, read_words
+from fer_data.datasets.without_people import counted_once, picture, read_words
 from fer_data.labels import FER2013_CODES
 from fer_data.pictures.file_kinds import is_picture, unread_kind
 from fer_data.records import Scan, Skip
@@ -59,6 +59,7 @@ def scan(root: Path) -> Scan:
         else:
             _, top, left_px, right, bottom = numbers
             found[key] = picture("expw", pictures[name][0], "", _CODES[words[7]], key, (left_px, top, right - 1, bottom - 1))
+    skipped = counted_once(skipped, found)
     skipped += [Skip(path, "duplicate", detail=f"taken from {first}") for first, *others in pictures.values() for path in others]
     homes = {pictures[name][0].rpartition("/")[0] for name in named & pictures.keys()}
     for path in (paths[0] for name, paths in pictures.items() if name not in named):

@@ -7,8 +7,9 @@ Nobody is invented: `subject` is empty. Labels are read by name or by the code t
 folder in a listing: by alphabet neutral comes before sad and surprise, by code after them.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from fer_data.datasets.copies import one_of_each
@@ -22,7 +23,7 @@ from fer_data.records import Frame, Sequence, Skip
 from fer_data.tables import raw_lines, text_of
 from fer_data.text import natural_key
 
-__all__ = ["PARTS", "digests_of_files", "in_class_folders", "picture", "read_words", "without_duplicates"]
+__all__ = ["PARTS", "counted_once", "digests_of_files", "in_class_folders", "picture", "read_words", "without_duplicates"]
 
 # Names of folders, in lower case -> the part of the split that they hold.
 PARTS = {
@@ -82,6 +83,20 @@ def in_class_folders(
     taken, others = one_of_each(root, places)
     skipped += [Skip(path, "duplicate", "", key, detail=detail) for key, path, detail in others]
     return [picture(dataset, taken[key], *said[key], key) for key in sorted(taken, key=natural_key)], skipped
+
+
+def counted_once(skipped: Iterable[Skip], used: Collection[str]) -> list[Skip]:
+    """Return the Skips of a list's rows so that each face stands for one frame, though several rows name it.
+
+    used   keys of the faces that are used: they are counted there
+    """
+    counted, once = set(used), []
+    for skip in skipped:
+        again = bool(skip.frames) and skip.sequence in counted
+        once.append(replace(skip, frames=0) if again else skip)
+        if skip.frames:
+            counted.add(skip.sequence)
+    return once
 
 
 def without_duplicates(
