@@ -100,6 +100,18 @@ def test_a_truncated_file_never_gives_a_picture(smooth, extension):
             decode_picture(data[: len(data) * tenth // 10], False, "a")
 
 
+def test_what_stands_behind_a_pngs_end_does_not_matter(smooth):
+    """Nor does a whole PNG inside one of its chunks. Seen red: `it is truncated`, for more than 60 bytes; by looking for the mark anywhere,
+    a picture that is cut off counted as whole."""
+    data, thumbnail = encoded(smooth, ".png"), encoded(smooth[:8, :8], ".png")
+    for behind in (bytes(61), bytes(9000), b"IHDR" * 99):
+        assert not cut_short(data + behind)
+        assert np.array_equal(decode_picture(data + behind, False, "a"), decode_picture(data, False, "a"))
+    inside = struct.pack(">I4s", len(thumbnail), b"prVt") + thumbnail + bytes(4)
+    whole = data[:33] + inside + data[33:]                               # behind the header
+    assert not cut_short(whole) and cut_short(whole[:-20])
+
+
 def test_a_thumbnails_end_mark_is_not_the_pictures(smooth):
     """Broken once by looking for the end mark anywhere, and once in the last 4096 bytes only: each took one for the other."""
     data, thumbnail = encoded(smooth, ".jpg"), encoded(smooth[:8, :8], ".jpg")

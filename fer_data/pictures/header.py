@@ -71,11 +71,22 @@ def largest_value(data: bytes) -> int | None:
 def cut_short(data: bytes) -> bool:
     """Say whether a PNG or JPEG lacks its end mark, or a WebP has fewer bytes than it says it has."""
     if data.startswith(_PNG):
-        return b"IEND" not in data[-64:]
+        return not _has_png_end(data)
     if data.startswith(_JPEG):
         return data.find(b"\xff\xd9", jpeg_scan(data)[1]) < 0
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return len(data) < 8 + struct.unpack("<I", data[4:8])[0]
+    return False
+
+
+def _has_png_end(data: bytes) -> bool:
+    """Say whether the chunks of a PNG lead to its end mark: what stands behind it, such as a signature, does not matter."""
+    offset = len(_PNG)
+    while offset + 8 <= len(data):
+        length, kind = struct.unpack(">I4s", data[offset : offset + 8])
+        if kind == b"IEND":
+            return True
+        offset += 12 + length             # length, kind and checksum have 4 bytes each
     return False
 
 
