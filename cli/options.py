@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from fer_data.files import why_unreadable
 from fer_data.text import did_you_mean
 
 __all__ = [
@@ -57,7 +58,8 @@ def _installed(group: str) -> Iterable[str]:
 
 
 class Existing(click.Path):
-    """An existing file or folder; for a missing one the error suggests the closest name, or the command that writes such a one."""
+    """An existing file or folder; for a missing one the error suggests the closest name, or the command that writes such a one; of a
+    link it says where that leads."""
 
     def __init__(self, written_by: str = "", **settings):
         super().__init__(exists=True, path_type=Path, **settings)
@@ -68,7 +70,9 @@ class Existing(click.Path):
             return super().convert(value, param, ctx)
         except click.BadParameter as error:
             path = Path(value)
-            if not path.exists():
+            if path.is_symlink() and not path.exists():
+                error.message = f"{self.name.title()} {str(path)!r} {why_unreadable(path)}."
+            elif not path.exists():
                 near = [one.name for one in path.parent.iterdir()] if os.access(path.parent, os.R_OK) else []
                 writer = f". `{self.written_by}` writes one." if self.written_by else ""
                 error.message = _with(error.message, did_you_mean(path.name, near) or writer)

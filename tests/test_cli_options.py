@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from cli import common, options
 from tests.test_cli import PROGRAMS, commands, run
@@ -130,6 +131,17 @@ def test_an_empty_list_is_refused(option, wanted, given, wrong, tiny_prepared, t
     more = "--set cnn.lr=1,2" if command == "sweep" else ""
     done = run(f"fer-model {command} --data {tiny_prepared} --run {tmp_path}/new {more} {name} '{given}' --dry-run")
     assert done.exit_code == 2 and f"{given!r} {wrong}; leave the option out, or name {wanted}" in done.output
+
+
+@pytest.mark.parametrize(("target", "said"), [("nowhere.csv", "is a link to nowhere.csv, which is not there."),
+                                             ("dang.csv", "is a link to dang.csv, which leads back to itself.")])
+def test_a_link_that_leads_nowhere_is_called_that(target, said, tmp_path):
+    """Seen red: `does not exist (did you mean dang.csv?)`, the very name that was given."""
+    link = tmp_path / "dang.csv"
+    link.symlink_to(target)
+    for command in (["fer-data", "prepare", "folder", str(tmp_path), "out", "--labels", str(link)], ["fer-data", "inspect", str(link)]):
+        done = CliRunner().invoke(PROGRAMS[command[0]], command[1:])
+        assert done.exit_code == 1 and f"{str(link)!r} {said}" in done.output and "mean" not in done.output
 
 
 def test_each_option_says_what_it_does():

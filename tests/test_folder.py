@@ -83,7 +83,7 @@ def test_nothing_is_written_into_the_database(pictures, out):
     """OUT = ROOT was accepted."""
     before = bytes_of(pictures, apart=())
     done = prepare_text(pictures, pictures / out)
-    assert done.exit_code == 1 and "the database is only read; give a folder outside of" in done.stderr
+    assert done.exit_code == 1 and "is only read; give a folder outside of it" in done.stderr
     assert bytes_of(pictures, apart=()) == before
 
 

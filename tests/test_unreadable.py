@@ -14,14 +14,17 @@ from click.testing import CliRunner
 from cli.fer_data import main
 from fer_data import files
 from fer_data.audit.check_split import check_split
+from fer_data.datasets.adapters import ADAPTERS
 from fer_data.datasets.tree import walk
-from fer_data.errors import DatasetError, ImageError, SplitError, UnreadableError
-from fer_data.files import opened, read_file, why_unreadable
+from fer_data.errors import DatasetError, ImageError, ManifestError, SplitError, UnreadableError
+from fer_data.files import opened, read_file, sealed_json, why_unreadable
 from fer_data.labels import classes_of
 from fer_data.pictures.file_kinds import is_picture
 from fer_data.prepare.plan import PrepareConfig, make_plan
 from fer_data.prepare.run import prepare_dataset
+from fer_data.store.folder import MARK, marked
 from fer_data.store.manifest import read_manifest, read_skipped
+from fer_data.store.verify import verify
 from fer_data.text import natural_key
 from fer_model.use.shots import sources
 from tests.test_adapters import OPTIONS, TREES
@@ -65,6 +68,30 @@ def refusing(monkeypatch):
     monkeypatch.setattr(os, "open", _refusing(os.open, refused))
     monkeypatch.setattr(os, "scandir", _refusing(os.scandir, refused))
     return refused.update
+
+
+def test_a_folder_of_ours_that_may_not_be_read_says_so(tiny_prepared, refusing, tmp_path):
+    """Each file in turn; verify goes on with the rest. Seen red: they were not read by files.read_file, and so
+    each ended with `[Errno 13]`, `verify` too."""
+    out = shutil.copytree(tiny_prepared, tmp_path / "out")
+    for name, where in (("shards/00000.json", "00000.h5: reading a shard's record: "), ("manifest.csv", "reading the manifest as text: ")):
+        refusing({out / name: errno.EACCES})
+        assert [problem.startswith(where) for problem in verify(out).problems if f"{out / name} {WHY['denied']}" in problem] == [True]
+        refusing({out / name: 0})
+    refusing({out / "settings.json": errno.EACCES})
+    with pytest.raises(ManifestError, match=r"^reading settings: .*settings.json may not be read \(no permission\)"):
+        read_manifest(out)
+    (out / MARK).write_bytes(sealed_json({"dataset": "tiny"}))
+    refusing({out / MARK: errno.EACCES})
+    with pytest.raises(DatasetError, match=rf"^looking at .*: its {MARK} may not be read \(no permission\)"):
+        marked(out)
+
+
+def test_a_table_of_fer2013_that_is_a_dead_link_is_named(tmp_path):
+    """Seen red: `[Errno 2] No such file or directory`."""
+    (tmp_path / "fer2013.csv").symlink_to("nowhere.csv")
+    with pytest.raises(DatasetError, match=r"reading FER2013 below .*fer2013\.csv is a link to nowhere\.csv, which is not there"):
+        ADAPTERS["fer2013"](tmp_path)
 
 
 def _refusing(real, refused):

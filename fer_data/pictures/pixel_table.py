@@ -8,6 +8,7 @@ The file is gone through once, row by row; what is held is a few bytes a row, ne
 
 import csv
 import hashlib
+import os
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -94,7 +95,8 @@ class PixelTable:
 
 def open_table(path: Path) -> PixelTable:
     """Return the table of a file; one that did not change is gone through once in a process. Raises as PixelTable does."""
-    status = Path(path).stat()
+    with opened(path) as file:
+        status = os.fstat(file.fileno())
     return _table(Path(path), status.st_mtime_ns, status.st_size)
 
 

@@ -112,7 +112,7 @@ def plan_join(folders: Sequence[Path], out: Path, n_folds: int = 10, fold_rule: 
     _refuse_shared(names)
     name = "+".join(sorted(names))
     for part in parts:
-        check_out(name, part.path, out)
+        check_out(name, part.path, out, _DOING)
     rows = pd.concat(manifests, ignore_index=True)
     pairs = list(zip(rows["dataset"], rows["subject"], strict=True))
     joined = {pair: joined_id(*pair) for pair in dict.fromkeys(pairs)}
@@ -144,7 +144,7 @@ def join(plan: JoinPlan, progress: Progress = lambda done, total: None) -> Summa
     work = Work()
     hashes: dict[str, str] = {}                                          # shard of the whole -> sha256
     with ExitStack() as stack:
-        stack.enter_context(only_writer(plan.name, plan.parts[0].path, out))
+        stack.enter_context(only_writer(plan.name, plan.parts[0].path, out, _DOING))
         for part in plan.parts:
             for shard in sorted(part.settings["shards"]):
                 record = _copied(plan, part, shard, shards.shard_name(len(hashes)), work)

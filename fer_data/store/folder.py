@@ -18,11 +18,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from fer_data.errors import BusyError, DatasetError
+from fer_data.errors import BusyError, DatasetError, UnreadableError
 from fer_data.files import (
     is_part,
     make_folder,
     occupied,
+    read_file,
     remove_durably,
     reported,
     sealed_json,
@@ -45,19 +46,22 @@ _WRITTEN = (
 )
 
 
-def check_out(dataset: str, root: Path, out: Path) -> None:
-    """Raise DatasetError unless `out` is new, empty, or a folder that was prepared from the same database; writes nothing."""
-    root, out = Path(root), Path(out)
+def check_out(dataset: str, root: Path, out: Path, doing: str = "") -> None:
+    """Raise DatasetError unless `out` is new, empty, or a folder that was prepared from the same database; writes nothing.
+
+    `doing` begins the sentence; without it the database is being prepared.
+    """
+    root, out, doing = Path(root), Path(out), doing or f"preparing {dataset}"
     if root.resolve() in (out.resolve(), *out.resolve().parents):
-        raise DatasetError(f"preparing {dataset}: the database is only read; give a folder outside of {root}, got {out}")
+        raise DatasetError(f"{doing}: {root} is only read; give a folder outside of it, got {out}")
     if (out / MARK).is_file():
         held = marked(out)
         if held != dataset:
-            raise DatasetError(f"preparing {dataset} into {out}: it holds {held}; give another folder, or remove this one first")
+            raise DatasetError(f"{doing} into {out}: it holds {held}; give another folder, or remove this one first")
         return
     # a run may have ended before it left its mark
     if problem := occupied(out, f"the {MARK} of an earlier run", lambda path: path.name in (_LOCK, _OWNER) or is_part(path, _OWNER, MARK)):
-        raise DatasetError(f"preparing {dataset}: {problem}")
+        raise DatasetError(f"{doing}: {problem}")
 
 
 def refuse_own_file(doing: str, to: Path, but: Collection[str] = ()) -> None:
@@ -72,22 +76,23 @@ def refuse_own_file(doing: str, to: Path, but: Collection[str] = ()) -> None:
 
 
 def marked(out: Path) -> str:
-    """Return which database the mark names. Raises DatasetError if there is none, or if it is damaged."""
+    """Return which database the mark names. Raises DatasetError if there is none, if it cannot be read, or if it is damaged."""
     try:
-        return str(unseal((out / MARK).read_bytes())["dataset"])
-    except FileNotFoundError as error:
-        raise DatasetError(f"looking at {out}: there is no {MARK} of an earlier run") from error
+        return str(unseal(read_file(out / MARK))["dataset"])
+    except UnreadableError as error:
+        why = f"its {MARK} {error.why}" if os.path.lexists(out / MARK) else f"there is no {MARK} of an earlier run"
+        raise DatasetError(f"looking at {out}: {why}") from error
     except (ValueError, KeyError) as error:
         raise DatasetError(f"looking at {out}: its {MARK} is damaged ({error}); prepare into another folder") from error
 
 
 @contextmanager
-def only_writer(dataset: str, root: Path, out: Path) -> Iterator[None]:
+def only_writer(dataset: str, root: Path, out: Path, doing: str = "") -> Iterator[None]:
     """Hold a folder for one database and one run: checked, locked, marked, rid of left-overs. The lock goes with its process.
 
     Raises DatasetError as check_out does, BusyError if another process writes there; nothing is changed then.
     """
-    check_out(dataset, root, out)
+    check_out(dataset, root, out, doing)
     make_folder(out)
     lock = FileLock(out / _LOCK)
     with reported("locking", out / _LOCK):
@@ -97,7 +102,7 @@ def only_writer(dataset: str, root: Path, out: Path) -> Iterator[None]:
             raise BusyError(f"preparing into {out}: {_owner(out)} is writing there already") from error
     try:
         write_json_atomically(out / _OWNER, {"process": os.getpid()})
-        check_out(dataset, root, out)  # again, now that nobody else can change it
+        check_out(dataset, root, out, doing)  # again, now that nobody else can change it
         if not (out / MARK).is_file():
             write_bytes_atomically(out / MARK, sealed_json({"dataset": dataset}))
         _remove_parts(out)

@@ -21,10 +21,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fer_data.errors import ManifestError
+from fer_data.errors import ManifestError, UnreadableError
 from fer_data.files import (
     growing,
     parse_object,
+    read_file,
     remove_durably,
     reported,
     sealed_json,
@@ -269,10 +270,17 @@ def _written(doing: str, path: Path, sha256: Callable[[dict], str]) -> bytes:
     if not path.is_file():
         raise ManifestError(f"{doing}: there is no {path}; `fer-data prepare` writes one when all else is done")
     wanted = sha256(read_settings(path.parent))  # refuses another schema version first, with both numbers
-    data = path.read_bytes()
+    data = _bytes(doing, path)
     if sha256_of_bytes(data) != wanted:
         raise ManifestError(f"{doing}: {path} is not the one that settings.json was written with; run `fer-data prepare` again")
     return data
+
+
+def _bytes(doing: str, path: Path) -> bytes:
+    try:
+        return read_file(path)
+    except UnreadableError as error:
+        raise ManifestError(f"{doing}: {error}") from error
 
 
 def read_settings(out: Path) -> dict:
@@ -283,7 +291,7 @@ def read_settings(out: Path) -> dict:
     doing, path = "reading settings", Path(out) / "settings.json"
     if not path.is_file():
         raise ManifestError(f"{doing}: there is no {path}; `fer-data prepare` writes one")
-    data = path.read_bytes()
+    data = _bytes(doing, path)
     try:
         version = parse_object(data).get("schema_version")
         if version != SCHEMA_VERSION:

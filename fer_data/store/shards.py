@@ -25,8 +25,17 @@ from typing import TypedDict
 import h5py
 import numpy as np
 
-from fer_data.errors import ShardError
-from fer_data.files import parse_object, sealed_json, sha256_of_bytes, sha256_of_file, unseal, why_unreadable, write_bytes_atomically
+from fer_data.errors import ShardError, UnreadableError
+from fer_data.files import (
+    parse_object,
+    read_file,
+    sealed_json,
+    sha256_of_bytes,
+    sha256_of_file,
+    unseal,
+    why_unreadable,
+    write_bytes_atomically,
+)
 from fer_data.schema import read
 
 __all__ = ["SHARD_VERSION", "ShardRecord", "shard_name", "write_shard", "read_record", "known_record", "kept_record", "row_sha256",
@@ -95,12 +104,16 @@ def row_sha256(values: np.ndarray) -> list[str]:
 def read_record(folder: Path, name: str) -> ShardRecord | None:
     """Return the record of a finished shard, or None where there is none (never written, or interrupted).
 
-    Raises ShardError if the record is damaged or of another version; both version numbers are named.
+    Raises ShardError if the record cannot be read, is damaged or of another version; both version numbers are named.
     """
     path = (folder / name).with_suffix(".json")
     if not path.is_file():
         return None
-    data, doing = path.read_bytes(), "reading a shard's record"
+    doing = "reading a shard's record"
+    try:
+        data = read_file(path)
+    except UnreadableError as error:
+        raise ShardError(f"{doing}: {error}") from error
     try:
         version = parse_object(data).get("shard_version")
         if version != SHARD_VERSION:
