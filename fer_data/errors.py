@@ -70,7 +70,7 @@ class UnreadableError(FerError):
 
 
 class StorageError(FerError):
-    """The file system refused a change: no space, no permission, a fault of the disk."""
+    """A file is not written there: no space, no permission, a fault of the disk, or it would replace a file of a run or prepared folder."""
 
 
 @contextmanager

@@ -6,8 +6,9 @@ import pytest
 from click.testing import CliRunner
 
 from cli import fer_data, fer_model
-from fer_model.errors import ConfigError
-from fer_model.runs.own_files import refuse_own_file
+from fer_data.errors import StorageError
+from fer_data.store.own_files import WEIGHTS, refuse_own_file
+from fer_model.config import STAGES_OF
 from tests.trees import bytes_of
 
 _OURS = ("config.json", "predictions.csv", "log.jsonl", "result.json", "cnn.safetensors", "gan.safetensors", "checkpoints/gan.json")
@@ -54,11 +55,11 @@ def test_other_names_in_a_run_and_these_names_elsewhere_are_free(fold, tmp_path)
     """Seen red: the check for config.json away; a link in the run followed, as if what it leads to were replaced."""
     for free in (fold / "holiday.csv", Path("predictions.csv"), Path("runs/predictions.csv")):
         refuse_own_file("writing", free)
-    refuse_own_file("writing", fold / "model.onnx", ("model.onnx",))
+    refuse_own_file("writing", fold / "model.onnx", but=fold / "model.onnx")
     (tmp_path / "link").symlink_to(fold)
     (fold / "judged.json").symlink_to(tmp_path / "elsewhere.json")
     for ours in (Path("link/predictions.csv"), fold / "judged.json", fold / "model.onnx", fold / "samples"):
-        with pytest.raises(ConfigError, match="it is a file of the run"):
+        with pytest.raises(StorageError, match="it is a file of the run"):
             refuse_own_file("writing", ours)
 
 
@@ -69,3 +70,47 @@ def test_the_report_does_not_replace_a_file_of_the_prepared_folder(tmp_path, nam
     (tmp_path / "fer-data.json").write_text("{}")
     done = CliRunner().invoke(fer_data.main, ["report", str(tmp_path), "-o", str(tmp_path / name)])
     assert done.exit_code == 1 and f"it is a file of the prepared folder {tmp_path}; give another name" in done.output, done.output
+
+
+@pytest.fixture
+def prepared(fold):
+    """A prepared folder beside the run, and a folder of runs with the table of a sweep, as far as their names go."""
+    for name in ("fer-data.json", "manifest.csv", "manifest.parquet", "settings.json", "shards/00000.h5", "report.html", "card.md"):
+        Path("p", name).parent.mkdir(parents=True, exist_ok=True)
+        Path("p", name).write_text("{}")
+    for name in ("sweep.json", "shortcut.json", "fold0/card.md", "fold1/config.json"):
+        Path("runs", name).parent.mkdir(exist_ok=True)
+        Path("runs", name).write_text("{}")
+    return Path("p")
+
+
+@pytest.mark.parametrize("words", [
+    "report other -o runs/fold0/predictions.csv", "report other -o p/report.html", "card other -o runs/fold0", "card other -o p",
+    "report p -o runs/sweep.json",
+])
+def test_a_command_of_fer_data_leaves_runs_and_other_prepared_folders_alone(prepared, words):
+    """Seen red: names of prepared folders alone, and the usual name let through in every folder: nothing said of the file."""
+    before = bytes_of(Path())
+    Path("other").mkdir()
+    done = CliRunner().invoke(fer_data.main, words.split())
+    assert done.exit_code == 1 and "; give another name" in done.output, done.output
+    assert bytes_of(Path()) == before
+
+
+@pytest.mark.parametrize("words", [
+    "predict runs/fold0 me.png --format csv -o p/manifest.csv", "predict runs/fold0 me.png --format csv -o p/shards/00000.h5",
+    "export runs/fold0 --format safetensors -o runs/fold1/model.safetensors", "card runs/fold0 -o p/settings.json",
+    "card runs/fold0 -o p/card.md", "card runs -o runs/fold0/card.md", "card runs/fold0 -o runs/sweep.json",
+    "predict runs/fold0 me.png --format csv -o runs/shortcut.json", "report runs/fold0 -o p",
+])
+def test_a_command_of_fer_model_leaves_prepared_folders_and_tables_of_runs_alone(prepared, words):
+    """Seen red: names of runs alone: nothing said of the file."""
+    before = bytes_of(Path())
+    done = CliRunner().invoke(fer_model.main, words.split())
+    assert done.exit_code == 1 and "; give another name" in done.output, done.output
+    assert bytes_of(Path()) == before
+
+
+def test_the_weights_of_all_stages_are_a_runs_own():
+    """fer_data cannot ask which stages there are. Seen red: one name away."""
+    assert {f"{stage}.safetensors" for stage in {"judges", *(stage for stages in STAGES_OF.values() for stage in stages)}} == {*WEIGHTS}

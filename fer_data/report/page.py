@@ -21,8 +21,8 @@ from fer_data.report import content, pictures
 from fer_data.report.figures import heat_table, histogram
 from fer_data.report.measures import REASONS, Limits, examine, limits_of
 from fer_data.report.template import render_page
-from fer_data.store.folder import refuse_own_file
 from fer_data.store.manifest import read_manifest, read_settings, read_skipped
+from fer_data.store.own_files import refuse_own_file
 
 __all__ = ["MOST_BYTES", "MOST_FACES", "ReportSummary", "write_report"]
 
@@ -54,12 +54,12 @@ class ReportSummary:
 def write_report(out: Path, to: Path | None = None, faces: bool = True) -> ReportSummary:
     """Write the report of a prepared folder to `to` (default: report.html in the folder) and return what it holds.
 
-    Raises ManifestError or ShardError if the folder is not whole, DatasetError if `to` is another file of a prepared folder,
-    StorageError if the page cannot be written.
+    Raises ManifestError or ShardError if the folder is not whole, StorageError if the page cannot be written, or if `to` is another
+    file of a prepared folder or of a run.
     """
     out = Path(out)
     to = Path(to) if to is not None else out / "report.html"
-    refuse_own_file("writing a report", to, ("report.html",))
+    refuse_own_file("writing a report", to, but=out / "report.html")
     frame, settings, skipped = read_manifest(out), read_settings(out), read_skipped(out)
     people = are_known(frame["subject"])
     if not people:

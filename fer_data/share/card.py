@@ -21,6 +21,7 @@ from fer_data.share import words
 from fer_data.share.croissant import describe
 from fer_data.share.terms import Terms, terms_of
 from fer_data.store.manifest import COLUMNS, read_manifest, read_settings, read_skipped
+from fer_data.store.own_files import refuse_own_file
 from fer_data.text import counted, escape, paragraphs, table
 
 __all__ = ["CARD", "CROISSANT", "CardSummary", "write_card"]
@@ -49,10 +50,12 @@ def write_card(out: Path, to: Path | None = None) -> CardSummary:
     """Write card.md and croissant.json into `to` (default: the prepared folder).
 
     Raises ManifestError if the folder is not whole, ShardError if a shard is gone or not of the size that was written (its bytes are not
-    read), StorageError if they cannot be written.
+    read), StorageError if they cannot be written, or are files of a run or of another prepared folder.
     """
     out = Path(out)
     to = out if to is None else Path(to)
+    for name in (CARD, CROISSANT):
+        refuse_own_file("writing a card", to / name, but=out / name)
     frame, settings, skipped = read_manifest(out), read_settings(out), read_skipped(out)
     refuse_unknown(f"writing a card of {out}", frame["subject"], "a card promises folds by person; `fer-data report` shows what is there")
     terms = terms_of(settings)

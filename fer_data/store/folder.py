@@ -13,7 +13,6 @@ import json
 import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -33,7 +32,7 @@ from fer_data.files import (
     write_json_atomically,
 )
 
-__all__ = ["MARK", "check_out", "marked", "only_writer", "refuse_own_file", "remove_surplus"]
+__all__ = ["MARK", "OWN_FILES", "check_out", "marked", "only_writer", "remove_surplus"]
 
 MARK = "fer-data.json"
 _LOCK, _OWNER = ".lock", ".lock.json"
@@ -44,6 +43,7 @@ _WRITTEN = (
     "croissant.json",
     *(f"shards/{name}" for name in _SHARDS), "cache/landmarks/??/*.json",
 )
+OWN_FILES = (*_WRITTEN, _LOCK)        # patterns, of paths from the prepared folder on
 
 
 def check_out(dataset: str, root: Path, out: Path, doing: str = "") -> None:
@@ -62,17 +62,6 @@ def check_out(dataset: str, root: Path, out: Path, doing: str = "") -> None:
     # a run may have ended before it left its mark
     if problem := occupied(out, f"the {MARK} of an earlier run", lambda path: path.name in (_LOCK, _OWNER) or is_part(path, _OWNER, MARK)):
         raise DatasetError(f"{doing}: {problem}")
-
-
-def refuse_own_file(doing: str, to: Path, but: Collection[str] = ()) -> None:
-    """Raise DatasetError if `to` is, or will be, a file of the prepared folder in which it lies.
-
-    `doing` begins the sentence; `but`: names that the command itself is there to write.
-    """
-    folder = Path(os.path.realpath(Path(to).parent))                     # a link of this name is replaced, not what it leads to
-    prepared, name = (folder.parent, f"{folder.name}/{Path(to).name}") if folder.name == "shards" else (folder, Path(to).name)
-    if (prepared / MARK).is_file() and any(fnmatchcase(name, own) for own in (*_WRITTEN, _LOCK) if own not in but):
-        raise DatasetError(f"{doing} to {to}: it is a file of the prepared folder {prepared}; give another name")
 
 
 def marked(out: Path) -> str:

@@ -17,6 +17,7 @@ from fer_data.faces.landmarks.none import NO_POINTS
 from fer_data.files import make_folder, sha256_of_file, write_bytes_atomically
 from fer_data.people import people_text
 from fer_data.share.terms import Terms, terms_of
+from fer_data.store.own_files import refuse_own_file
 from fer_data.text import counted, escape, listed, paragraphs, percent, table
 from fer_model.config import STAGES_OF, SYNTHESISERS
 from fer_model.errors import RunError
@@ -37,7 +38,6 @@ from fer_model.runs.faces import how_framed
 from fer_model.runs.fold_runs import FoldRun
 from fer_model.runs.folder import RunFolder
 from fer_model.runs.methods import Method, gather
-from fer_model.runs.own_files import refuse_own_file
 
 __all__ = ["CARD", "CardSummary", "write_card"]
 
@@ -78,12 +78,12 @@ class CardSummary:
 def write_card(path: Path, out: Path | None = None) -> CardSummary:
     """Write the card of a run, or of the folds of one method, to `out` (default: card.md in the folder).
 
-    Raises ConfigError if `out` is another file of a run, RunError if the folder holds no run, none that is complete, or runs of
-    several methods.
+    Raises StorageError if `out` is another file of a run or of a prepared folder, RunError if the folder holds no run, none that
+    is complete, or runs of several methods.
     """
     path = Path(path)
     out = path / CARD if out is None else Path(out)
-    refuse_own_file("writing a card", out, (CARD,))
+    refuse_own_file("writing a card", out, but=path / CARD)
     method = _method(path)
     title = f"{method.label} on {database_name(method)}"
     make_folder(out.parent)

@@ -19,6 +19,7 @@ from fer_data.files import json_bytes, make_folder, parse_object, write_bytes_at
 from fer_data.report.content import PAPER
 from fer_data.report.figures import heat_level
 from fer_data.report.template import render_page
+from fer_data.store.own_files import refuse_own_file
 from fer_data.text import counted, listed, percent
 from fer_model.errors import RunError
 from fer_model.evaluate.figures import REPLICATES, UNITS, Evaluation, no_interval
@@ -81,9 +82,13 @@ class ReportSummary:
 def write_report(runs: Sequence[str | Path], out: str | Path, faces: bool = True) -> ReportSummary:
     """Write report.html, report.md and report.json into `out`, which is made if it is missing.
 
-    Raises RunError if a folder holds no run, if no run is complete, or if what a run left cannot be read.
+    Raises StorageError if one of them is a file of a prepared folder, RunError if a folder holds no run, if no run is complete, or
+    if what a run left cannot be read.
     """
-    methods, out = gather(runs), Path(out)
+    out = Path(out)
+    for name in ("report.html", "report.md", "report.json"):
+        refuse_own_file("writing a report", out / name)
+    methods = gather(runs)
     figures = [one for method in methods for seed in method.seeds if (one := figures_of(method, seed)) is not None]
     if not figures:
         raise RunError(f"reporting on {methods[0].runs[0].path if methods else 'no run'}: no run is complete; train one to its end first")

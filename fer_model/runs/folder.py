@@ -44,6 +44,7 @@ from fer_data.files import (
     unfinished_in,
     write_json_atomically,
 )
+from fer_data.store.own_files import CONFIG, EXPORTS, RUN_FILES, RUN_LOCK, WEIGHTS
 from fer_data.text import natural_key
 from fer_model.config import TrainConfig, from_json
 from fer_model.data.fold import Fold, Prepared, people_in
@@ -51,7 +52,6 @@ from fer_model.engine import checkpoint, distributed
 from fer_model.errors import ConfigError, RunError
 from fer_model.runs.differences import first_difference, used
 from fer_model.runs.faces import faces_of
-from fer_model.runs.own_files import CONFIG, EXPORTS, LOCK, OWN_FILES, WEIGHTS
 from fer_model.runs.predictions import read_predictions
 
 __all__ = ["RunFolder", "code_version", "locked", "other_folds", "runs_below", "runs_in"]
@@ -103,8 +103,8 @@ def locked(path: Path):
         yield
         return
     make_folder(path)
-    lock = filelock.FileLock(path / LOCK)
-    with reported("locking", path / LOCK):
+    lock = filelock.FileLock(path / RUN_LOCK)
+    with reported("locking", path / RUN_LOCK):
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout as error:
@@ -201,7 +201,7 @@ class RunFolder:
 
     def refuse_strangers(self) -> None:
         """Raise RunError if the folder holds something and no run."""
-        if not self.config.is_file() and (problem := occupied(self.path, "a run", lambda path: path.name == LOCK)):
+        if not self.config.is_file() and (problem := occupied(self.path, "a run", lambda path: path.name == RUN_LOCK)):
             raise RunError(f"starting a run: {problem}")
 
     def refuse_other_data(self, prepared: Prepared, anew: str) -> None:
@@ -247,12 +247,12 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove every file of a run, the marks of completeness first; leave what is not a run's."""
-        for name in OWN_FILES[:1]:
+        for name in RUN_FILES[:1]:
             (self.path / name).unlink(missing_ok=True)
         for name in WEIGHTS:
             (self.path / name).unlink(missing_ok=True)
             checkpoint.remove(self.checkpoints, name.removesuffix(".safetensors"))
-        for name in OWN_FILES[1:]:
+        for name in RUN_FILES[1:]:
             (self.path / name).unlink(missing_ok=True)
         for sheet in self.sheets.glob("step-*.png"):
             sheet.unlink()

@@ -18,6 +18,7 @@ import numpy as np
 from fer_data.files import growing, make_folder, reported, write_bytes_atomically
 from fer_data.pictures.file_kinds import is_clip
 from fer_data.pictures.video import require_av
+from fer_data.store.own_files import refuse_own_file
 from fer_model.errors import ConfigError
 from fer_model.use.prediction import FacePrediction, Prediction
 from fer_model.use.shots import Sources
@@ -209,7 +210,8 @@ def _film(out: Path) -> Iterator[_Film]:
 def open_annotator(out: Path | None, seen: Sources) -> Iterator[Annotator]:
     """Yield what draws predictions; None: nothing does. A clip that is not finished is removed after an error.
 
-    Raises ConfigError if `out` does not fit what is looked at, or would replace it.
+    Raises ConfigError if `out` does not fit what is looked at, or would replace it; StorageError if a file of a run or of a prepared
+    folder would be replaced.
     """
     if out is None:
         yield _Nothing()
@@ -236,6 +238,7 @@ def _refuse_misfit(out: Path, seen: Sources) -> None:
         if not out.is_dir() and out.suffix.lower() in (*PICTURES, ".mp4"):
             raise ConfigError(f"{doing}: a folder is looked at, so a folder is needed, not a *{out.suffix}")
         for source in seen.files:
+            refuse_own_file("drawing what was found", out / _name_in_folder(source))
             if len(os.fsencode(name := Path(_name_in_folder(source)).name)) > _NAME_BYTES:
                 raise ConfigError(f"{doing}: a name has at most {_NAME_BYTES} bytes, {name} has {len(os.fsencode(name))}; rename {source}")
         return

@@ -24,11 +24,11 @@ from torch import Tensor, nn
 from fer_data.faces.landmarks.none import NO_POINTS
 from fer_data.faces.views import VIEW_SIZE
 from fer_data.files import write_bytes_atomically
+from fer_data.store.own_files import refuse_own_file
 from fer_model.config import to_json
 from fer_model.engine import checkpoint
 from fer_model.errors import RunError
 from fer_model.networks import to_input_size
-from fer_model.runs.own_files import EXPORTS, refuse_own_file
 from fer_model.runs.trained import TrainedRun, load_run
 from fer_model.stages.registry import STAGES
 from fer_model.use.recipe import CONFIG_KEY, KEY, LARGEST_BATCH, Recipe, recipe_of_run, require_onnx
@@ -86,17 +86,18 @@ def _predicting(trained: TrainedRun) -> dict[str, nn.Module]:
 def export(run: str | Path, form: str = "onnx", out: str | Path | None = None) -> Exported:
     """Write a run's network to `out` (None: model.onnx or model.safetensors in the run folder).
 
-    Raises ConfigError if `out` is another file of a run, RunError if the run predicts nothing or is not complete, if a package is
-    missing, or if the graph does not compute what torch computes; nothing is written then.
+    Raises StorageError if `out` is another file of a run or of a prepared folder, RunError if the run predicts nothing or is not
+    complete, if a package is missing, or if the graph does not compute what torch computes; nothing is written then.
     """
     if form not in FORMATS:
         raise RunError(f"exporting {run}: unknown format {form!r}; choose {' or '.join(FORMATS)}")
     if form == "onnx":
         require_onnx("onnx", "onnxscript", "onnxruntime")
-    out = Path(out or Path(run) / f"model.{form}")
+    usual = Path(run) / f"model.{form}"
+    out = Path(out or usual)
     if out.suffix.lower() != f".{form}":
         raise RunError(f"exporting {run}: the file must be named *.{form}, got {out.name}")
-    refuse_own_file(f"exporting {run}", out, EXPORTS)
+    refuse_own_file(f"exporting {run}", out, but=usual)
     trained = load_run(run, "cpu")
     if trained.config.method == "pretrain":
         raise RunError(f"exporting {run}: a run of pretrain predicts nothing; take one that started from it")

@@ -14,9 +14,9 @@ from itertools import islice
 from pathlib import Path
 
 from fer_data.pictures.file_kinds import is_clip
+from fer_data.store.own_files import refuse_own_file
 from fer_data.text import counted, listed
 from fer_model.errors import ConfigError
-from fer_model.runs.own_files import refuse_own_file
 from fer_model.use.annotate import open_annotator
 from fer_model.use.prediction import Prediction
 from fer_model.use.prediction_files import open_writer
@@ -167,7 +167,7 @@ def _told(shots: Iterator[Shot], total: int | None, tick: Tick) -> Iterator[Shot
 
 
 def _refuse_replacing(request: Request, seen: Sources) -> None:
-    """Raise ConfigError if what is written would replace what is looked at, or a file of a run."""
+    """Raise ConfigError if what is written would replace what is looked at, StorageError if a file of a run or of a prepared folder."""
     for out in filter(None, (request.out, request.annotate)):
         refuse_own_file("writing predictions", out)
     files = {os.path.realpath(seen.root / name) for name in seen.files}

@@ -24,11 +24,11 @@ from torch import Tensor
 from fer_data.faces.finder import align_files
 from fer_data.files import write_bytes_atomically
 from fer_data.store.loader import open_views, virtual_views
+from fer_data.store.own_files import refuse_own_file
 from fer_data.text import unknown
 from fer_model.data.fold import Fold, people_of
 from fer_model.engine.randomness import stream
 from fer_model.errors import ConfigError, RunError
-from fer_model.runs.own_files import refuse_own_file
 from fer_model.runs.trained import TrainedRun, load_run
 from fer_model.stages.classifier import centre_inputs
 from fer_model.stages.judges import cells_seen
@@ -90,7 +90,8 @@ def transfer(
     """Draw what is asked for and write it to `out` (None: into the run folder).
 
     `data`: the prepared folder, if it no longer lies where the run says; without it there are no real faces on top, and
-    no edits. Raises ConfigError, RunError and children of FerError for sources without a face; nothing is written then.
+    no edits. Raises StorageError if `out` is a file of a run or of a prepared folder, ConfigError, RunError and other children of
+    FerError for sources without a face; nothing is written then.
     """
     trained = load_run(run, device)
     generator = trained.generator_for("drawing a sheet")
