@@ -15,12 +15,11 @@ from pathlib import Path
 from fer_data.field_comments import fields_of
 from fer_data.text import either
 from fer_model.config import PRESETS, STAGES_OF, TrainConfig, shown, to_lines
+from fer_model.runs.differences import set_otherwise, told_settings
 from fer_model.settings import ELSEWHERE, configure, kinds, other_budget, parts_used, sections, values_of, words_of
 
 __all__ = ["Setting", "Settings", "describe", "differences", "name_suffix", "of_layers", "of_run", "settings_of", "to_yaml"]
 
-# They say which run it is, or follow from the data.
-_NO_SETTING = {"preset", "method", "fold", "init", "tested", "network.channels", "own.network", "own.sha256"}
 _IN_NAME = {"fold_rule", "fold_seed", "seed", "selection", "head.variant", "timm.arch"}    # a run's name has words for them
 _LONGEST_SUFFIX = 60                  # characters
 
@@ -136,8 +135,7 @@ def _in_yaml(value) -> str:
 
 def differences(config: TrainConfig) -> dict[str, tuple[object, object]]:
     """Return the settings that differ from the preset: key -> (value, the preset's). A budget that gave way to another is none."""
-    mine, theirs = values_of(config), values_of(PRESETS.get(config.preset, TrainConfig()))
-    found = {key: (mine[key], theirs[key]) for key in mine if key not in _NO_SETTING and mine[key] != theirs[key]}
+    found = set_otherwise(values_of(config), values_of(PRESETS.get(config.preset, TrainConfig())))
     return {key: pair for key, pair in found.items() if pair[0] is not None or other_budget(key) not in found}
 
 
@@ -170,5 +168,4 @@ def describe(config: TrainConfig, changed: Mapping[str, tuple[object, object]]) 
 
     `changed` is that of `differences`, before budgets and precision were resolved.
     """
-    told = ", ".join(f"{key} {shown(value)} (preset: {shown(was)})" for key, (value, was) in changed.items())
-    return [f"preset {config.preset}, {f'changed: {told}' if told else 'nothing changed'}", *to_lines(config)]
+    return [f"preset {config.preset}, {f'changed: {told_settings(changed)}' if changed else 'nothing changed'}", *to_lines(config)]

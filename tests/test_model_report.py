@@ -31,6 +31,7 @@ from fer_model.report.sentences import sentence_of_difference, sentence_pooled
 from fer_model.runs.differences import from_preset
 from fer_model.runs.methods import gather
 from fer_model.runs.predictions import predictions_frame, read_predictions, write_predictions
+from fer_model.settings_text import differences
 
 spec = importlib.util.spec_from_file_location("model_runs", Path(__file__).with_name("model_runs.py"))
 runs = importlib.util.module_from_spec(spec)
@@ -706,6 +707,15 @@ def test_preset_paper_with_other_settings_is_not_preset_paper(tmp_path, method, 
     found = [one for one in report["paper"][0]["caveats"] if "preset paper" in one]
     assert found == ([f"{name}: not as in preset paper: {said}."] if said else [])
     assert dict(page_rows(report)).get("Settings that differ from the preset", "") == said and said in page.text
+
+
+def test_a_run_and_its_report_say_the_same_of_a_preset_but_for_what_makes_no_figure():
+    """A method has several seeds, and judges take no part in training. Seen red: `counts` away, or never called."""
+    smoke = preset("smoke")
+    config = replace(smoke, seed=1, precision="bf16", judges=replace(smoke.judges, lr=0.5))
+    precision = {"precision": ("bf16", smoke.precision)}
+    assert differences(config) == {"seed": (1, 0), **precision, "judges.lr": (0.5, smoke.judges.lr)}
+    assert from_preset(asdict(resolve_budgets(config, 90)), 90) == precision != {}
 
 
 def test_what_follows_is_no_change_of_a_preset():

@@ -17,7 +17,7 @@ from fer_model.config import shown
 from fer_model.evaluate.figures import REPLICATES, no_interval
 from fer_model.evaluate.pooled import SeedFigures
 from fer_model.report.paper import ROWS_HERE, PaperTable, table_of
-from fer_model.runs.differences import from_preset, variant_of
+from fer_model.runs.differences import from_preset, told_settings, variant_of
 from fer_model.runs.faces import how_framed
 from fer_model.runs.fold_runs import FoldRun, is_fold
 from fer_model.runs.methods import Method, difference
@@ -353,8 +353,7 @@ def _faces(method: Method) -> str:
 
 def _changed(method: Method) -> str:
     """Return the settings in which a method differs from its preset, with the preset's; "" if there are none."""
-    found = from_preset(method.config, int(method.content["n_train"]))
-    return ", ".join(f"{name} {shown(value)} (preset: {shown(was)})" for name, (value, was) in found.items())
+    return told_settings(from_preset(method.config, int(method.content["n_train"])))
 
 
 def _options(method: Method) -> str:

@@ -4,16 +4,17 @@ In:  configurations as config.json holds them: an object with an object for each
 Out: fields by name, such as `head.dropout`, with their values. A field that is missing counts as one that is None.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
-from fer_model.config import PRESETS, STAGES_OF, TrainConfig, resolve_budgets
+from fer_model.config import PRESETS, STAGES_OF, TrainConfig, resolve_budgets, shown
 from fer_model.settings import parts_used
 
-__all__ = ["first_difference", "flat", "from_preset", "idle_stages", "of_method", "used", "variant_of"]
+__all__ = ["first_difference", "flat", "from_preset", "idle_stages", "of_method", "set_otherwise", "told_settings", "used", "variant_of"]
 
 _BUDGETS = ("kimg", "epochs")         # they follow from the number of training faces, which differs between folds
 # They say which run it is, or follow from the data.
-_NO_SETTING = ("preset", "method", "fold", "init", "tested", "seed", "network.channels", "own.network", "own.sha256")
+_NO_SETTING = ("preset", "method", "fold", "init", "tested", "network.channels", "own.network", "own.sha256")
 # Settings that make a method another one than its name says, where they are not what they are without being asked for.
 _OWN = ("head.variant", "head.encoder_lr", "cnn.members", "cnn.balanced", "cnn.confusion", "cnn.identity_swap")
 _ALL_STAGES = {stage for method in STAGES_OF for stage in parts_used(method)}
@@ -65,22 +66,43 @@ def of_method(config: dict) -> dict[str, object]:
     return {name: value for name, value in own.items() if name.rpartition(".")[2] not in _BUDGETS}
 
 
+def set_otherwise(
+    mine: Mapping[str, object], preset: Mapping[str, object], counts: Callable[[str], bool] = lambda name: True
+) -> dict[str, tuple[object, object]]:
+    """Return the settings that differ from a preset's: name -> (value, the preset's), in the order of `mine`.
+
+    Both are fields by name. What says which run it is, or follows from the data, is no setting; of the others those that `counts` says.
+    A field that one of the two lacks does not count: a run of before had none of it.
+
+    >>> set_otherwise({"seed": 1, "fold": 2, "gan.lr": 0.5}, {"seed": 0, "fold": 0, "gan.lr": 0.1}, lambda name: name != "seed")
+    {'gan.lr': (0.5, 0.1)}
+    """
+    both = {name: (mine[name], preset[name]) for name in mine if name in preset and name not in _NO_SETTING and counts(name)}
+    return {name: pair for name, pair in both.items() if pair[0] != pair[1]}
+
+
+def told_settings(found: Mapping[str, tuple[object, object]]) -> str:
+    """Return what set_otherwise found, for people; "" if that is nothing.
+
+    >>> told_settings({"gan.lr": (1e-4, 2e-4), "gan.kimg": (5.0, None)})
+    'gan.lr 1e-4 (preset: 2e-4), gan.kimg 5 (preset: none)'
+    """
+    return ", ".join(f"{name} {shown(value)} (preset: {shown(was)})" for name, (value, was) in found.items())
+
+
 def from_preset(config: dict, n_train: int) -> dict[str, tuple[object, object]]:
-    """Return the settings of what is trained that differ from the run's preset, as this program has it: name -> (value, the preset's).
+    """Return the settings of what makes a run's figures that differ from its preset, as this program has it: name -> (value, the preset's).
 
     config    as config.json holds it: budgets are resolved
     n_train   training faces of the run, from which the preset's budgets follow
-    Judges take no part in training. A field that one of the two lacks does not count: a run of before had none of it.
+    Judges take no part in training, and a method has several seeds.
     """
     if config.get("preset") not in PRESETS:
         return {}
     mine, theirs = flat(used(config)), flat(asdict(resolve_budgets(PRESETS[config["preset"]], n_train)))
-    found = {name: (value, theirs[name]) for name, value in mine.items() if name in theirs and name not in _NO_SETTING}
     follows = {"head.kimg"} if mine.get("head.variant") == "f-svm" else set()                    # from svm_views
     follows |= {"precision"} if theirs["precision"] == "auto" else set()                         # from the processor
-    return {
-        name: pair for name, pair in found.items() if pair[0] != pair[1] and name not in follows and not name.startswith("judges.")
-    }
+    return set_otherwise(mine, theirs, lambda name: name not in {"seed", *follows} and not name.startswith("judges."))
 
 
 def variant_of(config: dict) -> dict[str, object]:
