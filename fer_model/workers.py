@@ -66,7 +66,7 @@ class Several:
         """The folder, whether all is complete, and what was before; escaped for rich."""
         from rich.markup import escape
 
-        over = f"; {self.passed_over} {self.noun}s were complete before" if self.passed_over else ""
+        over = f"; {counted(self.passed_over, self.noun)} complete before" if self.passed_over else ""
         return escape(f"{self.path}: {'not complete' if self.failed else 'complete'}{over}")
 
     def state(self) -> dict:

@@ -138,7 +138,7 @@ def test_rows_without_a_fold_are_trained_on_and_never_tested(tmp_path):
     text = "path,fold\nS010_004_00000017.png,0\nS011_004_00000019.png,1\nS010_004_00000018.png,\nS014_003_00000028.png,-1\n"
     report = audit(read_split([write(tmp_path, "s.csv", text)]).split)
     assert [fold.leaked_images for fold in report.folds] == [1, 0] and report.overall.never_tested == 2
-    assert any("2 rows have no fold" in note for note in report.notes)
+    assert any("2 rows without a fold" in note for note in report.notes)
 
 
 def test_three_sides_and_a_side_that_counts_for_every_fold(tmp_path):

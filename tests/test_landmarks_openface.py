@@ -95,7 +95,7 @@ def test_a_file_of_one_picture_has_a_row_for_each_face():
         (b"\x00\xff\xfe", "is no CSV: it is not text"),
         (b"a,b\n1,2\n", "does not begin with OpenFace's columns, but with 'a, b'"),
         (b"PK\x03\x04", "is no CSV: it is an Excel or zip file"),
-        (frames_csv([FACE]).replace(b"x_1,", b"x_0,"), "lacks 1 columns of 2D points, as x_1; run OpenFace with -2Dfp"),
+        (frames_csv([FACE]).replace(b"x_1,", b"x_0,"), "lacks 1 column of 2D points, as x_1; run OpenFace with -2Dfp"),
         (frames_csv([FACE]).replace(b"pose_Tx,", b"x_0,"), "has the column x_0 2 times"),
         (frames_csv([FACE]).replace(b"100.0", b"100,0"), r"row 2 has \d+ cells for \d+ columns; with commas between cells"),
         (frames_csv([FACE]).replace(b"success,", b"succes,"), "a column frame, but none that says success"),

@@ -377,7 +377,7 @@ def test_the_command_from_end_to_end(full_table, tmp_path):
     assert not run.exists()
     text = call(*words)
     assert "2 of 2: baseline-control, draw 0, seed 0 | " in text and "Shortcut rate by chance: 67%." in text
-    assert "2 runs were complete before" in call(*words) and "baseline-control" in call("shortcut", "--show", run)
+    assert "2 runs complete before" in call(*words) and "baseline-control" in call("shortcut", "--show", run)
     assert "choose another --run" in call(*words, "--set", "cnn.kimg=0.016", "--design", "missing", code=1)
     assert not list(run.glob("*missing*"))
 

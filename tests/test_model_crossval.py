@@ -85,7 +85,7 @@ def test_with_other_data_the_folder_of_all_repeats_is_named(write_tiny, tmp_path
 
 def test_the_command_goes_on_and_prints_pooled_figures_and_folds(folds, tiny_prepared):
     said = call("crossval", "--data", tiny_prepared, "--run", folds, "--method", "cnn", "--preset", "smoke")
-    parts = ("complete; 3 folds were complete before", "36 images, 18 sequences, 6 people of 3 test folds, pooled", "mean ± sd")
+    parts = ("complete; 3 folds complete before", "36 images, 18 sequences, 6 people of 3 test folds, pooled", "mean ± sd")
     assert all(part in said for part in parts)
     assert len(re.findall(r"^[012] +12 +6 +2 ", said, re.MULTILINE)) == 3
 

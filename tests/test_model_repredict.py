@@ -230,7 +230,7 @@ def test_the_runs_own_manifest_means_its_test_fold(folds, tiny_prepared):
 def test_people_that_were_trained_on_are_refused(folds, other, tmp_path):
     """Fold 0 was trained on S001, S002, S004, S005. Seen red: subjects compared without their data set refused strangers."""
     run = folds / "cnn" / "fold0"
-    with pytest.raises(RunError, match=r"nobody in it may have been trained on, or chosen the weights by, 2 people were \(tiny/S001\)"):
+    with pytest.raises(RunError, match=r"nobody in it may have been trained on, or chosen the weights by; it shows some who were: 2 people \(tiny/S001\)"):
         repredict(run, other("tiny"), device="cpu")
     assert len(repredict(run, other("tiny2"), device="cpu").frame) == 16
 
@@ -243,7 +243,7 @@ def test_whoever_shaped_the_weights_is_known(folds, other, tmp_path, more):
     run = shutil.copytree(folds / "cnn" / "fold0", tmp_path / "run")
     content = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps({**content, **more}))
-    with pytest.raises(RunError, match=r"1 people were \(other/S003\)"):
+    with pytest.raises(RunError, match=r"some who were: 1 person \(other/S003\)"):
         repredict(run, other(), device="cpu")
 
 
@@ -312,7 +312,7 @@ def test_people_of_the_cropped_copy_are_those_of_ck_plus(folds, other, tmp_path)
     content = json.loads((run / "config.json").read_text())
     content["identities"] = [name.replace("tiny/", "ck+/") for name in content["identities"]]
     (run / "config.json").write_text(json.dumps(content))
-    with pytest.raises(RunError, match=r"2 people were \(ck48/S001\)"):
+    with pytest.raises(RunError, match=r"some who were: 2 people \(ck48/S001\)"):
         repredict(run, other("ck48"), device="cpu")
 
 
@@ -323,7 +323,7 @@ def test_people_under_another_spelling_are_known_and_under_an_almost_alike_id_ar
     content["identities"] = [name.replace("tiny/S00", "other/S00\u200b") for name in content["identities"]]
     (run / "config.json").write_text(json.dumps(content))
     strangers = other()
-    with pytest.raises(RunError, match=r"2 people were \(other/S001\)"):
+    with pytest.raises(RunError, match=r"some who were: 2 people \(other/S001\)"):
         repredict(run, strangers, device="cpu")
     content["identities"] = [name.replace("other/S00\u200b", "other/s0") for name in content["identities"]]
     (run / "config.json").write_text(json.dumps(content))

@@ -83,7 +83,7 @@ def test_a_sweep_that_was_interrupted_resumes(tiny_prepared, tmp_path, monkeypat
         "sweep", "--data", tiny_prepared, "--run", asked.path, "--method", "cnn", "--preset", "smoke", "--kimg-cnn", 0.016,
         "--set", "cnn.lr=1e-3,2e-3", "--set", "cnn.dropout=0,0.5", "--folds", "1", "--devices", "cpu",
     )
-    assert "complete; 4 runs were complete before" in said and "Together 4 runs, 0.064 kimg" in said
+    assert "complete; 4 runs complete before" in said and "Together 4 runs, 0.064 kimg" in said
     assert "chosen on the test folds" in said
 
 

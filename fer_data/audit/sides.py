@@ -13,7 +13,7 @@ from fer_data.audit.forms import Row
 from fer_data.audit.places import UNTESTED
 from fer_data.audit.split import SplitFold
 from fer_data.errors import SplitError
-from fer_data.text import natural_key
+from fer_data.text import counted, natural_key
 
 __all__ = ["HOLD_OUT", "folds_of_rows"]
 
@@ -40,7 +40,7 @@ def folds_of_rows(rows: Sequence[Row], keys: Sequence[str], notes: list[str]) ->
         )
     untested = sum(row.side == UNTESTED for row in rows)
     if untested:
-        notes.append(f"{untested} rows have no fold, or -1: taken as trained on in every fold and never tested")
+        notes.append(f"{counted(untested, 'row')} without a fold, or with -1: taken as trained on in every fold and never tested")
     if sides <= {None, "test"} and len(folds) > 1 and None not in folds:
         notes.append("training: each fold trains on all that it does not test")
         return _complement(folds, keys)

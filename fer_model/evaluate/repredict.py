@@ -19,7 +19,7 @@ from fer_data.labels import classes_of
 from fer_data.people import UNKNOWN, alike, are_known, pairs_text, same_pictures
 from fer_data.store.loader import open_views
 from fer_data.store.manifest import manifest_sha256, read_settings
-from fer_data.text import either
+from fer_data.text import counted, either
 from fer_model.data.fold import in_common, one_name_each, people_in
 from fer_model.errors import RunError
 from fer_model.runs.faces import faces_of, faces_of_run, how_framed, unlike
@@ -100,7 +100,8 @@ def _elsewhere(trained: TrainedRun, data: Path) -> tuple[pd.DataFrame, tuple[str
     met = sorted(name for name in people_in(rows) if in_common([name], known))
     if met:
         raise RunError(
-            f"{doing}: nobody in it may have been trained on, or chosen the weights by, {len(met)} people were ({met[0]});"
+            f"{doing}: nobody in it may have been trained on, or chosen the weights by; it shows some who were:"
+            f" {counted(len(met), 'person', 'people')} ({met[0]});"
             " if they are others of the same names, rename the data set or its subjects"
         )
     databases = {name.partition("/")[0] for name in known} | (set() if trained.identities else {trained.content["dataset"]})

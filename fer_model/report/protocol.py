@@ -170,7 +170,7 @@ def _of_other_faces(one: SeedFigures, table: PaperTable) -> list[str]:
         found.append(f"Our numbers are of synthetic people in the layout of {table.name}: they cannot be compared with the paper's.")
     elif drawn is None:
         strangers = _strangers(one) if table.dataset == "ck+" else 0
-        ids = f" {strangers} people have ids that {table.name} does not have." if strangers else ""
+        ids = f" The ids of {counted(strangers, 'person', 'people')} are none of {table.name}'s." if strangers else ""
         found.append(f"{_UNKNOWN}.{ids} Compare only if they are {table.name}'s own.")
     if dataset != table.dataset:
         found.append(f"Our faces are of {load_facts(dataset).name}, not of {table.name} itself.")

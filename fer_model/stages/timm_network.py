@@ -10,6 +10,7 @@ The pictures come as all networks here get them, so timm's size, interpolation a
 from pathlib import Path
 
 import torch
+from packaging.version import Version
 from torch import Tensor, nn
 
 from fer_data.text import did_you_mean, either
@@ -23,7 +24,7 @@ INSTALL = (
     "install torchvision from the index that torch came from (pip install torchvision --index-url THE_SAME, such as"
     " https://download.pytorch.org/whl/cpu), then: pip install 'fer-degan[timm]'"
 )
-LEAST = (1, 0, 26)                    # before, timm opened weights on disk in a way that can run code
+LEAST = Version("1.0.26")             # before, timm opened weights on disk in a way that can run code
 
 
 def import_timm():
@@ -36,8 +37,8 @@ def import_timm():
         if "torchvision" not in str(error):
             raise
         raise RunError(f"method timm: torchvision was not made for this torch {torch.__version__} ({error}); {INSTALL}") from error
-    if tuple(int(part) for part in timm.__version__.split(".")[:3] if part.isdigit()) < LEAST:
-        raise RunError(f"method timm: timm {timm.__version__} is too old, {'.'.join(map(str, LEAST))} is needed; {INSTALL}")
+    if Version(timm.__version__) < LEAST:
+        raise RunError(f"method timm: timm {timm.__version__} is too old, {LEAST} is needed; {INSTALL}")
     return timm
 
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from fer_data.files import occupied
+from fer_data.text import counted
 from fer_model.engine.journal import read_log
 from fer_model.errors import RunError
 from fer_model.runs.folder import RunFolder, runs_below
@@ -40,7 +41,7 @@ def write_events(
     while True:
         added = sum(one.update() for one in files)
         if added:
-            say(f"{added} lines of {len(files)} runs written to {logdir}; look with: tensorboard --logdir {logdir}")
+            say(f"{counted(added, 'line')} of {counted(len(files), 'run')} written to {logdir}; look with: tensorboard --logdir {logdir}")
         if follow_s is None:
             return len(files)
         time.sleep(follow_s)

@@ -36,6 +36,7 @@ from fer_data.faces.landmarks.given import POINTS, GivenBackend, checked
 from fer_data.files import read_file, sha256_of_bytes
 from fer_data.records import Frame, Sequence
 from fer_data.tables import lines_of, number, text_of, whole
+from fer_data.text import counted
 
 __all__ = ["OpenFaceBackend", "Faces", "parse_csv"]
 
@@ -155,7 +156,8 @@ def _columns(header: tuple[str, ...]) -> dict[str, int]:
     if missing and not _ITS_OWN & {*header}:
         raise LandmarkError(f"OpenFace's file does not begin with OpenFace's columns, but with {', '.join(header[:4])[:80]!r}")
     if missing:
-        raise LandmarkError(f"OpenFace's file lacks {len(missing)} columns of 2D points, as {missing[0]}; run OpenFace with -2Dfp")
+        lacks = counted(len(missing), "column")
+        raise LandmarkError(f"OpenFace's file lacks {lacks} of 2D points, as {missing[0]}; run OpenFace with -2Dfp")
     if twice := next((name for name in (*_X, *_Y, "frame", "success") if header.count(name) > 1), None):
         raise LandmarkError(f"OpenFace's file has the column {twice} {header.count(twice)} times")
     return {name: index for index, name in enumerate(header)}
