@@ -230,7 +230,8 @@ def test_the_runs_own_manifest_means_its_test_fold(folds, tiny_prepared):
 def test_people_that_were_trained_on_are_refused(folds, other, tmp_path):
     """Fold 0 was trained on S001, S002, S004, S005. Seen red: subjects compared without their data set refused strangers."""
     run = folds / "cnn" / "fold0"
-    with pytest.raises(RunError, match=r"nobody in it may have been trained on, or chosen the weights by; it shows some who were: 2 people \(tiny/S001\)"):
+    said = r"nobody in it may have been trained on, or chosen the weights by; it shows some who were: 2 people \(tiny/S001\)"
+    with pytest.raises(RunError, match=said):
         repredict(run, other("tiny"), device="cpu")
     assert len(repredict(run, other("tiny2"), device="cpu").frame) == 16
 
