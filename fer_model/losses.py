@@ -55,9 +55,9 @@ class HeadLoss(NamedTuple):
 
 
 def discriminator_loss(
-    real_expression: Tensor,          # (B, N_e + 1) D^e(x)
-    real_identity: Tensor | None,     # (B, N_i)     D^i(x); None: people unknown
-    fake_expression: Tensor,          # (B, N_e + 1) D^e(G(x, I, z))
+    real_expression: Tensor | None,   # (B, N_e + 1) D^e(x); None: the fakes' term alone
+    real_identity: Tensor | None,     # (B, N_i)     D^i(x); None: people unknown, or the fakes' term alone
+    fake_expression: Tensor | None,   # (B, N_e + 1) D^e(G(x, I, z)); None: the terms of real faces alone
     expression: Tensor,               # (B,)         y^e
     identity: Tensor,                 # (B,)         y^id
     label_smoothing: float = 0.0,     # share of each y^e spread evenly over all N_e + 1; the paper has none
@@ -68,11 +68,14 @@ def discriminator_loss(
 
     The fake class lives in the expression head alone; the identity head never sees a synthesised face here.
     """
-    fake_label = expression.new_full((len(fake_expression),), fake_expression.shape[1] - 1)      # (B,)
+    def of_fakes() -> Tensor:
+        fake_label = expression.new_full((len(fake_expression),), fake_expression.shape[1] - 1)  # (B,)
+        return F.cross_entropy(fake_expression, fake_label)
+
     terms = (
-        F.cross_entropy(real_expression, expression, label_smoothing=label_smoothing),
+        None if real_expression is None else F.cross_entropy(real_expression, expression, label_smoothing=label_smoothing),
         None if real_identity is None else F.cross_entropy(real_identity, identity),
-        F.cross_entropy(fake_expression, fake_label),
+        None if fake_expression is None else of_fakes(),
     )
     return DiscriminatorLoss(sum(term for term in terms if term is not None), *terms)
 

@@ -11,7 +11,7 @@ Out: Stage, which engine/loop.py runs by engine/steps.py; Learner, a network wit
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -73,13 +73,18 @@ class Learner:
         for group in self.adam.param_groups:
             group["capturable"] = True
 
-    def descend(self, loss: Tensor, *others: "Learner") -> None:
-        """Move the network, and those of `others`, against the gradient of `loss`, its mean over all processes."""
+    def descend(self, loss: Tensor | Iterable[Tensor], *others: "Learner") -> None:
+        """Move the network, and those of `others`, against the gradient of `loss`, its mean over all processes.
+
+        Of several losses, against that of their sum: each is computed when the gradient of the one before is there, and what that one
+        had kept for it is freed.
+        """
         learners = (self, *others)
         for learner in learners:
             learner.adam.zero_grad(set_to_none=True)
         moving = [weight for learner in learners for weight in learner.network.parameters() if weight.requires_grad]
-        loss.backward(inputs=moving)                                     # no other network's: they cost nothing
+        for one in (loss,) if isinstance(loss, Tensor) else loss:
+            one.backward(inputs=moving)                                  # no other network's: they cost nothing
         for learner in learners:
             distributed.average_(weight.grad for weight in learner.network.parameters() if weight.grad is not None)
             learner.adam.step()

@@ -16,7 +16,7 @@ it in every fake; nothing takes the person out of f(x). No stand-in for people i
 to tell pictures apart, which is the opposite of what the identity output is for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -161,25 +161,35 @@ class GanStage(FoldStage):
 
     def _phase(self, phase: Phase, batch: GanBatch) -> dict[str, Tensor]:
         """Descend on the phase's loss, moving its network alone; return its losses by name."""
-        loss = self._discriminator(batch) if phase.name == "D" else self._generator(batch)
-        self.learners[phase.trains].descend(loss.total)
-        total, *parts = loss
-        return {phase.name: total} | {f"{phase.name}_{part}": v for part, v in zip(loss._fields[1:], parts, strict=True) if v is not None}
+        losses = []
 
-    def _discriminator(self, batch: GanBatch) -> DiscriminatorLoss:
-        (real_e, real_i), (fake_e, _) = self._judge(batch.x), self._judge(batch.fake.detach())
+        def each() -> Iterator[Tensor]:
+            for loss in self._discriminator(batch) if phase.name == "D" else self._generator(batch):
+                losses.append(loss)
+                yield loss.total
+
+        self.learners[phase.trains].descend(each())
+        parts = {name: value for loss in losses for name, value in loss._asdict().items() if name != "total" and value is not None}
+        return {phase.name: sum(loss.total for loss in losses)} | {f"{phase.name}_{name}": value for name, value in parts.items()}
+
+    def _discriminator(self, batch: GanBatch) -> Iterator[DiscriminatorLoss]:
+        """Give the terms of real faces, then that of fakes: what D keeps of the first for its gradient is freed before the second."""
+        labels = batch.expression, batch.identity, self.config.d_label_smoothing
+        real_e, real_i = self._judge(batch.x)
+        yield discriminator_loss(real_e, real_i, None, *labels)
+        fake_e, _ = self._judge(batch.fake.detach())
+        yield discriminator_loss(None, None, fake_e, *labels)
         with torch.no_grad():
             fake_class = len(self.fold.classes)
             named = [] if real_i is None else [real_i.argmax(1) == batch.identity]
             right = [real_e.argmax(1) == batch.expression, *named, fake_e.argmax(1) == fake_class]
             now = torch.stack(right).float().mean(1)                     # as `judged`
             self.accuracy.lerp_(now, 1 - self.config.d_memory)
-        return discriminator_loss(real_e, real_i, fake_e, batch.expression, batch.identity, self.config.d_label_smoothing)
 
-    def _generator(self, batch: GanBatch) -> GeneratorLoss:
+    def _generator(self, batch: GanBatch) -> Iterator[GeneratorLoss]:
         with at_rest(self.discriminator):
             fake_e, fake_i = self._judge(batch.fake)
-        return generator_loss(fake_e, fake_i, batch.expression, batch.target)
+        yield generator_loss(fake_e, fake_i, batch.expression, batch.target)
 
     def _judge(self, faces: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return D's logits (B, N_e + 1), (B, N_i) of faces that are all real or all synthesised; the second None: people unknown.
