@@ -222,7 +222,7 @@ class PointFigures:
     def to_json(self) -> dict:
         """Return settings, folders, figures and costs."""
         tested = {} if self.evaluation is None else {
-            "evaluation": self.evaluation.to_dict(), "frame_accuracy_of_seeds": self.seeds and asdict(self.seeds),
+            "evaluation": self.evaluation.to_json(), "frame_accuracy_of_seeds": self.seeds and asdict(self.seeds),
         }
         figures = {} if not self.runs else {
             **tested, "validation_accuracy": self.validation and self.validation.mean,

@@ -62,7 +62,7 @@ class Outcome:
 
     def to_json(self) -> dict:
         """Return what result.json holds, and the figures as `evaluate --json` prints them."""
-        figures = {"evaluation": self.evaluation.to_dict()} if self.evaluation else {}
+        figures = {"evaluation": self.evaluation.to_json()} if self.evaluation else {}
         return {"run": str(self.run), "was_complete": self.was_complete, **RunFolder(self.run).read_result(), **figures}
 
     def __rich__(self):
@@ -290,5 +290,5 @@ def _result(config: TrainConfig, fold: Fold, evaluation: Evaluation | None, jour
         "seed": config.seed, "stages": stages, "rules": _rules(config, fold, looks[-1] if looks else None, start),
         "init": None if start is None else _without_people(start), "n_train": len(fold.train), "people": len(fold.identities),
         "manifest_sha256": fold.manifest_sha256, "code_version": code_version(),
-        **({} if evaluation is None else {"evaluation": evaluation.to_dict()}),
+        **({} if evaluation is None else {"evaluation": evaluation.to_json()}),
     }

@@ -72,7 +72,7 @@ def write_fold(
     result = {
         "method": method, "name": config.name, "preset": "smoke", "dataset": dataset, "fold": fold, "seed": seed, "stages": stages,
         "rules": RULES,
-        "manifest_sha256": content["manifest_sha256"], "code_version": "0.1.0+aa", "evaluation": evaluate(frame).to_dict(),
+        "manifest_sha256": content["manifest_sha256"], "code_version": "0.1.0+aa", "evaluation": evaluate(frame).to_json(),
     }
     (path / "result.json").write_text(json.dumps(result))
     return path

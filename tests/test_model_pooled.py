@@ -45,7 +45,7 @@ def test_pooled_weighs_images_and_the_mean_weighs_folds():
     assert found.evaluation.frame_accuracy.value == pytest.approx(9 / 12)
     mean = found.means["frame"]
     assert mean.mean == pytest.approx(0.45) and mean.sd == pytest.approx(statistics.stdev([0.9, 0.0]))
-    each = [(one["fold"], one["n_images"], one["n_subjects"], one["frame_accuracy"]) for one in found.to_dict()["folds"]]
+    each = [(one["fold"], one["n_images"], one["n_subjects"], one["frame_accuracy"]) for one in found.to_json()["folds"]]
     assert each == [(0, 10, 1, 0.9), (3, 2, 1, 0.0)]
     assert found.evaluation.confusion == ((9, 3), (0, 0)) and found.evaluation.classes_absent == ("fear",)
     assert (mean.low, mean.high, found.n_folds) == (0.0, 0.9, 10)
@@ -150,8 +150,8 @@ def test_evaluate_and_report_pool_folds_that_differ_in_an_idle_stage_alone(tmp_p
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     (figures,) = report["figures"]
     assert row.pooled.folds == (0, 1) and len(figures["folds"]) == 2
-    assert json.loads(json.dumps(row.evaluation.to_dict())) == figures["pooled"]
-    assert row.pooled.to_dict()["mean_of_folds"]["frame_accuracy"] == figures["mean_of_folds"]["frame"]
+    assert json.loads(json.dumps(row.evaluation.to_json())) == figures["pooled"]
+    assert row.pooled.to_json()["mean_of_folds"]["frame_accuracy"] == figures["mean_of_folds"]["frame"]
     assert report["settings"] == []
 
 

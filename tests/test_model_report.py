@@ -517,7 +517,7 @@ def test_json_page_and_markdown_hold_the_same_numbers(two, written):
     text = (written / "report.md").read_text()
     for one, folder in zip(report["figures"], two, strict=True):
         frame = pd.concat([read_predictions(folder / f"fold{fold}" / "predictions.csv") for fold in range(3)], ignore_index=True)
-        assert one["pooled"] == json.loads(json.dumps(evaluate(frame).to_dict()))
+        assert one["pooled"] == json.loads(json.dumps(evaluate(frame).to_json()))
         assert set(one) == {
             "name", "method", "seed", "seen_before", "pooled", "mean_of_folds", "folds", "sentences", "kimg", "processor_minutes",
         }

@@ -115,6 +115,7 @@ def scripted(t, path):
         torch.jit.save(torch.jit.script(nn.Linear(2, 2)), str(path))
 
 
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n"
 REFUSED = {
     "rafdb_epoch21.pth": (
         lambda t, path: torch.save({"iter": 1, "model_state_dict": numbered(t), "optimizer_state_dict": {}}, path),
@@ -132,7 +133,9 @@ REFUSED = {
     "enet_b0_old.pt": (lambda t, path: old(module(t), path), r"whole pickled model"),
     "emo_affectnet.pth": (scripted, r"TorchScript archive.*save_file"),
     "evil.pth": (lambda t, path: torch.save({"state_dict": t, "x": Evil()}, path), r"besides tensors, .*system, which could run code"),
-    "lfs.pth": (lambda t, path: path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\n"), "pointer of Git LFS"),
+    "lfs.pth": (lambda t, path: path.write_bytes(POINTER), "is a Git LFS pointer, .*git lfs pull"),
+    "lfs.safetensors": (lambda t, path: path.write_bytes(POINTER), "is a Git LFS pointer, .*git lfs pull"),
+    "._net.safetensors": (lambda t, path: path.write_bytes(bytes.fromhex("00051607") + bytes(213)), "an AppleDouble file that macOS left"),
     "page.pth": (lambda t, path: path.write_text("<!DOCTYPE html>"), "neither safetensors nor a file of torch.save"),
     "cut.pth": (lambda t, path: (torch.save(t, path), path.write_bytes(path.read_bytes()[:5000])), "neither safetensors nor"),
     "page.safetensors": (lambda t, path: path.write_text("<!DOCTYPE html>"), "not a whole safetensors file"),

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from fer_data.errors import SplitError
-from fer_data.labels import WORDS
+from fer_data.labels import RAVDESS_CODES, WORDS
 from fer_data.people import person
 
 __all__ = ["NAMES", "Identity", "NameRule", "recognise", "pattern_rule", "expression_of_folder"]
@@ -64,7 +64,6 @@ _START, _END = r"(?<![A-Za-z0-9])", r"(?![A-Za-z0-9])"
 _TWO_LETTERS = "AN|DI|FE|HA|NE|SA|SU"
 _OULU = "(?P<expression>Anger|Disgust|Fear|Happiness|Sadness|Surprise)"
 _BU = "(?P<expression>Angry|Disgust|Fear|Happy|Sad|Surprise)"
-_RAVDESS = ("neutral", "calm", "happiness", "sadness", "anger", "fear", "disgust", "surprise")
 _LETTERS = {"a": "anger", "d": "disgust", "f": "fear", "h": "happiness", "n": "neutral", "s": "sadness"}
 
 NAMES = (
@@ -91,7 +90,7 @@ NAMES = (
           + r"(?:[_-](?P<frame>\d+))?" + _END),
     _rule("RAVDESS", "01-01-05-01-01-01-12.mp4",
           r"(?<![\d-])(?P<sequence>\d{2}-\d{2}-(?P<expression>\d{2})(?:-\d{2}){3})-(?P<subject>\d{2})(?![\d-])(?:_(?P<frame>\d+))?",
-          codes={f"{number:02d}": name for number, name in enumerate(_RAVDESS, 1)}),
+          codes={f"{number:02d}": name for number, name in RAVDESS_CODES.items()}),
     _rule("FACES", "004_o_m_a_a.jpg",
           _START + r"(?P<subject>\d{1,3})_[ymo]_[mf]_(?P<sequence>(?P<expression>[adfhns])_[ab])" + _END, codes=_LETTERS),
     _rule("ADFES", "F01-Anger-Face Forward.mpeg",

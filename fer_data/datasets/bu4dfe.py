@@ -30,12 +30,12 @@ from fer_data.pictures.file_kinds import is_picture
 from fer_data.records import Frame, Scan, Sequence, Skip
 from fer_data.text import natural_key
 
-__all__ = ["scan"]
+__all__ = ["SUBJECTS", "scan"]
 
 _EXPRESSION = {word.lower(): (word, name) for word, name in zip(BASIC_FOLDERS["bu4dfe"], BASIC, strict=True)}
 _FRAME = re.compile(rf"(?:.*/)?([FM]\d{{3}})/({'|'.join(_EXPRESSION)})/(\d{{1,6}})\.{PICTURE}", re.IGNORECASE | re.ASCII)
 _VIEWER = re.compile(r"(?:.*/)?BU_WrlViewer[^/]*/.*", re.IGNORECASE | re.ASCII)
-_SUBJECTS = (*(f"F{number:03d}" for number in range(1, 59)), *(f"M{number:03d}" for number in range(1, 44)))
+SUBJECTS = (*(f"F{number:03d}" for number in range(1, 59)), *(f"M{number:03d}" for number in range(1, 44)))
 _MEMBER = "a BU-4DFE texture is named F001/Angry/000.jpg"
 
 
@@ -62,7 +62,7 @@ def scan(root: Path) -> Scan:
     if not found:
         raise wrong_tree("BU-4DFE", "bu4dfe", root, files, _MEMBER)
     sequences = [_sequence(key, found[key]) for key in sorted(found, key=lambda key: tuple(map(natural_key, key)))]
-    expected = [f"{subject}/{word}" for subject in _SUBJECTS for word in BASIC_FOLDERS["bu4dfe"]]
+    expected = [f"{subject}/{word}" for subject in SUBJECTS for word in BASIC_FOLDERS["bu4dfe"]]
     notes = (counts_note("bu4dfe", sequences), *difference_notes(sequences, expected))
     return Scan("bu4dfe", tuple(sequences), tuple(skipped + left), notes)
 

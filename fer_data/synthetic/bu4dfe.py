@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from fer_data.datasets.bu4dfe import SUBJECTS
 from fer_data.datasets.recognise import BASIC_FOLDERS
 from fer_data.errors import DatasetError
 from fer_data.labels import BASIC
@@ -23,10 +24,9 @@ from fer_data.synthetic import traps as trap_files
 from fer_data.synthetic.sequences import draw_sequence, rise_and_fall
 from fer_data.synthetic.trees import Progress, Written, finish_tree, new_tree, require_seed, run_jobs, silent, write_jpeg
 
-__all__ = ["SIZE", "SUBJECTS", "write_bu4dfe"]
+__all__ = ["SIZE", "write_bu4dfe"]
 
 SIZE = (520, 664)                     # width, height; the real textures have 1040x1329
-SUBJECTS = (*(f"F{number:03d}" for number in range(1, 59)), *(f"M{number:03d}" for number in range(1, 44)))
 _LAYOUT = 4                           # of the keys of random numbers; 1 is CK+
 _MESH = b"#VRML V2.0 utf8\nShape { geometry IndexedFaceSet { coord Coordinate { point [ ] } } }\n"
 

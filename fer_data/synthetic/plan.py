@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fer_data.errors import DatasetError
+from fer_data.synthetic.trees import require_seed
 
 __all__ = [
     "CLASS_COUNTS",
@@ -80,8 +81,7 @@ def plan_ck_plus(subjects: int, seed: int, frames: tuple[int, int] = (4, 8), lab
         raise DatasetError(
             f"planning synthetic people: a sequence has at least 3 frames, shortest before longest; got {frames[0]} to {frames[1]}"
         )
-    if seed < 0:
-        raise DatasetError(f"planning synthetic people: a seed is a whole number from 0 on, got {seed}")
+    require_seed(seed)
     if labelled is None:
         labelled = max(1, round(subjects * LABELLED_SUBJECTS / SUBJECTS))
     if not 1 <= labelled <= subjects:

@@ -157,7 +157,7 @@ def _own_names(marker: Path) -> list[str]:
 
 
 def write_png(path: Path, picture: np.ndarray) -> None:
-    """Write a grey picture, uint8, with the compression that costs least: grain leaves little to gain."""
+    """Write a picture, uint8, grey or in the order of OpenCV (BGR), with the compression that costs least: grain leaves little to gain."""
     encoded, buffer = cv2.imencode(".png", picture, _PNG)
     assert encoded, "OpenCV could not encode a PNG"
     path.write_bytes(buffer.tobytes())

@@ -22,7 +22,7 @@ import torch
 from numpy._core import multiarray
 from torch import Tensor
 
-from fer_data.files import sha256_of_bytes
+from fer_data.files import left_over, sha256_of_bytes
 from fer_data.text import listed, percent
 from fer_model.errors import CheckpointError
 
@@ -69,6 +69,8 @@ def read_weights(path: Path) -> WeightsFile:
     if not path.is_file():
         raise CheckpointError(f"reading weights: there is no file {path}")
     data = path.read_bytes()
+    if what := left_over(data):
+        raise CheckpointError(f"reading weights: {path} is {what}")
     tensors = _of_safetensors(data, path) if path.suffix.lower() == ".safetensors" else _of_torch(data, path)
     odd = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
     if odd:
@@ -84,8 +86,6 @@ def _of_safetensors(data: bytes, path: Path) -> dict[str, Tensor]:
 
 
 def _of_torch(data: bytes, path: Path) -> dict[str, Tensor]:
-    if data.startswith(b"version https://git-lfs"):
-        raise CheckpointError(f"reading weights: {path} is a pointer of Git LFS, the file itself was not fetched: git lfs pull")
     if _is_torchscript(data):
         raise CheckpointError(f"reading weights: {path} is a TorchScript archive, a program with its weights; {_WAY_OUT}")
     try:

@@ -53,7 +53,7 @@ class Evaluation:
     majority_accuracy: float          # what always answering it would reach, per image
     confusion: tuple[tuple[int, ...], ...]       # images; row: true class, column: predicted, order of `classes`
 
-    def to_dict(self) -> dict:
+    def to_json(self) -> dict:
         """Return it as what JSON holds; where people are unknown, with a word on that."""
         return asdict(self) | ({} if self.n_subjects else {"people": UNKNOWN, "interval_over": self.over})
 

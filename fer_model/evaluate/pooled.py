@@ -66,7 +66,7 @@ class Pooled:
             "sequence_macro_recall": spread([one.sequence_macro_recall for one in self.by_fold]),
         }
 
-    def to_dict(self) -> dict:
+    def to_json(self) -> dict:
         """Return it as what JSON holds."""
         folds = [
             {"fold": fold, "n_images": one.n_images, "n_sequences": one.n_sequences, "n_subjects": one.n_subjects,
@@ -76,7 +76,7 @@ class Pooled:
         ]
         names = {"frame_accuracy": "frame", "sequence_accuracy": "sequence", "frame_macro_recall": "frame_macro_recall"}
         means = {name: asdict(self.means[key]) for name, key in names.items()}
-        return {"evaluation": self.evaluation.to_dict(), "folds": folds, "n_folds": self.n_folds, "mean_of_folds": means}
+        return {"evaluation": self.evaluation.to_json(), "folds": folds, "n_folds": self.n_folds, "mean_of_folds": means}
 
     def __rich__(self):
         """Return pooled figures, the means of folds, the folds and the pooled confusion matrix, for the console."""

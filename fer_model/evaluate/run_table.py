@@ -67,9 +67,9 @@ class RunRow:
         if "vote" in more:
             same["rules"] = {**same["rules"], "test_view": _voting(more["vote"])}
         if self.pooled is None:
-            return {"run": str(self.path), **same, "evaluation": self.evaluation.to_dict(), **more, **notes}
+            return {"run": str(self.path), **same, "evaluation": self.evaluation.to_json(), **more, **notes}
         runs = [str(run) for run in self.runs]
-        return {"run": str(self.path), **same, "runs": runs, **asdict(self.costs), **self.pooled.to_dict(), **more, **notes}
+        return {"run": str(self.path), **same, "runs": runs, **asdict(self.costs), **self.pooled.to_json(), **more, **notes}
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from fer_model.runs.fold_runs import FoldRun, is_fold
 from fer_model.runs.methods import Method, difference
 from fer_model.runs.pretrained import names_people, seen_before
 
-__all__ = ["OurRow", "PaperView", "Stage", "by_start", "database_name", "drawn_of", "findings", "human_of", "knows_whom_it_saw",
+__all__ = ["OurRow", "PaperView", "StageBudget", "by_start", "database_name", "drawn_of", "findings", "human_of", "knows_whom_it_saw",
            "paper_views", "protocol", "stages_of", "started_from"]
 
 _UNKNOWN = "Whether the people are real or synthetic could not be found out: the prepared folder or its database is not where it was"
@@ -31,7 +31,7 @@ _EVEN = 0.01                          # budgets within this share of each other 
 
 
 @dataclass(frozen=True)
-class Stage:
+class StageBudget:
     """The budget of a stage, as means over the complete runs of a method."""
 
     name: str
@@ -79,7 +79,7 @@ def database_name(method: Method) -> str:
     return f"synthetic people in the layout of {name}" if drawn_of(method) else name
 
 
-def stages_of(method: Method) -> list[Stage]:
+def stages_of(method: Method) -> list[StageBudget]:
     """Return the budget of each stage."""
     results = [run.result for run in method.runs if run.complete]
     names = list(dict.fromkeys(name for result in results for name in result["stages"]))
@@ -87,7 +87,7 @@ def stages_of(method: Method) -> list[Stage]:
     for name in names:
         mine = [result["stages"][name] for result in results if name in result["stages"]]
         kimg, passes, seconds = (sum(one[key] for one in mine) / len(mine) for key in ("kimg", "passes_over_faces", "seconds"))
-        found.append(Stage(name, kimg, passes, seconds / 60))
+        found.append(StageBudget(name, kimg, passes, seconds / 60))
     return found
 
 
@@ -458,7 +458,7 @@ def _started(methods: Sequence[Method]) -> list[Finding]:
     ]
 
 
-def _budget(stages: Sequence[Stage], field: str, unit: str) -> str:
+def _budget(stages: Sequence[StageBudget], field: str, unit: str) -> str:
     if not stages:
         return ""
     parts = [f"{stage.name} {_number(getattr(stage, field))}" for stage in stages]

@@ -159,7 +159,7 @@ def figure_values(one: SeedFigures) -> dict:
     pooled, means = ([make(one, unit, drawn) for unit in UNITS] for make in (sentence_pooled, sentence_of_mean))
     return {
         "name": one.name, "method": one.method.label, "seed": one.seed, "seen_before": started_from(one.method),
-        "pooled": one.pooled.to_dict(),
+        "pooled": one.pooled.to_json(),
         "kimg": spent.kimg, "processor_minutes": spent.processor_minutes,
         "mean_of_folds": {name: asdict(found) for name, found in one.means.items()},
         "folds": [_fold(run, found) for run, found in zip(one.folds, one.by_fold, strict=True)],
