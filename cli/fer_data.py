@@ -577,16 +577,13 @@ def weights_fetch(names, source, accept_licence):
     fer-data weights fetch fan --accept-licence
     fer-data weights fetch s3fd-619a316812.pth --from ~/Downloads/s3fd-619a316812.pth --accept-licence
     """
-    from fer_data.weights import choose, fetch, state_of
+    from fer_data.weights import choose, fetch, refuse_unaccepted
 
     chosen = [entry for entry in choose(names) if names or entry.url]
     if source and len(chosen) != 1:
         raise click.UsageError("--from FILE needs the name of one model file.")
-    waiting = [entry for entry in chosen if entry.url and state_of(entry)[0] != "right"]
-    if waiting and not accept_licence:
-        for entry in waiting:
-            common.show(f"{entry.name}: {entry.licence}")
-        raise click.ClickException("nothing was downloaded: read the licences above, then run the command again with --accept-licence")
+    if not accept_licence:
+        refuse_unaccepted(chosen)
     for entry in chosen:
         with common.progress(f"fetching {entry.name}") as progress:
             path = fetch(entry, accept_licence, source, progress)

@@ -152,8 +152,8 @@ def or_fold(context, option, split):
 @options.data()
 @options.run("runs/<dataset>-<method>[-<head>...][-<preset>][-<start>][-<settings>]-fold<N>")
 @together(*METHOD)
-@click.option("--gan", type=options.RUN, metavar="RUN", help="Take stage 1 from this finished run; its fold and settings must be equal.")
-@click.option("--init", type=options.RUN, metavar="RUN", help="Start the first stage from the weights of this `fer-model pretrain` run.")
+@options.gan("Take stage 1 from this finished run; its fold and settings must be equal.")
+@options.init("Start the first stage from the weights of this `fer-model pretrain` run.")
 @together(*WEIGHTS)
 @together(*SETTINGS, SET)
 @options.device()
@@ -163,7 +163,7 @@ def or_fold(context, option, split):
                                     " confounded, control, missing: one run of `fer-model shortcut`.")
 @FOLD_SEED
 @together(*BUDGETS)
-@click.option("--resume/--no-resume", default=True, show_default=True, help="Resume the run in the folder, or start it again from nothing.")
+@options.resume()
 @options.dry_run()
 @options.json()
 def train(fold, split, data, run, gan, init, weights, pretrained, trained_on, device, resume, dry_run, as_json, **_):
@@ -200,7 +200,7 @@ def train(fold, split, data, run, gan, init, weights, pretrained, trained_on, de
 @options.device()
 @options.seed()
 @together(*BUDGETS[::2])
-@click.option("--resume/--no-resume", default=True, show_default=True, help="Resume the run in the folder, or start it again from nothing.")
+@options.resume()
 @options.dry_run()
 @options.json()
 def pretrain(data, run, method, device, resume, dry_run, as_json, **_):
@@ -290,8 +290,8 @@ FOLDS = options.listed("--folds", int, "N,N", "Only these folds, counted from 0.
 @options.data()
 @options.run("runs/<dataset>-<method>[-<preset>][-<start>][-<settings>][-seed<N>]")
 @together(*METHOD)
-@click.option("--gan", type=options.RUN, metavar="RUNS", help="Use each fold's stage 1 of this cross-validation.")
-@click.option("--init", type=options.RUN, metavar="RUN", help="Start each fold's first stage from this `fer-model pretrain` run.")
+@options.gan("Use each fold's stage 1 of this cross-validation.", "RUNS")
+@options.init("Start each fold's first stage from this `fer-model pretrain` run.")
 @together(*WEIGHTS)
 @together(*SETTINGS, SET)
 @FOLDS
@@ -335,7 +335,7 @@ def crossval(data, run, gan, init, weights, pretrained, trained_on, folds, repea
 @options.run("runs/<dataset>-<method>[-<preset>][-<start>]-sweep-<setting>...")
 @set_option("A setting with the values to try, such as gan.lr=1e-4,2e-4. May be repeated; every combination is trained.", "VALUE,VALUE")
 @together(*METHOD)
-@click.option("--init", type=options.RUN, metavar="RUN", help="Start each run from this run of pretrain.")
+@options.init("Start each run from this run of pretrain.")
 @together(*SETTINGS)
 @FOLDS
 @options.listed("--seeds", int, "N,N", "Train each combination with each of these seeds.", default="0")
@@ -384,7 +384,7 @@ def without_data(context, option, path):
 @together(*METHOD[:3], *SETTINGS, SET)
 @click.option("--set-cnn", "baseline_sets", multiple=True, metavar="NAME=VALUE", shell_complete=complete_key,
               help="A setting of the CNN that the method is compared with, which otherwise has those of the preset. May be repeated.")
-@click.option("--gan", type=options.RUN, metavar="ARM", help="Use stage 1 of this arm, draw by draw and seed by seed.")
+@options.gan("Use stage 1 of this arm, draw by draw and seed by seed.", "ARM")
 @choice("--design", ["confounded", "missing"], "confounded: each person shows two expressions in training, for a folder in which everybody"
                                                " shows all; missing: one expression of each person is left out, for any other.")
 @number("--draws", 3, 1, "Draw people and what they show N times.")

@@ -15,8 +15,8 @@ from fer_data.text import did_you_mean
 
 __all__ = [
     "Choice", "Existing", "Method", "Option", "DIR", "FILE", "NEW_FILE", "OUT_DIR", "PREPARED", "ROOT", "RUN", "RUN_OR_FILE",
-    "choice", "flag", "listed", "number", "several", "data", "data_of_run", "device", "dry_run", "json", "landmarks", "out_file",
-    "out_folder", "own_code", "prepared", "run", "seed", "together", "workers",
+    "choice", "flag", "listed", "number", "several", "data", "data_of_run", "device", "dry_run", "gan", "init", "json", "landmarks",
+    "out_file", "out_folder", "own_code", "prepared", "resume", "run", "seed", "together", "workers",
 ]
 
 
@@ -188,6 +188,22 @@ def run(unset: str) -> Callable:
     """Return --run of commands that train: where the run is written, and resumed. `unset` says which folder that is by default."""
     text = "Where the run is written and resumed; of crossval and sweep, the folder of all runs."
     return click.option("--run", cls=Option, type=OUT_DIR, show_default=unset, help=text)
+
+
+def resume() -> Callable:
+    """Return --resume/--no-resume of commands that train one run."""
+    text = "Resume the run in the folder, or start it again from nothing."
+    return click.option("--resume/--no-resume", default=True, show_default=True, help=text)
+
+
+def gan(text: str, metavar: str = "RUN") -> Callable:
+    """Return --gan of commands that take stage 1 from what is trained already; `text` says from which run, or which of several."""
+    return click.option("--gan", type=RUN, metavar=metavar, help=text)
+
+
+def init(text: str) -> Callable:
+    """Return --init of commands whose runs start from one of `fer-model pretrain`; `text` says what of them does."""
+    return click.option("--init", type=RUN, metavar="RUN", help=text)
 
 
 def device() -> Callable:

@@ -16,7 +16,7 @@ import os
 import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -25,10 +25,10 @@ from filelock import FileLock
 
 from fer_data.errors import WeightsError
 from fer_data.files import sha256_of_file
-from fer_data.text import unknown
+from fer_data.text import listed, unknown
 
 __all__ = ["Weights", "CATALOGUE", "FileState", "States", "check_files", "choose", "folder", "path_of", "problem_of", "state_of", "require",
-           "fetch"]
+           "refuse_unaccepted", "fetch"]
 
 _CHUNK = 1 << 20                      # bytes read, checked and written at a time
 _TIMEOUT_S = 60                       # of a connection that says nothing
@@ -167,6 +167,16 @@ class _Broken(Exception):
     """The network failed; another try may succeed."""
 
 
+def refuse_unaccepted(entries: Iterable[Weights]) -> None:
+    """Raise WeightsError with the licence of each of these model files that is still to be fetched; nothing where all are there."""
+    waiting = [entry for entry in entries if entry.url and problem_of(entry, path_of(entry)) is not None]
+    if waiting:
+        told = "read the licence, then accept it with --accept-licence" if len(waiting) == 1 else (
+            "read the licences, then accept them with --accept-licence")
+        licences = " ".join(f"{entry.name}: {entry.licence}" for entry in waiting)
+        raise WeightsError(f"fetching {listed(entry.name for entry in waiting)}: nothing was downloaded; {told}. {licences}")
+
+
 def fetch(entry: Weights, accept_licence: bool, source: Path | None = None, progress: Progress = lambda done, total: None) -> Path:
     """Put a model file in its place and return its path: from its url, or from the file `source` that a user brought.
 
@@ -183,7 +193,7 @@ def fetch(entry: Weights, accept_licence: bool, source: Path | None = None, prog
     if problem_of(entry, path) is None:
         return path
     if not accept_licence:
-        raise WeightsError(f"fetching {entry.name}: its licence must be accepted with --accept-licence. {entry.licence}")
+        refuse_unaccepted([entry])
     part = path.with_name(f"{entry.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -176,7 +176,7 @@ def test_a_file_is_fetched_once(server, entry):
 
 def test_the_licence_must_be_accepted(server, entry):
     """Broken on purpose once by asking only where a file is there: nothing was raised."""
-    with pytest.raises(WeightsError, match=r"must be accepted with --accept-licence. Its makers .*BSD-3-Clause"):
+    with pytest.raises(WeightsError, match=rf"read the licence, .*--accept-licence. {NAME}: Its makers .*BSD-3-Clause"):
         weights.fetch(entry, False)
     assert server.asked == [] and not weights.folder().exists()
 
@@ -360,10 +360,15 @@ def test_verify_fails_for_wrong_files_and_for_named_ones_that_are_missing(entry)
 
 
 def test_fetch_shows_the_licence_and_waits_for_yes(server, entry, tmp_path):
-    """Broken on purpose once by fetching all the same."""
+    """Broken on purpose once by fetching all the same. Seen red: a sentence of the command's own; each file refused in its turn."""
     result = run("fetch", NAME)
+    with pytest.raises(WeightsError) as refused:
+        weights.fetch(entry, False)
     assert result.exit_code == 1 and entry.licence in result.output and "--accept-licence" in result.output
-    assert server.asked == []
+    assert result.output == f"Error: {refused.value}\n" and server.asked == []
+    result = run("fetch", "fan")
+    waiting = [one for one in weights.CATALOGUE if one.backend == "fan"]
+    assert len(waiting) > 1 and all(f"{one.name}: {one.licence}" in result.output for one in waiting) and server.asked == []
     result = run("fetch", NAME, "--accept-licence")
     assert result.exit_code == 0 and result.output.splitlines()[-1] == str(weights.folder() / NAME)
     assert run("fetch", "fan", "--from", str(weights.folder() / NAME)).exit_code == 2
