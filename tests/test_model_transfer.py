@@ -233,6 +233,18 @@ def test_what_cannot_be_drawn_is_one_sentence(run, words, code, message, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
+def test_a_source_is_never_replaced(run, frame, tmp_path, monkeypatch):
+    """By its name, nor through a link. Seen red: the user's picture was the sheet."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(frame, "me.png")
+    (tmp_path / "link.png").symlink_to("me.png")
+    before = frame.read_bytes()
+    for source, out in ("me.png", "me.png"), ("me.png", "me"), ("link.png", "me.png"), ("me.png", "link.png"):
+        said = call("transfer", run, "--source", source, "--landmarks", "none", "-o", out, code=1).replace("\n", " ")
+        assert "it must be another file than the ones that are looked at" in said
+    assert (tmp_path / "me.png").read_bytes() == before and sorted(path.name for path in tmp_path.iterdir()) == ["link.png", "me.png"]
+
+
 def test_a_file_that_is_no_picture_is_named(tmp_path):
     (tmp_path / "a.png").write_text("not a picture")
     with pytest.raises(ImageError, match=r"^decoding a picture: .*/a.png is "):

@@ -22,7 +22,7 @@ from fer_model.use.prediction import Prediction
 from fer_model.use.prediction_files import open_writer
 from fer_model.use.predictor import Predictor, load
 from fer_model.use.recipe import LARGEST_BATCH
-from fer_model.use.shots import Shot, Sources, sources
+from fer_model.use.shots import Shot, Sources, refuse_source, sources
 
 __all__ = ["PredictSummary", "Request", "predict"]
 
@@ -167,12 +167,15 @@ def _told(shots: Iterator[Shot], total: int | None, tick: Tick) -> Iterator[Shot
 
 
 def _refuse_replacing(request: Request, seen: Sources) -> None:
-    """Raise ConfigError if what is written would replace what is looked at, StorageError if a file of a run or of a prepared folder."""
+    """Raise ConfigError if what is written would replace what is looked at or the other thing that is written, StorageError if a file of a
+    run or of a prepared folder."""
     for out in filter(None, (request.out, request.annotate)):
         refuse_own_file("writing predictions", out)
-    files = {os.path.realpath(seen.root / name) for name in seen.files}
-    if request.out is not None and os.path.realpath(request.out) in files:
-        raise ConfigError(f"writing predictions to {request.out}: it must be another file than the ones that are looked at")
+    if request.out is None:
+        return
+    refuse_source("writing predictions", request.out, (seen.root / name for name in seen.files))
+    if request.annotate is not None and os.path.realpath(request.out) == os.path.realpath(request.annotate):
+        raise ConfigError(f"writing predictions to {request.out}: what is drawn goes to the same file; give --out and --annotate two names")
 
 
 def _predictions(model: Predictor, request: Request, seen: Sources, tick: Tick) -> Iterator[Prediction]:

@@ -6,7 +6,7 @@ Out: Shot after Shot; a file that cannot be read is one too, with the reason in 
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +20,9 @@ from fer_data.pictures.decode import decode
 from fer_data.pictures.file_kinds import is_clip, is_picture
 from fer_data.pictures.video import each_frame, require_av
 from fer_data.text import counted, did_you_mean, natural_key
+from fer_model.errors import ConfigError
 
-__all__ = ["KINDS", "Shot", "Sources", "sources"]
+__all__ = ["KINDS", "Shot", "Sources", "refuse_source", "sources"]
 
 KINDS = ("picture", "folder", "video", "camera")
 _DEVICES = Path("/dev")
@@ -94,6 +95,15 @@ def sources(argument: str) -> Sources:
     if any(is_clip(name) for name in found.files):
         require_av()
     return found
+
+
+def refuse_source(doing: str, out: Path, looked_at: Iterable[Path]) -> None:
+    """Raise ConfigError if `out` is one of the files that are looked at, by whatever name or link: it would be gone.
+
+    doing     begins the sentence, such as "writing predictions"
+    """
+    if os.path.realpath(out) in {os.path.realpath(path) for path in looked_at}:
+        raise ConfigError(f"{doing} to {out}: it must be another file than the ones that are looked at")
 
 
 def _picture(path: Path, name: str) -> Iterator[Shot]:

@@ -34,6 +34,7 @@ from fer_model.stages.classifier import centre_inputs
 from fer_model.stages.judges import cells_seen
 from fer_model.stages.sample_sheet import COLUMNS, draw_noise, draw_sheet, spread_over, tiled, write_picture
 from fer_model.use.recipe import recipe_of_run
+from fer_model.use.shots import refuse_source
 
 __all__ = ["Drawn", "Request", "animation", "transfer"]
 
@@ -101,6 +102,7 @@ def transfer(
     if out.suffix.lower() != suffix:
         raise ConfigError(f"drawing a sheet: this one is written as *{suffix}, got {out.name}")
     refuse_own_file("drawing a sheet", out)
+    refuse_source("drawing a sheet", out, request.sources)
     people = _people(trained, request)                                           # (I,)
     prepared = _prepared(trained, data)
     inputs = _inputs(trained, request, prepared)                                 # (R, C, S, S)
