@@ -187,6 +187,23 @@ def test_folds_that_were_trained_longer_are_kept_apart_by_both(tmp_path):
     assert [method.label.split(", ")[1] for method in gather([path])] == ["0.128 kimg", "99 kimg"]
 
 
+def test_folds_with_rules_that_differ_share_the_others(tmp_path):
+    """The step is another in each fold with --selection validation, what is left out with --weights. Seen red: KeyError of `rules` with a
+    vote; no `rules` and no `init` without one."""
+    model_runs.write_method(tmp_path / "c")
+    for fold, path in enumerate(sorted((tmp_path / "c").glob("fold*/result.json"))):
+        content = json.loads(path.read_text())
+        content["rules"] = content["rules"] | {"epoch": f"the best on {12 + fold} faces"}
+        path.write_text(json.dumps(content | {"init": {"file": "w.pth", "coverage": fold}}))
+    table = evaluate_runs([tmp_path / "c"])
+    shared = {name: text for name, text in model_runs.RULES.items() if name != "epoch"}
+    found = table.to_json()[0]
+    assert found["rules"] == shared and found["init"] == {"file": "w.pth"} and "fold" not in found
+    assert set(found["evaluation"]) == set(evaluate_runs([tmp_path / "c" / "fold0"]).to_json()[0]["evaluation"])
+    voted = table.rows[0].to_json({"vote": 10})
+    assert voted["rules"] == shared | {"test_view": "mean of the probabilities of 10 views of each image"}
+
+
 def test_a_repeat_without_a_complete_fold_is_named_and_the_others_are_shown(tmp_path):
     """Before: the whole table was refused. Seen red: the first group's runs looked at alone."""
     model_runs.write_fold(tmp_path / "cv" / "shuffled0" / "fold0")

@@ -63,13 +63,29 @@ class RunRow:
     def to_json(self, more: dict) -> dict:
         """Return a run's path and result with the figures of this table; of several runs what they share."""
         notes = ({"notes": list(self.notes)} if self.notes else {}) | ({"faces": self.faces} if self.faces else {})
-        same = {key: value for key, value in self.results[0].items() if all(result.get(key) == value for result in self.results)}
+        same = _shared(self.results, ("rules", "init"))                           # one rule differs with --selection validation
         if "vote" in more:
-            same["rules"] = {**same["rules"], "test_view": _voting(more["vote"])}
+            same["rules"] = {**same.get("rules", {}), "test_view": _voting(more["vote"])}
         if self.pooled is None:
             return {"run": str(self.path), **same, "evaluation": self.evaluation.to_json(), **more, **notes}
         runs = [str(run) for run in self.runs]
         return {"run": str(self.path), **same, "runs": runs, **asdict(self.costs), **self.pooled.to_json(), **more, **notes}
+
+
+def _shared(objects: Sequence[dict], parts: Sequence[str] = ()) -> dict:
+    """Return the entries in which all agree; of `parts`, which are objects themselves, the entries in which these do.
+
+    >>> _shared([{"fold": 0, "rules": {"epoch": 4, "unit": "frame"}}, {"fold": 1, "rules": {"epoch": 8, "unit": "frame"}}], ["rules"])
+    {'rules': {'unit': 'frame'}}
+    """
+    found = {}
+    for key, value in objects[0].items():
+        values = [one.get(key) for one in objects]
+        if all(one == value for one in values):
+            found[key] = value
+        elif key in parts and all(isinstance(one, dict) for one in values):
+            found[key] = _shared(values)
+    return found
 
 
 @dataclass(frozen=True)
