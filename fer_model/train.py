@@ -176,7 +176,8 @@ def refuse_other_run(job: Job, prepared: Prepared, device: torch.device, whole: 
         return False
     folder.refuse_other_data(prepared, f"remove {whole}")                # all of its runs are on the same data; these may have other folds
     fold = prepared.fold_of(job.config)
-    folder.open(settled(job, prepared, fold, device), fold, prepared, None, f"remove {job.run.parent}")
+    said = None if job.weights is None else {"trained_on": job.trained_on}
+    folder.open(settled(job, prepared, fold, device), fold, prepared, said, f"remove {job.run.parent}")
     return folder.result.is_file()
 
 

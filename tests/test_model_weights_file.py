@@ -20,10 +20,10 @@ from fer_model.engine.checkpoint import read_tensors
 from fer_model.engine.weights_file import fitted, read_weights
 from fer_model.errors import CheckpointError, ConfigError, FoldError, RunError
 from fer_model.job import Job
-from fer_model.runs.given_weights import read_given
+from fer_model.runs.given_weights import read_given, refuse_same_pictures
 from fer_model.stages.inputs import StageInputs
 from fer_model.stages.timm_network import TimmStage, hub_file, make_timm
-from fer_model.train import train
+from fer_model.train import refuse_other_run, train
 from tests.commands import call
 from tests.stepping import do
 from tests.test_model_ablations import same_tensors
@@ -302,6 +302,52 @@ def test_weights_that_saw_the_pictures_of_the_test_are_refused(name, theirs, tin
     with pytest.raises(FoldError, match="holds pictures of tiny, on which it would be tested"):
         read_given(tmp_path / "w.safetensors", name, config(), fold)
     assert read_given(tmp_path / "w.safetensors", "others", config(), fold).trained_on == "others"
+
+
+@pytest.mark.parametrize(
+    ("said", "tested"),
+    [
+        ("CK+ and FER2013", "ck+"), ("FER2013, CK+", "ck48"), ("ck++fer2013", "fer2013"), ("Extended Cohn-Kanade", "ck+"),
+        ("The Extended Cohn-Kanade Dataset (CK+)", "ck+"), ("AffectNet + FER+", "fer2013"), ("CREMA D", "crema-d"),
+        ("tiny & others", "tiny"), ("ck+", "ck++fer2013"), ("data", "data"),
+    ],
+)
+def test_several_databases_and_full_names_are_known(said, tested):
+    """Seen red, each but the last: the whole string alone was compared."""
+    with pytest.raises(FoldError, match="which holds pictures of"):
+        refuse_same_pictures("starting", said, [tested])
+
+
+def test_names_that_only_look_alike_are_taken():
+    """Seen red: names compared by their beginning."""
+    for said in ("ImageNet", "MS-Celeb-1M and VGGFace2", "CKX", "fer", "AffWild2", "", None):
+        refuse_same_pictures("starting", said, ["ck+", "fer2013", "affectnet", "tiny"])
+
+
+def test_what_weights_were_trained_on_is_part_of_the_run(theirs, tiny_prepared, tmp_path):
+    """Stopped, complete, or a fold of a cross-validation: another claim does not go on. Seen red, each: config.json said one thing,
+    result.json the other; the new claim dropped in silence."""
+    LOADED["model.safetensors"](theirs, tmp_path / "w.safetensors")
+    first = Job(tiny_prepared, tmp_path / "c" / "fold1", config(), weights=tmp_path / "w.safetensors", trained_on="ImageNet")
+    other, nothing = replace(first, trained_on="MS-Celeb-1M"), replace(first, trained_on=None)
+    with pytest.raises(Stop):
+        train(first, "cpu", say=quiet, hook=stop_at("timm", 2), save_every_s=0)
+    for complete in False, True:
+        for job, now in (other, "'MS-Celeb-1M'"), (nothing, "None"):
+            with pytest.raises(ConfigError, match=f"trained_on was 'ImageNet' when the run was started and is {now} now; choose another"):
+                train(job, "cpu", say=quiet)
+            with pytest.raises(ConfigError, match="trained_on was 'ImageNet' when the run was started"):
+                refuse_other_run(job, read_prepared(tiny_prepared), torch.device("cpu"), tmp_path / "c")
+        train(first, "cpu", say=quiet)
+        assert refuse_other_run(first, read_prepared(tiny_prepared), torch.device("cpu"), tmp_path / "c")
+        assert json.loads((first.run / "result.json").read_text())["init"]["trained_on"] == "ImageNet", complete
+
+
+def test_tensors_of_a_file_are_in_the_order_of_their_names(tmp_path):
+    """So that config.json of one input has the same bytes. Seen red: safetensors' own order, another one in each process."""
+    names = [f"{chr(97 + n % 26)}{n}" for n in range(60)]
+    found = file_of({name: torch.zeros(1) for name in names}, tmp_path)
+    assert list(found.tensors) == sorted(names)
 
 
 def test_such_a_run_is_not_tested_on_other_data_with_these_pictures(theirs, tiny_prepared, write_tiny, tmp_path):

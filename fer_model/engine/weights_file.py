@@ -80,7 +80,7 @@ def read_weights(path: Path) -> WeightsFile:
 
 def _of_safetensors(data: bytes, path: Path) -> dict[str, Tensor]:
     try:
-        return safetensors.torch.load(data)
+        return dict(sorted(safetensors.torch.load(data).items()))       # it gives them in another order in each process
     except safetensors.SafetensorError as error:
         raise CheckpointError(f"reading weights: {path} is not a whole safetensors file ({error}); fetch it again") from error
 

@@ -218,7 +218,8 @@ class RunFolder:
         """Start the run, or find that it is the one that was started; return its configuration.
 
         `init` says what stage 1 starts from, if not from random weights; `anew` as in refuse_other_data.
-        Raises ConfigError if the folder holds a run on other data, or of another configuration, naming the first field that differs.
+        Raises ConfigError if the folder holds a run on other data, of another configuration, or whose weights to start from were said to be
+        trained on something else, naming the first field that differs.
         """
         if not self.config.is_file():
             content = {
@@ -235,8 +236,9 @@ class RunFolder:
             write_json_atomically(self.config, content)
             return config
         self.refuse_other_data(prepared, anew)
-        started, _ = self.read_config()
-        found = first_difference(used(asdict(started)), used(asdict(config)))
+        started, content = self.read_config()
+        said = [{"trained_on": (entry or {}).get("trained_on")} for entry in (content.get("init"), init)]     # the configuration has it not
+        found = first_difference(used(asdict(started)), used(asdict(config))) or first_difference(*said)
         if found is not None:
             name, was, now = found
             raise ConfigError(

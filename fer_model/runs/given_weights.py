@@ -4,12 +4,15 @@ In:  a file, as engine/weights_file.py reads it; what it is said to have been tr
 Out: GivenWeights: what is carried over, and what config.json, result.json, the log, the card and the report say of it.
 """
 
+import re
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from fer_data.datasets.published import FILES, load_facts, parts_of
 from fer_data.files import sha256_of_bytes
 from fer_data.people import same_pictures
 from fer_data.text import listed, percent
@@ -24,8 +27,13 @@ __all__ = ["GivenWeights", "read_given", "refuse_same_pictures", "with_weights"]
 
 _NAMED = 5                            # so many tensors, dropped or made new, are named in a sentence, the rest is counted; config.json
                                       # names all
-# Other spellings of databases that stand in a manifest as on the right.
-_SPELT = {"ck+48": "ck48", "fer+": "ferplus", "ckplus": "ck+", "cohn-kanade": "ck+", "caers": "caer-s"}
+# Other names of databases, as _bare writes them, that stand in a manifest as on the right.
+_SPELT = {
+    "ck+48": "ck48", "ckplus48": "ck48", "fer+": "ferplus", "ckplus": "ck+", "cohnkanade": "ck+", "cohnkanade+": "ck+",
+    "cohnkanadeplus": "ck+", "extendedcohnkanade": "ck+", "extendedcohnkanade+": "ck+", "oulucasia": "oulu", "faces": "faces-mpi",
+}
+_BETWEEN = re.compile(r"[,;/&()]|\b(?:and|plus|with)\b")          # stands between two names, or around another name of the same
+_IDLE = re.compile(r"\b(?:the|data ?set|data|database)\b")
 
 
 @dataclass(frozen=True)
@@ -102,10 +110,38 @@ def _wanted(network: nn.Module) -> dict[str, torch.Tensor]:
     return {name.removeprefix(network.inside): tensor for name, tensor in network.carried().items()}
 
 
+def _bare(name: str) -> str:
+    """Return a name without what people write in several ways: case, blanks, hyphens; a database's other name becomes its own."""
+    bare = _without_marks(name)
+    return _names().get(bare, bare)
+
+
+def _without_marks(name: str) -> str:
+    return re.sub(r"[^\w+]|_", "", _IDLE.sub("", name.lower())) or name.strip().lower()
+
+
+@cache
+def _names() -> dict[str, str]:
+    """Return the name in manifests by each other name of a database, and by its full one."""
+    full = {_without_marks(name): one for one in FILES for name in (load_facts(one).name, load_facts(one).name.partition("(")[0], one)}
+    return full | _SPELT
+
+
+def _databases_said(text: str) -> set[str]:
+    """Return the databases that a user names, as manifests have them: of several with `,`, `+` or `and` between them each, and the whole.
+
+    >>> sorted(_databases_said("CK+ and FER2013")), sorted(_databases_said("AffectNet, Extended Cohn-Kanade"))
+    (['ck+', 'ck+andfer2013', 'fer2013'], ['affectnet', 'affectnetextendedcohnkanade', 'ck+'])
+    """
+    pieces = [_bare(one) for one in (text, *_BETWEEN.split(text.lower()))]
+    joined = [_bare(part) for piece in pieces for part in re.findall(r"ck\+48|ck\+|fer\+|[^+]+", piece)]
+    return {one for one in (*pieces, *joined) if one}
+
+
 def refuse_same_pictures(doing: str, trained_on: str | None, datasets) -> None:
     """Raise FoldError if weights were trained on a database that holds the pictures of one of `datasets`, named as in manifests."""
-    name = (trained_on or "").strip().lower().replace(" ", "")
-    shared = [one for one in datasets if trained_on and same_pictures(_SPELT.get(name, name), one)]
+    said = _databases_said(trained_on or "")
+    shared = [one for one in datasets if any(same_pictures(mine, theirs) for mine in said for theirs in map(_bare, (one, *parts_of(one))))]
     if shared:
         raise FoldError(
             f"{doing}: it was trained on {trained_on}, which holds pictures of {shared[0]}, on which it would be tested; take weights"
