@@ -7,13 +7,16 @@ from importlib.metadata import EntryPoint, EntryPoints
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from cli import options
 from fer_model.config import preset
 from fer_model.crossval import crossval
+from fer_model.data.fold import read_prepared
 from fer_model.engine.randomness import stream
 from fer_model.errors import ConfigError, RunError
 from fer_model.job import Job
+from fer_model.runs.given_weights import read_given
 from fer_model.runs.methods import gather
 from fer_model.runs.trained import load_run
 from fer_model.stages import own_network
@@ -39,6 +42,9 @@ def write(folder, old="", new=""):
     assert old in NET
     (folder / "net.py").write_text(NET.replace(old, new, 1) if old else NET)
     return f"{folder}/net.py:Net"
+
+
+LOSS = "    def loss(self, features, logits, expression):\n"
 
 
 def config(given, fold=1):
@@ -91,8 +97,7 @@ def test_a_run_that_was_stopped_ends_in_the_same_bits_and_not_with_other_code(ti
 
 def test_a_loss_of_its_own_is_what_is_made_small(tiny_prepared, tmp_path):
     """Seen red: cross-entropy whatever the class says."""
-    loss = "    def loss(self, features, logits, expression):\n        return 0 * logits.sum() + 7\n\n"
-    given = write(tmp_path, "    def classify", f"{loss}    def classify")
+    given = write(tmp_path, "    def classify", f"{LOSS}        return 0 * logits.sum() + 7\n\n    def classify")
     train(Job(tiny_prepared, tmp_path / "r", config(given)), "cpu", say=quiet)
     ticks = [line for line in map(json.loads, (tmp_path / "r/log.jsonl").read_text().splitlines()) if line["event"] == "tick"]
     assert {tick["loss_own"] for tick in ticks} == {7.0}
@@ -136,12 +141,22 @@ def test_what_is_no_network_is_refused_when_it_is_named(old, new, says, tmp_path
     [
         ("image_size: int, ", "", r"made with channels, image_size, n_classes by name \(got an unexpected keyword argument 'image_size'"),
         ("nn.Linear(width, n_classes)", "nn.Linear(width, 9)", r"classify must give \(B, 3\) logits, of 2 pictures it gives \(2, 9\)"),
+        ("super().__init__()", "super().__init__()\n        self.wide = int('x')", r"it cannot be made \(ValueError in line 10: invalid"),
+        ("self.classifier(features)", "self.spare(features)", r"classify does not take its features \(AttributeError in line 21: 'Net'"),
+        ("nn.Linear(width, n_classes)", "nn.Linear(9, n_classes)", r"classify does not take .* \(RuntimeError in line 21: mat1 and"),
+        ("return self.classifier(features)", "return self.classifier(features), features", r"logits, of 2 pictures it gives a tuple"),
+        ("    def classify", f"{LOSS}        return logits.sum(1)\n\n    def classify", r"loss must give one number, .* it gives \(2,\)"),
+        ("    def classify", f"{LOSS}        return 7.0\n\n    def classify", "loss must give one number, of 2 pictures it gives a float"),
+        ("    def classify", f"{LOSS}        return logits[9, 9]\n\n    def classify", r"loss does not take .* \(IndexError in line"),
+        ("self.layers = ", "self.first = layers[0]\n        self.layers = ", "first.weight and layers.0.weight are one tensor"),
+        ("self.classifier = nn.Linear(width, n_classes)", "self.requires_grad_(False)\n        self.classifier = lambda x: x[:, :3]",
+         "it has no parameter that learns"),
         ("return self.layers(x)", "return x", r"its features must be \(B, d\)"),
         ("return self.layers(x)", "return self.layers(x - x.mean(0))", "must not depend on the other pictures"),
     ],
 )
 def test_a_network_with_other_shapes_is_refused_before_training(old, new, says, tmp_path):
-    """Seen red, each."""
+    """Seen red, each: tracebacks, some of them in the middle of a run, that of tied weights at its end."""
     with pytest.raises(ConfigError, match=f"the network net.py:Net: .*{says}"):
         make_own(config(write(tmp_path, old, new)), 3)
 
@@ -186,6 +201,29 @@ def test_a_method_that_nobody_knows_is_answered_with_near_ones_and_with_the_form
     assert "did you mean timm" in said and "your own network is FILE.py:Class" in said
     said = call("train", "--fold", 0, "--data", tmp_path, "--method", f"{tmp_path}/none.py:Net", code=1).replace("\n", " ")
     assert "there is no file" in said
+
+
+@pytest.mark.parametrize("mixup", [0.0, 0.2])
+def test_a_loss_is_tried_with_what_training_gives_it_and_leaves_no_trace(mixup, tmp_path):
+    """Seen red, each: labels where shares are given; a mean that the loss keeps was not the network's own any more."""
+    wanted = "(2, 3)" if mixup else "(2,)"
+    loss = f"{LOSS}        assert tuple(expression.shape) == {wanted}\n        self.seen += 1\n        return logits.sum()\n\n"
+    new = "self.register_buffer('seen', torch.zeros(()))\n        self.classifier ="
+    given = write(tmp_path, "    def classify", f"{loss}    def classify")
+    (tmp_path / "net.py").write_text((tmp_path / "net.py").read_text().replace("self.classifier =", new, 1))
+    mine = config(given)
+    assert make_own(replace(mine, own=replace(mine.own, mixup=mixup)), 3).network.seen == 0
+
+
+def test_a_start_from_a_file_needs_a_part_that_is_made_new(tiny_prepared, tmp_path):
+    """Seen red: "made new: the classifier" of a network whose classifier, fc, had been taken from the file."""
+    given = write(tmp_path)
+    (tmp_path / "net.py").write_text((tmp_path / "net.py").read_text().replace("self.classifier", "self.fc"))
+    mine, fold = config(given), read_prepared(tiny_prepared).fold(1)
+    save_file(make_own(mine, 3).network.state_dict(), tmp_path / "w.safetensors")
+    with pytest.raises(ConfigError, match=r"call that part `classifier` \(the network has layers and fc\)"):
+        read_given(tmp_path / "w.safetensors", None, mine, fold)
+    assert read_given(tmp_path / "w.safetensors", None, config(write(tmp_path)), fold).fit.dropped == ("fc.bias 3", "fc.weight 3x64")
 
 
 def test_weights_from_a_file_are_for_all_but_the_classifier(tmp_path):

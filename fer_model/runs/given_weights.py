@@ -95,13 +95,19 @@ def read_given(path: Path, trained_on: str | None, config: TrainConfig, fold: Fo
     """Return the weights of a file, for a run of `config` on `fold` to start from.
 
     Raises CheckpointError if the file cannot be read or does not fit, FoldError if what it was trained on holds the pictures that are
-    to be tested.
+    to be tested, ConfigError if the network has no part that is made new.
     """
     refuse_same_pictures(f"starting from {path}", trained_on, fold.test["dataset"].unique())
     stage, file = config.stages[-1], read_weights(path)
     if config.init not in (None, file.sha256):
         raise CheckpointError(f"starting from {path}: the file was changed since it was named; start again")
     network = STAGES[stage].fresh(config, len(fold.classes), 0, torch.device("cpu"))[stage]
+    if len(network.carried()) == len(network.state_dict()):
+        parts = dict.fromkeys(name.removeprefix(network.inside).partition(".")[0] for name in network.state_dict())
+        raise ConfigError(
+            f"starting from {path}: the network's classifier is made new, and it is known by its name: call that part `classifier`"
+            f" (the network has {listed(parts)})"
+        )
     return GivenWeights(file, fitted(file, _wanted(network)), trained_on, stage, network.inside)
 
 
@@ -130,8 +136,8 @@ def _names() -> dict[str, str]:
 def _databases_said(text: str) -> set[str]:
     """Return the databases that a user names, as manifests have them: of several with `,`, `+` or `and` between them each, and the whole.
 
-    >>> sorted(_databases_said("CK+ and FER2013")), sorted(_databases_said("AffectNet, Extended Cohn-Kanade"))
-    (['ck+', 'ck+andfer2013', 'fer2013'], ['affectnet', 'affectnetextendedcohnkanade', 'ck+'])
+    >>> sorted(_databases_said("AffectNet, Extended Cohn-Kanade")), sorted(_databases_said("ck++fer2013"))
+    (['affectnet', 'affectnetextendedcohnkanade', 'ck+'], ['ck+', 'ck++fer2013', 'fer2013'])
     """
     pieces = [_bare(one) for one in (text, *_BETWEEN.split(text.lower()))]
     joined = [_bare(part) for piece in pieces for part in re.findall(r"ck\+48|ck\+|fer\+|[^+]+", piece)]

@@ -1,7 +1,7 @@
 """A network that is not ours in place of the baseline: the same views, mixtures, budgets, resume and votes.
 
 In:  StageInputs: a Fold, its Views, a TrainConfig whose budgets are resolved; a network with `features` and `classify`.
-Out: NetworkStage, for engine.loop.run_stage; build_itself, how it is made; tried, what it must be able to do.
+Out: NetworkStage, for engine.loop.run_stage; build_itself, how it is made; tried, what it must be able to do; first_line, why it is not.
 
     features   (B, C, S, S) in [-1, 1] -> (B, d)      what probes look at; dropout acts on it
     classify   (B, d) -> (B, K)                       logits
@@ -28,9 +28,10 @@ from fer_model.networks import Norm1d, Norm2d, dropout
 from fer_model.stages.classifier import ClassifierStage
 from fer_model.stages.inputs import StageInputs
 
-__all__ = ["UNFIT", "NetworkStage", "build_itself", "tried"]
+__all__ = ["UNFIT", "NetworkStage", "build_itself", "first_line", "tried"]
 
-UNFIT = (AssertionError, IndexError, RuntimeError, TypeError, ValueError)       # what a network raises that does not take such pictures
+# What a network raises that does not take such pictures, or has a slip in its code.
+UNFIT = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RuntimeError, TypeError, ValueError)
 _SAME = 1e-3                          # largest difference of a picture's features with and without another next to it, of their size
 
 
@@ -56,7 +57,7 @@ def tried(features: Callable[[Tensor], Tensor], config: TrainConfig, what: str) 
         alone, both = features(pictures[:1]), features(pictures)
     except UNFIT as error:
         raise ConfigError(
-            f"{what}: it does not take pictures of {size} x {size} ({_first_line(error)}); choose another network.image_size (96, 48, 32,"
+            f"{what}: it does not take pictures of {size} x {size} ({first_line(error)}); choose another network.image_size (96, 48, 32,"
             " 16) or another network"
         ) from error
     if not isinstance(both, Tensor) or both.ndim != 2:
@@ -70,7 +71,8 @@ def tried(features: Callable[[Tensor], Tensor], config: TrainConfig, what: str) 
     return both.shape[1]
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return what an error says, without the lines below; of one that says nothing its name."""
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__
 

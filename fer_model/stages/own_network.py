@@ -16,18 +16,21 @@ sha256 of its code, and takes no other. The hash is of the one file; what that i
 import importlib.util
 import inspect
 import sys
+import traceback
 import types
+from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fer_data.files import sha256_of_bytes
 from fer_data.text import either
 from fer_model.config import NETWORKS, TrainConfig
 from fer_model.errors import ConfigError, RunError
-from fer_model.stages.any_network import NetworkStage, tried
+from fer_model.stages.any_network import UNFIT, NetworkStage, first_line, tried
 
 __all__ = ["OwnNetwork", "OwnStage", "allow", "allowed", "make_own"]
 
@@ -102,7 +105,7 @@ class OwnNetwork(nn.Module):
     def carried(self) -> dict[str, Tensor]:
         """Return what a run that starts from a file takes of it: all tensors but those of a part named `classifier`."""
         theirs = self.network.state_dict()
-        return {f"{self.inside}{name}": tensor for name, tensor in theirs.items() if not name.startswith("classifier.")}
+        return {f"{self.inside}{name}": tensor for name, tensor in theirs.items() if name.partition(".")[0] != "classifier"}
 
     def features(self, x: Tensor) -> Tensor:                             # (B, C, S, S) -> (B, d)
         """Return what the classifier sees."""
@@ -119,7 +122,8 @@ class OwnNetwork(nn.Module):
 def make_own(config: TrainConfig, n_classes: int) -> OwnNetwork:
     """Return the network that config.own names, as it makes itself: pictures (B, C, S, S) in [-1, 1] in, logits (B, K) out.
 
-    Raises RunError if the user has not named its code, ConfigError if it does not take these pictures or has other outputs.
+    Raises RunError if the user has not named its code, ConfigError if it does not take these pictures, has other outputs, or tensors
+    that cannot be trained or kept. Only what training asks of it is asked; its weights and buffers stay as it made them.
     """
     name, given = config.own.network, {"channels": config.network.channels, "image_size": config.network.image_size, "n_classes": n_classes}
     made = _class_of(config)
@@ -127,13 +131,56 @@ def make_own(config: TrainConfig, n_classes: int) -> OwnNetwork:
         inspect.signature(made).bind(**given)
     except TypeError as error:
         raise ConfigError(f"the network {name}: it is made with {', '.join(given)} by name ({error})") from error
-    network = OwnNetwork(made(**given)).eval()
-    width = tried(network.features, config, f"the network {name}")
+    own = _asked(made, lambda: made(**given), name, "it cannot be made")
+    network = OwnNetwork(own).eval()
+    features = torch.zeros(2, tried(network.features, config, f"the network {name}"))                  # (2, d)
+    before = {key: tensor.clone() for key, tensor in own.state_dict().items()}
     with torch.no_grad():
-        shape = tuple(network.classify(torch.zeros(2, width)).shape)
-    if shape != (2, n_classes):
-        raise ConfigError(f"the network {name}: classify must give (B, {n_classes}) logits, of 2 pictures it gives {shape}")
+        logits = _asked(made, lambda: own.classify(features), name, "classify does not take its features")
+        if _shape(logits) != (2, n_classes):
+            raise ConfigError(f"the network {name}: classify must give (B, {n_classes}) logits, of 2 pictures it gives {_shape(logits)}")
+        if getattr(own, "loss", None) is not None:
+            _try_loss(made, own, config, features, logits.float())
+    own.load_state_dict(before)                                          # a loss may keep means of its own
+    _refuse_tensors(network, name)
     return network.train()
+
+
+def _asked(made: type, call: Callable[[], object], name: str, what: str) -> object:
+    """Return what `call()` returns. Raises ConfigError with the line of the user's file if it raises what a network's code may."""
+    try:
+        return call()
+    except UNFIT as error:
+        file = sys.modules[made.__module__].__file__
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+        where = f" in line {lines[-1]}" if lines else ""
+        raise ConfigError(f"the network {name}: {what} ({type(error).__name__}{where}: {first_line(error)}); mend it in {file}") from error
+
+
+def _shape(value: object) -> tuple[int, ...] | str:
+    """Return the shape of a tensor, of anything else its kind."""
+    return tuple(value.shape) if isinstance(value, Tensor) else f"a {type(value).__name__}"
+
+
+def _try_loss(made: type, own: nn.Module, config: TrainConfig, features: Tensor, logits: Tensor) -> None:
+    """Raise ConfigError if the network's own loss does not give one number for the expressions that training gives it."""
+    name, expression = config.own.network, torch.tensor([0, logits.shape[1] - 1])                      # (2,)
+    expression = F.one_hot(expression, logits.shape[1]).float() if config.own.mixup else expression    # (2,), of mixtures (2, K)
+    loss = _asked(made, lambda: own.loss(features, logits, expression), name, "loss does not take its features, logits and expressions")
+    if _shape(loss) != ():
+        raise ConfigError(f"the network {name}: loss must give one number, of 2 pictures it gives {_shape(loss)}; take its mean")
+
+
+def _refuse_tensors(network: OwnNetwork, name: str) -> None:
+    """Raise ConfigError if nothing in a network learns, or if one tensor has two names: the file of a run keeps each once."""
+    if not any(weight.requires_grad and weight.numel() for weight in network.parameters()):
+        raise ConfigError(f"the network {name}: it has no parameter that learns, so there is nothing to train")
+    names: dict[int, list[str]] = {}
+    for key, tensor in network.network.state_dict().items():
+        if tensor.numel():
+            names.setdefault(tensor.data_ptr(), []).append(key)
+    if tied := next((two for two in names.values() if len(two) > 1), None):
+        raise ConfigError(f"the network {name}: {' and '.join(tied)} are one tensor (tied weights), which a run keeps once; make two of it")
 
 
 def _class_of(config: TrainConfig) -> type:
