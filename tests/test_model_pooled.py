@@ -16,6 +16,7 @@ from rich.console import Console
 from fer_model.config import HEADS, preset, resolve_budgets
 from fer_model.errors import RunError
 from fer_model.evaluate.figures import accuracy, evaluate, interval_over_subjects, to_sequences
+from fer_model.evaluate.paired import compare_methods
 from fer_model.evaluate.pooled import pool
 from fer_model.evaluate.run_table import evaluate_runs
 from fer_model.report.report import write_report
@@ -283,6 +284,31 @@ def test_at_home_rows_of_other_folds_are_not_compared(tmp_path):
         assert table.rows[1].notes[-1] == note and note in printed(table)
         assert [found is None for found in table.against_first] == [True, False]
         assert "against_first" not in table.to_json()[1] and table.to_json()[1]["notes"][-1] == note
+
+
+def test_folders_prepared_with_other_folds_are_not_compared(tmp_path):
+    """`prepare --folds 3` and `--folds 3 --fold-rule stratified`: rule manifest, 3 folds in both, and other training people in fold 1 of
+    one. People set aside to choose the weights by are no difference. Seen red: a paired difference, and not a word, in either."""
+
+    def written(name, *people, aside=("", "", "")):
+        for fold in range(3):
+            known, chosen_by = ([f"tiny/S{n}" for n in names[fold]] for names in (people, aside))
+            change = lambda content: content.update(n_folds=3, identities=known, validation_people=chosen_by)    # noqa: E731, B023
+            model_runs.write_fold(tmp_path / name / f"fold{fold}", "degan" if name == "first" else "cnn", fold, change=change)
+        return tmp_path / name
+
+    first, other = written("first", "123", "023", "012"), written("other", "123", "013", "012")
+    aside = written("aside", "12", "02", "01", aside="332")
+    table = evaluate_runs([first, other, aside])
+    assert table.rows[1].notes[-1] == f"{other}: no difference to {first}, whose folds are others: fold 1 has other training people."
+    assert [found is None for found in table.against_first] == [True, False]
+    alone = evaluate_runs([first / "fold0", other / "fold0"]).against_first
+    assert alone[0] is not None, "fold 0 has the same people in both"
+    assert compare_methods(gather([first, other]))[0] == []
+    assert len(compare_methods(gather([first, aside]))[0]) == 2
+    write_report([first, other], tmp_path / "report")
+    said = "People are in other folds, so only methods of the same folds are compared"
+    assert said in (tmp_path / "report" / "report.md").read_text()
 
 
 def test_brackets_in_the_names_of_folders_are_no_markup(tmp_path):

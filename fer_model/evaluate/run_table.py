@@ -20,7 +20,7 @@ from fer_model.evaluate.figures import UNITS, Evaluation, bracketed, evaluate, n
 from fer_model.evaluate.paired import Paired, paired_difference
 from fer_model.evaluate.pooled import Pooled, Spread, pool, spread
 from fer_model.evaluate.repredict import Repredicted, repredict
-from fer_model.runs.fold_runs import Costs, FoldRun, RunGroup, costs, find_groups
+from fer_model.runs.fold_runs import Costs, FoldRun, RunGroup, costs, find_groups, other_folds
 from fer_model.runs.folder import RunFolder
 from fer_model.runs.methods import one_method
 from fer_model.runs.predictions import judged, together
@@ -39,9 +39,7 @@ class RunRow:
     """One row of the table: a run, or the folds of one cross-validation."""
 
     path: Path
-    runs: tuple[Path, ...]            # complete ones
-    folds: tuple[int, ...]            # number of each
-    one: FoldRun                      # of them: all have its data set and its assignment of people to folds
+    runs: tuple[FoldRun, ...]         # complete ones: of one data set and one assignment of people to folds
     results: tuple[dict, ...]         # result.json of each
     evaluation: Evaluation            # of all of them, pooled
     pooled: Pooled | None             # None: `path` is a run by itself
@@ -51,9 +49,14 @@ class RunRow:
     frames: tuple[pd.DataFrame, ...] = field(default=(), repr=False, compare=False)     # predictions of each run
 
     @property
+    def folds(self) -> tuple[int, ...]:
+        """The number of each run's fold."""
+        return tuple(run.fold for run in self.runs)
+
+    @property
     def dataset(self) -> str:
         """What was trained on."""
-        return self.one.content["dataset"]
+        return self.runs[0].content["dataset"]
 
     @property
     def costs(self) -> Costs:
@@ -68,7 +71,7 @@ class RunRow:
             same["rules"] = {**same.get("rules", {}), "test_view": _voting(more["vote"])}
         if self.pooled is None:
             return {"run": str(self.path), **same, "evaluation": self.evaluation.to_json(), **more, **notes}
-        runs = [str(run) for run in self.runs]
+        runs = [str(run.path) for run in self.runs]
         return {"run": str(self.path), **same, "runs": runs, **asdict(self.costs), **self.pooled.to_json(), **more, **notes}
 
 
@@ -243,9 +246,8 @@ def _against(first: RunRow, row: RunRow) -> tuple[Against | None, tuple[str, ...
     At home every image has one network, that of its fold. Elsewhere every network sees every image, and a network of another fold had
     other training people: only networks of the same fold are compared. Of two data sets no folds are the same: then all networks are.
     """
-    if first.elsewhere == row.elsewhere and first.dataset == row.dataset and first.one.assignment != row.one.assignment:
-        why = f"whose folds are others: {row.one.assignment_text}, there {first.one.assignment_text}"
-        return None, (f"{row.path}: no difference to {first.path}, {why}.",)
+    if first.elsewhere == row.elsewhere and first.dataset == row.dataset and (why := other_folds(first.runs, row.runs)):
+        return None, (f"{row.path}: no difference to {first.path}, whose folds are others: {why}.",)
     if not (first.elsewhere and row.elsewhere):
         return _difference(_as_one(first), _as_one(row), None), ()
     if first.dataset != row.dataset:
@@ -281,7 +283,7 @@ def _row(group: RunGroup, data: Path | None, vote: int, device: str) -> RunRow:
             notes.append(f"{group.path}: {len(runs)} of {n_folds} folds are complete, the figures are theirs.")
         pooled = pool(numbers, frames, n_folds, elsewhere)
     return RunRow(
-        group.path, tuple(run.path for run in runs), tuple(numbers), runs[0], results,
+        group.path, tuple(runs), results,
         evaluate(frames[0]) if pooled is None else pooled.evaluation, pooled, tuple(notes), elsewhere, found[0].faces, tuple(frames),
     )
 

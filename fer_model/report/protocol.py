@@ -19,7 +19,7 @@ from fer_model.evaluate.pooled import SeedFigures
 from fer_model.report.paper import ROWS_HERE, PaperTable, table_of
 from fer_model.runs.differences import from_preset, told_settings, variant_of
 from fer_model.runs.faces import how_framed
-from fer_model.runs.fold_runs import FoldRun, is_fold
+from fer_model.runs.fold_runs import FoldRun, is_fold, other_folds
 from fer_model.runs.methods import Method, difference
 from fer_model.runs.pretrained import names_people, seen_before
 
@@ -328,10 +328,14 @@ def _same_data(methods: Sequence[Method]) -> list[Finding]:
     hashes = {method.content["manifest_sha256"] for method in methods}
     if len(methods) < 2:
         return []
-    assigned: dict[str, list[str]] = {}                                  # assignment of people to folds -> methods
+    assigned: list[list[Method]] = []                                    # methods by assignment of people to folds
     for method in methods:
-        assigned.setdefault(method.runs[0].assignment_text, []).append(method.label)
-    told = "; ".join(f"{text}: {listed(labels)}" for text, labels in assigned.items())
+        same = [group for group in assigned if not other_folds(group[0].runs, method.runs)]
+        if same:
+            same[0].append(method)
+        else:
+            assigned.append([method])
+    told = "; ".join(f"{group[0].runs[0].assignment_text}: {listed([one.label for one in group])}" for group in assigned)
     apart = []
     if len(assigned) > 1:
         apart = [Finding("look", f"People are in other folds, so only methods of the same folds are compared ({told}).")]

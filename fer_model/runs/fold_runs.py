@@ -22,7 +22,7 @@ from fer_model.engine.journal import read_log
 from fer_model.errors import RunError
 from fer_model.runs.folder import RunFolder, runs_in
 
-__all__ = ["Costs", "FoldRun", "RunGroup", "complete_runs", "costs", "find_groups", "find_runs", "holds_folds", "is_fold"]
+__all__ = ["Costs", "FoldRun", "RunGroup", "complete_runs", "costs", "find_groups", "find_runs", "holds_folds", "is_fold", "other_folds"]
 
 _FOLD, _REPEAT = re.compile(r"fold(\d+)"), re.compile(r"shuffled\d+")
 _NOT_STARTED = "not started"
@@ -61,6 +61,11 @@ class FoldRun:
         """The same in words: `rule shuffled, seed 4, 10 folds`."""
         rule, seed, n_folds = self.assignment.values()
         return f"rule {rule}{f', seed {seed}' if rule == 'shuffled' else ''}, {n_folds or 'an unknown number of'} folds"
+
+    @property
+    def people(self) -> frozenset[str]:
+        """Who is not held out: the training people, and those set aside of them to choose the weights by."""
+        return frozenset((*self.content.get("identities", ()), *self.content.get("validation_people", ())))
 
     @cached_property
     def result(self) -> dict:
@@ -159,6 +164,18 @@ def complete_runs(path: Path, say: Callable[[str], None]) -> list[FoldRun]:
         if not run.complete:
             say(f"{run.path}: left out, it is not complete ({run.state.removeprefix('not complete: ')})")
     return [run for run in runs if run.complete]
+
+
+def other_folds(first: Sequence[FoldRun], other: Sequence[FoldRun]) -> str:
+    """Return why runs are not of the same folds as the first ones, in words; "" if they are, as far as both have them.
+
+    The rule that a run records is not all: people are dealt anew by `prepare` (--fold-rule), and all of it is rule manifest here.
+    """
+    if first[0].assignment != other[0].assignment:
+        return f"{other[0].assignment_text}, there {first[0].assignment_text}"
+    people = {run.fold: run.people for run in first}
+    fold = next((run.fold for run in other if people.get(run.fold, run.people) != run.people), None)
+    return "" if fold is None else f"fold {fold} has other training people"
 
 
 def is_fold(path: Path) -> bool:
