@@ -346,7 +346,8 @@ class NeutralGenerator(nn.Module):
     @staticmethod
     def _nothing(x: Tensor) -> tuple[Tensor, Tensor]:
         """Return a code and noise of length 0: G of DeRL has neither."""
-        return x.new_zeros(len(x), 0), x.new_zeros(len(x), 0)
+        n = x.shape[0]                                                           # len(x) would stand in an exported graph as a constant
+        return x.new_zeros(n, 0), x.new_zeros(n, 0)                              # (B, 0), (B, 0)
 
 
 class PairDiscriminator(nn.Module):

@@ -71,7 +71,7 @@ class _Graph(nn.Module):
 
     def __init__(self, trained: TrainedRun):
         super().__init__()
-        self.networks, self._trained = nn.ModuleDict(_predicting(trained)), trained
+        self.networks, self._trained, self.run = nn.ModuleDict(_predicting(trained)), trained, trained.run
 
     def forward(self, view: Tensor) -> tuple[Tensor, Tensor]:                    # (B, C, 96, 96) -> (B, K), (B, K)
         logits = self._trained.logits(to_input_size(view, self._trained.config.network.image_size)).float()
@@ -154,9 +154,13 @@ def _onnx(trained: TrainedRun, recipe: Recipe) -> tuple[bytes, float]:
 
 
 @torch.inference_mode()
-def _difference(graph: nn.Module, data: bytes, recipe: Recipe) -> float:
-    """Return the largest difference of probabilities between onnxruntime and torch, on noise, flat and smooth views."""
+def _difference(graph: _Graph, data: bytes, recipe: Recipe) -> float:
+    """Return the largest difference of probabilities between onnxruntime and torch, on noise, flat and smooth views.
+
+    Raises RunError if the graph does not take one of the sizes of a batch.
+    """
     import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as faults
 
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     rng, found = np.random.default_rng(0), []
@@ -164,8 +168,14 @@ def _difference(graph: nn.Module, data: bytes, recipe: Recipe) -> float:
         coarse = rng.uniform(-1, 1, (n, recipe.channels, 6, 6)).astype(np.float32)
         views = np.kron(coarse, np.ones((1, 1, VIEW_SIZE // 6, VIEW_SIZE // 6), np.float32))           # (n, C, 96, 96)
         views = np.clip(views + rng.normal(0, 0.1, views.shape), -1, 1).astype(np.float32)
-        apart = session.run(["probabilities"], {"view": views})[0] - graph(torch.from_numpy(views))[0].numpy()        # (n, K)
-        found.append(np.abs(apart).max(initial=0))
+        try:
+            said = session.run(["probabilities"], {"view": views})[0]                                  # (n, K)
+        except (faults.InvalidArgument, faults.RuntimeException, faults.Fail) as error:
+            raise RunError(
+                f"exporting {graph.run}: the graph takes one batch size only, not {n}: the size of the batch is a constant in the network,"
+                f" as len(x) gives it; write x.shape[0] there ({' '.join(str(error).split())[:200]})"
+            ) from error
+        found.append(np.abs(said - graph(torch.from_numpy(views))[0].numpy()).max(initial=0))
     return float(np.max(found))                                                  # NaN if one is; Python's max would pass over it
 
 
