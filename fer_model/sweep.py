@@ -150,7 +150,7 @@ def _tasks(asked: Sweep, devices: Sequence[str]) -> tuple[Prepared, list[tuple[P
             mine = task.job
             if mine.config.synthesiser is not None:
                 values = asdict(mine.config)
-                deciding = json.dumps([mine.config.synthesiser, *(values[name] for name in (*DECIDING, "precision"))])
+                deciding = json.dumps([mine.config.synthesiser, *(values[name] for name in DECIDING)])
                 leader = first.setdefault(deciding, mine.run)
                 mine = replace(mine, gan=None if leader == mine.run else leader)
             found.append((point, seed, Task(f"{label}, {task.name}", mine)))

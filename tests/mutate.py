@@ -312,7 +312,7 @@ MUTATIONS = [
     ("fer_model/job.py", "{name_suffix(config, always)}", "", "tests/test_model_settings.py -k two_folders"),
     ("cli/fer_model.py", "context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT", "True",
      "tests/test_model_settings.py -k dry_run"),
-    ("fer_model/sweep.py", '(*DECIDING, "precision")', '(*DECIDING[:3], *DECIDING[4:], "precision")', "tests/test_model_sweep.py -k share"),
+    ("fer_model/sweep.py", "for name in DECIDING)", "for name in (*DECIDING[:3], *DECIDING[4:]))", "tests/test_model_sweep.py -k share"),
     ("fer_model/sweep.py", 'if "taken_from" not in stage', "if True", "tests/test_model_sweep.py -k share"),
     ("fer_model/crossval.py", "replace(dealt, fold=fold)", "dealt", "tests/test_model_crossval.py -k alone"),
     ("fer_model/crossval.py", " if not refuse_other_run(task.job, prepared, wheres[0], job.run)]", "]", "tests/test_model_crossval.py -k before"),

@@ -229,12 +229,13 @@ def test_a_run_of_before_is_complete_and_gives_its_stage_one(whole, tiny_prepare
         ({"seed": 5}, "seed is 0 there and 5 here"),
         ({"fold": 2}, "fold is 1 there and 2 here"),
         ({"gan": replace(SMOKE.gan, kimg=0.08)}, "gan.kimg is 0.064 there and 0.08 here"),
+        ({"precision": "bf16"}, "precision is 'fp32' there and 'bf16' here"),
         ({"network": replace(SMOKE.network, noise=5)}, "network.noise is 4 there and 5 here"),
         ({"method": "cnn"}, "both runs need the same kind of it; the methods are degan there, cnn here"),
     ],
 )
 def test_a_stage_one_of_another_kind_is_refused_with_the_difference(whole, tiny_prepared, tmp_path, change, field):
-    """Seen red, each, without the comparison."""
+    """Seen red, each, without the comparison: a head in bf16 on a stage 1 in fp32, and no word of it."""
     with pytest.raises(ConfigError, match=f"taking stage 1 from .*{field}"):
         train(Job(tiny_prepared, tmp_path / "r", replace(SMOKE, **change), gan=whole), "cpu", say=quiet)
     with pytest.raises(ConfigError, match=f"taking stage 1 from .*{field}"):

@@ -17,7 +17,8 @@ from fer_model.runs.folder import RunFolder
 __all__ = ["GanSource", "read_gan", "refuse_itself"]
 
 # Fields of TrainConfig that, with the data, decide stage 1.
-DECIDING = ("fold", "fold_rule", "fold_seed", "seed", "selection", "validation_share", "init", "network", "gan", "critics", "ae")
+DECIDING = ("fold", "fold_rule", "fold_seed", "seed", "selection", "validation_share", "init", "precision", "network", "gan",
+            "critics", "ae")
 
 
 @dataclass(frozen=True)
