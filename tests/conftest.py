@@ -12,32 +12,51 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
+from hypothesis import settings
 
 from fer_data.faces import views
 from tests import trees
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+# The same examples each time, so that what was green stays green; and no deadline, for other processes share the cores.
+settings.register_profile("tests", deadline=None, derandomize=True)
+settings.load_profile("tests")
+
 
 @pytest.fixture(scope="session")
-def synthetic_ck(tmp_path_factory):
+def once(pytestconfig, tmp_path_factory):
+    """Return a function that fills a folder once for all processes of a run, as pytest-xdist starts them, and returns it."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if hasattr(pytestconfig, "workerinput") else root       # above the folder of each process
+
+    def filled(name, write):
+        with FileLock(root / f"{name}.lock"):
+            if not (root / f"{name}.done").exists():
+                write(root / name / "ck")
+                (root / f"{name}.done").touch()
+        return root / name / "ck"
+
+    return filled
+
+
+@pytest.fixture(scope="session")
+def synthetic_ck(once):
     """A CK+ tree of 8 drawn people, drawn once for all tests; read it, do not change it."""
     from fer_data.synthetic.ck_plus import write_ck_plus
 
-    out = tmp_path_factory.mktemp("synthetic") / "ck"
-    write_ck_plus(out, subjects=8, seed=7)
-    return out
+    return once("synthetic", lambda out: write_ck_plus(out, subjects=8, seed=7))
 
 
 @pytest.fixture(scope="session")
-def prepared_ck(synthetic_ck, tmp_path_factory):
-    """The tree of `synthetic_ck`, prepared with dlib into 4 folds with virtual views."""
+def prepared_ck(synthetic_ck, once):
+    """The tree of `synthetic_ck`, prepared with dlib into 4 folds with virtual views, once for all tests; do not change it."""
     from fer_data.prepare.plan import PrepareConfig
     from fer_data.prepare.run import prepare_dataset
 
-    out = tmp_path_factory.mktemp("prepared") / "ck"
-    prepare_dataset("ck+", synthetic_ck, out, PrepareConfig(landmarks="dlib", folds=4, views="virtual"))
-    return out
+    config = PrepareConfig(landmarks="dlib", folds=4, views="virtual")
+    return once("prepared", lambda out: prepare_dataset("ck+", synthetic_ck, out, config))
 
 
 @pytest.fixture(scope="session")
@@ -113,6 +132,22 @@ def write_tiny():
 def tiny_prepared(write_tiny, tmp_path_factory):
     """6 people in 3 folds with 3 expressions of 2 frames each: 36 faces, virtual views. Read it, do not change it."""
     return write_tiny(tmp_path_factory.mktemp("tiny") / "prepared")
+
+
+@pytest.fixture(scope="session")
+def moved_encoder(tiny_prepared, tmp_path_factory):
+    """A complete run of DE-GAN on fold 0, whose head has moved its encoder. Its first weights are large, so that its faces differ at all.
+    Read it, do not change it."""
+    from dataclasses import replace
+
+    from fer_model.config import preset
+    from fer_model.job import Job
+    from fer_model.train import train
+
+    folder, config = tmp_path_factory.mktemp("moved") / "r", preset("smoke")
+    config = replace(config, network=replace(config.network, init_std=0.3), head=replace(config.head, encoder_lr=1e-2))
+    train(Job(tiny_prepared, folder, config), "cpu", say=lambda _: None)
+    return folder
 
 
 @pytest.fixture(scope="session")

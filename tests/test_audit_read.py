@@ -384,7 +384,7 @@ def test_words_in_names():
 # --- anything at all --------------------------------------------------------------------------------------------------
 
 WORDS = ["path", "subject", "fold", "split", "train", "test", "1-fold 2", "2-fold", "a.png", "S005_001_00000011.png", "S130/007 Angry", '"']
-cells = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(WORDS)
+cells = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(WORDS)
 texts = st.lists(st.lists(cells, max_size=4).map(",".join), max_size=6).map("\n".join)
 leaves = st.none() | st.booleans() | st.floats() | st.text(max_size=8) | st.sampled_from(["S005_001_00000011.png", "S006_001_00000011.png"])
 keys = st.sampled_from(["train", "test", "fold_1", "path", "x9"])
@@ -394,7 +394,7 @@ contents = st.recursive(leaves, lambda child: st.lists(child, max_size=3) | st.d
 @given(st.sampled_from([suffix for suffix in SUFFIXES if suffix != ".json"]), st.sampled_from(["train", "test_2", "split"]),
        texts.map(str.encode) | st.binary(max_size=60))
 @example(".csv", "train", b",TRAIN")
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
 def test_whatever_a_file_holds_only_our_own_error_leaves_the_readers(tmp_path, suffix, name, content):
     try:
         audit(read_split([write(tmp_path, name + suffix, content), write(tmp_path, "test.txt", "S010_004_00000017.png")]).split)
@@ -403,7 +403,7 @@ def test_whatever_a_file_holds_only_our_own_error_leaves_the_readers(tmp_path, s
 
 
 @given(contents)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_json_holds_only_our_own_error_leaves_the_readers(tmp_path, content):
     with contextlib.suppress(FerError):
         audit(read_split([write(tmp_path, "s.json", json.dumps(content))]).split)

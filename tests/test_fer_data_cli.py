@@ -141,9 +141,11 @@ def test_synth_tells_what_was_drawn(tmp_path):
     assert done.stderr.startswith(f"drawing synthetic people into {tmp_path / 'ck'}: 1 of 1\n")      # then the time, if slow
 
 
-def test_synth_in_json(tmp_path):
+def test_synth_in_json(tmp_path, monkeypatch):
     """Each database; and two processes say how far they are as one does. Seen red: progress away with workers."""
-    for database, more in {"ck+": [], "oulu": [], "bu4dfe": ["--frames", "1"], "mmi": ["--workers", "2"]}.items():
+    monkeypatch.setattr("fer_data.synthetic.mmi.SIZE", (180, 144))
+    table = ["--takes", "1", "--workers", "2"]
+    for database, more in {"ck+": [], "oulu": [], "bu4dfe": ["--frames", "1"], "mmi": [], "table": table}.items():
         if database == "mmi":
             pytest.importorskip("av")
         done = run("synth", database, tmp_path / database, "--subjects", "1", *more, "--json")

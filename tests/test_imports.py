@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import functools
 import subprocess
 import sys
 import tomllib
@@ -38,6 +39,7 @@ def loaded_after(statement: str) -> set[str]:
     return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY).stdout.split())
 
 
+@functools.cache
 def imports_of(path: Path) -> set[str]:
     """Return the modules that a file imports anywhere, `from a.b import c` as a.b."""
     found = set()

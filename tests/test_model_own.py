@@ -11,7 +11,6 @@ from safetensors.torch import save_file
 
 from cli import options
 from fer_model.config import preset
-from fer_model.crossval import crossval
 from fer_model.data.fold import read_prepared
 from fer_model.engine.randomness import stream
 from fer_model.errors import ConfigError, RunError
@@ -23,6 +22,7 @@ from fer_model.stages import own_network
 from fer_model.stages.any_network import build_itself
 from fer_model.stages.own_network import allow, make_own
 from fer_model.train import train
+from fer_model.workers import Task, train_in_children
 from tests.commands import call
 from tests.doc_pages import DOCS, blocks_of
 from tests.test_model_ablations import same_tensors
@@ -116,8 +116,8 @@ def test_layers_that_it_freezes_or_does_not_use_stay_as_they_are(tiny_prepared, 
 
 def test_processes_that_train_several_folds_have_the_code_too(tiny_prepared, tmp_path):
     """Seen red: `code` away from what a child is given."""
-    job = Job(tiny_prepared, tmp_path / "c", config(write(tmp_path)))
-    assert not crossval(job, folds=(0, 1), jobs=2, devices=("cpu",), say=quiet).failed
+    task = Task("fold 1", Job(tiny_prepared, tmp_path / "c", config(write(tmp_path))))
+    assert train_in_children([task], ("cpu",), 1, quiet) == [""] and (tmp_path / "c" / "result.json").is_file()
 
 
 @pytest.mark.parametrize(

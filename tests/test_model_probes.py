@@ -20,6 +20,7 @@ from cli.fer_model import main
 from fer_model.config import preset
 from fer_model.errors import RunError
 from fer_model.job import Job
+from fer_model.probe import probing
 from fer_model.probe.features import Samples, few_frames
 from fer_model.probe.probes import PEOPLE, ProbeRow, floors, identity_rounds, probe, reduced, verification, verification_pairs
 from fer_model.probe.probing import Probed, mean_over_folds
@@ -71,12 +72,11 @@ def test_floors_hold_the_expression_and_nobody(planted, people):
 
 
 def test_a_seed_may_be_of_any_size():
-    """The second round of 2**32 - 1 has a seed above what scikit-learn takes. Seen red: its traceback for both."""
+    """The second round of 2**32 - 1 has a seed above what scikit-learn takes. Seen red: its traceback."""
     names = [f"S{i}" for i in range(6)]
     rng = np.random.default_rng(0)
     samples = people_of(names, {"f": lambda p, e: rng.normal(size=4)}, EXPRESSIONS[:2], frames=1)
-    one, again, other = (probe(samples, samples, seed) for seed in (5_000_000_000, 5_000_000_000, 2**32 - 1))
-    assert one == again and len(one) == len(other)
+    assert probe(samples, samples, 2**32 - 1) == probe(samples, samples, 2**32 - 1)
 
 
 def test_people_are_shuffled_within_an_expression_by_whole_sequences():
@@ -100,7 +100,7 @@ def test_people_are_shuffled_within_an_expression_by_whole_sequences():
     assert (floors(samples, names, seed=2)[0]["f(x), people shuffled"] != shuffled).any()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=9), st.integers(0, 99))
 def test_nobody_keeps_what_another_person_could_give(people, seed):
     """One expression, a sequence a number. Each has another person's; all are used once, unless somebody has more than half of them.
@@ -310,19 +310,30 @@ def test_probe_writes_and_prints_every_feature(runs):
     assert rows["f(x)", "expression mlp", "test fold"]["width"] == 16
 
 
-def test_a_folder_of_folds_is_averaged(runs, tmp_path):
-    """The same run of the baseline twice: the same figures, as all is seeded, and spread 0."""
+@pytest.fixture
+def two_figures(monkeypatch):
+    """In place of all that is fitted, which is asked for above: of each feature its mean over the faces tested."""
+
+    def probed(train, test, seed):
+        values = [(name, float(np.mean(rows))) for name, rows in test.features.items()]
+        return tuple(ProbeRow(name, "expression mlp", PEOPLE[0], value, 0.5, 2, 8, len(test.person), 7) for name, value in values)
+
+    monkeypatch.setattr(probing, "probe", probed)
+
+
+def test_a_folder_of_folds_is_averaged(runs, tmp_path, two_figures):
+    """The same run of the baseline twice: the same figures, and spread 0."""
     for name in ("fold0", "fold1"):
         shutil.copytree(runs / "cnn", tmp_path / name)
     done = call("probe", tmp_path, "--json")
     found, one = json.loads(done.stdout), json.loads((tmp_path / "fold1" / "probe.json").read_text())
     assert found["folds"] == 2 and found == json.loads((tmp_path / "probe.json").read_text()) and "1 of 2 probed" in done.stderr
-    assert list(dict.fromkeys(row["features"] for row in found["rows"])) == ["cnn", "pixels", "expression alone", "cnn, people shuffled"]
+    assert list(dict.fromkeys(row["features"] for row in found["rows"])) == ["cnn", "pixels"]
     for both, single in zip(found["rows"], one["rows"], strict=True):
         assert both["value"] == pytest.approx(single["value"]) and both["n_test"] == 2 * single["n_test"] and both["spread"] == 0
 
 
-def test_folds_that_are_not_complete_are_left_out_and_all_is_looked_at_first(runs, tmp_path):
+def test_folds_that_are_not_complete_are_left_out_and_all_is_looked_at_first(runs, tmp_path, two_figures):
     """Seen red: fold 0 probed, then an error, and no mean; a fold of the baseline that is not there found as late."""
     folds, baseline = tmp_path / "folds", tmp_path / "baseline"
     for name in ("fold0", "fold1", "fold2"):

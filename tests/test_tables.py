@@ -28,12 +28,12 @@ def as_csv(rows, separator=",", end="\r\n", quote=csv.QUOTE_MINIMAL):
     return buffer.getvalue()
 
 
-cells = st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=6).map(str.strip)
-wide = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=6).map(str.strip)
+cells = st.text(st.characters(max_codepoint=255, exclude_categories=["Cc"]), max_size=6).map(str.strip)
+wide = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=6).map(str.strip)
 rows = st.lists(st.tuples(st.text("abc/.0", min_size=1, max_size=6), cells, cells, wide), min_size=1, max_size=5)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(rows, st.sampled_from(ENCODINGS), st.sampled_from(",;\t|"), st.sampled_from(["\r\n", "\n", "\r"]),
        st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]), st.booleans(), st.integers(0, 2))
 def test_what_is_read_is_what_was_written(written, encoding, separator, end, quote, said, empty):
@@ -189,7 +189,7 @@ def test_numbers_and_what_is_none():
             number(text)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from([*SUFFIXES, ""]), st.binary(max_size=80) | st.text('path,;\t"\r\nsubject1{}[]:', max_size=60).map(str.encode))
 def test_whatever_a_file_holds_only_our_own_error_leaves_the_reader(tmp_path_factory, suffix, data):
     """Seen red: without csv.Error; once on a quoted cell of two lines, which was taken for a table inside of cells."""
