@@ -271,7 +271,7 @@ def folds(asked: Asked) -> Iterator[dict]:
 def crossval(asked: Asked) -> Iterator[dict]:
     """Ten folds of DE-GAN on the drawn people, as far as the time goes."""
     began = time.monotonic()
-    budgets = ["--kimg-gan", 0.016, "--kimg-head", 0.016, "--set", "judges.kimg=0.016", "--set", "network.image_size=16"]
+    budgets = ["--kimg-gan", 0.016, "--kimg-head", 0.016, "--set", "judges.kimg=0.016"]
     _crossval(asked, asked.out / "crossval", budgets if asked.tiny else [])
     yield {"seconds": time.monotonic() - began}
 
@@ -338,7 +338,8 @@ def _seconds(call, device, tiny: bool) -> float:
 
 def _crossval(asked: Asked, run: Path, words: list) -> None:
     given = ["--data", asked.data / "prepared", "--run", run, "--preset", "smoke" if asked.tiny else "small", "--devices", asked.device]
-    command = [sys.executable, "-m", "cli.fer_model", "crossval", *map(str, [*given, *words])]
+    small = ["--set", "network.image_size=16"] if asked.tiny else []
+    command = [sys.executable, "-m", "cli.fer_model", "crossval", *map(str, [*given, *small, *words])]
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
 

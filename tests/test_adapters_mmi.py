@@ -203,7 +203,7 @@ def test_a_coding_that_cannot_be_read_is_said(tmp_path):
     assert found.notes[1] == "the peak rests on the middle of the clip (no coding that holds) in 1"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(3, 60), st.lists(st.lists(st.tuples(st.integers(0, 90), st.integers(0, 4)), max_size=7), max_size=5))
 def test_the_apex_lies_in_the_clip_and_is_shared_by_more_than_half(count, units):
     """Checked frame by frame. Broken once by letting half decide, once by the first run instead of the longest."""
@@ -277,7 +277,7 @@ def test_a_list_that_cannot_be_read_names_the_line(tmp_path, text, words):
         mmi.read_listing(listing)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.sampled_from([";", ",", "\t"]), st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]), st.sampled_from(["\n", "\r\n", "\r"]),
        st.permutations(["expression_type", "subject_number", "sequence_number"]), st.sampled_from(["{}", "{}.0", " S{} ", '"{}"']),
        st.booleans(), st.booleans())
@@ -302,7 +302,7 @@ def test_frames_may_be_listed_in_a_column(tmp_path):
 LINE = r"(S?[0-9]{1,4}_[0-9]{1,4}_[0-9]{1,6}(\.png)?|(happy|sad|[a-z]{1,4}|[0-9]);S?[0-9]{1,4};[0-9]{1,4})(\r\n|\n)?"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.one_of(st.binary(max_size=80), st.lists(st.from_regex(LINE, fullmatch=True).map(str.encode), max_size=3).map(b"".join)))
 def test_only_our_own_error_leaves_the_list_parser(tmp_path_factory, data):
     """Broken once by not catching UnicodeDecodeError, once by looking up any word (KeyError)."""
@@ -367,7 +367,7 @@ PIECES = st.sampled_from([
 ])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.one_of(PIECES, st.binary(max_size=8)), max_size=12).map(b"".join))
 def test_only_our_own_error_leaves_the_xml_parsers(data):
     """Broken once by letting half of the action units decide: ValueError where no frame had a vote."""

@@ -69,7 +69,7 @@ def test_real_people_are_further_apart_than_the_threshold(real_faces):
 
 
 @given(st.data(), st.integers(1, 70))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_pairs_agree_with_looking_at_each_pair(data, n_folds):
     """One fold or any folds (past 64, too), few people, hashes a few bits apart: counted again with loops."""
     count = data.draw(st.integers(2, 10))

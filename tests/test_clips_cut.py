@@ -98,7 +98,7 @@ def test_a_clip_that_is_cut_says_so_after_what_is_there(name, part, clips, tmp_p
     assert shots[-1].picture is None and "it is truncated" in shots[-1].problem and len(shots) == count + 1
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @example(b"\0\0\0\1ftyp", b"")
 @example(b"FLV\x01", b"")
 @example(b"OggS", bytes(22))

@@ -71,7 +71,6 @@ def test_step_on_ck_plus_is_the_split_of_the_literature(ck_plus_sequences):
 
 
 @given(people, st.sampled_from(sorted(RULES)), st.integers(2, 10), st.integers(0, 50))
-@settings(deadline=None)
 def test_every_rule_puts_each_person_into_one_fold_and_nobody_stays_out(labels, rule, folds, seed):
     folds = min(folds, len(labels))
     most = max(Counter(name for names in labels.values() for name in names).values())
@@ -84,7 +83,7 @@ def test_every_rule_puts_each_person_into_one_fold_and_nobody_stays_out(labels, 
 
 
 @given(people, st.sampled_from(sorted(RULES)), st.integers(0, 9), st.randoms(use_true_random=False))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_the_order_of_subjects_and_of_their_sequences_does_not_matter(labels, rule, seed, random):
     mixed = list(labels.items())
     random.shuffle(mixed)
@@ -154,7 +153,6 @@ def test_shuffles_move_people_about():
 
 
 @given(people, st.sampled_from([0.1, 0.2, 0.3, 0.5]), st.integers(0, 99))
-@settings(deadline=None)
 def test_inner_validation_leaves_every_expression_to_training(labels, share, seed):
     classes = {name for names in labels.values() for name in names}
     sole = {name for name in classes if sum(name in names for names in labels.values()) == 1}

@@ -80,7 +80,7 @@ def test_a_frame_without_a_face_does_not_inherit_one():
     assert [one if isinstance(one, str) else "face" for one in found] == ["face", "no-face", "face"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.none() | st.tuples(st.integers(0, 200), st.integers(0, 140)), max_size=9))
 def test_every_frame_has_its_own_face_or_none(places):
     """Broken on purpose once by giving up the frames that a box no longer serves: the face at (0, 2) was "no-face"."""

@@ -72,7 +72,7 @@ class Knowing:
 HALVES = np.where(np.arange(400) < 200, 220, 30).astype(np.uint8)[None].repeat(400, 0)  # bright left of x = 200
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.tuples(st.floats(150, 350), st.floats(150, 300)),
     st.floats(60, 420),
@@ -121,7 +121,7 @@ def test_each_point_comes_from_its_own_heat_map(monkeypatch, box):
     assert np.abs(difference.mean()) < 0.25 * step
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.floats(0.6, 62.4), st.floats(0.6, 62.4), st.floats(0.7, 3.0), st.floats(0.01, 50.0))
 def test_the_centre_of_a_gaussian_is_found(x, y, sigma, height):
     """Broken on purpose once by fitting the values themselves, not their logarithms: off by up to 0.05."""

@@ -22,7 +22,7 @@ def test_strength_0_is_the_view_itself():
     assert strengthened(x, 0.0) is x and draw_changes(3, 0.0, stream(0, "a")).shape == (3, 0)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(strength=st.floats(0.01, 1), channels=st.sampled_from([1, 3]), size=st.sampled_from([16, 48]), seed=st.integers(0, 9))
 def test_shape_range_and_repeatability(strength, channels, size, seed):
     """Seen red: without the clamp."""

@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix
@@ -60,7 +60,6 @@ def printed(what):
     return console.export_text()
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(CLASSES), st.sampled_from(CLASSES)), min_size=1, max_size=60))
 def test_shares_and_confusion_agree_with_scikit_learn(pairs):
     """Seen red: confusion with true and predicted the other way round."""

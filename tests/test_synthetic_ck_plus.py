@@ -63,7 +63,7 @@ def test_with_123_subjects_the_totals_are_those_of_the_real_database(seed):
     assert Counter(sequence.emotion_folder for sequence in every if not sequence.expression) == {True: 255, False: 11}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 130), st.integers(0, 2**32))
 @example(130, 0)  # 59 * 125 / 118 is 62.5 exactly: rounding a rounded share gave 63
 def test_every_plan_is_sound(subjects, seed):

@@ -224,7 +224,7 @@ def test_brush_paints_the_share_that_is_covered():
     assert np.array_equal(picture, before)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 255), st.tuples(*[st.integers(0, 255)] * 3), st.floats(0, 1), st.floats(0, 12))
 def test_brush_stays_between_ground_and_colour(ground, colour, alpha, soft_px):
     """Broken once by one grey level too little: black wrapped round to 255."""
