@@ -19,12 +19,14 @@ from fer_model.stages.gan import GanStage
 
 @pytest.fixture(autouse=True)
 def short_ticks(monkeypatch):
+    """In fp32 alone, whatever this processor is fast in: a CPU without units for it takes several times as long in bf16."""
     monkeypatch.setattr(module, "TICK_SECONDS", 0)
-    monkeypatch.setattr(module, "resolve_precision", lambda name, device: "bf16")
+    monkeypatch.setattr(module, "resolve_precision", lambda name, device: "fp32")
 
 
-def test_the_cpu_agrees_with_itself_bit_by_bit():
+def test_the_cpu_agrees_with_itself_bit_by_bit(monkeypatch):
     """In fp32; bf16 is near. Seen red: bf16 timed and not compared."""
+    monkeypatch.setattr(module, "resolve_precision", lambda name, device: "bf16")
     found = check_device("cpu", "smoke")
     assert found.good and found.view_levels == 0 and [stage.name for stage in found.stages] == ["judges", "gan", "head", "cnn"]
     assert all(stage.differences["fp32"] == 0 and 0 < stage.differences["bf16"] < 0.02 for stage in found.stages)
@@ -52,7 +54,7 @@ def test_stage_1_is_checked_as_it_is_trained(monkeypatch):
 
     monkeypatch.setattr(GanStage, "compute", watched)
     check_device("cpu", "smoke")
-    assert len(states) == 3 + 2 * (3 + 1) and all(states)
+    assert len(states) == 3 + (3 + 1) and all(states)
 
 
 def test_a_loss_that_is_off_by_three_percent_in_one_step_is_noticed(monkeypatch):

@@ -54,9 +54,14 @@ def quiet(_):
     """Say nothing."""
 
 
+def small(config):
+    """Return the configuration with the smallest pictures that the networks take: bits do not ask for more."""
+    return replace(config, network=replace(config.network, image_size=16))
+
+
 def smoke(method="degan"):
     """Return a configuration in which everything that can have a state has one: D counts as strong after the first tick."""
-    config = preset("smoke", method=method, fold=1)
+    config = small(preset("smoke", method=method, fold=1))
     averaged = {"average_half_kimg": 0.02, "stronger_views": 0.5, "mixup": 0.4}
     return replace(
         config,
@@ -320,7 +325,7 @@ def test_auto_precision_needs_a_processor_that_is_faster_so(monkeypatch):
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_step_works_on_each_device_and_precision(tiny_prepared, tmp_path, device, precision):
-    config = replace(SMOKE, precision=precision)
+    config = small(replace(SMOKE, precision=precision))
     outcome = train(Job(tiny_prepared, tmp_path / "run", config), device, say=quiet)
     assert outcome.evaluation.n_images == 12
     predictions = pd.read_csv(tmp_path / "run" / "predictions.csv")

@@ -209,7 +209,7 @@ def test_a_gpu_without_triton_says_so_once(monkeypatch, tiny_prepared, tmp_path)
     assert sentence.startswith("BN and ELU are computed by PyTorch's own operations") and "Triton cannot be imported (" in sentence
     monkeypatch.setattr(norm_elu, "why_not", lambda device, precision: f"{sentence} {precision}")
     said = []
-    train(Job(tiny_prepared, tmp_path / "run", replace(smoke(), precision="bf16")), "cpu", say=said.append)
+    train(Job(tiny_prepared, tmp_path / "run", replace(smoke("cnn"), precision="bf16")), "cpu", say=said.append)
     monkeypatch.setattr(own_network, "_ALLOWED", {})
     train(Job(tiny_prepared, tmp_path / "own", own(write(tmp_path))), "cpu", say=said.append)
     assert [line for line in said if "Triton" in line] == [f"{sentence} bf16"]

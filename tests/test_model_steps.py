@@ -17,7 +17,7 @@ from fer_model.stages.inputs import StageInputs
 from fer_model.stages.registry import STAGES
 from fer_model.train import train
 from tests.graph_emulator import Emulator
-from tests.test_model_engine import Stop, quiet, smoke, stop_at, ticks_of
+from tests.test_model_engine import Stop, quiet, small, smoke, stop_at, ticks_of
 
 CPU = torch.device("cpu")
 STEPS, SAVED = 14, 6                  # done in all; done when it is saved
@@ -63,6 +63,7 @@ STAGE_CASES = {
     "derl": (("neutral",), cosine(averaged(smoke("derl"), "neutral"), "neutral"), 1),
     "derl's head": (("neutral", "head"), smoke("derl"), 1),
 }
+STAGE_CASES = {name: (stages, small(config), recordings) for name, (stages, config, recordings) in STAGE_CASES.items()}
 
 
 def made(stages, config):
