@@ -1,7 +1,6 @@
 """Stage 1 of DE-GAN where people are unknown, or on several databases as one; runs that start from it."""
 
 import json
-import re
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +16,6 @@ from fer_model.errors import FoldError
 from fer_model.job import Job
 from fer_model.losses import discriminator_loss, generator_loss
 from fer_model.networks import Discriminator
-from fer_model.runs.pretrained import read_pretrained
 from fer_model.stages.gan import GanStage, draw_codes
 from fer_model.stages.health import Health
 from fer_model.stages.inputs import StageInputs
@@ -27,6 +25,7 @@ from fer_model.train import train
 from tests.commands import call, call_in_one_line
 from tests.test_model_ablations import same_tensors
 from tests.test_model_engine import Stop, quiet, stop_at, ticks_of
+from tests.test_model_pretrain import assert_carried_over
 
 CPU = torch.device("cpu")
 SMOKE, EVERYBODY = preset("smoke", fold=1), preset("smoke", method="pretrain", fold=None)
@@ -112,38 +111,23 @@ def test_the_sheet_has_a_column_for_each_noise_and_health_its_two_effects(unknow
     assert not any(np.array_equal(columns[0], other) for other in columns[1:])
 
 
-@pytest.mark.parametrize("step", [0, 5])
-def test_pre_training_that_was_stopped_ends_in_the_same_bits(pretrained, unknown, tmp_path, step):
+def test_pre_training_that_was_stopped_ends_in_the_same_bits(pretrained, unknown, tmp_path):
     run = tmp_path / "r"
     with pytest.raises(Stop):
-        train(Job(unknown, run, EVERYBODY), "cpu", say=quiet, hook=stop_at("gan", step), save_every_s=0)
+        train(Job(unknown, run, EVERYBODY), "cpu", say=quiet, hook=stop_at("gan", 5), save_every_s=0)
     train(Job(unknown, run, EVERYBODY), "cpu", say=quiet, save_every_s=0)
     assert same_tensors(run / "gan.safetensors", pretrained / "gan.safetensors") and ticks_of(run) == ticks_of(pretrained)
 
 
 def test_people_are_new_and_all_else_is_carried_over(pretrained, tiny_prepared):
     """Every tensor, against the file and against a fresh stage. Seen red: the columns of the noise taken from those of f(x)."""
-    fold = read_prepared(tiny_prepared).fold(1)
-    config, views = resolve_budgets(SMOKE, len(fold.train)), open_views(tiny_prepared, fold.train)
-    stage, fresh = (GanStage(StageInputs(config, fold, views, CPU)) for _ in range(2))
-    read_pretrained(pretrained, config, fold).start(stage)
-    mine, drawn, theirs = stage.weights(), fresh.weights(), checkpoint.read_tensors(pretrained / "gan.safetensors")
-    n_f, n_noise = SMOKE.network.representation, SMOKE.network.noise
-    for name, tensor in mine.items():
-        if re.match(r"discriminator/(expression|identity)\.", name):
-            assert torch.equal(tensor, drawn[name]), name
-        elif name != "decoder/fc.weight":
-            assert torch.equal(tensor, theirs[name]), name
-    found, before, other = (some["decoder/fc.weight"] for some in (mine, drawn, theirs))
-    assert torch.equal(found[:, :n_f], other[:, :n_f]) and torch.equal(found[:, -n_noise:], other[:, n_f:])
-    assert torch.equal(found[:, n_f:-n_noise], before[:, n_f:-n_noise]) and found.shape[1] == n_f + 4 + n_noise
+    assert_carried_over(pretrained, tiny_prepared, SMOKE, codes=0)
 
 
-@pytest.mark.parametrize("step", [0, 6])
-def test_a_run_that_starts_from_it_says_so_and_resumes_to_the_same_bits(started, pretrained, tiny_prepared, tmp_path, step):
+def test_a_run_that_starts_from_it_says_so_and_resumes_to_the_same_bits(started, pretrained, tiny_prepared, tmp_path):
     run, said = tmp_path / "r", []
     with pytest.raises(Stop):
-        train(Job(tiny_prepared, run, SMOKE, init=pretrained), "cpu", say=said.append, hook=stop_at("gan", step), save_every_s=0)
+        train(Job(tiny_prepared, run, SMOKE, init=pretrained), "cpu", say=said.append, hook=stop_at("gan", 6), save_every_s=0)
     assert any("gan starts from" in line and "fer2013: people unknown, 112 faces" in line for line in said)
     train(Job(tiny_prepared, run, SMOKE, init=pretrained), "cpu", say=quiet, save_every_s=0)
     for name in ("gan.safetensors", "head.safetensors"):
