@@ -171,6 +171,54 @@ def test_a_kind_of_file_is_refused_by_its_name_with_the_way_out(name, theirs, tm
         fitted(read_weights(tmp_path / name), without_head(theirs))
 
 
+ODD = {
+    "float8": (lambda: torch.zeros(2).to(torch.float8_e4m3fn), "torch.float8_e4m3fn"),
+    "complex": (lambda: torch.zeros(2, dtype=torch.complex64), "torch.complex64"),
+    "sparse": (lambda: torch.eye(2).to_sparse(), "torch.sparse_coo"),
+    "meta": (lambda: torch.zeros(2, device="meta"), "without data"),
+    "quantised": (lambda: torch.quantize_per_tensor(torch.zeros(2), 0.1, 0, torch.qint8), "torch.qint8"),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ODD)
+def test_tensors_without_plain_numbers_are_refused_by_their_names(kind, tmp_path):
+    """Seen red, each: tracebacks of isfinite, or of what came later."""
+    make, says = ODD[kind]
+    torch.save({"fine": torch.zeros(2), "odd.weight": make()}, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=rf"must hold dense tensors of .*holds odd\.weight \({says}\); save them so"):
+        read_weights(tmp_path / "a.pth")
+
+
+def test_numbers_are_finite_as_the_network_holds_them(tmp_path):
+    """Seen red: 1e300 in float64 was taken, and was inf in the network."""
+    with pytest.raises(CheckpointError, match="numbers that are not finite, in w"):
+        file_of({"w": torch.tensor([1e300], dtype=torch.float64)}, tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("whole", [True, False], ids=["of now", "of before"])
+def test_a_file_that_is_damaged_anywhere_is_one_sentence_or_whole(whole, tmp_path):
+    """Cut off, or some bytes others. Seen red: IndexError, struct.error, BadZipFile, AssertionError, UnicodeDecodeError, TypeError."""
+    torch.save({"a.weight": torch.rand(4, 3), "b": torch.arange(3)}, path := tmp_path / "a.pth", _use_new_zipfile_serialization=whole)
+    data, rng = path.read_bytes(), np.random.default_rng(0)
+    for n in range(400):
+        changed = bytearray(data[: rng.integers(len(data))] if n % 2 else data)
+        for place in rng.integers(0, len(data), 0 if n % 2 else 4):
+            changed[place] = rng.integers(256)
+        path.write_bytes(changed)
+        try:
+            read_weights(path)
+        except CheckpointError as error:
+            assert str(error).startswith("reading weights: ")
+
+
+def test_safetensors_are_known_by_their_beginning(theirs, tmp_path):
+    """Seen red: "is neither safetensors nor a file of torch.save"."""
+    safetensors.torch.save_file(theirs, tmp_path / "model.bin")
+    assert read_weights(tmp_path / "model.bin").tensors.keys() == theirs.keys()
+
+
 def test_nothing_runs_though_the_environment_asks_for_it(theirs, tmp_path, monkeypatch):
     """Seen red: weights_only left to its default."""
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")

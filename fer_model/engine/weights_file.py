@@ -10,7 +10,9 @@ there: argparse's options and numpy's numbers. Whole pickled models, TorchScript
 import argparse
 import io
 import re
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +40,14 @@ _HARMLESS = [
     argparse.Namespace, multiarray.scalar, (multiarray.scalar, "numpy.core.multiarray.scalar"), np.dtype, np.dtypes.Float64DType,
     np.dtypes.Float32DType, np.dtypes.Int64DType,
 ]
-_REFUSED = torch.serialization.pickle.UnpicklingError    # what torch.load raises for what is no tensor
+# What zipfile and torch.load raise for what is no tensor, or for a damaged file: whatever its bytes lead them to.
+_REFUSED = (
+    torch.serialization.pickle.UnpicklingError, ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, OSError,
+    RuntimeError, TypeError, ValueError, struct.error, zipfile.BadZipFile, zlib.error,
+)
+_DENSE = (
+    torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool,
+)
 _NAMED = 5                            # so many names are listed, the rest is counted
 _WAY_OUT = "where you trust it, load it there and save its tensors: safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
 
@@ -71,11 +80,32 @@ def read_weights(path: Path) -> WeightsFile:
     data = path.read_bytes()
     if what := left_over(data):
         raise CheckpointError(f"reading weights: {path} is {what}")
-    tensors = _of_safetensors(data, path) if path.suffix.lower() == ".safetensors" else _of_torch(data, path)
-    odd = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
-    if odd:
+    named = path.suffix.lower() == ".safetensors"
+    tensors = _of_safetensors(data, path) if named or _begins_as_safetensors(data) else _of_torch(data, path)
+    _refuse_not_dense(tensors, path)
+    odd = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.float().isfinite().all()]
+    if odd:                           # as float32, in which a network holds them: 1e300 is not finite there
         raise CheckpointError(f"reading weights: {path} holds numbers that are not finite, in {listed(odd, _NAMED)}; take another file")
     return WeightsFile(path, len(data), sha256_of_bytes(data), tensors)
+
+
+def _begins_as_safetensors(data: bytes) -> bool:
+    """Say whether a file begins as safetensors does, whatever its name: the length of a header, which fits, and the header's brace."""
+    return 2 <= int.from_bytes(data[:8], "little") <= len(data) - 8 and data[8:9] == b"{"
+
+
+def _refuse_not_dense(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Raise CheckpointError, naming them, if some tensors have no plain numbers at each place: float8, complex, quantised, sparse, meta."""
+    odd = [
+        f"{name} ({'without data' if tensor.is_meta else str(tensor.dtype if tensor.layout == torch.strided else tensor.layout)})"
+        for name, tensor in tensors.items()
+        if tensor.is_meta or tensor.is_quantized or tensor.layout != torch.strided or tensor.dtype not in _DENSE
+    ]
+    if odd:
+        raise CheckpointError(
+            f"reading weights: {path} must hold dense tensors of float64, float32, float16, bfloat16 or integers, and holds"
+            f" {listed(odd, _NAMED)}; save them so, or take another file"
+        )
 
 
 def _of_safetensors(data: bytes, path: Path) -> dict[str, Tensor]:
@@ -86,13 +116,14 @@ def _of_safetensors(data: bytes, path: Path) -> dict[str, Tensor]:
 
 
 def _of_torch(data: bytes, path: Path) -> dict[str, Tensor]:
-    if _is_torchscript(data):
-        raise CheckpointError(f"reading weights: {path} is a TorchScript archive, a program with its weights; {_WAY_OUT}")
     try:
+        script = _is_torchscript(data)
         with torch.serialization.safe_globals(_HARMLESS):
-            found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (_REFUSED, RuntimeError, EOFError, ValueError, KeyError) as error:
+            found = None if script else torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except _REFUSED as error:
         raise CheckpointError(f"reading weights: {path} {_why(data, error)}") from error
+    if script:
+        raise CheckpointError(f"reading weights: {path} is a TorchScript archive, a program with its weights; {_WAY_OUT}")
     return _tensors_in(found, path)
 
 
@@ -119,7 +150,7 @@ def _classes(data: bytes, error: Exception) -> list[str]:
     try:
         with torch.serialization.safe_globals(_HARMLESS):
             return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(io.BytesIO(data)))
-    except (_REFUSED, RuntimeError, EOFError, ValueError, KeyError):             # a file of before torch 1.6 has no table of them
+    except _REFUSED:                                                             # a file of before torch 1.6 has no table of them
         return re.findall(r"GLOBAL (\S+) was not an allowed", str(error))
 
 
