@@ -12,6 +12,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fer_data import __version__
 from fer_data.datasets.published import FILES, load_facts, parts_of
@@ -20,7 +21,7 @@ from fer_data.report.content import PAPER
 from fer_data.report.figures import heat_level
 from fer_data.report.template import render_page
 from fer_data.store.own_files import refuse_own_file
-from fer_data.text import counted, listed, percent
+from fer_data.text import counted, listed, named, percent
 from fer_model.errors import RunError
 from fer_model.evaluate.figures import REPLICATES, UNITS, Evaluation, no_interval
 from fer_model.evaluate.paired import PairedComparison, compare_methods
@@ -49,6 +50,9 @@ from fer_model.report.sentences import (
 )
 from fer_model.runs.fold_runs import FoldRun, costs
 from fer_model.runs.methods import Method, differing_settings, gather
+
+if TYPE_CHECKING:
+    from fer_model.probe.probes import ProbeRow
 
 __all__ = ["ReportSummary", "citations_of", "figure_values", "incomplete_values", "spread_values", "write_report"]
 
@@ -131,7 +135,7 @@ def _content(methods, figures, comparisons, apart, spreads, views) -> dict:
         "comparisons": [_comparison(one) for one in comparisons],
         "nothing_in_common": [[first.label, second.label] for first, second in apart],
         "incomplete": incomplete_values(methods),
-        "probes": [found for method in methods if (found := _probes(method)) is not None],
+        "probes": [table for method in methods for table in _probes(method)],
         "paper": [_paper_view(view) for view in views],
     }
 
@@ -209,33 +213,47 @@ def _paper_view(view: PaperView) -> dict:
     }
 
 
-def _probes(method: Method) -> dict | None:
-    """Return what `fer-model probe` left in a method's runs as a table: probes down, features across, means over the runs.
+def _probes(method: Method) -> list[dict]:
+    """Return what `fer-model probe` left in a method's runs: probes down, features across, means over the runs that were probed alike.
 
-    None: it has left nothing.
+    A table for each seed of the probe and each folder of its baseline: figures of one setting are not averaged with those of another, nor
+    is a column of some runs set next to one of all. Nothing was left: none.
     """
-    values: dict[tuple[str, str], dict[str, list[float]]] = {}           # (probe, people) -> features or chance -> values
-    features: dict[str, None] = {}
-    runs = 0
+    groups: dict[tuple, list[tuple[FoldRun, tuple[ProbeRow, ...]]]] = {}
     for run in method.runs:
-        rows = _probe_rows(run.path / "probe.json")
-        runs += bool(rows)
-        for row in rows:
-            cells = values.setdefault((row["probe"], row["people"]), {})
-            cells.setdefault(row["features"], []).append(row["value"])
-            features[row["features"]] = None
-            if row["chance"] is not None:
-                cells.setdefault("chance", []).append(row["chance"])
-    columns = ["chance", *features]
+        if (found := _read_probe(run.path / "probe.json")) is not None:
+            seed, baseline, rows = found
+            same = (seed, baseline, tuple((row.features, row.probe, row.people) for row in rows))
+            groups.setdefault(same, []).append((run, rows))
+    tables = []
+    for (seed, baseline, _), probed in groups.items():
+        which = named("fold", sorted({run.fold for run, _ in probed}))
+        how = f", {which}, probed with seed {seed} and {f'the baseline of {baseline}' if baseline else 'no baseline'}"
+        tables.append(_probe_table(f"{method.label}{how if len(groups) > 1 else ''}", [rows for _, rows in probed]))
+    return tables
+
+
+def _probe_table(label: str, folds: list[tuple["ProbeRow", ...]]) -> dict:
+    from fer_model.probe.probing import mean_over_folds
+
+    values: dict[tuple[str, str], dict[str, list[float]]] = {}           # (probe, people) -> features or chance -> values
+    rows = mean_over_folds(folds)
+    for row in rows:
+        cells = values.setdefault((row.probe, row.people), {})
+        cells.setdefault(row.features, []).append(row.value)
+        if row.chance is not None:
+            cells.setdefault("chance", []).append(row.chance)
+    columns = ["chance", *dict.fromkeys(row.features for row in rows)]
     table = [[*key, *(percent(sum(c) / len(c)) if (c := cells.get(name)) else "" for name in columns)] for key, cells in values.items()]
-    return {"method": method.label, "runs": runs, "columns": ["probe", "people", *columns], "rows": table} if table else None
+    return {"method": label, "runs": len(folds), "columns": ["probe", "people", *columns], "rows": table}
 
 
-def _probe_rows(path: Path) -> list[dict]:
-    """Return the rows of probe.json; none where there is no such file."""
+def _read_probe(path: Path) -> tuple[int, str, tuple["ProbeRow", ...]] | None:
+    """Return of probe.json the seed, the folder of the baseline ("": none) and the rows; None: there is no such file, or no row in it."""
     if not path.is_file():
-        return []
-    from fer_model.probe.probing import SCHEMA_VERSION as READ  # scikit-learn is a second to import, needed only here
+        return None
+    from fer_model.probe.probes import ProbeRow  # scikit-learn is a second to import, needed only here
+    from fer_model.probe.probing import SCHEMA_VERSION as READ
 
     again = f"write it again with `fer-model probe {path.parent}`, or remove it"
     try:
@@ -244,7 +262,12 @@ def _probe_rows(path: Path) -> list[dict]:
         raise RunError(f"reading probes: {path} must hold a JSON object ({error}); {again}") from error
     if (version := content.get("schema_version")) != READ:
         raise RunError(f"reading probes: {path} has schema version {version!r}, this program reads {READ}; {again}")
-    return content["rows"]
+    try:
+        rows = tuple(ProbeRow(**row) for row in content["rows"])
+    except (KeyError, TypeError) as error:
+        raise RunError(f"reading probes: {path} must hold rows as `fer-model probe` writes them; {again}") from error
+    baseline = content.get("baseline")
+    return (content.get("seed"), str(Path(baseline).parent) if baseline else "", rows) if rows else None
 
 
 # --- what the page alone shows
