@@ -17,7 +17,8 @@ from fer_model.engine.devices import use_device, wait_for
 from fer_model.engine.stage import Stage
 from fer_model.engine.steps import Steps
 from fer_model.job import Job, settled, start_of
-from fer_model.runs.taken_over import read_gan
+from fer_model.runs.folder import RunFolder
+from fer_model.runs.taken_over import read_gan, refuse_itself
 from fer_model.settings_text import describe, differences
 from fer_model.stages.inputs import StageInputs
 from fer_model.stages.registry import STAGES, with_helpers
@@ -90,13 +91,18 @@ def plan(job: Job, device: str = "auto", prepared: Prepared | None = None, resum
     """Return what a run would cost: steps and disk exactly, time from a few steps on the device at hand.
 
     `prepared` is job.data, where the caller has read it already; `resume` as in settled. A stage 1 that is taken over costs nothing. What
-    `train` would refuse to take over, or to start from, is refused.
+    `train` would refuse to take over, to start from, or to go on with in the run's folder is refused.
     """
     prepared = prepared or read_prepared(job.data)
     fold, where = prepared.fold_of(job.config), use_device(device)
+    folder = RunFolder(job.run)
+    folder.refuse_strangers()
+    refuse_itself(job.run, job.gan, job.init, job.weights and job.weights.parent)
     config = settled(job, prepared, fold, where, resume)
     taken = None if job.gan is None else read_gan(job.gan, config, fold)
-    start_of(job, config, fold)                                          # what cannot be started from is refused
+    start = start_of(job, config, fold)                                  # what cannot be started from is refused
+    if resume and folder.config.is_file():                               # ... and a folder that holds another run
+        folder.open(config, fold, prepared, start and start.entry(), "--no-resume")
     reader = FoldReader(job.data, fold, where, lambda: False)
     neutral = reader.neutral() if "neutral" in config.stages else None
     stages, inputs = [], StageInputs(config, fold, reader.train(), where, reader.validation(), neutral)

@@ -29,6 +29,7 @@ from fer_model.job import Job, Start, settled, start_of
 from fer_model.runs.folder import RunFolder, code_version, locked
 from fer_model.runs.given_weights import GivenWeights
 from fer_model.runs.predictions import judged, predictions_frame, write_predictions
+from fer_model.runs.pretrained import command_from
 from fer_model.runs.taken_over import GanSource, read_gan, refuse_itself
 from fer_model.settings_text import describe, differences
 from fer_model.stages.any_network import build_itself
@@ -78,9 +79,7 @@ class Outcome:
         content = RunFolder(self.run).read_content()
         if content["config"]["fold"] is not None:
             return "its test fold stayed closed: there are no figures"
-        method = "" if content["config"]["method"] == "pretrain" else f" --method {content['config']['method']}"
-        preset = f" --preset {content['config']['preset']}"
-        return f"`fer-model train --fold 0 --data PREPARED{method}{preset} --init {self.run}` starts from it"
+        return f"`{command_from(content['config'], str(self.run))}` starts from it"
 
 
 def finished(going: Generator[None, None, Result]) -> Result:
@@ -118,9 +117,7 @@ def training(
     """
     run, prepared = job.run, prepared or read_prepared(job.data)
     fold, where = prepared.fold_of(job.config), use_device(distributed.local_device(device))
-    refuse_itself(run, job.gan)
-    refuse_itself(run, job.init)
-    refuse_itself(run, job.weights and job.weights.parent)
+    refuse_itself(run, job.gan, job.init, job.weights and job.weights.parent)
     made = replace(job.config, network=replace(job.config.network, channels=prepared.channels))
     refuse_unfit(made, len(fold.classes), len(fold.identities))
     distributed.join(where)

@@ -231,7 +231,7 @@ def test_a_run_of_before_is_complete_and_gives_its_stage_one(whole, tiny_prepare
         ({"gan": replace(SMOKE.gan, kimg=0.08)}, "gan.kimg is 0.064 there and 0.08 here"),
         ({"precision": "bf16"}, "precision is 'fp32' there and 'bf16' here"),
         ({"network": replace(SMOKE.network, noise=5)}, "network.noise is 4 there and 5 here"),
-        ({"method": "cnn"}, "both runs need the same kind of it; the methods are degan there, cnn here"),
+        ({"method": "cnn"}, "method cnn has none that can be taken over, degan, deae.* have one; leave"),
     ],
 )
 def test_a_stage_one_of_another_kind_is_refused_with_the_difference(whole, tiny_prepared, tmp_path, change, field):

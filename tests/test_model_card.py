@@ -104,6 +104,12 @@ def test_a_card_is_of_one_method_that_is_complete(tmp_path):
         write_card(runs.write_fold(tmp_path / "run", stop="start"))
 
 
+def test_the_card_of_a_pre_trained_baseline_has_the_command_that_starts_from_it(tmp_path):
+    """Seen red: without method, preset and data, a command that is refused."""
+    run = runs.write_fold(tmp_path / "run", "cnn", dataset="bu4dfe", change=lambda content: content["config"].update(fold=None))
+    assert "fer-model train --fold 0 --data PREPARED --method cnn --preset smoke --init run" in card_of(run)
+
+
 def test_pre_training_has_no_figures(tmp_path):
     """Before: TypeError, for its fold is null; `report` refuses it in words."""
 
@@ -112,7 +118,8 @@ def test_pre_training_has_no_figures(tmp_path):
 
     run = runs.write_fold(tmp_path / "run", dataset="bu4dfe", change=alone)
     text = card_of(run)
-    assert "there are no figures" in text and "fer-model train --fold 0 --init run" in text and "draws the faces of the people" in text
+    assert "there are no figures" in text and "draws the faces of the people" in text
+    assert "fer-model train --fold 0 --data PREPARED --preset smoke --init run" in text
     assert "%" not in text.split("## Protocol")[1].split("## ")[0] and "fold -1" not in text
     with pytest.raises(RunError, match="is a run of pretrain: nobody was held out"):
         gather([run])

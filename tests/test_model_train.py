@@ -25,11 +25,13 @@ from fer_data.store import manifest
 from fer_model.config import from_json, preset
 from fer_model.data.fold import read_prepared
 from fer_model.engine.devices import resolve_precision
-from fer_model.errors import ConfigError, FoldError
-from fer_model.job import Job
+from fer_model.errors import ConfigError, FoldError, RunError
+from fer_model.job import Job, settled
 from fer_model.plan import plan
+from fer_model.runs.folder import RunFolder
 from fer_model.train import train
 from tests.commands import call
+from tests.model_runs import write_fold
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -224,6 +226,25 @@ def test_a_dry_run_says_what_it_costs_and_writes_nothing(tiny_prepared, tmp_path
     for stage in found.stages:
         assert stage.hours == pytest.approx(stage.steps * stage.batch / stage.images_per_s / 3600)
     assert found.hours == sum(stage.hours for stage in found.stages)
+
+
+def test_a_dry_run_refuses_a_folder_that_training_refuses(tiny_prepared, tmp_path):
+    """Seen red, each: "the run would go to" it."""
+    config = preset("smoke", method="cnn")
+    write_fold(tmp_path / "folds" / "fold0")
+    (tmp_path / "r").mkdir()
+    job, prepared = Job(tiny_prepared, tmp_path / "r", config), read_prepared(tiny_prepared)
+    fold = prepared.fold_of(config)
+    RunFolder(job.run).open(settled(job, prepared, fold, torch.device("cpu")), fold, prepared, None, "")
+    for name, changed, message in (
+        ("folds", config, "starting a run: .*folds"), ("r", replace(config, seed=3), "seed was 0 .* choose another --run, or --no-resume"),
+    ):
+        for look in plan, lambda job, device: train(job, device, say=lambda _: None):
+            with pytest.raises((ConfigError, RunError), match=message):
+                look(Job(tiny_prepared, tmp_path / name, changed), "cpu")
+    assert plan(job, "cpu").stages and plan(replace(job, config=replace(config, seed=3)), "cpu", resume=False).stages
+    with pytest.raises(ConfigError, match="this is the run to be trained"):
+        plan(Job(tiny_prepared, tmp_path / "folds" / "fold0", preset("smoke"), gan=tmp_path / "folds" / "fold0"), "cpu")
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("cpu", 4), ("meta", 8)])

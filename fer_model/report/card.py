@@ -38,6 +38,7 @@ from fer_model.runs.faces import how_framed
 from fer_model.runs.fold_runs import FoldRun
 from fer_model.runs.folder import RunFolder
 from fer_model.runs.methods import Method, gather
+from fer_model.runs.pretrained import command_from
 
 __all__ = ["CARD", "CardSummary", "write_card"]
 
@@ -219,7 +220,7 @@ def _use(method: Method, terms: Terms) -> list[str]:
             " says which faces it doubts."
         )
     run = next(run for run in method.runs if run.complete).path
-    call = f"fer-model predict {run.name} me.jpg" if tested else f"fer-model train --fold 0 --init {run.name}"
+    call = f"fer-model predict {run.name} me.jpg" if tested else command_from(method.config, run.name)
     return ["## Use", "", *lines, "", "```", call, "```"]
 
 

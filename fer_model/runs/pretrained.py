@@ -35,7 +35,7 @@ from fer_model.stages.classifier import ClassifierStage
 from fer_model.stages.gan import GanStage
 from fer_model.stages.registry import STAGES
 
-__all__ = ["CARRIED", "NEW", "Pretrained", "databases_seen", "names_people", "read_pretrained", "seen_before", "with_init"]
+__all__ = ["CARRIED", "NEW", "Pretrained", "command_from", "databases_seen", "names_people", "read_pretrained", "seen_before", "with_init"]
 
 # By stage: what is carried over, what is made new.
 CARRIED = {"gan": ("encoder", "discriminator's trunk", "decoder, its columns of f(x) and noise")}
@@ -123,6 +123,12 @@ def names_people(init: dict) -> bool:
 def _n_people(init: dict) -> int:
     """Return of how many people an entry's database is; 0: unknown. A run of an older program has all names and no number."""
     return init.get("n_people", len(init.get("people", ())))
+
+
+def command_from(config: dict, run: str) -> str:
+    """Return the command that starts from a run of pretrain, which `run` names; `config`: as its config.json has it."""
+    method = "" if config["method"] == "pretrain" else f" --method {config['method']}"
+    return f"fer-model train --fold 0 --data PREPARED{method} --preset {config['preset']} --init {run}"
 
 
 def with_init(config: TrainConfig, run: Path | None) -> TrainConfig:

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fer_data.files import sha256_of_bytes, write_bytes_atomically
-from fer_model.config import TrainConfig
+from fer_data.text import listed
+from fer_model.config import METHODS, STAGES_OF, SYNTHESISERS, TrainConfig
 from fer_model.data.fold import Fold
 from fer_model.errors import ConfigError
 from fer_model.runs.differences import first_difference, used
@@ -41,10 +42,11 @@ class GanSource:
         write_bytes_atomically(folder.weights(stage), self.weights[stage])
 
 
-def refuse_itself(run: Path, source: Path | None) -> None:
+def refuse_itself(run: Path, *sources: Path | None) -> None:
     """Raise ConfigError if a run is to take something from itself: starting it again would remove what it needs."""
-    if source is not None and source.resolve() == run.resolve():
-        raise ConfigError(f"taking weights from {source}: this is the run to be trained; choose another run")
+    for source in sources:
+        if source is not None and source.resolve() == run.resolve():
+            raise ConfigError(f"taking weights from {source}: this is the run to be trained; choose another run")
 
 
 def read_gan(run: Path, config: TrainConfig, fold: Fold) -> GanSource:
@@ -56,7 +58,11 @@ def read_gan(run: Path, config: TrainConfig, fold: Fold) -> GanSource:
     folder = RunFolder(run)
     theirs, content = folder.read_config()
     result = folder.read_result()
-    if config.synthesiser is None or config.synthesiser != theirs.synthesiser:
+    if config.synthesiser is None:
+        able = [method for method, stages in STAGES_OF.items() if method in METHODS and set(stages) & set(SYNTHESISERS)]
+        why = f"method {config.method} has none that can be taken over, {listed(able)} have one; leave --gan out"
+        raise ConfigError(f"taking stage 1 from {run}: {why}")
+    if config.synthesiser != theirs.synthesiser:
         both = f"the methods are {theirs.method} there, {config.method} here"
         raise ConfigError(f"taking stage 1 from {run}: both runs need the same kind of it; {both}")
     there, here = ({name: value for name, value in used(asdict(c)).items() if name in DECIDING} for c in (theirs, config))
