@@ -32,7 +32,7 @@ def test_auto_is_what_the_first_run_was_started_with(tiny_prepared, tmp_path, mo
     first = next((tmp_path / "runs").glob("**/fold0"))
     assert RunFolder(first).read_config()[0].precision == "bf16"
     best["answer"] = "fp32"
-    assert plan_crossval(job, (0, 1), repeats, ("cpu",)).one.config.precision == "bf16"
+    assert plan_crossval(job, (0, 1), repeats, 1, ("cpu",)).one.config.precision == "bf16"
     assert crossval(job, (0, 1), repeats, 1, ("cpu",), lambda _: None).passed_over == 1
     assert RunFolder(first.with_name("fold1")).read_config()[0].precision == "bf16"
     if not repeats:
