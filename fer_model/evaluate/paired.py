@@ -20,7 +20,7 @@ import pandas as pd
 from fer_data.people import are_known
 from fer_model.errors import RunError
 from fer_model.evaluate.figures import REPLICATES, UNITS, resampled, to_sequences
-from fer_model.runs.fold_runs import other_folds
+from fer_model.runs.fold_runs import folds_apart
 from fer_model.runs.methods import Method
 
 __all__ = ["Paired", "PairedComparison", "compare_methods", "paired_difference", "shared_rows"]
@@ -118,14 +118,14 @@ def _right(frame: pd.DataFrame, unit: str) -> pd.DataFrame:
 def compare_methods(methods: list[Method], seed: int = 0) -> tuple[list[PairedComparison], list[tuple[Method, Method]]]:
     """Return the comparisons of every two methods, and the pairs that predicted nothing in common; `seed` is the bootstrap's.
 
-    Only methods with the same folds (fold_runs.other_folds) are compared: how much the choice of folds moves is another question.
+    Only methods with the same folds (fold_runs.folds_apart) are compared: how much the choice of folds moves is another question.
     Seeds that both have are compared together, each image counting by its mean over seeds, and one by one. Where no seed is
     shared, all seeds of one are compared with all seeds of the other.
     """
     found, apart = [], []
     for first, second in combinations(methods, 2):
         mine, theirs = ([s for s in method.seeds if method.complete(s)] for method in (first, second))
-        if not mine or not theirs or other_folds(first.runs, second.runs):
+        if not mine or not theirs or folds_apart(first.runs, second.runs):
             continue
         shared = [s for s in mine if s in theirs]
         sets = [(shared, shared)] if shared else [(mine, theirs)]

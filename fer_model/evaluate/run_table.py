@@ -20,7 +20,7 @@ from fer_model.evaluate.figures import UNITS, Evaluation, bracketed, evaluate, n
 from fer_model.evaluate.paired import Paired, paired_difference
 from fer_model.evaluate.pooled import Pooled, Spread, pool, spread
 from fer_model.evaluate.repredict import Repredicted, repredict
-from fer_model.runs.fold_runs import Costs, FoldRun, RunGroup, costs, find_groups, other_folds
+from fer_model.runs.fold_runs import Costs, FoldRun, RunGroup, costs, find_groups, folds_apart
 from fer_model.runs.folder import RunFolder
 from fer_model.runs.methods import one_method
 from fer_model.runs.predictions import judged, together
@@ -246,7 +246,7 @@ def _against(first: RunRow, row: RunRow) -> tuple[Against | None, tuple[str, ...
     At home every image has one network, that of its fold. Elsewhere every network sees every image, and a network of another fold had
     other training people: only networks of the same fold are compared. Of two data sets no folds are the same: then all networks are.
     """
-    if first.elsewhere == row.elsewhere and first.dataset == row.dataset and (why := other_folds(first.runs, row.runs)):
+    if first.elsewhere == row.elsewhere and first.dataset == row.dataset and (why := folds_apart(first.runs, row.runs)):
         return None, (f"{row.path}: no difference to {first.path}, whose folds are others: {why}.",)
     if not (first.elsewhere and row.elsewhere):
         return _difference(_as_one(first), _as_one(row), None), ()

@@ -19,7 +19,7 @@ from fer_model.evaluate.pooled import SeedFigures
 from fer_model.report.paper import ROWS_HERE, PaperTable, table_of
 from fer_model.runs.differences import from_preset, told_settings, variant_of
 from fer_model.runs.faces import how_framed
-from fer_model.runs.fold_runs import FoldRun, is_fold, other_folds
+from fer_model.runs.fold_runs import FoldRun, folds_apart, is_fold
 from fer_model.runs.methods import Method, difference
 from fer_model.runs.pretrained import names_people, seen_before
 
@@ -330,7 +330,7 @@ def _same_data(methods: Sequence[Method]) -> list[Finding]:
         return []
     assigned: list[list[Method]] = []                                    # methods by assignment of people to folds
     for method in methods:
-        same = [group for group in assigned if not other_folds(group[0].runs, method.runs)]
+        same = [group for group in assigned if not folds_apart(group[0].runs, method.runs)]
         if same:
             same[0].append(method)
         else:

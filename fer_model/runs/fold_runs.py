@@ -22,7 +22,7 @@ from fer_model.engine.journal import read_log
 from fer_model.errors import RunError
 from fer_model.runs.folder import RunFolder, runs_in
 
-__all__ = ["Costs", "FoldRun", "RunGroup", "complete_runs", "costs", "find_groups", "find_runs", "holds_folds", "is_fold", "other_folds"]
+__all__ = ["Costs", "FoldRun", "RunGroup", "complete_runs", "costs", "find_groups", "find_runs", "folds_apart", "holds_folds", "is_fold"]
 
 _FOLD, _REPEAT = re.compile(r"fold(\d+)"), re.compile(r"shuffled\d+")
 _NOT_STARTED = "not started"
@@ -166,7 +166,7 @@ def complete_runs(path: Path, say: Callable[[str], None]) -> list[FoldRun]:
     return [run for run in runs if run.complete]
 
 
-def other_folds(first: Sequence[FoldRun], other: Sequence[FoldRun]) -> str:
+def folds_apart(first: Sequence[FoldRun], other: Sequence[FoldRun]) -> str:
     """Return why runs are not of the same folds as the first ones, in words; "" if they are, as far as both have them.
 
     The rule that a run records is not all: people are dealt anew by `prepare` (--fold-rule), and all of it is rule manifest here.
