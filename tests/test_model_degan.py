@@ -160,7 +160,7 @@ def test_bn_sees_real_and_synthesised_faces_apart(stage):
     batches, judge = [], stage._judge
     stage._judge = lambda faces: batches.append(judge(faces)) or batches[-1]
     with at_rest(stage.discriminator):
-        stage._discriminator(batch)
+        list(stage._discriminator(batch))
     assert torch.equal(batches[0][0], alone)
 
 

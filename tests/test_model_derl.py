@@ -12,7 +12,7 @@ from fer_model.config import preset, resolve_budgets
 from fer_model.data.fold import FoldReader, people_of, read_prepared, set_aside
 from fer_model.engine import checkpoint
 from fer_model.engine.randomness import stream
-from fer_model.errors import ConfigError, RunError
+from fer_model.errors import ConfigError
 from fer_model.job import Job
 from fer_model.networks import Head, NeutralGenerator, build
 from fer_model.plan import plan
@@ -112,16 +112,11 @@ def run(data, tmp_path_factory):
     return job.run
 
 
-def test_a_run_is_exported_for_every_batch(run, tmp_path, monkeypatch):
-    """Seen red: the graph took batches of 2 alone, and onnxruntime's error was a traceback."""
+def test_a_run_is_exported_for_every_batch(run, tmp_path):
+    """Seen red: the graph took batches of 2 alone."""
     for name in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(name)
     assert export(run, out=tmp_path / "a.onnx").difference < TOLERANCE
-    nothing = staticmethod(lambda x: (x.new_zeros(len(x), 0), x.new_zeros(len(x), 0)))
-    monkeypatch.setattr(NeutralGenerator, "_nothing", nothing)
-    with pytest.raises(RunError, match=r"the graph takes one batch size only, not 1: .*; write x\.shape\[0\] there \(.*ONNXRuntime"):
-        export(run, out=tmp_path / "b.onnx")
-    assert not (tmp_path / "b.onnx").exists()
 
 
 def _config():
