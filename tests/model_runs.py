@@ -89,3 +89,9 @@ def _ticks(stage: str, kimg: float) -> list[dict]:
     names = {"gan": ("loss_D", "loss_G", "loss_D_fake", "accuracy_fake"), "head": ("loss_head", "loss_L1")}.get(stage, (f"loss_{stage}",))
     ticks = [{"step": i, "steps": 8, "seen_kimg": kimg * i / 8, **dict.fromkeys(names, 1 / i)} for i in (2, 4, 6, 8)]
     return [{"event": "tick", "stage": stage, **tick} for tick in ticks]
+
+
+def probe_row(features, probe, people, value, chance=None):
+    """Return a row of probe.json."""
+    counts = {"n_people": 4, "n_train": 9, "n_test": 9, "width": 8, "spread": None, "n_unmoved": None}
+    return {"features": features, "probe": probe, "people": people, "value": value, "chance": chance, **counts}

@@ -749,16 +749,10 @@ def test_another_database_has_the_papers_tables_for_orientation_only(written):
     assert not [attrs for attrs in page.tags("tr") if attrs.get("class") == "ours"]
 
 
-def probe_row(features, probe, people, value, chance=None):
-    """Return a row of probe.json."""
-    counts = {"n_people": 4, "n_train": 9, "n_test": 9, "width": 8, "spread": None, "n_unmoved": None}
-    return {"features": features, "probe": probe, "people": people, "value": value, "chance": chance, **counts}
-
-
 def test_probes_of_other_settings_are_tables_of_their_own(two, tmp_path):
     """Fold 0 with a baseline and seed 5, the others without. Seen red: a mean of three folds next to a baseline of one."""
     shutil.copytree(two[0], tmp_path / "cv")
-    rows = [probe_row(name, "identity linear", "test fold", value, 0.1) for name, value in (("f(x)", 0.2), ("baseline", 0.9))]
+    rows = [runs.probe_row(name, "identity linear", "test fold", value, 0.1) for name, value in (("f(x)", 0.2), ("baseline", 0.9))]
     for fold, content in ((0, {"seed": 5, "baseline": "C/fold0", "rows": rows}), (1, {"seed": 0, "baseline": None, "rows": rows[:1]})):
         (tmp_path / "cv" / f"fold{fold}" / "probe.json").write_text(json.dumps({"schema_version": 2, **content}))
     page, report = write([tmp_path / "cv"], tmp_path / "out")
@@ -772,7 +766,7 @@ def test_probes_are_shown_where_there_are_some(two, written, tmp_path):
     """Means over the runs, a column for each feature. Seen red: the first run's value."""
     shutil.copytree(two[0], tmp_path / "cv")
     for fold, value in enumerate((0.2, 0.4)):
-        row = probe_row("f(x)", "identity linear", "test fold", value, 0.1)
+        row = runs.probe_row("f(x)", "identity linear", "test fold", value, 0.1)
         content = {"schema_version": 2, "rows": [row, {**row, "features": "pixels", "value": 0.9}]}
         (tmp_path / "cv" / f"fold{fold}" / "probe.json").write_text(json.dumps(content))
     page, report = write([tmp_path / "cv"], tmp_path / "out")
@@ -842,7 +836,7 @@ def test_hostile_names_are_text(tmp_path):
     line = {"event": "tick", "stage": ATTACK, "step": 1, "seen_kimg": 1.0, f"loss_{ATTACK.replace('_', ' ')}": 1.0}
     with (run / "log.jsonl").open("a") as file:
         file.write(json.dumps(line) + "\n")
-    row = probe_row(ATTACK, ATTACK, ATTACK, 0.5)
+    row = runs.probe_row(ATTACK, ATTACK, ATTACK, 0.5)
     (run / "probe.json").write_text(json.dumps({"schema_version": 2, "rows": [row]}))
     page, _ = write([run], tmp_path / "out")
     assert not page.tags("script") and "{{7*7}}" in page.text and ATTACK in page.text and "<script>alert(3)<x>" in page.text

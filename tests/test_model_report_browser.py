@@ -5,6 +5,7 @@ Headless Chromium, offline; skipped with a reason where there is none.
 
 import functools
 import importlib.util
+import json
 from itertools import pairwise
 from pathlib import Path
 
@@ -32,8 +33,8 @@ def pages(tmp_path_factory):
     shares = {"degan": 0.9, "cnn": 0.7}
     cv = [runs.write_method(root / name, method=name, share=share, dataset="ck+") for name, share in shares.items()]
     runs.write_fold(root / "degan" / "fold3", fold=3, stop="gan", dataset="ck+")
-    row = '{"features": "f(x)", "probe": "identity linear", "people": "test fold", "value": 0.2, "chance": 0.1}'
-    (root / "degan" / "fold0" / "probe.json").write_text(f'{{"schema_version": 2, "rows": [{row}]}}')
+    row = runs.probe_row("f(x)", "identity linear", "test fold", 0.2, 0.1)
+    (root / "degan" / "fold0" / "probe.json").write_text(json.dumps({"schema_version": 2, "rows": [row]}))
     long = "a-run-with-a-name-" + "that-does-not-end-" * 6
     cv.append(runs.write_fold(root / long, seed=1, dataset="ck+"))
     for number in (1, 2):

@@ -19,6 +19,7 @@ from fer_model.errors import DeviceError
 __all__ = ["autocast", "own_queue", "queue_at", "resolve_device", "resolve_precision", "use_device", "wait_for"]
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3      # malloc.h
+LARGE = 32 << 20                      # bytes of a block that is given back at once
 
 
 def resolve_device(name: str) -> torch.device:
@@ -57,10 +58,14 @@ def use_device(name: str) -> torch.device:
 
 
 def _keep_freed_memory() -> None:
-    """Have glibc keep what is freed: it gives large blocks back to the kernel, which then clears each page of the next step's anew."""
+    """Have glibc keep what is freed: it gives blocks back to the kernel, which then clears each page of the next step's anew.
+
+    But for LARGE ones, which occur at preset paper's size alone: kept, they leave holes that the next of another size does not fit. Stage 1
+    took 10.6 GB there, and 7.7 without them, for 4 % more processor time.
+    """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)                # other C libraries have none
     if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, 1 << 30)
+        mallopt(M_MMAP_THRESHOLD, LARGE)
         mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
