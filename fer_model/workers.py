@@ -97,7 +97,7 @@ def _attempt(task: Task, device: str, say: Callable[[str], None], prepared: Prep
     except (FerError, OSError, torch.OutOfMemoryError) as error:         # a GPU may be full for one run alone
         if distributed.size() > 1 and not isinstance(error, DivergedError):
             raise                     # the others may not have met it: they would wait for this process in the next run
-        return " ".join(str(error).split())
+        return " ".join(str(error).split()) if isinstance(error, torch.OutOfMemoryError) else str(error)      # it has several lines
     return ""
 
 

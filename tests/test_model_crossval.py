@@ -151,7 +151,8 @@ def test_a_dry_run_counts_what_is_left_and_writes_nothing(folds, tiny_prepared, 
     """Seen red: the precision, which is resolved once for all runs, was told as a changed setting."""
     said = call("crossval", "--data", tiny_prepared, "--run", tmp_path / "r", "--method", "cnn", "--preset", "smoke", "--dry-run")
     assert "3 of 3 runs are left; one after another about" in said and "cnn: 16 steps of 8 images" in said and not list(tmp_path.iterdir())
-    assert "preset smoke, nothing changed" in said
+    auto = plan_crossval(Job(tiny_prepared, tmp_path / "a", replace(SMOKE, precision="auto")), devices=("cpu",)).one
+    assert auto.changed == {"precision": ("auto", "fp32")} and auto.config.precision == "fp32"
     shutil.copytree(folds / "fold1", tmp_path / "r" / "fold1")
     found = plan_crossval(Job(tiny_prepared, tmp_path / "r", SMOKE), devices=("cpu",))
     assert (found.n_runs, found.n_left, found.one.config.fold) == (3, 2, 0) and found.hours == 2 * found.one.hours
