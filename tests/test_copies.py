@@ -1,5 +1,8 @@
 """Of several copies of one picture or clip the first that can be used is taken, in every database; each other one has its row."""
 
+import io
+
+import numpy as np
 import pytest
 
 from fer_data.datasets.adapters import ADAPTERS
@@ -7,6 +10,15 @@ from fer_data.synthetic.traps import LFS_POINTER
 from tests.mmi_sessions import clip_bytes, write_session
 
 CLIP = clip_bytes(9)
+
+
+
+def label_file(code):
+    """Return the bytes of a file such as 0_exp.npy."""
+    file = io.BytesIO()
+    np.save(file, np.array(code))
+    return file.getvalue()
+
 
 # database -> (places of the frames of one sequence, that of the preferred copy of one first; other files that it needs)
 PICTURES = {
@@ -16,6 +28,11 @@ PICTURES = {
     "oulu": ([f"{above}VL/Strong/P001/Anger/000.jpeg" for above in ("", "a/", "a/b/")], {}),
     "bu4dfe": ([f"{above}F001/Angry/000.jpg" for above in ("", "a/", "a/b/")], {}),
     "jaffe": (["KA.AN1.39.tiff", "a/KA.AN1.39.tiff", "KA.AN1.39.png"], {}),
+    "affectnet": ([f"{above}Manually_Annotated_Images/689/x.jpg" for above in ("", "a/", "a/b/")],
+                  {"Manually_Annotated_file_lists/training.csv": b"689/x.jpg,1,1,20,20,,3,0,0\n"}),
+    "affectnet, numbered": ([f"{above}train_set/images/0.jpg" for above in ("", "a/", "a/b/")],
+                            {f"{above}train_set/annotations/0_exp.npy": label_file(3) for above in ("", "a/", "a/b/")}),
+    "expw": ([f"{above}image/origin/x.jpg" for above in ("", "a/", "a/b/")], {"label/label.lst": b"x.jpg 0 1 1 20 20 90 3\n"}),
     "sfew": ([f"{above}Train_Aligned_Faces/Angry/x.png" for above in ("", "a/", "a/b/")], {}),
 }
 
@@ -45,7 +62,7 @@ def test_a_picture_is_taken_from_the_copy_that_holds_one(dataset, broken, tmp_pa
     if broken == "dead link":
         (tmp_path / first).unlink()
         (tmp_path / first).symlink_to("nowhere.png")
-    found = ADAPTERS[dataset](tmp_path)
+    found = ADAPTERS[dataset.partition(",")[0]](tmp_path)
     assert sources(found) == [others[0]]
     assert dropped(found) == dict.fromkeys([first, others[1]], ("duplicate", f"taken from {others[0]}"))
 
@@ -55,7 +72,7 @@ def test_of_whole_copies_and_of_broken_ones_the_first_is_taken(dataset, tmp_path
     """Seen red: the last that holds something; none of three empty ones."""
     places, more = PICTURES[dataset]
     for data in (b"a picture", b""):
-        found = ADAPTERS[dataset](write(tmp_path, {**dict.fromkeys(places, data), **more}))
+        found = ADAPTERS[dataset.partition(",")[0]](write(tmp_path, {**dict.fromkeys(places, data), **more}))
         assert sources(found) == places[:1] and set(dropped(found)) == {*places[1:]}
 
 

@@ -29,6 +29,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_data.datasets.copies import one_of_each
 from fer_data.datasets.published import split_notes
 from fer_data.datasets.recognise import wrong_tree
 from fer_data.datasets.tree import PICTURE, stray, walk
@@ -103,13 +104,15 @@ def _refuse_relabelled(root: Path, files: list[str]) -> None:
 
 def _by_lists(root: Path, files: list[str], lists: dict[str, str]) -> tuple[list[Sequence], list[Skip]]:
     """Return the faces that the lists give, and Skips for lines and pictures that give none."""
-    pictures: dict[str, str] = {}
+    copies: dict[str, list[str]] = {}
     skipped, rows, found, named = [], [], {}, set()
     for path in sorted(filter(is_picture, files), key=lambda path: unread_kind(path) is not None):
         if _AUTOMATIC.search(path):
             skipped.append(Skip(path, "other-part", detail="annotated automatically"))
-        elif (first := pictures.setdefault(_key(path), path)) != path:
-            skipped.append(Skip(path, "duplicate", detail=f"taken from {first}"))
+        else:
+            copies.setdefault(_key(path), []).append(path)
+    pictures, others = one_of_each(root, copies)
+    skipped += [Skip(path, "duplicate", detail=detail) for _, path, detail in others]
     for name_of_list, source in sorted(lists.items()):
         part = _LISTS[name_of_list]
         for line, (name, box, code) in _rows(root, source):
@@ -180,19 +183,23 @@ def _box(*cells: str) -> tuple[int, int, int, int] | None:
 
 def _numbered(root: Path, files: list[str]) -> tuple[list[Sequence], list[Skip]]:
     """Return the pictures of train_set and val_set with the labels next to them, and Skips for those without a label."""
-    there, found, skipped = set(files), {}, []
+    there, found, copies, skipped = set(files), {}, {}, []
     for path in filter(is_picture, files):
-        match = _NUMBERED.fullmatch(path)
-        if match is None:
+        if match := _NUMBERED.fullmatch(path):
+            copies.setdefault((match[1].lower(), match[2]), []).append(path)
+        else:
             skipped.append(stray(path, _MEMBER))
-            continue
-        part, key = PARTS[match[1].lower()], f"{match[1].lower()}-{match[2]}"
-        label = re.sub(r"images/[^/]+$", f"annotations/{match[2]}_exp.npy", path, flags=re.IGNORECASE)
+    labels = {path: re.sub(r"images/[^/]+$", f"annotations/{number}_exp.npy", path, flags=re.IGNORECASE)
+              for (_, number), paths in copies.items() for path in paths}
+    for paths in copies.values():
+        paths.sort(key=lambda path: (labels[path] not in there, unread_kind(path) is not None, path.count("/")))
+    pictures, others = one_of_each(root, copies)
+    skipped += [Skip(path, "duplicate", sequence="-".join(key), detail=detail) for key, path, detail in others]
+    for (folder, number), path in pictures.items():
+        part, key, label = PARTS[folder], f"{folder}-{number}", labels[path]
         code = read_label(root / label) if label in there else ""
-        if key in found:
-            skipped.append(Skip(path, "duplicate", sequence=key, detail=f"taken from {found[key].frames[0].source}"))
-        elif label not in there:
-            skipped.append(Skip(path, "no-match", sequence=key, detail=f"its label {match[2]}_exp.npy is not there"))
+        if label not in there:
+            skipped.append(Skip(path, "no-match", sequence=key, detail=f"its label {number}_exp.npy is not there"))
         elif code not in _CODES:
             skipped.append(Skip(path, "bad-label", sequence=key, detail=f"codes are 0 to 10, not {code!r} in {label}"))
         elif _CODES[code] is None:

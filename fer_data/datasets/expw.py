@@ -16,6 +16,7 @@ Cite:     Zhang et al. 2018.      Licence: research; pictures of people from the
 
 from pathlib import Path, PurePosixPath
 
+from fer_data.datasets.copies import one_of_each
 from fer_data.datasets.published import split_notes
 from fer_data.datasets.recognise import wrong_tree
 from fer_data.datasets.tree import stray, walk
@@ -37,9 +38,10 @@ def scan(root: Path) -> Scan:
     """Return the faces that label.lst below `root` lists. Raises DatasetError if there is no such list, or no picture of it."""
     files, left = walk(root)
     lists = [path for path in files if path.lower().rsplit("/", 1)[-1] == "label.lst"]
-    pictures: dict[str, list[str]] = {}
+    copies: dict[str, list[str]] = {}
     for path in sorted(filter(is_picture, files), key=lambda path: (unread_kind(path) is not None, path.count("/"), natural_key(path))):
-        pictures.setdefault(PurePosixPath(path).stem, []).append(path)
+        copies.setdefault(PurePosixPath(path).stem, []).append(path)
+    pictures, others = one_of_each(root, copies)
     if not lists or not pictures:
         raise wrong_tree("ExpW", "expw", root, files, _MEMBER)
     found, skipped, named = {}, [], set()
@@ -53,16 +55,16 @@ def scan(root: Path) -> Scan:
             detail = f"line {line} of {source} names a picture that is not there"
             skipped.append(Skip(words[0], "no-match", sequence=key, frames=0, detail=detail))
         elif len(words) != 8 or words[7] not in _CODES or None in numbers or numbers[2] >= numbers[3] or numbers[1] >= numbers[4]:
-            skipped.append(Skip(pictures[name][0], "bad-label", sequence=key, detail=f"line {line} of {source} is not {_LINE}"))
+            skipped.append(Skip(pictures[name], "bad-label", sequence=key, detail=f"line {line} of {source} is not {_LINE}"))
         elif key in found:
-            skipped.append(Skip(pictures[name][0], "duplicate", sequence=key, frames=0, detail=f"line {line} of {source} lists it again"))
+            skipped.append(Skip(pictures[name], "duplicate", sequence=key, frames=0, detail=f"line {line} of {source} lists it again"))
         else:
             _, top, left_px, right, bottom = numbers
-            found[key] = picture("expw", pictures[name][0], "", _CODES[words[7]], key, (left_px, top, right - 1, bottom - 1))
+            found[key] = picture("expw", pictures[name], "", _CODES[words[7]], key, (left_px, top, right - 1, bottom - 1))
     skipped = counted_once(skipped, found)
-    skipped += [Skip(path, "duplicate", detail=f"taken from {first}") for first, *others in pictures.values() for path in others]
-    homes = {pictures[name][0].rpartition("/")[0] for name in named & pictures.keys()}
-    for path in (paths[0] for name, paths in pictures.items() if name not in named):
+    skipped += [Skip(path, "duplicate", detail=detail) for _, path, detail in others]
+    homes = {pictures[name].rpartition("/")[0] for name in named & pictures.keys()}
+    for path in (path for name, path in pictures.items() if name not in named):
         listed = path.rpartition("/")[0] in homes
         skipped.append(Skip(path, "unlabelled", detail=f"{source} lists no face in it") if listed else stray(path, _MEMBER))
     sequences = [found[key] for key in sorted(found, key=natural_key)]
