@@ -44,6 +44,13 @@ def test_a_command_told_to_write_over_a_file_of_a_run_says_so_and_leaves_it(fold
     assert bytes_of(Path()) == before
 
 
+@pytest.mark.parametrize("name", ["checkpoints", "samples"])
+def test_event_files_are_not_written_among_those_of_a_run(fold, name):
+    """Seen red: the run was read first, and event files were written next to its checkpoints."""
+    done = CliRunner().invoke(fer_model.main, ["tensorboard", str(fold), "-o", str(fold / name)])
+    assert done.exit_code == 1 and f"{fold / name}: it is a file of the run in" in done.output
+
+
 @pytest.mark.parametrize(("form", "name"), [("safetensors", "cnn.safetensors"), ("safetensors", "gan.safetensors")])
 def test_an_export_does_not_replace_the_weights(fold, form, name):
     """Seen red: refuse_own_file away: nothing said before the run was read."""

@@ -356,6 +356,7 @@ def test_what_was_found_is_drawn_on_a_clip_and_a_folder(run, folder, tmp_path):
         (["a.png", "--annotate", "no/b.png"], "there is no folder no"),
         (["a.png", "-o", "a.png", "--format", "csv"], "it must be another file than the ones that are looked at"),
         (["a.png", "-o", "same.png", "--format", "csv", "--annotate", "./same.png"], "what is drawn goes to the same file; give"),
+        (["odd", "-o", "seen/p1.png", "--format", "csv", "--annotate", "seen"], "what is drawn goes to seen; give --out and --annotate two"),
         (["a.png", "-o", "b.json"], "writing predictions to b.json: the file must be named *.csv, *.jsonl, *.txt, or --format given"),
         (["a.png", "-o", "no/b.csv"], "writing no/b.csv: No such file or directory"),
         ([".", "--annotate", "../b.jpg"], "a folder is looked at, so a folder is needed, not a *.jpg"),
@@ -363,7 +364,7 @@ def test_what_was_found_is_drawn_on_a_clip_and_a_folder(run, folder, tmp_path):
     ],
 )
 def test_what_cannot_be_done_is_one_sentence_and_writes_nothing(run, words, message, tmp_path, monkeypatch):
-    """Seen red: the table in the file of the drawn picture, which was lost."""
+    """Seen red: the table in the file of the drawn picture, which was lost; the same with a folder of drawn pictures."""
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "a.png", drawn(2)[0])
     (tmp_path / "empty").mkdir()

@@ -174,8 +174,12 @@ def _refuse_replacing(request: Request, seen: Sources) -> None:
     if request.out is None:
         return
     refuse_source("writing predictions", request.out, (seen.root / name for name in seen.files))
-    if request.annotate is not None and os.path.realpath(request.out) == os.path.realpath(request.annotate):
-        raise ConfigError(f"writing predictions to {request.out}: what is drawn goes to the same file; give --out and --annotate two names")
+    if request.annotate is None:
+        return
+    out, drawn = Path(os.path.realpath(request.out)), Path(os.path.realpath(request.annotate))
+    if out == drawn or drawn in out.parents:
+        where = "the same file" if out == drawn else f"{request.annotate}"
+        raise ConfigError(f"writing predictions to {request.out}: what is drawn goes to {where}; give --out and --annotate two places")
 
 
 def _predictions(model: Predictor, request: Request, seen: Sources, tick: Tick) -> Iterator[Prediction]:

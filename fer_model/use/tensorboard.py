@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from fer_data.files import occupied
+from fer_data.store.own_files import refuse_own_file
 from fer_data.text import counted
 from fer_model.engine.journal import read_log
 from fer_model.errors import RunError
@@ -32,8 +33,10 @@ def write_events(
 ) -> int:
     """Write what the runs have logged so far; return how many runs that were.
 
-    Raises RunError if none of the folders holds a run, if LOGDIR holds something else, or without the package.
+    Raises RunError if none of the folders holds a run, if LOGDIR holds something else, or without the package; StorageError if LOGDIR is a
+    folder of a run's own.
     """
+    refuse_own_file("writing for TensorBoard", logdir)
     folders = _folders(runs)
     if not folders:
         raise RunError(f"writing for TensorBoard: {', '.join(map(str, runs))} must hold a log.jsonl of fer-model train; there is none")
