@@ -356,7 +356,7 @@ def test_what_was_found_is_drawn_on_a_clip_and_a_folder(run, folder, tmp_path):
         (["a.png", "--annotate", "no/b.png"], "there is no folder no"),
         (["a.png", "-o", "a.png", "--format", "csv"], "it must be another file than the ones that are looked at"),
         (["a.png", "-o", "same.png", "--format", "csv", "--annotate", "./same.png"], "what is drawn goes to the same file; give"),
-        (["odd", "-o", "seen/p1.png", "--format", "csv", "--annotate", "seen"], "what is drawn goes to seen; give --out and --annotate two"),
+        (["odd", "-o", "seen/p1.png", "--format", "csv", "--annotate", "seen"], "what is drawn goes to seen; give --out and --annotate"),
         (["a.png", "-o", "b.json"], "writing predictions to b.json: the file must be named *.csv, *.jsonl, *.txt, or --format given"),
         (["a.png", "-o", "no/b.csv"], "writing no/b.csv: No such file or directory"),
         ([".", "--annotate", "../b.jpg"], "a folder is looked at, so a folder is needed, not a *.jpg"),
