@@ -45,7 +45,10 @@ UNUSABLE = {
 
 
 # ... or it is used, and there is something to know about it: such a row stands for no frame.
-REMARKS = {"few-bits": "it uses fewer bits than its file has, and its brightness is scaled by those"}
+REMARKS = {
+    "few-bits": "it uses fewer bits than its file has, and its brightness is scaled by those",
+    "damaged": "its file is damaged, and a part of it may be grey or lie elsewhere",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cli.fer_data import main
 from fer_data.errors import ImageError
 from fer_data.files import sha256_of_bytes
-from fer_data.pictures.decode import decode, decode_picture, few_bits, grey_of
+from fer_data.pictures.decode import Remark, decode, decode_picture, few_bits, grey_of
 from fer_data.pictures.header import bits_per_sample, largest_value
 from fer_data.prepare import sequence as work
 from fer_data.prepare.plan import PrepareConfig, make_plan
@@ -67,7 +67,7 @@ def test_the_uppermost_bits_that_are_used_are_taken(bits, extension):
         assert np.abs(found.astype(int) - expected).max() <= (bits == 16 and extension == ".tiff"), "OpenCV rounds a TIFF of 16 bits"
         assert found.min() == 0 and found.max() == 255
         words = f"uses {bits} of 16 bits (its largest value is {(1 << bits) - 1}): the brightness is scaled by them"
-        assert remark == ("" if bits == 16 else words)
+        assert remark == (Remark() if bits == 16 else Remark("few-bits", words))
         np.testing.assert_array_equal(decode_picture(data, False, "a"), grey_of(found))
 
 
@@ -81,13 +81,13 @@ def test_a_picture_that_uses_its_bits_is_decoded_as_it_always_was(seed, largest,
     theirs = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     found, remark = decode(data, colour, "a")
     np.testing.assert_array_equal(found, theirs if colour else grey_of(theirs))
-    assert remark == ""
+    assert remark == Remark()
 
 
 def test_a_black_picture_and_one_of_8_bits_are_not_scaled():
     dark = np.full((8, 8), 3, np.uint8)
     for data in (encoded(np.zeros((8, 8), np.uint16)), encoded(dark), encoded(dark, ".tiff")):
-        assert decode(data, False, "a")[1] == "" and decode_picture(data, False, "a").max() in (0, 3)
+        assert decode(data, False, "a")[1] == Remark() and decode_picture(data, False, "a").max() in (0, 3)
     assert few_bits(255) == 8 and few_bits(256) == 10 and few_bits(16383) == 14
 
 
@@ -97,7 +97,7 @@ def test_what_a_pnm_calls_white_is_white(white):
     picture = (RAMP.astype(np.uint32) * white // 4095).astype(np.uint16)
     for data in (pgm(picture, white), *([pam(picture, white)] if white > 255 else [])):
         found, remark = decode(data, False, "a")
-        assert (found.min(), found.max()) == (0, 255) and remark == f"calls {white} white: the brightness is scaled by it"
+        assert (found.min(), found.max()) == (0, 255) and remark.text == f"calls {white} white: the brightness is scaled by it"
         assert np.abs(found - picture * 255.0 / white).max() <= 1
     assert largest_value(pgm(RAMP, 65535)) is None and largest_value(pgm(RAMP % 256, 255)) is None
 
@@ -131,17 +131,21 @@ def test_points_of_scaled_pictures_are_kept_for_one_way_of_scaling(tmp_path, mon
 
 
 def test_other_kinds_of_deep_pictures():
-    """12 bits packed in a TIFF say what they are; 32 and 64 bits are refused in words. Seen red: 'damaged or of a format'."""
+    """12 bits packed in a TIFF say what they are; 32 and 64 bits are refused in words. Seen red: 'damaged or of a format'; the place of
+    the three numbers of bits of a colour TIFF, cut to 16 bits, taken for the number: "has 9373 bits a sample"."""
     found, remark = decode(packed_tiff(RAMP), False, "a")
     np.testing.assert_array_equal(found, RAMP >> 4)
-    assert remark == ""
+    assert remark == Remark()
     signed = decode(encoded((RAMP.astype(np.int32) - 100).astype(np.int16), ".tiff"), False, "a")
-    assert signed[0].min() == 0 and signed[0].max() == 3995 >> 4 and signed[1].startswith("uses 12 of 16 bits")
+    assert signed[0].min() == 0 and signed[0].max() == 3995 >> 4 and signed[1].text.startswith("uses 12 of 16 bits")
     for depth, bits in ((np.float32, 32), (np.float64, 64)):
         with pytest.raises(ImageError, match=rf"a\.tif has {bits} bits a sample; save it with 8 or 16"):
             decode(encoded(RAMP.astype(depth) / 4095, ".tiff"), False, "a.tif")
     with_alpha = np.dstack([RAMP, RAMP, RAMP, np.full_like(RAMP, 65535)])
     assert decode(encoded(with_alpha), False, "a")[0].max() == 255, "alpha does not count"
+    colour = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)                   # so large that its tags lie far behind
+    for deep in (colour, colour.astype(np.uint16) * 257):
+        assert np.abs(decode(encoded(deep, ".tiff"), True, "a")[0].astype(int) - colour[..., ::-1]).max() <= 1
     assert [bits_per_sample(encoded(RAMP, end)) for end in (".png", ".tiff", ".pgm")] == [16] * 3
     assert [bits_per_sample(encoded(RAMP.astype(np.uint8), end)) for end in (".png", ".tiff", ".pgm", ".jpg", ".bmp", ".webp")] == [8] * 6
 

@@ -4,14 +4,17 @@ In:  the bytes of a PNG, JPEG, BMP, TIFF ... file: 8 or 16 bits a channel, grey,
 Out: (H, W) grey or (H, W, 3) RGB, uint8, upright (the EXIF orientation is applied).
 """
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 
 from fer_data.errors import ImageError
+from fer_data.pictures.complaints import complaints
 from fer_data.pictures.file_kinds import not_media, other_picture, unread_kind
 from fer_data.pictures.header import bits_per_sample, claimed_size, cut_short, is_raw, largest_value
 
-__all__ = ["MAX_PIXELS", "decode", "decode_picture", "few_bits", "grey_of", "frame_picture", "unframe_points"]
+__all__ = ["MAX_PIXELS", "Remark", "decode", "decode_picture", "few_bits", "grey_of", "frame_picture", "unframe_points"]
 
 MAX_PIXELS = 100_000_000              # a face database has none larger; a crafted header can claim any size
 
@@ -19,6 +22,13 @@ _CAMERA_BITS = (8, 10, 12, 14)        # so many bits of 16 do cameras use, the o
 
 # What OpenCV would log about a damaged file stands in our own sentence.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_FATAL)
+
+
+class Remark(NamedTuple):
+    """What the user of a picture must know of it."""
+
+    reason: str = ""                  # a key of records.REMARKS; "": there is nothing to know
+    text: str = ""                    # the end of a sentence that begins with the picture's name or "it"
 
 
 def decode_picture(data: bytes, colour: bool, where: str) -> np.ndarray:
@@ -31,17 +41,21 @@ def decode_picture(data: bytes, colour: bool, where: str) -> np.ndarray:
     return decode(data, colour, where)[0]
 
 
-def decode(data: bytes, colour: bool, where: str) -> tuple[np.ndarray, str]:
-    """Return decode_picture of `data`, and what its user must know: "uses 12 of 16 bits ...", or "" if nothing was scaled."""
+def decode(data: bytes, colour: bool, where: str) -> tuple[np.ndarray, Remark]:
+    """Return decode_picture of `data`, and what its user must know: that its brightness was scaled, that a JPEG is damaged."""
     problem = _problem(data, where)
     if problem:
         raise ImageError(f"decoding a picture: {where} {problem}")
     try:
-        picture, remark = _decoded(data)
+        with complaints() as said:
+            picture, scaled = _decoded(data)
     except cv2.error as error:
         raise ImageError(f"decoding a picture: {where} is not a picture that OpenCV reads ({error.err})") from error
+    why = f" ({said[0]})" if said else ""
     if picture is None:
-        raise ImageError(f"decoding a picture: {where} is damaged or of a format that OpenCV does not read")
+        raise ImageError(f"decoding a picture: {where} is damaged or of a format that OpenCV does not read{why}")
+    damaged = f"is damaged, so that a part of it may be grey or lie elsewhere{why}"
+    remark = Remark("damaged", damaged) if said else Remark("few-bits", scaled) if scaled else Remark()
     return picture if colour else grey_of(picture), remark
 
 

@@ -16,7 +16,8 @@ _PNM = re.compile(rb"P[1-6](?:\s+#[^\n]*)*\s+(\d{1,9})(?:\s+#[^\n]*)*\s+(\d{1,9}
 _WHITE = rb"P[2356](?:(?:\s+#[^\n]*)*\s+\d{1,9}){2}(?:\s+#[^\n]*)*\s+(\d{1,5})\s|P7\s.*?^MAXVAL\s+(\d{1,5})\s"
 _PNM_WHITE = re.compile(_WHITE, re.DOTALL | re.MULTILINE)
 _PAM = re.compile(rb"P7\s(?=.*?^WIDTH\s+(\d{1,9})\s)(?=.*?^HEIGHT\s+(\d{1,9})\s).*?^ENDHDR\s", re.DOTALL | re.MULTILINE)
-_SUBFILE, _WIDTH, _HEIGHT, _BITS, _SAMPLES, _SUB_DIRECTORIES, _DNG = 254, 256, 257, 258, 277, 330, 50706     # tags of TIFF
+_SUBFILE, _WIDTH, _HEIGHT, _BITS, _SUB_DIRECTORIES, _DNG = 254, 256, 257, 258, 330, 50706       # tags of TIFF
+_SHORT = 3                            # the kind of a TIFF's numbers that have 16 bits
 
 
 def claimed_size(data: bytes) -> tuple[int, int] | None:
@@ -52,9 +53,7 @@ def bits_per_sample(data: bytes) -> int:
         if data.startswith(_PNG):
             return max(8, data[24])
         if data[:4] in (b"II*\0", b"MM\0*"):
-            tags, end = _tags(data), "<" if data[:2] == b"II" else ">"
-            bits, several = tags.get(_BITS, 8), tags.get(_SAMPLES, 1) > 2          # then the tag says where they lie
-            return max(8, struct.unpack(end + "H", data[bits : bits + 2])[0] if several else bits)
+            return max(8, _tags(data).get(_BITS, 8))
         match = _PNM_WHITE.match(data[:4096])
         return 16 if match and int(match[1] or match[2]) > 255 else 8
     except (struct.error, IndexError):
@@ -138,15 +137,17 @@ def is_raw(data: bytes) -> bool:
 
 
 def _tags(data: bytes) -> dict[int, int]:
-    """Return tag -> value, or where the values lie, of the first directory of a TIFF."""
-    end = "<" if data[:2] == b"II" else ">"
-    start = struct.unpack(end + "I", data[4:8])[0]
-    count = struct.unpack(end + "H", data[start : start + 2])[0]
-    tags = {}
-    for index in range(count):
-        entry = data[start + 2 + 12 * index : start + 14 + 12 * index]
-        tag, kind = struct.unpack(end + "HH", entry[:4])
-        tags[tag] = struct.unpack(end + ("H" if kind == 3 else "I"), entry[8 : 10 if kind == 3 else 12])[0]
+    """Return tag -> its first value, of the first directory of a TIFF; numbers that lie behind the end of the file are 0."""
+    order = "little" if data[:2] == b"II" else "big"
+
+    def number(place: int, size: int) -> int:
+        return int.from_bytes(data[place : place + size], order)
+
+    tags, start = {}, number(4, 4)
+    for place in range(start + 2, start + 2 + 12 * number(start, 2), 12):
+        tag, size, count = number(place, 2), 2 if number(place + 2, 2) == _SHORT else 4, number(place + 4, 4)
+        inside = size * count <= 4                                       # else these 4 bytes say where the values lie
+        tags[tag] = number(place + 8 if inside or size == 4 else number(place + 8, 4), size)
     return tags
 
 

@@ -17,11 +17,11 @@ from fer_data.faces.landmarks import open_backend
 from fer_data.faces.landmarks.base import Origin
 from fer_data.faces.landmarks.none import NO_POINTS
 from fer_data.files import read_file, sha256_of_bytes, sha256_of_file
-from fer_data.pictures.decode import decode, frame_picture, grey_of
+from fer_data.pictures.decode import Remark, decode, frame_picture, grey_of
 from fer_data.pictures.header import bits_per_sample, largest_value
 from fer_data.pictures.pixel_table import is_table, open_table
 from fer_data.pictures.video import read_frames
-from fer_data.records import REMARKS, Frame, Landmarks, Sequence, Skip
+from fer_data.records import Frame, Landmarks, Sequence, Skip
 from fer_data.store import cache, manifest
 
 __all__ = ["PIPELINE_VERSION", "SCALING_VERSION", "Result", "Task", "hash_rows", "hash_source", "locate", "place_of", "process"]
@@ -106,7 +106,7 @@ def process(task: Task) -> Result:
     """Decode, find points, align: the work of one sequence."""
     cv2.setNumThreads(1)
     pictures, readable, skipped = _decode(task)
-    scaled = [[skip.source, skip.detail] for skip in skipped if skip.reason in REMARKS]
+    scaled = [[skip.source, skip.detail] for skip in skipped if skip.reason == "few-bits"]
     key = "" if task.identity["name"] == NO_POINTS else cache.key_of(    # where no points are looked for, none are kept
         {
             "pipeline": PIPELINE_VERSION, "opencv": cv2.__version__, "backend": task.identity, "colour": task.colour,
@@ -139,8 +139,8 @@ def _decode(task: Task) -> tuple[list[np.ndarray], list[int], list[Skip]]:
     for index, frame in enumerate(task.sequence.frames):
         if frame.position is None:
             one, remark = _picture(task, index)
-            if remark:
-                skipped.append(_skip(task.sequence, index, "few-bits", f"it {remark}", frames=0))
+            if remark.reason:
+                skipped.append(_skip(task.sequence, index, remark.reason, f"it {remark.text}", frames=0))
         elif is_table(frame.source):
             one = _row(task, index)
         else:
@@ -155,12 +155,12 @@ def _decode(task: Task) -> tuple[list[np.ndarray], list[int], list[Skip]]:
     return pictures, readable, skipped
 
 
-def _picture(task: Task, index: int) -> tuple[np.ndarray | str, str]:
+def _picture(task: Task, index: int) -> tuple[np.ndarray | str, Remark]:
     """Return the picture of a frame that is a file of its own, or why there is none; and what there is to know about it."""
     try:
         return decode(_read(task, index), task.colour, task.sequence.frames[index].source)
     except ImageError as error:
-        return str(error), ""
+        return str(error), Remark()
 
 
 def _row(task: Task, index: int) -> np.ndarray | str:

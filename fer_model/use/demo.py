@@ -114,7 +114,7 @@ def uploaded(name: str, folder: Path) -> tuple[np.ndarray, str]:
         picture, remark = decode(read_file(path), True, path.name)
     except UnreadableError as error:
         raise ImageError(f"reading a picture: {path.name} {error.why}; a picture is kept for {KEPT_S} seconds, give it again") from error
-    return picture, remark and f"it {remark}"
+    return picture, remark.text and f"it {remark.text}"
 
 
 def open_page(model: Predictor, run: Path, port: int, device: str, folder: Path):

@@ -73,7 +73,7 @@ class Predictor:
             except UnreadableError as error:
                 what = error if os.path.lexists(path) else f"there is no {path}"
                 raise ImageError(f"predicting: one picture is needed, {what}") from error
-            shot = Shot(str(image), None, None, picture, remark=remark and f"it {remark}")
+            shot = Shot(str(image), None, None, picture, remark=remark.text and f"it {remark.text}")
         return next(self.stream([shot], thorough=thorough))
 
     def first_face(self, picture: np.ndarray) -> np.ndarray | None:

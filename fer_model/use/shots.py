@@ -109,7 +109,7 @@ def refuse_source(doing: str, out: Path, looked_at: Iterable[Path]) -> None:
 def _picture(path: Path, name: str) -> Iterator[Shot]:
     try:
         picture, remark = decode(read_file(path), True, name)
-        yield Shot(name, None, None, picture, remark=remark and f"it {remark}")
+        yield Shot(name, None, None, picture, remark=remark.text and f"it {remark.text}")
     except ImageError as error:
         yield Shot(name, None, None, None, str(error))
     except UnreadableError as error:
