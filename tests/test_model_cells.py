@@ -238,6 +238,18 @@ def test_arms_are_compared_on_the_runs_that_both_have(tmp_path):
     assert found.recoveries == () and str(found.arms[0].spread) == "40.0% ± 28.3"
 
 
+def test_a_difference_is_told_over_the_runs_as_well(tmp_path):
+    """Of 0, 10 and 20 points in three runs, by hand: 10 ± 4.303 * 10 / sqrt(3). Seen red: over people alone, who are all alike here."""
+    for draw, right in enumerate((3, 4, 5)):
+        for arm, many in (("baseline", 3), ("a", right)):
+            each = answers(many, 10 - many)
+            write_arm(tmp_path / f"{arm}-missing", predictions({"S1": each, "S2": each}), "missing", draw)
+    (one,) = [one for one in read_arms(tmp_path).differences if one.what == "unseen"]
+    assert (one.value.low, one.value.high) == pytest.approx((0.1, 0.1)) and one.over_runs.n == 3
+    assert (one.over_runs.low, one.over_runs.high) == pytest.approx((0.1 - 0.24843, 0.1 + 0.24843), abs=1e-4)
+    assert "-14.8 to +34.8" in call("shortcut", "--show", tmp_path)
+
+
 def test_there_is_nothing_to_recover_where_the_control_is_not_better(tmp_path):
     """Seen red: a recovery of -1, of 1 above a control that is 1 below."""
     for name, right in (("baseline-confounded", 5), ("baseline-control", 4), ("a-confounded", 6)):

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from click.testing import CliRunner
+from scipy import stats
 
 import fer_data
 from cli.fer_model import main
@@ -194,6 +195,29 @@ def test_elsewhere_networks_of_the_same_folds_are_compared(folds, other, tmp_pat
     assert f"{told} and 2 alone, which both have" in " ".join(done.output.split())
     whole = evaluate_runs([folds / "cnn", folds / "cnn"], data, device="cpu")
     assert whole.to_json()[1]["against_first"]["folds"] == [0, 1, 2]
+
+
+def test_elsewhere_a_difference_is_told_over_the_networks_as_well(folds, other, tmp_path, monkeypatch):
+    """Networks differ as much as people do. Seen red: people alone were resampled, as if these were all the trainings that there can be."""
+
+    def repredicted(run, *more):
+        found = repredict(run, *more)
+        return replace(found, frame=found.frame.assign(predicted="anger")) if run == changed / "fold1" else found
+
+    monkeypatch.setattr(run_table, "repredict", repredicted)
+    data, changed = other(expressions=("anger", "happiness", "surprise")), tmp_path / "changed"
+    shutil.copytree(folds / "cnn", changed)
+    found = evaluate_runs([folds / "cnn", changed], data, device="cpu")
+    shares = [[one.frame_accuracy.value for one in row.pooled.by_fold] for row in found.rows]
+    each = [b - a for a, b in zip(*shares, strict=True)]
+    over, half = found.against_first[0].over_networks, stats.t.ppf(0.975, 2) * stats.sem(each)
+    assert each[1] and (over.n, over.mean) == (3, pytest.approx(found.against_first[0].paired.difference))
+    assert (over.low, over.high) == (pytest.approx(over.mean - half), pytest.approx(over.mean + half))
+    assert found.to_json()[1]["against_first"]["over_networks"]["n"] == 3
+    done = CliRunner().invoke(main, ["evaluate", str(folds / "cnn"), str(changed), "--data", str(data), "--device", "cpu"])
+    told = f"; over the 3 networks {100 * over.low:.1f} to {100 * over.high:.1f}, as training varies too"
+    assert told in " ".join(done.output.split())
+    assert evaluate_runs([folds / "cnn", changed], device="cpu").against_first[0].over_networks is None, "an image has one network"
 
 
 def test_elsewhere_no_difference_is_given_without_a_fold_in_common(folds, other, tmp_path):

@@ -9,7 +9,8 @@ Out: Cells: of each arm its accuracy on what training people do not show in trai
                     the baseline not to have seen the cells
 
 Intervals are 95 %, by bootstrap over people: each person stays together over draws and seeds, and two arms are resampled alike, on the
-runs (draw and seed) that both have. The noise of training is in the spread over runs alone.
+runs (draw and seed) that both have. That is how sure it is for these networks. The noise of training is in the spread over runs, and of a
+difference in its interval over the runs, by Student's t.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +26,7 @@ from fer_data.text import either
 from fer_model.data.cells import PARTS, UNSEEN
 from fer_model.errors import RunError
 from fer_model.evaluate.figures import REPLICATES, Interval, bracketed, no_interval, plain_table, resampled
-from fer_model.evaluate.pooled import Spread, spread
+from fer_model.evaluate.pooled import OverRuns, Spread, over_runs, spread
 from fer_model.runs.fold_runs import Costs, costs
 from fer_model.runs.folder import RunFolder
 from fer_model.runs.methods import differing_settings
@@ -73,7 +74,12 @@ class Arm:
     @property
     def spread(self) -> Spread:
         """Return how accuracy on unseen cells differs between runs."""
-        return spread([one[f"right {UNSEEN}"].sum() / one[f"n {UNSEEN}"].sum() for one in self.counts.values()])
+        return spread([self.share(key) for key in self.runs])
+
+    def share(self, key: tuple[int, int], part: str = UNSEEN) -> float:
+        """Return the share of a part's pictures that one run has right."""
+        counts = self.counts[key]
+        return float(counts[f"right {part}"].sum() / counts[f"n {part}"].sum())
 
     def _interval(self, top: str, bottom: str) -> Interval | None:
         return _bootstrap(self.summed(list(self.runs), _people([self])), lambda sums: sums[top] / sums[bottom])
@@ -145,6 +151,7 @@ class Comparison:
     what: str                         # a part: the difference of the accuracies on it; recovery
     n_runs: int                       # draws and seeds that they share
     value: Interval | None            # None: there is no run, or nothing to recover
+    over_runs: OverRuns | None = None # from run to run; None: fewer than two, or nothing to recover in one
 
 
 def _compare(arms: Sequence[Arm], what: str, statistic: Callable, part: str = UNSEEN) -> Comparison:
@@ -159,7 +166,8 @@ def _compare(arms: Sequence[Arm], what: str, statistic: Callable, part: str = UN
             raise RunError(f"comparing arms: {arms[0].name} and {arm.name} were not tested on the same pictures; choose another --run")
     sums = pd.DataFrame({i: one[f"right {part}"] for i, one in enumerate(each)}).assign(n=each[0][f"n {part}"])
     value = _bootstrap(sums, lambda one: statistic(*(one[i] / one["n"] for i in range(len(arms)))))
-    return Comparison(arms[0].name, arms[1].name, what, len(keys), value)
+    of_runs = [float(statistic(*(arm.share(key, part) for arm in arms))) for key in keys]
+    return Comparison(arms[0].name, arms[1].name, what, len(keys), value, over_runs(of_runs) if np.isfinite(of_runs).all() else None)
 
 
 def _recovered(mine, baseline, control):
@@ -199,7 +207,7 @@ class Cells:
         return {
             "run": str(self.path), "arms": [arm.to_json() for arm in self.arms],
             "differences": [asdict(one) for one in self.differences], "recovery": [asdict(one) for one in self.recoveries],
-            "interval": "95 %, bootstrap over people; each stays together over draws and seeds",
+            "interval": "95 %, bootstrap over people; each stays together over draws and seeds; over_runs: Student's t",
         }
 
     def __rich__(self):
@@ -250,18 +258,19 @@ class Cells:
 def _compared(title: str, some: Sequence[Comparison]):
     from rich.markup import escape
 
-    table = plain_table(title, "arm", *(["minus"] if some[0].what == UNSEEN else []), "runs", "value", "95 % over people")
+    table = plain_table(title, "arm", *(["minus"] if some[0].what == UNSEEN else []), "runs", "value", "95 % over people", "over runs")
     for column in table.columns[:2]:
         column.overflow = "fold"
     for one in some:
         names = list(map(escape, [one.first, one.second] if one.what == UNSEEN else [one.first]))
         if one.value is None:
-            table.add_row(*names, str(one.n_runs), "none" if one.n_runs == 0 else "nothing to recover", "")
+            table.add_row(*names, str(one.n_runs), "none" if one.n_runs == 0 else "nothing to recover", "", "")
             continue
-        shares = (one.value.value, one.value.low, one.value.high)
+        shares = (one.value.value, one.value.low, one.value.high, *((one.over_runs.low, one.over_runs.high) if one.over_runs else ()))
         texts = [f"{100 * share:+.1f}" if one.what == UNSEEN else f"{share:.2f}" for share in shares]
         none = no_interval(one.value.low, one.value.high, 0)
-        table.add_row(*names, str(one.n_runs), texts[0], f"none: {none}" if none else f"{texts[1]} to {texts[2]}")
+        cells = f"none: {none}" if none else f"{texts[1]} to {texts[2]}", f"{texts[3]} to {texts[4]}" if one.over_runs else ""
+        table.add_row(*names, str(one.n_runs), texts[0], *cells)
     return table
 
 

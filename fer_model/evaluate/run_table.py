@@ -17,8 +17,8 @@ from fer_data.people import UNKNOWN, people_text
 from fer_data.text import counted, named
 from fer_model.errors import RunError
 from fer_model.evaluate.figures import UNITS, Evaluation, bracketed, evaluate, no_interval, plain_table
-from fer_model.evaluate.paired import Paired, paired_difference
-from fer_model.evaluate.pooled import Pooled, Spread, pool, spread
+from fer_model.evaluate.paired import Paired, paired_difference, shared_rows
+from fer_model.evaluate.pooled import OverRuns, Pooled, Spread, over_runs, pool, spread
 from fer_model.evaluate.repredict import Repredicted, repredict
 from fer_model.runs.fold_runs import Costs, FoldRun, RunGroup, costs, find_groups, folds_apart
 from fer_model.runs.folder import RunFolder
@@ -97,12 +97,13 @@ class Against:
 
     paired: Paired
     networks: tuple[tuple[int, ...], tuple[int, ...]] | None = None      # tested elsewhere: folds of the first's networks, and of the row's
+    over_networks: OverRuns | None = None                    # tested elsewhere, of the same folds: how the difference is from fold to fold
 
     def to_json(self) -> dict:
         """Return the difference, and of rows tested elsewhere the folds of the networks that it is of."""
         first, row = self.networks or ((), ())
         folds = {} if not self.networks else {"folds": list(row)} if first == row else {"folds": list(row), "folds_of_first": list(first)}
-        return asdict(self.paired) | folds
+        return asdict(self.paired) | folds | ({} if self.over_networks is None else {"over_networks": asdict(self.over_networks)})
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,12 @@ def _pair_sentence(first: RunRow, row: RunRow, found: Against) -> str:
     return (
         f"{row.path} minus {first.path}: {100 * paired.difference:+.1f} points ({interval})"
         f" per frame, on the {paired.n} images{_whose(paired.n_subjects)} that both predict{_whose_networks(first, row, found)}{over}"
+        f"{_over_networks(found.over_networks)}"
     )
+
+
+def _over_networks(found: OverRuns | None) -> str:
+    return "" if found is None else f"; over the {found.n} networks {100 * found.low:.1f} to {100 * found.high:.1f}, as training varies too"
 
 
 def _whose_networks(first: RunRow, row: RunRow, found: Against) -> str:
@@ -257,7 +263,11 @@ def _against(first: RunRow, row: RunRow) -> tuple[Against | None, tuple[str, ...
         has = f"this has {named('fold', row.folds)}, that has {named('fold', first.folds)}, so their networks had other training people"
         return None, (f"{row.path}: no difference to {first.path}, no fold is in both: {has}.",)
     mine, theirs = ([frame for fold, frame in zip(one.folds, one.frames, strict=True) if fold in both] for one in (first, row))
-    return _difference(mine, theirs, (both, both)), ()
+    found = _difference(mine, theirs, (both, both))
+    if found is not None:                                                # every network saw the same images
+        each = [float((rows["first"] - rows["second"]).mean()) for rows in map(shared_rows, zip(theirs), zip(mine))]
+        found = replace(found, over_networks=over_runs(each))
+    return found, ()
 
 
 def _difference(first: Sequence[pd.DataFrame], row: Sequence[pd.DataFrame], networks) -> Against | None:
