@@ -66,8 +66,9 @@ def over_runs(values: Sequence[float]) -> OverRuns | None:
         return None
     from scipy.stats import t
 
-    mean, half = float(np.mean(values)), float(t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
-    return OverRuns(len(values), mean, mean - half, mean + half)
+    found = spread(values)
+    half = float(t.ppf(0.975, found.n - 1)) * found.sd / found.n**0.5
+    return OverRuns(found.n, found.mean, found.mean - half, found.mean + half)
 
 
 @dataclass(frozen=True)
