@@ -156,7 +156,7 @@ def training(
             if tests:
                 evaluation = evaluate(judged(folder.read_predictions()))
             if distributed.is_first():
-                write_json_atomically(folder.result, _result(config, fold, evaluation, journal, start))
+                write_json_atomically(folder.result, _result(config, fold, last, evaluation, journal, start))
         return Outcome(run, evaluation, was_complete=False)
 
 
@@ -264,7 +264,7 @@ def _rules(config: TrainConfig, fold: Fold, chosen: dict | None, start: Start | 
     return {name: rules[name] for name in untested} if fold.number is None or not config.tested else rules
 
 
-def _result(config: TrainConfig, fold: Fold, evaluation: Evaluation | None, journal: Journal, start: Start | None) -> dict:
+def _result(config: TrainConfig, fold: Fold, last: Stage, evaluation: Evaluation | None, journal: Journal, start: Start | None) -> dict:
     stages = {}
     for name in config.stages:
         members = getattr(getattr(config, name), "members", 1)           # each is shown the whole budget
@@ -287,6 +287,7 @@ def _result(config: TrainConfig, fold: Fold, evaluation: Evaluation | None, jour
         "method": config.method, "name": config.name, "preset": config.preset, "dataset": fold.dataset, "fold": fold.number,
         "seed": config.seed, "stages": stages, "rules": _rules(config, fold, looks[-1] if looks else None, start),
         "init": None if start is None else _without_people(start), "n_train": len(fold.train), "people": len(fold.identities),
+        "parameters": sum(one.numel() for network in last.networks().values() for one in network.parameters()),
         "manifest_sha256": fold.manifest_sha256, "code_version": code_version(),
         **({} if evaluation is None else {"evaluation": evaluation.to_json()}),
     }

@@ -520,6 +520,7 @@ def test_json_page_and_markdown_hold_the_same_numbers(two, written):
         assert one["pooled"] == json.loads(json.dumps(evaluate(frame).to_json()))
         assert set(one) == {
             "name", "method", "seed", "seen_before", "pooled", "mean_of_folds", "folds", "sentences", "kimg", "processor_minutes",
+            "parameters",
         }
         assert len(one["folds"]) == 3 and one["processor_minutes"] == (3 if one["method"] == "DE-GAN" else 1.5)
         costs = f"{one['kimg']:g}", f"{one['processor_minutes']:.1f}"

@@ -29,6 +29,7 @@ from fer_model.errors import ConfigError, FoldError, RunError
 from fer_model.job import Job, settled
 from fer_model.plan import plan
 from fer_model.runs.folder import RunFolder
+from fer_model.runs.trained import load_run
 from fer_model.train import train
 from tests.commands import call
 from tests.model_runs import write_fold
@@ -61,6 +62,9 @@ def test_a_run_folder_holds_what_it_promises(run, tiny_prepared):
     result = json.loads((run / "result.json").read_text())
     assert result["stages"]["gan"]["steps"] == 8 and result["stages"]["head"]["kimg"] == 0.064
     assert result["evaluation"]["n_images"] == 12 and result["rules"]["epoch"] == "last"
+    predicts = load_run(run, "cpu").networks
+    assert set(predicts) == {"encoder", "head"}, "neither D nor the decoder"
+    assert result["parameters"] == sum(one.numel() for network in predicts.values() for one in network.parameters())
 
 
 def test_faces_that_changed_since_they_were_written_are_not_trained_on(tiny_prepared, tmp_path):

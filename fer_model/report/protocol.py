@@ -117,6 +117,7 @@ def protocol(method: Method) -> list[tuple[str, str]]:
         ("Images shown", _budget(stages, "kimg", " thousand")),
         ("Passes over the faces", _budget(stages, "passes", "")),
         ("Time", f"{_budget(stages, 'minutes', ' min')} a fold" if stages else ""),
+        ("Parameters of what predicts", _millions([run.result.get("parameters") for run in done])),
         ("Device", _distinct(_device(line) for line in starts)),
         ("Preset", str(method.config.get("preset", ""))),
         ("Settings that differ from the preset", _changed(method)),
@@ -460,6 +461,11 @@ def _started(methods: Sequence[Method]) -> list[Finding]:
                         " start are in no budget.")
         for method in methods if (seen := started_from(method))
     ]
+
+
+def _millions(counts: Sequence[int | None]) -> str:
+    """Return numbers of parameters for people; "" where a run was written before they were counted."""
+    return "" if None in counts else _distinct(f"{count / 1e6:.2f} million" for count in sorted(counts))
 
 
 def _budget(stages: Sequence[StageBudget], field: str, unit: str) -> str:

@@ -164,7 +164,7 @@ def figure_values(one: SeedFigures) -> dict:
     return {
         "name": one.name, "method": one.method.label, "seed": one.seed, "seen_before": started_from(one.method),
         "pooled": one.pooled.to_json(),
-        "kimg": spent.kimg, "processor_minutes": spent.processor_minutes,
+        "kimg": spent.kimg, "processor_minutes": spent.processor_minutes, "parameters": spent.parameters,
         "mean_of_folds": {name: asdict(found) for name, found in one.means.items()},
         "folds": [_fold(run, found) for run, found in zip(one.folds, one.by_fold, strict=True)],
         "sentences": [pooled[0], means[0], pooled[1], means[1], sentence_of_recall(one, drawn)],

@@ -90,6 +90,7 @@ class Costs:
     kimg: float                       # thousands of images that a network was shown
     minutes: float                    # of training on the clock
     processor_minutes: float | None   # of processors that the steps took; None: a run was written before they were counted
+    parameters: float | None          # of what predicts: networks that the last stage leaves; None: the same
 
     @property
     def processor_text(self) -> str:
@@ -101,8 +102,9 @@ def costs(results: Sequence[dict]) -> Costs:
     """Return what runs cost, from their result.json; of none nothing."""
     stages, n = [stage for result in results for stage in result["stages"].values()], max(1, len(results))
     kimg, seconds = (sum(stage[name] for stage in stages) / n for name in ("kimg", "seconds"))
-    spent = [stage.get("processor_seconds") for stage in stages]
-    return Costs(kimg, seconds / 60, None if None in spent or not spent else sum(spent) / 60 / n)
+    spent, sizes = [stage.get("processor_seconds") for stage in stages], [result.get("parameters") for result in results]
+    processors, parameters = (None if None in known or not known else sum(known) / n for known in (spent, sizes))
+    return Costs(kimg, seconds / 60, None if processors is None else processors / 60, parameters)
 
 
 @dataclass(frozen=True)
