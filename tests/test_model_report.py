@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli.fer_model import main
-from fer_data.text import escape, percent, table
+from fer_data.text import escape, listed, percent, table
 from fer_model.config import preset, resolve_budgets
 from fer_model.errors import RunError
 from fer_model.evaluate.figures import accuracy, evaluate
@@ -115,12 +115,16 @@ def seen(**entry):
 
 
 def test_what_had_seen_more_is_in_a_table_of_its_own(two, tmp_path):
-    """In all three files, with what it had seen, and of whom. Seen red, each: one table for all rows; the last column without a head."""
-    before = {"dataset": "jaffe", "n_people": 10, "n_faces": 213, "kimg": 5.0}
+    """In all three files, with what it had seen, and of whom. Seen red, each: one table for all rows; the last column without a head; of a
+    file the tensors beyond the fifth not named."""
+    before, few = {"dataset": "jaffe", "n_people": 10, "n_faces": 213, "kimg": 5.0}, [f"layer{n} 3x2" for n in range(7)]
     starts = {
         "unknown": seen(dataset="fer2013"),
         "twice": seen(dataset="others", people=["jaffe/KA", *(f"others/S{n}" for n in range(5))], n_people=5, before=before),
-        "file": seen(trained_on="ImageNet", said="resnet.pth, trained on ImageNet"),
+        "file": seen(
+            file="resnet.pth", bytes=2_000_000, trained_on="ImageNet", coverage=0.95, dropped=few, adapted=[],
+            made_new=["classifier", *few], said="resnet.pth, trained on ImageNet",
+        ),
     }
     started = [runs.write_method(tmp_path / name, method="cnn", change=change) for name, change in starts.items()]
     page, content = write([*two, *started], tmp_path / "out")
@@ -128,6 +132,8 @@ def test_what_had_seen_more_is_in_a_table_of_its_own(two, tmp_path):
     said = ["fer2013: people unknown, 30683 faces, 300 kimg",
             "others: 5 people, 30683 faces, 300 kimg; before that jaffe: 10 people, 213 faces, 5 kimg", "resnet.pth, trained on ImageNet"]
     assert told == ["", "", *said]
+    protocol = dict(content["methods"][-1]["protocol"])["Pre-training"]
+    assert f"; not taken: {listed(few)}; made new: the classifier, {listed(few)}" in protocol, "no tensor is left out"
     first, second = (tmp_path / "out" / "report.md").read_text().split("## Accuracy, pre-trained")
     parts = first.split("## Accuracy")[1], second.split("\n> ")[0]
     rows = [[line for line in text.splitlines() if line.startswith("|")][2:] for text in parts]       # without the head

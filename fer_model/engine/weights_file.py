@@ -33,8 +33,9 @@ __all__ = ["LEAST_COVERAGE", "Fitted", "WeightsFile", "fitted", "read_weights", 
 LEAST_COVERAGE = 0.9                  # of a network's numbers that must be in the file
 # Around the tensors: dictionaries that training scripts keep them in, and what they put before the names.
 WRAPPERS = ("state_dict_ema", "model_ema", "ema", "state_dict", "model_state_dict", "model", "net", "params")
-DEEPEST = 3                           # so many of these may stand one behind the other
+NESTED = 3                            # so many of these may stand one in another
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.", "base.", "net.", "features.")
+IN_A_ROW, WAYS = 8, 64                # so many prefixes may stand one behind the other; so many ways to take them off are tried at a time
 # Beyond tensors: options, and numbers of numpy under its names of now and of before version 2.
 _HARMLESS = [
     argparse.Namespace, multiarray.scalar, (multiarray.scalar, "numpy.core.multiarray.scalar"), np.dtype, np.dtypes.Float64DType,
@@ -159,17 +160,22 @@ def _first_line(error: Exception) -> str:
 
 
 def _tensors_in(found, path: Path) -> dict[str, Tensor]:
-    """Return the tensors of the first dictionary among WRAPPERS, or of the whole."""
+    """Return the tensors of the first dictionary among WRAPPERS that holds one, or of the whole."""
     if not isinstance(found, Mapping):
         what = f"a {type(found).__name__}"
         raise CheckpointError(f"reading weights: {path} holds {what}; a dictionary of tensors by name is needed")
-    keys = [str(key) for key in found]
-    found = next((found[key] for key in WRAPPERS if isinstance(found.get(key), Mapping)), found)
-    tensors = {name: value for name, value in found.items() if isinstance(name, str) and isinstance(value, Tensor)}
+    tensors = _unwrapped(found, NESTED)
     if not tensors:
-        held = listed(keys, _NAMED) or "nothing"
+        held = listed(map(str, found), _NAMED) or "nothing"
         raise CheckpointError(f"reading weights: {path} holds no tensors by name, but {held}; they are looked for in {listed(WRAPPERS)}")
     return tensors
+
+
+def _unwrapped(found: Mapping, deepest: int) -> dict[str, Tensor]:
+    """Return the tensors in the first wrapper that holds one, itself unwrapped; else those that stand here."""
+    wrapped = [found[key] for key in WRAPPERS if deepest and isinstance(found.get(key), Mapping)]
+    inner = next((tensors for one in wrapped if (tensors := _unwrapped(one, deepest - 1))), None)
+    return inner or {name: value for name, value in found.items() if isinstance(name, str) and isinstance(value, Tensor)}
 
 
 # --- fitting
@@ -209,8 +215,8 @@ def _stripped(source: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Map
         return sum(name in tensors and _as_wide(tensors[name], one).shape == one.shape for name, one in wanted.items())
 
     best, last = source, [source]
-    for _ in range(DEEPEST):
-        last = [shorter for one in last for prefix in PREFIXES if (shorter := _without(prefix, one)) is not None]
+    for _ in range(IN_A_ROW):
+        last = [shorter for one in last for prefix in PREFIXES if (shorter := _without(prefix, one)) is not None][:WAYS]
         best = max([best, *last], key=agreeing)                                  # of equal ones the first: nothing is taken off in vain
     return best
 

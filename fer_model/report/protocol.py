@@ -112,7 +112,7 @@ def protocol(method: Method) -> list[tuple[str, str]]:
         ("Interval", f"95 %, bootstrap over the people of all folds, {REPLICATES:,} replicates"),
         ("Epoch rule", _rule(rules, "epoch")),
         ("Test crop", _rule(rules, "test_view")),
-        ("Pre-training", started_from(method) or "none: each fold from random weights"),
+        ("Pre-training", started_from(method, whole=True) or "none: each fold from random weights"),
         ("Network's own code, sha256", str(method.config["own"]["sha256"]) if method.config["method"] == "own" else ""),
         ("Images shown", _budget(stages, "kimg", " thousand")),
         ("Passes over the faces", _budget(stages, "passes", "")),
@@ -438,10 +438,10 @@ def _rule(rules: Sequence[dict], key: str) -> str:
     return _distinct(str(one.get(key, "not recorded")) for one in rules)
 
 
-def started_from(method: Method) -> str:
-    """Return what the weights had seen that the runs started from; "": they began with random weights."""
+def started_from(method: Method, whole: bool = False) -> str:
+    """Return what the weights had seen that the runs started from, `whole` as in seen_before; "": they began with random weights."""
     entries = [run.content["init"] for run in method.runs if run.content.get("init")]
-    return _distinct(seen_before(init) + ("" if "said" in init else f" ({init['sha256'][:12]})") for init in entries)
+    return _distinct(seen_before(init, whole) + ("" if "said" in init else f" ({init['sha256'][:12]})") for init in entries)
 
 
 def knows_whom_it_saw(method: Method) -> bool:

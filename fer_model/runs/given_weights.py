@@ -4,17 +4,16 @@ In:  a file, as engine/weights_file.py reads it; what it is said to have been tr
 Out: GivenWeights: what is carried over, and what config.json, result.json, the log, the card and the report say of it.
 """
 
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from fer_data.datasets.published import FILES, load_facts, parts_of
+from fer_data.datasets.claimed import databases_in, says
+from fer_data.datasets.published import parts_of
 from fer_data.files import sha256_of_bytes
-from fer_data.people import same_pictures
 from fer_data.text import listed, percent
 from fer_model.config import STARTS_FROM_FILE, TrainConfig
 from fer_model.data.fold import Fold
@@ -23,17 +22,9 @@ from fer_model.errors import CheckpointError, ConfigError, FoldError
 from fer_model.stages.any_network import NetworkStage
 from fer_model.stages.registry import STAGES
 
-__all__ = ["GivenWeights", "read_given", "refuse_same_pictures", "with_weights"]
+__all__ = ["GivenWeights", "read_given", "refuse_same_pictures", "told", "with_weights"]
 
-_NAMED = 5                            # so many tensors, dropped or made new, are named in a sentence, the rest is counted; config.json
-                                      # names all
-# Other names of databases, as _bare writes them, that stand in a manifest as on the right.
-_SPELT = {
-    "ck+48": "ck48", "ckplus48": "ck48", "fer+": "ferplus", "ckplus": "ck+", "cohnkanade": "ck+", "cohnkanade+": "ck+",
-    "cohnkanadeplus": "ck+", "extendedcohnkanade": "ck+", "extendedcohnkanade+": "ck+", "oulucasia": "oulu", "faces": "faces-mpi",
-}
-_BETWEEN = re.compile(r"[,;/&()]|\b(?:and|plus|with)\b")          # stands between two names, or around another name of the same
-_IDLE = re.compile(r"\b(?:the|data ?set|data|database)\b")
+_NAMED = 5                            # so many tensors, dropped or made new, are named in a sentence, the rest is counted
 
 
 @dataclass(frozen=True)
@@ -53,20 +44,16 @@ class GivenWeights:
 
     def entry(self) -> dict:
         """Return what config.json says of it."""
-        return {
+        found = {
             "file": self.file.path.name, "bytes": self.file.bytes, "sha256": self.file.sha256, "trained_on": self.trained_on,
             "coverage": round(self.fit.coverage, 6), "dropped": list(self.fit.dropped), "adapted": list(self.fit.adapted),
-            "made_new": ["classifier", *self.fit.missing], "people": [], "said": self.sentence(),
+            "made_new": ["classifier", *self.fit.missing], "people": [],
         }
+        return {**found, "said": told(found, _NAMED)}
 
     def sentence(self) -> str:
-        """Return the same for people."""
-        adapted = f"; adapted: {listed(self.fit.adapted)}" if self.fit.adapted else ""
-        return (
-            f"{self.file.path.name} ({self.file.bytes / 1e6:.1f} MB, sha256 {self.file.sha256}), trained on"
-            f" {self.trained_on or 'what is not said'}: {percent(self.fit.coverage)} % of the network's numbers{adapted}; not taken:"
-            f" {listed(self.fit.dropped, _NAMED) or 'nothing'}; made new: {listed(['the classifier', *self.fit.missing], 1 + _NAMED)}"
-        )
+        """Return the same for people, in short."""
+        return self.entry()["said"]
 
     @torch.no_grad()
     def start(self, stage: NetworkStage) -> None:
@@ -75,6 +62,19 @@ class GivenWeights:
             mine = _wanted(network)
             for name, tensor in self.fit.tensors.items():
                 mine[name].copy_(tensor)
+
+
+def told(entry: Mapping, most: int | None = None) -> str:
+    """Return an entry for people, with every tensor that was not taken or is new; `most`: so many of either are named."""
+    claim = entry["trained_on"]
+    known = f" (recognised: {listed(databases_in(claim)) or 'no database'})" if claim else ""
+    adapted = f"; adapted: {listed(entry['adapted'])}" if entry["adapted"] else ""
+    new = ["the classifier", *entry["made_new"][1:]]
+    return (
+        f"{entry['file']} ({entry['bytes'] / 1e6:.1f} MB, sha256 {entry['sha256']}), trained on {claim or 'what is not said'}{known}:"
+        f" {percent(entry['coverage'])} % of the network's numbers{adapted}; not taken: {listed(entry['dropped'], most) or 'nothing'};"
+        f" made new: {listed(new, None if most is None else 1 + most)}"
+    )
 
 
 def with_weights(config: TrainConfig, path: Path | None) -> TrainConfig:
@@ -116,38 +116,12 @@ def _wanted(network: nn.Module) -> dict[str, torch.Tensor]:
     return {name.removeprefix(network.inside): tensor for name, tensor in network.carried().items()}
 
 
-def _bare(name: str) -> str:
-    """Return a name without what people write in several ways: case, blanks, hyphens; a database's other name becomes its own."""
-    bare = _without_marks(name)
-    return _names().get(bare, bare)
-
-
-def _without_marks(name: str) -> str:
-    return re.sub(r"[^\w+]|_", "", _IDLE.sub("", name.lower())) or name.strip().lower()
-
-
-@cache
-def _names() -> dict[str, str]:
-    """Return the name in manifests by each other name of a database, and by its full one."""
-    full = {_without_marks(name): one for one in FILES for name in (load_facts(one).name, load_facts(one).name.partition("(")[0], one)}
-    return full | _SPELT
-
-
-def _databases_said(text: str) -> set[str]:
-    """Return the databases that a user names, as manifests have them: of several with `,`, `+` or `and` between them each, and the whole.
-
-    >>> sorted(_databases_said("AffectNet, Extended Cohn-Kanade")), sorted(_databases_said("ck++fer2013"))
-    (['affectnet', 'affectnetextendedcohnkanade', 'ck+'], ['ck+', 'ck++fer2013', 'fer2013'])
-    """
-    pieces = [_bare(one) for one in (text, *_BETWEEN.split(text.lower()))]
-    joined = [_bare(part) for piece in pieces for part in re.findall(r"ck\+48|ck\+|fer\+|[^+]+", piece)]
-    return {one for one in (*pieces, *joined) if one}
-
-
 def refuse_same_pictures(doing: str, trained_on: str | None, datasets) -> None:
-    """Raise FoldError if weights were trained on a database that holds the pictures of one of `datasets`, named as in manifests."""
-    said = _databases_said(trained_on or "")
-    shared = [one for one in datasets if any(same_pictures(mine, theirs) for mine in said for theirs in map(_bare, (one, *parts_of(one))))]
+    """Raise FoldError if weights were trained on a database that holds the pictures of one of `datasets`, named as in manifests.
+
+    `trained_on` is a database of a manifest, or what a user says, read as fer_data/datasets/claimed.py does.
+    """
+    shared = [one for one in datasets if any(says(trained_on or "", theirs) for theirs in (one, *parts_of(one)))]
     if shared:
         raise FoldError(
             f"{doing}: it was trained on {trained_on}, which holds pictures of {shared[0]}, on which it would be tested; take weights"

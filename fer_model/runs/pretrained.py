@@ -30,7 +30,7 @@ from fer_model.engine import checkpoint
 from fer_model.errors import ConfigError, FoldError
 from fer_model.runs.differences import first_difference
 from fer_model.runs.folder import RunFolder
-from fer_model.runs.given_weights import refuse_same_pictures
+from fer_model.runs.given_weights import refuse_same_pictures, told
 from fer_model.stages.classifier import ClassifierStage
 from fer_model.stages.gan import GanStage
 from fer_model.stages.registry import STAGES
@@ -106,11 +106,14 @@ class Pretrained:
         return {f"{network}/{name.removeprefix(prefix)}": t for name, t in self.tensors.items() if name.startswith(prefix)}
 
 
-def seen_before(init: dict) -> str:
-    """Return what the weights that a run started from had seen, from the entry that config.json has of them: database, people, faces."""
+def seen_before(init: dict, whole: bool = False) -> str:
+    """Return what the weights that a run started from had seen, from the entry that config.json has of them: database, people, faces.
+
+    `whole`: of a file of weights every tensor is named that was not taken or is new.
+    """
     if "said" in init:                                                   # a file of weights
-        return init["said"]
-    before = f"; before that {seen_before(init['before'])}" if init.get("before") else ""
+        return told(init) if whole else init["said"]
+    before = f"; before that {seen_before(init['before'], whole)}" if init.get("before") else ""
     return f"{init['dataset']}: {people_text(_n_people(init))}, {init['n_faces']} faces, {init['kimg']:g} kimg{before}"
 
 
