@@ -432,7 +432,7 @@ MUTATIONS = [
      "for name in trained.networks}", "tests/test_model_deae.py -k exported"),
     ("fer_model/use/transfer.py", "f, decoder = trained.generator.encoder(",
      'f, decoder = trained.networks["encoder"](', "tests/test_model_transfer.py -k edit_goes"),
-    ("fer_model/runs/fold_runs.py", "else sum(spent) / 60 / n)", "else seconds / 60)", "tests/test_model_cells.py -k recovery_by_hand"),
+    ("fer_model/runs/fold_runs.py", "else processors / 60, parameters)", "else seconds / 60, parameters)", "tests/test_model_cells.py -k recovery_by_hand"),
     # prediction and export
     ("fer_data/faces/pose.py", "= 30, 36, 45 ", "= 30, 39, 42 ", "tests/test_pose.py"),
     ("fer_data/faces/landmarks/base.py", "<= _SAME_FACE for", "<= 9 for", "tests/test_landmarks_base.py -k all_faces"),
