@@ -129,6 +129,8 @@ def make_folder(path: Path) -> None:
     """Make a folder, and those above it, unless they are there."""
     path = Path(path)
     with reported("making the folder", path):
+        if path.is_symlink() and not path.exists():
+            raise StorageError(f"making the folder {path}: it is a link to {path.readlink()}, which is not there; is the disk mounted?")
         if not path.is_dir():
             path.mkdir(parents=True, exist_ok=True)
 

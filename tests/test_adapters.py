@@ -242,15 +242,19 @@ def test_found_is_kept_and_skipped(tree):
 
 
 def test_litter_is_pruned_and_a_stray_picture_is_listed(tree):
-    """Broken once by an empty set of litter folders: __MACOSX and @eaDir came as no-match; once by not listing strays."""
+    """Broken once by an empty set of litter folders: __MACOSX and @eaDir came as no-match; once by not listing strays. Seen red: of a
+    person who was deleted the pictures in the trash were taken."""
     dataset, root, _ = tree
     before = scan(dataset, root)
+    for trash in (".Trash-1000", "#recycle", ".AppleDouble"):
+        shutil.copytree(root, root / trash / "files", ignore=lambda folder, names: {".Trash-1000", "#recycle", ".AppleDouble"} & {*names})
     write(root, [*LITTER, "somewhere/IMG_0815.JPG", "notes.txt"])
     after = scan(dataset, root)
     assert after.sequences == before.sequences
     extra = set(after.skipped) - set(before.skipped)
     assert {(skip.source, skip.reason) for skip in extra} == {
         (".DS_Store", "litter"), ("Thumbs.db", "litter"), ("__MACOSX/", "litter"), ("@eaDir/", "litter"),
+        (".Trash-1000/", "litter"), ("#recycle/", "litter"), (".AppleDouble/", "litter"),
         ("somewhere/IMG_0815.JPG", "no-match"),
     }
     assert sum(skip.frames for skip in extra) == 1

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -22,6 +23,12 @@ PICTURE = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (96, 96, 3)
 
 def encoded(suffix):
     return cv2.imencode(suffix, PICTURE)[1].tobytes()
+
+
+@contextmanager
+def nothing_said():
+    """complaints() of a version that asked for none."""
+    yield []
 
 
 def with_a_gap(data, share):
@@ -68,14 +75,19 @@ def test_descriptors_are_given_back():
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
-def test_prepare_keeps_a_damaged_jpeg_and_counts_it(tmp_path):
-    """Seen red: neither a row nor a note. Prepared once more, nothing is decoded and both stand there as before."""
+def test_prepare_keeps_a_damaged_jpeg_and_counts_it(tmp_path, monkeypatch):
+    """Seen red: neither a row nor a note. Prepared once more, nothing is decoded and both are there as before; of a folder of an earlier
+    version, which has neither, they are made. Seen red: its shards were kept."""
     for person in ("p1", "p2"):
         for word in ("fear", "anger"):
             (tmp_path / "in" / person).mkdir(parents=True, exist_ok=True)
             data = encoded(".jpg") + person.encode() + word.encode()
             (tmp_path / "in" / person / f"1_{word}.jpg").write_bytes(with_a_gap(data, 0.5) if (person, word) == ("p2", "fear") else data)
     config = PrepareConfig(landmarks="none", folds=2, views="virtual", options={"pattern": "{subject}/{sequence}_{expression}.jpg"})
+    monkeypatch.setattr("fer_data.pictures.decode.complaints", nothing_said)
+    monkeypatch.setattr("fer_data.prepare.run.SCALING_VERSION", 2)
+    assert not prepare_dataset("folder", tmp_path / "in", tmp_path / "out", config).notes
+    monkeypatch.undo()
     for _ in range(2):
         summary = prepare_dataset("folder", tmp_path / "in", tmp_path / "out", config)
         assert summary.kept == 4 and not summary.skipped

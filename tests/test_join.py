@@ -181,6 +181,17 @@ def test_the_same_pictures_are_refused(names, words, write_tiny, tmp_path):
         plan_join([tmp_path / "a", tmp_path / "b"], tmp_path / "out", 2)
 
 
+def test_one_face_under_two_names_is_refused(prepared, three, tmp_path):
+    """A copied folder has another name. Seen red: `audit` found pairs of identical pictures in training and test."""
+    (tmp_path / "copy/else").mkdir(parents=True)
+    shutil.copytree(prepared / "mine/bob", tmp_path / "copy/else/robert")
+    picture(tmp_path / "copy/else/eve/anger.png", 5)
+    config = PrepareConfig(landmarks="none", views="stored", folds=2, options={"pattern": "{subject}/{expression}.png"})
+    prepare_dataset("folder", tmp_path / "copy/else", tmp_path / "d", config)
+    with pytest.raises(DatasetError, match=r"else and mine have 3 faces in common, the same pixel by pixel, such as \S+ and \S+: they"):
+        plan_join([three[0], three[2], tmp_path / "d"], tmp_path / "out", 2)
+
+
 def test_people_unknown_are_refused(three, monkeypatch, tmp_path):
     """Seen red: the refusal away."""
     monkeypatch.setattr("fer_data.store.manifest.read_manifest", lambda path: read_manifest(path).assign(subject=""))

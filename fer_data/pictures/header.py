@@ -7,7 +7,7 @@ Out: (width, height), and whether the file is cut short. A decoder would reserve
 import re
 import struct
 
-__all__ = ["bits_per_sample", "claimed_size", "cut_short", "is_raw", "jpeg_scan", "largest_value"]
+__all__ = ["bits_per_sample", "claimed_size", "cut_short", "is_jpeg", "is_raw", "jpeg_scan", "largest_value"]
 
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _STANDALONE = {0x01, *range(0xD0, 0xD8)}                                          # JPEG markers without a length
@@ -29,7 +29,7 @@ def claimed_size(data: bytes) -> tuple[int, int] | None:
     try:
         if data.startswith(_PNG):
             return struct.unpack(">II", data[16:24])
-        if data.startswith(_JPEG):
+        if is_jpeg(data):
             return jpeg_scan(data)[0]
         if data.startswith(b"BM"):
             return _bmp(data)
@@ -67,11 +67,16 @@ def largest_value(data: bytes) -> int | None:
     return white if 0 < white < 65535 and white != 255 else None
 
 
+def is_jpeg(data: bytes) -> bool:
+    """Say whether a file begins as a JPEG does."""
+    return data.startswith(_JPEG)
+
+
 def cut_short(data: bytes) -> bool:
     """Say whether a PNG or JPEG lacks its end mark, or a WebP has fewer bytes than it says it has."""
     if data.startswith(_PNG):
         return not _has_png_end(data)
-    if data.startswith(_JPEG):
+    if is_jpeg(data):
         return data.find(b"\xff\xd9", jpeg_scan(data)[1]) < 0
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return len(data) < 8 + struct.unpack("<I", data[4:8])[0]

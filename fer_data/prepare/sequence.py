@@ -18,7 +18,7 @@ from fer_data.faces.landmarks.base import Origin
 from fer_data.faces.landmarks.none import NO_POINTS
 from fer_data.files import read_file, sha256_of_bytes, sha256_of_file
 from fer_data.pictures.decode import Remark, decode, frame_picture, grey_of
-from fer_data.pictures.header import bits_per_sample, largest_value
+from fer_data.pictures.header import bits_per_sample, is_jpeg, largest_value
 from fer_data.pictures.pixel_table import is_table, open_table
 from fer_data.pictures.video import read_frames
 from fer_data.records import Frame, Landmarks, Sequence, Skip
@@ -27,7 +27,7 @@ from fer_data.store import cache, manifest
 __all__ = ["PIPELINE_VERSION", "SCALING_VERSION", "Result", "Task", "hash_rows", "hash_source", "locate", "place_of", "process"]
 
 PIPELINE_VERSION = 2                  # part of every key: raise it when the same input would give other bytes
-SCALING_VERSION = 2                   # the same of pictures whose brightness may be scaled (pictures/decode.py), and of no others
+SCALING_VERSION = 3                   # the same of pictures of which a remark may be made (pictures/decode.py), and of no others
 _UPRIGHT_RAD = 1.0                    # a face turned further than this is looked for in another framing first
 _UNREADABLE = "unreadable: "          # what stands before the reason where there is no hash
 
@@ -89,7 +89,8 @@ def hash_rows(path: Path, rows: list[int]) -> list[tuple[str, bool]]:
 
 
 def hash_source(path: Path, clip: bool = False) -> tuple[str, bool]:
-    """Return the sha256 of a picture or clip, or "unreadable: " and why it cannot be read; and whether its brightness may be scaled.
+    """Return the sha256 of a picture or clip, or "unreadable: " and why it cannot be read; and whether a remark may be
+    made of it: its brightness may be scaled, or its damage be said.
 
     A clip may be large: it is not held in memory.
     """
@@ -97,7 +98,7 @@ def hash_source(path: Path, clip: bool = False) -> tuple[str, bool]:
         if clip:
             return sha256_of_file(path), False
         data = read_file(path)
-        return sha256_of_bytes(data), bits_per_sample(data) > 8 or largest_value(data) is not None
+        return sha256_of_bytes(data), bits_per_sample(data) > 8 or largest_value(data) is not None or is_jpeg(data)
     except UnreadableError as error:
         return f"{_UNREADABLE}{error.why}", False
 

@@ -60,7 +60,7 @@ def terms_of(settings: dict) -> Terms:
         return Terms(name, True, _OF_DRAWN, "Drawn by fer-data (MIT licence)", tuple(citations([], settings)), (_DRAWN, _POSED))
     strange = len(facts) < len(parts_of(settings["dataset"]))            # a folder of pictures is among them
     licence = " ".join(filter(None, (licences(settings["dataset"]), "Unknown: ask whoever owns the pictures." if strange else "")))
-    name = f"Faces of a {settings['dataset']}" if not facts else name
+    name = f"Faces of {settings['dataset']}" if not facts else name
     return Terms(name, False, _warning(facts, licence, strange), licence, tuple(citations(facts, settings)), (_PERSONAL, _POSED, _UNKNOWN))
 
 
