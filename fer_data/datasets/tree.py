@@ -19,7 +19,11 @@ __all__ = ["MARKER", "PICTURE", "is_drawn", "stray", "walk"]
 MARKER = "synthetic.json"             # at the top of a tree of synthetic people; fer_data/synthetic/trees.py writes it
 PICTURE = "(?:" + "|".join(suffix[1:] for suffix in PICTURES) + ")"     # of a regular expression, after the dot
 _LITTER_NAMES = {".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini", ".localized", "icon\r"}
-_LITTER_FOLDERS = {"__macosx", ".git", ".trashes", ".spotlight-v100", ".fseventsd", "@eadir", "$recycle.bin", "system volume information"}
+_LITTER_FOLDERS = {
+    "__macosx", ".git", ".trash", ".trashes", ".spotlight-v100", ".fseventsd", ".appledouble", ".thumbnails", "@eadir", "#recycle",
+    "#snapshot", ".snapshot", "$recycle.bin", "system volume information", "lost+found",
+}
+_TRASH = ".trash-"                    # of a disk under Linux, then the number of a user: what was deleted is no data
 
 
 def walk(root: Path) -> tuple[list[str], list[Skip]]:
@@ -58,8 +62,8 @@ def walk(root: Path) -> tuple[list[str], list[Skip]]:
         left += [_misnamed(entry, prefix) for entry in entries if entry.name != _utf8(entry.name)]
         entries = [entry for entry in entries if entry.name == _utf8(entry.name)]
         folders = [entry.name for entry in entries if _is_folder(entry)]
-        left += [_litter(f"{prefix}{name}/") for name in folders if _is_litter(name, _LITTER_FOLDERS)]
-        waiting += [f"{prefix}{name}/" for name in reversed(folders) if not _is_litter(name, _LITTER_FOLDERS)]
+        left += [_litter(f"{prefix}{name}/") for name in folders if _is_litter_folder(name)]
+        waiting += [f"{prefix}{name}/" for name in reversed(folders) if not _is_litter_folder(name)]
         for entry in entries:
             if not _is_folder(entry):
                 skip = _problem_of(entry, prefix + entry.name)
@@ -121,6 +125,10 @@ def _misnamed(entry: os.DirEntry, prefix: str) -> Skip:
 
 def _is_litter(name: str, known: set[str]) -> bool:
     return name.lower() in known
+
+
+def _is_litter_folder(name: str) -> bool:
+    return _is_litter(name, _LITTER_FOLDERS) or name.lower().startswith(_TRASH)
 
 
 def _utf8(path: str) -> str:

@@ -114,6 +114,7 @@ def plan_join(folders: Sequence[Path], out: Path, n_folds: int = 10, fold_rule: 
     for part in parts:
         check_out(name, part.path, out, _DOING)
     rows = pd.concat(manifests, ignore_index=True)
+    _refuse_same_faces(rows)
     pairs = list(zip(rows["dataset"], rows["subject"], strict=True))
     joined = {pair: joined_id(*pair) for pair in dict.fromkeys(pairs)}
     rows["subject"] = [joined[pair] for pair in pairs]
@@ -190,6 +191,18 @@ def _refuse_shared(names: list[str]) -> None:
                 f"{_DOING}: {both}: the same pictures would be there twice, in training and in test; keep one"
                 + (", or prepare one of them again with another --name if they are two databases" if one == other else "")
             )
+
+
+def _refuse_same_faces(rows: pd.DataFrame) -> None:
+    """Raise DatasetError if a face of one database is, pixel by pixel, one of another: a copy under another name, or a picture in both."""
+    databases = rows.groupby("face_sha256")["dataset"].agg(lambda names: sorted(set(names)))
+    if len(shared := databases[databases.str.len() > 1]):
+        first = rows[rows["face_sha256"] == shared.index[0]].drop_duplicates("dataset")["image_id"].tolist()
+        raise DatasetError(
+            f"{_DOING}: {' and '.join(shared.iloc[0])} have {counted(len(shared), 'face')} in common, the same pixel by pixel, such as"
+            f" {first[0]} and {first[1]}: they would be there twice, in training and in test; leave one of the databases, or these"
+            " pictures, out"
+        )
 
 
 # --- the whole ----------------------------------------------------------------------------------------------------------
