@@ -14,8 +14,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fer_data.errors import DatasetError, StorageError
-from fer_data.synthetic import VERSION, ck_plus, person_of, plan_ck_plus, write_ck_plus
+from fer_data.datasets.tree import is_drawn, walk
+from fer_data.errors import BusyError, DatasetError, StorageError
+from fer_data.synthetic import VERSION, ck_plus, person_of, plan_ck_plus, trees, write_ck_plus
 from fer_data.synthetic.litter import APPLE_DOUBLE_MAGIC
 from fer_data.synthetic.plan import MAX_SUBJECTS, subject_name
 
@@ -289,6 +290,105 @@ def test_a_folder_with_other_things_is_refused_and_left_alone(tmp_path, blank):
     with pytest.raises(DatasetError, match=r"holds zebra\.txt"):
         write_ck_plus(tmp_path / "ck", subjects=1)
     assert (tmp_path / "ck" / "zebra.txt").read_text() == "mine" and (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def small_tree(out: Path, *names: str) -> None:
+    """Write a tree of a few bytes."""
+    with trees.new_tree(out) as part:
+        for name in names:
+            (part / name).parent.mkdir(parents=True, exist_ok=True)
+            (part / name).write_text(name)
+        trees.finish_tree(part, "ck+", {}, {"subjects": 1}, [{"subject": "S005"}])
+
+
+@pytest.mark.parametrize("during", [False, True], ids=["before", "while it draws"])
+@pytest.mark.parametrize("mine", ["S005/mine.png", "S999/001/mine.png", "S999/"])
+def test_a_file_of_somebody_else_is_found_at_any_depth(tmp_path, mine, during):
+    """Seen red with a look at the top alone: DID NOT RAISE, S999 was gone; and with no second look before the tree takes its place."""
+    out = tmp_path / "out"
+    small_tree(out, "images/S005/1.png")
+
+    def put():
+        path = out / "images" / mine
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir() if mine.endswith("/") else path.write_text("mine")
+
+    if not during:
+        put()
+    words = rf"{out} holds an earlier synthetic tree and images/{mine.partition('/')[0]}\S*, which is not of it and would be lost"
+    with pytest.raises(DatasetError, match=words), trees.new_tree(out) as part:
+        put()
+        trees.finish_tree(part, "ck+", {}, {}, [{"subject": "S005"}])
+    assert (out / "images" / mine).exists() and (out / "images" / "S005" / "1.png").is_file()
+    assert sorted(path.name for path in out.iterdir()) == ["images", "synthetic.json", "truth.csv"]
+
+
+def test_a_tree_that_does_not_say_what_is_its_own_is_left_alone(tmp_path):
+    """Trees of earlier versions named the top alone. Seen red with these names taken for all of it: DID NOT RAISE."""
+    small_tree(tmp_path / "out", "images/S005/1.png")
+    marker = json.loads((tmp_path / "out" / "synthetic.json").read_text())
+    del marker["paths"]
+    (tmp_path / "out" / "synthetic.json").write_text(json.dumps({**marker, "top_level": ["images", "synthetic.json", "truth.csv"]}))
+    before = digest(tmp_path / "out")
+    with pytest.raises(DatasetError, match=r"of an earlier version and does not say which files are its own.*remove the folder yourself"):
+        small_tree(tmp_path / "out", "images/S005/2.png")
+    assert digest(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_two_cannot_write_one_tree_at_once(tmp_path, earlier):
+    """Seen red without the lock: DID NOT RAISE, and the second had removed what the first had drawn."""
+    out = tmp_path / "out"
+    if earlier:
+        small_tree(out, "images/S005/1.png")
+    with trees.new_tree(out) as part:
+        (part / "2.png").write_text("2")
+        with pytest.raises(BusyError, match=f"into {out}: another process is writing there; wait for it, or choose another folder"):
+            small_tree(out, "3.png")
+        trees.finish_tree(part, "ck+", {}, {}, [{"subject": "S005"}])
+    assert sorted(digest(out)) == ["2.png", "synthetic.json", "truth.csv"]
+
+
+def test_the_folder_itself_stays(tmp_path, monkeypatch):
+    """A shell stands in it, or a disk is mounted on it. Seen red with the folder replaced: the shell saw nothing."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("1.png", "2.png"):
+        small_tree(Path(), name)
+        assert sorted(path.name for path in Path().iterdir()) == [name, "synthetic.json", "truth.csv"]
+
+
+@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize(("earlier", "step"), [*((False, step) for step in (1, 2, 3)), *((True, step) for step in range(1, 7))])
+def test_a_tree_that_takes_its_place_is_never_half_there(tmp_path, monkeypatch, earlier, step, killed):
+    """Interrupted in the moves, the earlier tree is back; killed, all that is there counts as synthetic, and the next run succeeds.
+
+    Seen red without the way back; with the marker moved in last: is_drawn was False; with the hidden folder among walk's files.
+    """
+    out, rename, calls = tmp_path / "out", Path.rename, []
+    if earlier:
+        small_tree(out, "images/S005/1.png")
+    before = digest(out)
+
+    def stops(path, target):
+        if target.name in ("images", "synthetic.json", "truth.csv", "people"):
+            calls.append(path)
+            if len(calls) == step or (killed and len(calls) > step):
+                raise KeyboardInterrupt
+        return rename(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", stops)
+        if killed:
+            patched.setattr(trees.shutil, "rmtree", lambda path: None)
+        with pytest.raises(KeyboardInterrupt):
+            small_tree(out, "people/S010/1.png")
+    if killed:
+        assert is_drawn(out) or [path.name for path in out.iterdir()] == [".synthetic.part"]
+        assert not [path for path in walk(out)[0] if path.startswith(".synthetic.part")]
+    else:
+        assert digest(out) == before
+    small_tree(out, "people/S010/1.png")
+    assert sorted(digest(out)) == ["people/S010/1.png", "synthetic.json", "truth.csv"]
 
 
 @pytest.mark.parametrize("marker", ["", "[]", "{}", '{"generator": "something else"}', "{"])

@@ -14,14 +14,15 @@ from fer_data.pictures.file_kinds import PICTURES, is_clip, is_picture, unread_k
 from fer_data.records import Skip
 from fer_data.text import natural_key
 
-__all__ = ["MARKER", "PICTURE", "is_drawn", "stray", "walk"]
+__all__ = ["MARKER", "PICTURE", "UNFINISHED", "is_drawn", "stray", "walk"]
 
 MARKER = "synthetic.json"             # at the top of a tree of synthetic people; fer_data/synthetic/trees.py writes it
+UNFINISHED = ".synthetic.part"        # in a folder into which such a tree is being written, or was when the writer was killed
 PICTURE = "(?:" + "|".join(suffix[1:] for suffix in PICTURES) + ")"     # of a regular expression, after the dot
 _LITTER_NAMES = {".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini", ".localized", "icon\r"}
 _LITTER_FOLDERS = {
     "__macosx", ".git", ".trash", ".trashes", ".spotlight-v100", ".fseventsd", ".appledouble", ".thumbnails", "@eadir", "#recycle",
-    "#snapshot", ".snapshot", "$recycle.bin", "system volume information", "lost+found",
+    "#snapshot", ".snapshot", "$recycle.bin", "system volume information", "lost+found", UNFINISHED,
 }
 _TRASH = ".trash-"                    # of a disk under Linux, then the number of a user: what was deleted is no data
 
