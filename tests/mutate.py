@@ -214,7 +214,7 @@ MUTATIONS = [
     # adapters
     ("fer_data/datasets/tree.py", "return sorted(files, key=natural_key), sorted(left",
      "return files, sorted(left", "tests/test_adapters.py -k order"),
-    ("fer_data/datasets/tree.py", '_LITTER_FOLDERS = {"__macosx",', '_LITTER_FOLDERS = {"__nix",', "tests/test_adapters.py -k pruned"),
+    ("fer_data/datasets/tree.py", '    "__macosx", ".git",', '    "__nix", ".git",', "tests/test_adapters.py -k pruned"),
     ("fer_data/datasets/ck_plus.py", "return Path(path).parts[-3:-1] != (match[1], match[2]), path",
      "return path", "tests/test_adapters.py -k copies"),
     ("fer_data/datasets/ck_plus.py", "except (ValueError, OverflowError):", "except ValueError:", "tests/test_adapters.py -k label_parser"),
