@@ -7,7 +7,7 @@ Out: each id in its one spelling, or None where it names nobody; ids that may be
     "S  1", " S 1", "S\\u00a01"          one id: white space of any kind is one blank, and none at the ends
     "S1\\u200b", "\\ufeffS1", "S1"        one id: characters without width are out
     "1.0", "1,0", "1"                  one id: a spreadsheet's decimals are off
-    "", "nan", "NA", "none", "-"       nobody
+    "", "nan", "NA", "#REF!", "-"      nobody; nor does "unknown"
 
 Where a database does not say who is in its pictures, the id is empty in every row: people unknown. Nobody is invented, and whatever
 needs to know who is who is refused.
@@ -27,8 +27,9 @@ from fer_data.text import counted, natural_key
 __all__ = ["EMPTY_WORDS", "SAME_PEOPLE", "SAME_PICTURES", "UNKNOWN", "says_nothing", "person", "joined_id", "one_name", "alike",
            "pairs_text", "are_known", "people_text", "refuse_alike", "refuse_unknown", "same_pictures"]
 
-# words that stand in a cell for nothing, in lower case
-EMPTY_WORDS = ("", "nan", "none", "null", "na", "n/a", "#n/a", "<na>")
+# words that stand in a cell for nothing, in lower case; those with # are what Excel writes for a formula that fails, in English and German
+EMPTY_WORDS = ("", "nan", "none", "null", "na", "n/a", "<na>", "#n/a", "#nv", "#ref!", "#bezug!", "#value!", "#wert!", "#num!", "#zahl!",
+               "#name?", "#div/0!", "#null!")
 SAME_PEOPLE = {"ck48": "ck+"}         # databases that show the people of another under the same names
 
 # Databases that hold the same pictures, or frames of the same clips: one cannot be tested on another. Names as in manifests.
@@ -36,6 +37,7 @@ SAME_PICTURES = (("ck+", "ck48"), ("fer2013", "ferplus"), ("sfew", "afew"), ("ca
 UNKNOWN = "people unknown"
 
 _NAMED = 3                            # so many groups of ids are named, the rest is counted
+_NOBODY = "unknown"                   # as an id; as an expression a map can give it a meaning
 _DECIMALS = re.compile(r"([-+]?[0-9]+)[.,]0+")
 
 
@@ -52,7 +54,7 @@ def says_nothing(text: str) -> bool:
 def person(text: str) -> str | None:
     """Return an id in its one spelling, or None if it names nobody.
 
-    >>> person(" S\\u00a0 1\\u200b"), person("7.0"), person("NaN"), person("-")
+    >>> person(" S\\u00a0 1\\u200b"), person("7.0"), person("NaN"), person("Unknown")
     ('S 1', '7', None, None)
     """
     if not text.isascii():
@@ -61,7 +63,7 @@ def person(text: str) -> str | None:
     text = " ".join(text.split())
     if match := _DECIMALS.fullmatch(text):
         text = match[1]
-    return None if says_nothing(text) else text
+    return None if says_nothing(text) or text.lower() == _NOBODY else text
 
 
 def joined_id(dataset: str, subject: str) -> str:

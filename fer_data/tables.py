@@ -19,7 +19,7 @@ from pathlib import Path
 
 from fer_data.errors import TableError, UnreadableError
 from fer_data.files import left_over, read_file
-from fer_data.people import says_nothing
+from fer_data.people import person, says_nothing
 
 __all__ = ["ROLES", "SUFFIXES", "Line", "Table", "read_table", "table_of", "roles_of", "text_of", "raw_lines", "lines_of", "csv_rows",
            "what_instead", "number", "whole"]
@@ -80,8 +80,9 @@ class Table:
     notes: tuple[str, ...] = ()       # how it was read, where that is worth a word
 
     def cells(self, row: Line) -> dict[str, str]:
-        """Return role -> cell of a row; one that is empty, or says `nan`, `-` or another word for nothing, is left out."""
-        return {role: row.cells[index] for role, index in self.roles.items() if not says_nothing(row.cells[index])}
+        """Return role -> cell of a row; one that is empty, or says `nan`, `-` or another word for nothing or nobody, is left out."""
+        there = {role: row.cells[index] for role, index in self.roles.items()}
+        return {role: cell for role, cell in there.items() if (person(cell) if role == "subject" else not says_nothing(cell))}
 
     def require(self, *roles: str) -> None:
         """Raise TableError, naming them and what there is, if columns for some of these roles are missing."""

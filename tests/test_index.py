@@ -118,9 +118,9 @@ def test_the_option_is_an_option_and_is_kept(faces, tmp_path):
     assert "distinct_subjects" not in read_settings(tmp_path / "out")["config"]
 
 
-@pytest.mark.parametrize("word", ["nan", "NA", "none", "Null", "-", "n/a", "", "?"])
+@pytest.mark.parametrize("word", ["nan", "NA", "none", "Null", "-", "n/a", "", "?", "#WERT!", "unknown"])
 def test_words_for_nothing_are_nobody(faces, tmp_path, word):
-    """Seen red: `nan` was the fifth person."""
+    """Seen red: `nan` was the fifth person, so were `#WERT!` and `unknown`."""
     path = index(tmp_path, rows("{n}|" + word))
     assert counts(planned(faces, path)) == (4, 4)
     found = ADAPTERS["folder"](faces, index=path)

@@ -44,13 +44,15 @@ def test_decimals_of_a_spreadsheet_are_off(number, zeros, point):
     assert person(f"{number}.5") == f"{number}.5" and person(f"S{number}.0") == f"S{number}.0"
 
 
-@pytest.mark.parametrize("word", [*EMPTY_WORDS, "NaN", "NA", "None", "NULL", "-", "--", "?", " \u200b", "\u2013", "\ufeffnan ", "N/A"])
+@pytest.mark.parametrize(
+    "word", [*EMPTY_WORDS, "Unknown", "#NV", "#BEZUG!", "#NAME?", "NaN", "None", "-", "--", "?", " \u200b", "\u2013", "\ufeffnan ", "N/A"]
+)
 def test_words_for_nothing_are_nobody(word):
-    """Seen red: without lower()."""
+    """Seen red: without lower(); #NAME? and Unknown were people."""
     assert person(word) is None
 
 
-@pytest.mark.parametrize("word", ["Nana", "Noneta", "0", "-1", "nan1", "N", "\u5f20", "na-na"])
+@pytest.mark.parametrize("word", ["Nana", "Noneta", "REF", "unknown 2", "0", "-1", "nan1", "N", "\u5f20", "na-na"])
 def test_names_that_hold_such_a_word_are_people(word):
     assert person(word) == word
 

@@ -117,8 +117,9 @@ def test_what_has_one_meaning_is_read(text):
 
 
 def test_cells_that_say_nothing_are_left_out():
-    found = table("path,subject,expression\na.png,NaN,\nb.png,-,NA\n")
-    assert [found.cells(row) for row in found.rows] == [{"image": "a.png"}, {"image": "b.png"}]
+    """`unknown` is nobody, but a word that a map can give a meaning. Seen red: the subject of the last row was `Unknown`."""
+    found = table("path,subject,expression\na.png,NaN,\nb.png,-,#NAME?\nc.png,Unknown,unknown\n")
+    assert [found.cells(row) for row in found.rows] == [{"image": "a.png"}, {"image": "b.png"}, {"image": "c.png", "expression": "unknown"}]
     with pytest.raises(TableError, match="the columns path, subject, fold; missing: fold; its columns are 'path', 'subject', 'expr"):
         found.require("image", "subject", "fold")
 

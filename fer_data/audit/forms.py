@@ -16,7 +16,7 @@ from fer_data.audit.places import SIDES, UNTESTED, fold_of, is_listed_picture, o
 from fer_data.errors import SplitError, TableError, UnreadableError
 from fer_data.files import read_file
 from fer_data.labels import WORDS
-from fer_data.people import says_nothing
+from fer_data.people import person
 from fer_data.records import ROLES as FACE_ROLES
 from fer_data.tables import ROLES, Table, lines_of, raw_lines, read_table, roles_of, table_of, text_of, what_instead, whole
 from fer_data.text import same_path
@@ -213,7 +213,7 @@ def _rows_of_table(path: Path, table: Table, notes: list[str], who: Sequence[str
             side = UNTESTED if fold is None else None
         if path.name == "manifest.parquet" and "subject" in roles and row.cells[roles["subject"]] == "NA":
             found["subject"] = "NA"                                      # a woman in JAFFE, whom `prepare` knows by the names of files
-        if people and not any(says_nothing(row.cells[index]) for index in people):
+        if people and all(person(row.cells[index]) for index in people):
             found["subject"] = "_".join(row.cells[index] for index in people)
         image = found.pop("image", None)
         cells = {role: cell for role, cell in found.items() if role not in _FLAGS}
