@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fer_data.errors import DatasetError
-from fer_data.text import unknown
+from fer_data.text import one_spelling, unknown
 
 __all__ = ["EXPRESSIONS", "BASIC", "CK_PLUS_CODES", "FER2013_CODES", "MMI_CODES", "RAF_DB_CODES", "AFFECTNET_CODES", "RAVDESS_CODES",
            "WORDS", "HumanFigure", "expression_from_word", "classes_of"]
@@ -63,13 +63,13 @@ class HumanFigure:
 def expression_from_word(word: str, where: str, words: Mapping[str, str | None] = WORDS) -> str | None:
     """Return the expression that a folder or file name means; None: `words` has no counterpart for it.
 
-    words   lower case -> a name of EXPRESSIONS, or None
+    words   in one_spelling and lower case -> a name of EXPRESSIONS, or None
     Raises DatasetError naming the allowed words and `where` the other one stood.
 
     >>> expression_from_word("Happy", "a.jpg")
     'happiness'
     """
-    plain = word.strip().lower()
+    plain = one_spelling(word).lower()
     if plain not in words:
         raise DatasetError(f"reading an expression in {where}: {unknown('expression', word, words)}")
     return words[plain]

@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from fer_data.errors import DatasetError, PeopleError
-from fer_data.text import counted, natural_key
+from fer_data.text import counted, natural_key, one_spelling
 
 __all__ = ["EMPTY_WORDS", "SAME_PEOPLE", "SAME_PICTURES", "UNKNOWN", "says_nothing", "person", "joined_id", "one_name", "alike",
            "pairs_text", "are_known", "people_text", "refuse_alike", "refuse_unknown", "same_pictures"]
@@ -38,7 +38,6 @@ UNKNOWN = "people unknown"
 
 _NAMED = 3                            # so many groups of ids are named, the rest is counted
 _NOBODY = "unknown"                   # as an id; as an expression a map can give it a meaning
-_DECIMALS = re.compile(r"([-+]?[0-9]+)[.,]0+")
 
 
 def says_nothing(text: str) -> bool:
@@ -57,12 +56,7 @@ def person(text: str) -> str | None:
     >>> person(" S\\u00a0 1\\u200b"), person("7.0"), person("NaN"), person("Unknown")
     ('S 1', '7', None, None)
     """
-    if not text.isascii():
-        text = "".join(one for one in text if unicodedata.category(one) != "Cf")     # Cf: zero-width and direction marks, soft hyphens
-        text = unicodedata.normalize("NFC", text)
-    text = " ".join(text.split())
-    if match := _DECIMALS.fullmatch(text):
-        text = match[1]
+    text = one_spelling(text)
     return None if says_nothing(text) or text.lower() == _NOBODY else text
 
 

@@ -10,8 +10,10 @@ from collections.abc import Collection, Iterable
 from collections.abc import Sequence as Listing
 from difflib import get_close_matches
 
-__all__ = ["counted", "did_you_mean", "either", "escape", "listed", "meant", "named", "natural_key", "paragraphs", "percent", "same_path",
-           "table", "unknown"]
+__all__ = ["counted", "did_you_mean", "either", "escape", "listed", "meant", "named", "natural_key", "one_spelling", "paragraphs",
+           "percent", "same_path", "table", "unknown"]
+
+_DECIMALS = re.compile(r"([-+]?[0-9]+)[.,]0+")
 
 
 def natural_key(text: str) -> tuple:
@@ -64,6 +66,22 @@ def same_path(path: str) -> str:
     path = unicodedata.normalize("NFC", path).replace("\\", "/")
     parts = [part for part in path.split("/") if part not in ("", ".")]
     return "/" * path.startswith("/") + "/".join(parts)
+
+
+def one_spelling(text: str) -> str:
+    """Return the text of a cell in the one spelling in which ids of people and words for expressions are compared.
+
+    Unicode NFC, without characters that have no width, one blank for white space of any kind, no decimals after a whole number.
+
+    >>> one_spelling(" S\\u00a0 1\\u200b"), one_spelling("7.0"), one_spelling("A\\u0308rger") == "\\u00c4rger"
+    ('S 1', '7', True)
+    """
+    if not text.isascii():
+        text = "".join(one for one in text if unicodedata.category(one) != "Cf")     # Cf: zero-width and direction marks, soft hyphens
+        text = unicodedata.normalize("NFC", text)
+    text = " ".join(text.split())
+    match = _DECIMALS.fullmatch(text)
+    return match[1] if match else text
 
 
 def named(noun: str, parts: Collection, most: int | None = None) -> str:

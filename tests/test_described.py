@@ -265,7 +265,8 @@ def test_the_name_of_before_of_the_table_still_works(tmp_path):
 
 
 @pytest.mark.parametrize(("text", "words"), [
-    ("- a\n- b\n", "lines such as `AF: fear`"), ("a: [b]\n", "lines such as"), ("", "lines such as"),
+    ("- a\n- b\n", "lines such as `AF: fear`"), ("a: [b]\n", "lines such as"), ("", "it is empty"),
+    ("{}", "lines such as"), ("6: fear\n6.0: anger\n", "line 2 has 6.0 a second time"),
     ("AF: fear\naf: anger\n", "line 2 has af a second time"),
     ("AF: afraid\n", "line 1: unknown expression 'afraid'; choose anger"), ("a: !!python/object/apply:os.system [ls]\n", "lines such as"),
     ("a: 'b\n", "is not YAML"),
@@ -276,4 +277,4 @@ def test_a_map_that_is_none_is_refused(text, words, tmp_path):
     with pytest.raises(DatasetError, match=words):
         read_map(tmp_path / "map.yaml")
     (tmp_path / "map.yaml").write_text('{"AF": "fear", "no": "neutral"}')
-    assert read_map(tmp_path / "map.yaml") == {"af": "fear", "no": "neutral"}
+    assert read_map(tmp_path / "map.yaml") == ({"af": "fear", "no": "neutral"}, ())

@@ -102,6 +102,14 @@ def test_train_and_test_of_the_competition(tmp_path):
     assert (summary.found, summary.kept, summary.skipped, summary.split) == (5, 3, {"unlabelled": 2}, {"train": 3})
 
 
+@pytest.mark.parametrize("name", ["fer2013.csv", "icml_face_data.csv"])
+def test_a_table_of_all_parts_needs_the_column_that_names_them(tmp_path, name):
+    """Seen red: all rows were of the part train."""
+    write_csv(tmp_path / name, [3, 4], ["x"] * 2, "emotion,pixels")
+    with pytest.raises(DatasetError, match=rf"{name} has no column Usage, which names the parts .*; get the file as it was published"):
+        scan(tmp_path)
+
+
 def test_rows_that_cannot_be_used_are_listed(tmp_path):
     """Found is kept and skipped. Seen red: an emotion of 9 kept as unlabelled."""
     root = write_csv(tmp_path / "in" / "fer2013.csv", [0, 9, 3, 4, 5], ["Training", "Training", "Middle", "Training", "PrivateTest"])
@@ -125,6 +133,10 @@ def test_a_table_that_is_none_is_refused(tmp_path):
     (tmp_path / "fer2013.csv").write_text("emotion,Usage\n1,Training\n")
     with pytest.raises(DatasetError, match=r"fer2013\.csv: it must have one column pixels; its columns are emotion, usage"):
         scan(tmp_path)
+    for separator, said in ((";", "';'"), ("\t", "a tab")):               # seen red: its columns are emotion;pixels;usage
+        (tmp_path / "fer2013.csv").write_text("emotion,pixels,Usage\n1,1 2 3 4,Training\n".replace(",", separator))
+        with pytest.raises(DatasetError, match=rf"fer2013\.csv: its separator is {said}; save it with commas$"):
+            scan(tmp_path)
     (tmp_path / "fer2013.csv").write_text("emotion,pixels,Usage\n1,1 2 3 4,Training\n1,1 2\n")
     with pytest.raises(DatasetError, match=r"row 1 \(after the header, from 0\) has 2 cells, the header 3"):
         scan(tmp_path)

@@ -297,6 +297,28 @@ def test_a_column_that_is_there_twice_or_not_at_all_is_refused(faces, tmp_path, 
         planned(faces, index(tmp_path, [[*row, "X"] for row in rows()], header))
 
 
+@pytest.mark.parametrize(
+    ("cell", "word"),
+    [("A\u0308rger", "\u00c4rger"), ("\u00c4r\u00adger\u200b", "A\u0308RGER"), ("6.0", "6"), ("6", "6,0"), ("Very  sad", "very sad")],
+)
+def test_words_of_a_map_are_compared_in_one_spelling(faces, tmp_path, cell, word):
+    """Seen red: unknown expression '\u00c4rger', did you mean \u00e4rger?; unknown expression '6.0'; lines that contradict each other."""
+    (tmp_path / "map.yaml").write_text(f"'{word}': anger\n", "utf-8")
+    for more in ([], [[*rows()[0][:2], word]]):
+        path = index(tmp_path, [*rows(expression=cell), *more], separator=";")
+        found = ADAPTERS["folder"](faces, index=path, words=tmp_path / "map.yaml")
+        assert [one.expression for one in found.sequences] == ["anger"] * 8
+        assert [skip.reason for skip in found.skipped] == ["duplicate"] * len(more)
+
+
+def test_a_map_is_decoded_as_tables_are(faces, tmp_path):
+    """Seen red: it is not YAML (unacceptable character #x0096 ...)."""
+    (tmp_path / "map.yaml").write_bytes("# 1 \u2013 2\n\u00c4rger: anger\n".encode("cp1252"))
+    found = ADAPTERS["folder"](faces, index=index(tmp_path, rows(expression="\u00e4rger")), words=tmp_path / "map.yaml")
+    assert {one.expression for one in found.sequences} == {"anger"}
+    assert found.notes == ("map.yaml: read as Windows-1252, for it is not UTF-8; if letters are wrong, save it as UTF-8",)
+
+
 # --- names of files ---------------------------------------------------------------------------------------------------
 
 
@@ -320,6 +342,19 @@ def test_names_in_two_unicode_forms_are_one(tmp_path, form):
     assert counts(plan) == (3, 6) and not plan.skipped
     prepare_dataset("folder", faces, tmp_path / "out", PrepareConfig(**SAFE, options={"pattern": PATTERN}))
     assert set(read_manifest(tmp_path / "out")["subject"]) == {f"Zo\u00eb{n}" for n in range(3)}
+
+
+def test_pictures_that_fit_but_for_upper_and_lower_case_are_told(tmp_path):
+    """Seen red: `it does not fit` alone, and `the first picture found is`."""
+    root, pattern = people(tmp_path, ["p1", "p2"], ["a.PNG", "a_happy.PNG"]), "{subject}/*_{expression}.png"
+    with pytest.raises(DatasetError, match=r"fits '\{subject\}.*'; p1/a_happy.PNG nearly does; upper and lower case count$"):
+        ADAPTERS["folder"](root, pattern=pattern)
+    people(tmp_path, ["p3"], ["a_happy.png"])
+    found = ADAPTERS["folder"](root, pattern=pattern)
+    assert [skip.detail for skip in found.skipped] == 2 * [
+        f"it does not fit {pattern}", f"it does not fit {pattern}; upper and lower case count"
+    ]
+    assert found.notes == (f"left out for upper or lower case alone: 2 pictures such as p1/a_happy.PNG, which {pattern} nearly fits",)
 
 
 def test_a_pattern_in_another_unicode_form_fits(tmp_path):

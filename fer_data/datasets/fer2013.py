@@ -11,7 +11,8 @@ Out: Sequence records, a picture each, with the part of the split; rows of a CSV
       fer2013new.csv            the votes of FER+, given with `votes`: a row for each row of the CSV, in its order
 
 Usage:    Training is the part train, PublicTest validation, PrivateTest test, as is the custom. Folders train and test have PublicTest
-          and PrivateTest in one, and nothing in them tells which is which.
+          and PrivateTest in one, and nothing in them tells which is which. A CSV without the column is refused, but for train.csv and
+          test.csv.
 Labels:   0 anger, 1 disgust, 2 fear, 3 happiness, 4 sadness, 5 surprise, 6 neutral. Folders go by their names: by alphabet neutral is 4,
           sad 5, surprise 6, and weights trained by the position of folders answer in another order than those trained by code.
 FER+:     ten people voted on each picture. Joined by row, not by name: names drift from the rows, four occur twice, 173 rows have none.
@@ -130,9 +131,9 @@ def _from_tables(
 ) -> tuple[list[Sequence], list[Skip], tuple[str, ...], dict[str, str]]:
     """Return the rows as Sequences, Skips, sentences, and the digest of each one's pixels."""
     sequences, skipped, notes, digests = [], [], (), {}
-    for number, source in enumerate(tables):
+    for source in tables:
         table = _opened(root, source)
-        usage = table.column("usage") or ["Training" if number == 0 else ""] * len(table)
+        usage = _usage(table, root, source)
         if votes:
             expressions, notes = _ferplus(votes, rule, table, usage, source)
         else:
@@ -152,6 +153,18 @@ def _from_tables(
             sequences.append(Sequence("fer2013", "", key, names.get(label), (Frame(source, row, row),), split=split))
             digests[key] = table.sha256(row)
     return sequences, skipped, notes, digests
+
+
+def _usage(table: PixelTable, root: Path, source: str) -> list[str]:
+    """Return the part of each row. Only train.csv and test.csv say it by their names."""
+    column, by_name = table.column("usage"), {"train.csv": "Training", "test.csv": ""}
+    name = source.rsplit("/", 1)[-1]
+    if column is None and name.lower() not in by_name:
+        raise DatasetError(
+            f"reading FER2013 below {root}: {source} has no column Usage, which names the parts (Training, PublicTest, PrivateTest); get"
+            " the file as it was published, or name it train.csv if all its rows are of the training part"
+        )
+    return [by_name[name.lower()]] * len(table) if column is None else list(column)
 
 
 def _opened(root: Path, source: str) -> PixelTable:

@@ -31,13 +31,14 @@ from fer_data.people import person
 from fer_data.pictures.file_kinds import is_clip, is_picture, shows_picture
 from fer_data.records import UNUSABLE, Frame, Scan, Sequence, Skip
 from fer_data.tables import whole
-from fer_data.text import natural_key, same_path, unknown
+from fer_data.text import counted, natural_key, same_path, unknown
 
 __all__ = ["FIELDS", "UNNAMED", "check_name", "default_name", "group", "pattern_to_regex", "scan"]
 
 UNNAMED = "folder"                    # the name of every such data set before they had names
 
 _CLIP = "a clip: `prepare folder` reads pictures; save its frames as pictures, in a folder of their own"
+_CASE = "; upper and lower case count"
 _LONGEST = 60                         # characters of a name, which is part of the name of each run's folder
 _TOKEN = re.compile(r"\{([^{}:]*)(?::([^{}]*))?\}|\*")
 _Member = tuple[int, str, str | None]  # number of the frame, path, expression
@@ -68,7 +69,7 @@ def scan(
     columns = {role: column for role, column in (("image", key), ("expression", label), ("subject", subject)) if column is not None}
     if columns and index is None:
         raise DatasetError("reading a folder: --key, --label and --subject name columns of the table --labels FILE.csv, which is missing")
-    known = read_map(words) if words else WORDS
+    known, said = read_map(words) if words else (WORDS, ())
     files, left = walk(root)
     media = {path for path in files if is_picture(path) or is_clip(path) or (not Path(path).suffix and _shows_picture(root / path))}
     pictures = by_spelling(path for path in files if path in media)
@@ -79,12 +80,14 @@ def scan(
     sequences, unusable = group([entry for entry in given.entries if not is_clip(entry["path"])], known)
     failed = given.failed + [(_kind(skip), skip.detail) for skip in (*clips, *unusable) if skip.reason in UNUSABLE]
     if not sequences:
-        hint = f"; the first picture found is {next(iter(pictures.values()))}" if pictures else what_it_is(root, files, "folder")
+        near = next((f"; {skip.source} nearly does{_CASE}" for skip in given.skipped if skip.detail.endswith(_CASE)), "")
+        first = near or f"; the first picture found is {next(iter(pictures.values()), '')}"
+        hint = first if pictures else what_it_is(root, files, "folder")
         if failed and pictures:
             raise DatasetError(f"reading a folder: {commonest(failed, given.rows, index or 'the names')}")
         none = "" if pictures else "; there is no picture"
         raise DatasetError(f"reading a folder: nothing below {root} fits '{index or pattern}'{none}{hint}")
-    notes = given.notes + ((commonest(failed, given.rows, index.name),) if index and failed else ())
+    notes = given.notes + said + ((commonest(failed, given.rows, index.name),) if index and failed else ())
     named = tuple(replace(one, dataset=name) for one in sequences)
     return Scan(name, named, tuple(skipped + clips + unusable + left), notes)
 
@@ -152,16 +155,21 @@ def _from_pattern(pattern: str, pictures: dict[str, str], root: Path, others: di
     Of `others`, whose names do not say that they are pictures, those that fit are looked into.
     """
     regex = pattern_to_regex(same_path(pattern))
+    any_case, near = re.compile(regex.pattern, re.IGNORECASE), []
     found = Indexed(0, [])
     exact = {"exact": "yes"} if "{subject:" in pattern else {}           # of JAFFE's people one is called NA
     looked_into = {spelled: path for spelled, path in others.items() if regex.fullmatch(spelled) and _shows_picture(root / path)}
     for spelled, path in (pictures | looked_into).items():
         match = regex.fullmatch(spelled)
         if match is None:
-            found.skipped.append(stray(path, f"it does not fit {pattern}"))
+            near += [path] if any_case.fullmatch(spelled) else []
+            found.skipped.append(stray(path, f"it does not fit {pattern}{_CASE if path in near[-1:] else ''}"))
         else:
             found.entries.append({"path": path, "where": path, **exact, **match.groupdict()})
     found.rows = len(found.entries)
+    if near:
+        left = f"{counted(len(near), 'picture')} such as {near[0]}"
+        found.notes = (f"left out for upper or lower case alone: {left}, which {pattern} nearly fits",)
     return found
 
 

@@ -3,7 +3,7 @@
 In:  a table (fer_data.tables) with the columns path, subject, expression; optional sequence and frame; the pictures that are there.
      A map in YAML, of which JSON is a part.
 Out: Indexed: entries for folder.py; a Skip for each row without a picture and each picture without a row; why rows fail.
-     Word in lower case -> expression, or None.
+     Word in one spelling and lower case -> expression, or None.
 """
 
 from collections import Counter
@@ -16,8 +16,8 @@ from fer_data.errors import DatasetError, TableError, UnreadableError
 from fer_data.files import read_file
 from fer_data.labels import EXPRESSIONS
 from fer_data.records import Skip
-from fer_data.tables import Table, read_table, roles_of
-from fer_data.text import listed, natural_key, same_path, unknown
+from fer_data.tables import Table, read_table, roles_of, text_of
+from fer_data.text import listed, natural_key, one_spelling, same_path, unknown
 
 __all__ = ["Indexed", "by_spelling", "commonest", "read_index", "read_map"]
 
@@ -103,15 +103,18 @@ def _refuse_other(index: Path, path: str, first: tuple[int, dict[str, str]], sec
     """Raise DatasetError if two lines, number and cells of each, say that a picture shows other people or expressions."""
     for role in ("subject", "expression"):
         values = [cells.get(role, "").strip() for _, cells in (first, second)]
-        if values[0].lower() != values[1].lower():
+        if one_spelling(values[0]).lower() != one_spelling(values[1]).lower():
             raise DatasetError(
                 f"reading the table {index}: lines {first[0]} and {second[0]} are of one picture, {path}, and say that its {role} is"
                 f" {values[0]!r} and {values[1]!r}; keep the line that is right"
             )
 
 
-def read_map(path: Path) -> dict[str, str | None]:
-    """Return word in lower case -> expression, None where the map says null, of a file such as `AF: fear`, one word a line.
+def read_map(path: Path) -> tuple[dict[str, str | None], tuple[str, ...]]:
+    """Return (words, notes) of a file such as `AF: fear`, one word a line.
+
+    words   a word in one spelling and lower case -> expression, None where the map says null
+    notes   how it was read, where that is worth a word
 
     Raises DatasetError for what is no YAML or no map, a word that is there twice, and a value that is no expression.
     """
@@ -119,7 +122,10 @@ def read_map(path: Path) -> dict[str, str | None]:
 
     doing = f"reading the map {path}"
     try:
-        root = yaml.compose(read_file(path), Loader=yaml.SafeLoader)     # nodes: nothing is constructed, so nothing can run
+        text, note = text_of(read_file(path))
+        root = yaml.compose(text, Loader=yaml.SafeLoader)                # nodes: nothing is constructed, so nothing can run
+    except TableError as error:
+        raise DatasetError(f"{doing}: {error}") from error
     except UnreadableError as error:
         raise DatasetError(f"{doing}: it {error.why}") from error
     except (yaml.YAMLError, RecursionError) as error:
@@ -129,14 +135,15 @@ def read_map(path: Path) -> dict[str, str | None]:
         raise DatasetError(f"{doing}: it must have lines such as `AF: fear`, a word of the database and an expression or null")
     found: dict[str, str | None] = {}
     for word, value in pairs:
-        where, key = f"line {word.start_mark.line + 1}", word.value.strip().lower()
+        where, key = f"line {word.start_mark.line + 1}", one_spelling(word.value).lower()
         if key in found:
-            raise DatasetError(f"{doing}: {where} has {word.value} a second time; keep one (upper and lower case do not count)")
+            alike = "upper and lower case, and .0 after a number, do not count"
+            raise DatasetError(f"{doing}: {where} has {word.value} a second time; keep one ({alike})")
         null = value.tag == "tag:yaml.org,2002:null"
         if not null and value.value not in EXPRESSIONS:
             raise DatasetError(f"{doing}: {where}: {unknown('expression', value.value, EXPRESSIONS)}, or null to leave it out")
         found[key] = None if null else value.value
-    return found
+    return found, (f"{path.name}: {note}",) if note else ()
 
 
 def _with_columns(table: Table, columns: Mapping[str, str]) -> Table:

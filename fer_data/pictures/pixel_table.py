@@ -22,6 +22,7 @@ from fer_data.tables import csv_rows
 __all__ = ["PixelTable", "is_table", "open_table"]
 
 _PIXELS = "pixels"
+_SEPARATORS = {";": "';'", "\t": "a tab"}     # Excel's, where the comma is the decimal point; named, not read
 _VALUES = {str(value): value for value in range(256)}
 
 
@@ -38,8 +39,12 @@ class PixelTable:
         self.path = Path(path)
         offsets, digests, cells = [], bytearray(), []
         with opened(self.path) as file:
-            self._columns = tuple(name.strip().lower() for name in _cells(file.readline().removeprefix(b"\xef\xbb\xbf")))
+            header = file.readline().removeprefix(b"\xef\xbb\xbf")
+            self._columns = tuple(name.strip().lower() for name in _cells(header))
             if self._columns.count(_PIXELS) != 1:
+                for separator, what in _SEPARATORS.items():
+                    if _PIXELS in (name.strip().lower() for name in _cells(header, separator)):
+                        raise TableError(f"its separator is {what}; save it with commas")
                 raise TableError(f"it must have one column {_PIXELS}; its columns are {', '.join(self._columns)[:200]}")
             self._pixels, width = self._columns.index(_PIXELS), len(self._columns)
             known: dict[tuple[str, ...], tuple[str, ...]] = {}           # rows have few different labels: each is held once
@@ -105,8 +110,8 @@ def _table(path: Path, modified: int, size: int) -> PixelTable:
     return PixelTable(path)
 
 
-def _cells(line: bytes) -> list[str]:
+def _cells(line: bytes, separator: str = ",") -> list[str]:
     try:
-        return next(csv_rows([line.decode("latin-1").strip("\r\n")]), [])
+        return next(csv_rows([line.decode("latin-1").strip("\r\n")], delimiter=separator), [])
     except csv.Error as error:
         raise TableError(f"it has a line that is not a row of a CSV table ({error}): {line[:40].decode('latin-1')!r} ...") from error
