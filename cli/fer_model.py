@@ -104,6 +104,11 @@ def layers(**fixed):
     return {**named, **fixed}, context.params["file"], context.params["sets"]
 
 
+def undecided(init, weights=None, pretrained=False, repeats=0):
+    """Return the settings that this command's other options decide: --init and the like, --repeats."""
+    return [*(["init"] if init or weights or pretrained else []), *(["fold_rule"] if repeats else [])]
+
+
 def own_network(given):
     """Run the code of the user's network, and return what names it in a configuration."""
     from fer_model.stages.own_network import allow
@@ -186,7 +191,7 @@ def train(fold, split, data, run, gan, init, weights, pretrained, trained_on, de
     if fold is not None and split is not None:
         raise click.UsageError(_WHO_IS_TESTED)
     given = {"fold": 0, "fold_rule": OFFICIAL} if split else {}
-    config = configure(*layers(**given))
+    config = configure(*layers(**given), undecided=undecided(init, weights, pretrained))
     weights, trained_on = given_weights(config, init, weights, pretrained, trained_on, dry_run)
     _train(data, run, config, device, resume, dry_run, as_json, gan=gan, init=init, weights=weights, trained_on=trained_on)
 
@@ -219,7 +224,7 @@ def pretrain(data, run, method, device, resume, dry_run, as_json, **_):
     from fer_model.settings import configure
 
     method = "pretrain" if method == "degan" else method
-    _train(data, run, configure(*layers(method=method), [method], held_out=False), device, resume, dry_run, as_json)
+    _train(data, run, configure(*layers(method=method), [method], held_out=False, undecided=()), device, resume, dry_run, as_json)
 
 
 def given_weights(config, init, weights, pretrained, trained_on, dry_run):
@@ -318,7 +323,7 @@ def crossval(data, run, gan, init, weights, pretrained, trained_on, folds, repea
     from fer_model.job import Job
     from fer_model.settings import configure
 
-    config = configure(*layers())
+    config = configure(*layers(), undecided=undecided(init, weights, pretrained, repeats))
     weights, trained_on = given_weights(config, init, weights, pretrained, trained_on, dry_run)
     job = Job(data, run or Path(), config, gan, init, weights, trained_on)
     job = replace(job, run=run or library.default_crossval(job, repeats))
@@ -358,7 +363,7 @@ def sweep(data, run, init, folds, seeds, jobs, devices, dry_run, as_json, **_):
     """
     from fer_model import sweep as library
 
-    points = library.grid(*layers())
+    points = library.grid(*layers(), undecided(init))
     asked = library.Sweep(data, run or Path(), points, folds, seeds, init)
     asked = replace(asked, path=run or library.default_sweep(asked))
     if dry_run:

@@ -14,11 +14,11 @@ from functools import cache
 from pathlib import Path
 
 from fer_data.text import either, listed, meant, unknown
-from fer_model.config import AS_BASELINE, METHODS, STAGES_OF, SYNTHESISERS, HeadConfig, TrainConfig, preset
+from fer_model.config import AS_BASELINE, METHODS, OFFICIAL, STAGES_OF, SYNTHESISERS, HeadConfig, TrainConfig, preset, shown
 from fer_model.errors import ConfigError
 
-__all__ = ["DEFAULT_PRESET", "ELSEWHERE", "Given", "alternatives", "configure", "idle", "values_of", "kinds", "other_budget", "parts_used",
-           "read_file", "read_set", "read_value", "refuse_other_seed", "sections", "words_of"]
+__all__ = ["DEFAULT_PRESET", "ELSEWHERE", "LATER", "Given", "alternatives", "configure", "idle", "values_of", "kinds", "other_budget",
+           "parts_used", "read_file", "read_set", "read_value", "refuse_other_seed", "sections", "words_of"]
 
 DEFAULT_PRESET = "small"
 # Fields that are not set by their name, and what sets them.
@@ -28,6 +28,7 @@ ELSEWHERE = {
     "tested": "false in `fer-model sweep --selection validation`",
     "network.channels": "decided by the prepared faces (fer-data prepare --colour)",
 }
+LATER = ("init", "fold_rule")         # settings that a command may decide when all layers are read
 _BUDGETS = ("epochs", "kimg")         # of a stage: one of the two is none
 _NONE = ("none", "null", "~")
 _TRUE, _FALSE = ("true", "yes", "on"), ("false", "no", "off")
@@ -261,12 +262,13 @@ def configure(
     methods: Sequence[str] = METHODS,         # that the command trains
     held_out: bool = True,            # False: on everybody, without a test fold
     option: str = "--set",            # what errors call `sets`
+    undecided: Sequence[str] = LATER,         # settings that are decided later, or vary: what they may switch on is no error
 ) -> TrainConfig:
     """Return the configuration of all layers: default < preset < file < sets < named.
 
     The preset is that of the last layer that names one, else small. A stage's new budget, epochs or kimg, takes the place of the old
-    one. Raises ConfigError for unknown keys, values of another type or out of range, and sets and named options that have no effect on
-    the method.
+    one. Raises ConfigError for unknown keys, values of another type or out of range, and sets and named options that have no effect,
+    as `idle` says.
     """
     named = {key: value for key, value in (named or {}).items() if value is not None}
     given_layers = (read_file(Path(file)) if file else {}, _read_sets(sets, option))
@@ -286,7 +288,7 @@ def configure(
             raise ConfigError(f"configuration: {unknown('method', str(method), methods)}")
     config = _built(values | {"preset": name} | ({"fold": None} if values["method"] == "pretrain" or not held_out else {}))
     changed = {key for key in values if values[key] != start[key]}
-    _refuse_idle(config, [key for key in (*read[1], *named) if key in changed])
+    _refuse_idle(config, [key for key in (*read[1], *named) if key in changed], undecided)
     return config
 
 
@@ -320,12 +322,25 @@ _OF_CODES, _OF_D = ("noise", "code_scale"), ("d_without_norm", "d_spectral_norm"
 # `width` is missing where only our baseline's kind is trained: one line of settings serves several methods (benchmarks/demo.sh).
 _IDLE_OF_NETWORK = {
     "deae": (*_OF_CODES, *_OF_D), "deae-head": (*_OF_CODES, *_OF_D), "derl": (*_OF_CODES, "d_spectral_norm"),
-    **dict.fromkeys(("iacnn", "cnn", "timm", "own"), ("representation", "residual", *_OF_CODES, *_OF_D)),
+    **dict.fromkeys(("iacnn", "cnn"), ("representation", "residual", *_OF_CODES, *_OF_D)),
+    **dict.fromkeys(("timm", "own"), ("representation", "residual", "width", "init_std", *_OF_CODES, *_OF_D)),
+}
+# Settings that others switch off: which, and at what values; all of them have to.
+_SWITCHES = {
+    "fold_seed": {"fold_rule": ("manifest", OFFICIAL)},
+    **{name: {"selection": ("last",)} for name in ("validation_share", "validation_every")},
+    **{f"{part}.{name}": {"init": (None,)} for part in ("cnn", "timm", "own") for name in ("carried_lr", "frozen")},
+    **{f"{part}.swap_part": {f"{part}.identity_swap": (0,)} for part in ("cnn", "recogniser")},
+    **{f"recogniser.{name}": {"recogniser.synthesised": (0,)} for name in ("people", "least_agreement")},
+    "gan.d_strong_above": {"gan.d_interval": (1,), "gan.d_interval_strong": (1,)},
+    "iacnn.margin": {"iacnn.contrast_expression": (0,), "iacnn.contrast_identity": (0,)},
 }
 
 
-def idle(config: TrainConfig, key: str) -> str | None:
-    """Return what a setting has no effect on, in words, such as `method cnn, which trains cnn`; None: it has one."""
+def idle(config: TrainConfig, key: str, undecided: Sequence[str] = ()) -> str | None:
+    """Return what a setting has no effect on, in words, such as `method cnn, which trains cnn`; None: it has one, or `undecided` settings
+    may give it one.
+    """
     part, _, name = key.rpartition(".")
     baseline = getattr(config, config.stages[-1])
     shown_as_many = config.stages[-1] in AS_BASELINE and all(getattr(baseline, budget) is None for budget in _BUDGETS)
@@ -337,13 +352,25 @@ def idle(config: TrainConfig, key: str) -> str | None:
     if part == "head":
         return f"head {config.head.variant}" if name in _IDLE_OF_HEAD[config.head.variant] else None
     of_part = _IDLE_OF_NETWORK.get(config.method, ()) if part == "network" else _IDLE_OF_STAGE.get(part, ())
-    return f"{method}: nothing in it reads this setting" if name in of_part else None
+    if name in of_part:
+        return f"{method}: nothing in it reads this setting"
+    switches = _SWITCHES.get(key, {})
+    if not switches or set(switches) & set(undecided):
+        return None
+    values = values_of(config)
+    if any(values[one] not in off for one, off in switches.items()):
+        return None
+    return f"a run with {listed(f'{one} {shown(values[one])}{_how(one)}' for one in switches)}"
 
 
-def _refuse_idle(config: TrainConfig, changed: Sequence[str]) -> None:
+def _how(key: str) -> str:
+    return f" ({ELSEWHERE[key]})" if key in ELSEWHERE else ""
+
+
+def _refuse_idle(config: TrainConfig, changed: Sequence[str], undecided: Sequence[str]) -> None:
     """Raise ConfigError if one of these keys has no effect."""
     for key in changed:
-        on = idle(config, key)
+        on = idle(config, key, undecided)
         if on is not None:
             raise ConfigError(f"configuration: {key} has no effect on {on}")
 

@@ -79,14 +79,14 @@ def asked(
     for text in baseline_sets:
         if text.partition("=")[0] in _SHARED:
             raise ConfigError(f"--set-cnn {text}: the baseline is method cnn, with the other's preset and draws; leave it out")
-    method, design, seeds = configure(*layers), settings["design"], tuple(dict.fromkeys(seeds)) or (0,)
+    method, design, seeds = configure(*layers, undecided=_FOLLOWS), settings["design"], tuple(dict.fromkeys(seeds)) or (0,)
     refuse_other_seed(method, seeds)
     if method.fold_rule not in ("manifest", *RULES_OF[design]):
         what = f"configuration: fold_rule is {method.fold_rule}, and the draws of --design {design} set it"
         raise ConfigError(f"{what}; leave it out of the file")
     method = replace(method, fold=0, fold_rule="manifest", seed=0)
     named = {"preset": method.preset, "method": "cnn", "fold_seed": method.fold_seed}
-    baseline = configure(named, None, baseline_sets, option="--set-cnn")
+    baseline = configure(named, None, baseline_sets, option="--set-cnn", undecided=_FOLLOWS)
     if method.method == "cnn" and not any(layers[1:]):
         method = baseline             # nothing is to be compared with it
     if settings.get("gan") and settings.get("control"):

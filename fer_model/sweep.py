@@ -38,7 +38,7 @@ from fer_model.runs.fold_runs import Costs, costs, holds_folds
 from fer_model.runs.folder import RunFolder
 from fer_model.runs.pretrained import with_init
 from fer_model.runs.taken_over import DECIDING
-from fer_model.settings import DEFAULT_PRESET, alternatives, configure, refuse_other_seed, values_of
+from fer_model.settings import DEFAULT_PRESET, LATER, alternatives, configure, refuse_other_seed, values_of
 from fer_model.settings_text import differences
 from fer_model.stages.registry import with_helpers
 from fer_model.train import refuse_other_run
@@ -68,8 +68,10 @@ class Point:
     config: TrainConfig               # its fold and seed are replaced
 
 
-def grid(named: Mapping[str, object], file: Path | None, sets: Sequence[str]) -> tuple[Point, ...]:
-    """Return every combination of `sets`, such as gan.lr=1e-4,2e-4; the other layers are those of settings.configure.
+def grid(
+    named: Mapping[str, object], file: Path | None, sets: Sequence[str], undecided: Sequence[str] = LATER
+) -> tuple[Point, ...]:
+    """Return every combination of `sets`, such as gan.lr=1e-4,2e-4; all else is as in settings.configure. What varies is undecided.
 
     Raises ConfigError for a setting that cannot be set, a value out of range, and a combination that is there twice.
     """
@@ -79,7 +81,7 @@ def grid(named: Mapping[str, object], file: Path | None, sets: Sequence[str]) ->
         raise ConfigError("--set seed: the seeds of a sweep are set by --seeds")
     points = []
     for combination in product(*each):
-        config = configure(named, file, combination)
+        config = configure(named, file, combination, undecided=(*undecided, *varied))
         point = Point({key: values_of(config)[key] for key in varied}, config)
         if any(other.config == config for other in points):
             raise ConfigError(f"sweeping: {_told(point.values)} is there twice; name each alternative once")

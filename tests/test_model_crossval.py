@@ -197,10 +197,10 @@ def test_wrong_words_exit_with_2(tiny_prepared):
 
 def test_the_default_folder_names_data_method_and_seed(tiny_prepared, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for more in ((), ("--seed", 4), ("--repeats", 1)):
+    for more in ((), ("--seed", 4), ("--repeats", 1, "--fold-seed", 2)):
         call("crossval", "--data", tiny_prepared, "--method", "cnn", "--preset", "smoke", "--folds", 0, "--kimg-cnn", 0.016, *more)
     made = sorted(str(path.parent.relative_to(tmp_path)) for path in tmp_path.rglob("result.json"))
-    assert made == [f"runs/tiny-cnn-smoke-cnn.kimg0.016{part}/fold0" for part in ("-repeated/shuffled0", "-seed4", "")]
+    assert made == [f"runs/tiny-cnn-smoke-cnn.kimg0.016{part}/fold0" for part in ("-repeated/shuffled2", "-seed4", "")]
 
 
 def test_folds_dealt_out_anew_are_those_that_prepare_would_make(prepared_ck, synthetic_ck, tmp_path):

@@ -126,7 +126,7 @@ def test_the_recipe_is_for_runs_that_start_from_another(others, tiny_prepared, t
     words = ("--data", tiny_prepared, "--preset", "pretrained", "--run", tmp_path / "r")
     said = call("train", *words, "--method", "cnn", "--fold", 1, "--init", tmp_path / "p", "--dry-run")
     assert "preset pretrained, nothing changed" in said and "(36 kimg;" in said and "carried_lr 0.1" in said
-    for command in (("train", "--fold", 1), ("crossval",), ("sweep", "--set", "cnn.frozen=0,2"), ("pretrain",)):
+    for command in (("train", "--fold", 1), ("crossval",), ("sweep", "--set", "cnn.lr=1e-3,2e-3"), ("pretrain",)):
         said = call(*command, *words, "--method", "cnn", code=1)
         assert "preset pretrained is for runs that start from another; give train, crossval or sweep --init RUN" in said
     said = call("train", *words, "--fold", 1, code=1)

@@ -20,6 +20,7 @@ from fer_model.errors import ConfigError
 from fer_model.job import Job, default_run
 from fer_model.settings import ELSEWHERE, configure, idle, kinds, values_of
 from fer_model.settings_text import Settings, describe, differences, name_suffix, settings_of, to_yaml
+from fer_model.sweep import grid
 from tests.commands import call
 
 ALL = tuple(STAGES_OF)
@@ -82,11 +83,12 @@ def test_every_setting_set_to_its_printed_value_gives_the_same_configuration(nam
 
     Seen red: none for null in YAML; 1e-05 printed, which is text in YAML; a budget set to none that took the other with it.
     """
-    config = configure({"preset": name, "method": method}, sets=["validation_share=1e-05"], methods=ALL)
+    file = written(tmp_path, "validation_share: 1e-05")
+    config = configure({"preset": name, "method": method}, file, methods=ALL)
     for one in settings_of(config):
         if not one.set_by:
-            sets = [f"{one.key}={shown(one.value)}", *(["validation_share=1e-05"] if one.key != "validation_share" else [])]
-            assert configure({"preset": name, "method": method}, sets=sets, methods=ALL) == config, one.key
+            given = {"preset": name, "method": method}, file, [f"{one.key}={shown(one.value)}"]
+            assert configure(*given, methods=ALL, undecided=("selection",)) == config, one.key
     text = to_yaml(config, "x")
     assert configure(file=written(tmp_path, text), methods=ALL) == config
     loaded = yaml.safe_load(text)
@@ -165,12 +167,53 @@ def test_a_new_budget_takes_the_place_of_the_old_one(tmp_path):
     (["network.noise=9"], {"method": "cnn"}, "configuration: network.noise has no effect on method cnn: nothing in it reads this setting"),
     (["network.d_spectral_norm=yes"], {"method": "derl"},
      "configuration: network.d_spectral_norm has no effect on method derl: nothing in it reads this setting"),
+    (["network.width=0.25"], {"method": "timm"},
+     "configuration: network.width has no effect on method timm: nothing in it reads this setting"),
+    (["network.init_std=0.1"], {"method": "own"},
+     "configuration: network.init_std has no effect on method own: nothing in it reads this setting"),
+    (["cnn.carried_lr=0.5"], {"method": "cnn"},
+     "configuration: cnn.carried_lr has no effect on a run with init none (set by --init, or by --weights)"),
+    (["timm.frozen=3"], {"method": "timm"},
+     "configuration: timm.frozen has no effect on a run with init none (set by --init, or by --weights)"),
+    (["cnn.swap_part=effect"], {"method": "cnn"}, "configuration: cnn.swap_part has no effect on a run with cnn.identity_swap 0"),
+    (["recogniser.synthesised=0", "recogniser.people=own"], {"method": "deae"},
+     "configuration: recogniser.people has no effect on a run with recogniser.synthesised 0"),
+    (["recogniser.synthesised=0", "recogniser.least_agreement=0.1"], {"method": "deae"},
+     "configuration: recogniser.least_agreement has no effect on a run with recogniser.synthesised 0"),
+    (["gan.d_strong_above=0.5"], {},
+     "configuration: gan.d_strong_above has no effect on a run with gan.d_interval 1 and gan.d_interval_strong 1"),
+    (["iacnn.margin=1", "iacnn.contrast_expression=0", "iacnn.contrast_identity=0"], {"method": "iacnn"},
+     "configuration: iacnn.margin has no effect on a run with iacnn.contrast_expression 0 and iacnn.contrast_identity 0"),
+    ([], {"fold_seed": 3}, "configuration: fold_seed has no effect on a run with fold_rule manifest"),
+    (["validation_share=0.3"], {}, "configuration: validation_share has no effect on a run with selection last"),
+    (["validation_every=2"], {}, "configuration: validation_every has no effect on a run with selection last"),
 ])
 def test_what_cannot_be_set_is_answered_with_what_can(sets, named, message):
     """Seen red, each: the check away, or the value let through."""
     with pytest.raises(ConfigError) as caught:
-        configure(named, sets=sets, methods=ALL)
+        configure(named, sets=sets, methods=ALL, undecided=())
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(("sets", "named", "undecided"), [
+    (["cnn.swap_part=effect", "cnn.identity_swap=0.5"], {"method": "cnn"}, ()), (["cnn.swap_part=mean"], {"method": "cnn"}, ()),
+    (["cnn.carried_lr=0.5", "cnn.frozen=3"], {"method": "cnn"}, ("init",)), (["cnn.carried_lr=0.1"], {"method": "cnn"}, ()),
+    ([], {"fold_seed": 3}, ("fold_rule",)), ([], {"fold_seed": 3, "fold_rule": "shuffled"}, ()),
+    (["iacnn.margin=1", "iacnn.contrast_identity=0"], {"method": "iacnn"}, ()), (["network.width=0.25"], {"method": "cnn"}, ()),
+    (["gan.d_strong_above=0.5"], {"preset": "paper"}, ()), (["gan.d_strong_above=0.5", "gan.d_interval=2"], {}, ()),
+    (["validation_share=0.3"], {"selection": "validation"}, ()),
+])
+def test_what_another_setting_switches_on_is_taken(sets, named, undecided):
+    """And what a command decides later, and the preset's own value. Seen red: one of two contrasts enough; `undecided` not looked at."""
+    configure(named, sets=sets, methods=ALL, undecided=undecided)
+
+
+def test_a_sweep_may_switch_off_what_another_of_its_settings_sets():
+    """The share 0 is the baseline of the others. Seen red: refused."""
+    found = grid({"method": "cnn"}, None, ["cnn.identity_swap=0,0.5", "cnn.swap_part=effect"], undecided=())
+    assert [point.config.cnn.identity_swap for point in found] == [0, 0.5]
+    with pytest.raises(ConfigError, match=r"swap_part has no effect on a run with cnn\.identity_swap 0"):
+        grid({"method": "cnn"}, None, ["cnn.swap_part=mean,effect"], undecided=())
 
 
 def test_the_budgets_of_both_stages_count_for_the_baseline():
