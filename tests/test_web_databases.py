@@ -419,3 +419,20 @@ def test_the_same_seed_gives_the_same_tree_whatever_the_workers(tmp_path):
         write_web(tmp_path / "d", "expw", pictures=3)
     with pytest.raises(DatasetError, match="unknown form 'zip'; choose list, original, kaggle or folders"):
         write_web(tmp_path / "d", "rafdb", "zip")
+
+
+@pytest.mark.parametrize(("database", "path", "given", "right"), [
+    ("fer2013", "folders/train/angry/1.jpg", "folders/train", "folders"),
+    ("fer2013", "folders/test/angry/1.jpg", "folders/test/angry", "folders"),
+    ("affectnet", "net/train_set/images/0.jpg", "net/train_set", "net"), ("affectnet", "net/val/anger/0.jpg", "net/val", "net"),
+    ("rafdb", "DATASET/train/5/train_00001_aligned.jpg", "DATASET/train", "DATASET"),
+    ("rafdb", "DATASET/test/5/1.jpg", "DATASET/test", "DATASET"),
+    ("rafdb", "basic/Image/aligned/train_00001_aligned.jpg", "basic/Image", "basic"),
+])
+def test_a_folder_inside_is_told_with_the_one_to_give(database, path, given, right, tmp_path):
+    """Seen red: without _PARTS nothing was said of the folder above."""
+    (tmp_path / path).parent.mkdir(parents=True)
+    (tmp_path / path).write_bytes(b"x")
+    with pytest.raises(DatasetError) as caught:
+        ADAPTERS[database](tmp_path / given)
+    assert str(caught.value).endswith(f"tree: give the folder {tmp_path / right}")

@@ -21,7 +21,7 @@ import re
 from pathlib import Path
 
 from fer_data.datasets.published import split_notes
-from fer_data.datasets.recognise import wrong_tree
+from fer_data.datasets.recognise import where_it_lies, wrong_tree
 from fer_data.datasets.tree import PICTURE, stray, walk
 from fer_data.datasets.without_people import in_class_folders, picture, read_words
 from fer_data.errors import DatasetError, TableError
@@ -61,7 +61,9 @@ def scan(root: Path, tree: str = "aligned") -> Scan:
         sequences, contradicted = _as_tables_say(Path(root), files, sequences)
         skipped += contradicted
     if not sequences and any(map(_NAME.fullmatch, files)):
-        raise DatasetError(f"reading RAF-DB below {root}: its pictures are there, and list_patition_label.txt, which labels them, is not")
+        lies = where_it_lies(root, files, "rafdb")
+        missing = "its pictures are there, and list_patition_label.txt, which labels them, is not"
+        raise DatasetError(f"reading RAF-DB below {root}: {missing}{lies}")
     if not sequences:
         raise wrong_tree("RAF-DB", "rafdb", root, files, _MEMBER)
     parts = {one.split for one in sequences}

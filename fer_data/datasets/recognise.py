@@ -81,7 +81,7 @@ def with_backslashes(files: list[str]) -> str:
 def where_it_lies(root: Path, files: list[str], expected: str) -> str:
     """Return "; this lies inside ..." with the folder to give, if the root's own name and those above it complete a tree; or ""."""
     above = _names_above(root)
-    for kind, name, pattern in _INSIDE:
+    for kind, name, pattern in (*_INSIDE, *(one for one in _PARTS if one[0] == expected)):
         regex = re.compile(rf"(?:.*/)?({pattern})", re.IGNORECASE | re.ASCII)
         starts = [match.start(1) for path in files if (match := regex.fullmatch(above + path))]
         if starts and min(starts) < len(above):
@@ -123,6 +123,14 @@ _CREMA_D = r"1\d{3}_[A-Z]{3}_(?:ANG|DIS|FEA|HAP|NEU|SAD)_(?:LO|MD|HI|XX)(?:_0[12
 _RAVDESS = r"0[123]-0[12]-0[1-8]-0[12](?:-0[12]){2}-\d\d"
 # (key of ADAPTERS, name, pattern of a path that begins where the tree does): trees of which a folder inside is not enough
 _INSIDE = (("ck48", "a CK+48", _CK48), ("oulu", "an Oulu-CASIA", _OULU), ("bu4dfe", "a BU-4DFE", _BU4DFE))
+# the same of trees whose folders others have too: told only to whom that database is expected
+_PARTS = (
+    ("fer2013", "a FER2013", rf"(?:train|training|validation|publictest|privatetest|test)/(?:{_WORDS}|neutral)/[^/]+\.(?:jpe?g|png)"),
+    ("affectnet", "an AffectNet", r"(?:train|val)_set/(?:images/\d+\.(?:jpe?g|png)|annotations/\d+_(?:exp|val|aro|lnd)\.npy)"),
+    ("affectnet", "an AffectNet", rf"(?:train|val|test)/(?:[0-7]|{_WORDS}|contempt|neutral)/[^/]+\.(?:jpe?g|png)"),
+    ("rafdb", "a RAF-DB", rf"(?:train|test)/(?:[1-7]|{_WORDS}|neutral)/[^/]+\.(?:jpe?g|png)"),
+    ("rafdb", "a RAF-DB", r"Image/(?:aligned|original)/(?:train|test)_\d+(?:_aligned)?\.jpg"),
+)
 _DEEPEST = 4                          # so many folders are in the longest of these patterns
 
 _MEDIA = "|".join(suffix[1:] for suffix in (*PICTURES, *CLIPS))
