@@ -1,5 +1,6 @@
 """The command line itself, of both programs: help with examples, words that are nearly right, completion, colours, exit codes."""
 
+import configparser
 import os
 import pty
 import re
@@ -20,6 +21,9 @@ from cli import common, fer_data, fer_model, options
 from tests.doc_pages import REPOSITORY, words_of
 
 PROGRAMS = {"fer-data": fer_data.main, "fer-model": fer_model.main}
+SETUP = configparser.ConfigParser()
+SETUP.read(REPOSITORY / "setup.cfg")
+ENTRIES = dict(line.split(" = ") for line in SETUP["options.entry_points"]["console_scripts"].split("\n") if line)   # cli.start:fer_data
 
 
 def run(line):
@@ -42,7 +46,8 @@ def installed(tmp_path):
     folder = tmp_path / "bin"
     folder.mkdir()
     for program in PROGRAMS:
-        code = f"import sys; sys.argv[0] = '{program}'; from cli.{program.replace('-', '_')} import main; main()"
+        module, start = ENTRIES[program].split(":")
+        code = f"import sys; sys.argv[0] = '{program}'; from {module} import {start}; {start}()"
         (folder / program).write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c "{code}" "$@"\n')
         (folder / program).chmod(0o755)
     kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS")}
@@ -232,6 +237,25 @@ def import_numpy(parent):
     """Return whether a child of a process has begun to import what it needs."""
     pids = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
     return any("numpy" in Path(f"/proc/{pid}/maps").read_text() for pid in pids)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_ctrl_c_while_modules_load_is_one_word(program):
+    """Seen red without the try: a traceback, and the exit code -2."""
+    module, start = ENTRIES[program].split(":")
+    code = f"""
+import os, signal, sys
+from {module} import {start}
+class Loading:
+    def find_spec(self, name, *_):
+        if name == "cli.common":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Loading())
+signal.signal(signal.SIGINT, signal.default_int_handler)
+{start}()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "Interrupted.\n")
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -29,7 +29,7 @@ ORDER = (
     "fer_model.check_device",
     # fer_model: what is done with a trained run; training imports none of it
     "fer_model.probe", "fer_model.report", "fer_model.use",
-    "cli.options", "cli.limits", "cli.progress_lines", "cli.common", "cli.fer_data", "cli.fer_model",
+    "cli.options", "cli.limits", "cli.progress_lines", "cli.common", "cli.fer_data", "cli.fer_model", "cli.start",
 )
 
 
