@@ -391,7 +391,10 @@ def test_a_tree_that_takes_its_place_is_never_half_there(tmp_path, monkeypatch, 
     assert sorted(digest(out)) == ["people/S010/1.png", "synthetic.json", "truth.csv"]
 
 
-@pytest.mark.parametrize("marker", ["", "[]", "{}", '{"generator": "something else"}', "{"])
+@pytest.mark.parametrize("marker", [
+    "", "[]", "{}", '{"generator": "something else"}', "{",
+    *(json.dumps({"generator": trees._GENERATOR, "paths": odd}) for odd in (3, [["a"]])),
+])
 def test_a_real_looking_tree_without_our_marker_is_refused(tmp_path, marker):
     """Broken once by accepting any synthetic.json: nothing was raised."""
     (tmp_path / "cohn-kanade-images" / "S005").mkdir(parents=True)

@@ -213,7 +213,9 @@ def _marker_of(out: Path) -> dict:
         content = parse_object((out / MARKER).read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
-    return content if content.get("generator") == _GENERATOR else {}
+    named = content.get("paths", content.get("top_level", []))
+    whole = isinstance(named, list) and all(isinstance(one, str) for one in named)
+    return content if content.get("generator") == _GENERATOR and whole else {}
 
 
 def write_png(path: Path, picture: np.ndarray) -> None:
