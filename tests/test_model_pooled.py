@@ -247,6 +247,29 @@ def printed(what) -> str:
     return " ".join(console.file.getvalue().split())
 
 
+def test_a_table_says_what_was_seen_before_where_some_run_had_started(tmp_path):
+    """And has no such column elsewhere. Seen red: figures of both kinds in one table without a word."""
+
+    def shown(*paths):
+        console = Console(file=io.StringIO(), width=300)
+        console.print(evaluate_runs(paths))
+        return console.file.getvalue()
+
+    def started(**init):
+        return lambda content: content.update(init={"people": [], "sha256": "ab" * 32, **init})
+
+    plain = model_runs.write_method(tmp_path / "plain", method="cnn")
+    twice = started(dataset="ck48", before={"dataset": "fer2013"})
+    one = model_runs.write_method(tmp_path / "one", method="cnn", change=twice)
+    two = model_runs.write_fold(tmp_path / "two", "cnn", change=started(trained_on="[ImageNet]", file="w.pth", said="w.pth, ..."))
+    assert "seen before" not in shown(plain, plain)
+    rows = shown(plain, one, two).splitlines()
+    assert "seen before" in next(row for row in rows if "macro recall" in row)
+    assert [row.rstrip().rpartition("  ")[2] for row in rows if row.strip().startswith("cnn ")] == [
+        "nothing", "ck48, before that fer2013", "[ImageNet]",
+    ]
+
+
 def test_of_one_person_a_table_has_no_interval(tmp_path):
     """Seen red: "(100.0 to 100.0)", and a difference "(+x to +x)" with "95 % over people"."""
     alone = {"a": model_runs.predictions_of(0, 1.0, people=1), "b": model_runs.predictions_of(0, 0.4, people=1)}

@@ -114,6 +114,12 @@ def seen(**entry):
     return change
 
 
+FILE = {                              # the entry of a file of weights
+    "file": "resnet.pth", "bytes": 2_000_000, "trained_on": "ImageNet", "coverage": 1.0, "dropped": [], "adapted": [],
+    "made_new": ["classifier"], "said": "resnet.pth, trained on ImageNet",
+}
+
+
 def test_what_had_seen_more_is_in_a_table_of_its_own(two, tmp_path):
     """In all three files, with what it had seen, and of whom. Seen red, each: one table for all rows; the last column without a head; of a
     file the tensors beyond the fifth not named."""
@@ -121,10 +127,7 @@ def test_what_had_seen_more_is_in_a_table_of_its_own(two, tmp_path):
     starts = {
         "unknown": seen(dataset="fer2013"),
         "twice": seen(dataset="others", people=["jaffe/KA", *(f"others/S{n}" for n in range(5))], n_people=5, before=before),
-        "file": seen(
-            file="resnet.pth", bytes=2_000_000, trained_on="ImageNet", coverage=0.95, dropped=few, adapted=[],
-            made_new=["classifier", *few], said="resnet.pth, trained on ImageNet",
-        ),
+        "file": seen(**{**FILE, "dropped": few, "made_new": ["classifier", *few]}),
     }
     started = [runs.write_method(tmp_path / name, method="cnn", change=change) for name, change in starts.items()]
     page, content = write([*two, *started], tmp_path / "out")
@@ -735,7 +738,7 @@ def test_what_follows_is_no_change_of_a_preset():
 
 @pytest.mark.parametrize(("entry", "known"), [
     ({"dataset": "jaffe", "people": ["jaffe/KA"], "n_people": 1}, True), ({"dataset": "fer2013"}, False),
-    ({"said": "resnet.pth, trained on ImageNet"}, False),
+    (FILE, False),
     ({"dataset": "jaffe", "people": ["jaffe/KA"], "n_people": 1, "before": {"dataset": "fer2013", "n_faces": 9, "kimg": 1.0}}, False),
 ])
 def test_nobody_is_called_unseen_where_a_start_has_unknown_people(entry, known, tmp_path):

@@ -24,6 +24,7 @@ from fer_model.runs.fold_runs import Costs, FoldRun, RunGroup, costs, find_group
 from fer_model.runs.folder import RunFolder
 from fer_model.runs.methods import one_method
 from fer_model.runs.predictions import judged, together
+from fer_model.runs.pretrained import names_seen
 
 __all__ = ["RunRow", "RunTable", "evaluate_run", "evaluate_runs"]
 
@@ -57,6 +58,11 @@ class RunRow:
     def dataset(self) -> str:
         """What was trained on."""
         return self.runs[0].content["dataset"]
+
+    @property
+    def seen_before(self) -> str:
+        """What the weights had seen that the runs started from; "": they began with random weights."""
+        return " or ".join(dict.fromkeys(names_seen(run.content.get("init")) for run in self.runs))
 
     @property
     def costs(self) -> Costs:
@@ -148,7 +154,8 @@ class RunTable:
         over = " or ".join(dict.fromkeys(row.evaluation.over for row in self.rows))
         title = f"{always if same else 'Of different images'}; in brackets 95 % over {over}"
         names = ["run", *([] if same else ["images"]), "kimg", "processor\nmin", "per frame", "per sequence", "macro recall"]
-        table = plain_table(title, *names, *(["mean of folds ± sd"] if folds else []))
+        started = any(row.seen_before for row in self.rows)
+        table = plain_table(title, *names, *(["mean of folds ± sd"] if folds else []), *(["seen before"] if started else []))
         table.columns[0].overflow = "fold"
         for row in self.rows:
             found = row.evaluation
@@ -159,7 +166,8 @@ class RunTable:
             )
             means = [] if not folds else [""] if row.pooled is None else [f"{row.pooled.means['frame']}\n{row.pooled.means['sequence']}"]
             cells = (*images, f"{row.costs.kimg:g}", row.costs.processor_text, *shares, f"{found.frame_macro_recall:.1%}", *means)
-            table.add_row(escape(f"{row.results[0]['name']}\n{row.path}"), *cells)
+            seen = [escape(row.seen_before or "nothing")] if started else []
+            table.add_row(escape(f"{row.results[0]['name']}\n{row.path}"), *cells, *seen)
         if folds:
             table.caption = "Accuracies are pooled over the folds; next to them the mean of folds, per frame and below it per sequence."
             table.caption_justify = "left"

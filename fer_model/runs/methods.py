@@ -21,6 +21,7 @@ from fer_model.errors import RunError
 from fer_model.runs.differences import first_difference, idle_stages, of_method, variant_of
 from fer_model.runs.fold_runs import FoldRun, find_runs
 from fer_model.runs.predictions import together
+from fer_model.runs.pretrained import names_seen
 
 __all__ = ["NAMES", "Method", "difference", "differing_settings", "gather", "one_method"]
 
@@ -202,8 +203,8 @@ def _labels(contents: list[dict]) -> list[str]:
 
 def _seen_before(content: dict) -> list[str]:
     """Return what a method that does not begin with random weights had seen."""
-    init = content.get("init")
-    return [f"pre-trained on {init.get('dataset') or init.get('trained_on') or init.get('file')}"] if init else []
+    seen = names_seen(content.get("init"))
+    return [f"pre-trained on {seen}"] if seen else []
 
 
 def _variant(config: dict) -> list[str]:

@@ -35,7 +35,8 @@ from fer_model.stages.classifier import ClassifierStage
 from fer_model.stages.gan import GanStage
 from fer_model.stages.registry import STAGES
 
-__all__ = ["CARRIED", "NEW", "Pretrained", "command_from", "databases_seen", "names_people", "read_pretrained", "seen_before", "with_init"]
+__all__ = ["CARRIED", "NEW", "Pretrained", "command_from", "databases_seen", "names_people", "names_seen", "read_pretrained", "seen_before",
+           "with_init"]
 
 # By stage: what is carried over, what is made new.
 CARRIED = {"gan": ("encoder", "discriminator's trunk", "decoder, its columns of f(x) and noise")}
@@ -117,6 +118,14 @@ def seen_before(init: dict, whole: bool = False) -> str:
     return f"{init['dataset']}: {people_text(_n_people(init))}, {init['n_faces']} faces, {init['kimg']:g} kimg{before}"
 
 
+def names_seen(init: dict | None) -> str:
+    """Return the names of what the weights of an entry had seen, the last first: `ImageNet`, `ck48, before that fer2013`; None: "".
+
+    Of a file of weights it is what the user says, or the file's own name.
+    """
+    return ", before that ".join(str(one.get("dataset") or one.get("trained_on") or one.get("file")) for one in _starts(init))
+
+
 def names_people(init: dict) -> bool:
     """Say whether the entry of a start names everybody in its pictures; a file of weights names nobody, nor does a database without ids."""
     before = init.get("before")
@@ -189,10 +198,16 @@ def databases_seen(init: dict | None) -> Iterator[tuple[str, int]]:
 
     Of a joined database each part is yielded. What a user said of a file (--trained-on) is yielded as it is: it may be FER+. None: nothing.
     """
+    for one in _starts(init):
+        said = one.get("trained_on")
+        for dataset in [said] if said else parts_of(one.get("dataset", "")):
+            yield dataset, _n_people(one)
+
+
+def _starts(init: dict | None) -> Iterator[dict]:
+    """Yield the entry of a start, that of the start before it, and so on."""
     while init:
-        said = init.get("trained_on")
-        for dataset in [said] if said else parts_of(init.get("dataset", "")):
-            yield dataset, _n_people(init)
+        yield init
         init = init.get("before")
 
 
