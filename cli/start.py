@@ -5,30 +5,24 @@ Out: the exit code of the program; 130 if it was interrupted.
 """
 
 import sys
+from importlib import import_module
 
 __all__ = ["fer_data", "fer_model"]
 
 
 def fer_data():
     """Run fer-data."""
-    try:
-        from cli.fer_data import main
-
-        main()
-    except KeyboardInterrupt:
-        _interrupted()
+    _run("cli.fer_data")
 
 
 def fer_model():
     """Run fer-model."""
+    _run("cli.fer_model")
+
+
+def _run(program):
     try:
-        from cli.fer_model import main
-
-        main()
+        import_module(program).main()
     except KeyboardInterrupt:
-        _interrupted()
-
-
-def _interrupted():
-    print("Interrupted.", file=sys.stderr)
-    sys.exit(130)
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(130)

@@ -44,11 +44,8 @@ UNUSABLE = {
 }
 
 
-# ... or it is used, and there is something to know about it: such a row stands for no frame.
-REMARKS = {
-    "few-bits": "it uses fewer bits than its file has, and its brightness is scaled by those",
-    "damaged": "its file is damaged, and a part of it may be grey or lie elsewhere",
-}
+# ... or it is used, and there is something to know about it: such a row stands for no frame. A note says it of so many pictures.
+REMARKS = {"few-bits": "with fewer bits than the file has", "damaged": "of a damaged file"}
 
 
 @dataclass(frozen=True, slots=True)

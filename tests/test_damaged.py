@@ -5,6 +5,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 
 from fer_data.errors import ImageError
 from fer_data.pictures.complaints import complaints
-from fer_data.pictures.decode import Remark, decode
+from fer_data.pictures.decode import Remark, decode, decode_picture
 from fer_data.prepare.plan import PrepareConfig
 from fer_data.prepare.run import prepare_dataset
 from fer_model.use.shots import sources
@@ -64,6 +65,15 @@ def test_what_others_print_meanwhile_is_printed():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert (done.stdout, done.stderr) == ("['libpng error: bad']\n[]\n", "progress\n")
+
+
+def test_threads_decode_at_once_where_nobody_asks_what_decoders_say():
+    """As `audit` does with thousands of pictures. Seen red: each waited for the one before."""
+    decoding = Thread(target=decode_picture, args=(encoded(".jpg"), True, "a.jpg"), daemon=True)
+    with complaints():
+        decoding.start()
+        decoding.join(20)
+        assert not decoding.is_alive()
 
 
 def test_descriptors_are_given_back():

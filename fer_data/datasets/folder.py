@@ -162,8 +162,9 @@ def _from_pattern(pattern: str, pictures: dict[str, str], root: Path, others: di
     for spelled, path in (pictures | looked_into).items():
         match = regex.fullmatch(spelled)
         if match is None:
-            near += [path] if any_case.fullmatch(spelled) else []
-            found.skipped.append(stray(path, f"it does not fit {pattern}{_CASE if path in near[-1:] else ''}"))
+            nearly = any_case.fullmatch(spelled) is not None
+            near += [path] if nearly else []
+            found.skipped.append(stray(path, f"it does not fit {pattern}{_CASE if nearly else ''}"))
         else:
             found.entries.append({"path": path, "where": path, **exact, **match.groupdict()})
     found.rows = len(found.entries)

@@ -4,6 +4,8 @@ In:  the bytes of a PNG, JPEG, BMP, TIFF ... file: 8 or 16 bits a channel, grey,
 Out: (H, W) grey or (H, W, 3) RGB, uint8, upright (the EXIF orientation is applied).
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import cv2
@@ -37,17 +39,25 @@ def decode_picture(data: bytes, colour: bool, where: str) -> np.ndarray:
     Empty files, Git LFS pointers, AppleDouble files, web pages, truncated and absurdly large pictures are told apart.
     Grey is always the luminance of the RGB picture, so that it does not depend on the file's format; 16 bits a channel
     become 8 by their upper byte, or by the uppermost 8 bits that are used (`decode` says so); alpha is left out.
+    Any number of threads may decode at once; what decoders print of a damaged file goes where it goes.
     """
-    return decode(data, colour, where)[0]
+    return _whole(data, colour, where, lambda: nullcontext([]))[0]
 
 
 def decode(data: bytes, colour: bool, where: str) -> tuple[np.ndarray, Remark]:
-    """Return decode_picture of `data`, and what its user must know: that its brightness was scaled, that a JPEG is damaged."""
+    """Return decode_picture of `data`, and what its user must know: that its brightness was scaled, that a JPEG is damaged.
+
+    To hear that, one thread of a process decodes at a time.
+    """
+    return _whole(data, colour, where, complaints)
+
+
+def _whole(data: bytes, colour: bool, where: str, listening: Callable[[], AbstractContextManager[list[str]]]) -> tuple[np.ndarray, Remark]:
     problem = _problem(data, where)
     if problem:
         raise ImageError(f"decoding a picture: {where} {problem}")
     try:
-        with complaints() as said:
+        with listening() as said:
             picture, scaled = _decoded(data)
     except cv2.error as error:
         raise ImageError(f"decoding a picture: {where} is not a picture that OpenCV reads ({error.err})") from error

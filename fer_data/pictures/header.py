@@ -134,10 +134,7 @@ def is_raw(data: bytes) -> bool:
     """Say whether a TIFF is a camera's raw file: its first picture is a thumbnail, and no decoder says so."""
     if data[:4] not in (b"II*\0", b"MM\0*"):
         return False
-    try:
-        tags = _tags(data)
-    except (struct.error, IndexError):
-        return False
+    tags = _tags(data)
     return _DNG in tags or (_SUB_DIRECTORIES in tags and tags.get(_SUBFILE, 0) & 1 == 1)
 
 

@@ -195,13 +195,14 @@ def _refuse_shared(names: list[str]) -> None:
 
 def _refuse_same_faces(rows: pd.DataFrame) -> None:
     """Raise DatasetError if a face of one database is, pixel by pixel, one of another: a copy under another name, or a picture in both."""
-    databases = rows.groupby("face_sha256")["dataset"].agg(lambda names: sorted(set(names)))
-    if len(shared := databases[databases.str.len() > 1]):
-        first = rows[rows["face_sha256"] == shared.index[0]].drop_duplicates("dataset")["image_id"].tolist()
+    of_each = rows.drop_duplicates(["face_sha256", "dataset"])
+    shared = of_each[of_each["face_sha256"].duplicated(keep=False)].sort_values(["face_sha256", "dataset"])
+    if len(shared):
+        one, other = shared.iloc[0], shared.iloc[1]
+        faces = counted(shared["face_sha256"].nunique(), "face")
         raise DatasetError(
-            f"{_DOING}: {' and '.join(shared.iloc[0])} have {counted(len(shared), 'face')} in common, the same pixel by pixel, such as"
-            f" {first[0]} and {first[1]}: they would be there twice, in training and in test; leave one of the databases, or these"
-            " pictures, out"
+            f"{_DOING}: {one['dataset']} and {other['dataset']} have {faces} in common, the same pixel by pixel, such as {one['image_id']} and"
+            f" {other['image_id']}: they would be there twice, in training and in test; leave one of the databases, or these pictures, out"
         )
 
 

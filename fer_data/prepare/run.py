@@ -37,7 +37,7 @@ from fer_data.prepare.cluster import cluster
 from fer_data.prepare.plan import Plan, PrepareConfig, make_plan, name_of
 from fer_data.prepare.sequence import PIPELINE_VERSION, SCALING_VERSION, Result, Task, hash_rows, hash_source, place_of, process
 from fer_data.prepare.shelf import Selected
-from fer_data.records import NOT_SELECTED, SPLITS, UNUSABLE, Frame, Skip, absent_of, absent_text
+from fer_data.records import NOT_SELECTED, REMARKS, SPLITS, UNUSABLE, Frame, Skip, absent_of, absent_text
 from fer_data.store import cache, manifest, shards
 from fer_data.store.folder import check_out, only_writer, remove_surplus
 from fer_data.text import counted
@@ -45,7 +45,6 @@ from fer_data.text import counted
 __all__ = ["Summary", "Work", "counted_in", "find_jumps", "prepare_dataset"]
 
 JUMP = 6.0                            # a face that moved more than this multiple of the median motion per frame is flagged
-_REMARKED = {"few-bits": "with fewer bits than the file has", "damaged": "of a damaged file"}              # of records.REMARKS
 _MANY = 0.1                           # so large a share of pictures without a face is many
 _IN_FLIGHT = 8                        # sequences ahead for each worker: memory stays flat, and while a shard is written none is idle
 
@@ -413,7 +412,7 @@ def counted_in(summary: Summary) -> dict:
 def _remarks(skipped: list[Skip]) -> list[str]:
     """Return a sentence for each kind of remark: how many pictures it is about, and the first."""
     notes = []
-    for reason, said in _REMARKED.items():
+    for reason, said in REMARKS.items():
         about = [skip for skip in skipped if skip.reason == reason]
         if about:
             notes.append(f"{counted(len(about), 'picture')} {said}, such as {about[0].source}: {about[0].detail}")

@@ -273,8 +273,8 @@ def _against(first: RunRow, row: RunRow) -> tuple[Against | None, tuple[str, ...
     mine, theirs = ([frame for fold, frame in zip(one.folds, one.frames, strict=True) if fold in both] for one in (first, row))
     found = _difference(mine, theirs, (both, both))
     if found is not None:                                                # every network saw the same images
-        each = [float((rows["first"] - rows["second"]).mean()) for rows in map(shared_rows, zip(theirs), zip(mine))]
-        found = replace(found, over_networks=over_runs(each))
+        shared = [shared_rows([one], [other]) for one, other in zip(theirs, mine, strict=True)]
+        found = replace(found, over_networks=over_runs([float((rows["first"] - rows["second"]).mean()) for rows in shared]))
     return found, ()
 
 
