@@ -288,7 +288,8 @@ def configure(
             raise ConfigError(f"configuration: {unknown('method', str(method), methods)}")
     config = _built(values | {"preset": name} | ({"fold": None} if values["method"] == "pretrain" or not held_out else {}))
     changed = {key for key in values if values[key] != start[key]}
-    _refuse_idle(config, [key for key in (*read[1], *named) if key in changed], undecided)
+    asked = [key for key in (*read[1], *named) if key in changed or (key in named and key in _CHOOSE)]
+    _refuse_idle(config, asked, undecided)
     return config
 
 
@@ -325,6 +326,8 @@ _IDLE_OF_NETWORK = {
     **dict.fromkeys(("iacnn", "cnn"), ("representation", "residual", *_OF_CODES, *_OF_D)),
     **dict.fromkeys(("timm", "own"), ("representation", "residual", "width", "init_std", *_OF_CODES, *_OF_D)),
 }
+# Settings that choose a network: whoever gives one as an option wants that one, though it be the preset's. `--set` has any printed value.
+_CHOOSE = ("timm.arch", "head.variant")
 # Settings that others switch off: which, and at what values; all of them have to.
 _SWITCHES = {
     "fold_seed": {"fold_rule": ("manifest", OFFICIAL)},

@@ -151,6 +151,8 @@ def training(
         evaluation = None
         with distributed.first_one_first():
             if tests and distributed.is_first():
+                shards = prepared.settings["shards"]                     # looked at again: training took long
+                refuse_damaged(prepared.path, {name: shards[name] for name in sorted(set(fold.test["shard"]))})
                 found = last.predict(reader.test()).numpy()              # (n, K)
                 write_predictions(folder.predictions, predictions_frame(fold.test, found, fold.classes))
             if tests:

@@ -151,6 +151,8 @@ def test_a_new_budget_takes_the_place_of_the_old_one(tmp_path):
     (["network.channels=3"], {}, "--set network.channels=3: network.channels is decided by the prepared faces (fer-data prepare --colour)"),
     (["cnn.lr=1"], {}, "configuration: cnn.lr has no effect on method degan, which trains gan and head"),
     (["judges.kimg=1"], {"method": "cnn"}, "configuration: judges.kimg has no effect on method cnn, which trains cnn"),
+    ([], {"method": "cnn", "timm.arch": "resnet18"}, "configuration: timm.arch has no effect on method cnn, which trains cnn"),
+    ([], {"method": "degan", "timm.arch": "resnet18"}, "configuration: timm.arch has no effect on method degan, which trains gan and head"),
     ([], {"method": "cnn", "head.variant": "taps"}, "configuration: head.variant has no effect on method cnn, which trains cnn"),
     ([], {"method": "derl", "gan.kimg": 4.0}, "configuration: gan.kimg has no effect on method derl, which trains neutral and head"),
     ([], {"cnn.kimg": 4.0}, "configuration: cnn.kimg has no effect on method degan, which trains gan and head"),

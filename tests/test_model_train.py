@@ -18,14 +18,15 @@ import pytest
 import torch
 from filelock import FileLock
 from rich.console import Console
+from safetensors.torch import load_file, save_file
 
 import fer_model.plan as library
-from fer_data.errors import FerError
+from fer_data.errors import FerError, ShardError
 from fer_data.store import manifest
 from fer_model.config import from_json, preset
 from fer_model.data.fold import read_prepared
 from fer_model.engine.devices import resolve_precision
-from fer_model.errors import ConfigError, FoldError, RunError
+from fer_model.errors import CheckpointError, ConfigError, FoldError, RunError
 from fer_model.job import Job, settled
 from fer_model.plan import plan
 from fer_model.runs.folder import RunFolder
@@ -77,6 +78,36 @@ def test_faces_that_changed_since_they_were_written_are_not_trained_on(tiny_prep
     said = call("train", "--data", data, "--run", tmp_path / "r", "--fold", 0, "--preset", "smoke", "--method", "cnn", code=1)
     assert f"{shard} has changed since it was written; the `prepare` command that wrote it makes it again" in said
     assert not (tmp_path / "r").exists()
+
+
+def test_weights_that_are_not_finite_are_not_used(run, tmp_path):
+    """Seen red: `predict` said "anger nan%" with exit code 0, `probe` was a traceback, and `export` wrote the file."""
+    copy = shutil.copytree(run, tmp_path / "r")
+    tensors = load_file(copy / "head.safetensors")
+    name = next(name for name, tensor in tensors.items() if tensor.is_floating_point())
+    save_file({**tensors, name: tensors[name] * torch.nan}, copy / "head.safetensors")
+    with pytest.raises(CheckpointError, match=rf"head\.safetensors has numbers in {name} that are not finite, its training failed; train"):
+        load_run(copy, "cpu")
+
+
+def test_faces_that_changed_while_it_trained_are_not_tested_on(tiny_prepared, tmp_path):
+    """Prepared again in another terminal. Seen red: its figures were of whatever was in the folder by then. The weights stay, and the same
+    command goes on when the faces are back."""
+    data = shutil.copytree(tiny_prepared, tmp_path / "prepared")
+    before = {path: path.read_bytes() for path in (data / "shards").glob("*.h5")}
+    job = Job(data, tmp_path / "r", replace(preset("smoke", method="cnn"), fold=0))
+
+    def spoil(*_):
+        for path, content in before.items():
+            path.unlink()                                                # a new file, as `prepare` writes it
+            path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+    with pytest.raises(ShardError, match="has changed since it was written"):
+        train(job, "cpu", say=lambda line: spoil() if "cnn" in line else None)
+    assert (tmp_path / "r/cnn.safetensors").is_file() and not (tmp_path / "r/predictions.csv").exists()
+    for path, content in before.items():
+        path.write_bytes(content)
+    assert train(job, "cpu", say=lambda _: None).evaluation.n_images == 12
 
 
 def test_a_complete_run_is_left_alone(run, tiny_prepared):

@@ -201,8 +201,9 @@ def _refuse_same_faces(rows: pd.DataFrame) -> None:
         one, other = shared.iloc[0], shared.iloc[1]
         faces = counted(shared["face_sha256"].nunique(), "face")
         raise DatasetError(
-            f"{_DOING}: {one['dataset']} and {other['dataset']} have {faces} in common, the same pixel by pixel, such as {one['image_id']} and"
-            f" {other['image_id']}: they would be there twice, in training and in test; leave one of the databases, or these pictures, out"
+            f"{_DOING}: {one['dataset']} and {other['dataset']} have {faces} in common, the same pixel by pixel, such as"
+            f" {one['image_id']} and {other['image_id']}: they would be there twice, in training and in test; leave one of the"
+            " databases, or these pictures, out"
         )
 
 

@@ -15,7 +15,7 @@ from fer_model.config import TrainConfig
 from fer_model.data.fold import Fold, read_prepared
 from fer_model.engine import checkpoint
 from fer_model.engine.devices import use_device
-from fer_model.errors import RunError
+from fer_model.errors import CheckpointError, RunError
 from fer_model.networks import Generator
 from fer_model.runs.folder import RunFolder, other_folds
 from fer_model.stages.classifier import probabilities
@@ -115,8 +115,10 @@ def load_networks(
 ) -> dict[str, nn.Module]:
     """Return the networks that a stage leaves, by name, with the weights of a file, in evaluation mode, without gradients.
 
-    Raises CheckpointError if the weights of one are not in `tensors`, which come from `path`.
+    Raises CheckpointError if the weights of one are not in `tensors`, which come from `path`, or are not numbers.
     """
+    if odd := next((name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()), None):
+        raise CheckpointError(f"loading weights: {path} has numbers in {odd} that are not finite, its training failed; train it again")
     networks = STAGES[stage].fresh(config, n_classes, n_identities, device)
     for name, network in networks.items():
         checkpoint.load_module(name, network, tensors, path)
