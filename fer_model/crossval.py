@@ -22,7 +22,7 @@ from fer_data.store.manifest import read_settings
 from fer_data.text import listed
 from fer_model.data.fold import Prepared, read_prepared
 from fer_model.engine import distributed
-from fer_model.engine.devices import resolve_device
+from fer_model.engine.devices import resolve_device, with_threads
 from fer_model.errors import ConfigError, FoldError, RunError
 from fer_model.evaluate.run_table import RunTable, evaluate_runs
 from fer_model.job import Job, name_of, precision_of, unless_before
@@ -84,26 +84,30 @@ def crossval(
     several runs at once under torchrun, whose processes would each start them.
     """
     prepared, tasks, left = _tasks_left(job, folds, repeats, devices)
-    failed = train_tasks(left, jobs, devices, say, prepared)
+    failed = train_tasks(left, jobs, devices, say, prepared, len(tasks))
     found = evaluate_runs([job.run]) if any(RunFolder(task.job.run).result.is_file() for task in tasks) else None
     return CrossValidated(job.run, len(tasks) - len(left), failed, found)
 
 
 def train_tasks(
-    tasks: Sequence[Task], jobs: int, devices: Sequence[str], say: Callable[[str], None], prepared: Prepared
+    tasks: Sequence[Task], jobs: int, devices: Sequence[str], say: Callable[[str], None], prepared: Prepared, n_runs: int
 ) -> tuple[tuple[Path, str], ...]:
     """Train runs on the same data, one after another or several at once; return those that are not complete then, and why.
 
+    `n_runs`: how many there are, complete ones too; they settle the threads of each, so that a resumed command rounds as if never stopped.
     Raises ConfigError for several at once under torchrun, whose processes would each start them.
     """
     if jobs > 1 and distributed.by_torchrun():
         raise ConfigError(f"training several runs under torchrun: all of its processes train one run, so {jobs} jobs are too many; use 1")
     places = places_of(devices, jobs, len(tasks))
     wheres = {resolve_device(name) for name in places}
-    if len(places) > 1 and not (len(wheres) == 1 and next(iter(wheres)).type == "cuda"):
-        reasons = train_in_children(tasks, places, max(1, torch.get_num_threads() // len(places)), say)
+    threads = max(1, torch.get_num_threads() // max(1, min(jobs, n_runs)))
+    on_one_gpu = len(wheres) == 1 and next(iter(wheres)).type == "cuda"
+    if len(places) > 1 and not on_one_gpu:
+        reasons = train_in_children(tasks, places, threads, say)
     else:
-        reasons = train_in_turns(tasks, devices[0], _turns(tasks, len(places), say), say, prepared)
+        with with_threads(None if on_one_gpu else threads):
+            reasons = train_in_turns(tasks, devices[0], _turns(tasks, len(places), say), say, prepared)
     return tuple((task.job.run, why) for task, why in zip(tasks, reasons, strict=True) if why)
 
 

@@ -102,7 +102,7 @@ def plan(job: Job, device: str = "auto", prepared: Prepared | None = None, resum
     taken = None if job.gan is None else read_gan(job.gan, config, fold)
     start = start_of(job, config, fold)                                  # what cannot be started from is refused
     if resume and folder.config.is_file():                               # ... and a folder that holds another run
-        folder.open(config, fold, prepared, start and start.entry(), "--no-resume")
+        folder.open(config, fold, prepared, start and start.entry(), where, "--no-resume")
     reader = FoldReader(job.data, fold, where, lambda: False)
     neutral = reader.neutral() if "neutral" in config.stages else None
     stages, inputs = [], StageInputs(config, fold, reader.train(), where, reader.validation(), neutral)

@@ -154,7 +154,7 @@ def shortcut(
     """
     prepared, tasks, left = _tasks(given, devices)
     numbered = [replace(task, name=f"{i} of {len(left)}: {task.name}") for i, task in enumerate(left, 1)]
-    failed = train_tasks(numbered, jobs, devices, say, prepared)
+    failed = train_tasks(numbered, jobs, devices, say, prepared, len(tasks))
     found = show(given.path) if len(failed) < len(tasks) else None
     return ShortcutFound(given.path, len(tasks) - len(left), failed, found)
 

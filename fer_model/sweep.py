@@ -330,7 +330,8 @@ def sweep(
     prepared, tasks, left = _tasks(asked, devices)
     failed = ()
     for takes in (False, True):       # who takes stage 1 from another waits until that one is complete
-        failed += train_tasks([task for task in left if (task.job.gan is not None) == takes], jobs, devices, say, prepared)
+        n_runs = sum((task.job.gan is not None) == takes for _, _, task in tasks)
+        failed += train_tasks([task for task in left if (task.job.gan is not None) == takes], jobs, devices, say, prepared, n_runs)
     found = Swept(asked.path, len(tasks) - len(left), failed, tuple(_figures(asked, point, tasks) for point in asked.points))
     make_folder(asked.path)
     write_json_atomically(asked.path / "sweep.json", found.to_json())

@@ -16,10 +16,11 @@ import torch
 from fer_data.files import write_json_atomically
 from fer_data.people import UNKNOWN, people_text
 from fer_data.store.shards import refuse_damaged
+from fer_data.text import counted
 from fer_model.config import CELL_RULES, OFFICIAL, TrainConfig, steps_of, told_budget
 from fer_model.data.fold import Fold, FoldReader, Prepared, people_in, read_prepared
 from fer_model.engine import checkpoint, distributed, norm_elu
-from fer_model.engine.devices import use_device
+from fer_model.engine.devices import use_device, with_threads
 from fer_model.engine.journal import Journal
 from fer_model.engine.loop import Hook, run_stage
 from fer_model.engine.stage import Stage
@@ -137,11 +138,11 @@ def training(
     refuse_uneven(config, {*done, *(taken.weights if taken else ())}, distributed.size())
     start = start_of(job, config, fold)
     inputs = replace(inputs, begun_with=start.begun_with if isinstance(start, GivenWeights) else None)
-    with locked(run):
+    with locked(run), with_threads(folder.threads() if resume and where.type == "cpu" else None):
         if distributed.is_first() and not resume:
             folder.clear()
         with distributed.first_one_first():
-            config = folder.open(config, fold, prepared, start and start.entry(), anew or f"remove {run}")
+            config = folder.open(config, fold, prepared, start and start.entry(), where, anew or f"remove {run}")
         if folder.result.is_file():
             return Outcome(run, evaluate_run(run) if tests else None, was_complete=True)
         distributed.wait()
@@ -176,14 +177,14 @@ def refuse_other_run(job: Job, prepared: Prepared, device: torch.device, whole: 
     folder.refuse_other_data(prepared, f"remove {whole}")                # all of its runs are on the same data; these may have other folds
     fold = prepared.fold_of(job.config)
     said = None if job.weights is None else {"trained_on": job.trained_on}
-    folder.open(settled(job, prepared, fold, device), fold, prepared, said, f"remove {job.run.parent}")
+    folder.open(settled(job, prepared, fold, device), fold, prepared, said, device, f"remove {job.run.parent}")
     return folder.result.is_file()
 
 
 def _announce(config: TrainConfig, changed: dict, fold: Fold, device: torch.device, journal: Journal) -> None:
     entry = {
         "event": "start", "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "device": str(device), "torch": torch.__version__,
-        "threads": torch.get_num_threads(), "code_version": code_version(), "config": asdict(config),
+        "threads": torch.get_num_threads(), "processes": distributed.size(), "code_version": code_version(), "config": asdict(config),
     }
     kimg = " + ".join(told_budget(getattr(config, name)) for name in config.stages)
     shuffled = f" (folds shuffled, seed {config.fold_seed})" if config.fold_rule == "shuffled" else ""
@@ -193,11 +194,13 @@ def _announce(config: TrainConfig, changed: dict, fold: Fold, device: torch.devi
         where = f"draw {fold.number} of {fold.dataset} ({config.fold_rule}, seed {config.fold_seed})"
     if config.fold_rule == OFFICIAL:
         where = f"the official split of {fold.dataset}"
+    each = f" in each of {distributed.size()} processes" if distributed.size() > 1 else ""
+    shared = f" ({counted(torch.get_num_threads(), 'thread')}{each})" if device.type == "cpu" else each
     known = f"of {people_text(len(fold.identities))}" if fold.identities else f"({UNKNOWN})"
     tested = "nobody held out" if fold.number is None else f"tested on {len(fold.test)}" if config.tested else "the test fold stays closed"
     sentence = (
         f"{config.name} on {where}: {len(fold.train)} faces {known},{_aside(fold)} {tested};"
-        f" preset {config.preset}, {kimg} kimg, {device}, {config.precision}"
+        f" preset {config.preset}, {kimg} kimg, {device}{shared}, {config.precision}"
     )
     journal.write(entry, sentence)
     ours = any(STAGES[name].build is not build_itself for name in config.stages)

@@ -108,6 +108,21 @@ def test_a_run_that_was_stopped_ends_in_the_same_bits(undisturbed, tiny_prepared
     assert not list((run / "checkpoints").iterdir()), "a complete run keeps its weights, not its checkpoints"
 
 
+def test_a_run_goes_on_with_the_threads_that_it_was_started_with(tiny_prepared, tmp_path):
+    """More threads round otherwise. Seen red: the threads of the second call; other bits."""
+    config, said = replace(preset("smoke", method="cnn", fold=1), cnn=replace(SMOKE.cnn, batch=32)), []
+    with devices.with_threads(1):
+        train(Job(tiny_prepared, tmp_path / "whole", config), "cpu", say=quiet)
+        with pytest.raises(Stop):
+            train(Job(tiny_prepared, tmp_path / "run", config), "cpu", say=quiet, hook=stop_at("cnn", 2), save_every_s=0)
+    with devices.with_threads(3):
+        train(Job(tiny_prepared, tmp_path / "run", config), "cpu", say=said.append)
+        assert torch.get_num_threads() == 3
+    whole, resumed = (checkpoint.read_tensors(tmp_path / name / "cnn.safetensors") for name in ("whole", "run"))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert "cpu (1 thread), fp32" in said[0]
+
+
 def test_what_an_interruption_costs_is_said(undisturbed, tiny_prepared, tmp_path):
     """What came after the last save is computed again, to the same bits. Seen red: `run the same command again to resume`, and no more."""
     run, said = tmp_path / "run", []

@@ -208,6 +208,15 @@ def test_labels_name_as_few_settings_as_tell_methods_apart(tmp_path):
     assert labels_of(tmp_path, *grid) == [f"DE-GAN, code_scale {scale}, lr {lr}" for scale, lr in cells]
 
 
+def test_folds_of_several_processes_on_cpus_are_another_method(tmp_path):
+    """Seen red: pooled with those of one, as folds of one method."""
+    parts = [lambda content, n=n: content.update(bn_parts=n) for n in (1, 2)]
+    paths = [runs.write_fold(tmp_path / str(fold), "cnn", fold, change=change) for fold, change in enumerate(parts)]
+    assert [method.label for method in gather([*paths, runs.write_fold(tmp_path / "old", "cnn", 2)])] == [
+        "CNN (baseline)", "CNN (baseline), BN in 2 processes",
+    ]
+
+
 def test_a_setting_that_two_stages_have_is_named_with_its_stage(tmp_path):
     """Seen red: `lr` alone, twice."""
     settings = [{"gan__lr": lr, "head__lr": other} for lr, other in ((0.1, 0.1), (0.2, 0.1), (0.2, 0.2))]

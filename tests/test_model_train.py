@@ -270,7 +270,7 @@ def test_a_dry_run_refuses_a_folder_that_training_refuses(tiny_prepared, tmp_pat
     (tmp_path / "r").mkdir()
     job, prepared = Job(tiny_prepared, tmp_path / "r", config), read_prepared(tiny_prepared)
     fold = prepared.fold_of(config)
-    RunFolder(job.run).open(settled(job, prepared, fold, torch.device("cpu")), fold, prepared, None, "")
+    RunFolder(job.run).open(settled(job, prepared, fold, torch.device("cpu")), fold, prepared, None, torch.device("cpu"), "")
     for name, changed, message in (
         ("folds", config, "starting a run: .*folds"), ("r", replace(config, seed=3), "seed was 0 .* choose another --run, or --no-resume"),
     ):

@@ -16,7 +16,7 @@ from fer_model.crossval import tasks_of, train_tasks
 from fer_model.data.fold import read_prepared
 from fer_model.engine import checkpoint
 from fer_model.engine.capture import CudaGraphs
-from fer_model.engine.devices import queue_at
+from fer_model.engine.devices import queue_at, with_threads
 from fer_model.job import Job
 from fer_model.workers import Task, train_here, train_in_turns
 from tests.graph_emulator import Emulator
@@ -129,8 +129,21 @@ def test_runs_take_turns_on_one_gpu_if_their_steps_are_small(tiny_prepared, tmp_
     monkeypatch.setattr(library, "train_in_children", lambda tasks, *_: given.append(None) or [""] * len(tasks))
     job, prepared, said = Job(tiny_prepared, tmp_path, preset(size)), read_prepared(tiny_prepared), []
     tasks = tasks_of(job, prepared, ()) * 7
-    assert train_tasks(tasks, jobs, devices, said.append, prepared) == () and given == [expected]
+    assert train_tasks(tasks, jobs, devices, said.append, prepared, len(tasks)) == () and given == [expected]
     assert len(said) == (expected is not None and jobs > 1)
+
+
+@pytest.mark.parametrize(("jobs", "n_left", "expected"), [(1, 3, 6), (2, 3, 3), (2, 1, 3), (3, 1, 2), (9, 2, 2)])
+def test_the_runs_that_are_left_have_as_many_threads_as_all_had(tiny_prepared, tmp_path, monkeypatch, jobs, n_left, expected):
+    """Three runs, six threads. Seen red: shared by those that were left, and all of them for the last one, which rounds otherwise."""
+    given = []
+    monkeypatch.setattr(library, "train_in_turns", lambda tasks, *_: given.append(torch.get_num_threads()) or [""] * len(tasks))
+    monkeypatch.setattr(library, "train_in_children", lambda tasks, _, threads, say: given.append(threads) or [""] * len(tasks))
+    prepared, before = read_prepared(tiny_prepared), torch.get_num_threads()
+    tasks = tasks_of(Job(tiny_prepared, tmp_path, preset("smoke")), prepared, ())
+    with with_threads(6):
+        train_tasks(tasks[-n_left:], jobs, ("cpu",), lambda _: None, prepared, len(tasks))
+    assert given == [expected] and torch.get_num_threads() == before
 
 
 DEFAULT = "the default queue"

@@ -10,10 +10,12 @@ import torch
 from torch import nn
 
 from fer_model.config import preset
+from fer_model.data.fold import read_prepared
 from fer_model.engine import checkpoint, distributed
 from fer_model.errors import ConfigError, RunError
 from fer_model.job import Job
 from fer_model.networks import Discriminator, Norm2d, build
+from fer_model.runs.folder import RunFolder
 from fer_model.stages.any_network import build_itself
 from fer_model.workers import Task, train_here
 from tests.commands import call
@@ -112,6 +114,25 @@ def test_two_processes_draw_the_samples_of_one_and_agree_on_its_gradients(tiny_p
             torch.testing.assert_close(ranks[0][name], expected, rtol=1e-3, atol=1e-6 + 1e-4 * expected.abs().max().item())
 
 
+@pytest.mark.parametrize("then", [1, 2])
+def test_a_run_on_cpus_is_resumed_in_as_many_processes(tiny_prepared, tmp_path, monkeypatch, then):
+    """There each normalises a part of a batch: another training. Seen red: it went on, and nothing said so."""
+    config, prepared = preset("smoke", method="cnn"), read_prepared(tiny_prepared)
+
+    def opened(name, processes, device):
+        (tmp_path / name).mkdir(exist_ok=True)
+        monkeypatch.setenv("RANK", "0")
+        monkeypatch.setenv("WORLD_SIZE", str(processes))
+        RunFolder(tmp_path / name).open(config, prepared.fold(0), prepared, None, torch.device(device), "--no-resume")
+        return RunFolder(tmp_path / name).read_content()["bn_parts"]
+
+    assert opened("run", then, "cpu") == then
+    way = "use torchrun --nproc-per-node 2" if then == 2 else "start it without torchrun"
+    with pytest.raises(ConfigError, match=f"started in {then} process.*; {way}, choose"):
+        opened("run", 3 - then, "cpu")
+    assert opened("elsewhere", 2, "meta") == 1, "BN over all processes"
+
+
 @pytest.mark.slow
 def test_torchrun_trains_a_run_like_any_other(tiny_prepared, tmp_path):
     """The command in two processes: one run folder, one voice. Seen red: both processes print."""
@@ -119,7 +140,8 @@ def test_torchrun_trains_a_run_like_any_other(tiny_prepared, tmp_path):
     words += ["--set", "network.image_size=16"]
     out = torchrun("-m", "--", "cli.fer_model", *words)
     assert out.count(": complete") == 1 and (tmp_path / "run" / "result.json").is_file()
-    assert call(*words).count("nothing was left to do") == 1
+    said = call(*words, code=1)
+    assert "it was started in 2 processes and is in 1 now" in said and "torchrun --nproc-per-node 2" in said
 
 
 def test_a_run_that_fails_in_one_of_several_processes_ends_the_command(tmp_path, tiny_prepared, monkeypatch):

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from cli.fer_data import main
@@ -371,7 +372,7 @@ def test_a_synthetic_tree_goes_through_everything(dataset, clips, unreadable, dr
     prepared = read_prepared(tmp_path / "out")
     (tmp_path / "run").mkdir()
     config = preset("smoke", method="cnn")
-    RunFolder(tmp_path / "run").open(config, prepared.everybody(config), prepared, None, "")
+    RunFolder(tmp_path / "run").open(config, prepared.everybody(config), prepared, None, torch.device("cpu"), "")
     content = json.loads((tmp_path / "run" / "config.json").read_bytes())
     assert content.get("human") == settings.get("human")
 

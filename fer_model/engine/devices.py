@@ -9,14 +9,15 @@ is switched off here and nowhere else. Who wants fewer bits names bf16.
 
 import ctypes
 import functools
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
 from fer_data.text import either
 from fer_model.errors import DeviceError
 
-__all__ = ["autocast", "own_queue", "queue_at", "resolve_device", "resolve_precision", "use_device", "wait_for"]
+__all__ = ["autocast", "own_queue", "queue_at", "resolve_device", "resolve_precision", "use_device", "wait_for", "with_threads"]
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3      # malloc.h
 LARGE = 32 << 20                      # bytes of a block that is given back at once
@@ -82,6 +83,17 @@ def resolve_precision(name: str, device: torch.device) -> str:
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     fast = capabilities.get("amx_bf16") or (capabilities.get("avx512_bf16") and str(capabilities.get("cpu_name")).startswith("AMD"))
     return "bf16" if fast else "fp32"
+
+
+@contextmanager
+def with_threads(number: int | None) -> Iterator[None]:
+    """Have PyTorch compute with as many threads on the CPU in the block; None: with as many as it has. Another number rounds otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def wait_for(device: torch.device) -> None:

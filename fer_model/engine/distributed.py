@@ -23,7 +23,10 @@ from torch import Tensor, nn
 from fer_data.text import either
 from fer_model.errors import ConfigError
 
-__all__ = ["average_", "by_torchrun", "first_one_first", "is_first", "join", "local_device", "part", "rank", "same_norms", "size", "wait"]
+__all__ = [
+    "asked_size", "average_", "by_torchrun", "first_one_first", "is_first", "join", "local_device", "part", "rank", "same_norms", "size",
+    "wait",
+]
 
 PATIENCE = timedelta(days=1)          # others wait while the first one predicts and evaluates; torchrun notices who has died
 PLAIN_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -33,6 +36,11 @@ TORCHRUN_SETS = ("LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")      
 def size() -> int:
     """Return the number of processes that train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def asked_size() -> int:
+    """Return how many processes torchrun started, whether they have joined or not; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", 1)) if by_torchrun() else 1
 
 
 def rank() -> int:

@@ -6,8 +6,8 @@ Out: Paired: difference of the accuracies on what both predicted, with a 95 % in
      that of two methods, seed against the same seed.
 
 A paired test is far sharper than two intervals side by side: images that are hard for both say nothing about which is
-better, and people, not images, are resampled, because the frames of a person are right or wrong together. What no interval
-here holds is the noise of training: that is what seeds are for.
+better, and people, not images, are resampled, because the frames of a person are right or wrong together. No interval
+over people holds the noise of training; where several networks of each method see the same people, pooled.over_runs has one that does.
 """
 
 from collections.abc import Sequence

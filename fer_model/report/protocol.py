@@ -488,6 +488,7 @@ def _number(value: float) -> str:
 def _device(line: dict) -> str:
     threads = line.get("threads") if str(line.get("device")) == "cpu" else None
     text = f", {counted(threads, 'thread')}" if threads else ""
+    text += f" in each of {line['processes']} processes" if line.get("processes", 1) > 1 else ""
     return f"{line.get('device')}{text}, torch {line.get('torch')}"
 
 

@@ -31,6 +31,7 @@ from pathlib import Path
 
 import filelock
 import pandas as pd
+import torch
 
 import fer_data
 from fer_data.errors import BusyError
@@ -45,7 +46,7 @@ from fer_data.files import (
     write_json_atomically,
 )
 from fer_data.store.own_files import CONFIG, EXPORTS, RUN_FILES, RUN_LOCK, WEIGHTS
-from fer_data.text import natural_key
+from fer_data.text import counted, natural_key
 from fer_model.config import TrainConfig, from_json
 from fer_model.data.fold import Fold, Prepared, people_in
 from fer_model.engine import checkpoint, distributed
@@ -87,6 +88,13 @@ def other_folds(content: dict, n_folds: int) -> str:
     if n_folds == then:
         return ""
     return f" (it has {n_folds} folds, and had {then}: the same `fer-data prepare` with --folds {then} brings them back, in seconds)"
+
+
+def _computing(device: torch.device) -> dict[str, int | None]:
+    """Return what the weights depend on besides settings and data: how sums over threads are rounded, and over how much of a batch BN takes
+    its mean, which is all of it but for several processes on CPUs."""
+    on_cpu = device.type == "cpu"
+    return {"threads": torch.get_num_threads() if on_cpu else None, "bn_parts": distributed.asked_size() if on_cpu else 1}
 
 
 def _is_prepared(path: Path) -> bool:
@@ -165,6 +173,10 @@ class RunFolder:
             return os.path.normpath(self.path / from_run)
         return named
 
+    def threads(self) -> int | None:
+        """Return with how many threads the run was started on a CPU; None: not started, or not on one. Raises what read_content does."""
+        return self.read_content().get("threads") if self.config.is_file() else None
+
     def read_config(self) -> tuple[TrainConfig, dict]:
         """Return the configuration that the run was started with, and all of config.json.
 
@@ -214,12 +226,14 @@ class RunFolder:
         folds = other_folds(content, prepared.settings["config"]["folds"])
         raise ConfigError(f"resuming {self.path}: {what} the run was started{folds}; choose another --run, or {anew} to start again")
 
-    def open(self, config: TrainConfig, fold: Fold, prepared: Prepared, init: dict | None, anew: str) -> TrainConfig:
+    def open(
+        self, config: TrainConfig, fold: Fold, prepared: Prepared, init: dict | None, device: torch.device, anew: str
+    ) -> TrainConfig:
         """Start the run, or find that it is the one that was started; return its configuration.
 
         `init` says what stage 1 starts from, if not from random weights; `anew` as in refuse_other_data.
-        Raises ConfigError if the folder holds a run on other data, of another configuration, or whose weights to start from were said to be
-        trained on something else, naming the first field that differs.
+        Raises ConfigError if the folder holds a run on other data, of another configuration, whose weights to start from were said to be
+        trained on something else, naming the first field that differs, or of another number of processes.
         """
         if not self.config.is_file():
             content = {
@@ -231,7 +245,7 @@ class RunFolder:
                 "classes": fold.classes, "identities": fold.identities,
                 "n_train": len(fold.train), "n_test": len(fold.test), "n_folds": fold.n_folds,
                 "n_validation": len(fold.validation), "validation_people": people_in(fold.validation),
-                "init": init, **({"human": prepared.settings["human"]} if "human" in prepared.settings else {}),
+                "init": init, **_computing(device), **({"human": prepared.settings["human"]} if "human" in prepared.settings else {}),
             }
             write_json_atomically(self.config, content)
             return config
@@ -244,6 +258,12 @@ class RunFolder:
             raise ConfigError(
                 f"resuming {self.path}: {name} was {was!r} when the run was started and is {now!r} now;"
                 f" choose another --run, or {anew} to start again"
+            )
+        if (then := content.get("bn_parts", 1)) != (now := _computing(device)["bn_parts"]):
+            way = f"use torchrun --nproc-per-node {then}" if then > 1 else "start it without torchrun"
+            raise ConfigError(
+                f"resuming {self.path}: it was started in {counted(then, 'process')} and is in {now} now, and on a CPU BN normalises"
+                f" the part of a batch that a process has; {way}, choose another --run, or {anew} to start again"
             )
         return started
 

@@ -110,7 +110,8 @@ def difference(runs: Sequence[FoldRun], seeds: bool = False) -> str:
 
 def _identity(content: dict) -> dict:
     """Return what the runs of one method share, budgets aside."""
-    return {"dataset": content["dataset"], "manifest": content["manifest_sha256"], **of_method(content["config"])}
+    parts = content.get("bn_parts", 1)
+    return {"dataset": content["dataset"], "manifest": content["manifest_sha256"], "bn_parts": parts, **of_method(content["config"])}
 
 
 def _signature(content: dict) -> str:
@@ -181,7 +182,7 @@ def differing_settings(contents: Sequence[dict]) -> dict[str, list[str | None]]:
 
 def _labels(contents: list[dict]) -> list[str]:
     """Return a label for each method: its name, and as few settings as tell it from the others of the same name."""
-    parts = [[_name(content["config"]), *_variant(content["config"]), *_seen_before(content)] for content in contents]
+    parts = [[_name(content["config"]), *_variant(content["config"]), *_apart(content), *_seen_before(content)] for content in contents]
 
     def clashes() -> list[list[int]]:
         names = [", ".join(part) for part in parts]
@@ -205,6 +206,12 @@ def _seen_before(content: dict) -> list[str]:
     """Return what a method that does not begin with random weights had seen."""
     seen = names_seen(content.get("init"))
     return [f"pre-trained on {seen}"] if seen else []
+
+
+def _apart(content: dict) -> list[str]:
+    """Return what makes it another method that several processes trained it, if it does."""
+    parts = content.get("bn_parts", 1)
+    return [f"BN in {parts} processes"] if parts > 1 else []
 
 
 def _variant(config: dict) -> list[str]:
