@@ -538,9 +538,9 @@ def probe(run, baseline, data, device, seed, as_json):
 def judge(run, targets, data, device, seed, as_json):
     """Have synthesised faces judged: do they show the expression of the source and the target identity? Writes judged.json into the run.
 
-    All faces of the training people and of the test fold are sources. The judges are the two CNNs that watched stage 1; what they reach
-    on real faces is shown too. On photographs, dlib's face descriptor is asked about the identity as well. If RUN is a folder of folds,
-    each fold is judged.
+    All faces of the training people and of the test fold are sources; training people are drawn as themselves, too. The judges are the
+    two CNNs that watched stage 1; what they reach on real faces is shown too. On photographs, dlib's face descriptor is asked about the
+    identity as well. If RUN is a folder of folds, each fold is judged.
 
     \b
     fer-model judge runs/ck+-degan-fold0

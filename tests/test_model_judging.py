@@ -65,10 +65,10 @@ def test_every_face_is_a_source_and_is_judged_as_by_hand(run, trusted, monkeypat
     networks = load_networks(trained.config, "gan", 3, 4, own, trained.device, "here")
     assert not torch.equal(networks["encoder"].layers["conv11"][0].weight, trained.networks["encoder"].layers["conv11"][0].weight)
     judges = judging._judges(trained)
-    shown, mine = torch.cat(asked[:1] + asked[2:3]), []                  # to the judge of expressions: of training people, of the test fold
-    for row, rows, kind in zip(found["rows"], (fold.train, fold.test), ("other", "any"), strict=False):
+    shown, mine = torch.cat(asked[:6:2]), []                             # to the judge of expressions, of all but the real faces
+    for row, rows, kind in zip(found["rows"], (fold.train, fold.train, fold.test), ("other", "own", "any"), strict=False):
         x = centre_inputs(open_views(data, rows), torch.arange(len(rows)), 48)
-        who = [trained.identities.index(f"tiny/{name}") for name in rows["subject"]] if kind == "other" else [0] * len(rows)
+        who = [trained.identities.index(f"tiny/{name}") for name in rows["subject"]] if kind != "any" else [0] * len(rows)
         what, both, n = torch.tensor([trained.classes.index(name) for name in rows["expression"]]), 0, 0
         with torch.inference_mode():
             for turn in range(2):
@@ -80,8 +80,8 @@ def test_every_face_is_a_source_and_is_judged_as_by_hand(run, trusted, monkeypat
         assert row["n_faces"] == n and row["shares"]["both_right"] == pytest.approx(both / n) and row["n_unseen"] == 0
         assert ("source_identity" in row["shares"]) == (kind == "other") and "both_right_seen" in row["shares"]
     torch.testing.assert_close(shown, torch.cat(mine))
-    assert found["rows"][2]["shares"] == {"both_right": 1, "judged_expression": 1, "judged_identity": 1}
-    assert found["rows"][2]["n_faces"] == held_out(fold.train, trained.config.seed).sum()
+    assert found["rows"][3]["shares"] == {"both_right": 1, "judged_expression": 1, "judged_identity": 1}
+    assert found["rows"][3]["n_faces"] == held_out(fold.train, trained.config.seed).sum()
     logged = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert found["d_identity"] == [line["d_identity"] for line in logged if "d_identity" in line][-1]
 

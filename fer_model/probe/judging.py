@@ -4,7 +4,8 @@ In:  a complete run with a generator and its judges, or a folder of folds (fold0
 Out: RUN/judged.json; Judged. For a folder of folds their means too, in FOLDER/judged.json.
 
 Each source gives its expression to `targets` training people, drawn by the seed, other than itself; sources are the centre views of the
-training people and of the test fold, at most three frames of a sequence. The judges (stages/judges.py) have seen real training faces alone;
+training people and of the test fold, at most three frames of a sequence. Training people are drawn as themselves, too: who is not
+recognised there is recognised nowhere. The judges (stages/judges.py) have seen real training faces alone;
 the last row says what they reach on real faces that they have not learned from. On photographs a second judge of identity is asked, dlib's
 face descriptor: the training person whose mean descriptor is nearest.
 """
@@ -42,13 +43,15 @@ __all__ = ["SOURCES", "Judged", "JudgedRow", "judge_run", "mean_of_folds"]
 
 SCHEMA_VERSION = 1
 NAME = "judged.json"
-SOURCES = ("training people", "test fold", "real faces")
+TARGETS = {"training people": "other", "training people as themselves": "own", "test fold": "any"}        # of draw_codes, by sources
+SOURCES = (*TARGETS, "real faces")
 _SHOWN = {                            # share -> head of its column
     "both_right": "both\nright", "judged_expression": "expression", "judged_identity": "identity",
     "described_identity": "identity,\ndlib", "source_identity": "source\nperson",
 }
 RULES = {
-    "sources": "training people, test fold: faces synthesised from theirs; real faces: training faces that no judge has learned from",
+    "sources": "training people, test fold: faces synthesised from theirs, of other people, and of themselves where it is said; real faces:"
+    " training faces that no judge has learned from",
     "seen, unseen": "cells (target identity, expression) that training has, and has not",
     "described_identity": "the training person with the nearest mean of dlib's face descriptors",
     "d_identity": "share of faces in which D's own identity output names the target: of the log, last tick",
@@ -165,10 +168,11 @@ def _judge_one(run: Path, data: Path | None, device: str, seed: int, targets: in
     real = few_frames(fold.train[kept])
     asked = _Judge(trained, data, judges, cells_seen(fold), describe, real)
     rows = []
-    for number, (sources, people) in enumerate(zip(SOURCES, (few_frames(fold.train), few_frames(fold.test)), strict=False)):
+    for sources in TARGETS:
+        people = few_frames(fold.test if sources == "test fold" else fold.train)
         if len(people):
             rngs = [stream(seed, f"judge/{sources}", turn) for turn in range(targets)]
-            rows.append(asked.synthesised(sources, people, generator, rngs, own=number == 0))
+            rows.append(asked.synthesised(sources, people, generator, rngs))
     unknown = few_frames(fold.train[~kept])
     if len(unknown):
         rows.append(asked.real(unknown))
@@ -207,11 +211,12 @@ class _Judge:
         if describe:
             self.known = np.concatenate([describe(x) for x, _ in self._faces(known)])            # (m, 128)
 
-    def synthesised(self, sources: str, rows: pd.DataFrame, generator: Generator, rngs: list[torch.Generator], own: bool) -> JudgedRow:
-        """Return what is said of faces G(x, I, z), x from `rows`, once for each of `rngs`; `own`: x are of training people."""
-        source = self._people(rows) if own else torch.zeros(len(rows), dtype=torch.int64)
+    def synthesised(self, sources: str, rows: pd.DataFrame, generator: Generator, rngs: list[torch.Generator]) -> JudgedRow:
+        """Return what is said of faces G(x, I, z), x from `rows`, once for each of `rngs`."""
+        targets_are = TARGETS[sources]
+        source = torch.zeros(len(rows), dtype=torch.int64) if targets_are == "any" else self._people(rows)
         n_i, n_z = len(self.trained.identities), self.trained.config.network.noise
-        drawn = [draw_codes(source, n_i, n_z, "other" if own else "any", rng) for rng in rngs]   # targets (n,), noises (n, N_z)
+        drawn = [draw_codes(source, n_i, n_z, targets_are, rng) for rng in rngs]   # targets (n,), noises (n, N_z)
         device, made, places, targets = self.trained.device, [], [], []
         with torch.inference_mode():
             for x, place in self._faces(rows):
@@ -223,12 +228,12 @@ class _Judge:
                     targets.append(target[place])
         place, target = torch.cat(places), torch.cat(targets)
         expression = self._expressions(rows)[place]
-        seen, shown = self.seen[target, expression], source[place] if own else None
+        seen, shown = self.seen[target, expression], source[place] if targets_are == "other" else None
         return self._row(sources, torch.cat(made), expression, target, seen, shown)
 
     def real(self, rows: pd.DataFrame) -> JudgedRow:
         """Return what is said of real faces of training people."""
-        return self._row(SOURCES[2], torch.cat([x for x, _ in self._faces(rows)]), self._expressions(rows), self._people(rows))
+        return self._row(SOURCES[-1], torch.cat([x for x, _ in self._faces(rows)]), self._expressions(rows), self._people(rows))
 
     def _row(self, sources: str, faces: Tensor, expression: Tensor, target: Tensor, seen=None, source=None) -> JudgedRow:
         shares = verdicts(self.judges, faces).shares(expression, target, seen, source)

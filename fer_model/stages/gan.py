@@ -85,12 +85,12 @@ def draw_codes(
     identity: Tensor,                 # (B,) int64, y^id of the whole batch of all processes
     n_identities: int,                # 0: people unknown, the targets are those of `identity`
     n_noise: int,
-    targets: str,                     # other: any identity but the input's own; any
+    targets: str,                     # other: any identity but the input's own; any; own
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """Return the target identities (B,) int64 and the noise (B, N_z) float32 in [-1, 1), both on the CPU."""
     n = len(identity)
-    if not n_identities:
+    if not n_identities or targets == "own":
         target = identity.clone()
     elif targets == "other":
         target = torch.randint(n_identities - 1, (n,), generator=generator)
