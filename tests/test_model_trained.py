@@ -12,6 +12,7 @@ import torch
 
 from fer_data.errors import ManifestError
 from fer_data.store.loader import open_views
+from fer_data.store.manifest import manifest_sha256, read_manifest, read_settings
 from fer_model.config import preset
 from fer_model.data.fold import read_prepared
 from fer_model.engine.journal import Journal, read_log
@@ -25,6 +26,7 @@ from fer_model.runs.trained import load_run
 from fer_model.settings import configure
 from fer_model.train import train
 from fer_model.use.export import export
+from tests.model_runs import write_fold
 
 
 @pytest.fixture(scope="module", params=["degan", "cnn"])
@@ -160,8 +162,9 @@ def test_the_data_are_those_of_the_run_or_are_refused(run, write_tiny, tiny_prep
         trained.open_data(tmp_path / "gone")
 
 
-def test_a_run_finds_its_data_from_any_working_directory(tiny_prepared, tmp_path, monkeypatch):
-    """By how they lie from the run folder, also when both are moved. Seen red: a folder below the current one that never was."""
+def test_a_run_finds_its_data_from_any_working_directory(tiny_prepared, write_tiny, tmp_path, monkeypatch):
+    """By how they lie from the run folder, also when both are moved, and whatever `prepared` the current folder has. Seen red: a folder
+    below the current one that never was; the `prepared` of the current folder, and the advice to prepare that one with other folds."""
     shutil.copytree(tiny_prepared, tmp_path / "a" / "prepared")
     monkeypatch.chdir(tmp_path / "a")
     train(Job(Path("prepared"), Path("runs/r"), preset("smoke", method="cnn", fold=1)), "cpu", say=lambda _: None)
@@ -170,6 +173,24 @@ def test_a_run_finds_its_data_from_any_working_directory(tiny_prepared, tmp_path
     assert load_run("a/runs/r", "cpu").open_data()[0] == Path("a/prepared")
     (tmp_path / "a").rename(tmp_path / "b")
     assert load_run("b/runs/r", "cpu").open_data()[0] == Path("b/prepared")
+    write_tiny(tmp_path / "prepared", folds=2, dataset="others")
+    assert load_run("b/runs/r", "cpu").open_data()[0] == Path("b/prepared")
+    assert load_run(tmp_path / "b/runs/r", "cpu").open_data()[0] == tmp_path / "b/prepared"
+    (tmp_path / "far/runs").mkdir(parents=True)
+    (tmp_path / "b/runs/r").rename(tmp_path / "far/runs/r")
+    with pytest.raises(RunError, match=r"prepared has [0-9a-f]{12}\.\.\.; give --data FOLDER, the one that it was trained on$"):
+        load_run("far/runs/r", "cpu").open_data()
+
+
+def test_a_run_and_a_prepared_folder_in_each_others_place_are_named_for_what_they_are(tiny_prepared, tmp_path):
+    """Seen red, each: that there is no settings.json, manifest.parquet, config.json or fold in it, which `prepare` or `train` writes."""
+    run = write_fold(tmp_path / "r")
+    for read in (read_settings, read_manifest, manifest_sha256):
+        with pytest.raises(ManifestError, match=f": {run} is a run of fer-model, not a prepared data set; give the folder that"):
+            read(run)
+    for read in (load_run, lambda path: find_runs([path])):
+        with pytest.raises(RunError, match=f": {tiny_prepared} is a prepared data set, not a run of fer-model; give a folder that"):
+            read(tiny_prepared)
 
 
 def test_data_that_are_no_longer_there_are_asked_for(run, tmp_path, monkeypatch):

@@ -37,6 +37,7 @@ from fer_data.files import (
 from fer_data.labels import EXPRESSIONS
 from fer_data.records import FRAMINGS, ROLES, SPLITS, Skip
 from fer_data.schema import read
+from fer_data.store.own_files import is_run
 
 __all__ = ["SCHEMA_VERSION", "COLUMNS", "MATRIX", "LATER", "SPLIT", "image_id", "write_manifest", "withdraw",
            "read_manifest", "read_skipped", "check_csv", "read_settings", "manifest_sha256"]
@@ -268,12 +269,20 @@ def check_csv(out: Path) -> None:
 def _written(doing: str, path: Path, sha256: Callable[[dict], str]) -> bytes:
     """Return the bytes of a file, which must be the ones that the settings next to it name; nothing else is ever parsed."""
     if not path.is_file():
-        raise ManifestError(f"{doing}: there is no {path}; `fer-data prepare` writes one when all else is done")
+        raise _absent(doing, path, " when all else is done")
     wanted = sha256(read_settings(path.parent))  # refuses another schema version first, with both numbers
     data = _bytes(doing, path)
     if sha256_of_bytes(data) != wanted:
         raise ManifestError(f"{doing}: {path} is not the one that settings.json was written with; run `fer-data prepare` again")
     return data
+
+
+def _absent(doing: str, path: Path, when: str = "") -> ManifestError:
+    """Return what to raise where there is no `path`; `when`: when `fer-data prepare` writes it."""
+    if is_run(path.parent):
+        what = "is a run of fer-model, not a prepared data set; give the folder that `fer-data prepare` wrote"
+        return ManifestError(f"{doing}: {path.parent} {what}")
+    return ManifestError(f"{doing}: there is no {path}; `fer-data prepare` writes one{when}")
 
 
 def _bytes(doing: str, path: Path) -> bytes:
@@ -290,7 +299,7 @@ def read_settings(out: Path) -> dict:
     """
     doing, path = "reading settings", Path(out) / "settings.json"
     if not path.is_file():
-        raise ManifestError(f"{doing}: there is no {path}; `fer-data prepare` writes one")
+        raise _absent(doing, path)
     data = _bytes(doing, path)
     try:
         version = parse_object(data).get("schema_version")
@@ -315,7 +324,7 @@ def manifest_sha256(out: Path) -> str:
     """Return the sha256 of manifest.parquet below `out`: the identity of a prepared data set, folds included."""
     path = Path(out) / "manifest.parquet"
     if not path.is_file():
-        raise ManifestError(f"hashing a manifest: there is no {path}; `fer-data prepare` writes one when all else is done")
+        raise _absent("hashing a manifest", path, " when all else is done")
     return sha256_of_bytes(path.read_bytes())
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from fer_data.errors import StorageError
 from fer_data.store.folder import MARK, OWN_FILES
 
-__all__ = ["CONFIG", "EXPORTS", "RUN_FILES", "RUN_LOCK", "WEIGHTS", "refuse_file_of_prepared", "refuse_file_of_run", "refuse_own_file"]
+__all__ = ["CONFIG", "EXPORTS", "RUN_FILES", "RUN_LOCK", "WEIGHTS", "is_run", "refuse_file_of_prepared", "refuse_file_of_run",
+           "refuse_own_file"]
 
 CONFIG, RUN_LOCK = "config.json", ".lock"
 EXPORTS = ("model.onnx", "model.safetensors")
@@ -26,6 +27,11 @@ WEIGHTS = tuple(f"{stage}.safetensors" for stage in (
 ))
 _INNER = ("checkpoints", "samples")   # folders that hold nothing but a run's own
 _OF_RUNS = ("sweep.json", "shortcut.json", "probe.json", "judged.json", "card.md")            # beside runs, in the folder that holds them
+
+
+def is_run(folder: Path) -> bool:
+    """Say whether a folder is a run: others have a config.json, too."""
+    return (folder / CONFIG).is_file() and (folder / "log.jsonl").is_file()
 
 
 def refuse_own_file(doing: str, out: Path, but: Path | None = None) -> None:

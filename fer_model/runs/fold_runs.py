@@ -20,7 +20,7 @@ from fer_data.text import natural_key
 from fer_model.config import CELL_RULES, OFFICIAL
 from fer_model.engine.journal import read_log
 from fer_model.errors import RunError
-from fer_model.runs.folder import RunFolder, runs_in
+from fer_model.runs.folder import RunFolder, refuse_prepared, runs_in
 
 __all__ = ["Costs", "FoldRun", "RunGroup", "complete_runs", "costs", "find_groups", "find_runs", "folds_apart", "holds_folds", "is_fold"]
 
@@ -136,6 +136,7 @@ def find_groups(path: str | Path) -> list[RunGroup]:
     if not folds and not repeats and (drawn := next(_drawn(path), None)):
         _of_folds(drawn.parent)
     if not folds and not repeats:
+        refuse_prepared(path)
         raise RunError(f"reading runs: {path} is neither a run (config.json) nor a folder of folds (fold0, fold1, ...){runs_in(path)}")
     own = [RunGroup(path, _folds_of(path, folds), alone=False)] if folds else []
     return own + [replace(group, repeat=True) for name in repeats for group in find_groups(path / name)]

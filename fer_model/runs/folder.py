@@ -55,7 +55,7 @@ from fer_model.runs.differences import first_difference, used
 from fer_model.runs.faces import faces_of
 from fer_model.runs.predictions import read_predictions
 
-__all__ = ["RunFolder", "code_version", "locked", "other_folds", "runs_below", "runs_in"]
+__all__ = ["RunFolder", "code_version", "locked", "other_folds", "refuse_prepared", "runs_below", "runs_in"]
 
 SCHEMA_VERSION = 1
 _NEEDED = ("config", "manifest_sha256", "dataset", "data", "n_train", "n_test", "code_version")   # of config.json
@@ -77,15 +77,22 @@ def runs_in(folder: Path) -> str:
     return f"; {folder} holds {what}: take one of them, such as {folder / inside[0]}"
 
 
+def refuse_prepared(folder: Path) -> None:
+    """Raise RunError if a folder that should be a run is a prepared data set."""
+    if _is_prepared(folder):
+        what = "is a prepared data set, not a run of fer-model; give a folder that `fer-model train` or `crossval` wrote"
+        raise RunError(f"reading a run: {folder} {what}")
+
+
 def runs_below(folder: Path) -> list[Path]:
     """Return the run folders in a folder, at any depth, itself included, in natural order; complete or not."""
     return sorted((path.parent for path in folder.rglob("config.json")), key=lambda path: natural_key(path.as_posix()))
 
 
-def other_folds(content: dict, n_folds: int) -> str:
+def other_folds(content: dict, dataset: str, n_folds: int) -> str:
     """Return what to say of a prepared folder that has another number of folds than a run's had (config.json), behind a sentence."""
     then = content.get("n_folds", n_folds)
-    if n_folds == then:
+    if n_folds == then or dataset != content["dataset"]:
         return ""
     return f" (it has {n_folds} folds, and had {then}: the same `fer-data prepare` with --folds {then} brings them back, in seconds)"
 
@@ -167,11 +174,14 @@ class RunFolder:
         return content | {"data": self._data(content)}
 
     def _data(self, content: dict) -> str:
-        """Return where the prepared folder is: as the command named it, or, read from elsewhere, as it lies from the run folder."""
-        named, from_run = str(content["data"]), content.get("data_from_run")
-        if from_run and not _is_prepared(Path(named)) and _is_prepared(self.path / from_run):
-            return os.path.normpath(self.path / from_run)
-        return named
+        """Return where the prepared folder is: as it lies from the run folder; if none is there, as the command named it.
+
+        In this order: from another working directory the name may be that of another folder, such as `prepared`.
+        """
+        named, there = str(content["data"]), (self.path / content.get("data_from_run", "")).resolve()
+        if not _is_prepared(there) or there == Path(named).resolve():
+            return named
+        return str(there) if self.path.is_absolute() else os.path.relpath(there)
 
     def threads(self) -> int | None:
         """Return with how many threads the run was started on a CPU; None: not started, or not on one. Raises what read_content does."""
@@ -200,6 +210,7 @@ class RunFolder:
         if path == self.result and self.config.is_file() and not path.is_file():
             raise RunError(f"reading a run: {self.path} is not complete; the command that started it resumes it")
         if not path.is_file():
+            refuse_prepared(self.path)
             raise RunError(f"reading a run: there is no {path}; `fer-model train` writes it{runs_in(self.path)}")
         try:
             return parse_object(path.read_bytes())
@@ -223,7 +234,7 @@ class RunFolder:
             return
         at, same = prepared.path, Path(content["data"]).resolve() == prepared.path.resolve()
         what = f"the prepared folder {at} has changed since" if same else f"{at} is not the prepared folder {content['data']} on which"
-        folds = other_folds(content, prepared.settings["config"]["folds"])
+        folds = other_folds(content, prepared.settings["dataset"], prepared.settings["config"]["folds"])
         raise ConfigError(f"resuming {self.path}: {what} the run was started{folds}; choose another --run, or {anew} to start again")
 
     def open(

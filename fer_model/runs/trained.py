@@ -65,10 +65,10 @@ class TrainedRun:
         data = Path(self.content["data"]) if data is None else data
         fold = read_prepared(data).fold_of(self.config)
         if fold.manifest_sha256 != self.content["manifest_sha256"]:
-            folds = other_folds(self.content, fold.n_folds)
+            folds = other_folds(self.content, fold.dataset, fold.n_folds)
             raise RunError(
                 f"opening the data of {self.run}: it was trained on the manifest {self.content['manifest_sha256'][:12]}...,"
-                f" {data} has {fold.manifest_sha256[:12]}...{folds}; give the folder that it was trained on"
+                f" {data} has {fold.manifest_sha256[:12]}...{folds}; give --data FOLDER, the one that it was trained on"
             )
         return data, fold
 
