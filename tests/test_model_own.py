@@ -44,6 +44,7 @@ def write(folder, old="", new=""):
     return f"{folder}/net.py:Net"
 
 
+TRAINING = "return self.layers(x) if not self.training else "
 LOSS = "    def loss(self, features, logits, expression):\n"
 
 
@@ -126,12 +127,15 @@ def test_processes_that_train_several_folds_have_the_code_too(tiny_prepared, tmp
         ("class Net(nn.Module)", "class Other(nn.Module)", "Net must be a class of torch.nn.Module; the file has Other"),
         ("class Net(nn.Module)", "class Net", "Net must be a class of torch.nn.Module; the file has none"),
         ("def classify", "def classy", "Net must have the method classify"),
-        ("import torch\n", "import torch\nimport not_there\n", "ModuleNotFoundError, No module named 'not_there'; what it imports must be"),
-        ("import torch\n", "import torch(\n", "SyntaxError"),
+        ("import torch\n", "import torch\nimport not_there\n", r"ModuleNotFoundError in line 2: No module .*; what it imports must be"),
+        ("import torch\n", "import torch(\n", r"net\.py: SyntaxError in line 1: invalid syntax; mend it there"),
+        ("nn.Module)", "nn.Modul)", r"net\.py: AttributeError in line 5: module 'torch.nn' has no attribute 'Modul'; mend it there"),
+        ("import torch\n", "import torch\nwidth = wide\n", r"net\.py: NameError in line 2: name 'wide' is not defined; mend it there"),
+        ("import torch\n", "import torch\nopen('/not/there')\n", r"net\.py: FileNotFoundError in line 2: .*; mend it there"),
     ],
 )
 def test_what_is_no_network_is_refused_when_it_is_named(old, new, says, tmp_path):
-    """Seen red, each."""
+    """Seen red, each: no line; tracebacks of all but an import and the syntax."""
     with pytest.raises(RunError, match=says):
         allow(write(tmp_path, old, new))
 
@@ -151,10 +155,20 @@ def test_what_is_no_network_is_refused_when_it_is_named(old, new, says, tmp_path
         ("self.layers = ", "self.first = layers[0]\n        self.layers = ", "first.weight and layers.0.weight are one tensor"),
         ("self.classifier = nn.Linear(width, n_classes)", "self.requires_grad_(False)\n        self.classifier = lambda x: x[:, :3]",
          "it has no parameter that learns"),
-        ("return self.layers(x)", "return x", r"its features must be \(B, d\)"),
-        ("return self.layers(x)", "return self.layers(x - x.mean(0))", "must not depend on the other pictures"),
+        ("return self.layers(x)", "return x", r"its features must be \(B, d\).*\(2, 1, 48, 48\); mend features in line 17 of .*net\.py$"),
+        ("return self.layers(x)", "return self.layers(x).mean()", r"its features must be \(B, d\).* \(\); mend features in line 17 of"),
+        ("return self.layers(x)", "return self.layers(x - x.mean(0))", "depend on the other pictures .*; mend features in line 17 of"),
+        ("self.layers(x)", "self.layer(x)", r"features does not take pictures of 48 x 48 \(AttributeError in line 18: .*mend it in .*py$"),
+        ("self.layers = ", "open('/not/there')\n        self.layers = ", r"it cannot be made \(FileNotFoundError in line 14: .*net.py$"),
+        ("return self.layers(x)", f"{TRAINING}self.layers(x[0])", r"in training mode features does not take .* in line 18: .*net.py$"),
+        ("return self.layers(x)", f"{TRAINING}(x, x)", r"in training mode its features .* a tuple; mend features in line 17 of"),
+        ("self.classifier(features)", "self.classifier(features[:1] if self.training else features)",
+         r"in training mode classify must give \(B, 3\) logits, .* \(1, 3\); mend classify in line 20 of"),
+        ("self.classifier(features)", "self.classifier(features.detach()).detach()", r"nothing can be learned from its loss \(Runtime"),
+        ("self.classifier =", "self.spare = nn.LazyLinear(4)\n        self.classifier =", "spare.weight has no size after a picture"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Lazy modules are")
 def test_a_network_with_other_shapes_is_refused_before_training(old, new, says, tmp_path):
     """Seen red, each: tracebacks, some of them in the middle of a run, that of tied weights at its end."""
     with pytest.raises(ConfigError, match=f"the network net.py:Net: .*{says}"):
@@ -213,6 +227,28 @@ def test_a_loss_is_tried_with_what_training_gives_it_and_leaves_no_trace(mixup, 
     (tmp_path / "net.py").write_text((tmp_path / "net.py").read_text().replace("self.classifier =", new, 1))
     mine = config(given)
     assert make_own(replace(mine, own=replace(mine.own, mixup=mixup)), 3).network.seen == 0
+
+
+def test_training_mode_is_tried_and_leaves_no_trace(tmp_path):
+    """Means of BN, what it counts, its first weights. Seen red: the network itself tried, not a second one."""
+    new = "self.calls = self.calls + self.training\n        return self.layers(x) + torch.rand(()) * self.training"
+    given = write(tmp_path, "return self.layers(x)", new)
+    (tmp_path / "net.py").write_text((tmp_path / "net.py").read_text().replace("self.layers =", "self.calls = 0\n        self.layers ="))
+    mine = config(given)
+    found = build_itself(lambda: make_own(mine, 3), torch.device("cpu"), 0.0, stream(0, "init/own")).network
+    plain = build_itself(lambda: type(found)(1, 48, 3), torch.device("cpu"), 0.0, stream(0, "init/own"))
+    assert found.calls == 0 and found.training
+    assert all(torch.equal(found.state_dict()[name], tensor) for name, tensor in plain.state_dict().items())
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules are")
+def test_layers_without_sizes_have_them_from_the_first_picture(tiny_prepared, tmp_path):
+    """The same first weights each time, and a run that is loaded again. Seen red: a traceback, the classifier had no size yet."""
+    mine = config(write(tmp_path, "nn.Linear(width, n_classes)", "nn.LazyLinear(n_classes)"))
+    first, again = (build_itself(lambda: make_own(mine, 3), torch.device("cpu"), 0.0, stream(0, "init/own")).state_dict() for _ in range(2))
+    assert first["network.classifier.weight"].shape == (3, 64) and all(torch.equal(first[name], again[name]) for name in first)
+    train(Job(tiny_prepared, tmp_path / "r", mine), "cpu", say=quiet)
+    assert load_run(tmp_path / "r", "cpu").networks["own"].network.classifier.weight.shape == (3, 64)
 
 
 def test_a_start_from_a_file_needs_a_part_that_is_made_new(tiny_prepared, tmp_path):

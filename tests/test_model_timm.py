@@ -217,9 +217,9 @@ class Jealous(nn.Module):
 )
 def test_a_network_is_tried_before_it_is_trained(features, says):
     """Seen red, each."""
-    with pytest.raises(ConfigError, match=f"mine: .*{says}"):
-        tried(features, smoke(), "mine")
-    assert tried(nn.Flatten(), smoke(), "mine") == 48 * 48
+    with pytest.raises(ConfigError, match=f"mine: .*{says}.*; choose another one$"):
+        tried(features, smoke(), "mine", "choose another one")
+    assert tried(nn.Flatten(), smoke(), "mine", "") == 48 * 48
 
 
 # --- names, settings, folds

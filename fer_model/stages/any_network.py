@@ -1,7 +1,8 @@
 """A network that is not ours in place of the baseline: the same views, mixtures, budgets, resume and votes.
 
 In:  StageInputs: a Fold, its Views, a TrainConfig whose budgets are resolved; a network with `features` and `classify`.
-Out: NetworkStage, for engine.loop.run_stage; build_itself, how it is made; tried, what it must be able to do; first_line, why it is not.
+Out: NetworkStage, for engine.loop.run_stage; build_itself, how it is made; tried, what it must be able to do, and the words for
+     what it is not.
 
     features   (B, C, S, S) in [-1, 1] -> (B, d)      what probes look at; dropout acts on it
     classify   (B, d) -> (B, K)                       logits
@@ -28,7 +29,7 @@ from fer_model.networks import Norm1d, Norm2d, dropout
 from fer_model.stages.classifier import ClassifierStage
 from fer_model.stages.inputs import StageInputs
 
-__all__ = ["UNFIT", "NetworkStage", "build_itself", "first_line", "tried"]
+__all__ = ["UNFIT", "NetworkStage", "build_itself", "first_line", "rows_of", "shape_of", "tried", "two_pictures"]
 
 # What a network raises that does not take such pictures, or has a slip in its code.
 UNFIT = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RuntimeError, TypeError, ValueError)
@@ -46,29 +47,43 @@ def build_itself(make: Callable[[], nn.Module], device: torch.device, std: float
 
 
 @torch.no_grad()
-def tried(features: Callable[[Tensor], Tensor], config: TrainConfig, what: str) -> int:
+def tried(features: Callable[[Tensor], Tensor], config: TrainConfig, what: str, way_out: str) -> int:
     """Return the length of the features, after one picture and two have passed through a network in evaluation mode.
 
+    what, way_out     begin and end the sentence of an error
     Raises ConfigError if it does not take pictures of this size, gives no features (B, d), or looks at the other pictures of a batch.
     """
-    size = config.network.image_size
-    pictures = torch.rand(2, config.network.channels, size, size, generator=stream(0, "tried")) * 2 - 1
+    size, pictures = config.network.image_size, two_pictures(config)
     try:
         alone, both = features(pictures[:1]), features(pictures)
     except UNFIT as error:
-        raise ConfigError(
-            f"{what}: it does not take pictures of {size} x {size} ({first_line(error)}); choose another network.image_size (96, 48, 32,"
-            " 16) or another network"
-        ) from error
-    if not isinstance(both, Tensor) or both.ndim != 2:
-        shape = tuple(both.shape) if isinstance(both, Tensor) else type(both).__name__
-        raise ConfigError(f"{what}: its features must be (B, d), a row for each picture; of 2 pictures they are {shape}")
+        raise ConfigError(f"{what}: it does not take pictures of {size} x {size} ({first_line(error)}); {way_out}") from error
+    if not all(rows_of(found, n) for n, found in ((1, alone), (2, both))):
+        says = f"its features must be (B, d), a row for each picture; of 2 pictures they are {shape_of(both)}"
+        raise ConfigError(f"{what}: {says}; {way_out}")
     apart = float((alone[0] - both[0]).abs().max())
     if not apart <= _SAME * max(1.0, float(both.abs().max())):
         raise ConfigError(
-            f"{what}: a picture's features must not depend on the other pictures of its batch; next to another they differ by {apart:.2g}"
+            f"{what}: a picture's features must not depend on the other pictures of its batch; next to another they differ by"
+            f" {apart:.2g}; {way_out}"
         )
     return both.shape[1]
+
+
+def two_pictures(config: TrainConfig) -> Tensor:
+    """Return what a network is tried with: (2, C, S, S) in [-1, 1]."""
+    size = config.network.image_size
+    return torch.rand(2, config.network.channels, size, size, generator=stream(0, "tried")) * 2 - 1
+
+
+def rows_of(value: object, n: int) -> bool:
+    """Return whether something is features of n pictures, (n, d)."""
+    return isinstance(value, Tensor) and value.ndim == 2 and len(value) == n
+
+
+def shape_of(value: object) -> tuple[int, ...] | str:
+    """Return the shape of a tensor, of anything else its kind."""
+    return tuple(value.shape) if isinstance(value, Tensor) else f"a {type(value).__name__}"
 
 
 def first_line(error: Exception) -> str:

@@ -30,7 +30,7 @@ from fer_data.files import sha256_of_bytes
 from fer_data.text import either
 from fer_model.config import NETWORKS, TrainConfig
 from fer_model.errors import ConfigError, RunError
-from fer_model.stages.any_network import UNFIT, NetworkStage, first_line, tried
+from fer_model.stages.any_network import NetworkStage, first_line, rows_of, shape_of, tried, two_pictures
 
 __all__ = ["OwnNetwork", "OwnStage", "allow", "allowed", "make_own"]
 
@@ -81,8 +81,9 @@ def _class_in(data: bytes, path: Path, name: str, package: str, sha256: str) -> 
     sys.modules[module.__name__] = module
     try:
         exec(compile(data, str(path), "exec"), module.__dict__)
-    except (SyntaxError, ImportError) as error:
-        raise RunError(f"loading the network {path}: {type(error).__name__}, {error}; what it imports must be installed") from error
+    except Exception as error:                                           # the user's code may raise anything
+        what = "what it imports must be installed" if isinstance(error, ImportError) else "mend it there"
+        raise RunError(f"loading the network {path}: {_said(error, str(path))}; {what}") from error
     found = vars(module).get(name)
     if not inspect.isclass(found) or not issubclass(found, nn.Module):
         there = [key for key, one in vars(module).items() if inspect.isclass(one) and issubclass(one, nn.Module)]
@@ -123,60 +124,93 @@ def make_own(config: TrainConfig, n_classes: int) -> OwnNetwork:
     """Return the network that config.own names, as it makes itself: pictures (B, C, S, S) in [-1, 1] in, logits (B, K) out.
 
     Raises RunError if the user has not named its code, ConfigError if it does not take these pictures, has other outputs, or tensors
-    that cannot be trained or kept. Only what training asks of it is asked; its weights and buffers stay as it made them.
+    that cannot be trained or kept. Only what training asks of it is asked; training mode is tried on a second one, so that weights,
+    buffers and what else it counts stay as it made them. Layers without sizes (nn.LazyLinear) have them from the first picture.
     """
     name, given = config.own.network, {"channels": config.network.channels, "image_size": config.network.image_size, "n_classes": n_classes}
-    made = _class_of(config)
+    made, size = _class_of(config), config.network.image_size
     try:
         inspect.signature(made).bind(**given)
     except TypeError as error:
-        raise ConfigError(f"the network {name}: it is made with {', '.join(given)} by name ({error})") from error
+        raise ConfigError(f"the network {name}: it is made with {', '.join(given)} by name ({error}); {_mend(made, '__init__')}") from error
     own = _asked(made, lambda: made(**given), name, "it cannot be made")
     network = OwnNetwork(own).eval()
-    features = torch.zeros(2, tried(network.features, config, f"the network {name}"))                  # (2, d)
-    before = {key: tensor.clone() for key, tensor in own.state_dict().items()}
+    unfit = f"features does not take pictures of {size} x {size}"
+    length = tried(lambda x: _asked(made, lambda: own.features(x), name, unfit), config, f"the network {name}", _mend(made, "features"))
     with torch.no_grad():
-        logits = _asked(made, lambda: own.classify(features), name, "classify does not take its features")
-        if _shape(logits) != (2, n_classes):
-            raise ConfigError(f"the network {name}: classify must give (B, {n_classes}) logits, of 2 pictures it gives {_shape(logits)}")
-        if getattr(own, "loss", None) is not None:
-            _try_loss(made, own, config, features, logits.float())
-    own.load_state_dict(before)                                          # a loss may keep means of its own
+        logits = _asked(made, lambda: own.classify(torch.zeros(2, length)), name, "classify does not take its features")
+    _refuse_logits(made, name, logits, n_classes)
     _refuse_tensors(network, name)
+    _try_step(made, _asked(made, lambda: made(**given), name, "it cannot be made twice"), config, n_classes)
     return network.train()
 
 
 def _asked(made: type, call: Callable[[], object], name: str, what: str) -> object:
-    """Return what `call()` returns. Raises ConfigError with the line of the user's file if it raises what a network's code may."""
+    """Return what `call()` returns. Raises ConfigError with the line of the user's file if it raises anything."""
     try:
         return call()
-    except UNFIT as error:
-        file = sys.modules[made.__module__].__file__
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-        where = f" in line {lines[-1]}" if lines else ""
-        raise ConfigError(f"the network {name}: {what} ({type(error).__name__}{where}: {first_line(error)}); mend it in {file}") from error
+    except Exception as error:
+        file = _file_of(made)
+        raise ConfigError(f"the network {name}: {what} ({_said(error, file)}); mend it in {file}") from error
 
 
-def _shape(value: object) -> tuple[int, ...] | str:
-    """Return the shape of a tensor, of anything else its kind."""
-    return tuple(value.shape) if isinstance(value, Tensor) else f"a {type(value).__name__}"
+def _file_of(made: type) -> str:
+    return sys.modules[made.__module__].__file__
 
 
-def _try_loss(made: type, own: nn.Module, config: TrainConfig, features: Tensor, logits: Tensor) -> None:
-    """Raise ConfigError if the network's own loss does not give one number for the expressions that training gives it."""
-    name, expression = config.own.network, torch.tensor([0, logits.shape[1] - 1])                      # (2,)
-    expression = F.one_hot(expression, logits.shape[1]).float() if config.own.mixup else expression    # (2,), of mixtures (2, K)
-    loss = _asked(made, lambda: own.loss(features, logits, expression), name, "loss does not take its features, logits and expressions")
-    if _shape(loss) != ():
-        raise ConfigError(f"the network {name}: loss must give one number, of 2 pictures it gives {_shape(loss)}; take its mean")
+def _said(error: Exception, file: str) -> str:
+    """Return what an error says, with its kind and the line of the user's file that it comes from."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    own = isinstance(error, SyntaxError) and error.filename == file      # it comes from no line that was run
+    line, text = (error.lineno, error.msg) if own else (lines[-1] if lines else None, first_line(error))
+    return f"{type(error).__name__}{f' in line {line}' if line else ''}: {text}"
+
+
+def _mend(made: type, method: str) -> str:
+    """Return where a method is to be mended, as the end of a sentence; of one that is not written in the file, no line."""
+    code, file = getattr(inspect.unwrap(getattr(made, method, None)), "__code__", None), _file_of(made)
+    line = f"line {code.co_firstlineno} of " if code and code.co_filename == file else ""
+    return f"mend {method} in {line}{file}"
+
+
+def _refuse_logits(made: type, name: str, logits: object, n_classes: int, mode: str = "") -> None:
+    if shape_of(logits) != (2, n_classes):
+        says = f"{mode}classify must give (B, {n_classes}) logits, of 2 pictures it gives {shape_of(logits)}"
+        raise ConfigError(f"the network {name}: {says}; {_mend(made, 'classify')}")
+
+
+def _try_step(made: type, own: nn.Module, config: TrainConfig, n_classes: int) -> None:
+    """Raise ConfigError if a network cannot do in training mode what a step asks of it; afterwards it is not as it was made."""
+    name, mode, pictures = config.own.network, "in training mode ", two_pictures(config)
+    own.train()
+    features = _asked(made, lambda: own.features(pictures), name, f"{mode}features does not take its pictures")
+    if not rows_of(features, 2):
+        says = f"{mode}its features must be (B, d), a row for each picture; of 2 pictures they are {shape_of(features)}"
+        raise ConfigError(f"the network {name}: {says}; {_mend(made, 'features')}")
+    logits = _asked(made, lambda: own.classify(features), name, f"{mode}classify does not take its features")
+    _refuse_logits(made, name, logits, n_classes, mode)
+    expression = torch.tensor([0, n_classes - 1])                                                      # (2,)
+    expression = F.one_hot(expression, n_classes).float() if config.own.mixup else expression          # (2,), of mixtures (2, K)
+    if getattr(own, "loss", None) is None:
+        loss = F.cross_entropy(logits.float(), expression)
+    else:
+        does_not = "loss does not take its features, logits and expressions"
+        loss = _asked(made, lambda: own.loss(features, logits.float(), expression), name, does_not)
+        if shape_of(loss) != ():
+            says = f"loss must give one number, of 2 pictures it gives {shape_of(loss)}; take its mean"
+            raise ConfigError(f"the network {name}: {says}; {_mend(made, 'loss')}")
+    _asked(made, loss.backward, name, "nothing can be learned from its loss")
 
 
 def _refuse_tensors(network: OwnNetwork, name: str) -> None:
-    """Raise ConfigError if nothing in a network learns, or if one tensor has two names: the file of a run keeps each once."""
+    """Raise ConfigError if a tensor has no size yet, nothing in a network learns, or one tensor has two names: a run keeps each once."""
+    tensors = network.network.state_dict(keep_vars=True)
+    if empty := next((key for key, tensor in tensors.items() if nn.parameter.is_lazy(tensor)), None):
+        raise ConfigError(f"the network {name}: {empty} has no size after a picture has passed through; give its layer sizes, or use it")
     if not any(weight.requires_grad and weight.numel() for weight in network.parameters()):
         raise ConfigError(f"the network {name}: it has no parameter that learns, so there is nothing to train")
     names: dict[int, list[str]] = {}
-    for key, tensor in network.network.state_dict().items():
+    for key, tensor in tensors.items():
         if tensor.numel():
             names.setdefault(tensor.data_ptr(), []).append(key)
     if tied := next((two for two in names.values() if len(two) > 1), None):

@@ -84,7 +84,8 @@ def make_timm(config: TrainConfig, n_classes: int) -> TimmNetwork:
         raise ConfigError(f"{what} cannot be made for pictures of {size} x {size} ({error}); choose another one") from error
     data = timm.data.resolve_model_data_config(trunk)
     network = TimmNetwork(trunk, tuple(data["mean"]), tuple(data["std"])).eval()
-    network.classifier = nn.Linear(tried(network.features, config, what), n_classes)
+    way_out = "choose another network.image_size (96, 48, 32, 16) or another network"
+    network.classifier = nn.Linear(tried(network.features, config, what, way_out), n_classes)
     return network.train()
 
 
