@@ -13,6 +13,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -95,7 +96,7 @@ WALL = np.full((SIZE[1], SIZE[0], 3), 120, np.uint8)
 
 
 def rows_of(text):
-    return list(csv.DictReader(io.StringIO(text)))
+    return list(csv.DictReader(io.StringIO(text, newline="")))
 
 
 def test_a_face_is_predicted_as_the_run_predicted_it(run, model, prepared_ck, synthetic_ck):
@@ -399,6 +400,17 @@ def test_a_disk_that_is_full_at_the_end_of_a_small_file_is_one_sentence(tmp_path
     with pytest.raises(StorageError, match=message), open_writer("csv", tmp_path / "a.csv", ("anger",), print):
         pass
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a\nb.png", "a\rb.png", 'a,"b.png'])
+def test_a_name_of_two_lines_is_one_cell(name, tmp_path):
+    """Seen red: two rows for one picture."""
+    with open_writer("csv", tmp_path / "a.csv", ("anger",), print) as writer:
+        writer.add(Prediction(name, None, None, None, (), "it is\ndamaged"))
+        writer.add(Prediction("c.png", None, None, (9, 9), ()))
+    rows = rows_of((tmp_path / "a.csv").read_bytes().decode())
+    assert [(row["source"], row["note"]) for row in rows] == [(name, "it is\ndamaged"), ("c.png", "no face was found")]
+    assert pd.read_csv(tmp_path / "a.csv")["source"].tolist() == [name, "c.png"]
 
 
 class Camera:

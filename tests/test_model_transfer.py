@@ -149,7 +149,7 @@ def test_an_animation_keeps_grey_levels():
 def test_pictures_are_aligned_as_prepare_aligns_them(synthetic_ck, prepared_ck):
     """Bit for bit the faces of the prepared folder."""
     rows = fer_data.read_manifest(prepared_ck).groupby(["subject", "sequence"]).head(1).head(2)
-    faces = align_files(tuple(synthetic_ck / source for source in rows["source"]), Finder("dlib"))
+    faces, _ = align_files(tuple(synthetic_ck / source for source in rows["source"]), Finder("dlib"))
     for face, shard, row in zip(faces, rows["shard"], rows["row"], strict=True):
         assert (face == map_dataset(prepared_ck / "shards" / shard, "faces")[row]).all()
 
@@ -174,7 +174,7 @@ def test_the_detector_of_a_run_finds_the_faces_of_its_sources(run, cropped, tmp_
     prepare_dataset("folder", cropped, tmp_path / "prepared", config)
     rows = fer_data.read_manifest(tmp_path / "prepared")
     sources = [cropped / source for source in rows["source"]]
-    faces = align_files(tuple(sources), Finder("dlib", "whole"))
+    faces, _ = align_files(tuple(sources), Finder("dlib", "whole"))
     assert (faces == map_dataset(tmp_path / "prepared" / "shards" / "00000.h5", "faces")).all()
     whole = tmp_path / "whole"
     shutil.copytree(run, whole)
@@ -191,6 +191,19 @@ def test_a_picture_is_a_source_and_is_taken_whole_where_no_points_are_wanted(run
     found, whole = cells(tmp_path / "s.png"), place_whole(cv2.imread(str(frame), cv2.IMREAD_GRAYSCALE)).pixels
     assert found.shape == (2, 3, 48, 48)
     assert np.abs(found[1, 0] - whole[18:114, 18:114].reshape(48, 2, 48, 2).mean((1, 3))).max() <= 1
+
+
+def test_what_there_is_to_know_of_a_source_is_said(run, frame, tmp_path):
+    """As `predict` does. Seen red: nothing was said."""
+    face = cv2.imread(str(frame), cv2.IMREAD_GRAYSCALE)
+    small = cv2.resize(face, None, fx=0.75, fy=0.75)
+    cv2.imwrite(str(tmp_path / "two.png"), np.hstack([face, np.pad(small, ((0, len(face) - len(small)), (0, 0)), mode="edge")]))
+    whole = cv2.imencode(".jpg", face)[1].tobytes()
+    (tmp_path / "torn.jpg").write_bytes(whole[: len(whole) * 3 // 4] + whole[-2:])
+    sources = ["--source", tmp_path / "two.png", "--source", tmp_path / "torn.jpg", "--source", frame]
+    said = call("transfer", run, *sources, "--landmarks", "dlib", "--columns", 1, "--out", tmp_path / "s.png").replace("\n", "")
+    assert "two.png: the largest face is taken, 1 other left out" in said
+    assert "torn.jpg: it is damaged, so that a part of it may be grey" in said and f"{frame.name}:" not in said
 
 
 def test_a_source_without_a_face_writes_nothing(run, tmp_path):

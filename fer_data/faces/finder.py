@@ -20,9 +20,9 @@ from fer_data.faces.landmarks.base import Backend
 from fer_data.faces.landmarks.none import NO_POINTS
 from fer_data.faces.pose import eye_distance_px, patch_px, yaw_deg
 from fer_data.files import read_file
-from fer_data.pictures.decode import decode_picture, grey_of
+from fer_data.pictures.decode import decode, grey_of
 from fer_data.records import UNUSABLE, Landmarks
-from fer_data.text import either
+from fer_data.text import counted, either
 
 __all__ = ["Finder", "Found", "align_files"]
 
@@ -42,6 +42,7 @@ class Found:
     yaw_deg: float | None             # faces/pose.py; None without points
     residual_px: float                # of the alignment, as in the manifest
     doubt: str = ""                   # of the framing, as Finder.doubt_of_whole has it
+    others: int = 0                   # how many other faces the detector saw beside it
 
 
 class Finder:
@@ -106,7 +107,7 @@ class Finder:
         face = place_whole(picture) if whole else align(picture, one.points, self.template)
         sizes = eye_distance_px(face.matrix), patch_px(face.matrix)
         doubt = self._doubt_of_whole(picture) if whole and self._doubt_of_whole else ""
-        return Found(face.pixels, one.points, one.box, *sizes, yaw_deg(one.points), face.residual_px, doubt)
+        return Found(face.pixels, one.points, one.box, *sizes, yaw_deg(one.points), face.residual_px, doubt, one.faces_found - 1)
 
     def _looked_at(self, picture: np.ndarray) -> np.ndarray:
         """Return the picture in the colours of the prepared faces."""
@@ -118,18 +119,22 @@ class Finder:
         return picture if picture.ndim == 2 else grey_of(picture)
 
 
-def align_files(paths: tuple[Path, ...], finder: Finder) -> np.ndarray:
+def align_files(paths: tuple[Path, ...], finder: Finder) -> tuple[np.ndarray, list[str]]:
     """Return the face that `prepare` takes of each picture file, in their order: (N, 132, 132[, 3]) uint8, grey or RGB.
 
+    And what there is to know of the files, a sentence each: damage, fewer bits, other faces, another framing.
     Raises LandmarkError where no face is found or it cannot be aligned, ImageError for what is no picture or cannot be read.
     """
-    faces = []
+    faces, remarks = [], []
     for path in map(Path, paths):
         try:
-            picture = decode_picture(read_file(path), finder.colour, str(path))
-            faces.append(finder.first(picture).pixels)
+            picture, remark = decode(read_file(path), finder.colour, str(path))
+            found = finder.first(picture)
         except UnreadableError as error:
             raise ImageError(f"aligning pictures: {error}") from error
         except LandmarkError as error:
             raise LandmarkError(f"aligning {path}: {error}") from error
-    return np.stack(faces)
+        faces.append(found.pixels)
+        others = f"the largest face is taken, {counted(found.others, 'other')} left out" if found.others else ""
+        remarks += [f"{path}: {text}" for text in (remark.text and f"it {remark.text}", others, found.doubt) if text]
+    return np.stack(faces), remarks

@@ -71,8 +71,8 @@ class CsvWriter(Writer):
 
     def _line(self, cells: list) -> None:
         buffer = io.StringIO()
-        csv.writer(buffer, lineterminator="").writerow(cells)
-        self._write(buffer.getvalue())
+        csv.writer(buffer, lineterminator="\r\n").writerow(cells)        # cells with a letter of it are quoted: so are names of two lines
+        self._write(buffer.getvalue().removesuffix("\r\n"))
 
 
 class JsonlWriter(Writer):

@@ -72,6 +72,7 @@ class Drawn:
     real: bool                        # whether the top row shows a real face of each identity
     moves: bool = False               # an animation
     marked: int = 0                   # cells that no training face shows; of sources by image_id alone, whose expression is known
+    remarks: tuple[str, ...] = ()     # what there is to know of the sources: damage, other faces
 
     def __rich__(self) -> str:
         """Return what the picture shows, for the console."""
@@ -82,7 +83,7 @@ class Drawn:
             cells = "1 cell" if self.marked == 1 else f"{self.marked} cells"
             top.append(f"white corner, {cells}: no training face shows this person with the expression of the source")
         across = f"there and back: {', '.join(self.columns)}" if self.moves else f"columns: the input, then {', '.join(self.columns)}"
-        return escape("\n".join([f"{self.path}: rows {', '.join(self.rows)}", across, *top]))
+        return escape("\n".join([f"{self.path}: rows {', '.join(self.rows)}", across, *top, *self.remarks]))
 
 
 def transfer(
@@ -105,21 +106,21 @@ def transfer(
     refuse_source("drawing a sheet", out, request.sources)
     people = _people(trained, request)                                           # (I,)
     prepared = _prepared(trained, data)
-    inputs = _inputs(trained, request, prepared)                                 # (R, C, S, S)
+    inputs, remarks = _inputs(trained, request, prepared)                        # (R, C, S, S)
     noise = draw_noise(len(inputs), trained.config.network.noise, stream(request.seed, "transfer/noise"))    # (R, N_z)
     names = tuple(path.name for path in request.sources) + request.source_ids
     if request.edit is None:
         real, unseen = prepared and _real_faces(trained, *prepared, people), prepared and _unseen(request, prepared[1], people)
         write_picture(out, draw_sheet(generator, inputs, people, noise, real, unseen))
         columns, marked = tuple(trained.identities[person] for person in people), 0 if unseen is None else int(unseen.sum())
-        return Drawn(out, names, columns, prepared is not None, marked=marked)
+        return Drawn(out, names, columns, prepared is not None, marked=marked, remarks=remarks)
     moved = _edited(trained, request, prepared, inputs, int(people[0]), noise)   # steps of (R, C, S, S)
     if request.gif:
         write_bytes_atomically(out, animation([tiled([torch.stack(pair) for pair in zip(inputs, step, strict=True)]) for step in moved]))
     else:
         write_picture(out, tiled([torch.stack(row) for row in zip(inputs, *moved, strict=True)]))
     steps = f"{len(moved)} steps from {request.edit[0]} to {request.edit[1]} as {trained.identities[people[0]]}"
-    return Drawn(out, names, (steps,), False, request.gif)
+    return Drawn(out, names, (steps,), False, request.gif, remarks=remarks)
 
 
 def _people(trained: TrainedRun, request: Request) -> Tensor:
@@ -150,12 +151,12 @@ def _needed(trained: TrainedRun, prepared: tuple[Path, Fold] | None, what: str) 
     return prepared
 
 
-def _inputs(trained: TrainedRun, request: Request, prepared: tuple[Path, Fold] | None) -> Tensor:
-    """Return all sources as the encoder takes them, files first: (R, C, S, S) in [-1, 1]."""
-    size, parts = trained.config.network.image_size, []
+def _inputs(trained: TrainedRun, request: Request, prepared: tuple[Path, Fold] | None) -> tuple[Tensor, tuple[str, ...]]:
+    """Return all sources as the encoder takes them, files first: (R, C, S, S) in [-1, 1]; and what there is to know of the files."""
+    size, parts, remarks = trained.config.network.image_size, [], []
     if request.sources:
         content = trained.content | ({"data": str(prepared[0])} if prepared else {})
-        faces = align_files(request.sources, recipe_of_run(trained.config, content).finder(request.landmarks))
+        faces, remarks = align_files(request.sources, recipe_of_run(trained.config, content).finder(request.landmarks))
         parts.append(centre_inputs(virtual_views(faces, trained.device), torch.arange(len(faces)), size))
     if request.source_ids:
         data, fold = _needed(trained, prepared, "sources by image_id")
@@ -165,7 +166,7 @@ def _inputs(trained: TrainedRun, request: Request, prepared: tuple[Path, Fold] |
                 raise ConfigError(f"drawing a sheet: image_ids look like {next(iter(rows))}, there is no {name} in {data}")
             side, place = rows[name]
             parts.append(centre_inputs(open_views(data, side.iloc[[place]], trained.device), torch.tensor([0]), size))
-    return torch.cat(parts)
+    return torch.cat(parts), tuple(remarks)
 
 
 def _real_faces(trained: TrainedRun, data: Path, fold: Fold, people: Tensor) -> Tensor:
