@@ -104,6 +104,15 @@ def test_a_command_of_fer_data_leaves_runs_and_other_prepared_folders_alone(prep
     assert bytes_of(Path()) == before
 
 
+@pytest.mark.parametrize(("out", "says"), [("p", "p is a prepared"), ("p/shards", "p is a prepared"), ("runs/fold0", "fold0 is a run")])
+def test_event_files_are_not_written_into_a_prepared_folder_nor_a_run(prepared, out, says):
+    """Seen red: a folder fold0 was made in it."""
+    before = bytes_of(Path())
+    done = CliRunner().invoke(fer_model.main, ["tensorboard", "runs/fold0", "-o", out])
+    assert done.exit_code == 1 and f"writing for TensorBoard to {out}: " in done.output and says in done.output.replace("\n", "")
+    assert bytes_of(Path()) == before
+
+
 @pytest.mark.parametrize("words", [
     "predict runs/fold0 me.png --format csv -o p/manifest.csv", "predict runs/fold0 me.png --format csv -o p/shards/00000.h5",
     "export runs/fold0 --format safetensors -o runs/fold1/model.safetensors", "card runs/fold0 -o p/settings.json",

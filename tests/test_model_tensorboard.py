@@ -1,11 +1,13 @@
 """Event files say what the log says: read back with TensorBoard's own reader."""
 
 import json
+import resource
 import shutil
 from dataclasses import replace
 
 import pytest
 
+from fer_data.errors import StorageError
 from fer_model.config import preset
 from fer_model.errors import RunError
 from fer_model.job import Job
@@ -103,3 +105,19 @@ def test_runs_of_one_name_are_told_apart_by_more_of_their_paths(run, tmp_path):
 def test_a_folder_without_a_run_is_one_sentence(tmp_path):
     with pytest.raises(RunError, match=r"must hold a log\.jsonl of fer-model train; there is none"):
         write_events([tmp_path], tmp_path / "tb")
+
+
+def test_a_disk_that_is_full_is_one_sentence_and_no_half_is_left(tmp_path, capfd):
+    """Seen red: "[Errno 28] No space left on device" alone, in the middle of a traceback of another thread."""
+    (tmp_path / "run").mkdir()
+    tick = {"event": "tick", "stage": "cnn", "seen_kimg": 0.1, "loss_cnn": 1.0}
+    (tmp_path / "run/config.json").write_text("{}")
+    (tmp_path / "run/log.jsonl").write_text(json.dumps(tick) + "\n")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16, limits[1]))
+    try:
+        with pytest.raises(StorageError, match=r"^writing for TensorBoard \S*tb/run: File too large; see to that, then run the same"):
+            write_events([tmp_path / "run"], tmp_path / "tb", say=lambda _: None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list((tmp_path / "tb/run").iterdir()) and "Traceback" not in capfd.readouterr().err

@@ -14,7 +14,7 @@ from fer_data.errors import StorageError
 from fer_data.store.folder import MARK, OWN_FILES
 
 __all__ = ["CONFIG", "EXPORTS", "RUN_FILES", "RUN_LOCK", "WEIGHTS", "is_run", "refuse_file_of_prepared", "refuse_file_of_run",
-           "refuse_own_file"]
+           "refuse_own_file", "refuse_own_folder"]
 
 CONFIG, RUN_LOCK = "config.json", ".lock"
 EXPORTS = ("model.onnx", "model.safetensors")
@@ -26,6 +26,7 @@ WEIGHTS = tuple(f"{stage}.safetensors" for stage in (
     "ae", "cnn", "critics", "gan", "head", "iacnn", "judges", "neutral", "own", "recogniser", "timm",
 ))
 _INNER = ("checkpoints", "samples")   # folders that hold nothing but a run's own
+_PARTS = ("shards", "cache")          # the same of a prepared folder
 _OF_RUNS = ("sweep.json", "shortcut.json", "probe.json", "judged.json", "card.md")            # beside runs, in the folder that holds them
 
 
@@ -43,6 +44,16 @@ def refuse_own_file(doing: str, out: Path, but: Path | None = None) -> None:
     if but is None or _place(out) != _place(but):
         refuse_file_of_run(doing, out)
         refuse_file_of_prepared(doing, out)
+
+
+def refuse_own_folder(doing: str, out: Path) -> None:
+    """Raise StorageError if the folder `out` is a run or a prepared folder, or lies in one under a name of its own."""
+    refuse_own_file(doing, out)
+    folder = Path(os.path.realpath(out))
+    prepared = folder.parent if folder.name in _PARTS else folder
+    for held, place, what in ((is_run(folder), folder, "run"), ((prepared / MARK).is_file(), prepared, "prepared folder")):
+        if held:
+            raise StorageError(f"{doing} to {out}: {place} is a {what}; give another folder")
 
 
 def refuse_file_of_run(doing: str, out: Path) -> None:

@@ -7,13 +7,17 @@ log.jsonl remains the record. Event files follow from it alone, so training know
 Extra [tensorboard]; nothing is sent anywhere.
 """
 
+import io
+import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from fer_data.files import occupied
-from fer_data.store.own_files import refuse_own_file
+from fer_data.errors import StorageError
+from fer_data.files import make_folder, occupied, reported
+from fer_data.store.own_files import refuse_own_folder
 from fer_data.text import counted
 from fer_model.engine.journal import read_log
 from fer_model.errors import RunError
@@ -34,9 +38,9 @@ def write_events(
     """Write what the runs have logged so far; return how many runs that were.
 
     Raises RunError if none of the folders holds a run, if LOGDIR holds something else, or without the package; StorageError if LOGDIR is a
-    folder of a run's own.
+    run or a prepared folder, or cannot be written to.
     """
-    refuse_own_file("writing for TensorBoard", logdir)
+    refuse_own_folder("writing for TensorBoard", logdir)
     folders = _folders(runs)
     if not folders:
         raise RunError(f"writing for TensorBoard: {', '.join(map(str, runs))} must hold a log.jsonl of fer-model train; there is none")
@@ -69,25 +73,39 @@ def _folders(runs: Sequence[Path]) -> dict[str, Path]:
 
 
 class EventFiles:
-    """The event files of one run. A log that was rewound, because a run was resumed from a checkpoint, is written again."""
+    """The event file of one run. A log that was rewound, because a run was resumed from a checkpoint, is written again.
+
+    TensorBoard's own SummaryWriter writes in a thread, which prints a traceback where the disk is full.
+    """
 
     def __init__(self, run: Path, folder: Path):
         try:
-            from torch.utils.tensorboard import SummaryWriter
+            from torch.utils import tensorboard  # noqa: F401  (it says whether the package is there)
         except ImportError as error:
             raise RunError("writing for TensorBoard: the package tensorboard is needed; pip install -e '.[tensorboard]'") from error
-        self._make = SummaryWriter
         self.run, self.folder = RunFolder(run), folder
         if problem := occupied(folder, "event files", lambda path: path.is_dir() or path.name.startswith("events.out.tfevents")):
             raise RunError(f"writing for TensorBoard: {problem}")
         self.lines: list[dict] = []
         self.sheets: set[str] = set()
-        self.writer = None
+        self.path: Path | None = None
+        self.events = io.BytesIO()                                       # of this update
 
     def update(self) -> int:
         """Write what has come to the log since the last call; return how many lines that were."""
         lines = read_log(self.run.log)                                   # a line that is being written waits
-        if self.writer is None or lines[: len(self.lines)] != self.lines:
+        try:
+            with reported("writing for TensorBoard", self.folder):
+                return self._added(lines)
+        except StorageError:
+            with suppress(OSError):                                      # a half is no use, and takes what space there is
+                self._remove()
+            raise
+
+    def _added(self, lines: list[dict]) -> int:
+        """Write what is new of a log; return how many lines that were."""
+        self.events = io.BytesIO()
+        if self.path is None or lines[: len(self.lines)] != self.lines:
             self._start_again()
         new = lines[len(self.lines) :]
         clock = _Clock()
@@ -97,25 +115,39 @@ class EventFiles:
                 self._add(entry, clock.now)
         self.lines = lines
         self._add_sheets()
-        self.writer.flush()
+        with self.path.open("ab") as file:
+            file.write(self.events.getvalue())
         return len(new)
 
     def _start_again(self) -> None:
-        if self.writer is not None:
-            self.writer.close()
+        make_folder(self.folder)
+        self._remove()
+        self.lines, self.sheets = [], set()
+        self.path = self.folder / f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}"
+        self._put(time.time(), file_version="brain.Event:2")
+
+    def _remove(self) -> None:
         for path in self.folder.glob("events.out.tfevents*"):
             path.unlink()
-        self.lines, self.sheets = [], set()
-        self.writer = self._make(str(self.folder))
+
+    def _put(self, when: float, **content) -> None:
+        """Add an event as TensorBoard has them: its length and content, each with a checksum."""
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        RecordWriter(self.events).write(Event(wall_time=when, **content).SerializeToString())
 
     def _add(self, entry: dict, when: float) -> None:
+        from torch.utils.tensorboard.summary import scalar
+
         seen = round(entry["seen_kimg"] * 1000)
         for name, value in entry.items():
             if name not in SKIPPED:
-                self.writer.add_scalar(f"{entry['stage']}/{name}", value, seen, walltime=when)
+                self._put(when, step=seen, summary=scalar(f"{entry['stage']}/{name}", value))
 
     def _add_sheets(self) -> None:
         import cv2
+        from torch.utils.tensorboard.summary import image
 
         for path in sorted(self.run.sheets.glob("step-*.png")):
             if path.name in self.sheets:
@@ -124,7 +156,7 @@ class EventFiles:
             stage = config.synthesiser
             sheet = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
             seen = int(path.stem.removeprefix("step-")) * getattr(config, stage).batch
-            self.writer.add_image(f"{stage}/synthesised faces", sheet, seen, dataformats="HWC")
+            self._put(time.time(), step=seen, summary=image(f"{stage}/synthesised faces", sheet, dataformats="HWC"))
             self.sheets.add(path.name)
 
 
