@@ -37,18 +37,31 @@ def test_saved_and_read_back_with_the_last_two_kept(tmp_path):
         (lambda stem: stem.with_suffix(".json").write_text('{"schema_'), "gan-00000020.json is damaged"),
         (lambda stem: stem.with_suffix(".json").write_text("[1]"), "gan-00000020.json is damaged"),
         (lambda stem: stem.with_suffix(".json").write_text("[" * 100_000), "gan-00000020.json is damaged"),
+        (lambda stem: stem.with_suffix(".json").write_text('{"schema_version": 1}'), "gan-00000020.json is damaged"),
+        (lambda stem: stem.with_suffix(".safetensors").unlink(), "there is no gan-00000020.safetensors"),
         (lambda stem: stem.with_suffix(".safetensors").write_bytes(stem.with_suffix(".safetensors").read_bytes()[:-1]), "bytes of"),
         (lambda stem: stem.with_suffix(".safetensors").write_bytes(bytes(stem.with_suffix(".safetensors").stat().st_size)), "bytes of"),
     ],
 )
 def test_a_damaged_checkpoint_is_passed_over_with_its_reason(tmp_path, harm, reason):
-    """Seen red: no comparison of hashes; json.loads, which a list and deep nesting passed (AttributeError, RecursionError)."""
+    """Where it is the only one, training does not begin again of itself: hours may be lost. Seen red: no comparison of hashes; json.loads,
+    which a list and deep nesting passed (AttributeError, RecursionError); content["sha256"] of what has none (KeyError); nothing said of a
+    description alone; None, "nothing of it had been saved" and step 0, where no older one was whole."""
     for step in (10, 20):
         checkpoint.save(tmp_path, "gan", step, TENSORS, {"at": step})
     harm(tmp_path / "gan-00000020")
     found = checkpoint.latest(tmp_path, "gan")
     assert found.step == 10 and found.facts == {"at": 10}
     assert len(found.passed_over) == 1 and reason in found.passed_over[0]
+    for path in tmp_path.glob("gan-00000010.*"):
+        path.unlink()
+    left = sorted(path.read_bytes() for path in tmp_path.iterdir())
+    if reason == "writing it was interrupted":                           # nothing was lost that had been whole
+        assert checkpoint.latest(tmp_path, "gan") is None and checkpoint.stems(tmp_path, "gan") == ["gan-00000020"]
+    else:
+        with pytest.raises(CheckpointError, match=rf"no checkpoint of gan in .* is whole \(gan-00000020: .*{reason}.*; bring one back"):
+            checkpoint.latest(tmp_path, "gan")
+    assert sorted(path.read_bytes() for path in tmp_path.iterdir()) == left
 
 
 def test_a_part_file_of_an_interrupted_write_is_no_checkpoint(tmp_path):

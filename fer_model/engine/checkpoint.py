@@ -2,8 +2,8 @@
 
 In:  tensors by name; facts, anything that JSON holds.
 Out: NAME-STEP.safetensors, then NAME-STEP.json next to it (schema version, step, sha256 of the tensors, facts). A
-     checkpoint is one whose JSON is there and whose hash is right; what a crash left half written is passed over.
-     No pickle is read.
+     checkpoint is one whose JSON is there and whose hash is right; what a crash left half written, or what was damaged since, is
+     passed over for an older one. No pickle is read.
 """
 
 from dataclasses import dataclass
@@ -19,11 +19,13 @@ from fer_model.errors import CheckpointError
 
 __all__ = [
     "SCHEMA_VERSION", "Checkpoint", "adam_tensors", "begin_adam", "latest", "load_adam", "load_module", "module_tensors",
-    "read_tensors", "remove", "save", "write_tensors",
+    "read_tensors", "remove", "save", "stems", "write_tensors",
 ]
 
 SCHEMA_VERSION = 1
 PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")        # first bytes: torch.save's zip, protocols 2 to 5
+_SUFFIXES = (".json", ".safetensors")                                    # the JSON goes first: without it there is no checkpoint
+_INTERRUPTED = "writing it was interrupted"
 KEPT = 2                              # the newest, and the one before it should the newest turn out damaged
 
 
@@ -74,38 +76,45 @@ def save(folder: Path, name: str, step: int, tensors: dict[str, Tensor], facts: 
     digest = write_tensors(folder / f"{stem}.safetensors", tensors)
     content = {"schema_version": SCHEMA_VERSION, "step": step, "sha256": digest, "facts": facts}
     write_bytes_atomically(folder / f"{stem}.json", json_bytes(content))
-    for old in _stems(folder, name)[KEPT:]:
+    for old in stems(folder, name)[KEPT:]:
         _remove_stem(folder, old)
 
 
-def _stems(folder: Path, name: str) -> list[str]:
-    """Newest first."""
-    return sorted({path.stem for path in folder.glob(f"{name}-*.safetensors")}, reverse=True)
+def stems(folder: Path, name: str) -> list[str]:
+    """Return the checkpoints of this name, whole or not, newest first: their files without the suffix."""
+    return sorted({path.stem for suffix in _SUFFIXES for path in folder.glob(f"{name}-*{suffix}")}, reverse=True)
 
 
 def _remove_stem(folder: Path, stem: str) -> None:
-    for suffix in (".json", ".safetensors"):                             # the JSON first: without it there is no checkpoint
+    for suffix in _SUFFIXES:
         (folder / f"{stem}{suffix}").unlink(missing_ok=True)
 
 
 def latest(folder: Path, name: str) -> Checkpoint | None:
-    """Return the newest whole checkpoint of this name, or None if there is none.
+    """Return the newest whole checkpoint of this name, or None if none was ever written to its end.
 
-    Raises CheckpointError if it is of another schema version, naming both.
+    Raises CheckpointError if it is of another schema version, naming both; and if all were damaged since they were written.
     """
-    passed_over = []
-    for stem in _stems(folder, name):
+    passed_over = {}
+    for stem in stems(folder, name):
         found, reason = _read_stem(folder, stem)
         if found is not None:
-            return Checkpoint(found.step, found.tensors, found.facts, tuple(passed_over))
-        passed_over.append(f"{stem} is passed over: {reason}")
+            told = tuple(f"{stem} is passed over: {why}" for stem, why in passed_over.items())
+            return Checkpoint(found.step, found.tensors, found.facts, told)
+        passed_over[stem] = reason
+    if set(passed_over.values()) - {_INTERRUPTED}:
+        told = "; ".join(f"{stem}: {why}" for stem, why in passed_over.items())
+        raise CheckpointError(
+            f"resuming: no checkpoint of {name} in {folder} is whole ({told}); bring one back as it was written, or remove {folder} to train"
+            " the stage again"
+        )
     return None
 
 
 def _read_stem(folder: Path, stem: str) -> tuple[Checkpoint | None, str]:
     description = folder / f"{stem}.json"
     if not description.is_file():
-        return None, "writing it was interrupted"
+        return None, _INTERRUPTED
     try:
         content = parse_object(description.read_bytes())
     except ValueError:
@@ -114,8 +123,12 @@ def _read_stem(folder: Path, stem: str) -> tuple[Checkpoint | None, str]:
     if version != SCHEMA_VERSION:
         what = f"{description} has schema version {version!r}, this program reads {SCHEMA_VERSION}"
         raise CheckpointError(f"resuming: {what}; remove {folder} to train the stage again")
+    if not {"step", "sha256", "facts"} <= content.keys():
+        return None, f"{description.name} is damaged"
     path = folder / f"{stem}.safetensors"
-    data = _bytes_of(path)
+    if not path.is_file():
+        return None, f"there is no {path.name}"
+    data = path.read_bytes()
     if sha256_of_bytes(data) != content["sha256"]:
         return None, f"the bytes of {path.name} are not the ones that were written"
     return Checkpoint(content["step"], _parse(data, path), content["facts"]), ""
@@ -123,7 +136,7 @@ def _read_stem(folder: Path, stem: str) -> tuple[Checkpoint | None, str]:
 
 def remove(folder: Path, name: str) -> None:
     """Remove every checkpoint of this name."""
-    for stem in _stems(folder, name):
+    for stem in stems(folder, name):
         _remove_stem(folder, stem)
 
 

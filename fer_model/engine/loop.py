@@ -112,7 +112,8 @@ def _resume(stage: Stage, folder: Path, journal: Journal) -> int:
     saved = checkpoint.latest(folder, stage.name)
     step = 0 if saved is None else saved.step
     if saved is None and any(entry["event"] == "tick" and entry["stage"] == stage.name for entry in journal.lines):
-        journal.say(f"{stage.name} begins again: nothing of it had been saved, as is done once a minute")
+        unfinished = "".join(f"; writing {stem} was interrupted" for stem in checkpoint.stems(folder, stage.name))
+        journal.say(f"{stage.name} begins again: nothing of it had been saved, as is done once a minute{unfinished}")
     journal.rewind(stage.name, step)
     if saved is not None:
         stage.restore(saved, f"{folder}, step {step}")
