@@ -345,7 +345,11 @@ def test_brackets_in_the_names_of_folders_are_no_markup(tmp_path):
         assert f"{one}: 1 of 3 folds are complete" in printed(evaluate_runs([one]))
 
 
-def test_other_code_is_said():
-    one, other = run_of(0, 9), run_of(1, 9)
-    other.content["code_version"] = "2"
-    assert one_method([one, other]) == ["The folds were trained by 2 versions of the code."]
+def test_other_code_is_said(tmp_path):
+    """Of folds, and of a run that another version resumed. Seen red: the version that started a run as the only one."""
+    one, other = run_of(0, 9), run_of(1, 9, path=tmp_path)
+    starts = [{"event": "start"}, {"event": "start", "code_version": "1"}, {"event": "start", "code_version": "2"}]
+    (tmp_path / "log.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in starts))
+    assert one_method([other]) == one_method([one, other]) == ["Trained by 2 versions of the code: 1 and 2."]
+    one.content["code_version"] = "3"
+    assert one_method([one, other]) == ["Trained by 3 versions of the code: 3, 1 and 2."]

@@ -565,7 +565,8 @@ def test_what_is_not_complete_is_named_and_in_no_figure(tmp_path):
 
 
 def test_findings_name_what_makes_a_comparison_unfair(tmp_path):
-    """A larger budget, one seed, a class without a test image, an untrained model. Seen red: budgets compared by their first stage."""
+    """A larger budget, one seed, a class without a test image, an untrained model, a run that was resumed by another version of the code.
+    Seen red: budgets compared by their first stage; the version that started the run as its only one."""
 
     def longer(content):
         content["config"]["cnn"]["kimg"] *= 2
@@ -577,7 +578,11 @@ def test_findings_name_what_makes_a_comparison_unfair(tmp_path):
     result = json.loads((other / "result.json").read_text())
     result["stages"]["cnn"]["kimg"] *= 2
     (other / "result.json").write_text(json.dumps(result))
-    looks = " ".join(one["text"] for one in write([one, other], tmp_path / "out")[1]["findings"] if one["level"] == "look")
+    with (one / "log.jsonl").open("a") as file:
+        file.write('{"event": "start", "code_version": "0.2.0+bb"}\n')
+    report = write([one, other], tmp_path / "out")[1]
+    looks = " ".join(one["text"] for one in report["findings"] if one["level"] == "look")
+    assert "The runs were made by 2 versions" in looks and ("Code version", "0.1.0+aa; 0.2.0+bb") in page_rows(report)
     assert "different numbers of images in training (thousands: DE-GAN 0.128, CNN (baseline) 0.256)" in looks
     assert "No test face shows fear in fold 0" in looks and "have one seed each" in looks
     assert "DE-GAN is not shown to be better than always answering" in looks and "could not be found out" in looks

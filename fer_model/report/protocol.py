@@ -124,7 +124,7 @@ def protocol(method: Method) -> list[tuple[str, str]]:
         ("Precision", _distinct(str(run.content["config"].get("precision", "")) for run in method.runs)),
         ("Seeds", listed(method.seeds)),
         ("Manifest, sha256", method.content["manifest_sha256"]),
-        ("Code version", _distinct(run.content["code_version"] for run in method.runs)),
+        ("Code version", _distinct(version for run in method.runs for version in run.code_versions)),
     ]
     return [(what, value) for what, value in rows if value]
 
@@ -422,7 +422,7 @@ def _majority(figures: Sequence[SeedFigures]) -> list[Finding]:
 
 
 def _versions(methods: Sequence[Method]) -> list[Finding]:
-    versions = {run.content["code_version"] for method in methods for run in method.runs}
+    versions = {version for method in methods for run in method.runs for version in run.code_versions}
     if len(versions) == 1:
         return []
     return [Finding("look", f"The runs were made by {len(versions)} versions of the program (below, under protocol).")]

@@ -77,6 +77,12 @@ class FoldRun:
         """The whole lines of log.jsonl."""
         return tuple(read_log(RunFolder(self.path).log))
 
+    @property
+    def code_versions(self) -> tuple[str, ...]:
+        """The versions of the code that trained it, in their order: another one may have resumed it."""
+        starts = [line["code_version"] for line in self.log if line["event"] == "start" and "code_version" in line]
+        return tuple(dict.fromkeys((self.content["code_version"], *starts)))
+
     @cached_property
     def predictions(self) -> pd.DataFrame:
         """Of the test fold, one row per image. Raises RunError if they cannot be read."""

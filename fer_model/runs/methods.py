@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fer_data.text import listed
 from fer_model.config import AS_BASELINE, METHODS, STAGES_OF, shown
 from fer_model.errors import RunError
 from fer_model.runs.differences import first_difference, idle_stages, of_method, variant_of
@@ -86,8 +87,8 @@ def one_method(runs: Sequence[FoldRun]) -> list[str]:
     """Return remarks on runs that differ in their fold alone. Raises RunError if they differ in more, naming the first field."""
     if apart := difference(runs, seeds=True):
         raise RunError(f"pooling folds: {apart}; folds that belong together differ in their test fold alone: evaluate these one by one")
-    versions = {run.content["code_version"] for run in runs}
-    return [f"The folds were trained by {len(versions)} versions of the code."] if len(versions) > 1 else []
+    versions = dict.fromkeys(version for run in runs for version in run.code_versions)
+    return [f"Trained by {len(versions)} versions of the code: {listed(versions)}."] if len(versions) > 1 else []
 
 
 def difference(runs: Sequence[FoldRun], seeds: bool = False) -> str:
