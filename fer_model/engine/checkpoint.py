@@ -105,8 +105,8 @@ def latest(folder: Path, name: str) -> Checkpoint | None:
     if set(passed_over.values()) - {_INTERRUPTED}:
         told = "; ".join(f"{stem}: {why}" for stem, why in passed_over.items())
         raise CheckpointError(
-            f"resuming: no checkpoint of {name} in {folder} is whole ({told}); bring one back as it was written, or remove {folder} to train"
-            " the stage again"
+            f"resuming: no checkpoint of {name} in {folder} is whole ({told}); bring one back as it was written, or remove {folder} to"
+            " train the stage again"
         )
     return None
 
