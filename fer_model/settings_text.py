@@ -8,13 +8,13 @@ Out: to_yaml: all settings as YAML with comments, which settings.py reads back. 
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from fer_data.field_comments import fields_of
 from fer_data.text import either
-from fer_model.config import PRESETS, STAGES_OF, TrainConfig, shown, to_lines
+from fer_model.config import PRESETS, STAGES_OF, TrainConfig, resolve_budgets, shown, to_lines
 from fer_model.runs.differences import set_otherwise, told_settings
 from fer_model.settings import ELSEWHERE, configure, kinds, other_budget, parts_used, sections, values_of, words_of
 
@@ -34,11 +34,11 @@ class Setting:
     kind: str                         # a number; a whole number, or none; a list of numbers; ...
     allowed: str                      # above 0; other or any; "" for anything of its type
     help: str
-    set_by: str                       # "" : by its name; else the option that sets it
+    set_by: str                       # "" : by its name; else the option that sets it, or what it follows from
 
 
-def settings_of(config: TrainConfig) -> list[Setting]:
-    """Return every field of a configuration with its value, type, allowed values and help."""
+def settings_of(config: TrainConfig, follow: Collection[str] = ()) -> list[Setting]:
+    """Return every field of a configuration with its value, type, allowed values and help; those in `follow` come from the preset."""
     classes = {"": TrainConfig, **sections()}
     comments = {f"{part}.{one.name}".lstrip("."): one.comment for part, kind in classes.items() for one in fields_of(kind)}
     defaults, values, found = values_of(TrainConfig()), values_of(config), []
@@ -46,7 +46,8 @@ def settings_of(config: TrainConfig) -> list[Setting]:
         part, _, name = key.rpartition(".")
         rule = classes[part].RULES.get(name)
         allowed = either(PRESETS) if key == "preset" else rule.words if rule else ""
-        told = words_of(kind), allowed, _first_sentence(comments[key]), ELSEWHERE.get(key, "")
+        set_by = "as the preset has it" if key in follow else ELSEWHERE.get(key, "")
+        told = words_of(kind), allowed, _first_sentence(comments[key]), set_by
         found.append(Setting(key, values[key], defaults[key], *told))
     return found
 
@@ -66,16 +67,17 @@ class Settings:
 
     config: TrainConfig
     of: str                           # what it is the configuration of
+    follow: frozenset[str] = frozenset()      # settings that come from the preset
 
     def to_json(self) -> dict:
         """Return each setting with value, default, type, allowed values and help."""
-        return {"of": self.of, "settings": [asdict(one) for one in settings_of(self.config)]}
+        return {"of": self.of, "settings": [asdict(one) for one in settings_of(self.config, self.follow)]}
 
     def __rich__(self):
         """Return the YAML as it is: no colours, nothing wrapped, so that it can be kept in a file."""
         from rich.text import Text
 
-        return Text(to_yaml(self.config, self.of).rstrip(), no_wrap=True, overflow="ignore")
+        return Text(to_yaml(self.config, self.of, self.follow).rstrip(), no_wrap=True, overflow="ignore")
 
 
 def of_layers(*layers) -> Settings:
@@ -90,17 +92,29 @@ def of_run(run: Path) -> Settings:
     from fer_model.runs.folder import RunFolder
 
     config, content = RunFolder(run).read_config()
-    return Settings(config, f"{run} on {content['dataset']}, started by {content['code_version']}")
+    of = f"{run} on {content['dataset']}, started by {content['code_version']}"
+    return Settings(config, of, _budgets_of_preset(config, content["n_train"]))
 
 
-def to_yaml(config: TrainConfig, of: str) -> str:
+def _budgets_of_preset(config: TrainConfig, n_train: int) -> frozenset[str]:
+    """Return the budgets of a run that its preset gives it: no command that takes its settings has changed them."""
+    resolved, start, found = resolve_budgets(config, n_train), PRESETS.get(config.preset, TrainConfig()), []
+    for part in (key.removesuffix(".kimg") for key in kinds() if key.endswith(".kimg")):
+        theirs = getattr(start, part)
+        asked = replace(config, **{part: replace(getattr(config, part), epochs=theirs.epochs, kimg=theirs.kimg)})
+        if resolve_budgets(asked, n_train) == resolved:
+            config, found = asked, [*found, f"{part}.epochs", f"{part}.kimg"]
+    return frozenset(found)
+
+
+def to_yaml(config: TrainConfig, of: str, follow: Collection[str] = ()) -> str:
     """Return every setting as YAML, each with a comment: type, allowed values, help. `read_file` reads it."""
     lines = [
         f"# {of}. Give it back with --config FILE; a line that you delete keeps the preset's value.",
-        "# `open`: the paper does not say. `in paper`: the value in preset paper. Lines that begin with # are set otherwise.",
+        "# `open`: the paper does not say. `in paper`: the value in preset paper. Lines that begin with # are set otherwise, as they say.",
     ]
     section = ""
-    for one in settings_of(config):
+    for one in settings_of(config, follow):
         part, _, name = one.key.rpartition(".")
         if part != section:
             idle = "" if part == "network" or part in parts_used(config.method) else f"      # method {config.method} does not train it"

@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fer_data import field_comments
-from fer_model.config import HEADS, PRESETS, STAGES_OF, HeadConfig, NetworkConfig, preset, shown
+from fer_model.config import HEADS, PRESETS, STAGES_OF, HeadConfig, NetworkConfig, preset, resolve_budgets, shown
 from fer_model.crossval import default_crossval
 from fer_model.errors import ConfigError
 from fer_model.job import Job, default_run
@@ -442,7 +442,8 @@ def test_a_setting_that_is_none_is_one_sentence_and_exit_code_1(words, message, 
 
 
 def test_two_settings_go_to_two_folders_and_one_resumes(tiny_prepared, tmp_path, monkeypatch):
-    """Before: the second was refused, as the first lay there. Seen red: the suffix away."""
+    """And a run's own settings, given back to it, change nothing. Before: the second was refused, as the first lay there. Seen red: the
+    suffix away; budgets named as changed that follow from the preset, those of five other methods among them."""
     monkeypatch.chdir(tmp_path)
     words = ["crossval", "--data", tiny_prepared, "--method", "cnn", "--preset", "smoke", "--folds", 0, "--set", "cnn.kimg=0.016"]
     for lr in ("1e-4", "2e-4", "1e-4"):
@@ -453,7 +454,10 @@ def test_two_settings_go_to_two_folders_and_one_resumes(tiny_prepared, tmp_path,
     run = next(tmp_path.rglob("config.json")).parent
     shown_again = written(tmp_path, call("config", "--of", run))
     content = json.loads((run / "config.json").read_text())["config"]
-    assert json.loads(json.dumps(asdict(configure({"fold": 0}, shown_again)))) == content
+    assert json.loads(json.dumps(asdict(resolve_budgets(configure({"fold": 0}, shown_again), 24)))) == content
+    said = call("train", "--data", tiny_prepared, "--fold", 0, "--config", shown_again, "--run", run, "--dry-run")
+    changed = f"cnn.kimg 0.016 (preset: none), cnn.lr {shown(content['cnn']['lr'])} (preset: 1e-3)"
+    assert said.splitlines()[0] == f"preset smoke, changed: {changed}"
     assert "--of RUN shows a run as it is" in call("config", "--of", run, "--set", "seed=1", code=2)
 
 
