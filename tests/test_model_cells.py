@@ -136,8 +136,13 @@ def test_what_a_folder_lacks_is_said():
     with pytest.raises(FoldError, match=r"nobody outside of fold 0 shows three"):
         dealt(table(21, 4, SEVEN[:2]), "missing")
     apart = table(12, 2, shown=lambda person: SEVEN[:3] if person < 6 else SEVEN[3:])
-    with pytest.raises(FoldError, match=r"draw 0 of seed 0, missing: people and expressions must be connected .* fall into 2 groups"):
+    refused = r"draw 0 of --fold-seed 0, missing: people and expressions must be connected in training, they fall into 2 groups; "
+    with pytest.raises(FoldError, match=f"{refused}of the whole folder they fall into 2, so no --fold-seed connects them"):
         dealt(apart, "missing")
+    one_in_both = table(13, 2, shown=lambda person: SEVEN[:3] if person < 6 else SEVEN[3:] if person < 12 else SEVEN)
+    held_out = one_in_both.assign(fold=[int(subject != "S12") for subject in one_in_both["subject"]])
+    with pytest.raises(FoldError, match=f"{refused}take another --fold-seed"):
+        dealt(held_out, "missing")
     with pytest.raises(FoldError, match=r"a sequence must show one expression, t/S00/1 shows 7"):
         dealt(table(21, 2).assign(sequence="1"), "confounded")
 

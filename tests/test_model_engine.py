@@ -191,7 +191,8 @@ def test_a_loss_that_is_not_finite_stops_with_step_name_and_samples_on_disk(cnn_
     honest, cnn_stage.kind = cnn_stage.compute, lambda step: step
     cnn_stage.compute = lambda drawn, kind: honest(drawn, kind) | ({"cnn": torch.tensor(value)} if kind == 5 else {})
     journal = Journal(tmp_path / "log.jsonl", quiet)
-    with pytest.raises(DivergedError, match=r"stage cnn diverged: loss cnn is (nan|inf) in step 5.* --set cnn.lr=0.0005.* The 8 samples"):
+    advice = r".* --set cnn.lr=0.0005, and where you gave a --run, another one\. The 8 samples"
+    with pytest.raises(DivergedError, match=rf"stage cnn diverged: loss cnn is (nan|inf) in step 5{advice}"):
         finished(run_stage(cnn_stage, tmp_path / "checkpoints", journal, save_every_s=0))
     found = json.loads((tmp_path / "diverged.json").read_text())
     faces, k = cnn_stage.batches[0].at(5)

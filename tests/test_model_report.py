@@ -24,13 +24,16 @@ from fer_model.errors import RunError
 from fer_model.evaluate.figures import accuracy, evaluate
 from fer_model.evaluate.paired import compare_methods
 from fer_model.evaluate.pooled import figures_of, seed_spread
+from fer_model.evaluate.run_table import evaluate_run, evaluate_runs
 from fer_model.report.card import write_card
 from fer_model.report.drawings import Mark, interval_chart, line_chart, nice_ticks
 from fer_model.report.report import write_report
 from fer_model.report.sentences import sentence_of_difference, sentence_pooled
 from fer_model.runs.differences import from_preset
+from fer_model.runs.fold_runs import complete_runs
 from fer_model.runs.methods import gather
 from fer_model.runs.predictions import predictions_frame, read_predictions, write_predictions
+from fer_model.runs.trained import load_run
 from fer_model.settings_text import differences
 
 spec = importlib.util.spec_from_file_location("model_runs", Path(__file__).with_name("model_runs.py"))
@@ -562,6 +565,18 @@ def test_what_is_not_complete_is_named_and_in_no_figure(tmp_path):
     with pytest.raises(RunError, match="no run is complete"):
         write_report([tmp_path / "cv" / "fold1"], tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(("stop", "way"), [
+    ("gan", "the command that started it resumes it"), ("diverged", r"training diverged \(.*\), as it would again: train"),
+])
+def test_where_no_run_is_complete_it_is_said_what_helps(tmp_path, stop, way):
+    """Seen red, of one that diverged: that the command that started it, or `crossval`, resumes it; "train it to its end first"."""
+    run = runs.write_fold(tmp_path / "cv" / "fold0", stop=stop)
+    for look in (evaluate_run, load_run, lambda run: evaluate_runs([run]), lambda run: evaluate_runs([run.parent]),
+                 lambda run: complete_runs(run.parent, print), lambda run: write_report([run], tmp_path / "out")):
+        with pytest.raises(RunError, match=f"complete.*; {way}"):
+            look(run)
 
 
 def test_findings_name_what_makes_a_comparison_unfair(tmp_path):

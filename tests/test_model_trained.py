@@ -22,6 +22,7 @@ from fer_model.job import Job
 from fer_model.probe.probing import probe_run
 from fer_model.report.report import write_report
 from fer_model.runs.fold_runs import find_runs
+from fer_model.runs.folder import RunFolder
 from fer_model.runs.trained import load_run
 from fer_model.settings import configure
 from fer_model.train import train
@@ -69,11 +70,21 @@ def test_what_is_loaded_says_what_it_is_and_does_not_learn(run):
         assert not network.training and not any(weight.requires_grad for weight in network.parameters())
 
 
-def test_the_last_stage_is_asked_for_by_name(copy):
+def test_what_a_complete_run_has_lost_is_named_and_made_again_as_the_advice_says(copy, tiny_prepared, tmp_path):
+    """Seen red: "train it to its end first" and "`fer-model train` writes it when a run is complete", which said that nothing was left."""
     last = "head" if (copy / "head.safetensors").exists() else "cnn"
     (copy / f"{last}.safetensors").unlink()
-    with pytest.raises(RunError, match=f"stage {last} is not complete, there is no {last}.safetensors; train it to its end first"):
+    again = f"; copy the run's folder again, whole, .* or remove {copy / 'result.json'}: the command that started the run then makes again"
+    with pytest.raises(RunError, match=f"there is no {last}.safetensors{again}"):
         load_run(copy, "cpu")
+    lost = copy / "predictions.csv"
+    lost.rename(tmp_path / "before.csv")
+    with pytest.raises(RunError, match=f"reading predictions: there is no {lost}{again}"):
+        evaluate_run(copy)
+    (copy / "result.json").unlink()
+    config = RunFolder(copy).read_config()[0]
+    train(Job(tiny_prepared, copy, config), "cpu", say=lambda _: None)
+    assert lost.read_bytes() == (tmp_path / "before.csv").read_bytes() and load_run(copy, "cpu")
 
 
 def test_damaged_weights_are_refused(copy):

@@ -54,7 +54,7 @@ def deal(rows: pd.DataFrame, people: pd.Series, rule: str, number: int, seed: in
     side = rows["image_id"].map(part).fillna("")                       # "": on neither side
     train, test = rows[side == "train"], rows.assign(part=side, shows=rows["person"].map(shows).fillna(""))[side.isin(PARTS)]
     assert not set(train["take"]) & set(test["take"]), "a take is on both sides"
-    _refuse_islands(train, f"draw {number} of seed {seed}, {rule}")
+    _refuse_islands(train, rows, f"draw {number} of --fold-seed {seed}, {rule}")
     return tuple(one.drop(columns=["person", "take"]).reset_index(drop=True) for one in (train, test))
 
 
@@ -67,11 +67,13 @@ def _refuse_mixed(rows: pd.DataFrame) -> None:
         )
 
 
-def _refuse_islands(train: pd.DataFrame, which: str) -> None:
+def _refuse_islands(train: pd.DataFrame, rows: pd.DataFrame, which: str) -> None:
     """Raise FoldError if training falls into groups that share neither people nor expressions: nothing could tell who from what."""
-    groups = connected(zip(train["person"], train["expression"], strict=True))
+    groups, before = (connected(zip(some["person"], some["expression"], strict=True)) for some in (train, rows))
     if groups != 1:
-        raise FoldError(f"{which}: people and expressions must be connected in training, they fall into {groups} groups; take another seed")
+        what = f"people and expressions must be connected in training, they fall into {groups} groups"
+        way = "take another --fold-seed" if before == 1 else f"of the whole folder they fall into {before}, so no --fold-seed connects them"
+        raise FoldError(f"{which}: {what}; {way}")
 
 
 def connected(cells: Iterable[tuple[str, str]]) -> int:

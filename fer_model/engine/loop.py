@@ -80,7 +80,8 @@ def _stop(stage: Stage, bad: tuple, journal: Journal) -> None:
     distributed.wait()                                                         # else torchrun ends the first one before it has written
     raise DivergedError(
         f"training stage {stage.name} diverged: {what} is {value} in step {step}. Try a smaller learning rate, such as"
-        f" --set {stage.name}.lr={stage.config.lr / 2:g}. The {len(samples)} samples of that batch are listed in {path}"
+        f" --set {stage.name}.lr={stage.config.lr / 2:g}, and where you gave a --run, another one."
+        f" The {len(samples)} samples of that batch are listed in {path}"
     )
 
 

@@ -20,7 +20,7 @@ from fer_model.evaluate.figures import UNITS, Evaluation, bracketed, evaluate, n
 from fer_model.evaluate.paired import Paired, paired_difference, shared_rows
 from fer_model.evaluate.pooled import OverRuns, Pooled, Spread, over_runs, pool, spread
 from fer_model.evaluate.repredict import Repredicted, repredict
-from fer_model.runs.fold_runs import Costs, FoldRun, RunGroup, costs, find_groups, folds_apart
+from fer_model.runs.fold_runs import Costs, FoldRun, RunGroup, costs, find_groups, folds_apart, way_on
 from fer_model.runs.folder import RunFolder
 from fer_model.runs.methods import one_method
 from fer_model.runs.predictions import judged, together
@@ -229,8 +229,8 @@ def evaluate_runs(
         groups = find_groups(path)
         done = [group for group in groups if group.alone or group.complete]
         if not done:
-            n = sum(len(group.runs) for group in groups)
-            raise RunError(f"reading a cross-validation: none of the {n} folds in {path} is complete; `fer-model crossval` resumes it")
+            runs = [run for group in groups for run in group.runs]
+            raise RunError(f"reading a cross-validation: none of the {len(runs)} folds in {path} is complete; {way_on(runs)}")
         found = [_row(group, data, vote, device) for group in done]
         left = tuple(f"{group.path}: no fold is complete, it is in no figure." for group in groups if group not in done)
         repeated = sum(group.repeat for group in groups)

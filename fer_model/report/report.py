@@ -48,7 +48,7 @@ from fer_model.report.sentences import (
     sentence_of_seeds,
     sentence_pooled,
 )
-from fer_model.runs.fold_runs import FoldRun, costs
+from fer_model.runs.fold_runs import FoldRun, costs, way_on
 from fer_model.runs.methods import Method, differing_settings, gather
 
 if TYPE_CHECKING:
@@ -95,7 +95,10 @@ def write_report(runs: Sequence[str | Path], out: str | Path, faces: bool = True
     methods = gather(runs)
     figures = [one for method in methods for seed in method.seeds if (one := figures_of(method, seed)) is not None]
     if not figures:
-        raise RunError(f"reporting on {methods[0].runs[0].path if methods else 'no run'}: no run is complete; train one to its end first")
+        if not methods:
+            raise RunError("reporting on no run: name one at least")
+        all_runs = [run for method in methods for run in method.runs]
+        raise RunError(f"reporting on {all_runs[0].path}: no run is complete; {way_on(all_runs)}")
     comparisons, apart = compare_methods(methods)
     spreads = [found for method in methods if (found := seed_spread(method)) is not None]
     views = paper_views(figures)

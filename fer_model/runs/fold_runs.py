@@ -22,7 +22,8 @@ from fer_model.engine.journal import read_log
 from fer_model.errors import RunError
 from fer_model.runs.folder import RunFolder, refuse_prepared, runs_in
 
-__all__ = ["Costs", "FoldRun", "RunGroup", "complete_runs", "costs", "find_groups", "find_runs", "folds_apart", "holds_folds", "is_fold"]
+__all__ = ["Costs", "FoldRun", "RunGroup", "complete_runs", "costs", "find_groups", "find_runs", "folds_apart", "holds_folds", "is_fold",
+           "way_on"]
 
 _FOLD, _REPEAT = re.compile(r"fold(\d+)"), re.compile(r"shuffled\d+")
 _NOT_STARTED = "not started"
@@ -168,11 +169,17 @@ def complete_runs(path: Path, say: Callable[[str], None]) -> list[FoldRun]:
     """Return the complete runs in a folder of folds, and say which are left out. Raises RunError as find_runs does, and if none is."""
     runs = find_runs([path])
     if not any(run.complete for run in runs):
-        raise RunError(f"reading runs: none of the {len(runs)} folds in {path} is complete; `fer-model crossval` resumes it")
+        raise RunError(f"reading runs: none of the {len(runs)} folds in {path} is complete; {way_on(runs)}")
     for run in runs:
         if not run.complete:
             say(f"{run.path}: left out, it is not complete ({run.state.removeprefix('not complete: ')})")
     return [run for run in runs if run.complete]
+
+
+def way_on(runs: Sequence[FoldRun]) -> str:
+    """Return how runs, of which none is complete, are brought to their end: by the command that started them, unless all diverged."""
+    going = next((run for run in runs if not run.started or RunFolder(run.path).read_diverged() is None), runs[0])
+    return RunFolder(going.path).way_on()
 
 
 def folds_apart(first: Sequence[FoldRun], other: Sequence[FoldRun]) -> str:

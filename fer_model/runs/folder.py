@@ -200,7 +200,10 @@ class RunFolder:
 
     def read_predictions(self) -> pd.DataFrame:
         """Return predictions.csv, a row for each image tested. Raises RunError if it is not there, or not whole."""
-        return read_predictions(self.predictions, self.read_content()["n_test"])
+        n = self.read_content()["n_test"]
+        if not self.predictions.is_file():
+            raise RunError(f"reading predictions: there is no {self.predictions}; {self.way_on()}")
+        return read_predictions(self.predictions, n)
 
     def read_result(self) -> dict:
         """Return result.json. Raises RunError if the run is not complete."""
@@ -208,7 +211,7 @@ class RunFolder:
 
     def _read(self, path: Path) -> dict:
         if path == self.result and self.config.is_file() and not path.is_file():
-            raise RunError(f"reading a run: {self.path} is not complete; the command that started it resumes it")
+            raise RunError(f"reading a run: {self.path} is not complete; {self.way_on()}")
         if not path.is_file():
             refuse_prepared(self.path)
             raise RunError(f"reading a run: there is no {path}; `fer-model train` writes it{runs_in(self.path)}")
@@ -221,6 +224,15 @@ class RunFolder:
         """Return diverged.json; None if nothing was infinite."""
         path = self.path / "diverged.json"
         return self._read(path) if path.is_file() else None
+
+    def way_on(self) -> str:
+        """Return what to do where a file is not there that a run has at its end, as the end of a sentence."""
+        if self.result.is_file():
+            copy = "copy the run's folder again, whole, from where it was trained"
+            return f"{copy}, or remove {self.result}: the command that started the run then makes again what it lacks"
+        if self.read_diverged() is None:
+            return "the command that started it resumes it"
+        return f"training diverged ({self.path / 'diverged.json'}), as it would again: train with another --run and a smaller learning rate"
 
     def refuse_strangers(self) -> None:
         """Raise RunError if the folder holds something and no run."""

@@ -101,7 +101,7 @@ def load_run(run: str | Path, device: str = "auto") -> TrainedRun:
     for stage in config.stages:
         path = folder.weights(stage)
         if not path.is_file():
-            raise RunError(f"loading the run {run}: stage {stage} is not complete, there is no {path.name}; train it to its end first")
+            raise RunError(f"loading the run {run}: stage {stage} is not complete, there is no {path.name}; {folder.way_on()}")
         tensors = checkpoint.read_tensors(path)
         found = load_networks(config, stage, len(classes), len(identities), tensors, where, str(path))
         if stage == config.synthesiser:
