@@ -44,9 +44,11 @@ def read_predictions(path: Path, n: int | None = None) -> pd.DataFrame:
     """Return what write_predictions wrote: texts, and p_<class> as finite floats.
 
     n         how many rows the run has written, of its config.json; None: not known
-    Raises RunError if it is not whole: a column, rows or the end of a line missing, a probability that is no finite
+    Raises RunError if there is none, or if it is not whole: a column, rows or the end of a line missing, a probability that is no finite
     number, a class without probabilities.
     """
+    if not path.is_file():
+        raise RunError(f"reading predictions: there is no {path}")
     texts, data = dict.fromkeys((*COLUMNS, *CELL_COLUMNS), str), path.read_bytes()
     try:
         frame = pd.read_csv(BytesIO(data), dtype=texts, keep_default_na=False, low_memory=False)
