@@ -6,6 +6,7 @@ Out: a concurrent.futures.Executor.
 
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -40,8 +41,11 @@ def open_pool(workers: int, doing: str, again: str, given: Executor | None = Non
         if given is not None:
             yield given
             return
-        own = _Inline() if workers <= 1 else _processes(workers)
+        own = _Inline() if workers <= 1 else ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
         try:
+            with _ctrl_c_held_back():                                    # a worker that is still importing would answer it with a traceback
+                for _ in range(workers):
+                    own.submit(int)                                      # each starts one: none is idle yet
             yield own
         except BaseException:
             if isinstance(own, ProcessPoolExecutor):
@@ -57,16 +61,24 @@ def _kill(pool: ProcessPoolExecutor) -> None:
         worker.kill()
 
 
-def _processes(workers: int) -> ProcessPoolExecutor:
-    """Return a pool whose processes have started with Ctrl-C held back: one that is still importing would answer it with a traceback."""
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})     # the processes inherit it; here it arrives a moment later
+@contextmanager
+def _ctrl_c_held_back() -> Iterator[None]:
+    """Have Ctrl-C arrive behind the block, and not at all in processes that are started in it.
+
+    They inherit that it is blocked. Here that is not enough: the system hands it to a thread of OpenBLAS in place of this one, and Python
+    raises KeyboardInterrupt in the main thread all the same. A process that is half started then would miss what it is to read.
+    """
+    arrived, main = [], threading.current_thread() is threading.main_thread()
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.signal(signal.SIGINT, lambda *given: arrived.append(given)) if main else None
     try:
-        for _ in range(workers):
-            pool.submit(int)                                             # each starts one: none is idle yet
+        yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
-    return pool
+        if main:
+            signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        if arrived:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _start_worker() -> None:

@@ -246,7 +246,7 @@ def test_a_stage_one_of_other_data_or_of_no_complete_run_is_refused(whole, write
     other = write_tiny(tmp_path / "other", seed=1, people=7)
     with pytest.raises(ConfigError, match="it is on other data, the prepared folder is another one or has changed since"):
         train(Job(other, tmp_path / "r", SMOKE, gan=whole), "cpu", say=quiet)
-    with pytest.raises(RunError, match=r"there is no .*config\.json"):
+    with pytest.raises(RunError, match=r"other is a prepared data set, not a run of fer-model; give a folder"):
         train(Job(tiny_prepared, tmp_path / "r", SMOKE, gan=other), "cpu", say=quiet)
     with pytest.raises(ConfigError, match="this is the run to be trained; choose another run"):
         train(Job(tiny_prepared, whole, SMOKE, gan=whole), "cpu", resume=False, say=quiet)

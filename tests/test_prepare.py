@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import nullcontext
 
@@ -232,6 +233,41 @@ def test_a_worker_that_is_ended_is_one_sentence():
         pool.submit(os._exit, 9).result()
     with pytest.raises(WorkerError, match=f"{said} starts again"):
         run_jobs(os._exit, [9, 9], 2, silent)
+
+
+def test_ctrl_c_does_not_interrupt_the_start_of_a_worker(monkeypatch):
+    """A thread of a library gets it in place of the main one. A worker that was half started printed `EOFError: Ran out of input`.
+
+    Seen red: blocked in the main thread alone; the second worker was not started.
+    """
+    done, stopped = [], threading.Event()
+    other = threading.Thread(target=stopped.wait)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    other.start()
+
+    class Pool:
+        def __init__(self, *_, **__):
+            pass
+
+        def submit(self, _):
+            signal.pthread_kill(other.ident, signal.SIGINT)
+            time.sleep(0.01)
+            done.append("started")
+
+        def kill_workers(self):
+            done.append("killed")
+
+        def shutdown(self, **_):
+            done.append("shut")
+
+    monkeypatch.setattr("fer_data.pool.ProcessPoolExecutor", Pool)
+    try:
+        with pytest.raises(KeyboardInterrupt), open_pool(2, "drawing", "resumes"):
+            done.append("used")
+    finally:
+        signal.signal(signal.SIGINT, before)
+        stopped.set()
+    assert done == ["started", "started", "killed", "shut"]
 
 
 def test_settings_name_their_schema_and_another_one_is_refused(prepared_ck, tmp_path):
