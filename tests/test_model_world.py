@@ -128,7 +128,7 @@ def test_a_run_on_cpus_is_resumed_in_as_many_processes(tiny_prepared, tmp_path, 
 
     assert opened("run", then, "cpu") == then
     way = "use torchrun --nproc-per-node 2" if then == 2 else "start it without torchrun"
-    with pytest.raises(ConfigError, match=f"started in {then} process.*; {way}, choose"):
+    with pytest.raises(ConfigError, match=f"started in {then} process(es)? and .*; {way}, choose"):
         opened("run", 3 - then, "cpu")
     assert opened("elsewhere", 2, "meta") == 1, "BN over all processes"
 
