@@ -273,8 +273,8 @@ def _photograph(driver, address):
 
 
 def _lines(driver, where):
-    _wait(driver, f"document.querySelector('{where}')")
-    return [one.text for one in driver.find_elements("css selector", where)]
+    _wait(driver, f"document.querySelector('{where}')?.innerText.trim()")          # Selenium has none of a message that still fades in
+    return [one.get_property("innerText").strip() for one in driver.find_elements("css selector", where)]
 
 
 def _until_open(server):

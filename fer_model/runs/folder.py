@@ -285,8 +285,8 @@ class RunFolder:
         if (then := content.get("bn_parts", 1)) != (now := _computing(device)["bn_parts"]):
             way = f"use torchrun --nproc-per-node {then}" if then > 1 else "start it without torchrun"
             raise ConfigError(
-                f"resuming {self.path}: it was started in {counted(then, 'process', 'processes')} and is in {now} now, and on a CPU BN normalises"
-                f" the part of a batch that a process has; {way}, choose another --run, or {anew} to start again"
+                f"resuming {self.path}: it was started in {counted(then, 'process', 'processes')} and is in {now} now, and on a CPU BN"
+                f" normalises the part of a batch that a process has; {way}, choose another --run, or {anew} to start again"
             )
         return started
 
