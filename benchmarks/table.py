@@ -353,20 +353,24 @@ def main(words: list[str] | None = None) -> int:
     table = {"size": options.size, "machine": machine(), "versions": versions()}
     lines, parts = _there(table, to.with_suffix(".json")) if options.resume else ({}, {})
     failed = []
+
+    def keep() -> None:
+        """Write what is there so far."""
+        _write(_joined(table, lines, parts), to)
+
     for module in options.only or (every if options.size == "long" else MODULES):
         if module in lines:
             print(f"{module}: as in {to}.json", file=sys.stderr)
             continue
-        keep = lambda: _write(_joined(table, lines, parts), to)  # noqa: E731 - what is there so far
         runs = [_run(module, options.size, parts.setdefault(f"{module} {number}", {}), keep) for number in range(options.runs)]
         if None in runs:
             failed.append(module)
             continue
         lines[module] = [{"module": module, **row} for row in worst(runs)]
         keep()
-    table = _joined(table, lines, parts)
-    print(markdown(table))
-    missed = [bar["name"] for bar in table["bars"] if not bar["holds"]]
+    whole = _joined(table, lines, parts)
+    print(markdown(whole))
+    missed = [bar["name"] for bar in whole["bars"] if not bar["holds"]]
     complaints = [f"failed: {name}" for name in failed] + [f"does not hold: {name}" for name in missed]
     print("\n".join(["", *complaints]) if complaints else "\nall bars hold")
     return 1 if complaints else 0

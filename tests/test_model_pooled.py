@@ -6,6 +6,7 @@ import re
 import shutil
 import statistics
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -294,7 +295,10 @@ def test_at_home_rows_of_other_folds_are_not_compared(tmp_path):
     difference, and not a word."""
 
     def written(name, n_folds=3, **config):
-        change = lambda content: (content.update(n_folds=n_folds), content["config"].update(config))      # noqa: E731
+        def change(content):
+            content.update(n_folds=n_folds)
+            content["config"].update(config)
+
         return model_runs.write_method(tmp_path / name, method="cnn", change=change)
 
     first, alike = written("first"), written("alike", fold_seed=4)       # a seed that rule manifest does not look at
@@ -316,7 +320,7 @@ def test_folders_prepared_with_other_folds_are_not_compared(tmp_path):
     def written(name, *people, aside=("", "", "")):
         for fold in range(3):
             known, chosen_by = ([f"tiny/S{n}" for n in names[fold]] for names in (people, aside))
-            change = lambda content: content.update(n_folds=3, identities=known, validation_people=chosen_by)    # noqa: E731, B023
+            change = partial(dict.update, n_folds=3, identities=known, validation_people=chosen_by)
             model_runs.write_fold(tmp_path / name / f"fold{fold}", "degan" if name == "first" else "cnn", fold, change=change)
         return tmp_path / name
 

@@ -139,6 +139,7 @@ def test_torchrun_trains_a_run_like_any_other(tiny_prepared, tmp_path):
     words = ["train", "--data", tiny_prepared, "--fold", 0, "--preset", "smoke", "--device", "cpu", "--run", tmp_path / "run"]
     words += ["--set", "network.image_size=16"]
     out = torchrun("-m", "--", "cli.fer_model", *words)
+    assert "cpu (1 thread in each of 2 processes), fp32" in out
     assert out.count(": complete") == 1 and (tmp_path / "run" / "result.json").is_file()
     said = call(*words, code=1)
     assert "it was started in 2 processes and is in 1 now" in said and "torchrun --nproc-per-node 2" in said

@@ -5,6 +5,7 @@ Out: use_timm, after which `import timm` works in this process.
 """
 
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -22,11 +23,11 @@ def use_timm() -> None:
     if _LIBRARY:
         return
     try:
-        import timm
+        import_module("timm")
     except RuntimeError:                         # operator torchvision::nms does not exist
         for name in [name for name in sys.modules if name.partition(".")[0] in ("timm", "torchvision")]:
             del sys.modules[name]
         _LIBRARY.append(torch.library.Library("torchvision", "DEF"))
         for name in ("nms", "qnms"):
             _LIBRARY[0].define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        import timm  # noqa: F401
+        import_module("timm")

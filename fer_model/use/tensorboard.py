@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
 
 from fer_data.errors import StorageError
@@ -80,7 +81,7 @@ class EventFiles:
 
     def __init__(self, run: Path, folder: Path):
         try:
-            from torch.utils import tensorboard  # noqa: F401  (it says whether the package is there)
+            import_module("torch.utils.tensorboard")                     # it says whether the package is there
         except ImportError as error:
             raise RunError("writing for TensorBoard: the package tensorboard is needed; pip install -e '.[tensorboard]'") from error
         self.run, self.folder = RunFolder(run), folder
