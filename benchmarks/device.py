@@ -2,7 +2,8 @@
 
 In:  a folder that `make device` filled on a machine with packages and a CPU: prepared faces, the CPU's losses, wheels.
 Out: OUT/report.jsonl, a line for each figure, written as soon as it is known; OUT/table.md, the same to read; OUT/tests.log;
-     OUT/crossval.tar.gz: of each fold its configuration, log, result and predictions. Exit code 1 if a part fails.
+     OUT/crossval.tar.gz: of each fold its configuration, log, result and predictions. Exit code 1 if a part fails, or any but the last
+     meets its deadline. Nothing else is ever in OUT: runs are written next to what was prepared.
 
     make device                                                          # fills build/device, says how large it is
     python3 -m benchmarks.device --device cuda --out OUT                 # on the machine with the GPU
@@ -16,6 +17,7 @@ Each part is a process of its own with a deadline of its own; what it has writte
 import argparse
 import functools
 import json
+import math
 import os
 import platform
 import shutil
@@ -25,12 +27,14 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest import mock
 
-__all__ = ["PARTS", "main", "prepare"]
+from packaging.version import Version
+
+__all__ = ["PARTS", "main", "on_device", "prepare", "refuse_old"]
 
 ROOT = Path(__file__).resolve().parents[1]
 TOTAL_S = 405                         # of all parts: a call of 410 s holds them
@@ -39,6 +43,7 @@ TICK_S = 0.7                          # timed at least, of each cell of part `sp
 FOLDS_AT_ONCE = (1, 10, 5, 2)
 # Those that have a test for a GPU. No others: what they import may not be there.
 CUDA_TESTS = ("tests/test_model_check_device.py", "tests/test_model_engine.py", "tests/test_model_norm_elu.py", "tests/test_views.py")
+OLDEST = {"cv2": "4.11", "pandas": "3"}       # what parts of the program need, which such a machine has of its own
 KEPT = ("config.json", "log.jsonl", "result.json", "predictions.csv")            # of each fold
 
 
@@ -50,6 +55,11 @@ class Asked:
     out: Path
     data: Path                        # what `prepare` left
     tiny: bool
+
+    @property
+    def runs(self) -> Path:
+        """Where runs are written, to be removed at the end: few files and folders may come back from such a machine."""
+        return self.data / "runs"
 
     def words(self) -> list[str]:
         """Return the command line again."""
@@ -69,6 +79,7 @@ def environment(asked: Asked) -> Iterator[dict]:
 
     yield {"python": platform.python_version(), "torch": torch.__version__, "opencv": cv2.__version__, "pandas": pandas.__version__,
            "numpy": numpy.__version__, "compiler": shutil.which("gcc"), "torch threads": torch.get_num_threads()}
+    refuse_old({"cv2": cv2.__version__, "pandas": pandas.__version__})
     if asked.device != "cpu":
         found = torch.cuda.get_device_properties(torch.device(asked.device))
         yield {"gpu": found.name, "gpus": torch.cuda.device_count(), "memory_gb": found.total_memory / 1e9,
@@ -76,6 +87,13 @@ def environment(asked: Asked) -> Iterator[dict]:
         for precision in ("fp32", "bf16"):
             why = why_not(use_device(asked.device), precision)
             yield {"precision": precision, "BN and ELU by Triton kernels": why or "yes"}
+
+
+def refuse_old(found: dict[str, str]) -> None:
+    """Raise RuntimeError if a package is older than what is needed of it."""
+    if old := [name for name, least in OLDEST.items() if Version(found[name]) < Version(least)]:
+        each = ", ".join(f"{name} {found[name]}, which has to be {OLDEST[name]} or newer" for name in old)
+        raise RuntimeError(f"this machine has {each}; put a wheel of it into the folder of wheels and install it first")
 
 
 def ceilings(asked: Asked) -> Iterator[dict]:
@@ -143,6 +161,8 @@ def repeated(asked: Asked) -> Iterator[dict]:
             worst = _apart(one.stage, other.stage)
             yield {"stage": stage, "precision": precision, "deterministic": deterministic, "steps": steps,
                    "recordings": len(other.recordings), "bit-equal": worst == 0, "largest relative difference": worst}
+            if math.isnan(worst):
+                raise RuntimeError(f"{stage} in {precision}: after {steps} steps a weight is no number")
 
 
 def resume(asked: Asked) -> Iterator[dict]:
@@ -164,6 +184,8 @@ def resume(asked: Asked) -> Iterator[dict]:
         second.do(steps // 2, steps)
         worst = _apart(whole.stage, second.stage)
         yield {"deterministic": deterministic, "steps": steps, "bit-equal": worst == 0, "largest relative difference": worst}
+        if math.isnan(worst):
+            raise RuntimeError(f"gan: after {steps} steps a weight is no number")
 
 
 def _steps(asked: Asked, stage: str, precision: str, device, recorded: bool):
@@ -207,6 +229,7 @@ def speed(asked: Asked) -> Iterator[dict]:
     for name, batch in sizes:
         for what, make, precision, tf32 in kinds:
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
+            do = None                 # the networks before: their memory is none of the next ones' peak
             if device.type == "cuda":
                 torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats(device)
@@ -248,31 +271,37 @@ def profile(asked: Asked) -> Iterator[dict]:
             do(5, 6)
             wait_for(device)
         seconds, rows = time.perf_counter() - began, found.key_averages()
-        busy = [(row.key, row.count, getattr(row, "self_device_time_total", 0) / 1e6) for row in rows]
-        busy = sorted((row for row in busy if row[2] > 0), key=lambda row: -row[2])
+        busy = on_device(rows)
         waits = sum(row.count for row in rows if row.key in ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize"))
         yield {"preset": name, "batch": batch, "repeated": recorded, "seconds": seconds, "busy_s": sum(row[2] for row in busy),
                "kernels": sum(row[1] for row in busy), "waits, two of them ours": waits, "most time": busy[:25]}
 
 
+def on_device(rows: Iterable) -> list[tuple[str, int, float]]:
+    """Return (kernel, how often, seconds) of a profile, the longest first. The operations that launched them have that time once more."""
+    import torch
+
+    kernels = [row for row in rows if row.device_type != torch.autograd.DeviceType.CPU]
+    return sorted(((row.key, row.count, row.self_device_time_total / 1e6) for row in kernels), key=lambda row: -row[2])
+
+
 def folds(asked: Asked) -> Iterator[dict]:
     """Several folds on one device, on a GPU in turns: images a second of stage 1 of all together."""
     for jobs in (2,) if asked.tiny else FOLDS_AT_ONCE:
-        run, kimg, judges = asked.out / f"folds{jobs}", *((0.032, 0.032) if asked.tiny else (10, 1))
+        run, kimg, judges = asked.runs / f"folds{jobs}", *((0.032, 0.032) if asked.tiny else (10, 1))
         wanted = ",".join(map(str, range(jobs)))
         budgets = ["--kimg-gan", kimg, "--kimg-head", 0.032, "--set", f"judges.kimg={judges}"]
         _crossval(asked, run, ["--folds", wanted, "--jobs", jobs, *budgets])
         logs = [[json.loads(line) for line in path.read_text().splitlines()] for path in sorted(run.glob("fold*/log.jsonl"))]
         ticks = [[line["images_per_s"] for line in log if line["event"] == "tick" and line["stage"] == "gan"] for log in logs]
         yield {"folds at once": jobs, "images_per_s together": sum(sorted(one)[len(one) // 2] for one in ticks)}
-        shutil.rmtree(run)
 
 
 def crossval(asked: Asked) -> Iterator[dict]:
     """Ten folds of DE-GAN on the drawn people, as far as the time goes."""
     began = time.monotonic()
     budgets = ["--kimg-gan", 0.016, "--kimg-head", 0.016, "--set", "judges.kimg=0.016"]
-    _crossval(asked, asked.out / "crossval", budgets if asked.tiny else [])
+    _crossval(asked, asked.runs / "crossval", budgets if asked.tiny else [])
     yield {"seconds": time.monotonic() - began}
 
 
@@ -362,12 +391,12 @@ def _run(asked: Asked, part: str, seconds: float) -> str:
     return "passed" if process.returncode == 0 else f"failed: {lines[-1] if lines else process.returncode}"
 
 
-def _pack(out: Path) -> None:
-    run = out / "crossval"
-    with tarfile.open(out / "crossval.tar.gz", "w:gz") as archive:
-        for path in sorted(path for name in KEPT for path in run.glob(f"fold*/{name}")):
-            archive.add(path, path.relative_to(out))
-    shutil.rmtree(run, ignore_errors=True)
+def _pack(asked: Asked) -> None:
+    """Keep what the last part left of each fold, and remove all runs."""
+    with tarfile.open(asked.out / "crossval.tar.gz", "w:gz") as archive:
+        for path in sorted(path for name in KEPT for path in asked.runs.glob(f"crossval/fold*/{name}")):
+            archive.add(path, path.relative_to(asked.runs))
+    shutil.rmtree(asked.runs, ignore_errors=True)
 
 
 def _table(out: Path) -> str:
@@ -405,14 +434,15 @@ def main(words: list[str] | None = None) -> int:
     if not (asked.data / "reference.json").is_file():
         parser.error(f"there is no {asked.data / 'reference.json'}; run `make device` on a machine with the project's packages first")
     (asked.out / "report.jsonl").unlink(missing_ok=True)
+    shutil.rmtree(asked.runs, ignore_errors=True)
     limits = dict.fromkeys(PARTS, TINY_S) if asked.tiny else PARTS       # tiny asks whether it runs, on a busy machine too
     end, failed = time.monotonic() + (sum(limits.values()) if asked.tiny else TOTAL_S), False
     for part, seconds in limits.items():
         began = time.monotonic()
         ended = _run(asked, part.__name__, max(1.0, min(seconds, end - began)))
-        failed |= ended.startswith("failed")
+        failed |= ended.startswith("failed") or (ended != "passed" and part is not crossval)
         _write(asked, part.__name__, {"ended": ended, "seconds": round(time.monotonic() - began, 1)})
-    _pack(asked.out)
+    _pack(asked)
     (asked.out / "table.md").write_text(_table(asked.out))
     print((asked.out / "table.md").read_text(), end="")
     return 1 if failed else 0

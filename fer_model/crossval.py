@@ -128,8 +128,8 @@ def _turns(tasks: Sequence[Task], jobs: int, say: Callable[[str], None]) -> int:
     stages = [(task.job.config.network, getattr(task.job.config, name)) for task in tasks for name in task.job.config.stages]
     pixels = max(stage.batch * network.image_size**2 for network, stage in stages)
     at_once = 1 if pixels > FILLS_GPU else min(jobs, MOST_TURNS)
-    many = "which fill a GPU: one run after another" if at_once == 1 else f"which do not fill a GPU: {at_once} runs take turns on it"
-    say(f"steps of up to {pixels:,} pixels, {many}")
+    many = "enough for a GPU: one run after another" if at_once == 1 else f"too few to fill a GPU: {at_once} runs take turns on it"
+    say(f"steps of up to {pixels:,} pixels, by estimate {many}")
     return at_once
 
 

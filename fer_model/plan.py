@@ -26,7 +26,7 @@ from fer_model.stages.registry import STAGES, with_helpers
 __all__ = ["RunPlan", "StagePlan", "plan"]
 
 TIMED_STEPS = 20                      # at most
-TIMED_BATCH = 32                      # images in a timed step on a CPU; a GPU, which takes as long for few, is given the real batch
+TIMED_BATCH = 32                      # images in a timed step on a CPU; a GPU is given the real batch: it may take as long for few
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ In:  Tasks; a device for each place and threads for each process, or one device 
 Out: trained run folders; the lines that each run prints, its name before them; a sentence for each that did not end well.
 
 In turns, a run hands the steps of a tick to the GPU and waits for their losses when all others have handed over theirs. Each place in turns
-has a queue of its own there, so that the GPU does small steps of several runs at once. What each computes is what it computes alone.
+has a queue of its own there, so that the GPU may do small steps of several runs at once. What each computes is what it computes alone.
 
 A process that fails takes no other with it. All of them leave when this one does, however it ends: each holds the reading
 end of a pipe and leaves when the writing end closes. Leaving is safe at any moment, because a run resumes from its last

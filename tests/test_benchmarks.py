@@ -114,6 +114,64 @@ def test_a_gpu_that_computes_nan_fails(stage, step, tmp_path, monkeypatch):
         list(device.parity(asked))
 
 
+@pytest.mark.parametrize("part", ["repeated", "resume"])
+def test_steps_that_end_in_nan_fail(part, tmp_path, monkeypatch):
+    """Seen red: either passed."""
+    stage = SimpleNamespace(tensors=dict, facts=dict, restore=lambda *_: None)
+    made = SimpleNamespace(do=lambda first, end: None, stage=stage, recordings=())
+    monkeypatch.setattr(device, "_steps", lambda *_, **__: made)
+    monkeypatch.setattr("fer_model.engine.checkpoint.save", lambda *_: None)
+    monkeypatch.setattr("fer_model.engine.checkpoint.latest", lambda *_: None)
+    monkeypatch.setattr(device, "_apart", lambda *_: math.nan)
+    with pytest.raises(RuntimeError, match="no number"):
+        list(getattr(device, part)(device.Asked("cpu", tmp_path, tmp_path, True)))
+
+
+def test_a_profile_counts_kernels_once():
+    """An operation has the time of the kernel that it launched. Seen red: both counted."""
+    cpu, gpu = torch.autograd.DeviceType.CPU, torch.autograd.DeviceType.CUDA
+    rows = [("aten::mul", cpu, 3, 9e3), ("short", gpu, 2, 1e3), ("long", gpu, 1, 8e3), ("cudaLaunchKernel", cpu, 3, 0)]
+    rows = [SimpleNamespace(key=key, device_type=where, count=count, self_device_time_total=us) for key, where, count, us in rows]
+    assert device.on_device(rows) == [("long", 1, 0.008), ("short", 2, 0.001)]
+
+
+def test_packages_that_are_too_old_are_told_in_a_sentence():
+    """Seen red: none was refused."""
+    device.refuse_old({"cv2": "4.11.0", "pandas": "3.0.1"})
+    with pytest.raises(RuntimeError, match=r"^this machine has cv2 4\.9\.0, which has to be 4\.11 or newer; put a wheel"):
+        device.refuse_old({"cv2": "4.9.0", "pandas": "3.0.1"})
+
+
+def test_runs_leave_the_folder_that_comes_back_alone(tmp_path, monkeypatch):
+    """A part may be killed in the middle of one. Seen red: folds10/ and crossval/ lay in it."""
+    asked = device.Asked("cpu", tmp_path / "out", tmp_path / "data", True)
+    asked.out.mkdir()
+
+    def killed(asked, run, words):
+        (run / "fold0").mkdir(parents=True)
+        (run / "fold0" / "config.json").write_text("{}")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(device, "_crossval", killed)
+    for part in (device.folds, device.crossval):
+        with pytest.raises(KeyboardInterrupt):
+            list(part(asked))
+    assert not list(asked.out.iterdir()) and len(list(asked.runs.iterdir())) == 2
+    device._pack(asked)
+    assert [path.name for path in asked.out.iterdir()] == ["crossval.tar.gz"] and not asked.runs.exists()
+    with tarfile.open(asked.out / "crossval.tar.gz") as archive:
+        assert archive.getnames() == ["crossval/fold0/config.json"]
+
+
+@pytest.mark.parametrize(("late", "code"), [(None, 0), ("crossval", 0), ("speed", 1)])
+def test_a_part_that_was_cut_off_is_told(late, code, tmp_path, monkeypatch, capsys):
+    """The last one takes what is left, and may be. Seen red: 0 for speed."""
+    (tmp_path / "reference.json").write_text("{}")
+    monkeypatch.setattr(device, "_run", lambda asked, part, seconds: "stopped at its deadline of 9 s" if part == late else "passed")
+    assert device.main(["--device", "cpu", "--out", str(tmp_path / "out"), "--data", str(tmp_path)]) == code
+    assert capsys.readouterr().out.count("deadline") == (late is not None)
+
+
 def test_a_state_with_nan_is_not_bit_equal():
     """In a later tensor. Seen red: 0.0."""
     one, other = ({"a": torch.ones(2), "b": torch.tensor([1.0, last])} for last in (1.0, math.nan))

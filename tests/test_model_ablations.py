@@ -27,6 +27,8 @@ from fer_model.errors import ConfigError, RunError
 from fer_model.job import Job, default_run
 from fer_model.networks import Encoder, Head, LinearSvm, MlpHead, Trunk, build, make_head
 from fer_model.plan import plan
+from fer_model.runs.fold_runs import find_runs
+from fer_model.runs.folder import code_version
 from fer_model.runs.taken_over import read_gan
 from fer_model.runs.trained import load_run
 from fer_model.stages.inputs import StageInputs
@@ -209,6 +211,16 @@ def test_a_stage_that_is_taken_over_is_the_one_that_would_have_been_trained(whol
     gan, trained = ours["stages"]["gan"], theirs["stages"]["gan"]
     digest = hashlib.sha256((whole / "gan.safetensors").read_bytes()).hexdigest()
     assert gan == {**trained, "taken_from": str(whole), "sha256": digest} and trained["seconds"] > 0
+
+
+def test_the_code_that_trained_a_stage_one_is_told(whole, tiny_prepared, tmp_path):
+    """Seen red: this code's version alone."""
+    old = shutil.copytree(whole, tmp_path / "old")
+    (old / "config.json").write_text((old / "config.json").read_text().replace(code_version(), "0.1.0+old"))
+    (old / "log.jsonl").write_text((old / "log.jsonl").read_text().replace(code_version(), "0.1.0+resumed"))
+    train(Job(tiny_prepared, tmp_path / "r", SMOKE, gan=old), "cpu", say=quiet)
+    [run] = find_runs([tmp_path / "r"])
+    assert run.code_versions == (code_version(), "0.1.0+old", "0.1.0+resumed")
 
 
 def test_a_run_of_before_is_complete_and_gives_its_stage_one(whole, tiny_prepared, tmp_path):

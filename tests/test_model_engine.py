@@ -4,6 +4,7 @@ import json
 import math
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -332,6 +333,21 @@ def test_a_gpu_that_is_used_is_the_current_one_and_computes_fp32_in_fp32(monkeyp
     assert devices.resolve_precision("auto", second) == "bf16" and devices.resolve_precision("auto", torch.device("cuda:0")) == "fp32"
     devices.resolve_device("cuda:0")
     assert used == [second], "a parent that only asks which GPUs there are opens nothing on them"
+
+
+def test_a_cpu_keeps_what_a_step_frees_where_the_c_library_can(monkeypatch):
+    """All but large blocks, of which none is trimmed off. Seen red: never asked for; asked for on a GPU too."""
+    asked = []
+    monkeypatch.setattr(devices.ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=lambda *option: asked.append(option)))
+    devices.use_device("cpu")
+    assert asked == [(devices.M_MMAP_THRESHOLD, devices.LARGE), (devices.M_TRIM_THRESHOLD, (1 << 31) - 1)]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    devices.use_device("cuda")
+    monkeypatch.setattr(devices.ctypes, "CDLL", lambda name: SimpleNamespace())        # musl has no mallopt
+    devices.use_device("cpu")
+    assert len(asked) == 2
 
 
 def test_auto_precision_needs_a_processor_that_is_faster_so(monkeypatch):

@@ -1,7 +1,7 @@
 """Repeat a step as a GPU was told it once: CUDA graphs.
 
 In:  work on tensors that keep their shapes and addresses, which asks for no value and draws no random number on the device.
-Out: what repeats it. The host then says one word where it said a thousand, one for each kernel, and small networks wait for nobody.
+Out: what repeats it. The host then says one word where it said a thousand, one for each kernel.
 
 Whoever repeats work must keep what it reads and writes where it is: weights, moments and averages are restored in place.
 """

@@ -36,8 +36,8 @@ class Average:
     def follow(self, share: Tensor) -> None:
         """Move a share () float32 of the way towards the network."""
         torch._foreach_lerp_(*map(list, zip(*self._moving, strict=True)), [share] * len(self._moving))
-        for own, now in self._copied:
-            own.copy_(now)
+        if self._copied:
+            torch._foreach_copy_(*map(list, zip(*self._copied, strict=True)))
 
     def tensors(self) -> dict[str, Tensor]:
         """Return its state, to be restored in place."""

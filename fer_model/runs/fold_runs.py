@@ -80,9 +80,10 @@ class FoldRun:
 
     @property
     def code_versions(self) -> tuple[str, ...]:
-        """The versions of the code that trained it, in their order: another one may have resumed it."""
-        starts = [line["code_version"] for line in self.log if line["event"] == "start" and "code_version" in line]
-        return tuple(dict.fromkeys((self.content["code_version"], *starts)))
+        """The versions of the code that trained it, in order: others may have resumed it, or trained the stage 1 that it took over."""
+        begun = [line["code_version"] for line in self.log if line["event"] == "start" and "code_version" in line]
+        taken = [version for line in self.log if line["event"] == "taken over" for version in line.get("code_versions", ())]
+        return tuple(dict.fromkeys((self.content["code_version"], *begun, *taken)))
 
     @cached_property
     def predictions(self) -> pd.DataFrame:

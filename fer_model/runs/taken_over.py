@@ -13,6 +13,7 @@ from fer_model.config import METHODS, STAGES_OF, SYNTHESISERS, TrainConfig
 from fer_model.data.fold import Fold
 from fer_model.errors import ConfigError
 from fer_model.runs.differences import first_difference, used
+from fer_model.runs.fold_runs import FoldRun
 from fer_model.runs.folder import RunFolder
 
 __all__ = ["GanSource", "read_gan", "refuse_itself"]
@@ -30,10 +31,12 @@ class GanSource:
     weights: dict[str, bytes]         # of each stage up to stage 1, in order: gan; or critics and ae
     others: dict[str, bytes]          # files that came with it: samples.png, judges.safetensors
     costs: dict[str, dict]            # of each stage: seconds on the clock, and of processors (none: a run of before)
+    code_versions: tuple[str, ...]    # that trained it
 
     def entry(self, stage: str) -> dict:
         """Return what log.jsonl and result.json say of a stage."""
-        return {"run": str(self.run), "sha256": sha256_of_bytes(self.weights[stage]), **self.costs[stage]}
+        sha256 = sha256_of_bytes(self.weights[stage])
+        return {"run": str(self.run), "sha256": sha256, "code_versions": list(self.code_versions), **self.costs[stage]}
 
     def copy_to(self, folder: RunFolder, stage: str) -> None:
         """Put a stage into a run folder, the weights last: with them it is complete."""
@@ -79,4 +82,5 @@ def read_gan(run: Path, config: TrainConfig, fold: Fold) -> GanSource:
     others = {path.name: path.read_bytes() for path in (folder.samples, folder.weights("judges")) if path.is_file()}
     stages = config.stages[: config.stages.index(config.synthesiser) + 1]
     costs = {stage: {name: result["stages"][stage].get(name) for name in ("seconds", "processor_seconds")} for stage in stages}
-    return GanSource(Path(run), {stage: folder.read_weights(stage) for stage in stages}, others, costs)
+    versions = FoldRun(Path(run), config.fold, content, "complete").code_versions
+    return GanSource(Path(run), {stage: folder.read_weights(stage) for stage in stages}, others, costs, versions)
