@@ -251,6 +251,22 @@ def test_a_run_that_takes_no_turns_repeats_on_the_default_queue_what_another_rec
     assert gpus.asked == [torch.device("cuda", 0)] and set(map(str, gpus.recorded)) == {"cuda:0 1"} and set(gpus.replayed) == {DEFAULT}
 
 
+@pytest.mark.parametrize("within", [torch.OutOfMemoryError("full"), RuntimeError("a kernel")])
+def test_a_gpu_that_is_full_while_a_step_is_recorded_says_so(gpus, monkeypatch, within):
+    """The end of a recording that failed fails as well; a full GPU costs its run alone. Seen red: only the end's own error was told."""
+    def ended(one, *_):
+        raise RuntimeError("operation failed due to a previous error during capture")
+
+    def work():
+        raise within
+
+    monkeypatch.setattr(On, "__exit__", ended)
+    full = isinstance(within, torch.OutOfMemoryError)
+    with pytest.raises(RuntimeError, match="^full" if full else "previous error") as found:
+        CudaGraphs(torch.device("cuda", 0)).record(work)
+    assert isinstance(found.value, torch.OutOfMemoryError) == full
+
+
 def test_under_torchrun_the_queue_is_on_the_gpu_of_the_process(gpus, monkeypatch):
     """Which is the current one before anything is done. Seen red: the queue on cuda:0."""
     monkeypatch.setenv("LOCAL_RANK", "1")

@@ -63,8 +63,13 @@ class CudaGraphs:
 
     def record(self, work: Work) -> Work:
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"):
-            work()
+        try:
+            with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"):
+                work()
+        except RuntimeError as error:
+            if isinstance(error.__context__, torch.OutOfMemoryError):    # ending a recording that failed fails as well
+                raise error.__context__ from None
+            raise
         return graph.replay
 
 
