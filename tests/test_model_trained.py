@@ -17,6 +17,7 @@ from fer_model.config import preset
 from fer_model.data.fold import read_prepared
 from fer_model.engine.journal import Journal, read_log
 from fer_model.errors import CheckpointError, DeviceError, RunError
+from fer_model.evaluate.cells import read_arms
 from fer_model.evaluate.run_table import evaluate_run, evaluate_runs
 from fer_model.job import Job
 from fer_model.probe.probing import probe_run
@@ -27,6 +28,7 @@ from fer_model.runs.trained import load_run
 from fer_model.settings import configure
 from fer_model.train import train
 from fer_model.use.export import export
+from fer_model.use.tensorboard import write_events
 from tests.model_runs import write_fold
 
 
@@ -194,12 +196,12 @@ def test_a_run_finds_its_data_from_any_working_directory(tiny_prepared, write_ti
 
 
 def test_a_run_and_a_prepared_folder_in_each_others_place_are_named_for_what_they_are(tiny_prepared, tmp_path):
-    """Seen red, each: that there is no settings.json, manifest.parquet, config.json or fold in it, which `prepare` or `train` writes."""
+    """Seen red, each: that there is no settings.json, manifest.parquet, config.json, fold, arm or log in it, which our commands write."""
     run = write_fold(tmp_path / "r")
     for read in (read_settings, read_manifest, manifest_sha256):
         with pytest.raises(ManifestError, match=f": {run} is a run of fer-model, not a prepared data set; give the folder that"):
             read(run)
-    for read in (load_run, lambda path: find_runs([path])):
+    for read in (load_run, read_arms, lambda path: find_runs([path]), lambda path: write_events([path], tmp_path / "events")):
         with pytest.raises(RunError, match=f": {tiny_prepared} is a prepared data set, not a run of fer-model; give a folder that"):
             read(tiny_prepared)
 

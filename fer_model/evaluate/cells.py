@@ -28,7 +28,7 @@ from fer_model.errors import RunError
 from fer_model.evaluate.figures import REPLICATES, Interval, bracketed, no_interval, plain_table, resampled
 from fer_model.evaluate.pooled import OverRuns, Spread, over_runs, spread
 from fer_model.runs.fold_runs import Costs, costs
-from fer_model.runs.folder import RunFolder
+from fer_model.runs.folder import RunFolder, refuse_prepared
 from fer_model.runs.methods import differing_settings
 from fer_model.runs.predictions import classes_in
 
@@ -297,6 +297,7 @@ def read_arms(path: Path) -> Cells:
             arms.append(Arm(folder.name, config["fold_rule"], dict(sorted(runs.items()))))
             contents.append(content)
     if not arms:
+        refuse_prepared(path)
         raise RunError(f"reading arms: there is no complete run in {path}; `fer-model shortcut` trains them, and resumes")
     return Cells(path, tuple(replace(arm, settings=told) for arm, told in zip(arms, _told_apart(contents), strict=True)))
 

@@ -22,7 +22,7 @@ from fer_data.store.own_files import refuse_own_folder
 from fer_data.text import counted
 from fer_model.engine.journal import read_log
 from fer_model.errors import RunError
-from fer_model.runs.folder import RunFolder, runs_below
+from fer_model.runs.folder import RunFolder, refuse_prepared, runs_below
 
 __all__ = ["EventFiles", "write_events"]
 
@@ -44,6 +44,8 @@ def write_events(
     refuse_own_folder("writing for TensorBoard", logdir)
     folders = _folders(runs)
     if not folders:
+        for run in runs:
+            refuse_prepared(run)
         raise RunError(f"writing for TensorBoard: {', '.join(map(str, runs))} must hold a log.jsonl of fer-model train; there is none")
     files = [EventFiles(folder, logdir / name) for name, folder in folders.items()]
     while True:
