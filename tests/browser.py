@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["FLAGS", "browser", "console_of", "requests_of", "screen", "served", "wait", "why_no_browser"]
+__all__ = ["FLAGS", "browser", "console_of", "requests_of", "screen", "served", "visit", "wait", "why_no_browser"]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -69,6 +69,12 @@ def screen(driver, width: int, height: int, dark: bool) -> None:
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+
+
+def visit(driver, address: str) -> None:
+    """Open a page and wait until all of it is there, its script done: on a busy machine `get` alone was seen to return before."""
+    driver.get(address)
+    wait(driver, "document.readyState === 'complete'")
 
 
 def wait(driver, condition: str, *arguments) -> None:

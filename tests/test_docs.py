@@ -14,7 +14,7 @@ import pytest
 
 from fer_data.datasets.adapters import ADAPTERS
 from fer_data.field_comments import fields_of
-from tests.browser import browser, requests_of
+from tests.browser import browser, requests_of, visit
 from tests.doc_archives import ARCHIVES
 from tests.doc_pages import DOCS, REPOSITORY, blocks_of, pages, run_page, words_of
 
@@ -265,7 +265,7 @@ def test_the_site_stays_on_this_machine_and_fits_the_screen(tmp_path):
     for width in (1280, 375):
         with browser(tmp_path, width=width) as driver:
             for page in sorted(shown):
-                driver.get((site / page).as_uri())
+                visit(driver, (site / page).as_uri())
                 asked = [address for address in requests_of(driver) if not address.startswith("file:")]
                 assert not asked, f"{page} asks for {asked[0]}"
                 lost = driver.execute_script(OUT_OF_REACH)

@@ -257,7 +257,7 @@ def _served(run, kept):
 
 def _upload(driver, address, file, answer):
     """Return the lines that the page shows for a file, where `answer` points to."""
-    driver.get(address)
+    tools.visit(driver, address)
     _wait(driver, "document.querySelector('#picture input[type=file]')")
     driver.find_element("css selector", "#picture input[type=file]").send_keys(str(file))
     return _lines(driver, answer)
@@ -265,7 +265,7 @@ def _upload(driver, address, file, answer):
 
 def _photograph(driver, address):
     """Return the lines that the page shows for a picture of the browser's own false camera: coloured, with nobody in it."""
-    driver.get(address)
+    tools.visit(driver, address)
     for button in ("[aria-label='Capture from camera']", "[title='grant webcam access'] *", "[aria-label='capture photo']"):
         _wait(driver, f"document.querySelector(\"#picture {button}\")")
         driver.execute_script(f"document.querySelector(\"#picture {button}\").closest('button').click()")

@@ -56,7 +56,7 @@ def test_one_request_and_not_a_word_on_the_console(name, pages, tmp_path):
     Broken on purpose with an image from 127.0.0.1:9/x.png in report.html: a second request, which the policy refused.
     """
     with tools.served(pages) as (address, asked), tools.browser(tmp_path / "profile") as driver:
-        driver.get(f"{address}/{name}/report.html")
+        tools.visit(driver, f"{address}/{name}/report.html")
         driver.execute_script("document.querySelectorAll('details').forEach(part => { part.open = true; })")
         script(driver, "window.scrollTo(0, document.body.scrollHeight)")
         assert [url.rsplit("/", 2)[1:] for url in tools.requests_of(driver)] == [[name, "report.html"]]
@@ -73,7 +73,7 @@ def test_nothing_is_wider_than_the_screen_and_every_table_can_be_reached(pages, 
     Broken on purpose by the protocol's table outside its box: 906 of 375 px.
     """
     with tools.browser(tmp_path / "profile", width=width, height=700, dark=dark) as driver:
-        driver.get((pages / "faces" / "report.html").as_uri())
+        tools.visit(driver, (pages / "faces" / "report.html").as_uri())
         driver.execute_script("document.querySelectorAll('details').forEach(part => { part.open = true; })")
         assert script(driver, "window.innerWidth") == width
         wide = script(
@@ -104,7 +104,7 @@ def test_the_page_can_be_walked_through_with_the_keyboard(pages, tmp_path):
     from selenium.webdriver.common.keys import Keys
 
     with tools.browser(tmp_path / "profile") as driver:
-        driver.get((pages / "faces" / "report.html").as_uri())
+        tools.visit(driver, (pages / "faces" / "report.html").as_uri())
         focusable = "[...document.querySelectorAll('a, summary, [tabindex]')].filter(part => part.checkVisibility()).length"
         stops = []
         for _ in range(script(driver, focusable)):
@@ -125,7 +125,7 @@ def test_text_stands_out_from_its_ground(pages, tmp_path, dark):
     """
     measure = beside("test_report_browser")
     with tools.browser(tmp_path / "profile", dark=dark) as driver:
-        driver.get((pages / "faces" / "report.html").as_uri())
+        tools.visit(driver, (pages / "faces" / "report.html").as_uri())
         driver.execute_script("document.querySelectorAll('details').forEach(part => { part.open = true; })")
         found = script(driver, measure.CONTRAST)
         assert len(found) > 200

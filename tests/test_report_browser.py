@@ -50,7 +50,7 @@ def open_page(pages, tmp_path):
     def opened(name="faces.html", **settings):
         context = tools.browser(tmp_path / "profile", **settings)
         driver = stack.enter_context(context)
-        driver.get((pages / name).as_uri())
+        tools.visit(driver, (pages / name).as_uri())
         return driver
 
     with ExitStack() as stack:
@@ -94,7 +94,7 @@ def test_one_request_and_not_a_word_on_the_console(name, pages, tmp_path):
     Broken on purpose with an image from 127.0.0.1:9/x.png in data.html: a second request, which the policy refused.
     """
     with tools.served(pages) as (address, asked), tools.browser(tmp_path / "profile") as driver:
-        driver.get(f"{address}/{name}")
+        tools.visit(driver, f"{address}/{name}")
         if name == "faces.html":
             script(driver, "document.querySelector('.face button').click()")
             script(driver, "document.querySelector('[data-close]').click()")
