@@ -253,7 +253,7 @@ def test_a_run_that_takes_no_turns_repeats_on_the_default_queue_what_another_rec
 
 @pytest.mark.parametrize("within", [torch.OutOfMemoryError("full"), RuntimeError("a kernel")])
 def test_a_gpu_that_is_full_while_a_step_is_recorded_says_so(gpus, monkeypatch, within):
-    """The end of a recording that failed fails as well; a full GPU costs its run alone. Seen red: only the end's own error was told."""
+    """The end of a recording that failed may fail as well; a full GPU costs its run alone. Seen red: only the end's own error was told."""
     def ended(one, *_):
         raise RuntimeError("operation failed due to a previous error during capture")
 

@@ -186,9 +186,9 @@ def crash(path):
 
 def damaged(data, rng):
     """Yield what a bad disk may make of a file: a bit flipped, cut off, nothing."""
-    for position in {0, len(data) // 2, len(data) - 1, int(rng.integers(0, len(data)))}:
+    for position in {0, len(data) // 2, len(data) - 1, *rng.integers(0, len(data), 3).tolist()}:
         yield data[:position] + bytes([data[position] ^ 1 << int(rng.integers(0, 8))]) + data[position + 1 :]
-    for length in (0, len(data) // 2, len(data) - 1):
+    for length in (0, 1, len(data) // 2, len(data) - 1):
         yield data[:length]
 
 

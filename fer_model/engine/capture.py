@@ -67,7 +67,7 @@ class CudaGraphs:
             with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"):
                 work()
         except RuntimeError as error:
-            if isinstance(error.__context__, torch.OutOfMemoryError):    # ending a recording that failed fails as well
+            if isinstance(error.__context__, torch.OutOfMemoryError):    # ending a recording that failed may fail as well
                 raise error.__context__ from None
             raise
         return graph.replay
